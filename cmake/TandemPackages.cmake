@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+# Libraries. Required: libconfig, HDF5, jansson, PCRE2, uthash (header only), threads. Optional: MPI, OpenCL, CUDA:
+# found or reported missing, never needed to build the rest. scripts/install-packages brings all Debian ones.
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(CONFIG REQUIRED IMPORTED_TARGET libconfig)
+pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(CMOCKA IMPORTED_TARGET cmocka)
+
+set(HDF5_PREFER_PARALLEL OFF)
+find_package(HDF5 REQUIRED COMPONENTS C)
+add_library(tandem_hdf5 INTERFACE)
+target_include_directories(tandem_hdf5 SYSTEM INTERFACE ${HDF5_C_INCLUDE_DIRS})
+target_link_libraries(tandem_hdf5 INTERFACE ${HDF5_C_LIBRARIES})
+
+find_package(MPI COMPONENTS C QUIET)
+if(MPI_C_FOUND)
+  set(TANDEM_MPI "${MPI_C_VERSION} (${MPIEXEC_EXECUTABLE})")
+else()
+  set(TANDEM_MPI "not found")
+endif()
+find_package(OpenCL QUIET)
+set(TANDEM_OPENCL "not found")
+if(OpenCL_FOUND)
+  set(TANDEM_OPENCL "${OpenCL_VERSION_STRING}, no backend in this version")
+endif()
+find_package(CUDAToolkit QUIET)
+set(TANDEM_CUDA "not found")
+if(CUDAToolkit_FOUND)
+  set(TANDEM_CUDA "${CUDAToolkit_VERSION}, no backend in this version")
+endif()
+message(STATUS "tandem: MPI ${TANDEM_MPI}; OpenCL ${TANDEM_OPENCL}; CUDA ${TANDEM_CUDA}")

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Device files: devices/NAME.cfg, one chip or link each. Every number is a group { value, unit, source, evidence [,
+ * low, high] }; evidence is measured, vendor, secondary or assumed; low and high are required unless it is measured. A
+ * file with a bare number, or a number without source or evidence, is refused with file:line.
+ */
+#ifndef TANDEM_DEVICES_H
+#define TANDEM_DEVICES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "tandem/model.h"
+#include "tandem/status.h"
+
+enum td_evidence { TD_MEASURED, TD_VENDOR, TD_SECONDARY, TD_ASSUMED };
+const char *td_evidence_name(enum td_evidence evidence);
+
+struct td_quantity {
+  bool present;
+  double value;     /* in the base unit: B, B/s, FLOP/s, s, W */
+  double low, high; /* = value when evidence is measured and no range was given */
+  enum td_evidence evidence;
+  const char *unit, *source; /* as written; owned by the params */
+};
+
+enum td_device_kind { TD_KIND_CHIP, TD_KIND_LINK };
+
+struct td_device_params {
+  char name[TD_NAME_BYTES]; /* = file name without .cfg */
+  char title[128];
+  enum td_device_kind kind;
+  bool imagined; /* no such device is sold */
+  const char *path;
+  /* chip */
+  struct td_quantity memory_bytes;
+  struct td_quantity memory_bandwidth;                            /* B/s, peak */
+  struct td_quantity memory_efficiency;                           /* fraction of the peak that streams reach */
+  struct td_quantity flops_f32, flops_bf16, flops_f16, flops_fp8; /* dense, FLOP/s */
+  struct td_quantity compute_efficiency;                          /* fraction of the peak that matrix products reach */
+  struct td_quantity op_overhead;                                 /* seconds per operator (launch) */
+  struct td_quantity power_busy, power_idle;                      /* W */
+  const char *power_basis;                                        /* "chip", "all-in", "utility"; required with power */
+  /* link */
+  struct td_quantity link_bandwidth; /* B/s per direction */
+  struct td_quantity link_latency;   /* seconds per message */
+};
+
+/* Opens a device file by path (has a '/' or ends in .cfg) or by name in the devices folder: $TANDEM_DEVICES if set,
+ * else `devices` next to the program's source or installation (compiled in). TD_CONFIG with file:line on any mistake;
+ * an unknown name gets the nearest one. */
+td_status td_device_params_open(const char *name_or_path, struct td_device_params **out_params);
+void td_device_params_close(struct td_device_params *params); /* NULL is fine */
+
+/* Calls `each` for every device file of the folder, by name. A file that does not parse is reported through the
+ * returned status after all others were visited. */
+td_status td_device_params_each(td_status (*each)(void *context, const struct td_device_params *params), void *context);
+
+/* Prints the table of `tandem devices NAME`: value, unit, range, evidence, source. */
+void td_device_params_print(const struct td_device_params *params, FILE *out);
+void td_device_params_json(const struct td_device_params *params, FILE *out);
+
+#endif

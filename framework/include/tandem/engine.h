@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The engine: requests, continuous batching with chunked prefill, KV accounting, routing, hand-off, one event loop over
+ * integer picoseconds. Live, modelled and mixed clusters run through the same code; only the pace says when time
+ * passes.
+ */
+#ifndef TANDEM_ENGINE_H
+#define TANDEM_ENGINE_H
+
+#include "tandem/comm.h"
+#include "tandem/experiment.h"
+#include "tandem/trace.h"
+
+/* Checks what a config asks of this program: backends, devices, policy and roles exist; paces have prices and links;
+ * the model opens; every prompt with its output fits the context and the KV capacity. TD_CONFIG with file:line, or the
+ * model's own error. Computes nothing. */
+td_status td_engine_check(const struct td_config *config, const struct td_experiment *experiment);
+
+struct td_run_options {
+  const char *trace_path; /* where the trace goes (rank 0) */
+  /* Called on rank 0 for each executed output token, in event order; NULL: nobody listens. `last`: the request ends
+   * with it. `text` may be half a character. */
+  void (*on_token)(void *context, uint64_t request, const char *name, const char *text, size_t bytes, bool last);
+  void *context;
+};
+
+/* Runs an experiment on the ranks of `transport` (call on every rank; not yet started). On failure the trace stays
+ * PATH.part, marked with the reason. All ranks return the same status; rank 0 has the text. */
+td_status td_engine_run(const struct td_config *config, const struct td_experiment *experiment,
+                        struct td_transport *transport, const struct td_run_options *options);
+
+#endif

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The experiment config as `run` and `check` read it. The option table is framework/config/experiment.c; its help
+ * texts are the documentation of each key (`tandem check --help-keys` prints them).
+ */
+#ifndef TANDEM_EXPERIMENT_H
+#define TANDEM_EXPERIMENT_H
+
+#include "tandem/config.h"
+#include "tandem/device.h"
+
+enum td_pace { TD_PACE_WALL, TD_PACE_MEASURED, TD_PACE_PRICED };
+enum td_role { TD_ROLE_BOTH, TD_ROLE_PREFILL, TD_ROLE_DECODE };
+enum td_handoff { TD_HANDOFF_LAYERS, TD_HANDOFF_BLOB };
+
+struct td_cfg_engine {
+  int pace;                /* enum td_pace */
+  const char *policy;      /* file name in framework/engine/policies without .c */
+  int64_t chunk_tokens;    /* prefill micro-batch: most prompt tokens of one request in a step; 0: the whole prompt */
+  int64_t batch_tokens;    /* most tokens in a step; with chunk_tokens = 0 a longer prompt goes alone */
+  int64_t batch_sequences; /* most sequences in a step */
+  int64_t block_tokens;    /* KV block size */
+  int kv_dtype;            /* choice "f32|f16": 0 or 1; use td_experiment_kv_dtype */
+  int handoff;             /* enum td_handoff */
+  int64_t handoff_layers;  /* layers per push in mode "layers" */
+};
+struct td_cfg_pool {
+  const char *name;
+  int role;            /* enum td_role */
+  const char *backend; /* "cpu", "template:0", "modelled" */
+  const char *device;  /* device file name or path; "" = none */
+  int64_t count;       /* replicas */
+  int64_t threads;     /* host threads of each */
+  int64_t kv_tokens;   /* KV capacity in positions; 0: from the device file's memory, or context * batch_sequences */
+};
+struct td_cfg_link {
+  const char *from, *to; /* pool names */
+  const char *device;    /* a device file of kind link */
+};
+struct td_cfg_cluster {
+  struct td_list pools; /* struct td_cfg_pool */
+  struct td_list links; /* struct td_cfg_link */
+};
+struct td_cfg_sampling {
+  double temperature;
+  int64_t top_k;
+  double top_p;
+};
+struct td_cfg_request {
+  const char *name;   /* "" = "r" + number */
+  const char *prompt; /* user message, or raw text with chat = false; "" with prompt_tokens */
+  const char *system; /* system message; "" = the template's default */
+  bool chat;
+  int64_t prompt_tokens; /* length of a prompt without text (modelled runs); executed: seeded random ids */
+  int64_t max_tokens;    /* output length bound; 0 = workload.max_tokens */
+  double arrival;        /* s */
+};
+struct td_cfg_workload {
+  struct td_list requests; /* struct td_cfg_request */
+  int64_t max_tokens;      /* default output bound */
+  bool stop_at_end;        /* end tokens stop a request (executed steps) */
+};
+struct td_experiment {
+  const char *name, *description;
+  int64_t seed;
+  const char *model; /* path of a GGUF or shape file; "${TANDEM_CACHE}/..." expands */
+  struct td_cfg_engine engine;
+  struct td_cfg_cluster cluster;
+  struct td_cfg_sampling sampling;
+  struct td_cfg_workload workload;
+};
+
+extern const struct td_option_group td_experiment_group;
+
+/* td_config_open + parse + the checks within the file: pools have unique names, links name pools, device files open and
+ * are of the right kind, numbers agree with each other, a request has text or prompt_tokens and not both. Backends,
+ * policy, roles and paces are checked by td_engine_check (tandem/engine.h). TD_CONFIG. The config owns the strings;
+ * close it last. */
+td_status td_experiment_open(const char *path, const char *const *sets, int32_t set_count,
+                             struct td_config **out_config, struct td_experiment *out_experiment);
+enum td_dtype td_experiment_kv_dtype(const struct td_experiment *experiment);
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The numbers everyone must get the same way, defined once. All from a td_trace; times in seconds (float64 of the
+ * integer picoseconds / 1e12).
+ *
+ *   TTFT      time of the first output token - arrival
+ *   TPOT      (time of the last token - time of the first) / (output tokens - 1), per request with >= 2 tokens
+ *   ITL       gaps between consecutive output tokens of a request, all requests pooled
+ *   E2E       time of the last token - arrival
+ *   queueing  start of the first step - arrival
+ *   tokens/s per user   (output tokens - 1) / (last token - first token): 1 / TPOT, per request
+ *   tokens/s per device output tokens whose step ran on the device / makespan; makespan = last finish - first arrival
+ *   percentile p of n sorted values: linear interpolation at rank p/100 * (n-1), as numpy.percentile's default
+ *   percentiles printed: 50, 90, 95, 99, and mean, min, max
+ */
+#ifndef TANDEM_METRICS_H
+#define TANDEM_METRICS_H
+
+#include "tandem/trace.h"
+
+/* Sorts `values` in place. n = 0 gives NaN everywhere. The arithmetic equals numpy's bit for bit. */
+struct td_summary {
+  uint64_t count;
+  double mean, min, p50, p90, p95, p99, max;
+};
+void td_summarize(double *values, uint64_t count, struct td_summary *out);
+double td_percentile(const double *sorted, uint64_t count, double percent);
+
+struct td_device_metrics {
+  uint64_t steps, tokens_computed, output_tokens;
+  double busy_s, tokens_per_s, energy_j; /* NaN when unknown */
+};
+struct td_metrics {
+  uint64_t requests, prompt_tokens, output_tokens;
+  double makespan_s, output_tokens_per_s;
+  struct td_summary ttft, tpot, itl, e2e, queueing, user_rate;
+  uint64_t transfers, kv_bytes;
+  double transfer_busy_s;
+  struct td_device_metrics *devices; /* [count[TD_TABLE_DEVICES]] */
+};
+td_status td_metrics_compute(const struct td_trace *trace, struct td_metrics *out_metrics);
+void td_metrics_free(struct td_metrics *metrics);
+
+/* The tables of `tandem show`. */
+void td_metrics_print(const struct td_trace *trace, const struct td_metrics *metrics, FILE *out);
+void td_metrics_json(const struct td_trace *trace, const struct td_metrics *metrics, FILE *out);
+
+#endif

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Models: the shape, the weights of a GGUF file, or the shape alone from a libconfig file.
+ *
+ * A td_model is immutable after td_model_open and may be read from any number of threads.
+ */
+#ifndef TANDEM_MODEL_H
+#define TANDEM_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tandem/dtype.h"
+
+enum td_arch { TD_ARCH_LLAMA };
+
+#define TD_NAME_BYTES 64
+
+/* Dimensions of a decoder-only transformer. Names in brackets are GGUF's metadata keys under "llama.". */
+struct td_shape {
+  char name[TD_NAME_BYTES];
+  enum td_arch arch;
+  int32_t layers;             /* [block_count] */
+  int32_t hidden;             /* [embedding_length] */
+  int32_t heads;              /* [attention.head_count] */
+  int32_t kv_heads;           /* [attention.head_count_kv]; divides heads (GQA) */
+  int32_t head_dim;           /* [attention.key_length], else hidden / heads */
+  int32_t ffn;                /* [feed_forward_length]: inner width of the SwiGLU block */
+  int32_t vocab;              /* rows of the embedding */
+  int32_t context;            /* [context_length]: positions 0 .. context-1 exist */
+  int32_t rope_dim;           /* [rope.dimension_count]: leading elements of a head that rotate; even */
+  double rope_theta;          /* [rope.freq_base] */
+  double norm_epsilon;        /* [attention.layer_norm_rms_epsilon] */
+  bool tied_output;           /* the output matrix is the embedding */
+  bool rope_factors;          /* a tensor rope_freqs.weight divides the frequencies (Llama-3.1 scaling) */
+  enum td_dtype weight_dtype; /* shape-only models: of every matrix. GGUF: of layer 0's ffn_down, for tables */
+};
+
+/* One tensor. rows x cols, row-major, cols is the fast axis (GGUF's ne[0]); a vector has rows = 1. */
+struct td_tensor {
+  const char *name;
+  enum td_dtype dtype;
+  int64_t rows, cols;
+  const void *data; /* inside the mapped file, checked to lie in it; NULL in a shape-only model */
+  uint64_t bytes;
+};
+
+struct td_model;
+struct td_tokenizer;
+
+/* Opens a GGUF v3 file (mapped read-only; every offset, count, type and dimension checked against the file before
+ * use) or, when the path ends in ".cfg", a shape-only libconfig file. Tells them apart by the file's first bytes
+ * and refuses what it does not know by name. Errors name the file, the field, found and expected:
+ * TD_NOT_FOUND, TD_IO, TD_CORRUPT, TD_UNSUPPORTED. */
+td_status td_model_open(const char *path, struct td_model **out_model);
+void td_model_close(struct td_model *model); /* NULL is fine */
+
+const struct td_shape *td_model_shape(const struct td_model *model);
+const char *td_model_path(const struct td_model *model);
+/* False for shape-only models: they can be priced, not executed. */
+bool td_model_has_weights(const struct td_model *model);
+/* NULL if the model has no tensor of this name. Borrowed. For shape-only models: NULL always. */
+const struct td_tensor *td_model_tensor(const struct td_model *model, const char *name);
+/* Sum of the bytes of all tensors (for shape-only models: what they would be). */
+uint64_t td_model_weight_bytes(const struct td_model *model);
+/* FNV-1a over shape, tensor table and the first and last 4 KiB of every tensor: names a model in traces.
+ * Cheap on purpose; it identifies, it does not protect. */
+uint64_t td_model_digest(const struct td_model *model);
+/* NULL if the file carries no tokenizer (or the model is shape-only). Borrowed. */
+const struct td_tokenizer *td_model_tokenizer(const struct td_model *model);
+
+/* ---- tokenizer: byte-level BPE ("gpt2" model in GGUF), pre-tokenizers smollm, gpt2, qwen2, llama-bpe ---- */
+
+/* Encodes `bytes` bytes of text (any bytes; invalid UTF-8 is encoded byte by byte and round-trips). With
+ * parse_special, control tokens written out in the text ("<|im_start|>") become their ids. No BOS is added.
+ * *out_ids is malloc'd, the caller frees it. Thread-safe. */
+td_status td_tokenizer_encode(const struct td_tokenizer *tokenizer, const char *text, size_t bytes, bool parse_special,
+                              int32_t **out_ids, int64_t *out_count);
+/* The bytes of one token: borrowed, not NUL-terminated, may be half a character. TD_NOT_FOUND if out of range. */
+td_status td_tokenizer_piece(const struct td_tokenizer *tokenizer, int32_t id, const char **out_data,
+                             size_t *out_bytes);
+int32_t td_tokenizer_size(const struct td_tokenizer *tokenizer);
+int32_t td_tokenizer_bos(const struct td_tokenizer *tokenizer); /* -1 if none */
+/* True if generation ends after this id: the file's eos id, and control tokens that end a turn (<|im_end|>,
+ * <|eot_id|>, <|endoftext|> when the file marks them as control tokens). */
+bool td_tokenizer_is_end(const struct td_tokenizer *tokenizer, int32_t id);
+
+struct td_chat_message {
+  const char *role; /* "system", "user", "assistant" */
+  const char *content;
+};
+/* Renders a conversation in the model's chat format, ending where the assistant's answer begins. The format is
+ * recognised from the file's tokenizer.chat_template; this version knows ChatML and refuses others by name
+ * (TD_UNSUPPORTED). A missing system message gets the template's own default if it has one (SmolLM2 does).
+ * *out_text is malloc'd. */
+td_status td_tokenizer_chat(const struct td_tokenizer *tokenizer, const struct td_chat_message *messages, int count,
+                            char **out_text);
+
+#endif

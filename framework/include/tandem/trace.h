@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The trace, schema 1: HDF5 tables, documented for readers in traces/README.md. Only rank 0 writes. The structs below
+ * are the rows, field by field; the schema table in traces/schema.c gives names and units and is the only other place.
+ *
+ * Every number `tandem show` prints follows from these rows; nothing else is stored. Rows are appended in the engine's
+ * event order, which under pace "priced" is the same for any number of ranks and threads.
+ */
+#ifndef TANDEM_TRACE_H
+#define TANDEM_TRACE_H
+
+#include <stdint.h>
+
+#include "tandem/base.h"
+
+enum td_time_kind { TD_TIME_EXECUTED = 0, TD_TIME_EMULATED = 1, TD_TIME_MODELLED = 2 };
+enum td_step_kind { TD_STEP_PREFILL = 0, TD_STEP_DECODE = 1, TD_STEP_MIXED = 2 };
+enum td_finish { TD_FINISH_LENGTH = 0, TD_FINISH_END = 1 };
+
+struct td_row_device {
+  uint32_t device; /* id: worker number */
+  char name[32];   /* "prefill.0" */
+  char pool[32];
+  char backend[16];
+  char file[48];     /* device file's name, "" if none */
+  uint32_t role;     /* enum td_role */
+  uint32_t executes; /* 0 modelled, 1 executed, 2 emulated */
+};
+/* Written when the request finishes. Times: ps since the run began; -1 = never. */
+struct td_row_request {
+  uint64_t request; /* 0, 1, ... in config order */
+  char name[32];
+  int64_t arrival, admitted, first_step, first_token, finished;
+  uint32_t prompt_tokens, output_tokens, max_tokens;
+  uint32_t finish; /* enum td_finish */
+  uint32_t prefill_device, decode_device;
+  uint64_t kv_bytes; /* handed over for this request */
+};
+/* Step i of a row with count k (i = 0..k-1) lasts duration + i * slope and starts where i-1 ended; its number is
+ * step + i and its place on its device is index + i. Executed rows have count 1. */
+struct td_row_step {
+  uint64_t step;         /* number in the run */
+  uint64_t index;        /* number on its device */
+  uint32_t device, kind; /* kind: enum td_step_kind */
+  int64_t start, duration, slope;
+  uint64_t count;
+  uint32_t batch;     /* sequences */
+  uint32_t tokens;    /* new tokens computed in one step */
+  uint32_t time_kind; /* enum td_time_kind */
+  uint32_t reserved;  /* 0 */
+  double energy;      /* J of the first step; NaN if not known */
+};
+/* One row per token of an executed step. */
+struct td_row_token {
+  uint64_t request;
+  uint32_t index; /* 0 = first output token */
+  int32_t id;
+  uint64_t text_offset; /* of its bytes in the data set `text` */
+  uint32_t text_bytes;
+  uint32_t device;
+  int64_t time;
+  uint64_t step;
+  double logprob;
+};
+/* The request took part in device-steps first_index .. first_index + count - 1 of `device`, each yielding
+ * tokens_per_step output tokens (0: prefill that is not the last chunk). One row per stretch of MODELLED steps. */
+struct td_row_residency {
+  uint64_t request;
+  uint32_t device, tokens_per_step;
+  uint64_t first_index, count;
+  uint64_t first_token; /* output index of the first token yielded */
+};
+struct td_row_transfer {
+  uint64_t request;
+  uint32_t from, to; /* devices */
+  uint32_t layer_begin, layer_end;
+  uint64_t token_begin, token_end;
+  uint64_t bytes;
+  int64_t start, duration;
+  uint32_t time_kind, reserved;
+};
+
+enum td_table {
+  TD_TABLE_DEVICES,
+  TD_TABLE_REQUESTS,
+  TD_TABLE_STEPS,
+  TD_TABLE_TOKENS,
+  TD_TABLE_RESIDENCY,
+  TD_TABLE_TRANSFERS,
+  TD_TABLE_COUNT
+};
+
+/* ---- writing ---- */
+struct td_trace_writer;
+
+/* Attributes of the group /run. `config` is the resolved config. Facts that differ between equal runs (host, ranks,
+ * date, command line) are attributes here and never in a data set. */
+struct td_trace_run {
+  const char *config, *experiment, *model, *pace, *policy;
+  uint64_t model_digest, seed;
+  int32_t ranks;
+};
+
+/* Creates PATH.part (TD_IO names the path and the system's reason; an existing PATH is replaced only on finish). */
+td_status td_trace_create(const char *path, const struct td_trace_run *run, struct td_trace_writer **out_writer);
+/* Appends `count` rows of the table's struct. Rows are buffered; about once a second (of real time) a call writes and
+ * flushes everything, so that PATH.part opens after a kill and lacks at most the last second. Not thread-safe. */
+td_status td_trace_append(struct td_trace_writer *writer, enum td_table table, const void *rows, size_t count);
+/* Appends bytes to the data set `text`; *out_offset is where they begin. */
+td_status td_trace_text(struct td_trace_writer *writer, const char *bytes, size_t count, uint64_t *out_offset);
+/* Flushes if a second has passed: call it while waiting. */
+td_status td_trace_tick(struct td_trace_writer *writer);
+/* Flushes, marks the run complete and renames PATH.part to PATH. Frees the writer even on failure. */
+td_status td_trace_finish(struct td_trace_writer *writer);
+/* Keeps the part file, marked incomplete with `reason`, and frees the writer. NULL is fine. */
+void td_trace_abandon(struct td_trace_writer *writer, const char *reason);
+
+/* ---- reading ---- */
+/* A whole trace in memory. Tables are checked on load: schema version, types, device and request numbers in range,
+ * times not negative; sizes are bounded by the file's. A part file loads too (complete = false). */
+struct td_trace {
+  bool complete;
+  char *config, *experiment, *model, *pace, *policy;
+  struct td_row_device *devices;
+  struct td_row_request *requests;
+  struct td_row_step *steps;
+  struct td_row_token *tokens;
+  struct td_row_residency *residency;
+  struct td_row_transfer *transfers;
+  uint64_t count[TD_TABLE_COUNT];
+  char *text;
+  uint64_t text_bytes;
+};
+td_status td_trace_load(const char *path, struct td_trace **out_trace);
+void td_trace_free(struct td_trace *trace); /* NULL is fine */
+
+/* The output tokens of one request with the modelled ones expanded from residency x steps, in order of index. id = -1
+ * and logprob = NaN for modelled tokens. Free with free(). */
+struct td_trace_token {
+  uint32_t index;
+  int32_t id;
+  int64_t time;
+  uint32_t device;
+  double logprob;
+};
+td_status td_trace_request_tokens(const struct td_trace *trace, uint64_t request, struct td_trace_token **out_tokens,
+                                  uint64_t *out_count);
+
+#endif
