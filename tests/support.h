@@ -6,7 +6,6 @@
 #ifndef TESTS_SUPPORT_H
 #define TESTS_SUPPORT_H
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -17,6 +16,8 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <cmocka.h> /* after what it needs */
 
 /* Prints the reason and ends the test program as skipped (CTest: SKIP_RETURN_CODE 77). */
 static inline void test_skip_all(const char *reason) {

@@ -5,10 +5,10 @@
  * A BACKEND is code (cpu, opencl, ...). A DEVICE is one opened instance, described by an optional device file. To add
  * a backend: copy backends/template to backends/NAME, rename, build, `tandem conform NAME`. Nothing else is edited.
  *
- * Time line. Each device has one in-order queue with a monotone 64-bit counter. Every write, read and op call is the
- * next value of that counter (the framework counts, see td_device.submitted). Calls may return before the work is
- * done; sync(v) returns when everything up to value v is. A synchronous backend does the work in the call and its
- * sync does nothing. A backend may assume that one thread at a time calls a device.
+ * Time line. Each device has one in-order queue with a monotone 64-bit counter. Every write, read, op and run call (and
+ * kv_export, kv_import) is the next value of that counter (the framework counts, see td_device.submitted). Calls may
+ * return before the work is done; sync(v) returns when everything up to value v is. A synchronous backend does the work
+ * in the call and its sync does nothing. A backend may assume that one thread at a time calls a device.
  *
  * Exactness. A backend with .exact = true promises: each output row of an operator depends on that row's inputs alone,
  * bit for bit, whatever the batch, the number of rows, threads or calls. That is what makes prefill on one device

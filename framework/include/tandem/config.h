@@ -22,8 +22,9 @@ enum td_option_type {
   TD_OPT_BOOL,   /* bool */
   TD_OPT_TEXT,   /* const char * */
   TD_OPT_CHOICE, /* int; `choices` is "a|b|c", the value is the index */
-  TD_OPT_PATH,   /* const char *; relative paths are relative to the config file's folder */
-  TD_OPT_GROUP,  /* nested struct at offset; `group` describes it; absent groups get their defaults */
+  TD_OPT_PATH,   /* const char *; relative to the config file's folder (to the current one in --set), made absolute */
+  TD_OPT_GROUP,  /* nested struct at offset; `group` describes it; absent groups get their defaults, or, with a
+                    fallback (""), stay zero */
   TD_OPT_LIST,   /* struct td_list of nested structs; `group` describes the elements */
   TD_OPT_TEXTS   /* struct td_list of const char * */
 };
@@ -38,7 +39,7 @@ struct td_option {
   const char *name;
   enum td_option_type type;
   const char *unit;     /* "s", "GB/s", "tokens"; NULL if none */
-  const char *fallback; /* the default, written as in a config; NULL: the key is required */
+  const char *fallback; /* the default, written as in a config; NULL: the key is required. REAL "nan": no value */
   const char *help;     /* one line */
   size_t offset;
   double low, high; /* inclusive bounds of INT and REAL, ignored when both are 0 */
@@ -69,6 +70,15 @@ td_status td_config_print(const struct td_config *config, const struct td_option
 /* The same without origins, as one string for the trace. *out_text is malloc'd. */
 td_status td_config_text(const struct td_config *config, const struct td_option_group *group, const void *parsed,
                          char **out_text);
+
+/* The keys as a flat JSON array of {path, value, unit, origin}. */
+void td_config_json(const struct td_config *config, const struct td_option_group *group, const void *parsed, FILE *out);
+
+/* The reference of a table as Markdown, from its help texts. */
+void td_config_help(const struct td_option_group *group, FILE *out);
+
+/* Is the key written in the config or given by --set (true), or is it a default (false)? */
+bool td_config_given(const struct td_config *config, const char *path);
 
 /* TD_CONFIG for a value found wrong after parsing: "FILE:LINE: path: " + text, where `path` is a key path such as
  * "cluster.pools.[1].backend" ("--set path" if it came from there). */

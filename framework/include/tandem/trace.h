@@ -130,12 +130,20 @@ struct td_trace {
   uint64_t count[TD_TABLE_COUNT];
   char *text;
   uint64_t text_bytes;
+  char *reason;                 /* why an incomplete run ended, "" if it was killed */
+  struct td_trace_index *index; /* sorted row numbers, private to traces/ */
 };
 td_status td_trace_load(const char *path, struct td_trace **out_trace);
 void td_trace_free(struct td_trace *trace); /* NULL is fine */
 
+/* Most output tokens of a whole trace that are expanded; more is TD_UNSUPPORTED, so that no file makes a reader run out
+ * of memory. */
+#define TD_TRACE_MAX_TOKENS (UINT64_C(1) << 25)
+
 /* The output tokens of one request with the modelled ones expanded from residency x steps, in order of index. id = -1
- * and logprob = NaN for modelled tokens. Free with free(). */
+ * and logprob = NaN for modelled tokens. Indices are 0, 1, ... without gap and the count is the request's
+ * output_tokens, else TD_CORRUPT; in a part file, a running request may lack tokens at its end. *out_tokens is NULL
+ * when there are none. Free with free(). */
 struct td_trace_token {
   uint32_t index;
   int32_t id;

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tandem/base.h"
+#include "tandem/cli.h"
+#include "tandem/engine.h"
+#include "tandem/metrics.h"
+
+enum { SETS_MAX = 64, LINE_COLUMNS = 100 };
+
+struct arguments {
+  const char *config, *output;
+  const char *sets[SETS_MAX];
+  int32_t set_count;
+  bool stream, json;
+};
+
+static td_status read_arguments(int argc, char **argv, struct arguments *arguments) {
+  int32_t positionals;
+  const struct td_flag flags[] = {
+      {.name = "-o", .value = &arguments->output},
+      {.name = "--set", .list = arguments->sets, .list_count = &arguments->set_count, .list_max = SETS_MAX},
+      {.name = "--stream", .given = &arguments->stream},
+      {.name = "--json", .given = &arguments->json},
+      {.name = NULL},
+  };
+  TD_TRY(td_flags_parse(argc, argv, flags, &arguments->config, 1, &positionals));
+  if (!positionals) return td_fail(TD_USAGE, "run: expected a config file (see tandem run --help)");
+  if (arguments->stream && arguments->json) return td_fail(TD_USAGE, "run: --stream and --json both want stdout");
+  return TD_OK;
+}
+
+/* ---- --stream: the text of all requests as it comes, a line at a time behind each request's name ---- */
+
+struct stream {
+  struct td_text *lines; /* [capacity] by request */
+  size_t capacity;
+};
+
+static void print_line(const char *name, struct td_text *line) {
+  printf("[%s] %.*s\n", name, (int)line->bytes, line->data ? line->data : "");
+  fflush(stdout);
+  line->bytes = 0;
+}
+
+static void stream_token(void *context, uint64_t request, const char *name, const char *text, size_t bytes, bool last) {
+  struct stream *stream = context;
+  size_t had = stream->capacity;
+  if (td_grow((void **)&stream->lines, &stream->capacity, request + 1, sizeof *stream->lines)) return;
+  if (stream->capacity > had) memset(stream->lines + had, 0, (stream->capacity - had) * sizeof *stream->lines);
+  struct td_text *line = &stream->lines[request];
+  if (bytes && *text == ' ' && line->bytes >= LINE_COLUMNS) print_line(name, line);
+  for (size_t i = 0; i < bytes; i++) {
+    if (text[i] == '\n') {
+      if (line->bytes) print_line(name, line);
+    } else {
+      td_text_add(line, text + i, 1);
+    }
+  }
+  if (last && line->bytes) print_line(name, line);
+}
+
+static void stream_free(struct stream *stream) {
+  for (size_t i = 0; i < stream->capacity; i++) td_text_free(&stream->lines[i]);
+  free(stream->lines);
+}
+
+/* ---- the run ---- */
+
+static td_status run_experiment(const struct arguments *arguments, struct td_transport *transport,
+                                const struct td_run_options *options) {
+  struct td_config *config = NULL;
+  struct td_experiment experiment;
+  td_status status = td_experiment_open(arguments->config, arguments->sets, arguments->set_count, &config, &experiment);
+  td_status agreed = transport->table->agree(transport, status);
+  if (agreed) {
+    transport->table->close(transport);
+  } else {
+    agreed = td_engine_run(config, &experiment, transport, options);
+  }
+  td_config_close(config);
+  return agreed;
+}
+
+static td_status print_summary(const struct arguments *arguments, const char *path) {
+  struct td_trace *trace;
+  struct td_metrics metrics;
+  TD_TRY(td_trace_load(path, &trace));
+  td_status status = td_metrics_compute(trace, &metrics);
+  if (!status && arguments->json) td_metrics_json(trace, &metrics, stdout);
+  if (!status && !arguments->json) {
+    td_metrics_print(trace, &metrics, stdout);
+    printf("\ntrace: %s\n", path);
+  }
+  if (!status) td_metrics_free(&metrics);
+  td_trace_free(trace);
+  return status;
+}
+
+/* quickstart.cfg -> quickstart.h5 in the current folder */
+static td_status default_output(const char *config, char *out, size_t size) {
+  const char *base = strrchr(config, '/');
+  base = base ? base + 1 : config;
+  size_t length = strlen(base);
+  if (length > 4 && !strcmp(base + length - 4, ".cfg")) length -= 4;
+  return td_format(out, size, "%.*s.h5", (int)length, base);
+}
+
+static td_status run(int argc, char **argv, int *out_exit) {
+  struct arguments arguments = {0};
+  struct stream stream = {0};
+  struct td_transport *transport;
+  char path[4096];
+  TD_TRY(read_arguments(argc, argv, &arguments));
+  TD_TRY(arguments.output ? td_format(path, sizeof path, "%s", arguments.output)
+                          : default_output(arguments.config, path, sizeof path));
+  struct td_run_options options = {.trace_path = path};
+  if (arguments.stream) {
+    options.on_token = stream_token;
+    options.context = &stream;
+  }
+  TD_TRY(td_transport_open(&transport));
+  int32_t rank = transport->rank;
+  td_status status = run_experiment(&arguments, transport, &options);
+  stream_free(&stream);
+  if (!rank) return status ? status : print_summary(&arguments, path);
+  *out_exit = td_exit_code(status); /* rank 0 speaks for all */
+  return TD_OK;
+}
+
+const struct td_command td_command_run = {
+    .name = "run",
+    .usage = "CONFIG [-o FILE.h5] [--set PATH=VALUE]... [--stream] [--json]",
+    .summary = "runs an experiment: live, modelled or mixed, as its cluster says",
+    .help =
+        "  -o FILE.h5        where the trace goes (default: the config's name with .h5, in this folder)\n"
+        "  --set PATH=VALUE  overrides a config key, e.g. --set engine.chunk_tokens=7; may be repeated\n"
+        "  --stream          prints the text of executed requests as it comes, one line per \"[request] ...\"\n"
+        "  --json            prints the summary as one JSON object\n\n"
+        "Under mpirun the workers are spread over the ranks: rank 0 orchestrates, and holds workers too unless there\n"
+        "are ranks to spare. While it runs the trace is FILE.h5.part; it gets its name when the run is complete.\n",
+    .run = run,
+};

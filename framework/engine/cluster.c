@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cluster.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cluster_check.h"
+#include "tandem/base.h"
+#include "tandem/device.h"
+
+enum { WORKERS_MAX = 100000 };
+
+static const struct td_cfg_pool *pool_at(const struct cluster *cluster, int32_t i) {
+  return (const struct td_cfg_pool *)cluster->experiment->cluster.pools.items + i;
+}
+
+static int32_t pool_find(const struct cluster *cluster, const char *name) {
+  for (int32_t i = 0; i < cluster->pools; i++) {
+    if (!strcmp(pool_at(cluster, i)->name, name)) return i;
+  }
+  return -1;
+}
+
+static td_status open_params(struct cluster *cluster) {
+  TD_TRY(td_alloc((size_t)cluster->pools, sizeof(void *), (void **)&cluster->pool_params));
+  TD_TRY(td_alloc((size_t)cluster->pools * (size_t)cluster->pools, sizeof(void *), (void **)&cluster->links));
+  for (int32_t i = 0; i < cluster->pools; i++) {
+    if (*pool_at(cluster, i)->device) {
+      TD_TRY(td_device_params_open(pool_at(cluster, i)->device, &cluster->pool_params[i]));
+    }
+  }
+  const struct td_list *links = &cluster->experiment->cluster.links;
+  for (int32_t i = 0; i < links->count; i++) {
+    const struct td_cfg_link *link = (const struct td_cfg_link *)links->items + i;
+    struct td_device_params **slot =
+        &cluster->links[pool_find(cluster, link->from) * cluster->pools + pool_find(cluster, link->to)];
+    if (*slot) {
+      return td_config_fail(cluster->config, "cluster.links", "found two links from \"%s\" to \"%s\", expected one",
+                            link->from, link->to);
+    }
+    TD_TRY(td_device_params_open(link->device, slot));
+  }
+  return TD_OK;
+}
+
+static td_status make_worker(struct cluster *cluster, int32_t pool, int64_t replica, struct cluster_worker *worker) {
+  worker->pool = pool_at(cluster, pool);
+  worker->pool_index = pool;
+  worker->params = cluster->pool_params[pool];
+  if (td_format(worker->name, sizeof worker->name, "%s.%" PRId64, worker->pool->name, replica)) {
+    return td_config_fail(cluster->config, "cluster.pools", "pool name %s", td_error_text());
+  }
+  return cluster_check_backend(cluster, pool, &worker->backend);
+}
+
+static td_status make_workers(struct cluster *cluster) {
+  int64_t count = 0;
+  for (int32_t i = 0; i < cluster->pools; i++) count += pool_at(cluster, i)->count;
+  if (count > WORKERS_MAX) {
+    return td_config_fail(cluster->config, "cluster.pools", "found %" PRId64 " workers, expected at most %d", count,
+                          WORKERS_MAX);
+  }
+  TD_TRY(td_alloc((size_t)count, sizeof *cluster->workers, (void **)&cluster->workers));
+  for (int32_t i = 0; i < cluster->pools; i++) {
+    for (int64_t replica = 0; replica < pool_at(cluster, i)->count; replica++) {
+      TD_TRY(make_worker(cluster, i, replica, &cluster->workers[cluster->worker_count]));
+      cluster->worker_count++;
+    }
+  }
+  return TD_OK;
+}
+
+/* Executing workers are spread over the ranks in order; with ranks to spare rank 0 only orchestrates. Modelled workers
+ * need no machine and stay beside the engine. */
+static void place_workers(struct cluster *cluster, int32_t ranks) {
+  int32_t executing = 0, placed = 0;
+  for (int32_t i = 0; i < cluster->worker_count; i++) executing += cluster->workers[i].backend->executes;
+  for (int32_t i = 0; i < cluster->worker_count; i++) {
+    if (!cluster->workers[i].backend->executes) continue;
+    cluster->workers[i].rank =
+        ranks > executing ? placed + 1 : (int32_t)((int64_t)placed * ranks / (executing ? executing : 1));
+    placed++;
+  }
+}
+
+int64_t cluster_blocks(const struct cluster *cluster, int64_t tokens) {
+  int64_t block = cluster->experiment->engine.block_tokens;
+  return (tokens + block - 1) / block;
+}
+
+int64_t cluster_max_rows(const struct cluster *cluster) {
+  const struct td_cfg_engine *engine = &cluster->experiment->engine;
+  int64_t longest = cluster->workload.longest_prompt;
+  return engine->chunk_tokens == 0 && longest > engine->batch_tokens ? longest : engine->batch_tokens;
+}
+
+/* Positions that fit beside the weights in the device file's memory. */
+static td_status positions_from_memory(const struct cluster *cluster, const struct cluster_worker *worker,
+                                       int64_t *out_tokens) {
+  double memory = worker->params->memory_bytes.value;
+  double weights = (double)td_model_weight_bytes(cluster->model);
+  const struct td_shape *shape = td_model_shape(cluster->model);
+  double position = (double)td_kv_bytes(shape, cluster->kv_dtype, shape->layers, 1);
+  double tokens = (memory - weights) / position;
+  if (tokens >= (double)cluster->workload.longest_total) {
+    *out_tokens = tokens > 1e12 ? INT64_C(1000000000000) : (int64_t)tokens;
+    return TD_OK;
+  }
+  char path[64];
+  snprintf(path, sizeof path, "cluster.pools.[%d].device", worker->pool_index);
+  return td_config_fail(cluster->config, path,
+                        "%s has %.4g GB: found weights of %.4g GB + %" PRId64
+                        " positions of %.0f B = %.4g GB, expected at most that",
+                        worker->params->name, memory / 1e9, weights / 1e9, cluster->workload.longest_total, position,
+                        (weights + position * (double)cluster->workload.longest_total) / 1e9);
+}
+
+/* Default of an executing pool: the largest requests that can be in a step at once, each alone in its blocks. */
+static int64_t positions_for_batch(const struct cluster *cluster) {
+  int64_t sequences = cluster->experiment->engine.batch_sequences;
+  if (sequences > cluster->workload.count) sequences = cluster->workload.count;
+  return sequences * cluster_blocks(cluster, cluster->workload.longest_total) *
+         cluster->experiment->engine.block_tokens;
+}
+
+static td_status size_kv(struct cluster *cluster, struct cluster_worker *worker) {
+  int64_t tokens = worker->pool->kv_tokens;
+  bool from_file = worker->params && worker->params->memory_bytes.present && !worker->backend->executes;
+  if (!tokens && from_file) TD_TRY(positions_from_memory(cluster, worker, &tokens));
+  if (!tokens) tokens = positions_for_batch(cluster);
+  int64_t blocks = tokens / cluster->experiment->engine.block_tokens;
+  int64_t need = cluster_blocks(cluster, cluster->workload.longest_total);
+  if (blocks < need) {
+    char path[64];
+    snprintf(path, sizeof path, "cluster.pools.[%d].kv_tokens", worker->pool_index);
+    return td_config_fail(cluster->config, path,
+                          "found %" PRId64 " KV blocks of %" PRId64 " positions, expected at least %" PRId64
+                          " for the longest request",
+                          blocks, cluster->experiment->engine.block_tokens, need);
+  }
+  worker->kv_blocks = blocks > INT32_MAX ? INT32_MAX : (int32_t)blocks;
+  return TD_OK;
+}
+
+static td_status open_all(struct cluster *cluster, int32_t ranks) {
+  cluster->pools = cluster->experiment->cluster.pools.count;
+  cluster->kv_dtype = td_experiment_kv_dtype(cluster->experiment);
+  TD_TRY(open_params(cluster));
+  TD_TRY(make_workers(cluster));
+  place_workers(cluster, ranks);
+  td_status status = td_model_open(cluster->experiment->model, &cluster->model);
+  if (status) return cluster_check_model(cluster, status);
+  TD_TRY(td_graph_build(cluster->model, &cluster->graph));
+  TD_TRY(workload_open(cluster->config, cluster->experiment, cluster->model, &cluster->workload));
+  for (int32_t i = 0; i < cluster->worker_count; i++) TD_TRY(size_kv(cluster, &cluster->workers[i]));
+  return cluster_check(cluster);
+}
+
+td_status cluster_open(const struct td_config *config, const struct td_experiment *experiment, int32_t ranks,
+                       struct cluster *out_cluster) {
+  struct cluster cluster = {.config = config, .experiment = experiment};
+  td_status status = open_all(&cluster, ranks);
+  if (status) {
+    cluster_close(&cluster);
+    return status;
+  }
+  *out_cluster = cluster;
+  return TD_OK;
+}
+
+void cluster_close(struct cluster *cluster) {
+  workload_close(&cluster->workload);
+  td_graph_free(cluster->graph);
+  td_model_close(cluster->model);
+  for (int32_t i = 0; cluster->links && i < cluster->pools * cluster->pools; i++) {
+    td_device_params_close(cluster->links[i]);
+  }
+  for (int32_t i = 0; cluster->pool_params && i < cluster->pools; i++) td_device_params_close(cluster->pool_params[i]);
+  free(cluster->links);
+  free(cluster->pool_params);
+  free(cluster->workers);
+  *cluster = (struct cluster){0};
+}
+
+const struct td_device_params *cluster_link(const struct cluster *cluster, int32_t from, int32_t to) {
+  return cluster->links[cluster->workers[from].pool_index * cluster->pools + cluster->workers[to].pool_index];
+}
+
+bool cluster_prices_transfer(const struct cluster *cluster, int32_t from, int32_t to) {
+  return cluster->experiment->engine.pace != TD_PACE_WALL || !cluster->workers[from].backend->executes ||
+         !cluster->workers[to].backend->executes;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The cluster of a config: workers (replicas of pools), the ranks that hold them, links, the model they share. Every
+ * rank builds the same one.
+ */
+#ifndef ENGINE_CLUSTER_H
+#define ENGINE_CLUSTER_H
+
+#include "tandem/backend.h"
+#include "tandem/devices.h"
+#include "tandem/experiment.h"
+#include "workload.h"
+
+struct cluster_worker {
+  const struct td_cfg_pool *pool;
+  int32_t pool_index, rank;
+  char name[32]; /* "prefill.0" */
+  const struct td_backend *backend;
+  const struct td_device_params *params; /* NULL if the pool names no device file */
+  int32_t kv_blocks;
+};
+
+struct cluster {
+  const struct td_config *config;
+  const struct td_experiment *experiment;
+  struct td_model *model;
+  struct td_graph *graph;
+  struct workload workload;
+  struct td_device_params **pool_params; /* [pools], NULL entries where none */
+  struct td_device_params **links;       /* [pools * pools], from * pools + to; NULL where none */
+  int32_t pools;
+  struct cluster_worker *workers;
+  int32_t worker_count;
+  enum td_dtype kv_dtype;
+};
+
+/* Opens everything the config names and checks that it fits together; TD_CONFIG with file:line, or the model's own
+ * error. Borrows config and experiment until cluster_close. */
+td_status cluster_open(const struct td_config *config, const struct td_experiment *experiment, int32_t ranks,
+                       struct cluster *out_cluster);
+void cluster_close(struct cluster *cluster);
+
+/* The link from one worker to another; NULL if the config has none. */
+const struct td_device_params *cluster_link(const struct cluster *cluster, int32_t from, int32_t to);
+/* True if the time of a KV transfer between these workers comes from the link's file and not from a clock. */
+bool cluster_prices_transfer(const struct cluster *cluster, int32_t from, int32_t to);
+/* KV blocks for `tokens` positions. */
+int64_t cluster_blocks(const struct cluster *cluster, int64_t tokens);
+/* Most rows and most logit rows a step can have. */
+int64_t cluster_max_rows(const struct cluster *cluster);
+
+#endif

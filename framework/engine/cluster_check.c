@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cluster_check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tandem/base.h"
+#include "tandem/device.h"
+#include "tandem/engine.h"
+#include "tandem/policy.h"
+
+static td_status fail_pool(const struct cluster *cluster, int32_t pool, const char *key, const char *text) {
+  char path[64];
+  snprintf(path, sizeof path, "cluster.pools.[%d].%s", pool, key);
+  return td_config_fail(cluster->config, path, "%s", text);
+}
+
+static const struct td_cfg_pool *pool_at(const struct cluster *cluster, int32_t i) {
+  return (const struct td_cfg_pool *)cluster->experiment->cluster.pools.items + i;
+}
+
+/* "NAME" or "NAME:N" with N below the number of devices here. */
+static td_status check_spec(const char *spec, const struct td_backend **out_backend) {
+  char name[TD_NAME_BYTES];
+  const char *colon = strchr(spec, ':');
+  TD_TRY(td_format(name, sizeof name, "%.*s", colon ? (int)(colon - spec) : (int)strlen(spec), spec));
+  const struct td_backend *backend = td_backend_find(name);
+  if (!backend) {
+    const char *nearest = td_backend_nearest(name);
+    return td_fail(TD_CONFIG, "found \"%s\", expected a backend%s%s%s", spec, nearest ? "; did you mean \"" : "",
+                   nearest ? nearest : "", nearest ? "\"?" : " (see tandem devices)");
+  }
+  const char *reason = "no device";
+  int32_t devices = backend->probe(&reason);
+  if (devices <= 0) return td_fail(TD_CONFIG, "found \"%s\", which is not available here: %s", spec, reason);
+  char *end = NULL;
+  long index = colon ? strtol(colon + 1, &end, 10) : 0;
+  if (colon && (end == colon + 1 || *end || index < 0 || index >= devices)) {
+    return td_fail(TD_CONFIG, "found \"%s\", expected a number below %d after the colon", spec, devices);
+  }
+  *out_backend = backend;
+  return TD_OK;
+}
+
+td_status cluster_check_backend(const struct cluster *cluster, int32_t pool, const struct td_backend **out_backend) {
+  const struct td_backend *backend = NULL;
+  if (check_spec(pool_at(cluster, pool)->backend, &backend)) {
+    return fail_pool(cluster, pool, "backend", td_error_text());
+  }
+  const struct td_device_params *params = cluster->pool_params[pool];
+  bool priced = !backend->executes || cluster->experiment->engine.pace == TD_PACE_PRICED;
+  if (priced && !params) {
+    return fail_pool(cluster, pool, "device",
+                     backend->executes ? "found none, expected a device file: pace \"priced\" takes times from it"
+                                       : "found none, expected a device file: a modelled device is nothing else");
+  }
+  *out_backend = backend;
+  return TD_OK;
+}
+
+td_status cluster_check_model(const struct cluster *cluster, td_status status) {
+  if (status != TD_NOT_FOUND && status != TD_IO) return status;
+  return td_config_fail(cluster->config, "model", "%s", td_error_text());
+}
+
+static td_status check_policy(const struct cluster *cluster) {
+  const char *name = cluster->experiment->engine.policy;
+  const struct td_policy *policy = td_policy_find(name);
+  if (!policy) {
+    const char *nearest = td_policies[0]->name;
+    for (const struct td_policy *const *each = td_policies; *each; each++) {
+      if (td_edit_distance((*each)->name, name) < td_edit_distance(nearest, name)) nearest = (*each)->name;
+    }
+    return td_config_fail(cluster->config, "engine.policy", "found \"%s\", expected a policy; did you mean \"%s\"?",
+                          name, nearest);
+  }
+  struct td_worker_view *views;
+  TD_TRY(td_alloc((size_t)cluster->worker_count, sizeof *views, (void **)&views));
+  for (int32_t i = 0; i < cluster->worker_count; i++) {
+    views[i] = (struct td_worker_view){.pool = cluster->workers[i].pool->name, .role = cluster->workers[i].pool->role};
+  }
+  struct td_cluster_view view = {.workers = views, .worker_count = cluster->worker_count};
+  td_status status = policy->check(&view);
+  free(views);
+  return status ? td_config_fail(cluster->config, "engine.policy", "%s", td_error_text()) : TD_OK;
+}
+
+/* Between any prefill pool and any decode pool KV may have to move. */
+static td_status check_pair(const struct cluster *cluster, const struct cluster_worker *from,
+                            const struct cluster_worker *to) {
+  if (to->backend->executes && !from->backend->executes) {
+    return fail_pool(cluster, to->pool_index, "backend",
+                     "found an executing decode pool behind a modelled prefill pool, which gives no KV to decode from");
+  }
+  const struct td_device_params *link = cluster->links[from->pool_index * cluster->pools + to->pool_index];
+  bool priced = cluster->experiment->engine.pace != TD_PACE_WALL || !from->backend->executes || !to->backend->executes;
+  if (!priced || link) return TD_OK;
+  return td_config_fail(cluster->config, "cluster.links",
+                        "found no link from \"%s\" to \"%s\", expected one: the time of its KV transfers is modelled",
+                        from->pool->name, to->pool->name);
+}
+
+static td_status check_pairs(const struct cluster *cluster) {
+  for (int32_t i = 0; i < cluster->worker_count; i++) {
+    for (int32_t j = 0; j < cluster->worker_count; j++) {
+      const struct cluster_worker *from = &cluster->workers[i], *to = &cluster->workers[j];
+      bool first_of_pools =
+          (i == 0 || from->pool_index != from[-1].pool_index) && (j == 0 || to->pool_index != to[-1].pool_index);
+      if (from->pool->role != TD_ROLE_PREFILL || to->pool->role != TD_ROLE_DECODE || !first_of_pools) continue;
+      TD_TRY(check_pair(cluster, from, to));
+    }
+  }
+  return TD_OK;
+}
+
+td_status cluster_check(const struct cluster *cluster) {
+  for (int32_t i = 0; i < cluster->worker_count; i++) {
+    if (cluster->workers[i].backend->executes && !td_model_has_weights(cluster->model)) {
+      return fail_pool(cluster, cluster->workers[i].pool_index, "backend",
+                       "found an executing backend, but the model is a shape without weights");
+    }
+  }
+  TD_TRY(check_policy(cluster));
+  return check_pairs(cluster);
+}
+
+td_status td_engine_check(const struct td_config *config, const struct td_experiment *experiment) {
+  struct cluster cluster;
+  TD_TRY(cluster_open(config, experiment, 1, &cluster));
+  cluster_close(&cluster);
+  return TD_OK;
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a cluster must fulfil beyond its config's grammar. All errors are TD_CONFIG with file:line.
+ */
+#ifndef ENGINE_CLUSTER_CHECK_H
+#define ENGINE_CLUSTER_CHECK_H
+
+#include "cluster.h"
+
+/* The pool's backend exists, has a device here, and has the device file it needs. */
+td_status cluster_check_backend(const struct cluster *cluster, int32_t pool, const struct td_backend **out_backend);
+/* Puts the config's line before a model that could not be opened, if the path is what is wrong. Returns the status. */
+td_status cluster_check_model(const struct cluster *cluster, td_status status);
+/* Policy and roles, pace and prices, links, executing after modelled pools. */
+td_status cluster_check(const struct cluster *cluster);
+
+#endif

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Routing and continuous batching: requests to workers, and for an idle worker the next step: one token for every
+ * decoding sequence first, then prefill chunks in order of admission while the token budget lasts.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "state.h"
+
+int64_t engine_decode_blocks(const struct engine *engine, const struct request *request) {
+  /* the last output token is never fed back, so it has no position */
+  return cluster_blocks(engine->cluster, request->job->prompt_tokens + request->job->max_tokens - 1);
+}
+
+static struct td_cluster_view cluster_view(struct engine *engine) {
+  for (int32_t i = 0; i < engine->cluster->worker_count; i++) {
+    const struct worker *worker = &engine->workers[i];
+    engine->views[i] = (struct td_worker_view){.pool = worker->info->pool->name,
+                                               .role = worker->info->pool->role,
+                                               .executes = worker->executes,
+                                               .free_blocks = worker->free_blocks,
+                                               .waiting_tokens = worker->waiting_tokens,
+                                               .active = worker->active};
+  }
+  return (struct td_cluster_view){.workers = engine->views,
+                                  .worker_count = engine->cluster->worker_count,
+                                  .now_ps = engine->now_ps,
+                                  .whole = engine->whole};
+}
+
+static td_status take_blocks(struct engine *engine, int32_t number, int64_t blocks) {
+  struct worker *worker = &engine->workers[number];
+  if (worker->free_blocks < blocks) {
+    return td_fail(TD_INTERNAL, "policy %s: chose worker %s with %" PRId64 " free KV blocks, expected %" PRId64,
+                   engine->policy->name, worker->info->name, worker->free_blocks, blocks);
+  }
+  worker->free_blocks -= blocks;
+  worker->active++;
+  return TD_OK;
+}
+
+static td_status append(int64_t **list, size_t *count, size_t *capacity, int64_t item) {
+  TD_TRY(td_grow((void **)list, capacity, *count + 1, sizeof **list));
+  (*list)[(*count)++] = item;
+  return TD_OK;
+}
+
+static td_status admit(struct engine *engine, int64_t number, const struct td_step_plan *plan) {
+  struct request *request = &engine->requests[number];
+  TD_TRY(td_plan_resolve(plan, engine->whole, &request->prefill_worker, &request->decode_worker));
+  int32_t workers = engine->cluster->worker_count;
+  if (request->prefill_worker < 0 || request->prefill_worker >= workers || request->decode_worker < 0 ||
+      request->decode_worker >= workers) {
+    return td_fail(TD_INTERNAL, "policy %s: found workers %d and %d, expected numbers below %d", engine->policy->name,
+                   request->prefill_worker, request->decode_worker, workers);
+  }
+  if (request->job->max_tokens == 1) request->decode_worker = request->prefill_worker; /* nothing to decode */
+  request->handoff = request->prefill_worker != request->decode_worker;
+  TD_TRY(take_blocks(engine, request->decode_worker, engine_decode_blocks(engine, request)));
+  if (request->handoff) {
+    TD_TRY(take_blocks(engine, request->prefill_worker, cluster_blocks(engine->cluster, request->job->prompt_tokens)));
+    TD_TRY(engine_expect(engine, number));
+  }
+  struct worker *prefill = &engine->workers[request->prefill_worker];
+  prefill->waiting_tokens += request->job->prompt_tokens;
+  request->state = REQUEST_PREFILL;
+  request->admitted_ps = engine->now_ps;
+  return append(&prefill->prefill, &prefill->prefill_count, &prefill->prefill_capacity, number);
+}
+
+static td_status route_waiting(struct engine *engine) {
+  size_t routed = 0;
+  td_status status = TD_OK;
+  for (; routed < engine->waiting_count && !status; routed++) {
+    struct request *request = &engine->requests[engine->waiting[routed]];
+    struct td_cluster_view view = cluster_view(engine);
+    struct td_request_view asked = {.request = (uint64_t)engine->waiting[routed],
+                                    .prompt_tokens = request->job->prompt_tokens,
+                                    .max_tokens = request->job->max_tokens,
+                                    .arrival_ps = request->job->arrival_ps,
+                                    .prefill_blocks = cluster_blocks(engine->cluster, request->job->prompt_tokens),
+                                    .decode_blocks = engine_decode_blocks(engine, request)};
+    struct td_step_plan plan = {0};
+    if (!engine->policy->route(&view, &asked, &plan)) break;
+    status = admit(engine, engine->waiting[routed], &plan);
+  }
+  engine->waiting_count -= routed;
+  if (routed) memmove(engine->waiting, engine->waiting + routed, engine->waiting_count * sizeof *engine->waiting);
+  engine->route_again = false;
+  return status;
+}
+
+static td_status add_share(struct worker *worker, struct share share) {
+  TD_TRY(td_grow((void **)&worker->shares, &worker->share_capacity, worker->share_count + 1, sizeof share));
+  worker->shares[worker->share_count++] = share;
+  return TD_OK;
+}
+
+static td_status add_chunk(struct engine *engine, struct worker *worker, int64_t number, int64_t tokens) {
+  const struct request *request = &engine->requests[number];
+  bool last = request->computed + tokens == request->job->prompt_tokens;
+  uint32_t flags = last ? STEP_LOGITS | STEP_LAST_CHUNK : 0;
+  if (request->handoff) flags |= STEP_HANDOFF;
+  return add_share(worker, (struct share){number, request->computed, tokens, flags});
+}
+
+static td_status fill_step(struct engine *engine, struct worker *worker) {
+  const struct td_cfg_engine *limits = &engine->cluster->experiment->engine;
+  int64_t left = limits->batch_tokens;
+  worker->share_count = 0;
+  for (size_t i = 0; i < worker->decode_count && left && (int64_t)worker->share_count < limits->batch_sequences; i++) {
+    const struct request *request = &engine->requests[worker->decode[i]];
+    TD_TRY(add_share(worker, (struct share){worker->decode[i], request->computed, 1, STEP_LOGITS}));
+    left--;
+  }
+  for (size_t i = 0; i < worker->prefill_count && (int64_t)worker->share_count < limits->batch_sequences; i++) {
+    const struct request *request = &engine->requests[worker->prefill[i]];
+    int64_t tokens = request->job->prompt_tokens - request->computed;
+    if (limits->chunk_tokens && tokens > limits->chunk_tokens) tokens = limits->chunk_tokens;
+    if (limits->chunk_tokens && tokens > left) tokens = left;
+    if (tokens == 0 || (tokens > left && worker->share_count)) break;
+    TD_TRY(add_chunk(engine, worker, worker->prefill[i], tokens));
+    left = tokens > left ? 0 : left - tokens;
+  }
+  return TD_OK;
+}
+
+static void add_ids(struct td_text *text, const struct request *request, const struct share *share) {
+  if (request->state == REQUEST_DECODE) {
+    td_text_add(text, &request->last_id, sizeof request->last_id);
+  } else {
+    td_text_add(text, request->job->ids + share->past, (size_t)share->tokens * sizeof *request->job->ids);
+  }
+}
+
+static td_status post_step(struct engine *engine, int32_t number) {
+  struct worker *worker = &engine->workers[number];
+  struct td_text text = {0};
+  struct step_head head = {.step = worker->step, .seqs = (uint32_t)worker->share_count, .has_ids = worker->executes};
+  td_text_add(&text, &head, sizeof head);
+  for (size_t i = 0; i < worker->share_count; i++) {
+    const struct share *share = &worker->shares[i];
+    const struct request *request = &engine->requests[share->request];
+    struct step_seq seq = {.request = (uint64_t)share->request,
+                           .generation = 1,
+                           .past = share->past,
+                           .tokens = share->tokens,
+                           .output_index = (uint64_t)request->output,
+                           .destination = request->decode_worker,
+                           .flags = share->flags};
+    /* a modelled decode worker has nowhere to put real bytes */
+    if (!engine->workers[request->decode_worker].executes) seq.flags &= ~(uint32_t)STEP_HANDOFF;
+    td_text_add(&text, &seq, sizeof seq);
+  }
+  for (size_t i = 0; i < worker->share_count && worker->executes; i++) {
+    add_ids(&text, &engine->requests[worker->shares[i].request], &worker->shares[i]);
+  }
+  struct td_message message;
+  TD_TRY(message_make(MESSAGE_STEP, number, &text, &message));
+  return node_post(engine->node, number, &message);
+}
+
+static td_status submit(struct engine *engine, int32_t number) {
+  struct worker *worker = &engine->workers[number];
+  worker->busy = true;
+  worker->step = engine->next_step++;
+  worker->start_ps = engine->now_ps;
+  engine->in_flight++;
+  for (size_t i = 0; i < worker->share_count; i++) {
+    struct request *request = &engine->requests[worker->shares[i].request];
+    if (request->state == REQUEST_PREFILL) worker->waiting_tokens -= worker->shares[i].tokens;
+    if (request->first_step_ps < 0) request->first_step_ps = engine->now_ps;
+  }
+  TD_TRY(post_step(engine, number));
+  /* pace measured: a step that executes runs alone */
+  while (engine->pace == TD_PACE_MEASURED && engine->in_flight) {
+    bool got;
+    TD_TRY(engine_pump(engine, -1, &got));
+  }
+  return TD_OK;
+}
+
+td_status engine_dispatch(struct engine *engine) {
+  if (engine->route_again) TD_TRY(route_waiting(engine));
+  for (int32_t i = 0; i < engine->cluster->worker_count; i++) {
+    struct worker *worker = &engine->workers[i];
+    if (worker->busy) continue;
+    TD_TRY(fill_step(engine, worker));
+    if (worker->share_count) TD_TRY(submit(engine, i));
+  }
+  return TD_OK;
+}

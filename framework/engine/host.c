@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "host.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "node.h"
+#include "tandem/base.h"
+
+static td_status open_runner(struct host *host, const struct cluster_worker *worker) {
+  const struct td_cfg_engine *engine = &host->cluster->experiment->engine;
+  struct td_slice whole = td_slice_whole(host->cluster->graph);
+  struct td_runner_options options = {
+      .kv_dtype = host->cluster->kv_dtype,
+      .block_tokens = (int32_t)engine->block_tokens,
+      .kv_blocks = worker->kv_blocks,
+      .max_rows = cluster_max_rows(host->cluster),
+      .max_logits = engine->batch_sequences,
+  };
+  return td_runner_open(host->device, host->cluster->model, host->cluster->graph, &whole, &options, &host->runner);
+}
+
+td_status host_open(struct host *host, struct node *node, const struct cluster *cluster, int32_t number) {
+  const struct cluster_worker *worker = &cluster->workers[number];
+  *host = (struct host){.node = node, .cluster = cluster, .worker = number};
+  inbox_init(&host->inbox);
+  size_t layers = (size_t)cluster->graph->shape.layers;
+  TD_TRY(td_alloc(layers, sizeof(int64_t), (void **)&host->layer_done_ps));
+  td_status status =
+      td_device_open(worker->pool->backend, worker->params, (int32_t)worker->pool->threads, &host->device);
+  if (!status && worker->backend->executes) status = open_runner(host, worker);
+  return status ? td_fail_within(status, "worker %s", worker->name) : TD_OK;
+}
+
+void host_report_failure(struct host *host, td_status status) {
+  struct td_text text = {0};
+  struct td_message message;
+  td_fail_within(status, "worker %s", host->cluster->workers[host->worker].name);
+  struct failed_head head = {.code = (int32_t)status, .bytes = (uint32_t)strlen(td_error_text())};
+  td_text_add(&text, &head, sizeof head);
+  td_text_add(&text, td_error_text(), head.bytes);
+  if (message_make(MESSAGE_FAILED, host->worker, &text, &message) || node_reply(host->node, &message)) abort();
+}
+
+void host_handle(struct host *host, struct td_message *message) {
+  td_status status = TD_OK;
+  switch (message->type) {
+    case MESSAGE_STEP:
+      status = host_step(host, message);
+      break;
+    case MESSAGE_EXPECT:
+      status = host_expect(host, message);
+      break;
+    case MESSAGE_CHUNK:
+      status = host_chunk(host, message);
+      break;
+    case MESSAGE_RELEASE:
+      status = host_release(host, message);
+      break;
+    default:
+      status = td_fail(TD_INTERNAL, "message type %u", message->type);
+  }
+  free(message->data);
+  if (status) host_report_failure(host, status);
+}
+
+static void *host_thread(void *argument) {
+  struct host *host = argument;
+  struct td_message message;
+  while (inbox_pop(&host->inbox, -1, &message)) {
+    if (message.type == MESSAGE_STOP) break;
+    host_handle(host, &message);
+  }
+  return NULL;
+}
+
+static td_status send_ready(struct host *host) {
+  struct td_text text = {0};
+  struct td_message message;
+  struct td_kv_layout none = {0};
+  td_text_add(&text, host->runner ? td_kv_store_layout(td_runner_kv(host->runner)) : &none, sizeof none);
+  TD_TRY(message_make(MESSAGE_READY, host->worker, &text, &message));
+  return node_reply(host->node, &message);
+}
+
+td_status host_start(struct host *host) {
+  if (host->runner) {
+    host->threaded = true;
+    if (pthread_create(&host->thread, NULL, host_thread, host)) {
+      host->threaded = false;
+      return td_fail(TD_NO_MEMORY, "cannot start a thread for worker %d", host->worker);
+    }
+  }
+  return send_ready(host);
+}
+
+void host_stop(struct host *host) {
+  if (!host->threaded) return;
+  struct td_message stop = {.type = MESSAGE_STOP};
+  inbox_push(&host->inbox, &stop);
+  pthread_join(host->thread, NULL);
+}
+
+void host_close(struct host *host) {
+  td_runner_close(host->runner);
+  td_device_close(host->device);
+  for (size_t i = 0; i < host->incoming_count; i++) free(host->incoming[i].chunks);
+  for (size_t i = 0; i < host->early_count; i++) free(host->early[i].data);
+  free(host->incoming);
+  free(host->early);
+  free(host->outgoing);
+  free(host->layer_done_ps);
+  inbox_clear(&host->inbox);
+}

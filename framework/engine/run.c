@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A run on all ranks: open, agree, start, drive (rank 0) or serve (the others), stop.
+ */
+#include <stdlib.h>
+
+#include "drive.h"
+#include "node.h"
+#include "tandem/engine.h"
+
+static const char *const pace_names[] = {"wall", "measured", "priced"};
+
+static td_status create_trace(const struct cluster *cluster, const struct td_transport *transport, const char *path,
+                              struct td_trace_writer **out_trace) {
+  const struct td_experiment *experiment = cluster->experiment;
+  char *text;
+  TD_TRY(td_config_text(cluster->config, &td_experiment_group, experiment, &text));
+  struct td_trace_run run = {.config = text,
+                             .experiment = experiment->name,
+                             .model = td_model_shape(cluster->model)->name,
+                             .pace = pace_names[experiment->engine.pace],
+                             .policy = experiment->engine.policy,
+                             .model_digest = td_model_digest(cluster->model),
+                             .seed = (uint64_t)experiment->seed,
+                             .ranks = transport->ranks};
+  td_status status = td_trace_create(path, &run, out_trace);
+  free(text);
+  return status;
+}
+
+static td_status lead(const struct cluster *cluster, struct node *node, struct td_trace_writer **trace,
+                      const struct td_run_options *options) {
+  td_status status = engine_drive(cluster, node, *trace, options);
+  if (!status) {
+    status = td_trace_finish(*trace);
+    *trace = NULL;
+  }
+  td_status told = node_shutdown(node);
+  return status ? status : told;
+}
+
+static td_status work(const struct cluster *cluster, struct node *node, struct td_trace_writer **trace,
+                      const struct td_run_options *options) {
+  TD_TRY(node->transport->table->start(node->transport, node_deliver, node));
+  node_start(node);
+  if (node->transport->rank == 0) return lead(cluster, node, trace, options);
+  node_wait(node);
+  return TD_OK;
+}
+
+td_status td_engine_run(const struct td_config *config, const struct td_experiment *experiment,
+                        struct td_transport *transport, const struct td_run_options *options) {
+  struct cluster cluster = {0};
+  struct node node = {0};
+  struct td_trace_writer *trace = NULL;
+  td_status status = cluster_open(config, experiment, transport->ranks, &cluster);
+  bool opened = status == TD_OK;
+  if (opened) status = node_open(&node, transport, &cluster);
+  if (!status && transport->rank == 0) status = create_trace(&cluster, transport, options->trace_path, &trace);
+  status = transport->table->agree(transport, status);
+  if (!status) status = work(&cluster, &node, &trace, options);
+  if (opened) node_stop(&node);
+  if (trace) td_trace_abandon(trace, td_error_text());
+  transport->table->close(transport);
+  if (opened) node_close(&node);
+  cluster_close(&cluster);
+  return status;
+}

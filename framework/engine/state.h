@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The engine's state on rank 0 and the life of a request:
+ *
+ *   ARRIVING -> WAITING (for a route and KV blocks) -> PREFILL -> [HANDOFF ->] DECODE -> DONE
+ *
+ * With KV to hand over, a request may end (an end token right after prefill) while layers still travel: it then passes
+ * through HANDOFF with `ended` set, so that every push is received, counted and freed.
+ */
+#ifndef ENGINE_STATE_H
+#define ENGINE_STATE_H
+
+#include "cluster.h"
+#include "events.h"
+#include "messages.h"
+#include "node.h"
+#include "tandem/engine.h"
+#include "tandem/policy.h"
+#include "tandem/trace.h"
+
+enum request_state {
+  REQUEST_ARRIVING,
+  REQUEST_WAITING,
+  REQUEST_PREFILL,
+  REQUEST_HANDOFF,
+  REQUEST_DECODE,
+  REQUEST_DONE
+};
+
+/* A stretch of modelled steps of one request, see td_row_residency. */
+struct stretch {
+  bool open;
+  struct td_row_residency row;
+};
+
+struct request {
+  const struct job *job;
+  enum request_state state;
+  int32_t prefill_worker, decode_worker;
+  bool handoff; /* prefill and decode run on different workers and there is a token to decode */
+  bool ended;
+  uint32_t finish;  /* enum td_finish */
+  int64_t computed; /* positions whose KV exists */
+  int64_t output;   /* output tokens so far */
+  int32_t last_id;  /* the newest one, if executed */
+  int64_t admitted_ps, first_step_ps, first_token_ps, finished_ps;
+  /* hand-off */
+  uint64_t kv_bytes;        /* of the pushes recorded so far */
+  uint64_t committed_bytes; /* that really arrived */
+  bool committed;
+  int64_t transferred_ps; /* when the last push so far is through */
+  struct stretch stretch;
+};
+
+/* A request's share of the step a worker is at. */
+struct share {
+  int64_t request;
+  int64_t past, tokens;
+  uint32_t flags; /* STEP_* */
+};
+
+struct worker {
+  const struct cluster_worker *info;
+  bool executes, ready;
+  struct td_kv_layout layout; /* as the worker declared it */
+  int64_t free_blocks, waiting_tokens, active;
+  /* requests here, first come first */
+  int64_t *prefill, *decode;
+  size_t prefill_count, prefill_capacity, decode_count, decode_capacity;
+  /* the step it is at */
+  bool busy;
+  uint64_t step, index; /* in the run; on this worker */
+  int64_t start_ps, duration_ps;
+  struct share *shares;
+  size_t share_count, share_capacity;
+  struct td_message done; /* its completion, once it came; data NULL before */
+};
+
+struct engine {
+  const struct cluster *cluster;
+  const struct td_run_options *options;
+  const struct td_policy *policy;
+  struct node *node;
+  struct td_trace_writer *trace;
+  int pace;
+  struct td_slice whole;
+  int64_t zero_ps; /* wall: td_now_ps of the run's time 0 */
+  int64_t now_ps;
+  struct events events;
+  struct request *requests; /* [cluster->workload.count] */
+  int64_t done_count;
+  int64_t *waiting; /* routed in this order */
+  size_t waiting_count, waiting_capacity;
+  bool route_again; /* the cluster's state changed since the policy was asked */
+  struct worker *workers;
+  struct td_worker_view *views; /* [workers] */
+  int64_t *link_free_ps;        /* [workers * workers] when the link is free again */
+  uint64_t next_step;
+  int64_t in_flight; /* submitted steps without a completion */
+};
+
+/* engine.c: waits up to wait_ps (< 0: until one comes) for a message and handles it; flushes the trace meanwhile.
+ * *out_got: one came. */
+td_status engine_pump(struct engine *engine, int64_t wait_ps, bool *out_got);
+
+/* dispatch.c */
+td_status engine_dispatch(struct engine *engine); /* routes what waits, gives idle workers their next step */
+int64_t engine_decode_blocks(const struct engine *engine, const struct request *request);
+
+/* finish.c */
+td_status engine_completion(struct engine *engine, struct td_message *message); /* MESSAGE_DONE, taken over */
+td_status engine_step_done(struct engine *engine, int32_t worker);              /* EVENT_STEP_DONE */
+td_status engine_handed_over(struct engine *engine, int64_t request);           /* its KV is where it decodes */
+
+/* transfer.c */
+td_status engine_expect(struct engine *engine, int64_t request); /* tells the decode worker what will come */
+/* Books the pushes of one share of a finished step on the link. */
+td_status engine_book_pushes(struct engine *engine, const struct worker *worker, const struct share *share,
+                             const int64_t *layer_done_ps);
+td_status engine_committed(struct engine *engine, const struct td_message *message);
+td_status engine_handoff_begin(struct engine *engine, int64_t request); /* the last chunk is computed */
+td_status engine_transferred(struct engine *engine, int64_t request);   /* EVENT_TRANSFERRED */
+td_status engine_release_decode(struct engine *engine, int64_t request);
+
+/* transfer.c: a clock reading of the rank that holds `worker`, as the run's time */
+int64_t engine_run_time(const struct engine *engine, int32_t worker, int64_t clock_ps);
+
+/* record.c: trace rows */
+td_status record_devices(struct engine *engine);
+td_status record_step(struct engine *engine, const struct worker *worker, const struct done_head *done);
+td_status record_token(struct engine *engine, int64_t request, const struct worker *worker,
+                       const struct td_sample *sample, bool last);
+td_status record_residency(struct engine *engine, int64_t request, const struct worker *worker, bool yields);
+td_status record_request(struct engine *engine, int64_t request);
+
+#endif

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "workload.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tandem/base.h"
+
+struct source {
+  const struct td_config *config;
+  const struct td_experiment *experiment;
+  const struct td_model *model;
+};
+
+static td_status fail_request(const struct source *source, int64_t i, const char *key, const char *text) {
+  char path[80];
+  snprintf(path, sizeof path, "workload.requests.[%" PRId64 "].%s", i, key);
+  return td_config_fail(source->config, path, "%s", text);
+}
+
+/* The prompt as the model reads it: a chat around the user's message, or the text as it stands. malloc'd. */
+static td_status prompt_text(const struct source *source, const struct td_cfg_request *request, char **out_text) {
+  if (!request->chat) return td_copy_text(request->prompt, out_text);
+  struct td_chat_message messages[2];
+  int count = 0;
+  if (*request->system) messages[count++] = (struct td_chat_message){"system", request->system};
+  messages[count++] = (struct td_chat_message){"user", request->prompt};
+  return td_tokenizer_chat(td_model_tokenizer(source->model), messages, count, out_text);
+}
+
+static td_status encode_prompt(const struct source *source, const struct td_cfg_request *request, int64_t i,
+                               struct job *job) {
+  const struct td_tokenizer *tokenizer = td_model_tokenizer(source->model);
+  if (!tokenizer) {
+    return fail_request(source, i, "prompt", "found text, expected prompt_tokens: the model has no tokenizer");
+  }
+  char *text;
+  td_status status = prompt_text(source, request, &text);
+  if (status) return fail_request(source, i, "prompt", td_error_text());
+  status = td_tokenizer_encode(tokenizer, text, strlen(text), true, &job->ids, &job->prompt_tokens);
+  free(text);
+  if (status) return fail_request(source, i, "prompt", td_error_text());
+  return job->prompt_tokens ? TD_OK : fail_request(source, i, "prompt", "found no tokens, expected at least 1");
+}
+
+/* A prompt of a given length without text: ids drawn from the seed, so that it can be executed too. */
+static td_status draw_prompt(const struct source *source, const struct td_cfg_request *request, int64_t i,
+                             struct job *job) {
+  int32_t vocab = td_model_shape(source->model)->vocab;
+  TD_TRY(td_alloc((size_t)request->prompt_tokens, sizeof *job->ids, (void **)&job->ids));
+  job->prompt_tokens = request->prompt_tokens;
+  for (int64_t t = 0; t < job->prompt_tokens; t++) {
+    uint64_t draw = td_random((uint64_t)source->experiment->seed, (uint64_t)i, (uint64_t)t);
+    job->ids[t] = (int32_t)(draw % (uint64_t)vocab);
+  }
+  return TD_OK;
+}
+
+static td_status check_length(const struct source *source, const struct job *job, int64_t i) {
+  int32_t context = td_model_shape(source->model)->context;
+  int64_t total = job->prompt_tokens + job->max_tokens;
+  if (total <= context) return TD_OK;
+  char text[160];
+  snprintf(text, sizeof text,
+           "found a prompt of %" PRId64 " tokens and max_tokens %" PRId64 " = %" PRId64
+           ", expected at most the model's context of %d",
+           job->prompt_tokens, job->max_tokens, total, context);
+  return fail_request(source, i, "max_tokens", text);
+}
+
+static td_status build_job(const struct source *source, int64_t i, struct job *job) {
+  const struct td_cfg_workload *workload = &source->experiment->workload;
+  const struct td_cfg_request *request = (const struct td_cfg_request *)workload->requests.items + i;
+  int context = td_model_shape(source->model)->context;
+  if (!*request->name) {
+    snprintf(job->name, sizeof job->name, "r%" PRId64, i);
+  } else if (td_format(job->name, sizeof job->name, "%s", request->name)) {
+    return fail_request(source, i, "name", td_error_text());
+  }
+  job->max_tokens = request->max_tokens ? request->max_tokens : workload->max_tokens;
+  if (td_ps_from_seconds(request->arrival, &job->arrival_ps)) {
+    return fail_request(source, i, "arrival", td_error_text());
+  }
+  if (request->prompt_tokens > context) {
+    job->prompt_tokens = request->prompt_tokens;
+    return check_length(source, job, i);
+  }
+  TD_TRY(request->prompt_tokens ? draw_prompt(source, request, i, job) : encode_prompt(source, request, i, job));
+  return check_length(source, job, i);
+}
+
+struct order {
+  int64_t arrival_ps, place;
+  struct job job;
+};
+
+static int by_arrival(const void *a, const void *b) {
+  const struct order *x = a, *y = b;
+  if (x->arrival_ps != y->arrival_ps) return x->arrival_ps < y->arrival_ps ? -1 : 1;
+  return x->place < y->place ? -1 : 1;
+}
+
+static td_status sort_jobs(struct workload *workload) {
+  struct order *order;
+  TD_TRY(td_alloc((size_t)workload->count, sizeof *order, (void **)&order));
+  for (int64_t i = 0; i < workload->count; i++) {
+    order[i] = (struct order){workload->jobs[i].arrival_ps, i, workload->jobs[i]};
+  }
+  qsort(order, (size_t)workload->count, sizeof *order, by_arrival);
+  for (int64_t i = 0; i < workload->count; i++) workload->jobs[i] = order[i].job;
+  free(order);
+  return TD_OK;
+}
+
+static int by_name(const void *a, const void *b) {
+  return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Names are how `diff` pairs requests. */
+static td_status check_names(const struct source *source, const struct workload *workload) {
+  const char **names;
+  td_status status = TD_OK;
+  TD_TRY(td_alloc((size_t)workload->count, sizeof *names, (void **)&names));
+  for (int64_t i = 0; i < workload->count; i++) names[i] = workload->jobs[i].name;
+  qsort(names, (size_t)workload->count, sizeof *names, by_name);
+  for (int64_t i = 1; i < workload->count && !status; i++) {
+    if (strcmp(names[i - 1], names[i])) continue;
+    status = td_config_fail(source->config, "workload.requests",
+                            "found two requests named \"%s\", expected different names", names[i]);
+  }
+  free(names);
+  return status;
+}
+
+td_status workload_open(const struct td_config *config, const struct td_experiment *experiment,
+                        const struct td_model *model, struct workload *out_workload) {
+  struct source source = {config, experiment, model};
+  struct workload workload = {.count = experiment->workload.requests.count};
+  if (!workload.count) return td_config_fail(config, "workload.requests", "found none, expected at least 1");
+  TD_TRY(td_alloc((size_t)workload.count, sizeof *workload.jobs, (void **)&workload.jobs));
+  td_status status = TD_OK;
+  for (int64_t i = 0; i < workload.count && !status; i++) status = build_job(&source, i, &workload.jobs[i]);
+  if (!status) status = check_names(&source, &workload);
+  if (!status) status = sort_jobs(&workload);
+  if (status) {
+    workload_close(&workload);
+    return status;
+  }
+  for (int64_t i = 0; i < workload.count; i++) {
+    const struct job *job = &workload.jobs[i];
+    int64_t total = job->prompt_tokens + job->max_tokens - 1;
+    if (job->prompt_tokens > workload.longest_prompt) workload.longest_prompt = job->prompt_tokens;
+    if (total > workload.longest_total) workload.longest_total = total;
+  }
+  *out_workload = workload;
+  return TD_OK;
+}
+
+void workload_close(struct workload *workload) {
+  for (int64_t i = 0; i < workload->count && workload->jobs; i++) free(workload->jobs[i].ids);
+  free(workload->jobs);
+  *workload = (struct workload){0};
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The requests of a run, from the config: names, prompt ids, lengths, arrivals. Every rank builds the same list.
+ */
+#ifndef ENGINE_WORKLOAD_H
+#define ENGINE_WORKLOAD_H
+
+#include "tandem/experiment.h"
+
+struct job {
+  char name[32];
+  int32_t *ids; /* [prompt_tokens] */
+  int64_t prompt_tokens, max_tokens;
+  int64_t arrival_ps;
+};
+struct workload {
+  struct job *jobs; /* by arrival, ties in config order */
+  int64_t count;
+  int64_t longest_prompt, longest_total; /* positions: prompt, prompt + output - 1 */
+};
+
+/* TD_CONFIG with file:line for a request that cannot be: no tokenizer for its text, longer than the context. */
+td_status workload_open(const struct td_config *config, const struct td_experiment *experiment,
+                        const struct td_model *model, struct workload *out_workload);
+void workload_close(struct workload *workload);
+
+#endif
