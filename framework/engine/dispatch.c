@@ -169,9 +169,8 @@ static td_status submit(struct engine *engine, int32_t number) {
   worker->start_ps = engine->now_ps;
   engine->in_flight++;
   for (size_t i = 0; i < worker->share_count; i++) {
-    struct request *request = &engine->requests[worker->shares[i].request];
+    const struct request *request = &engine->requests[worker->shares[i].request];
     if (request->state == REQUEST_PREFILL) worker->waiting_tokens -= worker->shares[i].tokens;
-    if (request->first_step_ps < 0) request->first_step_ps = engine->now_ps;
   }
   TD_TRY(post_step(engine, number));
   /* pace measured: a step that executes runs alone */

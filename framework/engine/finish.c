@@ -110,6 +110,7 @@ static td_status finish_share(struct engine *engine, struct worker *worker, cons
     if (*sample == completion->head->samples) return td_fail(TD_INTERNAL, "worker %s: samples", worker->info->name);
     drawn = &completion->samples[(*sample)++].sample;
   }
+  if (request->first_step_ps < 0) request->first_step_ps = worker->start_ps;
   request->computed = share->past + share->tokens;
   TD_TRY(engine_book_pushes(engine, worker, share, completion->layer_done_ps));
   if (!worker->executes) TD_TRY(record_residency(engine, share->request, worker, yields));

@@ -32,6 +32,7 @@ struct td_step_stats {
 struct td_poly {
   int64_t c[TD_SYM_COUNT];
 };
+/* INT64_MAX if the sum does not fit: a step of that size cannot be priced. */
 int64_t td_poly_eval(const struct td_poly *poly, const struct td_step_stats *stats);
 struct td_poly td_poly_add(struct td_poly a, struct td_poly b);
 
@@ -101,7 +102,8 @@ td_status td_graph_build(const struct td_model *model, struct td_graph **out_gra
 void td_graph_free(struct td_graph *graph); /* NULL is fine */
 
 /* What one operator costs. FLOPs: a multiply-add counts 2. Bytes: every operand once, as if nothing were cached
- * between operators; activations are float32; KV elements are kv_dtype. */
+ * between operators (of an embedding, the rows looked up); activations are float32; KV elements are kv_dtype. A
+ * softmax's exponentials are not counted, and SAMPLE costs nothing: it is the host's. */
 struct td_op_cost {
   struct td_poly flops;
   struct td_poly weight_bytes;

@@ -10,7 +10,13 @@
  *   queueing  start of the first step - arrival
  *   tokens/s per user   (output tokens - 1) / (last token - first token): 1 / TPOT, per request
  *   tokens/s per device output tokens whose step ran on the device / makespan; makespan = last finish - first arrival
+ *   steps, busy, energy per device: every step of a row with count k counts; step i of such a row takes
+ *                       energy x (its duration / the first one's), so a stretch has constant power
+ *   transfers busy      sum of the transfers' durations
  *   percentile p of n sorted values: linear interpolation at rank p/100 * (n-1), as numpy.percentile's default
+ *   Values keep the order of the rows of `requests` (ITL: by request, then index) until they are summed: the mean is
+ *   numpy.mean's pairwise sum / n, bit for bit. A request without tokens has no TTFT and no E2E, one whose tokens all
+ *   have one time no rate per user. Only finished requests count.
  *   percentiles printed: 50, 90, 95, 99, and mean, min, max
  */
 #ifndef TANDEM_METRICS_H
@@ -30,19 +36,26 @@ struct td_device_metrics {
   uint64_t steps, tokens_computed, output_tokens;
   double busy_s, tokens_per_s, energy_j; /* NaN when unknown */
 };
+struct td_request_metrics {
+  uint64_t row;                                /* in td_trace.requests */
+  double ttft, tpot, e2e, queueing, user_rate; /* s, tokens/s; NaN where there is none */
+};
 struct td_metrics {
   uint64_t requests, prompt_tokens, output_tokens;
   double makespan_s, output_tokens_per_s;
   struct td_summary ttft, tpot, itl, e2e, queueing, user_rate;
   uint64_t transfers, kv_bytes;
   double transfer_busy_s;
-  struct td_device_metrics *devices; /* [count[TD_TABLE_DEVICES]] */
+  struct td_device_metrics *devices;      /* [count[TD_TABLE_DEVICES]] */
+  struct td_request_metrics *per_request; /* [requests], in the order of the rows */
 };
 td_status td_metrics_compute(const struct td_trace *trace, struct td_metrics *out_metrics);
 void td_metrics_free(struct td_metrics *metrics);
 
-/* The tables of `tandem show`. */
+/* The tables of `tandem show`, and the one of `show --requests`. */
 void td_metrics_print(const struct td_trace *trace, const struct td_metrics *metrics, FILE *out);
+void td_metrics_print_requests(const struct td_trace *trace, const struct td_metrics *metrics, FILE *out);
+/* One JSON object with everything above, times in seconds. */
 void td_metrics_json(const struct td_trace *trace, const struct td_metrics *metrics, FILE *out);
 
 #endif

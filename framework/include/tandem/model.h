@@ -19,7 +19,7 @@ enum td_arch { TD_ARCH_LLAMA };
 
 /* Dimensions of a decoder-only transformer. Names in brackets are GGUF's metadata keys under "llama.". */
 struct td_shape {
-  char name[TD_NAME_BYTES];
+  char name[TD_NAME_BYTES];   /* [general.name]; one that does not fit ends in "..." */
   enum td_arch arch;
   int32_t layers;             /* [block_count] */
   int32_t hidden;             /* [embedding_length] */
@@ -51,7 +51,8 @@ struct td_tokenizer;
 
 /* Opens a GGUF v3 file (mapped read-only; every offset, count, type and dimension checked against the file before
  * use) or, when the path ends in ".cfg", a shape-only libconfig file. Tells them apart by the file's first bytes
- * and refuses what it does not know by name. Errors name the file, the field, found and expected:
+ * and refuses what it does not know by name: other architectures, tensors or "llama." keys that it would have to
+ * ignore, norms that are not F32. Errors name the file, the field, found and expected:
  * TD_NOT_FOUND, TD_IO, TD_CORRUPT, TD_UNSUPPORTED. */
 td_status td_model_open(const char *path, struct td_model **out_model);
 void td_model_close(struct td_model *model); /* NULL is fine */
@@ -67,14 +68,22 @@ uint64_t td_model_weight_bytes(const struct td_model *model);
 /* FNV-1a over shape, tensor table and the first and last 4 KiB of every tensor: names a model in traces.
  * Cheap on purpose; it identifies, it does not protect. */
 uint64_t td_model_digest(const struct td_model *model);
-/* NULL if the file carries no tokenizer (or the model is shape-only). Borrowed. */
+/* NULL if the file carries no tokenizer (or the model is shape-only). Borrowed. A file whose tokenizer is of a kind
+ * that tandem does not know opens all the same, since it can be run on ids: see td_tokenizer_usable. A tokenizer whose
+ * arrays contradict themselves is TD_CORRUPT: at opening for their types and lengths, at first use for their contents. */
 const struct td_tokenizer *td_model_tokenizer(const struct td_model *model);
 
 /* ---- tokenizer: byte-level BPE ("gpt2" model in GGUF), pre-tokenizers smollm, gpt2, qwen2, llama-bpe ---- */
 
+/* TD_OK, or TD_UNSUPPORTED with the kind the file names and those that tandem knows: then encode, piece and chat fail
+ * with the same text, and size, bos and is_end still answer. */
+td_status td_tokenizer_usable(const struct td_tokenizer *tokenizer);
+
 /* Encodes `bytes` bytes of text (any bytes; invalid UTF-8 is encoded byte by byte and round-trips). With
- * parse_special, control tokens written out in the text ("<|im_start|>") become their ids. No BOS is added.
- * *out_ids is malloc'd, the caller frees it. Thread-safe. */
+ * parse_special, control tokens written out in the text ("<|im_start|>") become their ids; user-defined tokens always
+ * do, the longest first. No BOS is added, and no Unicode normalisation is done. TD_UNSUPPORTED names a byte for which
+ * the vocabulary has no token (SmolLM2's lacks 21 of the 256, 0xff among them): nothing is dropped in silence.
+ * *out_ids is malloc'd, the caller frees it. Thread-safe. The first call builds the tables, some 20 ms. */
 td_status td_tokenizer_encode(const struct td_tokenizer *tokenizer, const char *text, size_t bytes, bool parse_special,
                               int32_t **out_ids, int64_t *out_count);
 /* The bytes of one token: borrowed, not NUL-terminated, may be half a character. TD_NOT_FOUND if out of range. */
@@ -82,8 +91,8 @@ td_status td_tokenizer_piece(const struct td_tokenizer *tokenizer, int32_t id, c
                              size_t *out_bytes);
 int32_t td_tokenizer_size(const struct td_tokenizer *tokenizer);
 int32_t td_tokenizer_bos(const struct td_tokenizer *tokenizer); /* -1 if none */
-/* True if generation ends after this id: the file's eos id, and control tokens that end a turn (<|im_end|>,
- * <|eot_id|>, <|endoftext|> when the file marks them as control tokens). */
+/* True if generation ends after this id: the file's eos and eot ids, and control tokens that end a turn or a text
+ * (<|im_end|>, <|eot_id|>, <|endoftext|>, <|end_of_text|> when the file marks them as control tokens). */
 bool td_tokenizer_is_end(const struct td_tokenizer *tokenizer, int32_t id);
 
 struct td_chat_message {
@@ -93,7 +102,8 @@ struct td_chat_message {
 /* Renders a conversation in the model's chat format, ending where the assistant's answer begins. The format is
  * recognised from the file's tokenizer.chat_template; this version knows ChatML and refuses others by name
  * (TD_UNSUPPORTED). A missing system message gets the template's own default if it has one (SmolLM2 does).
- * *out_text is malloc'd. */
+ * Contents are not escaped: encoding them with parse_special reads control tokens that a user wrote, as everywhere.
+ * TD_CONFIG for other roles or no message. *out_text is malloc'd. */
 td_status td_tokenizer_chat(const struct td_tokenizer *tokenizer, const struct td_chat_message *messages, int count,
                             char **out_text);
 

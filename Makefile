@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+# Thin on purpose: CMake builds, scripts/ do the rest.
+#   make demo     install what is missing, build, run the quickstart (under two minutes once the packages are there)
+#   make check    everything CI checks: lint, warnings as errors, all tests, ASan/UBSan, TSan, fuzz targets
+.PHONY: build demo check format fuzz clean
+
+build:
+	@scripts/install-packages demo
+	@cmake --preset release
+	@cmake --build --preset release --target tandem
+
+demo: build
+	@scripts/demo
+
+check:
+	@scripts/install-packages check
+	@scripts/check
+
+format:
+	@scripts/format --write
+
+fuzz:
+	@scripts/install-packages check
+	@scripts/fuzz 60
+
+clean:
+	@rm -rf build out

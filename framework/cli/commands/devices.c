@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "tandem/base.h"
+#include "tandem/cli.h"
+#include "tandem/device.h"
+#include "tandem/devices.h"
+
+static const char *time_kind(const struct td_backend *backend) {
+  return backend->emulates ? "emulated" : backend->executes ? "executed" : "modelled";
+}
+
+/* ---- text ---- */
+
+static void print_backend(const struct td_backend *backend) {
+  const char *reason = NULL;
+  int32_t count = backend->probe(&reason);
+  char here[32];
+  snprintf(here, sizeof here, "%d", count);
+  printf("  %-10s %-9s %-6s %-5s %s\n", backend->name, time_kind(backend), backend->exact ? "yes" : "no",
+         count > 0 ? here : "none", backend->summary);
+  if (count <= 0) printf("  %-10s not here: %s\n", "", reason ? reason : "no reason given");
+}
+
+static void print_backends(void) {
+  printf("backends on this machine\n  %-10s %-9s %-6s %-5s %s\n", "name", "time is", "exact", "here", "what it is");
+  for (int32_t i = 0; td_backends[i]; i++) print_backend(td_backends[i]);
+}
+
+/* "3.35 TB/s": three digits, decimal prefixes. */
+static void human(const struct td_quantity *quantity, const char *unit, char *out, size_t size) {
+  static const char *const prefixes[] = {"", "k", "M", "G", "T", "P", "E"};
+  double value = quantity->value;
+  size_t prefix = 0;
+  if (!quantity->present) {
+    snprintf(out, size, "-");
+    return;
+  }
+  for (; value >= 1000 && prefix + 1 < sizeof prefixes / sizeof *prefixes; prefix++) value /= 1000;
+  snprintf(out, size, "%.3g %s%s", value, prefixes[prefix], unit);
+}
+
+static void micro(const struct td_quantity *quantity, char *out, size_t size) {
+  if (quantity->present) {
+    snprintf(out, size, "%.3g us", quantity->value * 1e6);
+  } else {
+    snprintf(out, size, "-");
+  }
+}
+
+static td_status print_file(void *context, const struct td_device_params *params) {
+  const enum td_device_kind *wanted = context;
+  if (params->kind != *wanted) return TD_OK;
+  char memory[24], bandwidth[24], rate[24], power[24], overhead[24];
+  const char *imagined = params->imagined ? " (imagined)" : "";
+  if (params->kind == TD_KIND_LINK) {
+    human(&params->link_bandwidth, "B/s", bandwidth, sizeof bandwidth);
+    micro(&params->link_latency, overhead, sizeof overhead);
+    printf("  %-16s %-10s %-10s %s%s\n", params->name, bandwidth, overhead, params->title, imagined);
+    return TD_OK;
+  }
+  human(&params->memory_bytes, "B", memory, sizeof memory);
+  human(&params->memory_bandwidth, "B/s", bandwidth, sizeof bandwidth);
+  human(params->flops_bf16.present ? &params->flops_bf16 : &params->flops_f16, "FLOP/s", rate, sizeof rate);
+  human(&params->power_busy, "W", power, sizeof power);
+  printf("  %-16s %-10s %-10s %-13s %-8s %s%s\n", params->name, memory, bandwidth, rate, power, params->title,
+         imagined);
+  return TD_OK;
+}
+
+static td_status print_all(void) {
+  enum td_device_kind kind = TD_KIND_CHIP;
+  print_backends();
+  printf("\ndevice files: chips\n  %-16s %-10s %-10s %-13s %-8s %s\n", "name", "memory", "bandwidth", "16-bit peak",
+         "busy", "what it is");
+  td_status status = td_device_params_each(print_file, &kind);
+  kind = TD_KIND_LINK;
+  printf("\ndevice files: links\n  %-16s %-10s %-10s %s\n", "name", "bandwidth", "latency", "what it is");
+  td_status links = td_device_params_each(print_file, &kind);
+  return status ? status : links;
+}
+
+/* ---- JSON ---- */
+
+static void json_text(const char *key, const char *text) {
+  printf("\"%s\": ", key);
+  if (text) {
+    td_json_string(stdout, text, strlen(text));
+  } else {
+    fputs("null", stdout);
+  }
+}
+
+static void json_backend(const struct td_backend *backend) {
+  const char *reason = NULL;
+  int32_t count = backend->probe(&reason);
+  fputc('{', stdout);
+  json_text("name", backend->name);
+  fputs(", ", stdout);
+  json_text("summary", backend->summary);
+  fputs(", ", stdout);
+  json_text("time", time_kind(backend));
+  printf(", \"exact\": %s, \"devices\": %d, ", backend->exact ? "true" : "false", count > 0 ? count : 0);
+  json_text("reason", count > 0 ? NULL : reason);
+  fputc('}', stdout);
+}
+
+static td_status json_file(void *context, const struct td_device_params *params) {
+  bool *more = context;
+  fputs(*more ? ",\n  " : "\n  ", stdout);
+  *more = true;
+  td_device_params_json(params, stdout);
+  return TD_OK;
+}
+
+static td_status json_all(void) {
+  bool more = false;
+  fputs("{\"backends\": [", stdout);
+  for (int32_t i = 0; td_backends[i]; i++) {
+    fputs(i ? ",\n  " : "\n  ", stdout);
+    json_backend(td_backends[i]);
+  }
+  fputs("\n], \"devices\": [", stdout);
+  td_status status = td_device_params_each(json_file, &more);
+  fputs("\n]}\n", stdout);
+  return status;
+}
+
+/* ---- one of them ---- */
+
+static td_status show_one(const char *name, bool json) {
+  const struct td_backend *backend = td_backend_find(name);
+  struct td_device_params *params;
+  if (backend && json) {
+    json_backend(backend);
+    fputc('\n', stdout);
+    return TD_OK;
+  }
+  if (backend) {
+    print_backend(backend);
+    return TD_OK;
+  }
+  TD_TRY(td_device_params_open(name, &params));
+  if (json) {
+    td_device_params_json(params, stdout);
+    fputc('\n', stdout);
+  } else {
+    td_device_params_print(params, stdout);
+  }
+  td_device_params_close(params);
+  return TD_OK;
+}
+
+static td_status devices(int argc, char **argv, int *out_exit) {
+  const char *name = NULL;
+  bool json = false;
+  int32_t positionals;
+  const struct td_flag flags[] = {{.name = "--json", .given = &json}, {.name = NULL}};
+  (void)out_exit;
+  TD_TRY(td_flags_parse(argc, argv, flags, &name, 1, &positionals));
+  if (positionals) return show_one(name, json);
+  return json ? json_all() : print_all();
+}
+
+const struct td_command td_command_devices = {
+    .name = "devices",
+    .usage = "[NAME] [--json]",
+    .summary = "lists backends and device files, or one device's numbers with their sources",
+    .help =
+        "  NAME    a backend, a device file's name or a path: every number with range, evidence and source\n"
+        "  --json  one JSON object, in base units (B, B/s, FLOP/s, s, W)\n",
+    .run = devices,
+};

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The keys of an experiment. The help texts here are their documentation: docs/configs.md is made from them.
+ */
+#include "tandem/experiment.h"
+
+#include "tandem/dtype.h"
+
+#define KEY(struct_, field, type_, unit_, default_, low_, high_, help_)                \
+  {                                                                                    \
+    .name = #field, .type = type_, .unit = unit_, .fallback = default_, .help = help_, \
+    .offset = offsetof(struct struct_, field), .low = low_, .high = high_              \
+  }
+#define TEXT(struct_, field, default_, help_) KEY(struct_, field, TD_OPT_TEXT, NULL, default_, 0, 0, help_)
+#define CHOICE(struct_, field, choices_, default_, help_)                       \
+  {                                                                             \
+    .name = #field, .type = TD_OPT_CHOICE, .fallback = default_, .help = help_, \
+    .offset = offsetof(struct struct_, field), .choices = choices_              \
+  }
+#define BELOW(struct_, field, type_, default_, group_, help_)                                                      \
+  {                                                                                                                \
+    .name = #field, .type = type_, .fallback = default_, .help = help_, .offset = offsetof(struct struct_, field), \
+    .group = group_                                                                                                \
+  }
+#define END \
+  { .name = NULL }
+
+#define MOST_TOKENS 10000000
+#define MOST_SECONDS 9000000 /* 104 days; time is int64 picoseconds */
+
+static const struct td_option engine_options[] = {
+    CHOICE(td_cfg_engine, pace, "wall|measured|priced", "wall",
+           "whose time counts: wall = real time; measured = virtual time from each step's measured duration; priced = "
+           "virtual time from the cost model or counted cycles, the same to the byte every time"),
+    TEXT(td_cfg_engine, policy, "colocated",
+         "which worker prefills and which decodes: a file of framework/engine/policies"),
+    KEY(td_cfg_engine, chunk_tokens, TD_OPT_INT, "tokens", "512", 0, MOST_TOKENS,
+        "most prompt tokens of one request in a step; 0 = the whole prompt at once"),
+    KEY(td_cfg_engine, batch_tokens, TD_OPT_INT, "tokens", "2048", 1, MOST_TOKENS,
+        "most tokens of all requests in a step"),
+    KEY(td_cfg_engine, batch_sequences, TD_OPT_INT, "requests", "64", 1, 65536, "most requests in a step"),
+    KEY(td_cfg_engine, block_tokens, TD_OPT_INT, "tokens", "16", 1, 4096, "size of a KV block in positions"),
+    CHOICE(td_cfg_engine, kv_dtype, "f32|f16", "f16", "element type of the KV cache"),
+    CHOICE(td_cfg_engine, handoff, "layers|blob", "layers",
+           "layers = push KV layer by layer while prefill goes on; blob = everything at once after prefill"),
+    KEY(td_cfg_engine, handoff_layers, TD_OPT_INT, "layers", "1", 1, 4096,
+        "layers per push when handoff is \"layers\""),
+    END};
+static const struct td_option_group engine_group = {"engine", sizeof(struct td_cfg_engine), engine_options};
+
+static const struct td_option pool_options[] = {
+    TEXT(td_cfg_pool, name, NULL, "the pool's name; its workers are NAME.0, NAME.1, ..."),
+    CHOICE(td_cfg_pool, role, "both|prefill|decode", "both", "what the policy may ask of the pool"),
+    TEXT(td_cfg_pool, backend, NULL, "backend, with the device number if there are several: cpu, template:0, modelled"),
+    TEXT(td_cfg_pool, device, "", "device file: a name of devices/ or a path; \"\" = none"),
+    KEY(td_cfg_pool, count, TD_OPT_INT, "workers", "1", 1, 4096, "replicas, each with a device of its own"),
+    KEY(td_cfg_pool, threads, TD_OPT_INT, "threads", "1", 1, 1024, "host threads of each worker"),
+    KEY(td_cfg_pool, kv_tokens, TD_OPT_INT, "tokens", "0", 0, 1000000000,
+        "KV capacity of each worker; 0 = what the device file's memory leaves beside the weights, or without one "
+        "context x batch_sequences"),
+    END};
+static const struct td_option_group pool_group = {"a pool", sizeof(struct td_cfg_pool), pool_options};
+
+static const struct td_option link_options[] = {
+    TEXT(td_cfg_link, from, NULL, "pool that sends"), TEXT(td_cfg_link, to, NULL, "pool that receives"),
+    TEXT(td_cfg_link, device, NULL, "device file of kind link: a name of devices/ or a path"), END};
+static const struct td_option_group link_group = {"a link", sizeof(struct td_cfg_link), link_options};
+
+static const struct td_option cluster_options[] = {
+    BELOW(td_cfg_cluster, pools, TD_OPT_LIST, NULL, &pool_group, "the devices, in pools of equal workers"),
+    BELOW(td_cfg_cluster, links, TD_OPT_LIST, "()", &link_group,
+          "what joins two pools; needed where a hand-off is modelled"),
+    END};
+static const struct td_option_group cluster_group = {"cluster", sizeof(struct td_cfg_cluster), cluster_options};
+
+static const struct td_option sampling_options[] = {
+    KEY(td_cfg_sampling, temperature, TD_OPT_REAL, NULL, "0", 0, 100, "0 = greedy; else softmax temperature"),
+    KEY(td_cfg_sampling, top_k, TD_OPT_INT, "tokens", "0", 0, MOST_TOKENS, "keep the k likeliest tokens; 0 = all"),
+    KEY(td_cfg_sampling, top_p, TD_OPT_REAL, NULL, "1", 1e-6, 1,
+        "keep the likeliest tokens that reach this probability; 1 = all"),
+    END};
+static const struct td_option_group sampling_group = {"sampling", sizeof(struct td_cfg_sampling), sampling_options};
+
+static const struct td_option request_options[] = {
+    TEXT(td_cfg_request, name, "", "name in tables and traces; \"\" = r and the request's number"),
+    TEXT(td_cfg_request, prompt, "", "the user's message; raw text with chat = false; \"\" with prompt_tokens"),
+    TEXT(td_cfg_request, system, "", "system message; \"\" = the model's default"),
+    KEY(td_cfg_request, chat, TD_OPT_BOOL, NULL, "true", 0, 0, "render the prompt in the model's chat format"),
+    KEY(td_cfg_request, prompt_tokens, TD_OPT_INT, "tokens", "0", 0, MOST_TOKENS,
+        "length of a prompt without text; executing workers take random ids from the seed"),
+    KEY(td_cfg_request, max_tokens, TD_OPT_INT, "tokens", "0", 0, MOST_TOKENS,
+        "most output tokens; 0 = workload.max_tokens"),
+    KEY(td_cfg_request, arrival, TD_OPT_REAL, "s", "0", 0, MOST_SECONDS,
+        "when the request comes, from the run's start"),
+    END};
+static const struct td_option_group request_group = {"a request", sizeof(struct td_cfg_request), request_options};
+
+static const struct td_option workload_options[] = {
+    BELOW(td_cfg_workload, requests, TD_OPT_LIST, NULL, &request_group, "what is asked"),
+    KEY(td_cfg_workload, max_tokens, TD_OPT_INT, "tokens", "64", 1, MOST_TOKENS, "most output tokens of a request"),
+    KEY(td_cfg_workload, stop_at_end, TD_OPT_BOOL, NULL, "true", 0, 0,
+        "stop at the model's end-of-text token; modelled steps know no tokens and run to max_tokens"),
+    END};
+static const struct td_option_group workload_group = {"workload", sizeof(struct td_cfg_workload), workload_options};
+
+static const struct td_option experiment_options[] = {
+    TEXT(td_experiment, name, NULL, "what the experiment is called"),
+    TEXT(td_experiment, description, "", "one line on the question it answers"),
+    KEY(td_experiment, seed, TD_OPT_INT, NULL, "0", 0, 9.2233720368547758e18,
+        "of sampling and of prompts without text"),
+    KEY(td_experiment, model, TD_OPT_PATH, NULL, NULL, 0, 0,
+        "GGUF file, or shape file (.cfg) for modelled runs; ${TANDEM_CACHE} = $XDG_CACHE_HOME/tandem or "
+        "~/.cache/tandem"),
+    BELOW(td_experiment, engine, TD_OPT_GROUP, NULL, &engine_group, "batching, KV cache and time"),
+    BELOW(td_experiment, cluster, TD_OPT_GROUP, NULL, &cluster_group, "who computes"),
+    BELOW(td_experiment, sampling, TD_OPT_GROUP, NULL, &sampling_group, "how tokens are picked"),
+    BELOW(td_experiment, workload, TD_OPT_GROUP, NULL, &workload_group, "the requests"),
+    END};
+const struct td_option_group td_experiment_group = {"an experiment", sizeof(struct td_experiment), experiment_options};
+
+enum td_dtype td_experiment_kv_dtype(const struct td_experiment *experiment) {
+  return experiment->engine.kv_dtype == 0 ? TD_F32 : TD_F16;
+}

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What an option table cannot say: names that must be unique or exist, numbers that must agree.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+#include "tandem/devices.h"
+#include "tandem/experiment.h"
+
+#define NAME_MOST 31 /* bytes of a name in a trace row */
+
+static td_status check_engine(const struct td_config *config, const struct td_cfg_engine *engine) {
+  if (engine->chunk_tokens > engine->batch_tokens) {
+    return td_config_fail(config, "engine.chunk_tokens",
+                          "found %" PRId64 ", expected at most engine.batch_tokens = %" PRId64, engine->chunk_tokens,
+                          engine->batch_tokens);
+  }
+  if (engine->batch_sequences > engine->batch_tokens) {
+    return td_config_fail(config, "engine.batch_sequences",
+                          "found %" PRId64 ", expected at most engine.batch_tokens = %" PRId64, engine->batch_sequences,
+                          engine->batch_tokens);
+  }
+  if (!*engine->policy) return td_config_fail(config, "engine.policy", "found \"\", expected a policy's name");
+  return TD_OK;
+}
+
+/* Opens the device file that `key` of list element `path` names and checks its kind; a path relative to the config's
+ * folder is made absolute. */
+static td_status check_device(struct td_config *config, const char *list, int32_t index, enum td_device_kind kind,
+                              const char **device) {
+  char path[64];
+  struct td_device_params *params;
+  TD_TRY(td_format(path, sizeof path, "%s.[%d].device", list, index));
+  if (strchr(*device, '/') || (strlen(*device) > 4 && !strcmp(*device + strlen(*device) - 4, ".cfg"))) {
+    bool exact;
+    const struct cfg_node *node = td_cfg_locate(config, path, &exact);
+    const char *trouble = NULL;
+    TD_TRY(td_cfg_resolve(config, *device, exact && node->file == CFG_FROM_SET, device, &trouble));
+    if (trouble) return td_config_fail(config, path, "%s", trouble);
+  }
+  td_status status = td_device_params_open(*device, &params);
+  if (status == TD_NO_MEMORY) return status;
+  if (status) return td_config_fail(config, path, "%s", td_error_text());
+  enum td_device_kind found = params->kind;
+  td_device_params_close(params);
+  if (found == kind) return TD_OK;
+  return td_config_fail(config, path, "found %s, a device file of kind %s, expected one of kind %s", *device,
+                        found == TD_KIND_CHIP ? "chip" : "link", kind == TD_KIND_CHIP ? "chip" : "link");
+}
+
+static td_status check_pool_name(const struct td_config *config, const struct td_cfg_pool *pools, int32_t index) {
+  char path[64], shown[CFG_SHOWN + 8];
+  const char *name = pools[index].name;
+  TD_TRY(td_format(path, sizeof path, "cluster.pools.[%d].name", index));
+  td_cfg_shorten(name, shown, sizeof shown);
+  if (!*name || strlen(name) > NAME_MOST - 5 ||
+      strspn(name,
+             "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+             "0123456789_-") != strlen(name)) {
+    return td_config_fail(config, path, "found %s, expected 1 to %d letters, digits, _ or -", shown, NAME_MOST - 5);
+  }
+  for (int32_t i = 0; i < index; i++) {
+    if (strcmp(pools[i].name, name)) continue;
+    return td_config_fail(config, path, "found %s, expected a name of its own: cluster.pools.[%d] has it too", shown,
+                          i);
+  }
+  return TD_OK;
+}
+
+static td_status check_pools(struct td_config *config, const struct td_cfg_cluster *cluster) {
+  struct td_cfg_pool *pools = cluster->pools.items;
+  if (cluster->pools.count < 1 || cluster->pools.count > 1024) {
+    return td_config_fail(config, "cluster.pools", "found a list of %d, expected 1..1024 pools", cluster->pools.count);
+  }
+  for (int32_t i = 0; i < cluster->pools.count; i++) {
+    TD_TRY(check_pool_name(config, pools, i));
+    if (!*pools[i].device) continue;
+    TD_TRY(check_device(config, "cluster.pools", i, TD_KIND_CHIP, &pools[i].device));
+  }
+  return TD_OK;
+}
+
+static td_status check_link_end(const struct td_config *config, const struct td_list *pools, int32_t index,
+                                const char *end, const char *name) {
+  const struct td_cfg_pool *pool = pools->items, *nearest = NULL;
+  int best = strlen(name) < 6 ? (int)strlen(name) / 2 + 1 : 4;
+  for (int32_t i = 0; i < pools->count; i++) {
+    int distance = td_edit_distance(pool[i].name, name);
+    if (distance == 0 && !strcmp(pool[i].name, name)) return TD_OK;
+    if (distance >= best) continue;
+    best = distance;
+    nearest = &pool[i];
+  }
+  char path[64], shown[CFG_SHOWN + 8];
+  TD_TRY(td_format(path, sizeof path, "cluster.links.[%d].%s", index, end));
+  td_cfg_shorten(name, shown, sizeof shown);
+  return td_config_fail(config, path, "found %s, expected the name of a pool%s%s%s", shown,
+                        nearest ? "; did you mean " : "", nearest ? nearest->name : "", nearest ? "?" : "");
+}
+
+static td_status check_links(struct td_config *config, const struct td_cfg_cluster *cluster) {
+  struct td_cfg_link *links = cluster->links.items;
+  if (cluster->links.count > 4096) {
+    return td_config_fail(config, "cluster.links", "found a list of %d, expected at most 4096", cluster->links.count);
+  }
+  for (int32_t i = 0; i < cluster->links.count; i++) {
+    TD_TRY(check_link_end(config, &cluster->pools, i, "from", links[i].from));
+    TD_TRY(check_link_end(config, &cluster->pools, i, "to", links[i].to));
+    TD_TRY(check_device(config, "cluster.links", i, TD_KIND_LINK, &links[i].device));
+    for (int32_t j = 0; j < i; j++) {
+      if (strcmp(links[i].from, links[j].from) || strcmp(links[i].to, links[j].to)) continue;
+      char path[64];
+      TD_TRY(td_format(path, sizeof path, "cluster.links.[%d]", i));
+      return td_config_fail(config, path, "found a second link from %s to %s, expected one: cluster.links.[%d]",
+                            links[i].from, links[i].to, j);
+    }
+  }
+  return TD_OK;
+}
+
+static td_status request_wrong(const struct td_config *config, int32_t index, const char *key, const char *text) {
+  char path[64];
+  TD_TRY(td_format(path, sizeof path, "workload.requests.[%d]%s%s", index, *key ? "." : "", key));
+  return td_config_fail(config, path, "%s", text);
+}
+
+static td_status check_request(const struct td_config *config, int32_t i, const struct td_cfg_request *request) {
+  bool text = *request->prompt, count = request->prompt_tokens > 0;
+  if (!text && !count) return request_wrong(config, i, "", "found neither prompt nor prompt_tokens, expected one");
+  if (text && count)
+    return request_wrong(config, i, "prompt_tokens", "found it beside prompt, expected one of the two");
+  if (*request->system && !text) return request_wrong(config, i, "system", "found it without prompt, expected both");
+  if (*request->system && !request->chat) {
+    return request_wrong(config, i, "system", "found it with chat = false, expected chat = true");
+  }
+  if (strlen(request->name) > NAME_MOST) {
+    return request_wrong(config, i, "name", "found a name of over 31 bytes, expected at most that");
+  }
+  return TD_OK;
+}
+
+struct named {
+  const char *name;
+  int32_t index;
+};
+
+static int compare_names(const void *a, const void *b) {
+  const struct named *left = a, *right = b;
+  int order = strcmp(left->name, right->name);
+  return order ? order : (left->index > right->index) - (left->index < right->index);
+}
+
+/* Fills in "r0", "r1", ... so that every request has a name, and refuses names that come twice. */
+static td_status name_requests(struct td_config *config, const struct td_list *list) {
+  struct td_cfg_request *requests = list->items;
+  void *memory = NULL;
+  TD_TRY(td_cfg_alloc(config, (size_t)list->count, sizeof(struct named), &memory));
+  struct named *names = memory;
+  for (int32_t i = 0; i < list->count; i++) {
+    char name[16];
+    snprintf(name, sizeof name, "r%d", i);
+    if (!*requests[i].name) TD_TRY(td_cfg_copy(config, name, strlen(name), &requests[i].name));
+    names[i] = (struct named){requests[i].name, i};
+  }
+  qsort(names, (size_t)list->count, sizeof *names, compare_names);
+  for (int32_t i = 1; i < list->count; i++) {
+    if (strcmp(names[i - 1].name, names[i].name)) continue;
+    char path[64];
+    TD_TRY(td_format(path, sizeof path, "workload.requests.[%d].name", names[i].index));
+    return td_config_fail(config, path, "found \"%s\", expected a name of its own: workload.requests.[%d] has it too",
+                          names[i].name, names[i - 1].index);
+  }
+  return TD_OK;
+}
+
+static td_status check_workload(struct td_config *config, const struct td_cfg_workload *workload) {
+  const struct td_list *list = &workload->requests;
+  if (!list->count) return td_config_fail(config, "workload.requests", "found an empty list, expected requests");
+  for (int32_t i = 0; i < list->count; i++) {
+    TD_TRY(check_request(config, i, (const struct td_cfg_request *)list->items + i));
+  }
+  return name_requests(config, list);
+}
+
+static td_status parse_and_check(struct td_config *config, struct td_experiment *out) {
+  TD_TRY(td_config_parse(config, &td_experiment_group, out));
+  if (!*out->name) return td_config_fail(config, "name", "found \"\", expected a name");
+  if (!*out->model) return td_config_fail(config, "model", "found \"\", expected a path");
+  TD_TRY(check_engine(config, &out->engine));
+  TD_TRY(check_pools(config, &out->cluster));
+  TD_TRY(check_links(config, &out->cluster));
+  return check_workload(config, &out->workload);
+}
+
+td_status td_experiment_open(const char *path, const char *const *sets, int32_t set_count,
+                             struct td_config **out_config, struct td_experiment *out_experiment) {
+  struct td_config *config;
+  TD_TRY(td_config_open(path, sets, set_count, &config));
+  td_status status = parse_and_check(config, out_experiment);
+  if (status) {
+    td_config_close(config);
+    return status;
+  }
+  *out_config = config;
+  return TD_OK;
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Device files: NAME.cfg -> struct td_device_params.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "device_folder.h"
+#include "quantity.h"
+#include "tandem/base.h"
+
+/* The config stays open behind the params: it owns their strings. */
+struct opened {
+  struct td_device_params params; /* first: the user's pointer is ours */
+  struct td_config *config;
+};
+
+static const char *const kinds[] = {"chip", "link"};
+static const char *const bases[] = {NULL, "chip", "all-in", "utility"};
+
+static td_status take_numbers(const struct td_config *config, const struct td_device_file *file,
+                              struct td_device_params *params) {
+  for (const struct td_quantity_row *row = td_quantity_rows; row->name; row++) {
+    const struct td_quantity_text *text = (const void *)((const char *)file + row->text_offset);
+    if (!text->unit) continue;
+    if (row->kind != params->kind) {
+      return td_config_fail(config, row->name, "found it in a %s, expected it only in a %s", kinds[params->kind],
+                            kinds[row->kind]);
+    }
+    TD_TRY(td_quantity_take(config, row, row->name, text, (void *)((char *)params + row->offset)));
+  }
+  return TD_OK;
+}
+
+static td_status check_complete(const struct td_config *config, const struct td_device_params *params) {
+  bool power = params->power_busy.present || params->power_idle.present;
+  if (power && !params->power_basis) {
+    return td_config_fail(config, "power_basis", "found nothing, expected chip, all-in or utility beside a power");
+  }
+  if (!power && params->power_basis) {
+    return td_config_fail(config, "power_basis", "found it without power_busy or power_idle, expected a power too");
+  }
+  if (params->kind != TD_KIND_LINK) return TD_OK;
+  const char *lacking = !params->link_bandwidth.present ? "link_bandwidth"
+                        : !params->link_latency.present ? "link_latency"
+                                                        : NULL;
+  return lacking ? td_config_fail(config, lacking, "found nothing, expected a number in a link") : TD_OK;
+}
+
+static td_status take_name(const char *path, struct td_device_params *params) {
+  const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+  size_t bytes = strlen(base);
+  if (bytes > 4 && !strcmp(base + bytes - 4, ".cfg")) bytes -= 4;
+  if (bytes >= sizeof params->name) {
+    return td_fail(TD_CONFIG, "%s: found a file name of %zu bytes, expected at most %zu", path, bytes,
+                   sizeof params->name - 1);
+  }
+  memcpy(params->name, base, bytes);
+  return TD_OK;
+}
+
+static td_status fill(struct opened *opened, const char *path) {
+  struct td_device_params *params = &opened->params;
+  struct td_device_file file;
+  TD_TRY(td_config_open(path, NULL, 0, &opened->config));
+  TD_TRY(td_config_parse(opened->config, &td_device_file_group, &file));
+  TD_TRY(take_name(path, params));
+  if (!*file.title || strlen(file.title) >= sizeof params->title) {
+    return td_config_fail(opened->config, "title", "found a text of %zu bytes, expected 1..%zu", strlen(file.title),
+                          sizeof params->title - 1);
+  }
+  memcpy(params->title, file.title, strlen(file.title) + 1);
+  params->kind = (enum td_device_kind)file.kind;
+  params->imagined = file.imagined;
+  params->path = td_config_path(opened->config);
+  params->power_basis = bases[file.power_basis];
+  TD_TRY(take_numbers(opened->config, &file, params));
+  return check_complete(opened->config, params);
+}
+
+td_status td_device_file_open(const char *path, struct td_device_params **out_params) {
+  void *memory = NULL;
+  TD_TRY(td_alloc(1, sizeof(struct opened), &memory));
+  struct opened *opened = memory;
+  td_status status = fill(opened, path);
+  if (status) {
+    td_device_params_close(&opened->params);
+    return status;
+  }
+  *out_params = &opened->params;
+  return TD_OK;
+}
+
+void td_device_params_close(struct td_device_params *params) {
+  if (!params) return;
+  struct opened *opened = (struct opened *)(void *)params;
+  td_config_close(opened->config);
+  free(opened);
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The devices folder: names, the nearest name, all of them.
+ */
+#include "device_folder.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tandem/base.h"
+
+static const char *folder(void) {
+  const char *given = getenv("TANDEM_DEVICES");
+  return given && *given ? given : TANDEM_DEVICES_DIR;
+}
+
+static bool is_device_file(const char *name) {
+  size_t bytes = strlen(name);
+  return bytes > 4 && name[0] != '.' && !strcmp(name + bytes - 4, ".cfg");
+}
+
+static int wanted(const struct dirent *entry) {
+  return is_device_file(entry->d_name);
+}
+
+/* By bytes, not by the locale's order. */
+static int by_name(const struct dirent **a, const struct dirent **b) {
+  return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static td_status list(struct dirent ***out, int *out_count) {
+  *out_count = scandir(folder(), out, wanted, by_name);
+  if (*out_count >= 0) return TD_OK;
+  return td_fail(TD_CONFIG, "devices folder %s: %s", folder(), strerror(errno));
+}
+
+static void free_list(struct dirent **entries, int count) {
+  for (int i = 0; i < count; i++) free(entries[i]);
+  free(entries);
+}
+
+static td_status unknown(const char *name) {
+  struct dirent **entries;
+  int count, best = 6;
+  TD_TRY(list(&entries, &count));
+  char nearest[256] = "";
+  for (int i = 0; i < count; i++) {
+    char candidate[256];
+    snprintf(candidate, sizeof candidate, "%.*s", (int)strlen(entries[i]->d_name) - 4, entries[i]->d_name);
+    int distance = td_edit_distance(candidate, name);
+    if (distance >= best) continue;
+    best = distance;
+    memcpy(nearest, candidate, sizeof nearest);
+  }
+  free_list(entries, count);
+  return td_fail(TD_CONFIG, "found \"%.80s\", expected the name or path of a device file (%s)%s%s%s", name, folder(),
+                 *nearest ? "; did you mean " : "", nearest, *nearest ? "?" : "");
+}
+
+td_status td_device_params_open(const char *name_or_path, struct td_device_params **out_params) {
+  if (strchr(name_or_path, '/') || is_device_file(name_or_path)) return td_device_file_open(name_or_path, out_params);
+  char path[PATH_MAX];
+  int used = snprintf(path, sizeof path, "%s/%s.cfg", folder(), name_or_path);
+  if (!*name_or_path || used >= (int)sizeof path || access(path, F_OK)) return unknown(name_or_path);
+  return td_device_file_open(path, out_params);
+}
+
+td_status td_device_params_each(td_status (*each)(void *context, const struct td_device_params *params),
+                                void *context) {
+  struct dirent **entries;
+  int count;
+  TD_TRY(list(&entries, &count));
+  td_status first = TD_OK;
+  char *text = NULL; /* of the first file that does not parse */
+  for (int i = 0; i < count; i++) {
+    char path[PATH_MAX];
+    struct td_device_params *params;
+    td_status status = td_format(path, sizeof path, "%s/%s", folder(), entries[i]->d_name);
+    if (!status) status = td_device_file_open(path, &params);
+    if (status && !first) {
+      first = status;
+      if (td_copy_text(td_error_text(), &text)) text = NULL;
+    }
+    if (status) continue;
+    status = each(context, params);
+    td_device_params_close(params);
+    if (!status) continue;
+    free_list(entries, count);
+    free(text);
+    return status;
+  }
+  free_list(entries, count);
+  if (first) td_fail(first, "%s", text ? text : "a device file does not parse");
+  free(text);
+  return first;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
+#include <string.h>
+
+#include "quantity.h"
+#include "tandem/base.h"
+
+static double scale_of(const struct td_quantity_row *row, const struct td_quantity *quantity) {
+  double scale = 1;
+  td_unit_scale(row->dimension, quantity->unit, &scale);
+  return scale;
+}
+
+/* Six digits are enough for people; scripts take --json. */
+static void print_row(const struct td_quantity_row *row, const struct td_quantity *quantity, FILE *out) {
+  double scale = scale_of(row, quantity);
+  char value[48], range[64] = "";
+  snprintf(value, sizeof value, "%.6g %s", quantity->value / scale, strcmp(quantity->unit, "1") ? quantity->unit : "");
+  if (quantity->low < quantity->high) {
+    snprintf(range, sizeof range, "%.6g..%.6g", quantity->low / scale, quantity->high / scale);
+  }
+  fprintf(out, "  %-20s %-16s %-16s %-10s %s\n", row->name, value, range, td_evidence_name(quantity->evidence),
+          quantity->source);
+}
+
+void td_device_params_print(const struct td_device_params *params, FILE *out) {
+  fprintf(out, "%s: %s (%s%s)\n", params->name, params->title, params->kind == TD_KIND_CHIP ? "chip" : "link",
+          params->imagined ? ", imagined: no such device is sold" : "");
+  if (params->power_basis) fprintf(out, "power basis: %s\n", params->power_basis);
+  fprintf(out, "  %-20s %-16s %-16s %-10s %s\n", "number", "value", "range", "evidence", "source");
+  for (const struct td_quantity_row *row = td_quantity_rows; row->name; row++) {
+    const struct td_quantity *quantity = td_quantity_at(params, row);
+    if (quantity->present) print_row(row, quantity, out);
+  }
+}
+
+static void json_text(FILE *out, const char *key, const char *text) {
+  fprintf(out, "\"%s\": ", key);
+  if (text) {
+    td_json_string(out, text, strlen(text));
+  } else {
+    fputs("null", out);
+  }
+}
+
+static void json_row(const struct td_quantity_row *row, const struct td_quantity *quantity, FILE *out) {
+  fprintf(out, "{\"value\": %.17g, \"low\": %.17g, \"high\": %.17g, \"unit\": \"%s\", ", quantity->value, quantity->low,
+          quantity->high, td_unit_base(row->dimension));
+  json_text(out, "evidence", td_evidence_name(quantity->evidence));
+  fputs(", ", out);
+  json_text(out, "source", quantity->source);
+  fputc('}', out);
+}
+
+void td_device_params_json(const struct td_device_params *params, FILE *out) {
+  fputc('{', out);
+  json_text(out, "name", params->name);
+  fputs(", ", out);
+  json_text(out, "title", params->title);
+  fprintf(out, ", \"kind\": \"%s\", \"imagined\": %s, ", params->kind == TD_KIND_CHIP ? "chip" : "link",
+          params->imagined ? "true" : "false");
+  json_text(out, "path", params->path);
+  fputs(", ", out);
+  json_text(out, "power_basis", params->power_basis);
+  fputs(", \"numbers\": {", out);
+  bool more = false;
+  for (const struct td_quantity_row *row = td_quantity_rows; row->name; row++) {
+    const struct td_quantity *quantity = td_quantity_at(params, row);
+    if (!quantity->present) continue;
+    fprintf(out, "%s\"%s\": ", more ? ", " : "", row->name);
+    json_row(row, quantity, out);
+    more = true;
+  }
+  fputs("}}", out);
+}

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The roofline in integers. cost.h states the formula; here is why it is exact.
+ *
+ * All times are integers in "grains" of 2^-20 ps. An operator's compute time and memory time are linear forms in the
+ * step's counts with integer coefficients, so while no operator changes its bound, the sum over operators is one linear
+ * form X = fixed + context * C + pairs * A. Rounding X to picoseconds would break the line, so only its parts are
+ * rounded: with C = S * q + r, a decode step adds S to C and thus 1 to q and nothing to r; the time is
+ * round(fixed + context * r + ...) + q * round(context * S) + ..., whose growth per step is an integer. What rounding
+ * costs is at most half a picosecond per decode step and cached position of a sequence.
+ */
+#include <inttypes.h>
+#include <math.h>
+
+#include "tandem/base.h"
+#include "tandem/cost.h"
+
+__extension__ typedef __int128 wide;
+
+#define GRAIN_BITS 20
+#define GRAINS_PER_PS 1048576.0
+/* No operator may come near this many grains (2^63 ps), so sums of operators never overflow `wide`. */
+#define MOST_GRAINS 9.6e24
+
+/* What a device file says, in grains. */
+struct rates {
+  const struct td_device_params *device;
+  double byte; /* grains per byte */
+  double compute_efficiency;
+  wide overhead;
+};
+
+/* A linear form over the step's counts, in grains. */
+struct form {
+  wide c[TD_SYM_COUNT];
+};
+
+/* One operator's two times; what is active decides. */
+struct op_times {
+  struct form compute, memory;
+  double flops, bytes;
+};
+
+/* A sum of active forms, split the way it is rounded. */
+struct total {
+  wide fixed, context, pairs;
+};
+
+static td_status lacks(const struct td_device_params *device, const char *number, const char *what) {
+  return td_fail(TD_UNSUPPORTED, "device %s: found no %s, expected it in the device file to price %s", device->name,
+                 number, what);
+}
+
+static td_status open_rates(const struct td_device_params *device, struct rates *out) {
+  if (device->kind != TD_KIND_CHIP) {
+    return td_fail(TD_UNSUPPORTED, "device %s: found a link, expected a chip to price a step", device->name);
+  }
+  const struct td_quantity *bandwidth = &device->memory_bandwidth, *share = &device->memory_efficiency;
+  if (!bandwidth->present) return lacks(device, "memory_bandwidth", "memory traffic");
+  if (!share->present) return lacks(device, "memory_efficiency", "memory traffic");
+  if (!device->compute_efficiency.present) return lacks(device, "compute_efficiency", "arithmetic");
+  if (!device->op_overhead.present) return lacks(device, "op_overhead", "an operator's start");
+  out->device = device;
+  out->byte = GRAINS_PER_PS * 1e12 / (share->value * bandwidth->value);
+  out->compute_efficiency = device->compute_efficiency.value;
+  out->overhead = (wide)(device->op_overhead.value * 1e12 * GRAINS_PER_PS + 0.5);
+  return TD_OK;
+}
+
+/* The faster of the two 16-bit rates: what is stored in fewer bits is widened to one of them on the fly. */
+static const struct td_quantity *half_rate(const struct td_device_params *device) {
+  const struct td_quantity *f16 = &device->flops_f16, *bf16 = &device->flops_bf16;
+  if (!f16->present) return bf16;
+  return bf16->present && bf16->value > f16->value ? bf16 : f16;
+}
+
+static const struct td_quantity *rate_of(const struct td_device_params *device, enum td_dtype dtype,
+                                         const char **out_name) {
+  switch (dtype) {
+    case TD_F32:
+      *out_name = "flops_f32";
+      return &device->flops_f32;
+    case TD_F16:
+      *out_name = "flops_f16";
+      return &device->flops_f16;
+    case TD_BF16:
+      *out_name = "flops_bf16";
+      return &device->flops_bf16;
+    default:
+      *out_name = "flops_f16 or flops_bf16";
+      return half_rate(device);
+  }
+}
+
+/* Matrix products take the path of their weight's dtype; attention that of the KV cache's; the rest is float32. */
+static td_status flop_rate(const struct rates *rates, const struct td_graph *graph, const struct td_op *op,
+                           enum td_dtype kv_dtype, double *out_grains) {
+  const char *name = "flops_f32";
+  const struct td_quantity *rate = &rates->device->flops_f32;
+  if (op->kind == TD_OP_MATMUL) {
+    rate = rate_of(rates->device, graph->weights[op->weight].dtype, &name);
+  } else if (op->kind == TD_OP_ATTENTION && kv_dtype != TD_F32) {
+    name = "flops_f16 or flops_bf16";
+    rate = half_rate(rates->device);
+  }
+  if (!rate->present) return lacks(rates->device, name, td_op_kind_name(op->kind));
+  *out_grains = GRAINS_PER_PS * 1e12 / (rates->compute_efficiency * rate->value);
+  return TD_OK;
+}
+
+/* `poly` times `grains`; *out_value: what it comes to in this step, before the multiplication. */
+static td_status scale_form(const struct td_poly *poly, double grains, const struct td_step_stats *stats,
+                            struct form *out, double *out_value) {
+  double value = 0;
+  for (int s = 0; s < TD_SYM_COUNT; s++) {
+    double coefficient = (double)poly->c[s] * grains;
+    double count = (double)stats->v[s] + (double)stats->v[TD_SYM_SEQS]; /* this step's and the next one's */
+    if (!(coefficient * count < MOST_GRAINS) || poly->c[s] < 0) {
+      return td_fail(TD_UNSUPPORTED, "found a step whose operator lasts over 106 days, expected a shorter one");
+    }
+    out->c[s] = (wide)(coefficient + 0.5);
+    value += (double)poly->c[s] * (double)stats->v[s];
+  }
+  *out_value = value;
+  return TD_OK;
+}
+
+static td_status time_op(const struct rates *rates, const struct td_graph *graph, const struct td_op *op,
+                         enum td_dtype kv_dtype, const struct td_step_stats *stats, struct op_times *out) {
+  struct td_op_cost cost;
+  double flop = 0;
+  td_op_cost(graph, op, kv_dtype, &cost);
+  struct td_poly bytes = td_poly_add(td_poly_add(cost.weight_bytes, cost.activation_bytes),
+                                     td_poly_add(cost.kv_read_bytes, cost.kv_write_bytes));
+  bool computes = false;
+  for (int s = 0; s < TD_SYM_COUNT; s++) computes = computes || cost.flops.c[s] != 0;
+  if (computes) TD_TRY(flop_rate(rates, graph, op, kv_dtype, &flop));
+  TD_TRY(scale_form(&cost.flops, flop, stats, &out->compute, &out->flops));
+  return scale_form(&bytes, rates->byte, stats, &out->memory, &out->bytes);
+}
+
+static wide evaluate(const struct form *form, const struct td_step_stats *stats) {
+  wide sum = 0;
+  for (int s = 0; s < TD_SYM_COUNT; s++) sum += form->c[s] * stats->v[s];
+  return sum;
+}
+
+/* Growth from one decode step to the next: every sequence has one more position. */
+static wide growth(const struct form *form, const struct td_step_stats *stats) {
+  return (form->c[TD_SYM_CONTEXT] + form->c[TD_SYM_PAIRS]) * stats->v[TD_SYM_SEQS];
+}
+
+/* For how many steps from this one the operator keeps its bound. compute > memory: bound by arithmetic. */
+static int64_t steps_to_crossover(const struct op_times *times, const struct td_step_stats *stats) {
+  wide ahead = evaluate(&times->compute, stats) - evaluate(&times->memory, stats);
+  wide change = growth(&times->compute, stats) - growth(&times->memory, stats);
+  wide steps = INT64_MAX;
+  if (ahead > 0 && change < 0) steps = (ahead - change - 1) / -change;
+  if (ahead <= 0 && change > 0) steps = -ahead / change + 1;
+  return steps < INT64_MAX ? (int64_t)steps : INT64_MAX;
+}
+
+static bool is_compute_bound(const struct op_times *times, const struct td_step_stats *stats) {
+  return evaluate(&times->compute, stats) > evaluate(&times->memory, stats);
+}
+
+static void add_op(struct total *total, const struct rates *rates, const struct op_times *times,
+                   const struct td_step_stats *stats) {
+  const struct form *active = is_compute_bound(times, stats) ? &times->compute : &times->memory;
+  total->fixed += rates->overhead;
+  for (int s = 0; s < TD_SYM_COUNT; s++) {
+    if (s != TD_SYM_CONTEXT && s != TD_SYM_PAIRS) total->fixed += active->c[s] * stats->v[s];
+  }
+  total->context += active->c[TD_SYM_CONTEXT];
+  total->pairs += active->c[TD_SYM_PAIRS];
+}
+
+static wide to_ps(wide grains) {
+  return (grains + ((wide)1 << (GRAIN_BITS - 1))) >> GRAIN_BITS;
+}
+
+/* The rounding of the file's head comment. Every part is monotone in `total`, so sums of fewer operators never come out
+ * longer. */
+static td_status round_total(const struct total *total, const struct td_step_stats *stats, int64_t *out_base,
+                             int64_t *out_slope) {
+  int64_t seqs = stats->v[TD_SYM_SEQS] > 0 ? stats->v[TD_SYM_SEQS] : INT64_MAX;
+  int64_t context = stats->v[TD_SYM_CONTEXT], pairs = stats->v[TD_SYM_PAIRS];
+  bool grows = stats->v[TD_SYM_SEQS] > 0;
+  wide per_context = grows ? to_ps(total->context * seqs) : 0, per_pairs = grows ? to_ps(total->pairs * seqs) : 0;
+  wide rest = to_ps(total->fixed + total->context * (context % seqs) + total->pairs * (pairs % seqs));
+  wide base = rest + per_context * (context / seqs) + per_pairs * (pairs / seqs);
+  if (base > INT64_MAX || per_context + per_pairs > INT64_MAX) {
+    return td_fail(TD_UNSUPPORTED, "found a step of over 106 days, expected a shorter one");
+  }
+  *out_base = (int64_t)base;
+  *out_slope = (int64_t)(per_context + per_pairs);
+  return TD_OK;
+}
+
+/* Sampling is the host's, and an operator over no rows is never sent to a device. */
+static bool is_priced(const struct td_op *op, const struct td_step_stats *stats) {
+  if (op->kind == TD_OP_SAMPLE) return false;
+  return stats->v[op->rows == TD_ROWS_LOGITS ? TD_SYM_LOGITS : TD_SYM_TOKENS] > 0;
+}
+
+static td_status check_stats(const struct td_step_stats *stats) {
+  for (int s = 0; s < TD_SYM_COUNT; s++) {
+    if (stats->v[s] < 0) return td_fail(TD_INTERNAL, "price: found a negative count %" PRId64, stats->v[s]);
+  }
+  return TD_OK;
+}
+
+struct sums {
+  struct total all, compute_bound;
+  double flops, bytes;
+  int64_t valid;
+};
+
+static td_status sum_op(const struct rates *rates, const struct td_graph *graph, const struct td_op *op,
+                        enum td_dtype kv_dtype, const struct td_step_stats *stats, struct sums *sums) {
+  struct op_times times = {0};
+  if (!is_priced(op, stats)) return TD_OK;
+  TD_TRY(time_op(rates, graph, op, kv_dtype, stats, &times));
+  add_op(&sums->all, rates, &times, stats);
+  if (is_compute_bound(&times, stats)) add_op(&sums->compute_bound, rates, &times, stats);
+  int64_t steps = steps_to_crossover(&times, stats);
+  if (steps < sums->valid) sums->valid = steps;
+  sums->flops += times.flops;
+  sums->bytes += times.bytes;
+  return TD_OK;
+}
+
+static td_status finish(const struct td_device_params *device, const struct td_step_stats *stats,
+                        const struct sums *sums, struct td_price *out) {
+  struct td_price price = {.flops = sums->flops, .bytes = sums->bytes, .valid_steps = sums->valid};
+  int64_t ignored;
+  TD_TRY(round_total(&sums->all, stats, &price.base_ps, &price.slope_ps));
+  TD_TRY(round_total(&sums->compute_bound, stats, &price.compute_bound_ps, &ignored));
+  if (price.slope_ps > 0) { /* base + (valid - 1) * slope stays below 2^63 */
+    int64_t most = (INT64_MAX - price.base_ps) / price.slope_ps + 1;
+    if (price.valid_steps > most) price.valid_steps = most;
+  }
+  price.energy_j = device->power_busy.present ? device->power_busy.value * td_seconds(price.base_ps) : (double)NAN;
+  *out = price;
+  return TD_OK;
+}
+
+td_status td_price_roofline(const struct td_device_params *device, const struct td_graph *graph,
+                            const struct td_slice *slice, enum td_dtype kv_dtype, const struct td_step_stats *stats,
+                            struct td_price *out_price) {
+  struct rates rates = {0};
+  struct td_slice_ops ops = {0};
+  struct sums sums = {.valid = INT64_MAX};
+  TD_TRY(check_stats(stats));
+  TD_TRY(open_rates(device, &rates));
+  TD_TRY(td_slice_ops_build(graph, slice, &ops));
+  td_status status = TD_OK;
+  for (int32_t i = 0; i < ops.op_count && !status; i++) {
+    status = sum_op(&rates, graph, &graph->ops[ops.ops[i]], kv_dtype, stats, &sums);
+  }
+  td_slice_ops_free(&ops);
+  return status ? status : finish(device, stats, &sums, out_price);
+}
+
+td_status td_price_milestones(const struct td_device_params *device, const struct td_graph *graph,
+                              const struct td_slice *slice, enum td_dtype kv_dtype, const struct td_step_stats *stats,
+                              int64_t *out_ps) {
+  struct rates rates = {0};
+  struct td_slice_ops ops = {0};
+  struct sums sums = {.valid = INT64_MAX};
+  TD_TRY(check_stats(stats));
+  TD_TRY(open_rates(device, &rates));
+  TD_TRY(td_slice_ops_build(graph, slice, &ops));
+  int32_t first = slice->layer_begin > 0 ? slice->layer_begin : 0;
+  int32_t end = slice->layer_end < graph->shape.layers ? slice->layer_end : graph->shape.layers;
+  td_status status = TD_OK;
+  int32_t next = 0;
+  int64_t ignored;
+  for (int32_t layer = first; layer < end && !status; layer++) {
+    for (; next < ops.op_count && graph->ops[ops.ops[next]].layer <= layer && !status; next++) {
+      status = sum_op(&rates, graph, &graph->ops[ops.ops[next]], kv_dtype, stats, &sums);
+    }
+    if (!status) status = round_total(&sums.all, stats, &out_ps[layer - first], &ignored);
+  }
+  td_slice_ops_free(&ops);
+  return status;
+}

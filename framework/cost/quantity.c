@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "quantity.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "tandem/base.h"
+
+#define ROW(name_, kind_, dimension_, least_, most_, help_) \
+  {.name = #name_,                                          \
+   .help = help_,                                           \
+   .offset = offsetof(struct td_device_params, name_),      \
+   .text_offset = offsetof(struct td_device_file, name_),   \
+   .kind = TD_KIND_##kind_,                                 \
+   .dimension = TD_DIM_##dimension_,                        \
+   .least = least_,                                         \
+   .most = most_},
+const struct td_quantity_row td_quantity_rows[] = {TD_QUANTITIES(ROW){.name = NULL}};
+
+static const struct td_option quantity_options[] = {
+    {.name = "value",
+     .type = TD_OPT_REAL,
+     .help = "the number, in `unit`",
+     .offset = offsetof(struct td_quantity_text, value)},
+    {.name = "unit", .type = TD_OPT_TEXT, .help = "its unit", .offset = offsetof(struct td_quantity_text, unit)},
+    {.name = "source",
+     .type = TD_OPT_TEXT,
+     .help = "title and year of where it was published, or how it was measured",
+     .offset = offsetof(struct td_quantity_text, source)},
+    {.name = "evidence",
+     .type = TD_OPT_CHOICE,
+     .choices = "measured|vendor|secondary|assumed",
+     .help = "how far to trust it",
+     .offset = offsetof(struct td_quantity_text, evidence)},
+    {.name = "low",
+     .type = TD_OPT_REAL,
+     .fallback = "nan",
+     .help = "lowest value that is credible, in `unit`",
+     .offset = offsetof(struct td_quantity_text, low)},
+    {.name = "high",
+     .type = TD_OPT_REAL,
+     .fallback = "nan",
+     .help = "highest value that is credible, in `unit`",
+     .offset = offsetof(struct td_quantity_text, high)},
+    {.name = NULL}};
+static const struct td_option_group quantity_group = {"a number", sizeof(struct td_quantity_text), quantity_options};
+
+#define KEY(name_, kind_, dimension_, least_, most_, help_) \
+  {.name = #name_,                                          \
+   .type = TD_OPT_GROUP,                                    \
+   .fallback = "",                                          \
+   .help = help_,                                           \
+   .offset = offsetof(struct td_device_file, name_),        \
+   .group = &quantity_group},
+static const struct td_option file_options[] = {{.name = "title",
+                                                 .type = TD_OPT_TEXT,
+                                                 .help = "what the device is called",
+                                                 .offset = offsetof(struct td_device_file, title)},
+                                                {.name = "kind",
+                                                 .type = TD_OPT_CHOICE,
+                                                 .choices = "chip|link",
+                                                 .help = "chip or link",
+                                                 .offset = offsetof(struct td_device_file, kind)},
+                                                {.name = "imagined",
+                                                 .type = TD_OPT_BOOL,
+                                                 .fallback = "false",
+                                                 .help = "no such device is sold",
+                                                 .offset = offsetof(struct td_device_file, imagined)},
+                                                {.name = "power_basis",
+                                                 .type = TD_OPT_CHOICE,
+                                                 .fallback = "none",
+                                                 .choices = "none|chip|all-in|utility",
+                                                 .help = "what the power numbers include",
+                                                 .offset = offsetof(struct td_device_file, power_basis)},
+                                                TD_QUANTITIES(KEY){.name = NULL}};
+const struct td_option_group td_device_file_group = {"a device file", sizeof(struct td_device_file), file_options};
+
+const char *td_evidence_name(enum td_evidence evidence) {
+  static const char *const names[] = {"measured", "vendor", "secondary", "assumed"};
+  return (unsigned)evidence < sizeof names / sizeof *names ? names[evidence] : "unknown";
+}
+
+const struct td_quantity *td_quantity_at(const struct td_device_params *params, const struct td_quantity_row *row) {
+  return (const struct td_quantity *)(const void *)((const char *)params + row->offset);
+}
+
+struct unit {
+  const char *name;
+  enum td_dimension dimension;
+  double scale;
+};
+
+static const struct unit units[] = {
+    {"B", TD_DIM_BYTES, 1},
+    {"kB", TD_DIM_BYTES, 1e3},
+    {"MB", TD_DIM_BYTES, 1e6},
+    {"GB", TD_DIM_BYTES, 1e9},
+    {"TB", TD_DIM_BYTES, 1e12},
+    {"KiB", TD_DIM_BYTES, 1024},
+    {"MiB", TD_DIM_BYTES, 1048576},
+    {"GiB", TD_DIM_BYTES, 1073741824},
+    {"TiB", TD_DIM_BYTES, 1099511627776},
+    {"B/s", TD_DIM_BYTES_PER_SECOND, 1},
+    {"kB/s", TD_DIM_BYTES_PER_SECOND, 1e3},
+    {"MB/s", TD_DIM_BYTES_PER_SECOND, 1e6},
+    {"GB/s", TD_DIM_BYTES_PER_SECOND, 1e9},
+    {"TB/s", TD_DIM_BYTES_PER_SECOND, 1e12},
+    {"PB/s", TD_DIM_BYTES_PER_SECOND, 1e15},
+    {"FLOP/s", TD_DIM_FLOPS, 1},
+    {"GFLOP/s", TD_DIM_FLOPS, 1e9},
+    {"TFLOP/s", TD_DIM_FLOPS, 1e12},
+    {"PFLOP/s", TD_DIM_FLOPS, 1e15},
+    {"s", TD_DIM_SECONDS, 1},
+    {"ms", TD_DIM_SECONDS, 1e-3},
+    {"us", TD_DIM_SECONDS, 1e-6},
+    {"ns", TD_DIM_SECONDS, 1e-9},
+    {"W", TD_DIM_WATTS, 1},
+    {"kW", TD_DIM_WATTS, 1e3},
+    {"1", TD_DIM_FRACTION, 1},
+};
+
+bool td_unit_scale(enum td_dimension dimension, const char *unit, double *out_scale) {
+  for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+    if (units[i].dimension != dimension || strcmp(units[i].name, unit)) continue;
+    *out_scale = units[i].scale;
+    return true;
+  }
+  return false;
+}
+
+const char *td_unit_names(enum td_dimension dimension) {
+  static const char *const names[] = {"B, kB, MB, GB, TB, KiB, MiB, GiB or TiB",
+                                      "B/s, kB/s, MB/s, GB/s, TB/s or PB/s",
+                                      "FLOP/s, GFLOP/s, TFLOP/s or PFLOP/s",
+                                      "s, ms, us or ns",
+                                      "W or kW",
+                                      "\"1\" (a fraction)"};
+  return names[dimension];
+}
+
+const char *td_unit_base(enum td_dimension dimension) {
+  static const char *const names[] = {"B", "B/s", "FLOP/s", "s", "W", "1"};
+  return names[dimension];
+}
+
+static td_status wrong(const struct td_config *config, const char *path, const char *key, const char *text) {
+  char below[128];
+  TD_TRY(td_format(below, sizeof below, "%s.%s", path, key));
+  return td_config_fail(config, below, "%s", text);
+}
+
+static td_status check_range(const struct td_config *config, const char *path, const struct td_quantity_text *text,
+                             double low, double high) {
+  char line[160];
+  bool has_low = !isnan(text->low), has_high = !isnan(text->high);
+  if (has_low != has_high) {
+    return wrong(config, path, has_low ? "low" : "high", "found it alone, expected both low and high");
+  }
+  if (!has_low && text->evidence != TD_MEASURED) {
+    snprintf(line, sizeof line, "found no range, expected low and high because its evidence is %s",
+             td_evidence_name((enum td_evidence)text->evidence));
+    return td_config_fail(config, path, "%s", line);
+  }
+  if (text->value >= low && text->value <= high) return TD_OK;
+  snprintf(line, sizeof line, "found %.15g, expected it between low = %.15g and high = %.15g", text->value, low, high);
+  return wrong(config, path, "value", line);
+}
+
+td_status td_quantity_take(const struct td_config *config, const struct td_quantity_row *row, const char *path,
+                           const struct td_quantity_text *text, struct td_quantity *out) {
+  double scale;
+  if (!td_unit_scale(row->dimension, text->unit, &scale)) {
+    char line[160];
+    snprintf(line, sizeof line, "found \"%.40s\", expected %s", text->unit, td_unit_names(row->dimension));
+    return wrong(config, path, "unit", line);
+  }
+  if (strspn(text->source, " \t\n") == strlen(text->source)) {
+    return wrong(config, path, "source", "found an empty text, expected where the number comes from");
+  }
+  double low = isnan(text->low) ? text->value : text->low, high = isnan(text->high) ? text->value : text->high;
+  TD_TRY(check_range(config, path, text, low, high));
+  if (low * scale < row->least || high * scale > row->most) {
+    char line[200];
+    snprintf(line, sizeof line, "found %.15g..%.15g %s, expected it within %g..%g %s", low, high, text->unit,
+             row->least, row->most, td_unit_base(row->dimension));
+    return wrong(config, path, "value", line);
+  }
+  *out = (struct td_quantity){.present = true,
+                              .value = text->value * scale,
+                              .low = low * scale,
+                              .high = high * scale,
+                              .evidence = (enum td_evidence)text->evidence,
+                              .unit = text->unit,
+                              .source = text->source};
+  return TD_OK;
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tandem/dtype.h"
+
+#include <inttypes.h>
+#include <stddef.h>
+#include <strings.h>
+
+#include "tandem/base.h"
+
+static const struct td_dtype_info table[] = {
+    {"f32", TD_F32, 1, 4},     {"f16", TD_F16, 1, 2},     {"bf16", TD_BF16, 1, 2},
+    {"q8_0", TD_Q8_0, 32, 34}, {"q4_0", TD_Q4_0, 32, 18}, {"q4_1", TD_Q4_1, 32, 20},
+};
+#define TABLE_ROWS ((int)(sizeof table / sizeof table[0]))
+
+const struct td_dtype_info *td_dtype_info(uint32_t dtype) {
+  for (int i = 0; i < TABLE_ROWS; i++) {
+    if ((uint32_t)table[i].dtype == dtype) return &table[i];
+  }
+  return NULL;
+}
+
+const struct td_dtype_info *td_dtype_find(const char *name) {
+  for (int i = 0; i < TABLE_ROWS; i++) {
+    if (strcasecmp(table[i].name, name) == 0) return &table[i];
+  }
+  return NULL;
+}
+
+const struct td_dtype_info *td_dtype_at(int i) {
+  return i >= 0 && i < TABLE_ROWS ? &table[i] : NULL;
+}
+
+td_status td_dtype_row_bytes(enum td_dtype dtype, int64_t elements, uint64_t *out_bytes) {
+  const struct td_dtype_info *info = td_dtype_info((uint32_t)dtype);
+  if (!info) return td_fail(TD_UNSUPPORTED, "tensor type %d: not one that tandem reads", (int)dtype);
+  if (elements < 0 || elements % info->block_elements) {
+    return td_fail(TD_UNSUPPORTED, "row of %" PRId64 " %s values: expected a multiple of %d", elements, info->name,
+                   info->block_elements);
+  }
+  uint64_t bytes;
+  if (!td_mul_size((uint64_t)(elements / info->block_elements), (uint64_t)info->block_bytes, &bytes)) {
+    return td_fail(TD_UNSUPPORTED, "row of %" PRId64 " %s values: its bytes do not fit 64 bits", elements, info->name);
+  }
+  *out_bytes = bytes;
+  return TD_OK;
+}

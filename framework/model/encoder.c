@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The tables an encoding looks things up in: token by text, merge by pair, specials by prefix.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A table that finds no memory undoes the insertion and says so, instead of ending the program. */
+#define HASH_NONFATAL_OOM 1
+#define uthash_nonfatal_oom(entry) ((entry)->lost = true)
+#include <uthash.h>
+
+#include "tandem/base.h"
+#include "tokenizer.h"
+
+struct td_token_entry {
+  struct td_span text; /* in the mapped file */
+  int32_t id;
+  bool lost;
+  UT_hash_handle hh;
+};
+
+struct td_merge_key {
+  int32_t left, right;
+};
+struct td_merge_entry {
+  struct td_merge_key key;
+  int32_t rank, merged;
+  bool lost;
+  UT_hash_handle hh;
+};
+
+static struct td_token_entry *find_token(const struct td_encoder *encoder, const char *text, size_t bytes) {
+  struct td_token_entry *entry;
+  HASH_FIND(hh, encoder->tokens, text, (unsigned)bytes, entry);
+  return entry;
+}
+
+int32_t td_encoder_token(const struct td_encoder *encoder, const char *text, size_t bytes) {
+  if (!bytes || bytes > TD_TOKEN_BYTES_MAX) return -1;
+  const struct td_token_entry *entry = find_token(encoder, text, bytes);
+  return entry ? entry->id : -1;
+}
+
+bool td_encoder_merge(const struct td_encoder *encoder, int32_t left, int32_t right, int32_t *out_rank,
+                      int32_t *out_merged) {
+  struct td_merge_key key = {left, right};
+  const struct td_merge_entry *entry;
+  HASH_FIND(hh, encoder->merges, &key, (unsigned)sizeof key, entry);
+  if (!entry) return false;
+  *out_rank = entry->rank;
+  *out_merged = entry->merged;
+  return true;
+}
+
+static td_status add_token(const struct td_tokenizer *tokenizer, struct td_encoder *encoder, int32_t id,
+                           struct td_span text) {
+  struct td_token_entry *entry = &encoder->token_memory[id];
+  if (!text.bytes) return TD_OK; /* padding: no text leads to it */
+  const struct td_token_entry *same = find_token(encoder, text.data, text.bytes);
+  if (same) {
+    return td_fail(TD_CORRUPT,
+                   "%s: tokenizer.ggml.tokens[%" PRId32 "]: found \"%.*s\" again, expected it only at %" PRId32,
+                   tokenizer->path, id, TD_SPAN_SHOW(text), same->id);
+  }
+  entry->text = text;
+  entry->id = id;
+  HASH_ADD_KEYPTR(hh, encoder->tokens, entry->text.data, (unsigned)text.bytes, entry);
+  return entry->lost ? td_fail(TD_NO_MEMORY, "no memory for a table of %" PRId32 " tokens", tokenizer->size) : TD_OK;
+}
+
+static td_status build_tokens(const struct td_tokenizer *tokenizer, struct td_encoder *encoder) {
+  TD_TRY(td_alloc((size_t)tokenizer->size, sizeof *encoder->token_memory, (void **)&encoder->token_memory));
+  const unsigned char *position = tokenizer->tokens->data;
+  for (int32_t id = 0; id < tokenizer->size; id++) {
+    TD_TRY(add_token(tokenizer, encoder, id, td_gguf_next_text(&position)));
+  }
+  for (int byte = 0; byte < 256; byte++) {
+    char text[2];
+    size_t bytes = td_byte_to_text((unsigned char)byte, text);
+    encoder->byte_id[byte] = td_encoder_token(encoder, text, bytes);
+  }
+  return TD_OK;
+}
+
+/* The halves of "left right" and the token they make. -1 in *out_merged: one of the three is no token. */
+static td_status split_merge(const struct td_encoder *encoder, struct td_span text, char *joined,
+                             struct td_merge_key *out_key, int32_t *out_merged) {
+  *out_merged = -1;
+  const char *space = text.bytes > 2 && text.bytes <= TD_TOKEN_BYTES_MAX ? memchr(text.data, ' ', text.bytes) : NULL;
+  if (!space) return TD_OK;
+  size_t left = (size_t)(space - text.data), right = text.bytes - left - 1;
+  out_key->left = td_encoder_token(encoder, text.data, left);
+  out_key->right = td_encoder_token(encoder, space + 1, right);
+  memcpy(joined, text.data, left);
+  memcpy(joined + left, space + 1, right);
+  if (out_key->left >= 0 && out_key->right >= 0) *out_merged = td_encoder_token(encoder, joined, left + right);
+  return TD_OK;
+}
+
+static td_status add_merge(const struct td_tokenizer *tokenizer, struct td_encoder *encoder, int32_t rank,
+                           struct td_span text, char *joined) {
+  struct td_merge_entry *entry = &encoder->merge_memory[rank], *same;
+  TD_TRY(split_merge(encoder, text, joined, &entry->key, &entry->merged));
+  if (entry->merged < 0) {
+    return td_fail(TD_CORRUPT,
+                   "%s: tokenizer.ggml.merges[%" PRId32
+                   "]: found \"%.*s\", expected two tokens with a space between that join to a third",
+                   tokenizer->path, rank, TD_SPAN_SHOW(text));
+  }
+  HASH_FIND(hh, encoder->merges, &entry->key, (unsigned)sizeof entry->key, same);
+  if (same) {
+    return td_fail(TD_CORRUPT,
+                   "%s: tokenizer.ggml.merges[%" PRId32 "]: found \"%.*s\" again, expected it only at %" PRId32,
+                   tokenizer->path, rank, TD_SPAN_SHOW(text), same->rank);
+  }
+  entry->rank = rank;
+  HASH_ADD(hh, encoder->merges, key, (unsigned)sizeof entry->key, entry);
+  return entry->lost ? td_fail(TD_NO_MEMORY, "no memory for a table of %" PRIu64 " merges", tokenizer->merges->count)
+                     : TD_OK;
+}
+
+static td_status build_merges(const struct td_tokenizer *tokenizer, struct td_encoder *encoder) {
+  int32_t count = (int32_t)tokenizer->merges->count;
+  char *joined;
+  TD_TRY(td_alloc((size_t)count, sizeof *encoder->merge_memory, (void **)&encoder->merge_memory));
+  TD_TRY(td_alloc(TD_TOKEN_BYTES_MAX, 1, (void **)&joined));
+  const unsigned char *position = tokenizer->merges->data;
+  td_status status = TD_OK;
+  for (int32_t rank = 0; rank < count && status == TD_OK; rank++) {
+    status = add_merge(tokenizer, encoder, rank, td_gguf_next_text(&position), joined);
+  }
+  free(joined);
+  return status;
+}
+
+/* ---- specials ---- */
+
+static int compare_specials(const void *a, const void *b) {
+  return td_span_compare(((const struct td_special *)a)->text, ((const struct td_special *)b)->text);
+}
+
+static bool is_special(enum td_token_type type) {
+  return type == TD_TOKEN_CONTROL || type == TD_TOKEN_USER || type == TD_TOKEN_UNKNOWN;
+}
+
+static void index_specials(struct td_encoder *encoder) {
+  int32_t next = 0;
+  for (int byte = 0; byte < 256; byte++) {
+    encoder->special_begin[byte] = next;
+    while (next < encoder->special_count && (unsigned char)encoder->specials[next].text.data[0] == byte) next++;
+  }
+  encoder->special_begin[256] = next;
+}
+
+static td_status build_specials(const struct td_tokenizer *tokenizer, struct td_encoder *encoder) {
+  size_t capacity = 0;
+  const unsigned char *position = tokenizer->tokens->data;
+  for (int32_t id = 0; id < tokenizer->size; id++) {
+    enum td_token_type type = td_token_type(tokenizer, id);
+    struct td_span text = td_gguf_next_text(&position);
+    if (!is_special(type) || !text.bytes) continue;
+    size_t count = (size_t)encoder->special_count + 1;
+    TD_TRY(td_grow((void **)&encoder->specials, &capacity, count, sizeof *encoder->specials));
+    encoder->specials[encoder->special_count++] = (struct td_special){text, id, type == TD_TOKEN_USER};
+  }
+  if (encoder->special_count) {
+    qsort(encoder->specials, (size_t)encoder->special_count, sizeof *encoder->specials, compare_specials);
+  }
+  index_specials(encoder);
+  return TD_OK;
+}
+
+/* First special in [low, high) whose byte `depth` is at least `byte`; all of them share the bytes before. */
+static int32_t lower_bound(const struct td_special *specials, int32_t low, int32_t high, size_t depth, int byte) {
+  while (low < high) {
+    int32_t middle = low + (high - low) / 2;
+    struct td_span text = specials[middle].text;
+    int found = depth < text.bytes ? (unsigned char)text.data[depth] : -1;
+    if (found < byte) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
+const struct td_special *td_special_find(const struct td_encoder *encoder, const char *text, size_t bytes, bool all) {
+  const struct td_special *best = NULL, *specials = encoder->specials;
+  int32_t low = encoder->special_begin[(unsigned char)text[0]],
+          high = encoder->special_begin[(unsigned char)text[0] + 1];
+  for (size_t depth = 1; low < high; depth++) {
+    /* the shortest of a range comes first: it is the one that ends here, if any does */
+    if (specials[low].text.bytes == depth && (all || specials[low].always)) best = &specials[low];
+    if (depth == bytes) break;
+    int byte = (unsigned char)text[depth];
+    low = lower_bound(specials, low, high, depth, byte);
+    high = lower_bound(specials, low, high, depth, byte + 1);
+  }
+  return best;
+}
+
+/* ---- all of it ---- */
+
+static td_status build(const struct td_tokenizer *tokenizer, struct td_encoder *encoder) {
+  TD_TRY(build_tokens(tokenizer, encoder));
+  TD_TRY(build_merges(tokenizer, encoder));
+  TD_TRY(build_specials(tokenizer, encoder));
+  return td_pretoken_rule_open(tokenizer->pre, &encoder->rule);
+}
+
+td_status td_encoder_build(const struct td_tokenizer *tokenizer, struct td_encoder **out) {
+  struct td_encoder *encoder;
+  TD_TRY(td_alloc(1, sizeof *encoder, (void **)&encoder));
+  td_status status = build(tokenizer, encoder);
+  if (status) {
+    td_encoder_free(encoder);
+    return status;
+  }
+  *out = encoder;
+  return TD_OK;
+}
+
+void td_encoder_free(struct td_encoder *encoder) {
+  if (!encoder) return;
+  HASH_CLEAR(hh, encoder->tokens); /* the tables only: entries lie in the two blocks */
+  HASH_CLEAR(hh, encoder->merges);
+  free(encoder->token_memory);
+  free(encoder->merge_memory);
+  free(encoder->specials);
+  td_pretoken_rule_close(encoder->rule);
+  free(encoder);
+}

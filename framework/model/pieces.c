@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The bytes of every token, in one block.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "tandem/base.h"
+#include "tokenizer.h"
+
+/* Control and user-defined tokens are written out as they are; so is a token with a character that stands for no byte,
+ * which no text can produce. */
+static uint64_t write_piece(enum td_token_type type, struct td_span text, char *out) {
+  uint64_t bytes;
+  bool plain = type == TD_TOKEN_NORMAL || type == TD_TOKEN_UNUSED;
+  if (plain && td_text_to_bytes(text, out, &bytes)) return bytes;
+  if (text.bytes) memcpy(out, text.data, text.bytes);
+  return text.bytes;
+}
+
+td_status td_pieces_build(const struct td_tokenizer *tokenizer, struct td_pieces **out) {
+  struct td_pieces *pieces;
+  TD_TRY(td_alloc(1, sizeof *pieces, (void **)&pieces));
+  /* a piece is never longer than its text */
+  td_status status = td_alloc(tokenizer->tokens->bytes, 1, (void **)&pieces->data);
+  if (status == TD_OK) {
+    status = td_alloc((size_t)tokenizer->size + 1, sizeof *pieces->begin, (void **)&pieces->begin);
+  }
+  if (status) {
+    td_pieces_free(pieces);
+    return status;
+  }
+  const unsigned char *position = tokenizer->tokens->data;
+  for (int32_t id = 0; id < tokenizer->size; id++) {
+    struct td_span text = td_gguf_next_text(&position);
+    uint64_t at = pieces->begin[id];
+    pieces->begin[id + 1] = at + write_piece(td_token_type(tokenizer, id), text, pieces->data + at);
+  }
+  *out = pieces;
+  return TD_OK;
+}
+
+void td_pieces_free(struct td_pieces *pieces) {
+  if (!pieces) return;
+  free(pieces->data);
+  free(pieces->begin);
+  free(pieces);
+}

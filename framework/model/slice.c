@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Slices: which operators lie between two cuts, and which values cross them.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "tandem/base.h"
+#include "tandem/graph.h"
+
+struct td_slice td_slice_whole(const struct td_graph *graph) {
+  return (struct td_slice){-1, graph->shape.layers + 1, TD_PART_ALL};
+}
+
+static bool holds(const struct td_slice *slice, const struct td_op *op) {
+  return op->layer >= slice->layer_begin && op->layer < slice->layer_end && (op->part & slice->parts);
+}
+
+static td_status check_slice(const struct td_graph *graph, const struct td_slice *slice) {
+  int32_t end = graph->shape.layers + 1;
+  if (slice->layer_begin < -1 || slice->layer_end > end || slice->layer_begin >= slice->layer_end) {
+    return td_fail(TD_CONFIG,
+                   "slice: layers: found %" PRId32 " to before %" PRId32
+                   ", expected a range inside -1 to before %" PRId32,
+                   slice->layer_begin, slice->layer_end, end);
+  }
+  if (!slice->parts || slice->parts & ~(uint32_t)TD_PART_ALL) {
+    return td_fail(TD_CONFIG, "slice: parts: found %" PRIu32 ", expected 1 to %d", slice->parts, TD_PART_ALL);
+  }
+  return TD_OK;
+}
+
+enum { PRODUCED_INSIDE = 1, READ_INSIDE = 2, READ_OUTSIDE = 4, LOGITS = 8 };
+
+/* What happens to every value, on either side of the cuts. */
+static void mark(const struct td_graph *graph, const struct td_slice *slice, unsigned char *marks) {
+  for (int32_t i = 0; i < graph->op_count; i++) {
+    const struct td_op *op = &graph->ops[i];
+    bool inside = holds(slice, op);
+    if (op->out >= 0 && inside) marks[op->out] |= PRODUCED_INSIDE;
+    for (int j = 0; j < TD_OP_INPUTS; j++) {
+      if (op->in[j] < 0) continue;
+      marks[op->in[j]] |= inside ? READ_INSIDE : READ_OUTSIDE;
+      if (op->kind == TD_OP_SAMPLE) marks[op->in[j]] |= LOGITS;
+    }
+  }
+}
+
+static void collect(const struct td_graph *graph, const struct td_slice *slice, const unsigned char *marks,
+                    struct td_slice_ops *out) {
+  for (int32_t i = 0; i < graph->op_count; i++) {
+    if (holds(slice, &graph->ops[i])) out->ops[out->op_count++] = i;
+  }
+  for (int32_t i = 0; i < graph->value_count; i++) {
+    bool inside = marks[i] & PRODUCED_INSIDE;
+    if (!inside && marks[i] & READ_INSIDE) out->live_in[out->live_in_count++] = i;
+    if (inside && marks[i] & (READ_OUTSIDE | LOGITS)) out->live_out[out->live_out_count++] = i;
+  }
+}
+
+static td_status allocate(const struct td_graph *graph, struct td_slice_ops *out, unsigned char **out_marks) {
+  size_t values = (size_t)graph->value_count;
+  TD_TRY(td_alloc((size_t)graph->op_count, sizeof *out->ops, (void **)&out->ops));
+  TD_TRY(td_alloc(values, sizeof *out->live_in, (void **)&out->live_in));
+  TD_TRY(td_alloc(values, sizeof *out->live_out, (void **)&out->live_out));
+  return td_alloc(values, 1, (void **)out_marks);
+}
+
+td_status td_slice_ops_build(const struct td_graph *graph, const struct td_slice *slice, struct td_slice_ops *out_ops) {
+  struct td_slice_ops ops = {0};
+  unsigned char *marks = NULL;
+  TD_TRY(check_slice(graph, slice));
+  td_status status = allocate(graph, &ops, &marks);
+  if (status == TD_OK) {
+    mark(graph, slice, marks);
+    collect(graph, slice, marks, &ops);
+    if (!ops.op_count) {
+      status = td_fail(TD_CONFIG,
+                       "slice: layers %" PRId32 " to before %" PRId32 ", parts %" PRIu32
+                       ": found no operators, expected at least one",
+                       slice->layer_begin, slice->layer_end, slice->parts);
+    }
+  }
+  free(marks);
+  if (status) {
+    td_slice_ops_free(&ops);
+    return status;
+  }
+  *out_ops = ops;
+  return TD_OK;
+}
+
+void td_slice_ops_free(struct td_slice_ops *ops) {
+  free(ops->ops);
+  free(ops->live_in);
+  free(ops->live_out);
+  *ops = (struct td_slice_ops){0};
+}
+
+void td_slice_kv_layers(const struct td_graph *graph, const struct td_slice *slice, int32_t *out_begin,
+                        int32_t *out_end) {
+  int32_t begin = slice->layer_begin > 0 ? slice->layer_begin : 0;
+  int32_t end = slice->layer_end < graph->shape.layers ? slice->layer_end : graph->shape.layers;
+  bool none = !(slice->parts & TD_PART_ATTENTION) || begin >= end;
+  *out_begin = none ? 0 : begin;
+  *out_end = none ? 0 : end;
+}

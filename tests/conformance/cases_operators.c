@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Each operator against the double-precision reference, over types and shapes. Names print every parameter.
+ */
+#include <inttypes.h>
+#include <string.h>
+
+#include "reference.h"
+
+static td_status run_operator(struct conform_run *run, const struct conform_case *test) {
+  struct conform_inputs inputs;
+  double *want, *bound;
+  float *got;
+  TD_TRY(conform_inputs_make(run, &test->p, &inputs));
+  TD_TRY(conform_supported(run, &inputs.op, test->p.weight, test->p.kv));
+  size_t count = (size_t)(inputs.out_rows * inputs.out_cols);
+  TD_TRY(conform_memory(run, count, sizeof *want, &want));
+  TD_TRY(conform_memory(run, count, sizeof *bound, &bound));
+  TD_TRY(conform_memory(run, count, sizeof *got, &got));
+  TD_TRY(reference_compute(run, &inputs, want, bound));
+  TD_TRY(conform_execute(run, run->device, &inputs, got));
+  return conform_compare(run, got, want, bound, inputs.out_rows, inputs.out_cols);
+}
+
+/* ---- KV_APPEND: the pools, every byte of them ---- */
+
+/* What one pool must hold afterwards. */
+static td_status append_expected(const struct conform_inputs *inputs, const void *before, const float *rows,
+                                 unsigned char *expected) {
+  int64_t width = inputs->in_cols[0];
+  uint64_t element = (uint64_t)td_dtype_info((uint32_t)inputs->p.kv)->block_bytes;
+  memcpy(expected, before, conform_pool_bytes(inputs));
+  for (int32_t s = 0; s < inputs->batch.seq_count; s++) {
+    const struct td_seq *seq = &inputs->batch.seqs[s];
+    for (int64_t t = 0; t < seq->tokens; t++) {
+      uint64_t at = (uint64_t)conform_place(inputs, seq, seq->past + t) * element;
+      TD_TRY(td_quantize(inputs->p.kv, rows + (seq->first_row + t) * width, expected + at, width));
+    }
+  }
+  return TD_OK;
+}
+
+static td_status compare_pool(const struct conform_inputs *inputs, const char *name, const unsigned char *got,
+                              const unsigned char *want) {
+  uint64_t bytes = conform_pool_bytes(inputs);
+  if (memcmp(got, want, bytes) == 0) return TD_OK;
+  uint64_t at = 0, element = (uint64_t)td_dtype_info((uint32_t)inputs->p.kv)->block_bytes;
+  while (got[at] == want[at]) at++;
+  uint64_t slot = at / element / (uint64_t)inputs->in_cols[0];
+  return CONFORM_FAIL("%s pool: block %" PRIu64 ", slot %" PRIu64 ", byte %" PRIu64 ": found 0x%02x, expected 0x%02x",
+                      name, slot / (uint64_t)inputs->p.block_tokens, slot % (uint64_t)inputs->p.block_tokens, at,
+                      got[at], want[at]);
+}
+
+static td_status run_append(struct conform_run *run, const struct conform_case *test) {
+  struct conform_inputs inputs;
+  TD_TRY(conform_inputs_make(run, &test->p, &inputs));
+  TD_TRY(conform_supported(run, &inputs.op, TD_F32, test->p.kv));
+  unsigned char *got[2], *want;
+  size_t bytes = (size_t)conform_pool_bytes(&inputs);
+  for (int i = 0; i < 2; i++) TD_TRY(conform_memory(run, bytes, 1, &got[i]));
+  TD_TRY(conform_memory(run, bytes, 1, &want));
+  TD_TRY(conform_execute_append(run, run->device, &inputs, got[0], got[1]));
+  TD_TRY(append_expected(&inputs, inputs.k_pool, inputs.in[0], want));
+  TD_TRY(compare_pool(&inputs, "K", got[0], want));
+  TD_TRY(append_expected(&inputs, inputs.v_pool, inputs.in[1], want));
+  return compare_pool(&inputs, "V", got[1], want);
+}
+
+/* ---- the lists ---- */
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static void list_matmul(struct conform_list *list) {
+  static const struct {
+    int64_t rows, n, k;
+  } shapes[] = {{1, 1, 32}, {1, 96, 64}, {3, 96, 64}, {7, 33, 160}, {17, 17, 96}, {40, 40, 576}, {2, 576, 1536}},
+    odd[] = {{1, 1, 1}, {3, 5, 7}, {9, 19, 37}};
+  for (int t = 0; td_dtype_at(t); t++) {
+    const struct td_dtype_info *type = td_dtype_at(t);
+    struct conform_params p = {.kind = TD_OP_MATMUL, .weight = type->dtype};
+    for (size_t i = 0; i < COUNT(shapes) + (type->block_elements == 1 ? COUNT(odd) : 0); i++) {
+      p.rows = i < COUNT(shapes) ? shapes[i].rows : odd[i - COUNT(shapes)].rows;
+      p.n = i < COUNT(shapes) ? shapes[i].n : odd[i - COUNT(shapes)].n;
+      p.k = i < COUNT(shapes) ? shapes[i].k : odd[i - COUNT(shapes)].k;
+      conform_add_operator(list, run_operator, &p, type->dtype, "matmul/%s/rows=%" PRId64 ",n=%" PRId64 ",k=%" PRId64,
+                           type->name, p.rows, p.n, p.k);
+    }
+  }
+}
+
+static void list_embed_norm(struct conform_list *list) {
+  static const int64_t rows[] = {1, 6}, columns[] = {64, 576, 37};
+  for (int t = 0; td_dtype_at(t); t++) {
+    const struct td_dtype_info *type = td_dtype_at(t);
+    for (size_t i = 0; i < COUNT(rows) * COUNT(columns); i++) {
+      struct conform_params p = {.weight = type->dtype, .rows = rows[i % 2], .n = columns[i / 2]};
+      if (p.n % type->block_elements) continue;
+      p.kind = TD_OP_EMBED;
+      conform_add_operator(list, run_operator, &p, p.weight, "embed/%s/rows=%" PRId64 ",n=%" PRId64, type->name, p.rows,
+                           p.n);
+      p.kind = TD_OP_RMS_NORM;
+      conform_add_operator(list, run_operator, &p, p.weight, "rms_norm/%s/rows=%" PRId64 ",n=%" PRId64, type->name,
+                           p.rows, p.n);
+    }
+  }
+}
+
+static void list_rope(struct conform_list *list) {
+  static const struct conform_params shapes[] = {
+      {.rows = 1, .heads = 1, .head_dim = 64, .rope_dim = 64},
+      {.rows = 5, .heads = 9, .head_dim = 64, .rope_dim = 64, .past = 37},
+      {.rows = 5, .heads = 3, .head_dim = 64, .rope_dim = 64, .past = 2000, .in_place = true},
+      {.rows = 7, .seqs = 3, .heads = 4, .head_dim = 32, .rope_dim = 16, .past = 9},
+      {.rows = 4, .heads = 2, .head_dim = 6, .rope_dim = 2, .past = 1, .in_place = true},
+      {.rows = 6, .seqs = 2, .heads = 2, .head_dim = 64, .rope_dim = 64, .past = 100, .factors = true},
+      {.rows = 3, .heads = 2, .head_dim = 80, .rope_dim = 20, .past = 5, .factors = true, .in_place = true},
+  };
+  for (size_t i = 0; i < COUNT(shapes); i++) {
+    struct conform_params p = shapes[i];
+    p.kind = TD_OP_ROPE;
+    if (!p.seqs) p.seqs = 1;
+    conform_add_operator(list, run_operator, &p, TD_F32,
+                         "rope/rows=%" PRId64 ",seqs=%d,past=%" PRId64
+                         ",heads=%d,head_dim=%d,rope_dim=%d,factors=%d,"
+                         "in_place=%d",
+                         p.rows, p.seqs, p.past, p.heads, p.head_dim, p.rope_dim, p.factors, p.in_place);
+  }
+}
+
+static const enum td_dtype kv_types[] = {TD_F32, TD_F16};
+
+static void add_cache_case(struct conform_list *list, struct conform_params p) {
+  const char *type = td_dtype_info((uint32_t)p.kv)->name;
+  if (!p.seqs) p.seqs = 1;
+  if (p.kind == TD_OP_KV_APPEND) {
+    conform_add_operator(list, run_append, &p, p.kv,
+                         "kv_append/%s/rows=%" PRId64 ",seqs=%d,past=%" PRId64 ",kv_heads=%d,head_dim=%d,block=%d",
+                         type, p.rows, p.seqs, p.past, p.kv_heads, p.head_dim, p.block_tokens);
+  } else {
+    conform_add_operator(list, run_operator, &p, p.kv,
+                         "attention/%s/rows=%" PRId64 ",seqs=%d,past=%" PRId64
+                         ",heads=%d,kv_heads=%d,head_dim=%d,"
+                         "block=%d",
+                         type, p.rows, p.seqs, p.past, p.heads, p.kv_heads, p.head_dim, p.block_tokens);
+  }
+}
+
+static void list_cache(struct conform_list *list) {
+  static const struct conform_params shapes[] = {
+      {.rows = 1, .heads = 1, .kv_heads = 1, .head_dim = 64, .block_tokens = 16},
+      {.rows = 1, .past = 37, .heads = 9, .kv_heads = 3, .head_dim = 64, .block_tokens = 16},
+      {.rows = 1, .past = 15, .heads = 2, .kv_heads = 2, .head_dim = 32, .block_tokens = 16},
+      {.rows = 1, .past = 16, .heads = 2, .kv_heads = 2, .head_dim = 32, .block_tokens = 16},
+      {.rows = 33, .heads = 4, .kv_heads = 2, .head_dim = 64, .block_tokens = 16},
+      {.rows = 9, .past = 5, .heads = 4, .kv_heads = 1, .head_dim = 24, .block_tokens = 7},
+      {.rows = 12, .past = 7, .seqs = 3, .heads = 9, .kv_heads = 3, .head_dim = 64, .block_tokens = 16},
+      {.rows = 5, .past = 20, .seqs = 5, .heads = 6, .kv_heads = 2, .head_dim = 128, .block_tokens = 8},
+      {.rows = 4, .past = 3, .seqs = 2, .heads = 3, .kv_heads = 1, .head_dim = 5, .block_tokens = 1},
+      {.rows = 3, .past = 300, .heads = 2, .kv_heads = 1, .head_dim = 64, .block_tokens = 32},
+  };
+  for (size_t t = 0; t < COUNT(kv_types); t++) {
+    for (size_t i = 0; i < COUNT(shapes); i++) {
+      struct conform_params p = shapes[i];
+      p.kv = kv_types[t];
+      p.kind = TD_OP_ATTENTION;
+      add_cache_case(list, p);
+      p.kind = TD_OP_KV_APPEND;
+      p.heads = p.kv_heads;
+      add_cache_case(list, p);
+    }
+  }
+}
+
+static void list_pointwise(struct conform_list *list) {
+  static const struct conform_params shapes[] = {{.rows = 1, .n = 1},
+                                                 {.rows = 1, .n = 1536},
+                                                 {.rows = 5, .n = 37},
+                                                 {.rows = 5, .n = 37, .in_place = true},
+                                                 {.rows = 33, .n = 576, .in_place = true}};
+  for (size_t i = 0; i < COUNT(shapes); i++) {
+    struct conform_params p = shapes[i];
+    p.kind = TD_OP_SILU_MUL;
+    conform_add_operator(list, run_operator, &p, TD_F32, "silu_mul/rows=%" PRId64 ",n=%" PRId64 ",in_place=%d", p.rows,
+                         p.n, p.in_place);
+    p.kind = TD_OP_ADD;
+    conform_add_operator(list, run_operator, &p, TD_F32, "add/rows=%" PRId64 ",n=%" PRId64 ",in_place=%d", p.rows, p.n,
+                         p.in_place);
+    if (p.in_place) continue;
+    p.kind = TD_OP_SELECT;
+    conform_add_operator(list, run_operator, &p, TD_F32, "select/rows=%" PRId64 ",n=%" PRId64, p.rows, p.n);
+  }
+}
+
+void conform_list_operators(struct conform_list *list) {
+  list_matmul(list);
+  list_embed_norm(list);
+  list_rope(list);
+  list_cache(list);
+  list_pointwise(list);
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "reference.h"
+
+#include <math.h>
+
+#define UNIT 0x1p-24
+
+static const char *const bounds[TD_OP_KIND_COUNT] = {
+    [TD_OP_EMBED] = "exact",
+    [TD_OP_RMS_NORM] = "(n/2 + 8) u |want|",
+    [TD_OP_MATMUL] = "(k + 2) u sum|x||w|",
+    [TD_OP_ROPE] = "(8 + 8 angle) u (|x| + |y|)",
+    [TD_OP_KV_APPEND] = "exact",
+    [TD_OP_ATTENTION] = "(2 (head_dim + 4) s + context + 16) u sum p|v|, s = max scale sum|q||k|",
+    [TD_OP_SILU_MUL] = "16 u |want| + 1e-35 |in1|",
+    [TD_OP_ADD] = "u |want|",
+    [TD_OP_SELECT] = "exact",
+};
+
+const char *reference_bound(enum td_op_kind kind) {
+  return bounds[kind];
+}
+
+static void embed(const struct conform_inputs *in, double *want, double *bound) {
+  for (int64_t r = 0; r < in->out_rows; r++) {
+    for (int64_t i = 0; i < in->out_cols; i++, want++, bound++) {
+      *want = (double)in->weight_values[in->batch.ids[r] * in->weight_cols + i];
+      *bound = 0.0;
+    }
+  }
+}
+
+static void rms_norm(const struct conform_inputs *in, double *want, double *bound) {
+  int64_t n = in->out_cols;
+  for (int64_t r = 0; r < in->out_rows; r++) {
+    const float *x = in->in[0] + r * n;
+    double squares = 0.0;
+    for (int64_t i = 0; i < n; i++) squares += (double)x[i] * (double)x[i];
+    double root = sqrt(squares / (double)n + in->op.epsilon);
+    for (int64_t i = 0; i < n; i++, want++, bound++) {
+      *want = (double)x[i] / root * (double)in->weight_values[i];
+      *bound = ((double)n / 2 + 8) * UNIT * fabs(*want);
+    }
+  }
+}
+
+static void matmul(const struct conform_inputs *in, double *want, double *bound) {
+  int64_t k = in->op.k;
+  for (int64_t r = 0; r < in->out_rows; r++) {
+    for (int64_t j = 0; j < in->out_cols; j++, want++, bound++) {
+      double sum = 0.0, magnitude = 0.0;
+      for (int64_t i = 0; i < k; i++) {
+        double term = (double)in->in[0][r * k + i] * (double)in->weight_values[j * k + i];
+        sum += term;
+        magnitude += fabs(term);
+      }
+      *want = sum;
+      *bound = ((double)k + 2) * UNIT * magnitude;
+    }
+  }
+}
+
+static void rotate(const struct conform_inputs *in, const float *x, double position, double *want, double *bound) {
+  for (int64_t i = 0; i < in->op.head_dim; i++) {
+    want[i] = (double)x[i];
+    bound[i] = 0.0;
+  }
+  for (int64_t i = 0; i < in->op.rope_dim / 2; i++) {
+    double factor = in->weight_values ? (double)in->weight_values[i] : 1.0;
+    double angle = position / (pow(in->op.theta, (double)(2 * i) / in->op.rope_dim) * factor);
+    double a = (double)x[2 * i], b = (double)x[2 * i + 1];
+    want[2 * i] = a * cos(angle) - b * sin(angle);
+    want[2 * i + 1] = a * sin(angle) + b * cos(angle);
+    bound[2 * i] = bound[2 * i + 1] = (8 + 8 * angle) * UNIT * (fabs(a) + fabs(b));
+  }
+}
+
+static void rope(const struct conform_inputs *in, double *want, double *bound) {
+  for (int64_t r = 0; r < in->out_rows; r++) {
+    for (int64_t h = 0; h < in->op.heads; h++) {
+      int64_t at = r * in->out_cols + h * in->op.head_dim;
+      rotate(in, in->in[0] + at, (double)in->batch.positions[r], want + at, bound + at);
+    }
+  }
+}
+
+/* scores[j] for positions 0 .. count-1; returns s of the bound. */
+static double score(const struct conform_inputs *in, const struct td_seq *seq, const float *q, int64_t kv_head,
+                    int64_t count, double *scores) {
+  double largest = 0.0;
+  for (int64_t j = 0; j < count; j++) {
+    const float *key = in->k_values + conform_place(in, seq, j) + kv_head * in->op.head_dim;
+    double sum = 0.0, magnitude = 0.0;
+    for (int64_t i = 0; i < in->op.head_dim; i++) {
+      sum += (double)q[i] * (double)key[i];
+      magnitude += fabs((double)q[i] * (double)key[i]);
+    }
+    scores[j] = sum * in->op.scale;
+    largest = fmax(largest, magnitude * fabs(in->op.scale));
+  }
+  return largest;
+}
+
+static double soften(double *scores, int64_t count) {
+  double top = -INFINITY, sum = 0.0;
+  for (int64_t j = 0; j < count; j++) top = fmax(top, scores[j]);
+  for (int64_t j = 0; j < count; j++) {
+    scores[j] = exp(scores[j] - top);
+    sum += scores[j];
+  }
+  return sum;
+}
+
+static void attend(const struct conform_inputs *in, const struct td_seq *seq, int64_t token, int64_t head,
+                   double *scores, double *want, double *bound) {
+  int64_t dim = in->op.head_dim, kv_head = head / (in->op.heads / in->op.kv_heads), count = seq->past + token + 1;
+  int64_t at = (seq->first_row + token) * in->out_cols + head * dim;
+  double s = score(in, seq, in->in[0] + at, kv_head, count, scores), total = soften(scores, count);
+  for (int64_t i = 0; i < dim; i++) {
+    double sum = 0.0, magnitude = 0.0;
+    for (int64_t j = 0; j < count; j++) {
+      double term = scores[j] / total * (double)in->v_values[conform_place(in, seq, j) + kv_head * dim + i];
+      sum += term;
+      magnitude += fabs(term);
+    }
+    want[at + i] = sum;
+    bound[at + i] = (2 * ((double)dim + 4) * s + (double)count + 16) * UNIT * magnitude;
+  }
+}
+
+static td_status attention(struct conform_run *run, const struct conform_inputs *in, double *want, double *bound) {
+  int64_t longest = 0;
+  for (int32_t s = 0; s < in->batch.seq_count; s++) {
+    int64_t context = in->batch.seqs[s].past + in->batch.seqs[s].tokens;
+    if (context > longest) longest = context;
+  }
+  double *scores;
+  TD_TRY(conform_memory(run, (size_t)longest, sizeof *scores, &scores));
+  for (int32_t s = 0; s < in->batch.seq_count; s++) {
+    const struct td_seq *seq = &in->batch.seqs[s];
+    for (int64_t t = 0; t < seq->tokens; t++) {
+      for (int64_t h = 0; h < in->op.heads; h++) attend(in, seq, t, h, scores, want, bound);
+    }
+  }
+  return TD_OK;
+}
+
+static void silu_mul(const struct conform_inputs *in, double *want, double *bound) {
+  for (int64_t i = 0; i < in->out_rows * in->out_cols; i++) {
+    double a = (double)in->in[0][i], b = (double)in->in[1][i];
+    want[i] = a / (1 + exp(-a)) * b;
+    bound[i] = 16 * UNIT * fabs(want[i]) + 1e-35 * fabs(b);
+  }
+}
+
+static void add(const struct conform_inputs *in, double *want, double *bound) {
+  for (int64_t i = 0; i < in->out_rows * in->out_cols; i++) {
+    want[i] = (double)in->in[0][i] + (double)in->in[1][i];
+    bound[i] = UNIT * fabs(want[i]);
+  }
+}
+
+static void select_rows(const struct conform_inputs *in, double *want, double *bound) {
+  for (int64_t r = 0; r < in->out_rows; r++) {
+    for (int64_t i = 0; i < in->out_cols; i++, want++, bound++) {
+      *want = (double)in->in[0][in->batch.logit_rows[r] * in->out_cols + i];
+      *bound = 0.0;
+    }
+  }
+}
+
+td_status reference_compute(struct conform_run *run, const struct conform_inputs *inputs, double *want, double *bound) {
+  static void (*const plain[TD_OP_KIND_COUNT])(const struct conform_inputs *, double *, double *) = {
+      [TD_OP_EMBED] = embed,       [TD_OP_RMS_NORM] = rms_norm, [TD_OP_MATMUL] = matmul,      [TD_OP_ROPE] = rope,
+      [TD_OP_SILU_MUL] = silu_mul, [TD_OP_ADD] = add,           [TD_OP_SELECT] = select_rows,
+  };
+  if (inputs->op.kind == TD_OP_ATTENTION) return attention(run, inputs, want, bound);
+  if (!plain[inputs->op.kind]) return td_fail(TD_INTERNAL, "no reference of operator %d", (int)inputs->op.kind);
+  plain[inputs->op.kind](inputs, want, bound);
+  return TD_OK;
+}

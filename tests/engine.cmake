@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+tandem_test(engine_units SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/units.c
+  LINK tandem_engine tandem_backends tandem_kernels LABELS threads)
+
+# One program, many named runs of `tandem`: engine_runs CASE.
+add_executable(engine_runs ${CMAKE_CURRENT_LIST_DIR}/engine/runs.c ${CMAKE_CURRENT_LIST_DIR}/engine/harness.c)
+target_include_directories(engine_runs PRIVATE ${CMAKE_CURRENT_LIST_DIR})
+target_link_libraries(engine_runs PRIVATE tandem_traces tandem_model tandem_config tandem_cost tandem_kernels tandem_base
+  tandem_api PkgConfig::CMOCKA)
+target_compile_definitions(engine_runs PRIVATE TANDEM_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
+  TANDEM_PROGRAM="${PROJECT_BINARY_DIR}/tandem" $<$<BOOL:${MPI_C_FOUND}>:TANDEM_HAVE_MPI=1>)
+add_dependencies(engine_runs tandem)
+
+function(engine_case name)
+  add_test(NAME ${name} COMMAND engine_runs ${name})
+  set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600 LABELS "${ARGN}")
+endfunction()
+foreach(case parity_one_process measured_paces transfer_bytes mixed_cluster modelled_cluster handoff_blob sampling_seeded
+    stops_at_length one_token_requests kv_pressure)
+  engine_case(${case} threads)
+endforeach()
+foreach(case parity_2_ranks parity_4_ranks priced_ranks_identical paces_agree_under_mpi)
+  engine_case(${case} mpi)
+endforeach()
+engine_case(parity_smollm2 model)
+engine_case(quickstart_modelled_and_mixed model)

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the Python tests need from C: sample traces, statistics of random values, README.md's tables.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "samples.h"
+#include "schema.h"
+#include "tandem/metrics.h"
+
+static int write_sample(const char *kind, const char *path) {
+  static const char *const kinds[] = {"executed", "modelled", "mixed"};
+  for (int i = 0; i < 3; i++) {
+    struct sample sample = {.kind = (enum sample_kind)i, .requests = 37, .seed = 11};
+    if (strcmp(kind, kinds[i])) continue;
+    if (!sample_write(path, &sample)) return 0;
+    fprintf(stderr, "%s\n", td_error_text());
+    return 1;
+  }
+  return 2;
+}
+
+/* Prints the values in their order, then mean min p50 p90 p95 p99 max. */
+static int summarize(uint64_t count, uint64_t seed) {
+  double *values = NULL;
+  struct td_summary s;
+  if (td_alloc(count, sizeof *values, (void **)&values)) return 1;
+  for (uint64_t i = 0; i < count; i++) {
+    values[i] = (double)(td_random(seed, 5, i) % 1000000007) / 1e12 * (1 + (double)(i % 3));
+    printf("%.17g\n", values[i]);
+  }
+  td_summarize(values, count, &s);
+  printf("%.17g\n%.17g\n%.17g\n%.17g\n%.17g\n%.17g\n%.17g\n", s.mean, s.min, s.p50, s.p90, s.p95, s.p99, s.max);
+  free(values);
+  return 0;
+}
+
+int main(int argc, char **argv) {
+  if (argc == 2 && !strcmp(argv[1], "schema")) {
+    td_schema_markdown(stdout);
+    return 0;
+  }
+  if (argc == 4 && !strcmp(argv[1], "summarize")) {
+    return summarize(strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10));
+  }
+  return argc == 3 ? write_sample(argv[1], argv[2]) : 2;
+}

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs README.md's own Python on traces and compares it with `tandem show --json`, digit by digit.
+
+usage: readme.py README.md TANDEM HELPER
+"""
+import json
+import re
+import subprocess
+import sys
+import tempfile
+
+try:
+    import h5py
+    import numpy
+except ImportError as reason:
+    print(f"SKIPPED: {reason}")
+    sys.exit(77)
+
+readme, tandem, helper = sys.argv[1:]
+KEYS = ("mean", "min", "p50", "p90", "p95", "p99", "max")
+blocks = re.findall(r"```python\n(.*?)```", open(readme, encoding="utf-8").read(), re.S)
+assert len(blocks) == 2, f"README.md: found {len(blocks)} Python blocks, expected 2"
+
+
+def compare(path):
+    code = "\n".join(blocks)
+    printed = subprocess.run([sys.executable, "-c", code, path], check=True, capture_output=True, text=True).stdout
+    shown = json.loads(subprocess.run([tandem, "show", "--json", path], check=True, capture_output=True, text=True).stdout)
+    lines = [line.split() for line in printed.splitlines()]
+    assert len(lines) == 6, printed
+    for name, *values in lines:
+        expected = [f"{shown[name][key]:.17g}" for key in KEYS]
+        assert values == expected, f"{path}: {name}: README {values}, show {expected}"
+    return shown
+
+
+with tempfile.TemporaryDirectory() as folder:
+    for kind in ("executed", "modelled", "mixed"):
+        path = f"{folder}/{kind}.h5"
+        subprocess.run([helper, kind, path], check=True)
+        shown = compare(path)
+        with h5py.File(path) as f:
+            assert len(f["requests"]) == shown["requests"] == 37
+            assert bool(len(f["tokens"])) == (kind != "modelled")
+            assert (f["steps"]["count"].max() > 1) == (kind != "executed")
+            units = dict(zip(f["steps"].dtype.names, f["steps"].attrs["units"]))
+            assert units["duration"] == b"ps" and units["energy"] == b"J" and units["step"] == b""
+            assert f["run"].attrs["schema"] == 1 and f["run"].attrs["pace"].decode() == "priced"
+    for path in sys.argv[4:]:
+        compare(path)
+print("README.md's snippets and show agree; numpy", numpy.__version__, "h5py", h5py.__version__)

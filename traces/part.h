@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The file under a trace while it is written: an HDF5 file driver that keeps every write in memory until
+ * td_part_commit puts all of them into the file at once.
+ *
+ * Why not HDF5's own driver: it writes whenever it likes, so a kill can meet a half-written file, and a full disk
+ * reaches HDF5 in the middle of its work, after which closing the file fails or crashes. Here HDF5 never sees an I/O
+ * error, the file changes only during a commit, and a commit first claims the space it needs, then writes new data,
+ * and only then the metadata that makes it visible.
+ */
+#ifndef TRACES_PART_H
+#define TRACES_PART_H
+
+#include <hdf5.h>
+#include <stdint.h>
+
+#include "tandem/status.h"
+
+struct td_part;
+
+/* Creates the file `path`, empty; TD_IO names it and the system's reason if it exists or cannot be made. */
+td_status td_part_create(const char *path, struct td_part **out_part);
+/* The name that later errors give; the caller renames the file itself. */
+td_status td_part_rename(struct td_part *part, const char *path);
+/* A file access list for H5Fcreate that writes into `part`. Negative on failure. The part outlives the HDF5 file. */
+hid_t td_part_access(struct td_part *part);
+/* Brings the file up to everything HDF5 has written. On TD_IO nothing that was readable before is lost. */
+td_status td_part_commit(struct td_part *part);
+/* True if `path` still names this file. */
+int td_part_is(const struct td_part *part, const char *path);
+/* Closes the file without a commit. NULL is fine. */
+void td_part_free(struct td_part *part);
+
+#endif

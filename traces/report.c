@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The tables and the JSON of `tandem show`.
+ */
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "schema.h"
+#include "tandem/metrics.h"
+#include "values.h"
+
+struct line {
+  const char *title, *key;
+  const struct td_summary *summary;
+  bool is_time;
+};
+enum { LINE_COUNT = 6 };
+
+static void lines(const struct td_metrics *metrics, struct line out[LINE_COUNT]) {
+  out[0] = (struct line){"TTFT", "ttft", &metrics->ttft, true};
+  out[1] = (struct line){"TPOT", "tpot", &metrics->tpot, true};
+  out[2] = (struct line){"ITL", "itl", &metrics->itl, true};
+  out[3] = (struct line){"E2E", "e2e", &metrics->e2e, true};
+  out[4] = (struct line){"queueing", "queueing", &metrics->queueing, true};
+  out[5] = (struct line){"per user", "user_rate", &metrics->user_rate, false};
+}
+
+static const char *kind_name(uint32_t executes) {
+  static const char *const names[] = {"modelled", "executed", "emulated"};
+  return names[executes];
+}
+
+static const char *role_name(uint32_t role) {
+  static const char *const names[] = {"both", "prefill", "decode"};
+  return names[role];
+}
+
+/* ---- text ---- */
+
+static void print_fact(const char *title, const char *value, FILE *out) {
+  fprintf(out, "%-11s ", title);
+  td_print_text(out, 0, value);
+  fprintf(out, "\n");
+}
+
+static void print_header(const struct td_trace *trace, const struct td_metrics *metrics, FILE *out) {
+  print_fact("experiment", trace->experiment, out);
+  print_fact("model", trace->model, out);
+  print_fact("pace", trace->pace, out);
+  print_fact("policy", trace->policy, out);
+  if (!trace->complete) {
+    print_fact("INCOMPLETE", *trace->reason ? trace->reason : "the run was stopped; finished requests count below",
+               out);
+  }
+  fprintf(out, "requests    %" PRIu64 " finished, %" PRIu64 " prompt tokens, %" PRIu64 " output tokens",
+          metrics->requests, metrics->prompt_tokens, metrics->output_tokens);
+  if (!isnan(metrics->makespan_s)) {
+    fprintf(out, " in %.6g s: %.6g tokens/s", metrics->makespan_s, metrics->output_tokens_per_s);
+  }
+  fprintf(out, "\n");
+}
+
+static void print_line(const struct line *line, FILE *out) {
+  const struct td_summary *s = line->summary;
+  const double values[] = {s->mean, s->min, s->p50, s->p90, s->p95, s->p99, s->max};
+  const struct td_scale scale = line->is_time ? td_scale_for(s->max) : (struct td_scale){"tokens/s", 1};
+  fprintf(out, "%-9s %-8s %7" PRIu64, line->title, s->count ? scale.unit : "-", s->count);
+  for (size_t i = 0; i < sizeof values / sizeof *values; i++) td_print_value(out, 11, values[i] * scale.factor);
+  fprintf(out, "\n");
+}
+
+static void print_devices(const struct td_trace *trace, const struct td_metrics *metrics, FILE *out) {
+  fprintf(out, "\n%-14s %-10s %-9s %-8s %8s %10s %8s %11s %11s %11s\n", "device", "backend", "times", "role", "steps",
+          "computed", "output", "tokens/s", "busy s", "energy J");
+  for (uint64_t i = 0; i < trace->count[TD_TABLE_DEVICES]; i++) {
+    const struct td_row_device *row = &trace->devices[i];
+    const struct td_device_metrics *device = &metrics->devices[i];
+    td_print_text(out, 15, row->name);
+    td_print_text(out, 11, row->backend);
+    fprintf(out, "%-9s %-8s %8" PRIu64 " %10" PRIu64 " %8" PRIu64, kind_name(row->executes), role_name(row->role),
+            device->steps, device->tokens_computed, device->output_tokens);
+    td_print_value(out, 12, device->tokens_per_s);
+    td_print_value(out, 12, device->busy_s);
+    td_print_value(out, 12, device->energy_j);
+    fprintf(out, "\n");
+  }
+}
+
+void td_metrics_print(const struct td_trace *trace, const struct td_metrics *metrics, FILE *out) {
+  struct line all[LINE_COUNT];
+  lines(metrics, all);
+  print_header(trace, metrics, out);
+  fprintf(out, "\n%-9s %-8s %7s %10s %10s %10s %10s %10s %10s %10s\n", "", "", "n", "mean", "min", "p50", "p90", "p95",
+          "p99", "max");
+  for (int i = 0; i < LINE_COUNT; i++) print_line(&all[i], out);
+  print_devices(trace, metrics, out);
+  fprintf(out, "\nKV moved    %" PRIu64 " B in %" PRIu64 " transfers, %.6g s on links\n", metrics->kv_bytes,
+          metrics->transfers, metrics->transfer_busy_s);
+}
+
+void td_metrics_print_requests(const struct td_trace *trace, const struct td_metrics *metrics, FILE *out) {
+  struct td_scale ttft = td_scale_for(metrics->ttft.max), tpot = td_scale_for(metrics->tpot.max);
+  struct td_scale e2e = td_scale_for(metrics->e2e.max), queueing = td_scale_for(metrics->queueing.max);
+  fprintf(out, "\n%-20s %8s %8s %7s    TTFT %-3s    TPOT %-3s     E2E %-3s  queued %-3s %12s\n", "request", "prompt",
+          "output", "finish", ttft.unit, tpot.unit, e2e.unit, queueing.unit, "KV bytes");
+  for (uint64_t i = 0; i < metrics->requests; i++) {
+    const struct td_request_metrics *request = &metrics->per_request[i];
+    const struct td_row_request *row = &trace->requests[request->row];
+    td_print_text(out, 20, row->name);
+    fprintf(out, " %8" PRIu32 " %8" PRIu32 " %7s", row->prompt_tokens, row->output_tokens,
+            row->finish == TD_FINISH_END ? "end" : "length");
+    td_print_value(out, 12, request->ttft * ttft.factor);
+    td_print_value(out, 12, request->tpot * tpot.factor);
+    td_print_value(out, 12, request->e2e * e2e.factor);
+    td_print_value(out, 12, request->queueing * queueing.factor);
+    fprintf(out, " %12" PRIu64 "\n", row->kv_bytes);
+  }
+}
+
+/* ---- JSON: full precision, NaN is null ---- */
+
+static void json_text(FILE *out, const char *key, const char *text) {
+  fprintf(out, "\"%s\": ", key);
+  td_json_string(out, text, strlen(text));
+  fprintf(out, ", ");
+}
+
+static void json_summary(const struct line *line, FILE *out) {
+  const struct td_summary *s = line->summary;
+  fprintf(out, ",\n  \"%s\": {\"count\": %" PRIu64, line->key, s->count);
+  td_json_number(out, "mean", s->mean);
+  td_json_number(out, "min", s->min);
+  td_json_number(out, "p50", s->p50);
+  td_json_number(out, "p90", s->p90);
+  td_json_number(out, "p95", s->p95);
+  td_json_number(out, "p99", s->p99);
+  td_json_number(out, "max", s->max);
+  fprintf(out, "}");
+}
+
+static void json_device(const struct td_row_device *row, const struct td_device_metrics *device, FILE *out) {
+  fprintf(out, "{");
+  json_text(out, "name", row->name);
+  json_text(out, "pool", row->pool);
+  json_text(out, "backend", row->backend);
+  json_text(out, "file", row->file);
+  json_text(out, "role", role_name(row->role));
+  json_text(out, "time_kind", kind_name(row->executes));
+  fprintf(out, "\"steps\": %" PRIu64 ", \"tokens_computed\": %" PRIu64 ", \"output_tokens\": %" PRIu64, device->steps,
+          device->tokens_computed, device->output_tokens);
+  td_json_number(out, "busy_s", device->busy_s);
+  td_json_number(out, "tokens_per_s", device->tokens_per_s);
+  td_json_number(out, "energy_j", device->energy_j);
+  fprintf(out, "}");
+}
+
+static void json_request(const struct td_row_request *row, const struct td_request_metrics *request, FILE *out) {
+  fprintf(out, "{\"request\": %" PRIu64 ", ", row->request);
+  json_text(out, "name", row->name);
+  fprintf(out,
+          "\"prompt_tokens\": %" PRIu32 ", \"output_tokens\": %" PRIu32 ", \"finish\": \"%s\", \"kv_bytes\": %" PRIu64,
+          row->prompt_tokens, row->output_tokens, row->finish == TD_FINISH_END ? "end" : "length", row->kv_bytes);
+  td_json_number(out, "ttft", request->ttft);
+  td_json_number(out, "tpot", request->tpot);
+  td_json_number(out, "e2e", request->e2e);
+  td_json_number(out, "queueing", request->queueing);
+  td_json_number(out, "user_rate", request->user_rate);
+  fprintf(out, "}");
+}
+
+static void json_header(const struct td_trace *trace, const struct td_metrics *metrics, FILE *out) {
+  fprintf(out, "{\n  \"schema\": %d, \"complete\": %s,\n  ", TD_SCHEMA_VERSION, trace->complete ? "true" : "false");
+  json_text(out, "reason", trace->reason);
+  json_text(out, "experiment", trace->experiment);
+  json_text(out, "model", trace->model);
+  json_text(out, "pace", trace->pace);
+  json_text(out, "policy", trace->policy);
+  fprintf(out, "\n  \"requests\": %" PRIu64 ", \"prompt_tokens\": %" PRIu64 ", \"output_tokens\": %" PRIu64,
+          metrics->requests, metrics->prompt_tokens, metrics->output_tokens);
+  td_json_number(out, "makespan_s", metrics->makespan_s);
+  td_json_number(out, "output_tokens_per_s", metrics->output_tokens_per_s);
+}
+
+void td_metrics_json(const struct td_trace *trace, const struct td_metrics *metrics, FILE *out) {
+  struct line all[LINE_COUNT];
+  lines(metrics, all);
+  json_header(trace, metrics, out);
+  for (int i = 0; i < LINE_COUNT; i++) json_summary(&all[i], out);
+  fprintf(out, ",\n  \"transfers\": %" PRIu64 ", \"kv_bytes\": %" PRIu64, metrics->transfers, metrics->kv_bytes);
+  td_json_number(out, "transfer_busy_s", metrics->transfer_busy_s);
+  fprintf(out, ",\n  \"devices\": [");
+  for (uint64_t i = 0; i < trace->count[TD_TABLE_DEVICES]; i++) {
+    fprintf(out, "%s\n    ", i ? "," : "");
+    json_device(&trace->devices[i], &metrics->devices[i], out);
+  }
+  fprintf(out, "],\n  \"per_request\": [");
+  for (uint64_t i = 0; i < metrics->requests; i++) {
+    fprintf(out, "%s\n    ", i ? "," : "");
+    json_request(&trace->requests[metrics->per_request[i].row], &metrics->per_request[i], out);
+  }
+  fprintf(out, "]\n}\n");
+}

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "schema.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#define FIELD(row, member, type, unit, what) \
+  { #member, TD_FIELD_##type, offsetof(struct row, member), sizeof(((struct row *)0)->member), unit, what }
+
+static const struct td_field device_fields[] = {
+    FIELD(td_row_device, device, U32, "", "number of the device; row i holds device i"),
+    FIELD(td_row_device, name, TEXT, "", "worker, as `prefill.0`"),
+    FIELD(td_row_device, pool, TEXT, "", "pool of the config"),
+    FIELD(td_row_device, backend, TEXT, "", "backend that runs or prices it"),
+    FIELD(td_row_device, file, TEXT, "", "device file, empty if none"),
+    FIELD(td_row_device, role, U32, "", "0 both, 1 prefill, 2 decode"),
+    FIELD(td_row_device, executes, U32, "", "0 modelled, 1 executed, 2 emulated"),
+};
+
+static const struct td_field request_fields[] = {
+    FIELD(td_row_request, request, U64, "", "number in config order, from 0"),
+    FIELD(td_row_request, name, TEXT, "", "name of the config"),
+    FIELD(td_row_request, arrival, I64, "ps", "when it came; times count from the start of the run"),
+    FIELD(td_row_request, admitted, I64, "ps", "when the engine took it in; -1 never"),
+    FIELD(td_row_request, first_step, I64, "ps", "start of its first step; -1 never"),
+    FIELD(td_row_request, first_token, I64, "ps", "time of its first output token; -1 never"),
+    FIELD(td_row_request, finished, I64, "ps", "when it ended; -1 never"),
+    FIELD(td_row_request, prompt_tokens, U32, "token", "length of the prompt"),
+    FIELD(td_row_request, output_tokens, U32, "token", "length of the output"),
+    FIELD(td_row_request, max_tokens, U32, "token", "bound of the output"),
+    FIELD(td_row_request, finish, U32, "", "0 by length, 1 by an end token"),
+    FIELD(td_row_request, prefill_device, U32, "", "device that prefilled it"),
+    FIELD(td_row_request, decode_device, U32, "", "device that decoded it"),
+    FIELD(td_row_request, kv_bytes, U64, "B", "KV handed over for it"),
+};
+
+static const struct td_field step_fields[] = {
+    FIELD(td_row_step, step, U64, "", "number in the run"),
+    FIELD(td_row_step, index, U64, "", "number on its device"),
+    FIELD(td_row_step, device, U32, "", "device"),
+    FIELD(td_row_step, kind, U32, "", "0 prefill, 1 decode, 2 mixed"),
+    FIELD(td_row_step, start, I64, "ps", "start of the first of `count` steps"),
+    FIELD(td_row_step, duration, I64, "ps", "length of the first step"),
+    FIELD(td_row_step, slope, I64, "ps", "each further step is longer by this"),
+    FIELD(td_row_step, count, U64, "", "steps this row stands for; 1 if executed"),
+    FIELD(td_row_step, batch, U32, "", "sequences in one step"),
+    FIELD(td_row_step, tokens, U32, "token", "new tokens computed in one step"),
+    FIELD(td_row_step, time_kind, U32, "", "0 executed, 1 emulated, 2 modelled"),
+    FIELD(td_row_step, reserved, U32, "", "0"),
+    FIELD(td_row_step, energy, F64, "J", "energy of the first step; NaN if not known"),
+};
+
+static const struct td_field token_fields[] = {
+    FIELD(td_row_token, request, U64, "", "request"),
+    FIELD(td_row_token, index, U32, "", "0 is the first output token"),
+    FIELD(td_row_token, id, I32, "", "token id of the model's vocabulary"),
+    FIELD(td_row_token, text_offset, U64, "B", "where its bytes begin in `text`"),
+    FIELD(td_row_token, text_bytes, U32, "B", "how many bytes they are"),
+    FIELD(td_row_token, device, U32, "", "device of the step that yielded it"),
+    FIELD(td_row_token, time, I64, "ps", "when it was there"),
+    FIELD(td_row_token, step, U64, "", "number of that step in the run"),
+    FIELD(td_row_token, logprob, F64, "nat", "natural logarithm of the model's probability of `id`"),
+};
+
+static const struct td_field residency_fields[] = {
+    FIELD(td_row_residency, request, U64, "", "request"),
+    FIELD(td_row_residency, device, U32, "", "device"),
+    FIELD(td_row_residency, tokens_per_step, U32, "token", "output tokens each of these steps yields; 0 in prefill"),
+    FIELD(td_row_residency, first_index, U64, "", "`index` of the first of these steps on `device`"),
+    FIELD(td_row_residency, count, U64, "", "how many steps"),
+    FIELD(td_row_residency, first_token, U64, "", "index of the first output token they yield"),
+};
+
+static const struct td_field transfer_fields[] = {
+    FIELD(td_row_transfer, request, U64, "", "request"),
+    FIELD(td_row_transfer, from, U32, "", "device"),
+    FIELD(td_row_transfer, to, U32, "", "device"),
+    FIELD(td_row_transfer, layer_begin, U32, "", "first layer"),
+    FIELD(td_row_transfer, layer_end, U32, "", "one past the last layer"),
+    FIELD(td_row_transfer, token_begin, U64, "", "first position"),
+    FIELD(td_row_transfer, token_end, U64, "", "one past the last position"),
+    FIELD(td_row_transfer, bytes, U64, "B", "KV bytes moved"),
+    FIELD(td_row_transfer, start, I64, "ps", "start"),
+    FIELD(td_row_transfer, duration, I64, "ps", "length"),
+    FIELD(td_row_transfer, time_kind, U32, "", "0 executed, 1 emulated, 2 modelled"),
+    FIELD(td_row_transfer, reserved, U32, "", "0"),
+};
+
+/* Rows have no padding: what HDF5 stores is the struct itself, so equal runs give equal bytes. */
+_Static_assert(sizeof(struct td_row_device) == 140, "padding in td_row_device");
+_Static_assert(sizeof(struct td_row_request) == 112, "padding in td_row_request");
+_Static_assert(sizeof(struct td_row_step) == 80, "padding in td_row_step");
+_Static_assert(sizeof(struct td_row_token) == 56, "padding in td_row_token");
+_Static_assert(sizeof(struct td_row_residency) == 40, "padding in td_row_residency");
+_Static_assert(sizeof(struct td_row_transfer) == 72, "padding in td_row_transfer");
+
+#define TABLE(name, row, chunk, fields, what) \
+  { name, sizeof(struct row), chunk, fields, (int32_t)(sizeof fields / sizeof *fields), what }
+
+const struct td_table_schema td_schema[TD_TABLE_COUNT] = {
+    [TD_TABLE_DEVICES] = TABLE("devices", td_row_device, 64, device_fields, "one row per worker"),
+    [TD_TABLE_REQUESTS] = TABLE("requests", td_row_request, 4096, request_fields, "one row per finished request"),
+    [TD_TABLE_STEPS] =
+        TABLE("steps", td_row_step, 4096, step_fields, "one row per executed step or run of modelled ones"),
+    [TD_TABLE_TOKENS] = TABLE("tokens", td_row_token, 4096, token_fields, "one row per token of an executed step"),
+    [TD_TABLE_RESIDENCY] = TABLE("residency", td_row_residency, 4096, residency_fields,
+                                 "which requests took part in which modelled steps"),
+    [TD_TABLE_TRANSFERS] = TABLE("transfers", td_row_transfer, 4096, transfer_fields, "one row per KV push"),
+};
+
+hid_t td_schema_text_type(size_t bytes) {
+  hid_t type = H5Tcopy(H5T_C_S1);
+  if (type < 0) return type;
+  if (H5Tset_size(type, bytes) < 0 || H5Tset_cset(type, H5T_CSET_UTF8) < 0 ||
+      H5Tset_strpad(type, H5T_STR_NULLPAD) < 0) {
+    H5Tclose(type);
+    return -1;
+  }
+  return type;
+}
+
+static hid_t file_scalar(enum td_field_type type) {
+  switch (type) {
+    case TD_FIELD_U32:
+      return H5T_STD_U32LE;
+    case TD_FIELD_I32:
+      return H5T_STD_I32LE;
+    case TD_FIELD_U64:
+      return H5T_STD_U64LE;
+    case TD_FIELD_I64:
+      return H5T_STD_I64LE;
+    case TD_FIELD_F64:
+      return H5T_IEEE_F64LE;
+    case TD_FIELD_TEXT:
+      break;
+  }
+  return -1;
+}
+
+static hid_t memory_scalar(enum td_field_type type) {
+  switch (type) {
+    case TD_FIELD_U32:
+      return H5T_NATIVE_UINT32;
+    case TD_FIELD_I32:
+      return H5T_NATIVE_INT32;
+    case TD_FIELD_U64:
+      return H5T_NATIVE_UINT64;
+    case TD_FIELD_I64:
+      return H5T_NATIVE_INT64;
+    case TD_FIELD_F64:
+      return H5T_NATIVE_DOUBLE;
+    case TD_FIELD_TEXT:
+      break;
+  }
+  return -1;
+}
+
+static hid_t row_type(const struct td_table_schema *table, hid_t (*scalar)(enum td_field_type)) {
+  hid_t type = H5Tcreate(H5T_COMPOUND, table->row_bytes);
+  for (int32_t i = 0; i < table->field_count && type >= 0; i++) {
+    const struct td_field *field = &table->fields[i];
+    hid_t text = field->type == TD_FIELD_TEXT ? td_schema_text_type(field->bytes) : -1;
+    herr_t done = H5Tinsert(type, field->name, field->offset, text >= 0 ? text : scalar(field->type));
+    if (text >= 0) H5Tclose(text);
+    if (done < 0) {
+      H5Tclose(type);
+      return -1;
+    }
+  }
+  return type;
+}
+
+hid_t td_schema_file_type(const struct td_table_schema *table) {
+  return row_type(table, file_scalar);
+}
+hid_t td_schema_memory_type(const struct td_table_schema *table) {
+  return row_type(table, memory_scalar);
+}
+
+void td_schema_type_name(const struct td_field *field, char *out, size_t size) {
+  static const char *const names[] = {"uint32", "int32", "uint64", "int64", "float64"};
+  if (field->type == TD_FIELD_TEXT) {
+    snprintf(out, size, "text[%zu]", field->bytes);
+  } else {
+    snprintf(out, size, "%s", names[field->type]);
+  }
+}
+
+void td_schema_markdown(FILE *out) {
+  for (int t = 0; t < TD_TABLE_COUNT; t++) {
+    const struct td_table_schema *table = &td_schema[t];
+    fprintf(out, "### `%s`: %s\n\n| field | type | unit | meaning |\n| --- | --- | --- | --- |\n", table->name,
+            table->what);
+    for (int32_t i = 0; i < table->field_count; i++) {
+      const struct td_field *field = &table->fields[i];
+      char type[32];
+      td_schema_type_name(field, type, sizeof type);
+      fprintf(out, "| `%s` | %s | %s | %s |\n", field->name, type, field->unit, field->what);
+    }
+    fprintf(out, "\n");
+  }
+}

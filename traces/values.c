@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "values.h"
+
+#include <math.h>
+
+struct td_scale td_scale_for(double seconds) {
+  if (seconds >= 100) return (struct td_scale){"s", 1};
+  if (seconds < 1e-3) return (struct td_scale){"us", 1e6};
+  return (struct td_scale){"ms", 1e3};
+}
+
+void td_print_value(FILE *out, int width, double value) {
+  if (isnan(value)) {
+    fprintf(out, "%*s", width, "-");
+  } else {
+    fprintf(out, " %*.6g", width - 1, value);
+  }
+}
+
+void td_print_text(FILE *out, int width, const char *text) {
+  for (; *text; text++, width--) {
+    unsigned char c = (unsigned char)*text;
+    fputc(c < 0x20 || c == 0x7f ? '?' : c, out);
+  }
+  for (; width > 0; width--) fputc(' ', out);
+}
+
+void td_json_number(FILE *out, const char *key, double value) {
+  fprintf(out, ", \"%s\": ", key);
+  if (isfinite(value)) {
+    fprintf(out, "%.17g", value);
+  } else {
+    fprintf(out, "null");
+  }
+}

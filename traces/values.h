@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * How numbers are written in tables and JSON.
+ */
+#ifndef TRACES_VALUES_H
+#define TRACES_VALUES_H
+
+#include <stdio.h>
+
+struct td_scale {
+  const char *unit; /* "s", "ms", "us" */
+  double factor;    /* seconds times this */
+};
+/* The unit in which a column with this largest value (seconds) reads well. */
+struct td_scale td_scale_for(double seconds);
+/* Right-aligned in `width` columns with six digits; "-" for NaN. A blank comes first if it fills them. */
+void td_print_value(FILE *out, int width, double value);
+/* A text of a file, left-aligned in `width` columns; control characters become '?', so that a file cannot steer a
+ * terminal. */
+void td_print_text(FILE *out, int width, const char *text);
+/* `, "key": value` with the digits that give the same float64 back; null for NaN and infinity, which JSON lacks. */
+void td_json_number(FILE *out, const char *key, double value);
+
+#endif
