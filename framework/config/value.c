@@ -9,6 +9,8 @@
 
 #include "internal.h"
 
+#define MOST_EXACT (INT64_C(1) << 53) /* whole numbers up to here are doubles */
+
 static bool in_range(const struct td_option *option, double value) {
   if (option->low == 0 && option->high == 0) return true;
   return value >= option->low && value <= option->high;
@@ -29,8 +31,9 @@ static td_status set_real(struct td_config *config, const struct cfg_path *path,
   double value = node->value.real;
   bool fits = node->type == CFG_REAL && isfinite(value);
   if (node->type == CFG_INT) {
-    value = (double)node->value.integer;
-    fits = fabs(value) <= 9007199254740992.0;
+    int64_t integer = node->value.integer;
+    value = (double)integer;
+    fits = integer >= -MOST_EXACT && integer <= MOST_EXACT;
   }
   if (!fits || !in_range(option, value)) return td_cfg_wrong(config, path, node, option);
   *field = value;
@@ -55,7 +58,7 @@ static int find_choice(const char *choices, const char *text) {
 static td_status wrong_choice(struct td_config *config, const struct cfg_path *path, const struct td_option *option,
                               const struct cfg_node *node, const char *text) {
   char found[CFG_SHOWN + 8], choice[CFG_NAME_BYTES], nearest[CFG_NAME_BYTES] = "";
-  int best = 4;
+  int best = strlen(text) < 6 ? (int)strlen(text) / 2 + 1 : 4;
   for (int i = 0, count = td_cfg_choice_count(option->choices); i < count; i++) {
     int bytes;
     const char *at = td_cfg_choice_at(option->choices, i, &bytes);

@@ -98,12 +98,28 @@ static td_status add_share(struct worker *worker, struct share share) {
   return TD_OK;
 }
 
+/* KV leaves in whole blocks, and at the prompt's end with what is left; as a blob only then. */
+static int64_t push_end(const struct engine *engine, int64_t computed, bool last, int64_t pushed) {
+  const struct td_cfg_engine *config = &engine->cluster->experiment->engine;
+  if (last) return computed;
+  if (config->handoff == TD_HANDOFF_BLOB) return pushed;
+  return computed - computed % config->block_tokens;
+}
+
 static td_status add_chunk(struct engine *engine, struct worker *worker, int64_t number, int64_t tokens) {
   const struct request *request = &engine->requests[number];
   bool last = request->computed + tokens == request->job->prompt_tokens;
-  uint32_t flags = last ? STEP_LOGITS | STEP_LAST_CHUNK : 0;
-  if (request->handoff) flags |= STEP_HANDOFF;
-  return add_share(worker, (struct share){number, request->computed, tokens, flags});
+  struct share share = {.request = number,
+                        .past = request->computed,
+                        .tokens = tokens,
+                        .push_begin = request->pushed,
+                        .push_end = request->pushed,
+                        .flags = last ? STEP_LOGITS : 0};
+  if (request->handoff) {
+    share.flags |= STEP_HANDOFF;
+    share.push_end = push_end(engine, share.past + tokens, last, request->pushed);
+  }
+  return add_share(worker, share);
 }
 
 static td_status fill_step(struct engine *engine, struct worker *worker) {
@@ -112,7 +128,9 @@ static td_status fill_step(struct engine *engine, struct worker *worker) {
   worker->share_count = 0;
   for (size_t i = 0; i < worker->decode_count && left && (int64_t)worker->share_count < limits->batch_sequences; i++) {
     const struct request *request = &engine->requests[worker->decode[i]];
-    TD_TRY(add_share(worker, (struct share){worker->decode[i], request->computed, 1, STEP_LOGITS}));
+    TD_TRY(add_share(
+        worker,
+        (struct share){.request = worker->decode[i], .past = request->computed, .tokens = 1, .flags = STEP_LOGITS}));
     left--;
   }
   for (size_t i = 0; i < worker->prefill_count && (int64_t)worker->share_count < limits->batch_sequences; i++) {
@@ -147,6 +165,8 @@ static td_status post_step(struct engine *engine, int32_t number) {
                            .generation = 1,
                            .past = share->past,
                            .tokens = share->tokens,
+                           .push_begin = share->push_begin,
+                           .push_end = share->push_end,
                            .output_index = (uint64_t)request->output,
                            .destination = request->decode_worker,
                            .flags = share->flags};
@@ -169,8 +189,10 @@ static td_status submit(struct engine *engine, int32_t number) {
   worker->start_ps = engine->now_ps;
   engine->in_flight++;
   for (size_t i = 0; i < worker->share_count; i++) {
-    const struct request *request = &engine->requests[worker->shares[i].request];
-    if (request->state == REQUEST_PREFILL) worker->waiting_tokens -= worker->shares[i].tokens;
+    struct request *request = &engine->requests[worker->shares[i].request];
+    if (request->state != REQUEST_PREFILL) continue;
+    worker->waiting_tokens -= worker->shares[i].tokens;
+    request->pushed = worker->shares[i].push_end;
   }
   TD_TRY(post_step(engine, number));
   /* pace measured: a step that executes runs alone */

@@ -102,7 +102,6 @@ static td_status next_event_virtual(struct engine *engine, struct event *out_eve
   while (engine->in_flight) TD_TRY(engine_pump(engine, -1, &got));
   if (!events_first(&engine->events)) return stalled(engine);
   *out_event = events_pop(&engine->events);
-  if (out_event->time_ps > engine->now_ps) engine->now_ps = out_event->time_ps;
   *out_got = true;
   return td_trace_tick(engine->trace);
 }
@@ -117,6 +116,8 @@ static bool expects_message(const struct engine *engine) {
 }
 
 static td_status next_event_wall(struct engine *engine, struct event *out_event, bool *out_got) {
+  bool more = true; /* an answer that lies waiting may be of an earlier event than those we know */
+  while (more) TD_TRY(engine_pump(engine, 0, &more));
   engine->now_ps = td_now_ps() - engine->zero_ps;
   const struct event *first = events_first(&engine->events);
   if (first && first->time_ps <= engine->now_ps) {
@@ -150,15 +151,16 @@ static td_status handle(struct engine *engine, const struct event *event) {
   return TD_OK;
 }
 
-/* Steps are stamped with the time they ended, not with when the engine looked. */
-static void set_now(struct engine *engine, const struct event *event) {
-  if (engine->pace == TD_PACE_WALL) engine->now_ps = event->time_ps;
-}
-
-/* All events of one instant are handled before work is given out: the batch sees them all. */
-static bool more_now(const struct engine *engine) {
+/* Handles an event at its own time, not at when the engine looked, then gives out work. All events of one instant are
+ * handled first: the batch sees them all. Word from another rank can come late, but work is never given out in the
+ * past. */
+static td_status advance(struct engine *engine, const struct event *event) {
+  engine->now_ps = event->time_ps;
+  TD_TRY(handle(engine, event));
+  if (engine->now_ps < engine->latest_ps) engine->now_ps = engine->latest_ps;
+  engine->latest_ps = engine->now_ps;
   const struct event *first = events_first(&engine->events);
-  return first && first->time_ps <= engine->now_ps;
+  return first && first->time_ps <= engine->now_ps ? TD_OK : engine_dispatch(engine);
 }
 
 static td_status loop(struct engine *engine) {
@@ -170,11 +172,7 @@ static td_status loop(struct engine *engine) {
     bool got = false;
     status =
         engine->pace == TD_PACE_WALL ? next_event_wall(engine, &event, &got) : next_event_virtual(engine, &event, &got);
-    if (!status && got) {
-      set_now(engine, &event);
-      status = handle(engine, &event);
-    }
-    if (!status && !more_now(engine)) status = engine_dispatch(engine);
+    if (!status && got) status = advance(engine, &event);
     if (!engine->options->on_token) {
       td_progress_update(&progress, (uint64_t)engine->done_count, (uint64_t)engine->cluster->workload.count);
     }

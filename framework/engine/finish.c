@@ -85,14 +85,13 @@ static td_status take_token(struct engine *engine, int64_t number, const struct 
   request->output++;
   request->ended = end || request->output == request->job->max_tokens;
   if (request->output == 1) request->first_token_ps = engine->now_ps;
-  if (sample) {
-    request->last_id = sample->id;
-    TD_TRY(record_token(engine, number, worker, sample, request->ended));
+  if (request->ended) {
+    request->finish = end ? TD_FINISH_END : TD_FINISH_LENGTH;
+    request->finished_ps = engine->now_ps;
   }
-  if (!request->ended) return TD_OK;
-  request->finish = end ? TD_FINISH_END : TD_FINISH_LENGTH;
-  request->finished_ps = engine->now_ps;
-  return TD_OK;
+  if (!sample) return TD_OK;
+  request->last_id = sample->id;
+  return record_token(engine, number, worker, sample, request->ended);
 }
 
 static td_status after_prefill(struct engine *engine, struct worker *worker, int64_t number) {

@@ -106,6 +106,7 @@ void host_close(struct host *host) {
   td_device_close(host->device);
   for (size_t i = 0; i < host->incoming_count; i++) free(host->incoming[i].chunks);
   for (size_t i = 0; i < host->early_count; i++) free(host->early[i].data);
+  for (size_t i = 0; i < host->outgoing_count; i++) free(host->outgoing[i].ids);
   free(host->incoming);
   free(host->early);
   free(host->outgoing);

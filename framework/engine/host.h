@@ -12,9 +12,12 @@
 
 struct node;
 
-/* Running hash of the ids of a request that is being handed over, so that each chunk can name its prefix. */
+/* A request that is being handed over: the hash of the ids computed and pushed so far, so that each chunk can name its
+ * prefix, and the ids computed since. */
 struct outgoing_kv {
   uint64_t request, hash;
+  int32_t *ids;
+  size_t id_count, id_capacity;
 };
 /* A hand-off coming in. */
 struct incoming_kv {
@@ -59,10 +62,10 @@ td_status host_step(struct host *host, const struct td_message *message);
 td_status host_expect(struct host *host, const struct td_message *message);
 td_status host_chunk(struct host *host, struct td_message *message);
 td_status host_release(struct host *host, const struct td_message *message);
-/* Hashes the ids of a hand-off sequence before its step; *out_prefix is the hash at its end. */
+/* Notes the ids of a hand-off sequence before its step; *out_prefix is the hash up to its push_end. */
 td_status host_prefix(struct host *host, const struct step_seq *seq, const int32_t *ids, uint64_t *out_prefix);
-/* Sends layers [layer_begin, layer_end) of positions [token_begin, token_end) to seq->destination. */
+/* Sends layers [layer_begin, layer_end) of positions [push_begin, push_end) to seq->destination. */
 td_status host_push(struct host *host, const struct step_seq *seq, uint64_t prefix, int32_t layer_begin,
-                    int32_t layer_end, int64_t token_begin, int64_t token_end, int64_t ready_ps);
+                    int32_t layer_end, int64_t ready_ps);
 
 #endif

@@ -30,20 +30,26 @@ td_status host_prefix(struct host *host, const struct step_seq *seq, const int32
     outgoing = &host->outgoing[host->outgoing_count++];
     *outgoing = (struct outgoing_kv){.request = seq->request, .hash = TD_HASH_INIT};
   }
-  outgoing->hash = td_hash(outgoing->hash, ids, (size_t)seq->tokens * sizeof *ids);
+  size_t tokens = (size_t)seq->tokens, pushed = (size_t)(seq->push_end - seq->push_begin);
+  TD_TRY(td_grow((void **)&outgoing->ids, &outgoing->id_capacity, outgoing->id_count + tokens, sizeof *ids));
+  memcpy(outgoing->ids + outgoing->id_count, ids, tokens * sizeof *ids);
+  outgoing->id_count += tokens;
+  outgoing->hash = td_hash(outgoing->hash, outgoing->ids, pushed * sizeof *ids);
+  outgoing->id_count -= pushed;
+  memmove(outgoing->ids, outgoing->ids + pushed, outgoing->id_count * sizeof *ids);
   *out_prefix = outgoing->hash;
   return TD_OK;
 }
 
 td_status host_push(struct host *host, const struct step_seq *seq, uint64_t prefix, int32_t layer_begin,
-                    int32_t layer_end, int64_t token_begin, int64_t token_end, int64_t ready_ps) {
+                    int32_t layer_end, int64_t ready_ps) {
   struct chunk_head head = {.from_worker = host->worker, .ready_ps = ready_ps};
   uint64_t bytes = td_kv_bytes(&host->cluster->graph->shape, host->cluster->kv_dtype, layer_end - layer_begin,
-                               token_end - token_begin);
+                               seq->push_end - seq->push_begin);
   char *data;
   TD_TRY(td_alloc(1, sizeof head + bytes, (void **)&data));
-  td_status status = td_kv_export(td_runner_kv(host->runner), seq->request, layer_begin, layer_end, token_begin,
-                                  token_end, data + sizeof head, bytes, &head.chunk);
+  td_status status = td_kv_export(td_runner_kv(host->runner), seq->request, layer_begin, layer_end, seq->push_begin,
+                                  seq->push_end, data + sizeof head, bytes, &head.chunk);
   if (status) {
     free(data);
     return status;
@@ -152,7 +158,10 @@ td_status host_release(struct host *host, const struct td_message *message) {
   uint64_t request;
   memcpy(&request, message->data, sizeof request);
   struct outgoing_kv *outgoing = find_outgoing(host, request);
-  if (outgoing) *outgoing = host->outgoing[--host->outgoing_count];
+  if (outgoing) {
+    free(outgoing->ids);
+    *outgoing = host->outgoing[--host->outgoing_count];
+  }
   if (host->runner) td_kv_release(td_runner_kv(host->runner), request);
   return TD_OK;
 }

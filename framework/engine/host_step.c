@@ -45,9 +45,8 @@ static td_status read_step(struct host *host, const struct td_message *message, 
 static td_status push_layers(struct step *step, int32_t layer_end, int64_t ready_ps) {
   for (uint32_t i = 0; i < step->head->seqs; i++) {
     const struct step_seq *seq = &step->seqs[i];
-    if (!(seq->flags & STEP_HANDOFF)) continue;
-    TD_TRY(host_push(step->host, seq, step->prefix[i], step->next_layer, layer_end, seq->past, seq->past + seq->tokens,
-                     ready_ps));
+    if (!(seq->flags & STEP_HANDOFF) || seq->push_begin == seq->push_end) continue;
+    TD_TRY(host_push(step->host, seq, step->prefix[i], step->next_layer, layer_end, ready_ps));
   }
   step->next_layer = layer_end;
   return TD_OK;
@@ -67,13 +66,7 @@ static td_status layer_done(void *context, int32_t layer, int64_t elapsed_ps) {
 /* The baseline: everything in one piece after the prompt's last chunk. */
 static td_status push_blobs(struct step *step) {
   if (step->host->cluster->experiment->engine.handoff != TD_HANDOFF_BLOB) return TD_OK;
-  for (uint32_t i = 0; i < step->head->seqs; i++) {
-    const struct step_seq *seq = &step->seqs[i];
-    if (!(seq->flags & STEP_HANDOFF) || !(seq->flags & STEP_LAST_CHUNK)) continue;
-    TD_TRY(host_push(step->host, seq, step->prefix[i], 0, step->host->cluster->graph->shape.layers, 0,
-                     seq->past + seq->tokens, td_now_ps()));
-  }
-  return TD_OK;
+  return push_layers(step, step->host->cluster->graph->shape.layers, td_now_ps());
 }
 
 static td_status sample_rows(const struct step *step, const float *logits, struct done_sample *samples,

@@ -27,10 +27,12 @@ enum message_type {
   MESSAGE_SHUTDOWN /* empty */
 };
 
-enum { STEP_LOGITS = 1, STEP_HANDOFF = 2, STEP_LAST_CHUNK = 4 };
+enum { STEP_LOGITS = 1, STEP_HANDOFF = 2 };
 struct step_seq {
   uint64_t request, generation;
   int64_t past, tokens;
+  int64_t push_begin,
+      push_end;          /* with STEP_HANDOFF: positions to hand over as soon as this step has computed the last */
   uint64_t output_index; /* of the token its logits give */
   int32_t destination;   /* worker that gets the KV, with STEP_HANDOFF */
   uint32_t flags;

@@ -68,7 +68,9 @@ td_status record_token(struct engine *engine, int64_t number, const struct worke
                              .logprob = sample->logprob};
   TD_TRY(td_trace_text(engine->trace, text, bytes, &row.text_offset));
   if (engine->options->on_token) {
-    engine->options->on_token(engine->options->context, (uint64_t)number, request->job->name, text, bytes, last);
+    bool markup = last && request->finish == TD_FINISH_END; /* the end token is for the machine */
+    engine->options->on_token(engine->options->context, (uint64_t)number, request->job->name, text, markup ? 0 : bytes,
+                              last);
   }
   return td_trace_append(engine->trace, TD_TABLE_TOKENS, &row, 1);
 }

@@ -45,6 +45,7 @@ struct request {
   int32_t last_id;  /* the newest one, if executed */
   int64_t admitted_ps, first_step_ps, first_token_ps, finished_ps;
   /* hand-off */
+  int64_t pushed;           /* positions given to pushes so far: whole KV blocks until the prompt ends */
   uint64_t kv_bytes;        /* of the pushes recorded so far */
   uint64_t committed_bytes; /* that really arrived */
   bool committed;
@@ -56,7 +57,8 @@ struct request {
 struct share {
   int64_t request;
   int64_t past, tokens;
-  uint32_t flags; /* STEP_* */
+  int64_t push_begin, push_end; /* positions handed over with this step; none if equal */
+  uint32_t flags;               /* STEP_* */
 };
 
 struct worker {
@@ -84,8 +86,9 @@ struct engine {
   struct td_trace_writer *trace;
   int pace;
   struct td_slice whole;
-  int64_t zero_ps; /* wall: td_now_ps of the run's time 0 */
-  int64_t now_ps;
+  int64_t zero_ps;   /* wall: td_now_ps of the run's time 0 */
+  int64_t now_ps;    /* of the event in hand; wall: of the last look at the clock, between events */
+  int64_t latest_ps; /* of all events so far */
   struct events events;
   struct request *requests; /* [cluster->workload.count] */
   int64_t done_count;

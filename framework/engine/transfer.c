@@ -62,13 +62,10 @@ td_status engine_book_pushes(struct engine *engine, const struct worker *worker,
                              const int64_t *layer_done_ps) {
   const struct request *request = &engine->requests[share->request];
   const struct td_cfg_engine *config = &engine->cluster->experiment->engine;
-  if (!(share->flags & STEP_HANDOFF) || !is_priced(engine, request)) return TD_OK;
+  if (share->push_begin == share->push_end || !is_priced(engine, request)) return TD_OK;
   int32_t layers = engine->cluster->graph->shape.layers;
-  struct td_row_transfer row = {.token_begin = (uint64_t)share->past,
-                                .token_end = (uint64_t)(share->past + share->tokens)};
+  struct td_row_transfer row = {.token_begin = (uint64_t)share->push_begin, .token_end = (uint64_t)share->push_end};
   if (config->handoff == TD_HANDOFF_BLOB) {
-    if (!(share->flags & STEP_LAST_CHUNK)) return TD_OK;
-    row.token_begin = 0;
     row.layer_end = (uint32_t)layers;
     return book_push(engine, share->request, row, worker->start_ps + worker->duration_ps);
   }

@@ -214,7 +214,7 @@ static td_status run_truncate(struct conform_run *run, const struct conform_case
 
 void conform_list_kv(struct conform_list *list) {
   static const enum td_dtype types[] = {TD_F32, TD_F16};
-  static const int32_t blocks[][2] = {{16, 16}, {16, 7}, {4, 16}, {1, 5}};
+  static const int32_t blocks[][2] = {{16, 16}, {32, 7}, {4, 16}, {1, 5}};
   for (int t = 0; t < 2; t++) {
     struct conform_params p = {.kv = types[t], .rows = 37};
     const char *type = td_dtype_info((uint32_t)p.kv)->name;

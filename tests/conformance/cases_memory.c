@@ -8,14 +8,6 @@
 #include "suite.h"
 #include "tandem/base.h"
 
-/* A device that only prices may have no memory: then these cases are unsupported, not failed. */
-static td_status buffer_here(struct conform_run *run, struct td_device *device, uint64_t bytes,
-                             struct td_buffer **out) {
-  td_status status = conform_buffer(run, device, bytes, out);
-  if (status == TD_UNSUPPORTED && !run->backend->executes) run->refused = true;
-  return status;
-}
-
 static void fill(unsigned char *bytes, size_t count, uint64_t stream) {
   for (size_t i = 0; i < count; i++) bytes[i] = (unsigned char)td_random(3, stream, i);
 }
@@ -51,8 +43,8 @@ static td_status run_two(struct conform_run *run, const struct conform_case *tes
   fill(a, sizeof a, 1);
   fill(b, sizeof b, 2);
   TD_TRY(conform_open(run, 2, &other));
-  TD_TRY(buffer_here(run, run->device, sizeof a, &mine));
-  TD_TRY(buffer_here(run, other, sizeof b, &theirs));
+  TD_TRY(conform_buffer(run, run->device, sizeof a, &mine));
+  TD_TRY(conform_buffer(run, other, sizeof b, &theirs));
   TD_TRY(td_device_write(run->device, mine, 0, a, sizeof a));
   TD_TRY(td_device_write(other, theirs, 0, b, sizeof b));
   TD_TRY(td_device_read(run->device, mine, 0, got, sizeof got));
@@ -94,7 +86,7 @@ static td_status run_zeroed(struct conform_run *run, const struct conform_case *
   TD_TRY(conform_memory(run, count, 1, &zeros));
   for (int round = 0; round < 3; round++) {
     struct td_buffer *buffer;
-    TD_TRY(buffer_here(run, run->device, count, &buffer));
+    TD_TRY(conform_buffer(run, run->device, count, &buffer));
     TD_TRY(td_device_read(run->device, buffer, 0, bytes, count));
     TD_TRY(expect_bytes("fresh buffer", bytes, zeros, count));
     fill(bytes, count, 5);
@@ -113,7 +105,7 @@ static td_status run_offsets(struct conform_run *run, const struct conform_case 
   struct td_buffer *buffer;
   TD_TRY(conform_memory(run, count, 1, &mirror));
   TD_TRY(conform_memory(run, count, 1, &got));
-  TD_TRY(buffer_here(run, run->device, count, &buffer));
+  TD_TRY(conform_buffer(run, run->device, count, &buffer));
   for (uint64_t i = 0; i < 100; i++) {
     size_t bytes = 1 + (size_t)(td_random(4, 1, i) % (sizeof piece - 1));
     size_t offset = (size_t)(td_random(4, 2, i) % (count - bytes + 1));
@@ -132,7 +124,7 @@ static td_status run_many(struct conform_run *run, const struct conform_case *te
   struct td_buffer *buffers[300];
   unsigned char want[40], got[40];
   for (int64_t i = 0; i < test->p.count; i++) {
-    TD_TRY(buffer_here(run, run->device, sizeof want, &buffers[i]));
+    TD_TRY(conform_buffer(run, run->device, sizeof want, &buffers[i]));
     fill(want, sizeof want, (uint64_t)i);
     TD_TRY(td_device_write(run->device, buffers[i], 0, want, sizeof want));
   }
@@ -150,7 +142,7 @@ static td_status run_timeline(struct conform_run *run, const struct conform_case
   (void)test;
   struct td_buffer *buffer;
   unsigned char byte = 7;
-  TD_TRY(buffer_here(run, run->device, 64, &buffer));
+  TD_TRY(conform_buffer(run, run->device, 64, &buffer));
   uint64_t before = run->device->submitted;
   for (int i = 0; i < 5; i++) TD_TRY(td_device_write(run->device, buffer, 0, &byte, 1));
   CONFORM_CHECK(run->device->submitted == before + 5, "5 writes moved the time line by %" PRIu64,
@@ -172,18 +164,17 @@ static td_status run_absurd(struct conform_run *run, const struct conform_case *
   for (int i = 0; i < 3; i++) {
     td_status status = td_device_alloc(run->device, UINT64_C(1) << 63, uses[i], &buffer);
     if (status == TD_OK) td_device_free(run->device, buffer);
-    if (status == TD_UNSUPPORTED && !run->backend->executes) run->refused = true;
-    if (run->refused) return status;
+    if (status == TD_UNSUPPORTED && !run->backend->executes) return status;
     CONFORM_CHECK(status == TD_EXHAUSTED, "2^63 bytes: found status %s, expected exhausted", td_code_name(status));
   }
-  return buffer_here(run, run->device, 64, &buffer);
+  return conform_buffer(run, run->device, 64, &buffer);
 }
 
 static td_status run_beyond(struct conform_run *run, const struct conform_case *test) {
   (void)test;
   struct td_buffer *buffer;
   unsigned char bytes[65] = {0};
-  TD_TRY(buffer_here(run, run->device, 64, &buffer));
+  TD_TRY(conform_buffer(run, run->device, 64, &buffer));
   CONFORM_CHECK(td_device_write(run->device, buffer, 0, bytes, 65) == TD_INTERNAL, "a write beyond the end passed");
   CONFORM_CHECK(td_device_read(run->device, buffer, 64, bytes, 1) == TD_INTERNAL, "a read beyond the end passed");
   CONFORM_CHECK(td_device_read(run->device, buffer, UINT64_MAX, bytes, 1) == TD_INTERNAL, "an offset of 2^64 passed");

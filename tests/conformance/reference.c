@@ -7,11 +7,11 @@
 
 static const char *const bounds[TD_OP_KIND_COUNT] = {
     [TD_OP_EMBED] = "exact",
-    [TD_OP_RMS_NORM] = "(n/2 + 8) u |want|",
-    [TD_OP_MATMUL] = "(k + 2) u sum|x||w|",
+    [TD_OP_RMS_NORM] = "(sqrt(n) + 8) u |want|",
+    [TD_OP_MATMUL] = "(sqrt(k) + 8) u sum|x||w|",
     [TD_OP_ROPE] = "(8 + 8 angle) u (|x| + |y|)",
     [TD_OP_KV_APPEND] = "exact",
-    [TD_OP_ATTENTION] = "(2 (head_dim + 4) s + context + 16) u sum p|v|, s = max scale sum|q||k|",
+    [TD_OP_ATTENTION] = "(2 (sqrt(head_dim) + 8) s + sqrt(context) + 16) u sum p|v|, s = max scale sum|q||k|",
     [TD_OP_SILU_MUL] = "16 u |want| + 1e-35 |in1|",
     [TD_OP_ADD] = "u |want|",
     [TD_OP_SELECT] = "exact",
@@ -39,7 +39,7 @@ static void rms_norm(const struct conform_inputs *in, double *want, double *boun
     double root = sqrt(squares / (double)n + in->op.epsilon);
     for (int64_t i = 0; i < n; i++, want++, bound++) {
       *want = (double)x[i] / root * (double)in->weight_values[i];
-      *bound = ((double)n / 2 + 8) * UNIT * fabs(*want);
+      *bound = (sqrt((double)n) + 8) * UNIT * fabs(*want);
     }
   }
 }
@@ -55,7 +55,7 @@ static void matmul(const struct conform_inputs *in, double *want, double *bound)
         magnitude += fabs(term);
       }
       *want = sum;
-      *bound = ((double)k + 2) * UNIT * magnitude;
+      *bound = (sqrt((double)k) + 8) * UNIT * magnitude;
     }
   }
 }
@@ -124,7 +124,7 @@ static void attend(const struct conform_inputs *in, const struct td_seq *seq, in
       magnitude += fabs(term);
     }
     want[at + i] = sum;
-    bound[at + i] = (2 * ((double)dim + 4) * s + (double)count + 16) * UNIT * magnitude;
+    bound[at + i] = (2 * (sqrt((double)dim) + 8) * s + sqrt((double)count) + 16) * UNIT * magnitude;
   }
 }
 

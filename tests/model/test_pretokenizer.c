@@ -8,7 +8,7 @@
 #include "support.h"
 #include "tandem/base.h"
 
-/* Words joined by "|"; "~" in a text stands for U+180E, a format character that is no white space. */
+/* The words of a text, joined by "|". U+180E (e1 a0 8e) is a format character and no white space. */
 static const struct {
   enum td_pretokenizer pre;
   const char *text, *cut;

@@ -35,7 +35,7 @@ struct td_kv_layout {
   uint32_t dtype;                  /* enum td_dtype: TD_F32 or TD_F16 */
   uint32_t scale_granularity;      /* elements per scale; 0: unscaled */
   uint32_t k_order, v_order;       /* enum td_kv_order */
-  uint32_t block_tokens;           /* the sender's KV block size, positions */
+  uint32_t block_tokens;           /* the sender's KV block size; a chunk is whole blocks, but for the prompt's last */
   uint32_t head_begin, head_end;   /* KV heads contained */
   uint32_t layer_begin, layer_end; /* layers the sender owns */
   uint32_t head_dim;

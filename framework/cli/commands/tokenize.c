@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * tandem tokenize: the token ids of a text.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tandem/base.h"
+#include "tandem/cli.h"
+#include "tandem/model.h"
+
+#define TEXT_BYTES_MAX ((size_t)1 << 30)
+
+struct options {
+  const char *model, *text;
+  bool json, no_special;
+};
+
+static td_status read_stdin(char **out_data, size_t *out_bytes) {
+  struct td_text text = {0};
+  char block[65536];
+  size_t got;
+  while ((got = fread(block, 1, sizeof block, stdin)) > 0 && text.bytes <= TEXT_BYTES_MAX) {
+    td_text_add(&text, block, got);
+  }
+  td_status status = TD_OK;
+  if (ferror(stdin)) status = td_fail(TD_IO, "standard input: cannot read");
+  if (text.failed) status = td_fail(TD_NO_MEMORY, "standard input: no memory for the text");
+  if (text.bytes > TEXT_BYTES_MAX) {
+    status = td_fail(TD_IO, "standard input: found more than %zu bytes, expected at most that", TEXT_BYTES_MAX);
+  }
+  if (status) {
+    td_text_free(&text);
+    return status;
+  }
+  *out_data = text.data;
+  *out_bytes = text.bytes;
+  return TD_OK;
+}
+
+static void print_ids(const struct options *options, const int32_t *ids, int64_t count) {
+  if (options->json) putchar('[');
+  for (int64_t i = 0; i < count; i++) {
+    if (i && options->json) fputs(", ", stdout);
+    printf("%" PRId32, ids[i]);
+    if (!options->json) putchar('\n');
+  }
+  if (options->json) puts("]");
+}
+
+static td_status print_text(const struct options *options, const struct td_tokenizer *tokenizer, const char *data,
+                            size_t bytes) {
+  int32_t *ids;
+  int64_t count;
+  TD_TRY(td_tokenizer_encode(tokenizer, data, bytes, !options->no_special, &ids, &count));
+  print_ids(options, ids, count);
+  free(ids);
+  return TD_OK;
+}
+
+static td_status tokenize(const struct options *options, const struct td_model *model) {
+  const struct td_tokenizer *tokenizer = td_model_tokenizer(model);
+  char *data;
+  size_t bytes;
+  if (!tokenizer) {
+    return td_fail(TD_UNSUPPORTED, "%s: tokenizer.ggml.model: found none, expected a model with a tokenizer",
+                   options->model);
+  }
+  TD_TRY(td_tokenizer_usable(tokenizer));
+  bool from_stdin = !strcmp(options->text, "-");
+  TD_TRY(from_stdin ? read_stdin(&data, &bytes) : td_read_file(options->text, TEXT_BYTES_MAX, &data, &bytes));
+  td_status status = print_text(options, tokenizer, data, bytes);
+  if (status) td_fail_within(status, "%s", from_stdin ? "standard input" : options->text);
+  free(data);
+  return status;
+}
+
+static td_status run(int argc, char **argv, int *out_exit) {
+  struct options options = {0};
+  int32_t count;
+  const struct td_flag flags[] = {
+      {.name = "--text", .value = &options.text},
+      {.name = "--json", .given = &options.json},
+      {.name = "--no-special", .given = &options.no_special},
+      {0},
+  };
+  *out_exit = 0;
+  TD_TRY(td_flags_parse(argc, argv, flags, &options.model, 1, &count));
+  if (!count) return td_fail(TD_USAGE, "tokenize: found no MODEL, expected tandem tokenize MODEL --text FILE");
+  if (!options.text)
+    return td_fail(TD_USAGE, "tokenize: found no --text, expected --text FILE (\"-\": standard input)");
+  struct td_model *model;
+  TD_TRY(td_model_open(options.model, &model));
+  td_status status = tokenize(&options, model);
+  td_model_close(model);
+  return status;
+}
+
+const struct td_command td_command_tokenize = {
+    .name = "tokenize",
+    .usage = "MODEL --text FILE [--json] [--no-special]",
+    .summary = "prints the token ids of a text",
+    .help =
+        "  MODEL         a GGUF file with a byte-level BPE tokenizer\n"
+        "  --text FILE   the text, as bytes; \"-\" reads standard input\n"
+        "  --json        one JSON array instead of one id a line\n"
+        "  --no-special  control tokens written out in the text are plain text\n",
+    .run = run,
+};
