@@ -1,1 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
+# Logits, KL and greedy tokens against the reference outputs; through the same pass as `tandem eval`.
+set(accuracy_sources accuracy/reference.c ${PROJECT_SOURCE_DIR}/framework/cli/eval_pass.c)
+foreach(kv f32 f16)
+  tandem_test(accuracy_smollm2_${kv} SOURCES accuracy/smollm2.c ${accuracy_sources}
+    LINK tandem_device tandem_backends tandem_hdf5 LABELS accuracy)
+  target_compile_definitions(accuracy_smollm2_${kv} PRIVATE ACCURACY_KV="${kv}")
+  set_tests_properties(accuracy_smollm2_${kv} PROPERTIES TIMEOUT 900)
+endforeach()
+tandem_test(accuracy_tiny SOURCES accuracy/tiny.c ${accuracy_sources}
+  LINK tandem_device tandem_backends tandem_hdf5 LABELS accuracy)
+tandem_test(eval_command SOURCES accuracy/eval_command.c accuracy/reference.c LINK tandem_base tandem_hdf5
+  LABELS accuracy)
+add_dependencies(eval_command tandem)

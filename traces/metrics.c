@@ -82,6 +82,7 @@ static void add_steps(const struct work *work) {
     const struct td_row_step *row = &work->trace->steps[i];
     struct td_device_metrics *device = &work->metrics->devices[row->device];
     device->steps += row->count;
+    device->time_kinds |= 1u << row->time_kind;
     device->tokens_computed += row->count * row->tokens;
     device->busy_s += seconds(td_step_end(row, row->count - 1));
     device->energy_j += step_energy(row);

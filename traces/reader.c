@@ -13,6 +13,7 @@
 
 #include "check.h"
 #include "index.h"
+#include "probe.h"
 #include "quiet.h"
 #include "schema.h"
 
@@ -49,7 +50,6 @@ static td_status check_signature(const char *path, uint64_t *out_bytes) {
 }
 
 static td_status open_file(struct reader *reader) {
-  TD_TRY(check_signature(reader->path, &reader->file_bytes));
   hid_t access = H5Pcreate(H5P_FILE_ACCESS);
   if (access >= 0 && H5Pset_fclose_degree(access, H5F_CLOSE_STRONG) >= 0) {
     reader->file = H5Fopen(reader->path, H5F_ACC_RDONLY, access);
@@ -306,17 +306,31 @@ static td_status read_text_dataset(const struct reader *reader) {
   return status;
 }
 
-static td_status read_all(struct reader *reader) {
+static td_status read_file(struct reader *reader) {
   struct td_trace *trace = reader->trace;
   void **const rows[] = {(void **)&trace->devices, (void **)&trace->requests,  (void **)&trace->steps,
                          (void **)&trace->tokens,  (void **)&trace->residency, (void **)&trace->transfers};
-  TD_TRY(open_file(reader));
-  TD_TRY(read_run(reader));
-  TD_TRY(read_text_dataset(reader));
-  for (int t = 0; t < TD_TABLE_COUNT; t++) TD_TRY(read_table(reader, (enum td_table)t, rows[t]));
-  TD_TRY(td_check_rows(trace, reader->path));
-  TD_TRY(td_index_build(trace));
-  return td_check_order(trace, reader->path);
+  td_status status = open_file(reader);
+  if (!status) status = read_run(reader);
+  if (!status) status = read_text_dataset(reader);
+  for (int t = 0; t < TD_TABLE_COUNT && !status; t++) status = read_table(reader, (enum td_table)t, rows[t]);
+  if (reader->run >= 0) H5Gclose(reader->run);
+  if (reader->file >= 0) H5Fclose(reader->file);
+  reader->run = reader->file = -1;
+  return status;
+}
+
+static void try_file(void *reader) {
+  (void)read_file(reader);
+}
+
+static td_status read_all(struct reader *reader) {
+  TD_TRY(check_signature(reader->path, &reader->file_bytes));
+  TD_TRY(td_probe(reader->path, reader->file_bytes, try_file, reader));
+  TD_TRY(read_file(reader));
+  TD_TRY(td_check_rows(reader->trace, reader->path));
+  TD_TRY(td_index_build(reader->trace));
+  return td_check_order(reader->trace, reader->path);
 }
 
 td_status td_trace_load(const char *path, struct td_trace **out_trace) {
@@ -324,8 +338,6 @@ td_status td_trace_load(const char *path, struct td_trace **out_trace) {
   td_hdf5_quiet();
   TD_TRY(td_alloc(1, sizeof *reader.trace, (void **)&reader.trace));
   td_status status = read_all(&reader);
-  if (reader.run >= 0) H5Gclose(reader.run);
-  if (reader.file >= 0) H5Fclose(reader.file);
   if (status) {
     td_trace_free(reader.trace);
     return status;

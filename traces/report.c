@@ -31,6 +31,14 @@ static const char *kind_name(uint32_t executes) {
   return names[executes];
 }
 
+/* Where the times of a device's steps come from; under pace "priced" executed steps have modelled times. */
+static const char *times_name(uint32_t time_kinds) {
+  if (!time_kinds) return "none";
+  if (time_kinds == 1u << TD_TIME_EXECUTED) return "executed";
+  if (time_kinds == 1u << TD_TIME_EMULATED) return "emulated";
+  return time_kinds == 1u << TD_TIME_MODELLED ? "modelled" : "several";
+}
+
 static const char *role_name(uint32_t role) {
   static const char *const names[] = {"both", "prefill", "decode"};
   return names[role];
@@ -71,15 +79,16 @@ static void print_line(const struct line *line, FILE *out) {
 }
 
 static void print_devices(const struct td_trace *trace, const struct td_metrics *metrics, FILE *out) {
-  fprintf(out, "\n%-14s %-10s %-9s %-8s %8s %10s %8s %11s %11s %11s\n", "device", "backend", "times", "role", "steps",
-          "computed", "output", "tokens/s", "busy s", "energy J");
+  fprintf(out, "\n%-14s %-10s %-8s %-8s %-8s %7s %9s %8s %11s %11s %11s\n", "device", "backend", "role", "tokens",
+          "times", "steps", "computed", "output", "tokens/s", "busy s", "energy J");
   for (uint64_t i = 0; i < trace->count[TD_TABLE_DEVICES]; i++) {
     const struct td_row_device *row = &trace->devices[i];
     const struct td_device_metrics *device = &metrics->devices[i];
-    td_print_text(out, 15, row->name);
-    td_print_text(out, 11, row->backend);
-    fprintf(out, "%-9s %-8s %8" PRIu64 " %10" PRIu64 " %8" PRIu64, kind_name(row->executes), role_name(row->role),
-            device->steps, device->tokens_computed, device->output_tokens);
+    td_print_text(out, 14, row->name);
+    fprintf(out, " ");
+    td_print_text(out, 10, row->backend);
+    fprintf(out, " %-8s %-8s %-8s %7" PRIu64 " %9" PRIu64 " %8" PRIu64, role_name(row->role), kind_name(row->executes),
+            times_name(device->time_kinds), device->steps, device->tokens_computed, device->output_tokens);
     td_print_value(out, 12, device->tokens_per_s);
     td_print_value(out, 12, device->busy_s);
     td_print_value(out, 12, device->energy_j);
@@ -146,7 +155,8 @@ static void json_device(const struct td_row_device *row, const struct td_device_
   json_text(out, "backend", row->backend);
   json_text(out, "file", row->file);
   json_text(out, "role", role_name(row->role));
-  json_text(out, "time_kind", kind_name(row->executes));
+  json_text(out, "executes", kind_name(row->executes));
+  json_text(out, "time_kind", times_name(device->time_kinds));
   fprintf(out, "\"steps\": %" PRIu64 ", \"tokens_computed\": %" PRIu64 ", \"output_tokens\": %" PRIu64, device->steps,
           device->tokens_computed, device->output_tokens);
   td_json_number(out, "busy_s", device->busy_s);

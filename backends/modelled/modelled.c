@@ -113,13 +113,10 @@ static td_status dev_open(int32_t index, const struct td_device_params *params, 
   return TD_OK;
 }
 
-static const struct td_conform_note unsupported[] = {{NULL, NULL}};
-
 const struct td_backend td_backend_modelled = {.size = sizeof td_backend_modelled,
                                                .name = "modelled",
                                                .summary = "prices steps by a roofline over a device file; runs nothing",
                                                .executes = false,
                                                .exact = false,
                                                .probe = probe,
-                                               .open = dev_open,
-                                               .unsupported = unsupported};
+                                               .open = dev_open};

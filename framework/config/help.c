@@ -19,7 +19,7 @@ static void help_type(const struct td_option *option, FILE *out) {
 static void help_default(const struct td_option *option, FILE *out) {
   bool is_group = option->type == TD_OPT_GROUP, is_list = option->type == TD_OPT_LIST || option->type == TD_OPT_TEXTS;
   if (is_group) {
-    fputs(option->fallback ? "absent" : "its defaults", out);
+    fputs(option->fallback ? "absent" : "see below", out);
   } else if (!option->fallback) {
     fputs("**required**", out);
   } else if (is_list) {

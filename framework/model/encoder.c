@@ -58,7 +58,10 @@ static td_status add_token(const struct td_tokenizer *tokenizer, struct td_encod
                            struct td_span text) {
   struct td_token_entry *entry = &encoder->token_memory[id];
   if (!text.bytes) return TD_OK; /* padding: no text leads to it */
-  const struct td_token_entry *same = find_token(encoder, text.data, text.bytes);
+  unsigned hash;
+  const struct td_token_entry *same;
+  HASH_VALUE(text.data, (unsigned)text.bytes, hash);
+  HASH_FIND_BYHASHVALUE(hh, encoder->tokens, text.data, (unsigned)text.bytes, hash, same);
   if (same) {
     return td_fail(TD_CORRUPT,
                    "%s: tokenizer.ggml.tokens[%" PRId32 "]: found \"%.*s\" again, expected it only at %" PRId32,
@@ -66,7 +69,7 @@ static td_status add_token(const struct td_tokenizer *tokenizer, struct td_encod
   }
   entry->text = text;
   entry->id = id;
-  HASH_ADD_KEYPTR(hh, encoder->tokens, entry->text.data, (unsigned)text.bytes, entry);
+  HASH_ADD_KEYPTR_BYHASHVALUE(hh, encoder->tokens, entry->text.data, (unsigned)text.bytes, hash, entry);
   return entry->lost ? td_fail(TD_NO_MEMORY, "no memory for a table of %" PRId32 " tokens", tokenizer->size) : TD_OK;
 }
 
@@ -109,14 +112,16 @@ static td_status add_merge(const struct td_tokenizer *tokenizer, struct td_encod
                    "]: found \"%.*s\", expected two tokens with a space between that join to a third",
                    tokenizer->path, rank, TD_SPAN_SHOW(text));
   }
-  HASH_FIND(hh, encoder->merges, &entry->key, (unsigned)sizeof entry->key, same);
+  unsigned hash;
+  HASH_VALUE(&entry->key, (unsigned)sizeof entry->key, hash);
+  HASH_FIND_BYHASHVALUE(hh, encoder->merges, &entry->key, (unsigned)sizeof entry->key, hash, same);
   if (same) {
     return td_fail(TD_CORRUPT,
                    "%s: tokenizer.ggml.merges[%" PRId32 "]: found \"%.*s\" again, expected it only at %" PRId32,
                    tokenizer->path, rank, TD_SPAN_SHOW(text), same->rank);
   }
   entry->rank = rank;
-  HASH_ADD(hh, encoder->merges, key, (unsigned)sizeof entry->key, entry);
+  HASH_ADD_BYHASHVALUE(hh, encoder->merges, key, (unsigned)sizeof entry->key, hash, entry);
   return entry->lost ? td_fail(TD_NO_MEMORY, "no memory for a table of %" PRIu64 " merges", tokenizer->merges->count)
                      : TD_OK;
 }

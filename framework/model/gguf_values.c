@@ -151,7 +151,7 @@ td_status td_gguf_element(const struct td_gguf *gguf, const struct td_gguf_value
 td_status td_gguf_int(const struct td_gguf *gguf, const char *key, int64_t low, int64_t high, int64_t *out) {
   const struct td_gguf_value *value = td_gguf_find(gguf, key);
   if (!value || value->is_array || !is_integer(value->type)) return wrong_type(gguf, key, value, "an integer");
-  int64_t number;
+  int64_t number = 0;
   TD_TRY(td_gguf_element(gguf, value, 0, &number));
   if (number < low || number > high) {
     return td_fail(TD_CORRUPT, "%s: %s: found %" PRId64 ", expected %" PRId64 " to %" PRId64, gguf->path, key, number,

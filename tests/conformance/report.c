@@ -12,6 +12,7 @@
 #define REASONS 16
 
 struct report {
+  const char *spec;
   const struct td_conform_options *options;
   FILE *out;
   struct td_conform_result result;
@@ -57,6 +58,11 @@ static void print_line(const struct report *report, const struct conform_case *t
 
 static void print_json(struct report *report, const struct conform_case *test, enum conform_verdict verdict,
                        const char *text) {
+  if (!report->any) { /* only now: a device that does not open leaves stdout empty */
+    fputs("{\"device\": ", report->out);
+    td_json_string(report->out, report->spec, strlen(report->spec));
+    fputs(", \"cases\": [", report->out);
+  }
   fputs(report->any ? ",\n  {\"name\": " : "\n  {\"name\": ", report->out);
   td_json_string(report->out, test->name, strlen(test->name));
   fprintf(report->out, ", \"verdict\": \"%s\", \"reason\": ", conform_verdict_name(verdict));
@@ -105,16 +111,11 @@ static td_status print_names(const char *filter, FILE *out) {
 
 td_status td_conform_run(const char *spec, const struct td_conform_options *options, FILE *out,
                          struct td_conform_result *out_result) {
-  struct report report = {.options = options, .out = out};
+  struct report report = {.spec = spec, .options = options, .out = out};
   if (options->list) {
     TD_TRY(print_names(options->filter, out));
     *out_result = report.result;
     return TD_OK;
-  }
-  if (options->json) {
-    fputs("{\"device\": ", out);
-    td_json_string(out, spec, strlen(spec));
-    fputs(", \"cases\": [", out);
   }
   TD_TRY(conform_run_cases(spec, options->filter, options->threads, on_case, &report));
   print_end(&report);

@@ -18,13 +18,13 @@ const char *harness_config(const char *name, const struct setup *setup) {
   assert_non_null(file);
   fprintf(file,
           "name = \"%s\"; seed = 7; model = \"%s\";\n"
-          "engine = { pace = \"%s\"; policy = \"%s\"; chunk_tokens = %d; kv_dtype = \"f32\"; %s };\n"
+          "engine = { pace = \"%s\"; policy = \"%s\"; chunk_tokens = %d; kv_dtype = \"%s\"; %s };\n"
           "cluster = { pools = ( %s ); links = ( %s ); };\n"
           "sampling = { %s };\nworkload = { %s };\n",
           name, setup->model ? setup->model : test_source("tests/data/tiny/llama.gguf"),
-          setup->pace ? setup->pace : "wall", setup->policy, setup->chunk, setup->extra ? setup->extra : "",
-          setup->pools, setup->links ? setup->links : "", setup->sampling ? setup->sampling : "",
-          setup->workload ? setup->workload : TINY_WORKLOAD);
+          setup->pace ? setup->pace : "wall", setup->policy, setup->chunk, setup->kv ? setup->kv : "f32",
+          setup->extra ? setup->extra : "", setup->pools, setup->links ? setup->links : "",
+          setup->sampling ? setup->sampling : "", setup->workload ? setup->workload : TINY_WORKLOAD);
   assert_int_equal(fclose(file), 0);
   return path;
 }

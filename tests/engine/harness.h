@@ -18,6 +18,7 @@ struct setup {
   const char *extra;    /* more keys of `engine` */
   const char *workload; /* the whole group's inside; NULL: five requests of mixed lengths */
   const char *sampling; /* inside of `sampling` */
+  const char *kv;       /* NULL: f32 */
   int ranks;            /* 0 or 1: without mpirun */
   int chunk;
 };

@@ -13,12 +13,14 @@ static const int chunks[] = {1, 7, 64, 0};
 
 static void check_parity(const char *model, const char *workload, const char *both, const char *split, int ranks,
                          bool all_chunks) {
-  struct setup one = {.model = model, .workload = workload, .policy = "colocated", .pools = both};
+  const char *kv = all_chunks ? "f32" : "f16";
+  struct setup one = {.model = model, .workload = workload, .kv = kv, .policy = "colocated", .pools = both};
   char baseline[4200];
   snprintf(baseline, sizeof baseline, "%s", harness_run("colocated", &one));
   for (size_t i = all_chunks ? 0 : CHUNKS - 2; i < CHUNKS; i++) {
     struct setup two = {.model = model,
                         .workload = workload,
+                        .kv = kv,
                         .policy = "disaggregated",
                         .pools = split,
                         .ranks = ranks,

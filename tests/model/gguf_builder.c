@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gguf_builder.h"
 
-#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +8,11 @@
 #include "model/internal.h"
 #include "model/tokenizer.h"
 #include "tandem/base.h"
+
+/* Not assert: a release build would leave it out. */
+static void gb_require(bool condition) {
+  if (!condition) abort();
+}
 
 void gb_init(struct gb_file *file) {
   memset(file, 0, sizeof *file);
@@ -33,7 +37,7 @@ static struct gb_value *find_value(struct gb_file *file, const char *key) {
 void gb_raw(struct gb_file *file, const char *key, uint32_t type, const void *payload, size_t bytes) {
   struct gb_value *value = find_value(file, key);
   if (!value) {
-    assert(file->values_used < GB_VALUES);
+    gb_require(file->values_used < GB_VALUES);
     value = &file->values[file->values_used++];
     snprintf(value->key, sizeof value->key, "%s", key);
   }
@@ -111,7 +115,7 @@ static int find_tensor(const struct gb_file *file, const char *name) {
 struct gb_tensor *gb_tensor(struct gb_file *file, const char *name) {
   int at = find_tensor(file, name);
   if (at >= 0) return &file->tensors[at];
-  assert(file->tensors_used < GB_TENSORS);
+  gb_require(file->tensors_used < GB_TENSORS);
   struct gb_tensor *tensor = &file->tensors[file->tensors_used++];
   memset(tensor, 0, sizeof *tensor);
   snprintf(tensor->name, sizeof tensor->name, "%s", name);
@@ -129,7 +133,7 @@ void gb_shape(struct gb_file *file, const char *name, uint32_t type, uint64_t co
 
 void gb_drop_tensor(struct gb_file *file, const char *name) {
   int at = find_tensor(file, name);
-  assert(at >= 0);
+  gb_require(at >= 0);
   memmove(&file->tensors[at], &file->tensors[at + 1], (size_t)(--file->tensors_used - at) * sizeof file->tensors[0]);
 }
 
@@ -143,7 +147,7 @@ void gb_byte_tokens(struct gb_file *file) {
 
 int32_t gb_token(struct gb_file *file, const char *text, int32_t type) {
   int id = file->token_count++;
-  assert(id < GB_TOKENS);
+  gb_require(id < GB_TOKENS);
   file->types[id] = type;
   file->tokens[id] = text;
   if (strlen(text) < sizeof file->token_text[0]) { /* short ones may lie on a caller's stack */

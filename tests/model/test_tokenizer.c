@@ -209,8 +209,7 @@ static void test_any_bytes(void **state) {
                                      "\xc0\x80",
                                      "\xed\xa0\x80",
                                      "\xf5\x80\x80\x80",
-                                     "a\x80"
-                                     "b",
+                                     "a\200b",
                                      "\xff\xfe",
                                      "\xf4\x90\x80\x80",
                                      "\xe0\x80\x80 \xc3\xa9 \xc3"};

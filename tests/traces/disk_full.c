@@ -110,7 +110,7 @@ static void no_room_at_all(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(file_size_limit), cmocka_unit_test(small_tmpfs), cmocka_unit_test(no_room_at_all)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(file_size_limit), cmocka_unit_test(small_tmpfs),
+                                     cmocka_unit_test(no_room_at_all)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

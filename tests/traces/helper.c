@@ -42,8 +42,10 @@ int main(int argc, char **argv) {
     td_schema_markdown(stdout);
     return 0;
   }
-  if (argc == 4 && !strcmp(argv[1], "summarize")) {
-    return summarize(strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10));
+  if (argc >= 4 && !strcmp(argv[1], "summarize")) {
+    int code = 0;
+    for (int i = 3; i < argc && !code; i++) code = summarize(strtoull(argv[i], NULL, 10), strtoull(argv[2], NULL, 10));
+    return code;
   }
   return argc == 3 ? write_sample(argv[1], argv[2]) : 2;
 }

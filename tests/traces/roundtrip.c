@@ -220,10 +220,14 @@ static void same_run_same_bytes(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_row_comes_back), cmocka_unit_test(names_are_clean),
-      cmocka_unit_test(long_config),          cmocka_unit_test(abandoned),
-      cmocka_unit_test(part_opens_while_running), cmocka_unit_test(bad_paths),
-      cmocka_unit_test(older_file_replaced),  cmocka_unit_test(two_writers),
+      cmocka_unit_test(every_row_comes_back),
+      cmocka_unit_test(names_are_clean),
+      cmocka_unit_test(long_config),
+      cmocka_unit_test(abandoned),
+      cmocka_unit_test(part_opens_while_running),
+      cmocka_unit_test(bad_paths),
+      cmocka_unit_test(older_file_replaced),
+      cmocka_unit_test(two_writers),
       cmocka_unit_test(same_run_same_bytes),
   };
   snprintf(folder, sizeof folder, "%s", test_scratch());

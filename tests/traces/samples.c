@@ -85,14 +85,14 @@ static td_status put_token(struct maker *maker, struct request *request, uint32_
   uint64_t number = request->row.request, index = request->done++;
   bool touched = number == 1 && index == 2;
   char text[8];
-  struct td_row_token row = {.request = number,
-                             .index = (uint32_t)index,
-                             .id = (int32_t)pick(maker, 100 + number, index, 49152) + (touched ? sample->id_shift : 0),
-                             .device = device,
-                             .time = time,
-                             .step = step,
-                             .logprob = log(td_random_unit(sample->seed, 200 + number, index) + 1e-9) +
-                                        (touched ? sample->logprob_shift : 0)};
+  struct td_row_token row = {
+      .request = number,
+      .index = (uint32_t)index,
+      .id = (int32_t)pick(maker, 100 + number, index, 49152) + (touched ? sample->id_shift : 0),
+      .device = device,
+      .time = time,
+      .step = step,
+      .logprob = log(td_random_unit(sample->seed, 200 + number, index) + 1e-9) + (touched ? sample->logprob_shift : 0)};
   row.text_bytes = (uint32_t)snprintf(text, sizeof text, " w%d", (int)row.id % 1000);
   TD_TRY(td_trace_text(maker->writer, text, row.text_bytes, &row.text_offset));
   return put(maker, TD_TABLE_TOKENS, &row);
@@ -133,7 +133,8 @@ static td_status prefill(struct maker *maker, struct request *request, int64_t *
   int64_t start = row->arrival > *free_at ? row->arrival : *free_at;
   int64_t duration = scaled(maker, row->prompt_tokens * INT64_C(31415926) + 77);
   uint64_t step = maker->step;
-  struct td_row_residency stay = {.request = row->request, .tokens_per_step = 1, .first_index = maker->index[0], .count = 1};
+  struct td_row_residency stay = {
+      .request = row->request, .tokens_per_step = 1, .first_index = maker->index[0], .count = 1};
   row->admitted = row->first_step = start;
   *free_at = row->first_token = row->finished = start + duration;
   TD_TRY(put_step(maker, 0, start, duration, 0, 1, 1, row->prompt_tokens, executed));

@@ -15,12 +15,12 @@ enum sample_kind {
 struct sample {
   enum sample_kind kind;
   uint64_t requests, seed;
-  const char *policy;    /* NULL: "disaggregated" */
-  double logprob_shift;  /* added to one log-probability: request 1, token 2 */
-  int32_t id_shift;      /* added to one id: request 1, token 2 */
-  int64_t time_scale;    /* 0: 1; every time is this many times as long */
-  uint64_t drop;         /* 1 + a request that is left out */
-  uint64_t longer;       /* 1 + a request with one more prompt token */
+  const char *policy;   /* NULL: "disaggregated" */
+  double logprob_shift; /* added to one log-probability: request 1, token 2 */
+  int32_t id_shift;     /* added to one id: request 1, token 2 */
+  int64_t time_scale;   /* 0: 1; every time is this many times as long */
+  uint64_t drop;        /* 1 + a request that is left out */
+  uint64_t longer;      /* 1 + a request with one more prompt token */
 };
 
 /* What td_trace_run holds in samples. */

@@ -17,7 +17,8 @@ static int write_for_ever(const char *path) {
   struct td_row_device device = {.name = "w"};
   if (td_trace_create(path, &run, &writer) || td_trace_append(writer, TD_TABLE_DEVICES, &device, 1)) return 1;
   for (uint32_t i = 0;; i++) {
-    struct td_row_token row = {.request = 1, .index = i, .text_bytes = 2, .time = td_now_ps(), .step = i, .logprob = -1};
+    struct td_row_token row = {
+        .request = 1, .index = i, .text_bytes = 2, .time = td_now_ps(), .step = i, .logprob = -1};
     struct td_row_step step = {.step = i, .index = i, .start = i, .duration = 1, .count = 1};
     if (td_trace_append(writer, TD_TABLE_STEPS, &step, 1)) return 2;
     if (td_trace_text(writer, "ab", 2, &row.text_offset)) return 3;

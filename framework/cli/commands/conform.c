@@ -22,7 +22,7 @@ static td_status run_conform(int argc, char **argv, int *out_exit) {
       {.name = "--table", .given = &table},           {0}};
   TD_TRY(td_flags_parse(argc, argv, flags, &spec, 1, &given));
   if (table) return run_table(spec);
-  if (!spec) return td_fail(TD_USAGE, "conform: found no device, expected BACKEND or BACKEND:N");
+  if (!spec && !options.list) return td_fail(TD_USAGE, "conform: found no device, expected BACKEND or BACKEND:N");
   int64_t count = 2;
   if (threads) TD_TRY(td_flag_int("--threads", threads, 1, 1024, &count));
   options.threads = (int32_t)count;
@@ -39,7 +39,7 @@ const struct td_command td_command_conform = {
     .help =
         "  --filter PATTERN  only cases whose name matches, e.g. 'matmul/q4_1/*'\n"
         "  --threads N       host threads for the device (2)\n"
-        "  --list            prints the names and runs nothing\n"
+        "  --list            prints the names and runs nothing; needs no device\n"
         "  -v, --verbose     prints every case, with the bound and how much of it was used\n"
         "  --json            prints one JSON object\n"
         "  --table           prints docs/support.md, from the outcomes on every backend here\n",

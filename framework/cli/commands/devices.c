@@ -17,7 +17,10 @@ static void print_backend(const struct td_backend *backend) {
   int32_t count = backend->probe(&reason);
   char here[32];
   snprintf(here, sizeof here, "%d", count);
-  printf("  %-10s %-9s %-6s %-5s %s\n", backend->name, time_kind(backend), backend->exact ? "yes" : "no",
+  printf("  %-10s %-9s %-6s %-5s %s\n", backend->name, time_kind(backend),
+         !backend->executes ? "-"
+         : backend->exact   ? "yes"
+                            : "no",
          count > 0 ? here : "none", backend->summary);
   if (count <= 0) printf("  %-10s not here: %s\n", "", reason ? reason : "no reason given");
 }

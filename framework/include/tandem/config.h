@@ -54,7 +54,11 @@ struct td_option_group {
 
 struct td_config;
 
-/* Parses `path` and applies `sets` ("path=value", e.g. "engine.chunk_tokens=7", "cluster.pools.[0].count=2"; values in
+/* Bounds, so that no file can hang or exhaust the program: 16 MiB with all included files, 64 nested brackets, 4096
+ * keys in a group, 1,000,000 elements in a list, 256 included files up to 8 deep. @include "FILE" is relative to the
+ * file it stands in; its values are reported with that file's own lines.
+ *
+ * Parses `path` and applies `sets` ("path=value", e.g. "engine.chunk_tokens=7", "cluster.pools.[0].count=2"; values in
  * libconfig syntax, and plain text is taken for a string). Everything that goes wrong is TD_CONFIG with
  * "FILE:LINE: KEY: found X, expected Y". */
 td_status td_config_open(const char *path, const char *const *sets, int32_t set_count, struct td_config **out_config);

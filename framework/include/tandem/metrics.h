@@ -34,6 +34,7 @@ double td_percentile(const double *sorted, uint64_t count, double percent);
 
 struct td_device_metrics {
   uint64_t steps, tokens_computed, output_tokens;
+  uint32_t time_kinds;                   /* bit k: some step's time is of enum td_time_kind k */
   double busy_s, tokens_per_s, energy_j; /* NaN when unknown */
 };
 struct td_request_metrics {

@@ -25,7 +25,7 @@ static bool contains(const char *text, size_t bytes, const char *words) {
 static int compare_sections(const char *made, const char *kept) {
   int different = 0;
   for (const char *at = strstr(made, "\n## "); at; at = strstr(at + 1, "\n## ")) {
-    size_t heading = 4 + strcspn(at + 4, "\n") + 1, made_bytes, kept_bytes;
+    size_t heading = 4 + strcspn(at + 4, "\n") + 1, made_bytes = 0, kept_bytes = 0;
     find_section(made, at, heading, &made_bytes);
     const char *section = find_section(kept, at, heading, &kept_bytes);
     int name_bytes = (int)heading - 5;

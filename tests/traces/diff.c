@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The commands `show` and `diff` on sample traces: what they say and with which exit code.
+ */
+#include "../support.h"
+#include "samples.h"
+
+static char folder[4096], out[1 << 16];
+
+static const char *make(const char *name, struct sample sample) {
+  static char paths[4][4200];
+  static unsigned next;
+  char *path = paths[next++ % 4];
+  snprintf(path, sizeof paths[0], "%s/%s.h5", folder, name);
+  if (!sample.requests) sample.requests = 9;
+  if (!sample.seed) sample.seed = 4;
+  if (sample_write(path, &sample)) fail_msg("%s", td_error_text());
+  return path;
+}
+
+static void diff(const char *a, const char *b, const char *flags, int code, const char *says) {
+  int found = test_run(out, sizeof out, "%s diff %s %s %s 2>&1", TANDEM_PROGRAM, a, b, flags);
+  if (found != code || !strstr(out, says)) fail_msg("exit %d, expected %d and \"%s\":\n%s", found, code, says, out);
+}
+
+static void same_runs(void **state) {
+  (void)state;
+  const char *a = make("a", (struct sample){.kind = SAMPLE_EXECUTED});
+  diff(a, a, "", 0, "bit-identical");
+  diff(a, a, "--times 0", 0, "same");
+  const char *slow = make("slow", (struct sample){.kind = SAMPLE_EXECUTED, .time_scale = 2});
+  diff(a, slow, "", 0, "same");
+  diff(a, slow, "--times 10", 1, "first difference: request r0: times");
+  diff(a, slow, "--times 120", 0, "same");
+  diff(a, slow, "--json", 0, "\"same\": true");
+}
+
+static void other_tokens(void **state) {
+  (void)state;
+  const char *a = make("a", (struct sample){.kind = SAMPLE_EXECUTED});
+  diff(a, make("id", (struct sample){.kind = SAMPLE_EXECUTED, .id_shift = 1}), "", 1,
+       "first difference: request r1, token 2: id ");
+  const char *logprob = make("logprob", (struct sample){.kind = SAMPLE_EXECUTED, .logprob_shift = 1e-9});
+  diff(a, logprob, "", 1, "first difference: request r1, token 2 (id ");
+  diff(a, logprob, "--tolerance 1e-6", 0, "differ by up to 1e-09");
+  diff(a, logprob, "--json", 1, "\"verdict\": \"logprob\"");
+  diff(a, make("longer", (struct sample){.kind = SAMPLE_EXECUTED, .longer = 3}), "", 1,
+       "first difference: request r2: ");
+}
+
+static void modelled_sides(void **state) {
+  (void)state;
+  const char *a = make("a", (struct sample){.kind = SAMPLE_EXECUTED});
+  const char *modelled = make("modelled", (struct sample){.kind = SAMPLE_MODELLED});
+  const char *mixed = make("mixed", (struct sample){.kind = SAMPLE_MIXED, .policy = "colocated"});
+  diff(a, modelled, "", 0, "a modelled side has no ids");
+  diff(modelled, a, "", 0, "paired      9 requests");
+  diff(a, mixed, "", 0, "9 executed by both: same ids, bit-identical log-probabilities");
+  diff(a, mixed, "", 0, "shown only: the policies differ");
+}
+
+static void unmatched(void **state) {
+  (void)state;
+  const char *a = make("a", (struct sample){.kind = SAMPLE_MODELLED});
+  const char *more = make("more", (struct sample){.kind = SAMPLE_MODELLED, .requests = 11});
+  diff(a, more, "", 1, "only in B: r9 (request 9), r10 (request 10)");
+  diff(more, a, "--json", 1, "\"only_a\": [{\"request\": 9, \"name\": \"r9\"}");
+}
+
+static void wrong_usage(void **state) {
+  (void)state;
+  const char *a = make("a", (struct sample){.kind = SAMPLE_MODELLED});
+  diff(a, "", "", 2, "expected two");
+  diff(a, a, "--tolerance -1", 2, "--tolerance: found \"-1\"");
+  diff(a, a, "--times x", 2, "--times: found \"x\"");
+  diff(a, "/no/such.h5", "", 1, "/no/such.h5: cannot open: No such file");
+  assert_int_equal(test_run(out, sizeof out, "%s show 2>&1", TANDEM_PROGRAM), 2);
+  assert_int_equal(test_run(out, sizeof out, "%s show %s 2>&1", TANDEM_PROGRAM, folder), 1);
+  assert_non_null(strstr(out, "not a regular file"));
+}
+
+static void shows(void **state) {
+  (void)state;
+  const char *a = make("a", (struct sample){.kind = SAMPLE_MIXED});
+  assert_int_equal(test_run(out, sizeof out, "%s show %s", TANDEM_PROGRAM, a), 0);
+  static const char *const words[] = {"sample",    "disaggregated", "TTFT",     "TPOT",     "ITL",
+                                      "E2E",       "queueing",      "per user", "tokens/s", "executed",
+                                      "prefill.0", "KV moved",      "p99",      "modelled"};
+  for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+    if (!strstr(out, words[i])) fail_msg("show does not say \"%s\":\n%s", words[i], out);
+  }
+  assert_null(strstr(out, "r8"));
+  assert_int_equal(test_run(out, sizeof out, "%s show --requests %s", TANDEM_PROGRAM, a), 0);
+  assert_non_null(strstr(out, "r8"));
+}
+
+static void shows_part_files(void **state) {
+  (void)state;
+  char path[4200];
+  struct td_trace_run run = sample_run(NULL);
+  struct td_trace_writer *writer = NULL;
+  snprintf(path, sizeof path, "%s/stopped.h5", folder);
+  assert_int_equal(td_trace_create(path, &run, &writer), TD_OK);
+  td_trace_abandon(writer, "rank 2\ndied");
+  assert_int_equal(test_run(out, sizeof out, "%s show %s.part 2>&1", TANDEM_PROGRAM, path), 0);
+  assert_non_null(strstr(out, "tandem: warning: "));
+  assert_non_null(strstr(out, "did not finish"));
+  assert_non_null(strstr(out, "rank 2?died"));
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(same_runs),       cmocka_unit_test(other_tokens),
+                                     cmocka_unit_test(modelled_sides),  cmocka_unit_test(unmatched),
+                                     cmocka_unit_test(wrong_usage),     cmocka_unit_test(shows),
+                                     cmocka_unit_test(shows_part_files)};
+  snprintf(folder, sizeof folder, "%s", test_scratch());
+  int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  test_run(NULL, 0, "rm -rf %s", folder);
+  return failed;
+}

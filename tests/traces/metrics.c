@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The numbers of tandem/metrics.h against a trace small enough to compute them by hand.
+ */
+#include "tandem/metrics.h"
+
+#include <math.h>
+
+#include "../support.h"
+#include "samples.h"
+
+#define S TD_PS_PER_SECOND
+
+static char path[4200];
+
+static struct td_trace_writer *begin(void) {
+  struct td_trace_run run = sample_run(NULL);
+  struct td_trace_writer *writer = NULL;
+  assert_int_equal(td_trace_create(path, &run, &writer), TD_OK);
+  const struct td_row_device devices[2] = {{.device = 0, .name = "p", .role = 1, .executes = 1},
+                                           {.device = 1, .name = "d", .role = 2, .executes = 0}};
+  assert_int_equal(td_trace_append(writer, TD_TABLE_DEVICES, devices, 2), TD_OK);
+  return writer;
+}
+
+static struct td_trace *end(struct td_trace_writer *writer) {
+  struct td_trace *trace = NULL;
+  if (td_trace_finish(writer) || td_trace_load(path, &trace)) fail_msg("%s", td_error_text());
+  return trace;
+}
+
+/* Request 0: arrives at 1 s, prefilled on 0 from 2 to 3 s, four more tokens in one row of steps on 1, from 4 s on:
+ * durations 1, 1.5, 2 and 2.5 s, so at 5, 6.5, 8.5 and 11 s. Request 1: arrives at 0, its one token at 13 s. */
+static struct td_trace *by_hand(void) {
+  struct td_trace_writer *writer = begin();
+  const struct td_row_step steps[3] = {
+      {0, 0, 0, TD_STEP_PREFILL, 2 * S, 1 * S, 0, 1, 1, 10, TD_TIME_EXECUTED, 0, NAN},
+      {1, 0, 1, TD_STEP_DECODE, 4 * S, 1 * S, S / 2, 4, 1, 1, TD_TIME_MODELLED, 0, 8},
+      {5, 1, 0, TD_STEP_PREFILL, 11 * S, 2 * S, 0, 1, 1, 20, TD_TIME_EXECUTED, 0, NAN}};
+  const struct td_row_token tokens[2] = {{0, 0, 5, 0, 0, 0, 3 * S, 0, -1}, {1, 0, 6, 0, 0, 0, 13 * S, 5, -1}};
+  const struct td_row_residency stay = {0, 1, 1, 0, 4, 1};
+  const struct td_row_transfer transfers[2] = {{0, 0, 1, 0, 4, 0, 10, 600, 3 * S, S / 4, TD_TIME_MODELLED, 0},
+                                               {0, 0, 1, 4, 8, 0, 10, 400, 3 * S, S / 2, TD_TIME_MODELLED, 0}};
+  const struct td_row_request requests[2] = {
+      {0, "a", 1 * S, 1 * S, 2 * S, 3 * S, 11 * S, 10, 5, 5, TD_FINISH_LENGTH, 0, 1, 1000},
+      {1, "b", 0, 11 * S, 11 * S, 13 * S, 13 * S, 20, 1, 9, TD_FINISH_END, 0, 0, 0}};
+  assert_int_equal(td_trace_append(writer, TD_TABLE_STEPS, steps, 3), TD_OK);
+  assert_int_equal(td_trace_append(writer, TD_TABLE_TOKENS, tokens, 2), TD_OK);
+  assert_int_equal(td_trace_append(writer, TD_TABLE_RESIDENCY, &stay, 1), TD_OK);
+  assert_int_equal(td_trace_append(writer, TD_TABLE_TRANSFERS, transfers, 2), TD_OK);
+  assert_int_equal(td_trace_append(writer, TD_TABLE_REQUESTS, requests, 2), TD_OK);
+  return end(writer);
+}
+
+static void expansion(void **state) {
+  (void)state;
+  struct td_trace *trace = by_hand();
+  struct td_trace_token *tokens = NULL;
+  uint64_t count = 0;
+  static const int64_t times[] = {3 * S, 5 * S, 6 * S + S / 2, 8 * S + S / 2, 11 * S};
+  assert_int_equal(td_trace_request_tokens(trace, 0, &tokens, &count), TD_OK);
+  assert_int_equal(count, 5);
+  for (uint32_t i = 0; i < 5; i++) {
+    assert_int_equal(tokens[i].index, i);
+    assert_int_equal(tokens[i].time, times[i]);
+    assert_int_equal(tokens[i].device, i > 0);
+    assert_int_equal(tokens[i].id, i ? -1 : 5);
+    assert_int_equal(isnan(tokens[i].logprob) != 0, i > 0);
+  }
+  free(tokens);
+  assert_int_equal(td_trace_request_tokens(trace, 77, &tokens, &count), TD_OK);
+  assert_int_equal(count, 0);
+  td_trace_free(trace);
+}
+
+static void expect(double found, double wanted) {
+  if (found != wanted) fail_msg("found %.17g, expected %.17g", found, wanted);
+}
+
+static void numbers(void **state) {
+  (void)state;
+  struct td_trace *trace = by_hand();
+  struct td_metrics m;
+  assert_int_equal(td_metrics_compute(trace, &m), TD_OK);
+  assert_int_equal(m.requests, 2);
+  assert_int_equal(m.prompt_tokens, 30);
+  assert_int_equal(m.output_tokens, 6);
+  expect(m.makespan_s, 13);
+  expect(m.output_tokens_per_s, 6.0 / 13);
+  expect(m.per_request[0].ttft, 2);
+  expect(m.per_request[0].e2e, 10);
+  expect(m.per_request[0].tpot, 2);
+  expect(m.per_request[0].queueing, 1);
+  expect(m.per_request[0].user_rate, 0.5);
+  expect(m.ttft.mean, 7.5);
+  expect(m.ttft.p50, 7.5);
+  expect(m.ttft.max, 13);
+  assert_int_equal(m.tpot.count, 1);
+  assert_int_equal(m.itl.count, 4);
+  expect(m.itl.mean, 2);
+  expect(m.itl.p50, 2);
+  expect(m.itl.max, 2.5);
+  expect(m.itl.min, 1.5);
+  expect(m.queueing.mean, 6);
+  assert_int_equal(m.transfers, 2);
+  assert_int_equal(m.kv_bytes, 1000);
+  expect(m.transfer_busy_s, 0.75);
+  assert_int_equal(m.devices[0].steps, 2);
+  assert_int_equal(m.devices[0].tokens_computed, 30);
+  assert_int_equal(m.devices[0].output_tokens, 2);
+  assert_int_equal(m.devices[1].steps, 4);
+  assert_int_equal(m.devices[1].tokens_computed, 4);
+  assert_int_equal(m.devices[1].output_tokens, 4);
+  expect(m.devices[1].busy_s, 7);
+  expect(m.devices[1].energy_j, 56); /* 8 W for 7 s */
+  expect(m.devices[1].tokens_per_s, 4.0 / 13);
+  assert_true(isnan(m.devices[0].energy_j));
+  td_metrics_free(&m);
+  td_trace_free(trace);
+}
+
+static void nothing_happened(void **state) {
+  (void)state;
+  struct td_trace *trace = end(begin());
+  struct td_metrics m;
+  assert_int_equal(td_metrics_compute(trace, &m), TD_OK);
+  assert_int_equal(m.requests, 0);
+  assert_true(isnan(m.makespan_s) && isnan(m.ttft.p50) && isnan(m.itl.mean) && isnan(m.devices[0].tokens_per_s));
+  td_metrics_print(trace, &m, stdout);
+  td_metrics_print_requests(trace, &m, stdout);
+  td_metrics_json(trace, &m, stdout);
+  td_metrics_free(&m);
+  td_trace_free(trace);
+}
+
+/* A part file: the running request has tokens, no row, and a residency that points to a step not written yet. */
+static void unfinished_request(void **state) {
+  (void)state;
+  struct td_trace_writer *writer = begin();
+  const struct td_row_step step = {0, 0, 0, TD_STEP_PREFILL, 0, S, 0, 1, 1, 9, TD_TIME_EXECUTED, 0, NAN};
+  const struct td_row_token token = {3, 0, 5, 0, 0, 0, S, 0, -1};
+  const struct td_row_residency stay = {3, 1, 1, 0, 4, 1};
+  assert_int_equal(td_trace_append(writer, TD_TABLE_STEPS, &step, 1), TD_OK);
+  assert_int_equal(td_trace_append(writer, TD_TABLE_TOKENS, &token, 1), TD_OK);
+  assert_int_equal(td_trace_append(writer, TD_TABLE_RESIDENCY, &stay, 1), TD_OK);
+  td_trace_abandon(writer, "stopped");
+  char part[4300];
+  struct td_trace *trace = NULL;
+  struct td_metrics m;
+  struct td_trace_token *tokens = NULL;
+  uint64_t count = 0;
+  snprintf(part, sizeof part, "%s.part", path);
+  assert_int_equal(td_trace_load(part, &trace), TD_OK);
+  assert_int_equal(td_trace_request_tokens(trace, 3, &tokens, &count), TD_OK);
+  assert_int_equal(count, 1);
+  free(tokens);
+  assert_int_equal(td_metrics_compute(trace, &m), TD_OK);
+  assert_int_equal(m.requests, 0);
+  assert_int_equal(m.devices[0].steps, 1);
+  td_metrics_free(&m);
+  td_trace_free(trace);
+}
+
+static void percentiles(void **state) {
+  (void)state;
+  const double values[] = {1, 2, 4, 8};
+  expect(td_percentile(values, 4, 0), 1);
+  expect(td_percentile(values, 4, 100), 8);
+  expect(td_percentile(values, 4, 50), 3);
+  expect(td_percentile(values, 1, 99), 1);
+  assert_true(isnan(td_percentile(values, 0, 50)));
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(expansion), cmocka_unit_test(numbers),
+                                     cmocka_unit_test(nothing_happened), cmocka_unit_test(unfinished_request),
+                                     cmocka_unit_test(percentiles)};
+  const char *folder = test_scratch();
+  snprintf(path, sizeof path, "%s/hand.h5", folder);
+  int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  test_run(NULL, 0, "rm -rf %s", folder);
+  return failed;
+}

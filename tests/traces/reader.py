@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Python package against `tandem show --json` and by hand. usage: reader.py PACKAGE_FOLDER TANDEM HELPER"""
+import json
+import subprocess
+import sys
+import tempfile
+
+try:
+    import h5py
+    import numpy as np
+except ImportError as reason:
+    print(f"SKIPPED: {reason}")
+    sys.exit(77)
+
+package, tandem, helper = sys.argv[1:]
+sys.dont_write_bytecode = True
+sys.path.insert(0, package)
+import tandem_trace  # noqa: E402  (found through the path above)
+
+with tempfile.TemporaryDirectory() as folder:
+    for kind in ("executed", "modelled", "mixed"):
+        path = f"{folder}/{kind}.h5"
+        subprocess.run([helper, kind, path], check=True)
+        shown = json.loads(subprocess.run([tandem, "show", "--json", path], check=True, capture_output=True).stdout)
+        trace = tandem_trace.load(path)
+        for name, summary in trace.metrics().items():
+            assert summary == shown[name], f"{kind} {name}: {summary} {shown[name]}"
+        assert trace.complete and trace.run["policy"] == "disaggregated"
+        assert len(trace.tokens) == trace.requests["output_tokens"].sum() == shown["output_tokens"]
+        assert (trace.steps["count"] == 1).all() and len(trace.steps) == trace.raw["steps"]["count"].sum()
+        one = trace.steps[trace.steps["device"] == 1]
+        assert (one["index"] == np.arange(len(one))).all()
+        assert (one["start"][1:] >= (one["start"] + one["duration"])[:-1]).all()
+        energy = [device["energy_j"] for device in shown["devices"]]
+        for device in (0, 1):
+            total = trace.steps["energy"][trace.steps["device"] == device].sum()
+            assert np.isnan(total) if energy[device] is None else np.isclose(total, energy[device], rtol=1e-12)
+        if kind == "executed":
+            assert trace.text(3).startswith(" w") and (trace.request_tokens(3)["id"] >= 0).all()
+    with h5py.File(f"{folder}/other.h5", "w") as f:
+        f.create_group("run")
+    try:
+        tandem_trace.load(f"{folder}/other.h5")
+    except tandem_trace.SchemaError as error:
+        assert "schema 1" in str(error)
+    else:
+        raise AssertionError("a file without schema was loaded")
+print("the package and show agree")
