@@ -3,3 +3,5 @@ foreach(topic device_file price)
   tandem_test(cost_${topic} SOURCES ${CMAKE_CURRENT_LIST_DIR}/cost/${topic}_test.c
     LINK tandem_cost tandem_config tandem_model tandem_kernels tandem_base)
 endforeach()
+tandem_test(cost_modelled SOURCES ${CMAKE_CURRENT_LIST_DIR}/cost/modelled_test.c
+  LINK tandem_device tandem_backends tandem_cost tandem_config tandem_model tandem_kernels tandem_base)

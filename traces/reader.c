@@ -320,8 +320,8 @@ static td_status read_file(struct reader *reader) {
   return status;
 }
 
-static void try_file(void *reader) {
-  (void)read_file(reader);
+static td_status try_file(void *reader) {
+  return read_file(reader);
 }
 
 static td_status read_all(struct reader *reader) {

@@ -117,6 +117,7 @@ td_status td_cfg_value(struct td_config *config, const struct cfg_path *path, co
 td_status td_cfg_fallback(struct td_config *config, const struct td_option *option, void *field);
 
 /* print.c */
+void td_cfg_real_text(double value, char *out, size_t size);
 void td_cfg_print_value(struct td_text *out, const struct td_option *option, const void *field);
 void td_cfg_origin_text(const struct td_config *config, const struct cfg_node *node, char *out, size_t size);
 bool td_cfg_is_absent(const struct td_option *option, const struct cfg_node *node, const void *field);

@@ -41,7 +41,7 @@ void td_cfg_found(const struct cfg_node *node, char *out, size_t size) {
       snprintf(out, size, "%" PRId64, node->value.integer);
       break;
     case CFG_REAL:
-      snprintf(out, size, "%.17g", node->value.real);
+      td_cfg_real_text(node->value.real, out, size);
       break;
     case CFG_BOOL:
       snprintf(out, size, "%s", node->value.boolean ? "true" : "false");

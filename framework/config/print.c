@@ -35,7 +35,7 @@ static void print_text(struct td_text *out, const char *text) {
 }
 
 /* The shortest decimal that reads back to the same double, with a point, so that it stays a real. */
-static void real_text(double value, char *out, size_t size) {
+void td_cfg_real_text(double value, char *out, size_t size) {
   char digits[40];
   for (int precision = 15; precision <= 17; precision++) {
     snprintf(digits, sizeof digits, "%.*g", precision, value);
@@ -65,7 +65,7 @@ void td_cfg_print_value(struct td_text *out, const struct td_option *option, con
       break;
     }
     case TD_OPT_REAL:
-      real_text(*(const double *)field, number, sizeof number);
+      td_cfg_real_text(*(const double *)field, number, sizeof number);
       td_text_printf(out, "%s", number);
       break;
     case TD_OPT_BOOL:

@@ -86,14 +86,23 @@ static const char *missing_entry(const struct td_device_table *table) {
   return table->sync ? NULL : "sync";
 }
 
-td_status td_device_open(const char *spec, const struct td_device_params *params, int32_t threads,
-                         struct td_device **out_device) {
+td_status td_device_find(const char *spec, const struct td_backend **out_backend, int32_t *out_index) {
   char name[TD_NAME_BYTES];
   int32_t index;
-  const struct td_backend *backend;
+  const struct td_backend *backend = NULL;
   TD_TRY(parse_spec(spec, name, &index));
   TD_TRY(find_named(spec, name, &backend));
   TD_TRY(check_present(spec, backend, index));
+  *out_backend = backend;
+  *out_index = index;
+  return TD_OK;
+}
+
+td_status td_device_open(const char *spec, const struct td_device_params *params, int32_t threads,
+                         struct td_device **out_device) {
+  int32_t index = 0;
+  const struct td_backend *backend = NULL;
+  TD_TRY(td_device_find(spec, &backend, &index));
   struct td_device_books *books;
   TD_TRY(td_books_open(&books));
   struct td_device *device;

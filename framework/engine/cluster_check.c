@@ -3,7 +3,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "tandem/base.h"
 #include "tandem/device.h"
@@ -20,32 +19,10 @@ static const struct td_cfg_pool *pool_at(const struct cluster *cluster, int32_t 
   return (const struct td_cfg_pool *)cluster->experiment->cluster.pools.items + i;
 }
 
-/* "NAME" or "NAME:N" with N below the number of devices here. */
-static td_status check_spec(const char *spec, const struct td_backend **out_backend) {
-  char name[TD_NAME_BYTES];
-  const char *colon = strchr(spec, ':');
-  TD_TRY(td_format(name, sizeof name, "%.*s", colon ? (int)(colon - spec) : (int)strlen(spec), spec));
-  const struct td_backend *backend = td_backend_find(name);
-  if (!backend) {
-    const char *nearest = td_backend_nearest(name);
-    return td_fail(TD_CONFIG, "found \"%s\", expected a backend%s%s%s", spec, nearest ? "; did you mean \"" : "",
-                   nearest ? nearest : "", nearest ? "\"?" : " (see tandem devices)");
-  }
-  const char *reason = "no device";
-  int32_t devices = backend->probe(&reason);
-  if (devices <= 0) return td_fail(TD_CONFIG, "found \"%s\", which is not available here: %s", spec, reason);
-  char *end = NULL;
-  long index = colon ? strtol(colon + 1, &end, 10) : 0;
-  if (colon && (end == colon + 1 || *end || index < 0 || index >= devices)) {
-    return td_fail(TD_CONFIG, "found \"%s\", expected a number below %d after the colon", spec, devices);
-  }
-  *out_backend = backend;
-  return TD_OK;
-}
-
 td_status cluster_check_backend(const struct cluster *cluster, int32_t pool, const struct td_backend **out_backend) {
   const struct td_backend *backend = NULL;
-  if (check_spec(pool_at(cluster, pool)->backend, &backend)) {
+  int32_t index;
+  if (td_device_find(pool_at(cluster, pool)->backend, &backend, &index)) {
     return fail_pool(cluster, pool, "backend", td_error_text());
   }
   const struct td_device_params *params = cluster->pool_params[pool];

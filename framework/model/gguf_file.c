@@ -28,7 +28,7 @@ static td_status map_open_file(const char *path, int file, const unsigned char *
     return td_fail(TD_IO, "%s: found %s, expected a model file", path,
                    S_ISDIR(info.st_mode) ? "a folder" : "a special file");
   }
-  if (!info.st_size) return td_fail(TD_CORRUPT, "%s: found an empty file, expected a GGUF model", path);
+  if (!info.st_size) return td_fail(TD_CORRUPT, "%s: found an empty file, expected a model", path);
   void *base = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, file, 0);
   if (base == MAP_FAILED) return td_fail(TD_IO, "%s: cannot map the file: %s", path, strerror(errno));
   *out_base = base;

@@ -86,6 +86,8 @@ static void types_and_ranges(void **state) {
       {3, "engine = { chunk_tokens = 99999999999999999999; };",
        "3: found 99999999999999999999, expected a number that fits in 64 bits"},
       {3, "engine = { chunk_tokens = 1e999; };", "3: found 1e999, expected a number that fits in 64 bits"},
+      {3, "engine = { chunk_tokens = 1e3; };",
+       "3: engine.chunk_tokens: found 1000.0, expected a whole number 0..10000000 (tokens)"},
       {3, "engine = 3;", "3: engine: found 3, expected a group { ... }"},
       {3, "sampling = { temperature = \"hot\"; };", "3: sampling.temperature: found \"hot\", expected a number 0..100"},
       {3, "sampling = { top_p = 1.5; };", "3: sampling.top_p: found 1.5, expected a number 1e-06..1"},

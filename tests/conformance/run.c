@@ -82,16 +82,11 @@ static td_status run_list(struct conform_run *run, const struct conform_list *li
 /* The device file may be missing; the pricing cases then fail and say so. */
 static td_status open_device(struct conform_run *run, struct td_device_params **out_params) {
   struct td_device_params *params = NULL;
-  char name[TD_NAME_BYTES];
-  size_t bytes = strcspn(run->spec, ":");
-  if (bytes < sizeof name) {
-    memcpy(name, run->spec, bytes);
-    name[bytes] = 0;
-    run->backend = td_backend_find(name);
-  }
+  int32_t index;
+  TD_TRY(td_device_find(run->spec, &run->backend, &index));
   if (td_device_params_open("h100_sxm", &params)) params = NULL;
   run->params = params;
-  run->open_params = run->backend && run->backend->executes ? NULL : params;
+  run->open_params = run->backend->executes ? NULL : params;
   td_status status = td_device_open(run->spec, run->open_params, run->threads, &run->device);
   if (status) {
     td_device_params_close(params);

@@ -46,27 +46,44 @@ static struct td_row_step *longest_stretch(const struct td_trace *trace) {
   return longest;
 }
 
-#define ROW_CASE(change, part)                              \
-  do {                                                      \
-    struct td_trace *trace = NULL;                          \
-    assert_int_equal(td_trace_load(good, &trace), TD_OK);   \
-    struct td_row_device *devices = trace->devices;         \
-    struct td_row_request *requests = trace->requests;      \
-    struct td_row_step *steps = trace->steps;               \
-    struct td_row_step *many = longest_stretch(trace);      \
-    struct td_row_token *tokens = trace->tokens;            \
-    struct td_row_residency *residency = trace->residency;  \
-    struct td_row_transfer *transfers = trace->transfers;   \
-    (void)devices, (void)requests, (void)steps, (void)many; \
-    (void)tokens, (void)residency, (void)transfers;         \
-    change;                                                 \
-    rewrite(trace);                                         \
-    td_trace_free(trace);                                   \
-    expect_refused(TD_CORRUPT, part);                       \
+/* A table's rows as they were, to be put back after a case. */
+struct saved {
+  void *rows[TD_TABLE_COUNT];
+};
+
+static void each_table(struct td_trace *trace, struct saved *saved, bool restore) {
+  void *const rows[] = {trace->devices, trace->requests,  trace->steps,
+                        trace->tokens,  trace->residency, trace->transfers};
+  static const size_t sizes[] = {sizeof *trace->devices, sizeof *trace->requests,  sizeof *trace->steps,
+                                 sizeof *trace->tokens,  sizeof *trace->residency, sizeof *trace->transfers};
+  for (int t = 0; t < TD_TABLE_COUNT; t++) {
+    size_t bytes = sizes[t] * trace->count[t];
+    if (!restore) assert_non_null(saved->rows[t] = malloc(bytes));
+    memcpy(restore ? rows[t] : saved->rows[t], restore ? saved->rows[t] : rows[t], bytes);
+    if (restore) free(saved->rows[t]);
+  }
+}
+
+#define ROW_CASE(change, part)        \
+  do {                                \
+    struct saved saved;               \
+    each_table(trace, &saved, false); \
+    change;                           \
+    rewrite(trace);                   \
+    each_table(trace, &saved, true);  \
+    expect_refused(TD_CORRUPT, part); \
   } while (0)
 
 static void bad_rows(void **state) {
+  struct td_trace *trace = NULL;
   (void)state;
+  assert_int_equal(td_trace_load(good, &trace), TD_OK);
+  struct td_row_device *devices = trace->devices;
+  struct td_row_request *requests = trace->requests;
+  struct td_row_step *steps = trace->steps, *many = longest_stretch(trace);
+  struct td_row_token *tokens = trace->tokens;
+  struct td_row_residency *residency = trace->residency;
+  struct td_row_transfer *transfers = trace->transfers;
   ROW_CASE(devices[1].device = 7, "devices[1].device is 7");
   ROW_CASE(devices[0].role = 3, "devices[0].role is 3");
   ROW_CASE(devices[0].executes = 3, "devices[0].executes");
@@ -107,6 +124,7 @@ static void bad_rows(void **state) {
   ROW_CASE(transfers[0].layer_begin = 31, "transfers[0].layer_end");
   ROW_CASE(transfers[0].token_begin = 1u << 20, "transfers[0].token_end");
   ROW_CASE(transfers[0].duration = INT64_MAX, "transfers[0].duration");
+  td_trace_free(trace);
 }
 
 /* Few bytes that stand for many tokens must not take memory for them. */

@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 #include "tandem/cli.h"
+#include "tandem/device.h"
 
 static td_status run_table(const char *spec) {
   if (spec) return td_fail(TD_USAGE, "--table covers every backend: found '%s', expected no device", spec);
@@ -26,6 +27,10 @@ static td_status run_conform(int argc, char **argv, int *out_exit) {
   int64_t count = 2;
   if (threads) TD_TRY(td_flag_int("--threads", threads, 1, 1024, &count));
   options.threads = (int32_t)count;
+  const struct td_backend *backend;
+  int32_t index;
+  td_status status = spec ? td_device_find(spec, &backend, &index) : TD_OK;
+  if (status) return td_fail_within(status == TD_UNAVAILABLE ? status : TD_USAGE, "conform");
   struct td_conform_result result;
   TD_TRY(td_conform_run(spec, &options, stdout, &result));
   *out_exit = result.failed || result.unexpected_passes ? 1 : 0;
