@@ -138,9 +138,9 @@ static td_status check_payload(const struct td_kv_store *store, const struct td_
   int64_t last = (int64_t)((chunk->token_end - 1) / import->layout.block_tokens);
   if (chunk->prefix_hash != import->prefix_hashes[last]) {
     return td_fail(TD_CORRUPT,
-                   "KV chunk field prefix_hash: found %016" PRIx64 ", expected %016" PRIx64
+                   "KV chunk field prefix_hash: found %016" PRIx64 ", expected %016" PRIx64 " for token_end %" PRIu64
                    "; these are positions of another prompt",
-                   chunk->prefix_hash, import->prefix_hashes[last]);
+                   chunk->prefix_hash, import->prefix_hashes[last], chunk->token_end);
   }
   uint64_t bytes = td_kv_bytes(store->shape, (enum td_dtype)import->layout.dtype, chunk->layer_end - chunk->layer_begin,
                                (int64_t)(chunk->token_end - chunk->token_begin));

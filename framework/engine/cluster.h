@@ -35,9 +35,9 @@ struct cluster {
 };
 
 /* Opens everything the config names and checks that it fits together; TD_CONFIG with file:line, or the model's own
- * error. Borrows config and experiment until cluster_close. */
+ * error. Borrows config and experiment until cluster_close. `exact`: see workload_open. */
 td_status cluster_open(const struct td_config *config, const struct td_experiment *experiment, int32_t ranks,
-                       struct cluster *out_cluster);
+                       bool exact, struct cluster *out_cluster);
 void cluster_close(struct cluster *cluster);
 
 /* The link from one worker to another; NULL if the config has none. */

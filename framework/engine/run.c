@@ -53,7 +53,7 @@ td_status td_engine_run(const struct td_config *config, const struct td_experime
   struct cluster cluster = {0};
   struct node node = {0};
   struct td_trace_writer *trace = NULL;
-  td_status status = cluster_open(config, experiment, transport->ranks, &cluster);
+  td_status status = cluster_open(config, experiment, transport->ranks, true, &cluster);
   bool opened = status == TD_OK;
   if (opened) status = node_open(&node, transport, &cluster);
   if (!status && transport->rank == 0) status = create_trace(&cluster, transport, options->trace_path, &trace);

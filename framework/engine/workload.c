@@ -11,6 +11,7 @@ struct source {
   const struct td_config *config;
   const struct td_experiment *experiment;
   const struct td_model *model;
+  bool exact;
 };
 
 static td_status fail_request(const struct source *source, int64_t i, const char *key, const char *text) {
@@ -29,6 +30,23 @@ static td_status prompt_text(const struct source *source, const struct td_cfg_re
   return td_tokenizer_chat(td_model_tokenizer(source->model), messages, count, out_text);
 }
 
+/* Text that every vocabulary has tokens for. */
+static bool is_plain(const char *text) {
+  for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
+    if (*c >= 0x7f || (*c < 0x20 && *c != '\n' && *c != '\t')) return false;
+  }
+  return true;
+}
+
+static td_status count_or_encode(const struct source *source, const char *text, struct job *job) {
+  const struct td_tokenizer *tokenizer = td_model_tokenizer(source->model);
+  if (source->exact || !is_plain(text)) {
+    return td_tokenizer_encode(tokenizer, text, strlen(text), true, &job->ids, &job->prompt_tokens);
+  }
+  job->prompt_tokens = (int64_t)strlen(text);
+  return td_tokenizer_usable(tokenizer);
+}
+
 static td_status encode_prompt(const struct source *source, const struct td_cfg_request *request, int64_t i,
                                struct job *job) {
   const struct td_tokenizer *tokenizer = td_model_tokenizer(source->model);
@@ -38,7 +56,7 @@ static td_status encode_prompt(const struct source *source, const struct td_cfg_
   char *text;
   td_status status = prompt_text(source, request, &text);
   if (status) return fail_request(source, i, "prompt", td_error_text());
-  status = td_tokenizer_encode(tokenizer, text, strlen(text), true, &job->ids, &job->prompt_tokens);
+  status = count_or_encode(source, text, job);
   free(text);
   if (status) return fail_request(source, i, "prompt", td_error_text());
   return job->prompt_tokens ? TD_OK : fail_request(source, i, "prompt", "found no tokens, expected at least 1");
@@ -134,8 +152,8 @@ static td_status check_names(const struct source *source, const struct workload 
 }
 
 td_status workload_open(const struct td_config *config, const struct td_experiment *experiment,
-                        const struct td_model *model, struct workload *out_workload) {
-  struct source source = {config, experiment, model};
+                        const struct td_model *model, bool exact, struct workload *out_workload) {
+  struct source source = {config, experiment, model, exact};
   struct workload workload = {.count = experiment->workload.requests.count};
   if (!workload.count) return td_config_fail(config, "workload.requests", "found none, expected at least 1");
   TD_TRY(td_alloc((size_t)workload.count, sizeof *workload.jobs, (void **)&workload.jobs));

@@ -19,9 +19,11 @@ struct workload {
   int64_t longest_prompt, longest_total; /* positions: prompt, prompt + output - 1 */
 };
 
-/* TD_CONFIG with file:line for a request that cannot be: no tokenizer for its text, longer than the context. */
+/* TD_CONFIG with file:line for a request that cannot be: no tokenizer for its text, longer than the context. `exact`
+ * false: a plain text is taken for as many tokens as it has bytes, which is never too few and spares building the
+ * tokenizer's tables; such a workload says whether requests fit and has no ids. */
 td_status workload_open(const struct td_config *config, const struct td_experiment *experiment,
-                        const struct td_model *model, struct workload *out_workload);
+                        const struct td_model *model, bool exact, struct workload *out_workload);
 void workload_close(struct workload *workload);
 
 #endif

@@ -4,6 +4,7 @@
  * that fails leaves nothing behind; a prefill handed over layer by layer decodes as if it had stayed.
  */
 #include "kv_fixture.h"
+#include "tandem/devices.h"
 
 #define TOKENS 24
 #define ROWS 32
@@ -108,40 +109,57 @@ static struct td_slice_ops live_of(struct world *world, struct td_slice slice) {
   return ops;
 }
 
-/* Runs two slices one after the other, the values between them through host memory. */
-static void run_cut(struct world *world, struct td_slice first, struct td_slice second) {
-  struct td_slice_ops out = live_of(world, first), in = live_of(world, second);
-  assert_int_equal(out.live_out_count, in.live_in_count);
-  struct td_runner *a = open_runner(world, first, 16), *b = open_runner(world, second, 16);
-  float *values[8] = {NULL};
-  const float *inputs[8] = {NULL};
-  const float *logits = NULL;
+/* One slice of a chain: live-ins from `values`, live-outs into it, by index of the graph's values. */
+static void run_slice(struct world *world, struct td_slice slice, float **values, bool last) {
+  struct td_slice_ops live = live_of(world, slice);
+  struct td_runner *runner = open_runner(world, slice, 16);
+  const float *in[8] = {NULL}, *logits = NULL;
+  float *out[8] = {NULL};
   int64_t count = 0;
-  for (int32_t i = 0; i < out.live_out_count; i++) {
-    assert_int_equal(out.live_out[i], in.live_in[i]);
-    values[i] = calloc((size_t)(TOKENS * world->graph->values[out.live_out[i]].cols), sizeof(float));
-    inputs[i] = values[i];
-  }
   struct td_step_seq seq = seq_of(world, 1, 0, TOKENS);
-  assert_ok(td_runner_step(a, &seq, 1, true, NULL, values, NULL, NULL, &logits, &count));
-  assert_null(logits);
-  seq.ids = NULL;
-  assert_int_equal(td_runner_step(b, &seq, 1, true, NULL, NULL, NULL, NULL, &logits, &count), TD_INTERNAL);
-  assert_ok(td_runner_step(b, &seq, 1, true, inputs, NULL, NULL, NULL, &logits, &count));
-  assert_memory_equal(logits, world->whole, sizeof world->whole);
-  for (int32_t i = 0; i < out.live_out_count; i++) free(values[i]);
-  td_runner_close(a);
-  td_runner_close(b);
-  td_slice_ops_free(&out);
-  td_slice_ops_free(&in);
+  if (slice.layer_begin >= 0) seq.ids = NULL;
+  for (int32_t i = 0; i < live.live_in_count; i++) in[i] = values[live.live_in[i]];
+  for (int32_t i = 0; i < live.live_out_count; i++) {
+    size_t cols = (size_t)world->graph->values[live.live_out[i]].cols;
+    out[i] = values[live.live_out[i]] = calloc(TOKENS * cols, sizeof(float));
+    assert_non_null(out[i]);
+  }
+  if (live.live_in_count) {
+    assert_refused(td_runner_step(runner, &seq, 1, true, NULL, out, NULL, NULL, &logits, &count), TD_INTERNAL,
+                   "live-in");
+  }
+  assert_ok(td_runner_step(runner, &seq, 1, true, in, out, NULL, NULL, &logits, &count));
+  assert_true((logits != NULL) == last);
+  if (last) assert_memory_equal(logits, world->whole, sizeof world->whole);
+  td_runner_close(runner);
+  td_slice_ops_free(&live);
+}
+
+/* Slices one after the other, the values between them through host memory: the whole's bits. */
+static void run_chain(struct world *world, const struct td_slice *slices, int count) {
+  float **values = calloc((size_t)world->graph->value_count, sizeof *values);
+  assert_non_null(values);
+  for (int i = 0; i < count; i++) run_slice(world, slices[i], values, i + 1 == count);
+  for (int32_t i = 0; i < world->graph->value_count; i++) free(values[i]);
+  free(values);
 }
 
 static void test_layer_cuts(void **state) {
   struct world *world = *state;
   int32_t layers = world->graph->shape.layers;
   for (int32_t cut = 0; cut <= layers; cut++) {
-    run_cut(world, (struct td_slice){-1, cut, TD_PART_ALL}, (struct td_slice){cut, layers + 1, TD_PART_ALL});
+    run_chain(world, (struct td_slice[]){{-1, cut, TD_PART_ALL}, {cut, layers + 1, TD_PART_ALL}}, 2);
   }
+}
+
+/* Attention here, feed-forward there. */
+static void test_part_cuts(void **state) {
+  struct world *world = *state;
+  int32_t layers = world->graph->shape.layers;
+  run_chain(world,
+            (struct td_slice[]){
+                {-1, 1, TD_PART_ALL}, {1, 2, TD_PART_ATTENTION}, {1, 2, TD_PART_FFN}, {2, layers + 1, TD_PART_ALL}},
+            4);
 }
 
 /* The slice that does not attend has no KV, and no KV is asked of it. */
@@ -305,11 +323,91 @@ static void test_options(void **state) {
   td_runner_close(NULL);
 }
 
+/* What does not fit the device file's memory is refused with the arithmetic. */
+static void test_memory(void **state) {
+  struct world *world = *state;
+  struct td_slice slice = td_slice_whole(world->graph);
+  struct td_device_params params = {.name = "small", .memory_bytes = {.present = true, .value = 100000}};
+  const struct td_runner_options options = {
+      .kv_dtype = TD_F32, .block_tokens = 4, .kv_blocks = 4, .max_rows = 4, .max_logits = 4};
+  struct td_device *device = NULL;
+  struct td_runner *runner = NULL;
+  assert_ok(td_device_open("template", &params, 1, &device));
+  assert_refused(td_runner_open(device, world->model, world->graph, &slice, &options, &runner), TD_EXHAUSTED,
+                 "bytes, found 100000 on small");
+  params.memory_bytes.value = 1e9;
+  assert_ok(td_runner_open(device, world->model, world->graph, &slice, &options, &runner));
+  td_runner_close(runner);
+  td_device_close(device);
+}
+
+/* ---- a device that compiles slices ---- */
+
+static struct {
+  int plans, runs, frees;
+  int64_t rows;
+} compiled;
+
+static td_status own_plan(struct td_device *device, const struct td_graph *graph, const struct td_slice *slice,
+                          const struct td_plan_bindings *bindings, struct td_plan **out_plan) {
+  (void)device, (void)slice;
+  for (int32_t i = 0; i < graph->weight_count; i++) assert_non_null(bindings->weights[i].buffer);
+  for (int32_t i = 0; i < graph->shape.layers; i++) assert_non_null(bindings->kv[i].k);
+  compiled.plans++;
+  *out_plan = (struct td_plan *)&compiled;
+  return TD_OK;
+}
+
+static td_status own_run(struct td_device *device, struct td_plan *plan, const struct td_batch *batch,
+                         struct td_view *live_in, struct td_view *live_out) {
+  const float answer[2] = {1.5f, 2.5f};
+  (void)live_in;
+  assert_ptr_equal(plan, &compiled);
+  compiled.runs++;
+  compiled.rows = batch->rows;
+  return device->table->write(device, live_out[0].buffer, live_out[0].offset, answer, sizeof answer);
+}
+
+static void own_free(struct td_device *device, struct td_plan *plan) {
+  (void)device, (void)plan;
+  compiled.frees++;
+}
+
+static td_status count_layers(void *context, int32_t layer, int64_t elapsed_ps) {
+  (void)elapsed_ps;
+  assert_int_equal(layer, (*(int *)context)++);
+  return TD_OK;
+}
+
+static void test_plan(void **state) {
+  struct world *world = *state;
+  const struct td_device_table *plain = world->device->table;
+  struct td_device_table table = *plain;
+  struct td_step_seq seq = seq_of(world, 1, 0, 5);
+  const float *logits = NULL;
+  int64_t count = 0;
+  int layers = 0;
+  table.plan = own_plan;
+  table.run = own_run;
+  table.plan_free = own_free;
+  world->device->table = &table;
+  struct td_runner *runner = open_whole(world);
+  seq.logits = true;
+  assert_ok(td_runner_step(runner, &seq, 1, false, NULL, NULL, count_layers, &layers, &logits, &count));
+  assert_int_equal(layers, world->graph->shape.layers);
+  assert_int_equal(count, 1);
+  assert_true(logits[0] == 1.5f && logits[1] == 2.5f);
+  td_runner_close(runner);
+  world->device->table = plain;
+  assert_true(compiled.plans == 1 && compiled.runs == 1 && compiled.frees == 1 && compiled.rows == 5);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_micro_batches),    cmocka_unit_test(test_batches),  cmocka_unit_test(test_layer_cuts),
-      cmocka_unit_test(test_slice_without_kv), cmocka_unit_test(test_hand_off), cmocka_unit_test(test_refusals),
-      cmocka_unit_test(test_rollback),         cmocka_unit_test(test_truncate), cmocka_unit_test(test_options),
+      cmocka_unit_test(test_micro_batches), cmocka_unit_test(test_batches),          cmocka_unit_test(test_layer_cuts),
+      cmocka_unit_test(test_part_cuts),     cmocka_unit_test(test_slice_without_kv), cmocka_unit_test(test_hand_off),
+      cmocka_unit_test(test_refusals),      cmocka_unit_test(test_rollback),         cmocka_unit_test(test_truncate),
+      cmocka_unit_test(test_options),       cmocka_unit_test(test_memory),           cmocka_unit_test(test_plan),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -167,6 +167,31 @@ static void test_header(void **state) {
   }
 }
 
+/* Every bit of every field behind the layout. */
+static void test_header_on_the_wire(void **state) {
+  static const struct {
+    const char *field;
+    size_t offset, bytes;
+  } fields[] = {
+#define HEADER_FIELD(field) {#field, offsetof(struct td_kv_chunk, field), sizeof(((struct td_kv_chunk *)0)->field)}
+      HEADER_FIELD(request),     HEADER_FIELD(generation),    HEADER_FIELD(layer_begin),
+      HEADER_FIELD(layer_end),   HEADER_FIELD(token_begin),   HEADER_FIELD(token_end),
+      HEADER_FIELD(prefix_hash), HEADER_FIELD(payload_bytes), HEADER_FIELD(payload_hash),
+  };
+  struct pair *pair = *state;
+  size_t covered = sizeof(struct td_kv_layout);
+  for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+    assert_int_equal(fields[i].offset, covered);
+    covered += fields[i].bytes;
+    for (size_t bit = 0; bit < 8 * fields[i].bytes; bit++) {
+      struct td_kv_chunk chunk = pair->chunk;
+      ((unsigned char *)&chunk)[fields[i].offset + bit / 8] ^= (unsigned char)(1u << bit % 8);
+      refuse(pair, &chunk, pair->payload, i < 2 ? TD_PRECONDITION : TD_CORRUPT, fields[i].field);
+    }
+  }
+  assert_int_equal(covered, sizeof(struct td_kv_chunk));
+}
+
 /* Both ends of the range off by one, so that every size still agrees. */
 static void test_off_by_one_position(void **state) {
   struct pair *pair = *state;
@@ -272,6 +297,7 @@ int main(void) {
       FAULT(test_layout_on_the_wire),
       FAULT(test_layout_not_convertible),
       FAULT(test_header),
+      FAULT(test_header_on_the_wire),
       FAULT(test_off_by_one_position),
       FAULT(test_block_of_other_positions),
       FAULT(test_block_of_another_prompt),

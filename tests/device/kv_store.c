@@ -240,6 +240,53 @@ static void test_import_is_atomic(void **state) {
   td_device_close(device);
 }
 
+/* ---- a device with entries of its own ---- */
+
+static int truncated_from;
+
+static td_status own_export(struct td_device *device, const struct td_kv_view *view, const struct td_seq *seq, void *k,
+                            void *v) {
+  (void)device;
+  memset(k, 1, (size_t)seq->tokens * WIDTH * element_bytes(view->dtype));
+  memset(v, 2, (size_t)seq->tokens * WIDTH * element_bytes(view->dtype));
+  return TD_OK;
+}
+
+static td_status own_truncate(struct td_device *device, const struct td_kv_view *view, const struct td_seq *seq) {
+  (void)device, (void)view;
+  truncated_from += (int)seq->past;
+  return TD_OK;
+}
+
+static void test_own_entries(void **state) {
+  (void)state;
+  struct td_device *device = open_template();
+  const struct td_device_table *plain = device->table;
+  struct td_device_table table = *plain;
+  struct td_kv_store *store = open_store(device, TD_F16, 4, 4);
+  struct td_kv_chunk chunk;
+  char payload[2 * 2 * WIDTH * 2];
+  table.kv_export = own_export;
+  table.kv_truncate = own_truncate;
+  device->table = &table;
+  fill(device, store, 1, 6, 1);
+  assert_ok(td_kv_export(store, 1, 1, 2, 4, 6, payload, sizeof payload, &chunk));
+  assert_int_equal(payload[0], 1);
+  assert_int_equal(payload[sizeof payload - 1], 2);
+  assert_ok(td_kv_truncate(store, 1, 5));
+  assert_int_equal(truncated_from, 5 * LAYERS);
+  table.size = offsetof(struct td_device_table, kv_export); /* an older table: what lies behind its size is absent */
+  assert_ok(td_kv_export(store, 1, 1, 2, 4, 5, payload, sizeof payload / 2, &chunk));
+  char want[2];
+  encode(TD_F16, element(1, 1, 0, 4, 0, 0), want);
+  assert_memory_equal(payload, want, 2);
+  assert_ok(td_kv_truncate(store, 1, 4));
+  assert_int_equal(truncated_from, 5 * LAYERS);
+  td_kv_store_close(store);
+  device->table = plain;
+  td_device_close(device);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_paging),
@@ -249,6 +296,7 @@ int main(void) {
       cmocka_unit_test(test_export),
       cmocka_unit_test(test_conversions),
       cmocka_unit_test(test_import_is_atomic),
+      cmocka_unit_test(test_own_entries),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -131,25 +131,27 @@ static td_status json_all(void) {
 
 /* ---- one of them ---- */
 
+/* A backend and a device file may share a name: then both are shown. */
+static void show_text(const struct td_backend *backend, const struct td_device_params *params) {
+  if (backend) print_backend(backend);
+  if (backend && params) fputc('\n', stdout);
+  if (params) td_device_params_print(params, stdout);
+}
+
+static void show_json(const struct td_backend *backend, const struct td_device_params *params) {
+  if (backend && params) fputs("{\"backend\": ", stdout);
+  if (backend) json_backend(backend);
+  if (backend && params) fputs(", \"device\": ", stdout);
+  if (params) td_device_params_json(params, stdout);
+  fputs(backend && params ? "}\n" : "\n", stdout);
+}
+
 static td_status show_one(const char *name, bool json) {
   const struct td_backend *backend = td_backend_find(name);
-  struct td_device_params *params;
-  if (backend && json) {
-    json_backend(backend);
-    fputc('\n', stdout);
-    return TD_OK;
-  }
-  if (backend) {
-    print_backend(backend);
-    return TD_OK;
-  }
-  TD_TRY(td_device_params_open(name, &params));
-  if (json) {
-    td_device_params_json(params, stdout);
-    fputc('\n', stdout);
-  } else {
-    td_device_params_print(params, stdout);
-  }
+  struct td_device_params *params = NULL;
+  td_status status = td_device_params_open(name, &params);
+  if (status && !backend) return status;
+  (json ? show_json : show_text)(backend, params);
   td_device_params_close(params);
   return TD_OK;
 }
@@ -171,6 +173,6 @@ const struct td_command td_command_devices = {
     .summary = "lists backends and device files, or one device's numbers with their sources",
     .help =
         "  NAME    a backend, a device file's name or a path: every number with range, evidence and source\n"
-        "  --json  one JSON object, in base units (B, B/s, FLOP/s, s, W)\n",
+        "  --json  one JSON object, in base units (B, B/s, FLOP/s, s, W); {backend, device} if NAME is both\n",
     .run = devices,
 };

@@ -19,7 +19,7 @@ enum td_arch { TD_ARCH_LLAMA };
 
 /* Dimensions of a decoder-only transformer. Names in brackets are GGUF's metadata keys under "llama.". */
 struct td_shape {
-  char name[TD_NAME_BYTES];   /* [general.name]; one that does not fit ends in "..." */
+  char name[TD_NAME_BYTES]; /* [general.name]; one that does not fit ends in "..." */
   enum td_arch arch;
   int32_t layers;             /* [block_count] */
   int32_t hidden;             /* [embedding_length] */
@@ -70,7 +70,8 @@ uint64_t td_model_weight_bytes(const struct td_model *model);
 uint64_t td_model_digest(const struct td_model *model);
 /* NULL if the file carries no tokenizer (or the model is shape-only). Borrowed. A file whose tokenizer is of a kind
  * that tandem does not know opens all the same, since it can be run on ids: see td_tokenizer_usable. A tokenizer whose
- * arrays contradict themselves is TD_CORRUPT: at opening for their types and lengths, at first use for their contents. */
+ * arrays contradict themselves is TD_CORRUPT: at opening for their types and lengths, at first use for their contents.
+ */
 const struct td_tokenizer *td_model_tokenizer(const struct td_model *model);
 
 /* ---- tokenizer: byte-level BPE ("gpt2" model in GGUF), pre-tokenizers smollm, gpt2, qwen2, llama-bpe ---- */
