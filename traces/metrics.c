@@ -89,13 +89,41 @@ static void add_steps(const struct work *work) {
   }
 }
 
-static void add_transfers(const struct work *work) {
-  struct td_metrics *metrics = work->metrics;
-  metrics->transfers = work->trace->count[TD_TABLE_TRANSFERS];
-  for (uint64_t i = 0; i < metrics->transfers; i++) {
-    metrics->kv_bytes += work->trace->transfers[i].bytes;
-    metrics->transfer_busy_s += seconds(work->trace->transfers[i].duration);
+struct interval {
+  int64_t begin, end;
+};
+
+static int by_begin(const void *a, const void *b) {
+  int64_t x = ((const struct interval *)a)->begin, y = ((const struct interval *)b)->begin;
+  return (x > y) - (x < y);
+}
+
+/* Length of the union; sorts. Pushes overlap, so their durations do not add up to time. */
+static int64_t covered(struct interval *intervals, uint64_t count) {
+  int64_t sum = 0, reached = INT64_MIN;
+  qsort(intervals, count, sizeof *intervals, by_begin);
+  for (uint64_t i = 0; i < count; i++) {
+    int64_t begin = intervals[i].begin > reached ? intervals[i].begin : reached;
+    if (intervals[i].end <= begin) continue;
+    sum += intervals[i].end - begin;
+    reached = intervals[i].end;
   }
+  return sum;
+}
+
+static td_status add_transfers(const struct work *work) {
+  struct td_metrics *metrics = work->metrics;
+  const struct td_row_transfer *rows = work->trace->transfers;
+  struct interval *intervals;
+  metrics->transfers = work->trace->count[TD_TABLE_TRANSFERS];
+  TD_TRY(td_alloc(metrics->transfers, sizeof *intervals, (void **)&intervals));
+  for (uint64_t i = 0; i < metrics->transfers; i++) {
+    metrics->kv_bytes += rows[i].bytes;
+    intervals[i] = (struct interval){rows[i].start, rows[i].start + rows[i].duration};
+  }
+  metrics->transfer_busy_s = seconds(covered(intervals, metrics->transfers));
+  free(intervals);
+  return TD_OK;
 }
 
 static void add_rates(const struct work *work) {
@@ -160,7 +188,7 @@ static td_status compute(struct work *work) {
   for (uint64_t i = 0; i < requests->count; i++) TD_TRY(take_request(work, requests->items[i].row));
   td_summarize(work->gaps, work->gap_count, &metrics->itl);
   add_steps(work);
-  add_transfers(work);
+  TD_TRY(add_transfers(work));
   add_rates(work);
   return summarize(metrics);
 }

@@ -104,7 +104,7 @@ void td_metrics_print(const struct td_trace *trace, const struct td_metrics *met
           "p99", "max");
   for (int i = 0; i < LINE_COUNT; i++) print_line(&all[i], out);
   print_devices(trace, metrics, out);
-  fprintf(out, "\nKV moved    %" PRIu64 " B in %" PRIu64 " transfers, %.6g s on links\n", metrics->kv_bytes,
+  fprintf(out, "\nKV moved    %" PRIu64 " B in %" PRIu64 " transfers, on the way for %.6g s\n", metrics->kv_bytes,
           metrics->transfers, metrics->transfer_busy_s);
 }
 

@@ -46,7 +46,7 @@ struct td_metrics {
   double makespan_s, output_tokens_per_s;
   struct td_summary ttft, tpot, itl, e2e, queueing, user_rate;
   uint64_t transfers, kv_bytes;
-  double transfer_busy_s;
+  double transfer_busy_s;                 /* time with at least one transfer on its way */
   struct td_device_metrics *devices;      /* [count[TD_TABLE_DEVICES]] */
   struct td_request_metrics *per_request; /* [requests], in the order of the rows */
 };
