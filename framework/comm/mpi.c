@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Ranks over MPI. After start, one thread per rank makes every MPI call (MPI_THREAD_SERIALIZED is enough): it sends
- * what others queued, and probes for what arrives. It sleeps on a condition variable between looks, 20 us rising to 200
- * us, because a blocking MPI receive would spin and take a core from the workers.
+ * Ranks over MPI. After start, one thread per rank makes every MPI call (MPI_THREAD_SERIALIZED is enough): it sends what
+ * others queued, and probes for what arrives. It sleeps on a condition variable between looks, shortly while messages
+ * come and 200 us at a time when none has for a while, because a blocking MPI receive would spin and take a core from
+ * the workers.
  */
 #ifdef TANDEM_HAVE_MPI
 #include <mpi.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <time.h>
 
 #include "tandem/base.h"
 #include "transport.h"
 
 enum { TAG_HEADER = 1, TAG_PAYLOAD = 2, TAG_CLOCK = 3, CLOCK_ROUNDS = 16, PIECE = 1 << 30, TEXT_BYTES = 1024 };
-enum { SLEEP_FIRST_NS = 20000, SLEEP_MOST_NS = 200000 };
+enum { NAP_BUSY_NS = 10000, NAP_IDLE_NS = 200000, BUSY_MS = 2 };
 
 struct outgoing {
   struct outgoing *next;
@@ -155,7 +157,8 @@ static bool everybody_closes(struct mpi *mpi, MPI_Request *barrier) {
 static void *communicate(void *argument) {
   struct mpi *mpi = argument;
   MPI_Request barrier = MPI_REQUEST_NULL;
-  long nap = SLEEP_FIRST_NS;
+  int64_t last_busy_ps = 0;
+  prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL); /* naps of the length asked for, not 50 us more */
   for (;;) {
     bool closing, busy = false;
     for (struct outgoing *out = take_queued(mpi, &closing), *next; out; out = next) {
@@ -166,8 +169,10 @@ static void *communicate(void *argument) {
     while (receive_one(mpi)) busy = true;
     reap_sent(mpi);
     if (closing && !busy && everybody_closes(mpi, &barrier)) return NULL;
-    nap = busy || mpi->in_flight ? SLEEP_FIRST_NS : nap * 2 > SLEEP_MOST_NS ? SLEEP_MOST_NS : nap * 2;
-    sleep_until_queued(mpi, nap);
+    int64_t now_ps = td_now_ps();
+    if (busy || mpi->in_flight) last_busy_ps = now_ps;
+    bool recently = now_ps - last_busy_ps < BUSY_MS * TD_PS_PER_SECOND / 1000;
+    sleep_until_queued(mpi, recently ? NAP_BUSY_NS : NAP_IDLE_NS);
   }
 }
 

@@ -121,17 +121,23 @@ td_status host_chunk(struct host *host, struct td_message *message) {
   return TD_OK;
 }
 
-/* Takes the chunks of `request` that came early; the last one commits and ends `incoming`. */
-static td_status take_early(struct host *host, uint64_t request) {
-  td_status status = TD_OK;
-  for (size_t i = 0; i < host->early_count && !status;) {
-    struct td_message message = host->early[i];
-    if (((const struct chunk_head *)message.data)->chunk.request != request) {
-      i++;
-      continue;
-    }
+/* Takes one early chunk of `request` out of the list; false if there is none. */
+static bool pop_early(struct host *host, uint64_t request, struct td_message *out_message) {
+  for (size_t i = 0; i < host->early_count; i++) {
+    if (((const struct chunk_head *)host->early[i].data)->chunk.request != request) continue;
+    *out_message = host->early[i];
     host->early[i] = host->early[--host->early_count];
-    status = host_chunk(host, &message);
+    return true;
+  }
+  return false;
+}
+
+/* The last chunk commits, and with that the request is no longer incoming. */
+static td_status take_early(struct host *host, uint64_t request) {
+  struct td_message message;
+  td_status status = TD_OK;
+  while (!status && find_incoming(host, request) && pop_early(host, request, &message)) {
+    status = take_chunk(host, find_incoming(host, request), &message);
     free(message.data);
   }
   return status;

@@ -3,12 +3,12 @@
 
 #include <stdbool.h>
 
-struct td_step_plan td_plan_colocated(int32_t worker, struct td_slice whole) {
+struct td_step_plan td_plan_whole(int32_t worker, struct td_slice whole) {
   return (struct td_step_plan){
       .nodes = {{.worker = worker, .slice = whole, .phases = TD_PHASE_PREFILL | TD_PHASE_DECODE}}, .node_count = 1};
 }
 
-struct td_step_plan td_plan_disaggregated(int32_t prefill, int32_t decode, struct td_slice whole) {
+struct td_step_plan td_plan_split(int32_t prefill, int32_t decode, struct td_slice whole) {
   return (struct td_step_plan){.nodes = {{.worker = prefill, .slice = whole, .phases = TD_PHASE_PREFILL},
                                          {.worker = decode, .slice = whole, .phases = TD_PHASE_DECODE}},
                                .node_count = 2,

@@ -68,21 +68,21 @@ static void plans_are_checked(void **state) {
   (void)state;
   struct td_slice whole = {-1, 5, TD_PART_ALL};
   int32_t prefill, decode;
-  struct td_step_plan plan = td_plan_colocated(3, whole);
+  struct td_step_plan plan = td_plan_whole(3, whole);
   assert_int_equal(td_plan_resolve(&plan, whole, &prefill, &decode), TD_OK);
   assert_int_equal(prefill, 3);
   assert_int_equal(decode, 3);
-  plan = td_plan_disaggregated(1, 2, whole);
+  plan = td_plan_split(1, 2, whole);
   assert_int_equal(td_plan_resolve(&plan, whole, &prefill, &decode), TD_OK);
   assert_int_equal(prefill, 1);
   assert_int_equal(decode, 2);
   plan.edge_count = 0;
   assert_int_equal(td_plan_resolve(&plan, whole, &prefill, &decode), TD_INTERNAL);
-  plan = td_plan_disaggregated(1, 2, whole);
+  plan = td_plan_split(1, 2, whole);
   plan.nodes[1].slice.layer_end = 2;
   assert_int_equal(td_plan_resolve(&plan, whole, &prefill, &decode), TD_UNSUPPORTED);
   assert_non_null(strstr(td_error_text(), "node 1"));
-  plan = td_plan_disaggregated(1, 2, whole);
+  plan = td_plan_split(1, 2, whole);
   plan.nodes[1].phases = TD_PHASE_PREFILL;
   assert_int_equal(td_plan_resolve(&plan, whole, &prefill, &decode), TD_UNSUPPORTED);
 }

@@ -18,7 +18,7 @@ static bool route(const struct td_cluster_view *cluster, const struct td_request
                   struct td_step_plan *out_plan) {
   int32_t worker = td_policy_least_work(cluster, ROLES, request->decode_blocks);
   if (worker < 0) return false;
-  *out_plan = td_plan_colocated(worker, cluster->whole);
+  *out_plan = td_plan_whole(worker, cluster->whole);
   return true;
 }
 

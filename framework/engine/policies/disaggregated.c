@@ -25,7 +25,7 @@ static bool route(const struct td_cluster_view *cluster, const struct td_request
   int32_t prefill = td_policy_least_work(cluster, PREFILL, request->prefill_blocks);
   int32_t decode = td_policy_least_work(cluster, DECODE, request->decode_blocks);
   if (prefill < 0 || decode < 0) return false;
-  *out_plan = td_plan_disaggregated(prefill, decode, cluster->whole);
+  *out_plan = td_plan_split(prefill, decode, cluster->whole);
   return true;
 }
 

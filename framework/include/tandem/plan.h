@@ -38,9 +38,9 @@ struct td_step_plan {
 };
 
 /* Both phases of the whole model on one worker. */
-struct td_step_plan td_plan_colocated(int32_t worker, struct td_slice whole);
+struct td_step_plan td_plan_whole(int32_t worker, struct td_slice whole);
 /* Prefill on one worker, decode on another, the KV moving between. */
-struct td_step_plan td_plan_disaggregated(int32_t prefill, int32_t decode, struct td_slice whole);
+struct td_step_plan td_plan_split(int32_t prefill, int32_t decode, struct td_slice whole);
 
 /* Checks a plan against what this engine executes: every phase on exactly one node holding the whole model, and a KV
  * edge where the phases' workers differ. TD_UNSUPPORTED or TD_INTERNAL names the node or edge. *out_prefill and
