@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "part.h"
@@ -122,17 +121,6 @@ static td_status make_path(const char *path, const char *ending, char **out) {
   return TD_OK;
 }
 
-/* What the last rename would meet is met before the run. */
-static td_status check_target(const char *path) {
-  struct stat info;
-  if (!*path) return td_fail(TD_IO, "trace: the path is empty, expected a file name");
-  if (path[strlen(path) - 1] == '/') return td_fail(TD_IO, "trace %s: is a folder, expected a file name", path);
-  if (stat(path, &info)) return TD_OK;
-  if (S_ISDIR(info.st_mode)) return td_fail(TD_IO, "trace %s: is a folder, expected a file name", path);
-  if (!S_ISREG(info.st_mode)) return td_fail(TD_IO, "trace %s: exists and is not a regular file", path);
-  return TD_OK;
-}
-
 /* Everything is made under another name first: a part file that exists can be opened. */
 static td_status create_part(struct td_trace_writer *writer, const char *fresh, const struct td_trace_run *run) {
   if (unlink(fresh) && errno != ENOENT) return td_fail(TD_IO, "trace %s: cannot replace: %s", fresh, strerror(errno));
@@ -176,7 +164,7 @@ td_status td_trace_create(const char *path, const struct td_trace_run *run, stru
   struct td_trace_writer *writer = NULL;
   char *fresh = NULL;
   td_hdf5_quiet();
-  TD_TRY(check_target(path));
+  TD_TRY(td_check_output(path));
   TD_TRY(td_alloc(1, sizeof *writer, (void **)&writer));
   td_status status = td_copy_text(path, &writer->path);
   if (!status) status = make_path(path, ".part", &writer->part_path);

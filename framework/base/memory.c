@@ -78,3 +78,12 @@ td_status td_read_file(const char *path, size_t limit, char **out_data, size_t *
   fclose(file);
   return status;
 }
+
+td_status td_check_output(const char *path) {
+  struct stat info;
+  if (!*path) return td_fail(TD_IO, "output: found an empty path, expected a file name");
+  if (path[strlen(path) - 1] == '/') return td_fail(TD_IO, "%s: found a folder, expected a file name", path);
+  if (stat(path, &info) || S_ISREG(info.st_mode)) return TD_OK;
+  return td_fail(TD_IO, "%s: found %s, expected a file name", path,
+                 S_ISDIR(info.st_mode) ? "a folder" : "a device or pipe");
+}

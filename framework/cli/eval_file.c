@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tandem/base.h"
@@ -67,13 +66,6 @@ static td_status create_logits(struct td_eval_file *file, int64_t count) {
   return status;
 }
 
-/* A name that is a folder's would only fail when everything has been computed. */
-static td_status check_name(const char *path) {
-  struct stat info;
-  if (stat(path, &info) || !S_ISDIR(info.st_mode)) return TD_OK;
-  return td_fail(TD_IO, "%s: found a folder, expected a file's name", path);
-}
-
 /* Without H5dont_atexit, HDF5 1.10 crashes at exit when a file could not be flushed, as on a full disk. Every handle is
  * closed here, so nothing is left to be done at exit. */
 static td_status create_part(struct td_eval_file *file, int64_t count, bool logits) {
@@ -93,7 +85,7 @@ td_status td_eval_file_create(const char *path, int64_t count, int32_t vocab, bo
   file->vocab = vocab;
   td_status status = td_copy_text(path, &file->path);
   if (!status) status = make_part(path, &file->part);
-  if (!status) status = check_name(path);
+  if (!status) status = td_check_output(path);
   if (!status) status = create_part(file, count, logits);
   if (status) {
     td_eval_file_abandon(file);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Ranks over MPI. After start, one thread per rank makes every MPI call (MPI_THREAD_SERIALIZED is enough): it sends what
- * others queued, and probes for what arrives. It sleeps on a condition variable between looks, shortly while messages
- * come and 200 us at a time when none has for a while, because a blocking MPI receive would spin and take a core from
- * the workers.
+ * Ranks over MPI. After start, one thread per rank makes every MPI call (MPI_THREAD_SERIALIZED is enough): it sends
+ * what others queued, and probes for what arrives. It sleeps on a condition variable between looks, shortly while
+ * messages come and 200 us at a time when none has for a while, because a blocking MPI receive would spin and take a
+ * core from the workers.
  */
 #ifdef TANDEM_HAVE_MPI
 #include <mpi.h>

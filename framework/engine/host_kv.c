@@ -127,6 +127,7 @@ static bool pop_early(struct host *host, uint64_t request, struct td_message *ou
     if (((const struct chunk_head *)host->early[i].data)->chunk.request != request) continue;
     *out_message = host->early[i];
     host->early[i] = host->early[--host->early_count];
+    host->early[host->early_count] = (struct td_message){0};
     return true;
   }
   return false;

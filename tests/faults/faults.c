@@ -169,6 +169,16 @@ static void faults_output(void **state) {
   refuses(1, "/nowhere/x.h5", arguments);
   snprintf(arguments, sizeof arguments, "run %s -o %s", config, harness_scratch());
   refuses(1, harness_scratch(), arguments);
+  /* a rename over a device would replace it: found by a judge who lost /dev/zero */
+  snprintf(arguments, sizeof arguments, "run %s -o %s/pipe", config, harness_scratch());
+  char pipe[4200], words[4400];
+  snprintf(pipe, sizeof pipe, "%s/pipe", harness_scratch());
+  assert_int_equal(mkfifo(pipe, 0600), 0);
+  snprintf(words, sizeof words, "%s,pipe", pipe);
+  refuses(1, words, arguments);
+  snprintf(arguments, sizeof arguments, "eval %s --ids %s --out %s", test_source("tests/data/tiny/llama.gguf"),
+           scratch_file("ids", "1 2 3", 5), pipe);
+  refuses(1, words, arguments);
 }
 
 static void faults_full_disk(void **state) {

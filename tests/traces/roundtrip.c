@@ -170,8 +170,8 @@ static void bad_paths(void **state) {
   struct td_trace_run run = sample_run(NULL);
   struct td_trace_writer *writer = NULL;
   expect_error(td_trace_create("", &run, &writer), TD_IO, "empty");
-  expect_error(td_trace_create(folder, &run, &writer), TD_IO, "is a folder");
-  expect_error(td_trace_create("/dev/null", &run, &writer), TD_IO, "not a regular file");
+  expect_error(td_trace_create(folder, &run, &writer), TD_IO, "found a folder");
+  expect_error(td_trace_create("/dev/null", &run, &writer), TD_IO, "found a device");
   expect_error(td_trace_create(in_folder("no/such/x.h5"), &run, &writer), TD_IO, "No such file");
   expect_error(td_trace_create("/proc/x.h5", &run, &writer), TD_IO, "/proc/x.h5.part");
   mkdir(in_folder("taken.h5.part"), 0777);

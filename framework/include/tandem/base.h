@@ -54,6 +54,10 @@ td_status td_format(char *out, size_t size, const char *format, ...) __attribute
  * NUL after its last byte (not counted). Free with free(). */
 td_status td_read_file(const char *path, size_t limit, char **out_data, size_t *out_bytes);
 
+/* What renaming a finished file to `path` would meet, met before the work: TD_IO if the path is empty, or names
+ * something that is not a regular file (a folder, a device: a rename would replace /dev/null). */
+td_status td_check_output(const char *path);
+
 /* A growable byte string for building text and messages. Zero-initialise; td_text_free when done.
  * An append that finds no memory sets `failed` and turns the later ones into no-ops: check once at the end. */
 struct td_text {
