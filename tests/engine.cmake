@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 tandem_test(engine_units SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/units.c
-  LINK tandem_engine tandem_backends tandem_kernels LABELS threads)
+  LINK tandem_engine tandem_device tandem_backends tandem_kernels LABELS threads)
 
 # One program, many named runs of `tandem`: engine_runs CASE.
 add_executable(engine_runs ${CMAKE_CURRENT_LIST_DIR}/engine/runs.c ${CMAKE_CURRENT_LIST_DIR}/engine/harness.c)
@@ -16,7 +16,7 @@ function(engine_case name)
   set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600 LABELS "${ARGN}")
 endfunction()
 foreach(case parity_one_process measured_paces transfer_bytes mixed_cluster modelled_cluster handoff_blob sampling_seeded
-    stops_at_length one_token_requests kv_pressure)
+    arrivals_do_not_matter long_prefill_counts stops_at_length one_token_requests kv_pressure)
   engine_case(${case} threads)
 endforeach()
 foreach(case parity_2_ranks parity_4_ranks priced_ranks_identical paces_agree_under_mpi)

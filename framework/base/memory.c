@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "tandem/base.h"
 
@@ -44,46 +42,4 @@ td_status td_format(char *out, size_t size, const char *format, ...) {
     return td_fail(TD_CONFIG, "\"%.40s...\": found %d bytes, expected at most %zu", out, used, size - 1);
   }
   return TD_OK;
-}
-
-static td_status read_open_file(FILE *file, const char *path, size_t limit, char **out_data, size_t *out_bytes) {
-  struct stat info;
-  if (fstat(fileno(file), &info)) return td_fail(TD_IO, "%s: %s", path, strerror(errno));
-  if (S_ISDIR(info.st_mode)) return td_fail(TD_IO, "%s: found a folder, expected a file", path);
-  char *data = NULL;
-  size_t used = 0, capacity = 0;
-  for (;;) {
-    td_status status = used >= limit
-                           ? td_fail(TD_IO, "%s: found more than %zu bytes, expected at most that", path, limit)
-                           : td_grow((void **)&data, &capacity, used + 4097, 1);
-    if (status) return free(data), status;
-    size_t room = capacity - 1 - used, got = fread(data + used, 1, room, file);
-    used += got;
-    if (got < room) break;
-  }
-  if (ferror(file)) return free(data), td_fail(TD_IO, "%s: %s", path, strerror(errno));
-  if (used > limit) {
-    return free(data), td_fail(TD_IO, "%s: found %zu bytes, expected at most %zu", path, used, limit);
-  }
-  data[used] = 0;
-  *out_data = data;
-  *out_bytes = used;
-  return TD_OK;
-}
-
-td_status td_read_file(const char *path, size_t limit, char **out_data, size_t *out_bytes) {
-  FILE *file = fopen(path, "rb");
-  if (!file) return td_fail(errno == ENOENT ? TD_NOT_FOUND : TD_IO, "%s: %s", path, strerror(errno));
-  td_status status = read_open_file(file, path, limit, out_data, out_bytes);
-  fclose(file);
-  return status;
-}
-
-td_status td_check_output(const char *path) {
-  struct stat info;
-  if (!*path) return td_fail(TD_IO, "output: found an empty path, expected a file name");
-  if (path[strlen(path) - 1] == '/') return td_fail(TD_IO, "%s: found a folder, expected a file name", path);
-  if (stat(path, &info) || S_ISREG(info.st_mode)) return TD_OK;
-  return td_fail(TD_IO, "%s: found %s, expected a file name", path,
-                 S_ISDIR(info.st_mode) ? "a folder" : "a device or pipe");
 }

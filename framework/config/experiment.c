@@ -35,9 +35,11 @@ static const struct td_option engine_options[] = {
     TEXT(td_cfg_engine, policy, "colocated",
          "which worker prefills and which decodes: a file of framework/engine/policies"),
     KEY(td_cfg_engine, chunk_tokens, TD_OPT_INT, "tokens", "512", 0, MOST_TOKENS,
-        "most prompt tokens of one request in a step; 0 = the whole prompt at once"),
+        "most prompt tokens of one request in a step (batch_tokens bounds it too); 0 = the whole prompt at once, and "
+        "one of "
+        "more than batch_tokens goes alone in its step"),
     KEY(td_cfg_engine, batch_tokens, TD_OPT_INT, "tokens", "2048", 1, MOST_TOKENS,
-        "most tokens of all requests in a step"),
+        "most tokens of all requests in a step; only with chunk_tokens = 0 a longer prompt may exceed it, alone"),
     KEY(td_cfg_engine, batch_sequences, TD_OPT_INT, "requests", "64", 1, 65536, "most requests in a step"),
     KEY(td_cfg_engine, block_tokens, TD_OPT_INT, "tokens", "16", 1, 4096, "size of a KV block in positions"),
     CHOICE(td_cfg_engine, kv_dtype, "f32|f16", "f16", "element type of the KV cache"),
@@ -56,8 +58,9 @@ static const struct td_option pool_options[] = {
     KEY(td_cfg_pool, count, TD_OPT_INT, "workers", "1", 1, 4096, "replicas, each with a device of its own"),
     KEY(td_cfg_pool, threads, TD_OPT_INT, "threads", "1", 1, 1024, "host threads of each worker"),
     KEY(td_cfg_pool, kv_tokens, TD_OPT_INT, "tokens", "0", 0, 1000000000,
-        "KV capacity of each worker; 0 = what the device file's memory leaves beside the weights, or without one "
-        "context x batch_sequences"),
+        "KV capacity of each worker, in whole blocks; 0 = on modelled devices what the device file's memory leaves "
+        "beside the "
+        "weights, on executing ones room for the longest request in every place of a step"),
     END};
 static const struct td_option_group pool_group = {"a pool", sizeof(struct td_cfg_pool), pool_options};
 
@@ -69,7 +72,9 @@ static const struct td_option_group link_group = {"a link", sizeof(struct td_cfg
 static const struct td_option cluster_options[] = {
     BELOW(td_cfg_cluster, pools, TD_OPT_LIST, NULL, &pool_group, "the devices, in pools of equal workers"),
     BELOW(td_cfg_cluster, links, TD_OPT_LIST, "()", &link_group,
-          "what joins two pools; needed where a hand-off is modelled"),
+          "what joins two pools; needed where the time of a hand-off is modelled: in paces measured and priced, and "
+          "when either "
+          "end is modelled"),
     END};
 static const struct td_option_group cluster_group = {"cluster", sizeof(struct td_cfg_cluster), cluster_options};
 

@@ -13,16 +13,6 @@
 #define NAME_MOST 31 /* bytes of a name in a trace row */
 
 static td_status check_engine(const struct td_config *config, const struct td_cfg_engine *engine) {
-  if (engine->chunk_tokens > engine->batch_tokens) {
-    return td_config_fail(config, "engine.chunk_tokens",
-                          "found %" PRId64 ", expected at most engine.batch_tokens = %" PRId64, engine->chunk_tokens,
-                          engine->batch_tokens);
-  }
-  if (engine->batch_sequences > engine->batch_tokens) {
-    return td_config_fail(config, "engine.batch_sequences",
-                          "found %" PRId64 ", expected at most engine.batch_tokens = %" PRId64, engine->batch_sequences,
-                          engine->batch_tokens);
-  }
   if (!*engine->policy) return td_config_fail(config, "engine.policy", "found \"\", expected a policy's name");
   return TD_OK;
 }

@@ -49,13 +49,18 @@ td_status td_device_write(struct td_device *device, struct td_buffer *buffer, ui
   return device->table->write(device, buffer, offset, src, bytes);
 }
 
-td_status td_device_read(struct td_device *device, struct td_buffer *buffer, uint64_t offset, void *dst,
-                         uint64_t bytes) {
+td_status td_device_enqueue_read(struct td_device *device, struct td_buffer *buffer, uint64_t offset, void *dst,
+                                 uint64_t bytes) {
   TD_TRY(check_range(device, "read", buffer, offset, bytes));
   if (bytes == 0) return TD_OK;
   device->submitted++;
-  TD_TRY(device->table->read(device, buffer, offset, dst, bytes));
-  return td_device_sync(device);
+  return device->table->read(device, buffer, offset, dst, bytes);
+}
+
+td_status td_device_read(struct td_device *device, struct td_buffer *buffer, uint64_t offset, void *dst,
+                         uint64_t bytes) {
+  TD_TRY(td_device_enqueue_read(device, buffer, offset, dst, bytes));
+  return bytes ? td_device_sync(device) : TD_OK;
 }
 
 td_status td_device_op(struct td_device *device, const struct td_op_call *call) {
@@ -82,11 +87,15 @@ td_status td_device_supports(struct td_device *device, const struct td_op_query 
 }
 
 td_status td_device_price(struct td_device *device, const struct td_graph *graph, const struct td_slice *slice,
-                          enum td_dtype kv_dtype, const struct td_step_stats *stats, struct td_price *out_price) {
+                          enum td_dtype kv_dtype, const struct td_step_stats *stats, int64_t *layer_done_ps,
+                          struct td_price *out_price) {
   td_status (*price)(struct td_device *, const struct td_graph *, const struct td_slice *, enum td_dtype,
-                     const struct td_step_stats *, struct td_price *) = TD_ENTRY(device, price);
-  if (price) return price(device, graph, slice, kv_dtype, stats, out_price);
-  if (device->params) return td_price_roofline(device->params, graph, slice, kv_dtype, stats, out_price);
-  return td_fail(TD_UNSUPPORTED, "%s: found no device file, expected one to price steps from",
-                 td_device_label(device).text);
+                     const struct td_step_stats *, int64_t *, struct td_price *) = TD_ENTRY(device, price);
+  if (price) return price(device, graph, slice, kv_dtype, stats, layer_done_ps, out_price);
+  if (!device->params) {
+    return td_fail(TD_UNSUPPORTED, "%s: found no device file, expected one to price steps from",
+                   td_device_label(device).text);
+  }
+  TD_TRY(td_price_roofline(device->params, graph, slice, kv_dtype, stats, out_price));
+  return layer_done_ps ? td_price_milestones(device->params, graph, slice, kv_dtype, stats, layer_done_ps) : TD_OK;
 }

@@ -16,13 +16,18 @@ struct stretch {
   uint64_t device_offset, host_offset, bytes;
 };
 
-static struct stretch stretch_at(const struct td_kv_view *view, const struct td_seq *seq, int64_t done) {
-  int64_t position = seq->past + done, block_tokens = view->block_tokens;
+/* The stretch that begins `*done` positions into the sequence; false at its end. Advances *done. */
+static bool next_stretch(const struct td_kv_view *view, const struct td_seq *seq, int64_t *done,
+                         struct stretch *out_stretch) {
+  if (*done >= seq->tokens) return false;
+  int64_t position = seq->past + *done, block_tokens = view->block_tokens;
   int64_t slot = position % block_tokens, count = block_tokens - slot;
-  if (count > seq->tokens - done) count = seq->tokens - done;
+  if (count > seq->tokens - *done) count = seq->tokens - *done;
   uint64_t token_bytes = td_kv_view_token_bytes(view);
   uint64_t first = (uint64_t)(seq->blocks[position / block_tokens] * block_tokens + slot);
-  return (struct stretch){first * token_bytes, (uint64_t)done * token_bytes, (uint64_t)count * token_bytes};
+  *out_stretch = (struct stretch){first * token_bytes, (uint64_t)*done * token_bytes, (uint64_t)count * token_bytes};
+  *done += count;
+  return true;
 }
 
 td_status td_device_kv_export(struct td_device *device, const struct td_kv_view *view, const struct td_seq *seq,
@@ -31,17 +36,18 @@ td_status td_device_kv_export(struct td_device *device, const struct td_kv_view 
       TD_ENTRY(device, kv_export);
   if (own) {
     device->submitted++;
-    TD_TRY(own(device, view, seq, k, v));
-    return td_device_sync(device);
+    return own(device, view, seq, k, v);
   }
-  int64_t done = 0;
-  while (done < seq->tokens) {
-    struct stretch part = stretch_at(view, seq, done);
-    TD_TRY(td_device_read(device, view->k, part.device_offset, (char *)k + part.host_offset, part.bytes));
-    TD_TRY(td_device_read(device, view->v, part.device_offset, (char *)v + part.host_offset, part.bytes));
-    done += (int64_t)(part.bytes / td_kv_view_token_bytes(view));
+  struct stretch at;
+  for (int64_t done = 0; next_stretch(view, seq, &done, &at);) {
+    TD_TRY(td_device_enqueue_read(device, view->k, at.device_offset, (char *)k + at.host_offset, at.bytes));
+    TD_TRY(td_device_enqueue_read(device, view->v, at.device_offset, (char *)v + at.host_offset, at.bytes));
   }
   return TD_OK;
+}
+
+td_status td_device_kv_exported(struct td_device *device) {
+  return TD_ENTRY(device, kv_export) ? TD_OK : td_device_sync(device);
 }
 
 td_status td_device_kv_import(struct td_device *device, const struct td_kv_view *view, const struct td_seq *seq,
@@ -50,15 +56,12 @@ td_status td_device_kv_import(struct td_device *device, const struct td_kv_view 
       TD_ENTRY(device, kv_import);
   if (own) {
     device->submitted++;
-    TD_TRY(own(device, view, seq, k, v));
-    return td_device_sync(device);
+    return own(device, view, seq, k, v);
   }
-  int64_t done = 0;
-  while (done < seq->tokens) {
-    struct stretch part = stretch_at(view, seq, done);
-    TD_TRY(td_device_write(device, view->k, part.device_offset, (const char *)k + part.host_offset, part.bytes));
-    TD_TRY(td_device_write(device, view->v, part.device_offset, (const char *)v + part.host_offset, part.bytes));
-    done += (int64_t)(part.bytes / td_kv_view_token_bytes(view));
+  struct stretch at;
+  for (int64_t done = 0; next_stretch(view, seq, &done, &at);) {
+    TD_TRY(td_device_write(device, view->k, at.device_offset, (const char *)k + at.host_offset, at.bytes));
+    TD_TRY(td_device_write(device, view->v, at.device_offset, (const char *)v + at.host_offset, at.bytes));
   }
   return TD_OK;
 }

@@ -30,7 +30,7 @@ static td_status check_tokens(const struct td_kv_store *store, const struct td_k
                  request->id, token_begin, (int)store->block_tokens);
 }
 
-static td_status copy_layers(struct td_kv_store *store, const struct td_kv_request *request,
+static td_status enqueue_layers(struct td_kv_store *store, const struct td_kv_request *request,
                              const struct td_kv_chunk *chunk, char *payload) {
   struct td_seq seq = {.request = request->id,
                        .past = (int64_t)chunk->token_begin,
@@ -66,7 +66,9 @@ td_status td_kv_export(struct td_kv_store *store, uint64_t request, int32_t laye
                               .token_begin = (uint64_t)token_begin,
                               .token_end = (uint64_t)token_end,
                               .payload_bytes = bytes};
-  TD_TRY(copy_layers(store, record, &chunk, payload));
+  td_status status = enqueue_layers(store, record, &chunk, payload);
+  td_status arrived = td_device_kv_exported(store->device); /* also after a failure: payload is the caller's again */
+  if (status || arrived) return status ? status : arrived;
   chunk.payload_hash = td_hash(TD_HASH_INIT, payload, bytes);
   *out_chunk = chunk;
   return TD_OK;

@@ -56,6 +56,7 @@ static td_status alloc_host(struct td_runner *runner) {
   TD_TRY(alloc_array(&runner->calls, runner->ops.op_count, sizeof *runner->calls));
   TD_TRY(alloc_array(&runner->plan_in, runner->ops.live_in_count + 1, sizeof *runner->plan_in));
   TD_TRY(alloc_array(&runner->plan_out, runner->ops.live_out_count + 1, sizeof *runner->plan_out));
+  TD_TRY(alloc_array(&runner->layer_values, graph->shape.layers, sizeof *runner->layer_values));
   TD_TRY(alloc_array(&runner->steps, rows, sizeof *runner->steps));
   TD_TRY(alloc_array(&runner->seqs, rows, sizeof *runner->seqs));
   TD_TRY(alloc_array(&runner->ids, rows, sizeof *runner->ids));
@@ -158,6 +159,7 @@ void td_runner_close(struct td_runner *runner) {
   free(runner->calls);
   free(runner->plan_in);
   free(runner->plan_out);
+  free(runner->layer_values);
   free(runner->steps);
   free(runner->seqs);
   free(runner->ids);
@@ -195,7 +197,7 @@ static td_status write_live_ins(struct td_runner *runner, const float *const *li
   return TD_OK;
 }
 
-/* "logits" has its own way out. */
+/* Filled at the step's one sync; "logits" has its own way out. */
 static td_status read_live_outs(struct td_runner *runner, float *const *live_out) {
   for (int32_t i = 0; i < runner->ops.live_out_count; i++) {
     int32_t value = runner->ops.live_out[i];
@@ -204,11 +206,11 @@ static td_status read_live_outs(struct td_runner *runner, float *const *live_out
     if (!live_out || !live_out[i]) {
       return td_fail(TD_INTERNAL, "live-out %s: absent", runner->graph->values[value].name);
     }
-    TD_TRY(td_device_read(runner->device, view.buffer, view.offset, live_out[i], view_bytes(&view)));
+    TD_TRY(td_device_enqueue_read(runner->device, view.buffer, view.offset, live_out[i], view_bytes(&view)));
   }
   if (runner->batch.logit_count == 0) return TD_OK;
   struct td_view view = value_view(runner, runner->logits_value);
-  return td_device_read(runner->device, view.buffer, view.offset, runner->logits, view_bytes(&view));
+  return td_device_enqueue_read(runner->device, view.buffer, view.offset, runner->logits, view_bytes(&view));
 }
 
 /* The layer-done callback and where it stands. */
@@ -218,9 +220,10 @@ struct progress {
   int64_t begin_ps;
 };
 
-static td_status layer_done(struct td_runner *runner, const struct progress *progress, int32_t layer) {
+/* Tells that `layer` is done once the time line has reached `value`; without a listener, waits for nothing. */
+static td_status layer_done(struct td_runner *runner, const struct progress *progress, int32_t layer, uint64_t value) {
   if (!progress->done || layer < 0 || layer >= runner->graph->shape.layers) return TD_OK;
-  TD_TRY(td_device_sync(runner->device));
+  TD_TRY(runner->device->table->sync(runner->device, value));
   if (runner->kv) td_kv_step_layer(runner->kv, layer);
   return progress->done(progress->context, layer, td_device_now(runner->device) - progress->begin_ps);
 }
@@ -241,20 +244,39 @@ static td_status interpret(struct td_runner *runner, const struct progress *prog
     TD_TRY(run_op(runner, &runner->calls[i]));
     int32_t layer = runner->calls[i].op->layer;
     bool last = i + 1 == runner->ops.op_count || runner->calls[i + 1].op->layer != layer;
-    if (last) TD_TRY(layer_done(runner, progress, layer));
+    if (last) TD_TRY(layer_done(runner, progress, layer, runner->device->submitted));
+  }
+  return TD_OK;
+}
+
+/* Ascending, and values that this run took. */
+static td_status check_layer_values(const struct td_runner *runner, int32_t count, uint64_t first) {
+  const uint64_t *values = runner->layer_values;
+  for (int32_t i = 0; i < count; i++) {
+    uint64_t least = i > 0 ? values[i - 1] : first, most = runner->device->submitted;
+    if (values[i] >= least && values[i] <= most) continue;
+    return td_fail(TD_INTERNAL,
+                   "%s: run: the slice's layer %d is done at value %" PRIu64 ", expected %" PRIu64 " to %" PRIu64,
+                   td_device_label(runner->device).text, (int)i, values[i], least, most);
   }
   return TD_OK;
 }
 
 static td_status run_plan(struct td_runner *runner, const struct progress *progress) {
   struct td_device *device = runner->device;
+  int32_t layers = runner->graph->shape.layers;
+  int32_t begin = runner->slice.layer_begin > 0 ? runner->slice.layer_begin : 0;
+  int32_t end = runner->slice.layer_end < layers ? runner->slice.layer_end : layers;
+  uint64_t *values = progress->done ? runner->layer_values : NULL;
   for (int32_t i = 0; i < runner->ops.live_out_count; i++) {
     runner->plan_out[i] = value_view(runner, runner->ops.live_out[i]);
   }
-  device->submitted++;
-  TD_TRY(device->table->run(device, runner->plan, &runner->batch, runner->plan_in, runner->plan_out));
-  for (int32_t layer = runner->slice.layer_begin; layer < runner->slice.layer_end; layer++) {
-    TD_TRY(layer_done(runner, progress, layer));
+  uint64_t first = ++device->submitted;
+  TD_TRY(device->table->run(device, runner->plan, &runner->batch, runner->plan_in, runner->plan_out, values));
+  if (!values) return TD_OK;
+  TD_TRY(check_layer_values(runner, end - begin, first));
+  for (int32_t layer = begin; layer < end; layer++) {
+    TD_TRY(layer_done(runner, progress, layer, values[layer - begin]));
   }
   return TD_OK;
 }

@@ -144,6 +144,17 @@ static td_status size_kv(struct cluster *cluster, struct cluster_worker *worker)
   return TD_OK;
 }
 
+static td_status take_identity(struct cluster *cluster) {
+  char *text;
+  struct td_experiment anywhere = *cluster->experiment;
+  anywhere.model = ""; /* machines may keep it in different places; its digest is compared */
+  TD_TRY(td_config_text(cluster->config, &td_experiment_group, &anywhere, &text));
+  cluster->config_hash = td_hash(TD_HASH_INIT, text, strlen(text));
+  cluster->model_digest = td_model_digest(cluster->model);
+  free(text);
+  return TD_OK;
+}
+
 static td_status open_all(struct cluster *cluster, int32_t ranks, bool exact) {
   cluster->pools = cluster->experiment->cluster.pools.count;
   cluster->kv_dtype = td_experiment_kv_dtype(cluster->experiment);
@@ -155,6 +166,7 @@ static td_status open_all(struct cluster *cluster, int32_t ranks, bool exact) {
   TD_TRY(td_graph_build(cluster->model, &cluster->graph));
   TD_TRY(workload_open(cluster->config, cluster->experiment, cluster->model, exact, &cluster->workload));
   for (int32_t i = 0; i < cluster->worker_count; i++) TD_TRY(size_kv(cluster, &cluster->workers[i]));
+  if (exact) TD_TRY(take_identity(cluster));
   return cluster_check(cluster);
 }
 

@@ -32,6 +32,7 @@ struct cluster {
   struct cluster_worker *workers;
   int32_t worker_count;
   enum td_dtype kv_dtype;
+  uint64_t config_hash, model_digest; /* set by cluster_open if `exact` */
 };
 
 /* Opens everything the config names and checks that it fits together; TD_CONFIG with file:line, or the model's own

@@ -63,29 +63,32 @@ static td_status check_policy(const struct cluster *cluster) {
   return status ? td_config_fail(cluster->config, "engine.policy", "%s", td_error_text()) : TD_OK;
 }
 
-/* Between any prefill pool and any decode pool KV may have to move. */
-static td_status check_pair(const struct cluster *cluster, const struct cluster_worker *from,
-                            const struct cluster_worker *to) {
-  if (to->backend->executes && !from->backend->executes) {
-    return fail_pool(cluster, to->pool_index, "backend",
+td_status cluster_check_handoff(const struct cluster *cluster, int32_t from, int32_t to) {
+  const struct cluster_worker *sender = &cluster->workers[from], *receiver = &cluster->workers[to];
+  if (receiver->backend->executes && !sender->backend->executes) {
+    return fail_pool(cluster, receiver->pool_index, "backend",
                      "found an executing decode pool behind a modelled prefill pool, which gives no KV to decode from");
   }
-  const struct td_device_params *link = cluster->links[from->pool_index * cluster->pools + to->pool_index];
-  bool priced = cluster->experiment->engine.pace != TD_PACE_WALL || !from->backend->executes || !to->backend->executes;
-  if (!priced || link) return TD_OK;
+  if (!cluster_prices_transfer(cluster, from, to) || cluster_link(cluster, from, to)) return TD_OK;
   return td_config_fail(cluster->config, "cluster.links",
                         "found no link from \"%s\" to \"%s\", expected one: the time of its KV transfers is modelled",
-                        from->pool->name, to->pool->name);
+                        sender->pool->name, receiver->pool->name);
+}
+
+/* The first worker of each pool speaks for all of it; -1 if the pool has another role. */
+static int32_t first_of_role(const struct cluster *cluster, int32_t pool, int role) {
+  if (pool_at(cluster, pool)->role != role) return -1;
+  int32_t first = 0;
+  while (cluster->workers[first].pool_index != pool) first++;
+  return first;
 }
 
 static td_status check_pairs(const struct cluster *cluster) {
-  for (int32_t i = 0; i < cluster->worker_count; i++) {
-    for (int32_t j = 0; j < cluster->worker_count; j++) {
-      const struct cluster_worker *from = &cluster->workers[i], *to = &cluster->workers[j];
-      bool first_of_pools =
-          (i == 0 || from->pool_index != from[-1].pool_index) && (j == 0 || to->pool_index != to[-1].pool_index);
-      if (from->pool->role != TD_ROLE_PREFILL || to->pool->role != TD_ROLE_DECODE || !first_of_pools) continue;
-      TD_TRY(check_pair(cluster, from, to));
+  for (int32_t i = 0; i < cluster->pools; i++) {
+    int32_t from = first_of_role(cluster, i, TD_ROLE_PREFILL);
+    for (int32_t j = 0; from >= 0 && j < cluster->pools; j++) {
+      int32_t to = first_of_role(cluster, j, TD_ROLE_DECODE);
+      if (to >= 0) TD_TRY(cluster_check_handoff(cluster, from, to));
     }
   }
   return TD_OK;

@@ -13,5 +13,8 @@ td_status cluster_check_backend(const struct cluster *cluster, int32_t pool, con
 td_status cluster_check_model(const struct cluster *cluster, td_status status);
 /* Policy and roles, pace and prices, links, executing after modelled pools. */
 td_status cluster_check(const struct cluster *cluster);
+/* KV can go from one worker to another: a link where its time is priced, bytes where they will be read. Asked for pools
+ * of roles prefill and decode before the run, and for every pair a policy comes up with. */
+td_status cluster_check_handoff(const struct cluster *cluster, int32_t from, int32_t to);
 
 #endif

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cluster_check.h"
 #include "state.h"
 
 int64_t engine_decode_blocks(const struct engine *engine, const struct request *request) {
@@ -58,6 +59,9 @@ static td_status admit(struct engine *engine, int64_t number, const struct td_st
   }
   if (request->job->max_tokens == 1) request->decode_worker = request->prefill_worker; /* nothing to decode */
   request->handoff = request->prefill_worker != request->decode_worker;
+  if (request->handoff) {
+    TD_TRY(cluster_check_handoff(engine->cluster, request->prefill_worker, request->decode_worker));
+  }
   TD_TRY(take_blocks(engine, request->decode_worker, engine_decode_blocks(engine, request)));
   if (request->handoff) {
     TD_TRY(take_blocks(engine, request->prefill_worker, cluster_blocks(engine->cluster, request->job->prompt_tokens)));
@@ -153,10 +157,20 @@ static void add_ids(struct td_text *text, const struct request *request, const s
   }
 }
 
+static bool hands_over(const struct worker *worker) {
+  for (size_t i = 0; i < worker->share_count; i++) {
+    if (worker->shares[i].push_begin != worker->shares[i].push_end) return true;
+  }
+  return false;
+}
+
 static td_status post_step(struct engine *engine, int32_t number) {
   struct worker *worker = &engine->workers[number];
   struct td_text text = {0};
-  struct step_head head = {.step = worker->step, .seqs = (uint32_t)worker->share_count, .has_ids = worker->executes};
+  struct step_head head = {.step = worker->step,
+                           .seqs = (uint32_t)worker->share_count,
+                           .has_ids = worker->executes,
+                           .wants_layers = hands_over(worker)};
   td_text_add(&text, &head, sizeof head);
   for (size_t i = 0; i < worker->share_count; i++) {
     const struct share *share = &worker->shares[i];
@@ -191,7 +205,6 @@ static td_status submit(struct engine *engine, int32_t number) {
   for (size_t i = 0; i < worker->share_count; i++) {
     struct request *request = &engine->requests[worker->shares[i].request];
     if (request->state != REQUEST_PREFILL) continue;
-    worker->waiting_tokens -= worker->shares[i].tokens;
     request->pushed = worker->shares[i].push_end;
   }
   TD_TRY(post_step(engine, number));

@@ -12,6 +12,17 @@
 /* The trace must not fall more than a second behind while the engine waits. */
 enum { TICKS_PER_SECOND = 4 };
 
+int64_t engine_run_time(const struct engine *engine, int32_t rank, int64_t clock_ps) {
+  return clock_ps - engine->node->transport->clock_offset[rank] - engine->zero_ps;
+}
+
+td_status engine_add_ps(int64_t a, int64_t b, int64_t *out) {
+  int64_t sum;
+  if (__builtin_add_overflow(a, b, &sum)) return td_fail(TD_UNSUPPORTED, "the run lasts longer than 106 days");
+  *out = sum;
+  return TD_OK;
+}
+
 static td_status take_failure(const struct td_message *message) {
   struct reader reader = reader_of(message);
   const struct failed_head *head = reader_take(&reader, sizeof *head);
@@ -21,8 +32,17 @@ static td_status take_failure(const struct td_message *message) {
 
 static td_status take_ready(struct engine *engine, const struct td_message *message) {
   struct worker *worker = &engine->workers[message->worker];
-  if (message->bytes < sizeof worker->layout) return message_short(message);
-  memcpy(&worker->layout, message->data, sizeof worker->layout);
+  struct reader reader = reader_of(message);
+  const struct ready_head *head = reader_take(&reader, sizeof *head);
+  if (!head) return message_short(message);
+  const char *other = head->config_hash != engine->cluster->config_hash     ? "config"
+                      : head->model_digest != engine->cluster->model_digest ? "model"
+                                                                            : NULL;
+  if (other) {
+    return td_fail(TD_CONFIG, "worker %s: rank %d reads another %s than rank 0", worker->info->name, worker->info->rank,
+                   other);
+  }
+  worker->layout = head->layout;
   worker->ready = true;
   return TD_OK;
 }
@@ -46,6 +66,7 @@ static td_status take_message(struct engine *engine, struct td_message *message)
 td_status engine_pump(struct engine *engine, int64_t wait_ps, bool *out_got) {
   const int64_t tick = TD_PS_PER_SECOND / TICKS_PER_SECOND;
   struct td_message message;
+  if (wait_ps > 3600 * TD_PS_PER_SECOND) wait_ps = 3600 * TD_PS_PER_SECOND; /* the caller looks again */
   int64_t until = td_now_ps() + wait_ps;
   for (;;) {
     int64_t left = wait_ps < 0 ? tick : until - td_now_ps();
@@ -203,7 +224,6 @@ static td_status engine_open(struct engine *engine) {
   TD_TRY(td_alloc((size_t)cluster->workload.count, sizeof *engine->requests, (void **)&engine->requests));
   TD_TRY(td_alloc(workers, sizeof *engine->workers, (void **)&engine->workers));
   TD_TRY(td_alloc(workers, sizeof *engine->views, (void **)&engine->views));
-  TD_TRY(td_alloc(workers * workers, sizeof *engine->link_free_ps, (void **)&engine->link_free_ps));
   for (int32_t i = 0; i < cluster->worker_count; i++) {
     engine->workers[i].info = &cluster->workers[i];
     engine->workers[i].executes = cluster->workers[i].backend->executes;
@@ -228,7 +248,11 @@ static void engine_close(struct engine *engine) {
   free(engine->workers);
   free(engine->requests);
   free(engine->views);
-  free(engine->link_free_ps);
+  for (struct link_use *link = engine->links, *next; link; link = next) {
+    next = link->hh.next;
+    HASH_DELETE(hh, engine->links, link);
+    free(link);
+  }
   free(engine->waiting);
   events_clear(&engine->events);
 }

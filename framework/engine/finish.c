@@ -24,26 +24,34 @@ static td_status read_completion(const struct td_message *message, struct comple
   return out->samples ? TD_OK : message_short(message);
 }
 
-/* Takes the completion in and decides when the step ends in the run's time: this is all that a pace is. */
+/* Live steps happened when their rank's clock says, as far as that can be: not before they were given out, and not
+ * after their completion arrived. The clocks were compared once, and drift. */
+static void place_live_step(struct engine *engine, struct worker *worker, const struct done_head *head) {
+  int64_t begin = engine_run_time(engine, worker->info->rank, head->start_ps);
+  int64_t latest = engine->now_ps - head->duration_ps;
+  if (begin > latest) begin = latest;
+  if (begin > worker->start_ps) worker->start_ps = begin;
+}
+
+/* Takes the completion in and decides when the step ends in the run's time: with dispatch's rule for pace measured,
+ * this is all that a pace is. */
 td_status engine_completion(struct engine *engine, struct td_message *message) {
   struct worker *worker = &engine->workers[message->worker];
   struct completion completion;
+  int64_t end_ps;
   TD_TRY(read_completion(message, &completion));
   const struct done_head *head = completion.head;
   if (!worker->busy || worker->done.data || head->step != worker->step) {
     return td_fail(TD_INTERNAL, "worker %s: completion of step %" PRIu64 ", expected %" PRIu64, worker->info->name,
                    head->step, worker->step);
   }
-  bool executed = head->executed_ps >= 0, priced = engine->pace == TD_PACE_PRICED || !executed;
-  if (engine->pace == TD_PACE_WALL && executed) {
-    worker->start_ps = engine_run_time(engine, (int32_t)message->worker, head->start_ps);
-  }
-  worker->duration_ps = priced ? head->priced_ps : head->executed_ps;
+  if (engine->pace == TD_PACE_WALL && head->time_kind == TD_TIME_EXECUTED) place_live_step(engine, worker, head);
+  worker->duration_ps = head->duration_ps;
+  TD_TRY(engine_add_ps(worker->start_ps, worker->duration_ps, &end_ps));
   worker->done = *message;
   message->data = NULL;
   engine->in_flight--;
-  return events_push(&engine->events, (struct event){worker->start_ps + worker->duration_ps, EVENT_STEP_DONE,
-                                                     (int64_t)worker->done.worker});
+  return events_push(&engine->events, (struct event){end_ps, EVENT_STEP_DONE, (int64_t)worker->done.worker});
 }
 
 static void remove_from(int64_t *list, size_t *count, int64_t item) {
@@ -111,9 +119,13 @@ static td_status finish_share(struct engine *engine, struct worker *worker, cons
   }
   if (request->first_step_ps < 0) request->first_step_ps = worker->start_ps;
   request->computed = share->past + share->tokens;
-  TD_TRY(engine_book_pushes(engine, worker, share, completion->layer_done_ps));
+  if (share->push_begin != share->push_end) {
+    if (!completion->head->layers) return td_fail(TD_INTERNAL, "worker %s: no milestones", worker->info->name);
+    TD_TRY(engine_book_pushes(engine, worker, share, completion->layer_done_ps));
+  }
   if (!worker->executes) TD_TRY(record_residency(engine, share->request, worker, yields));
   if (yields) TD_TRY(take_token(engine, share->request, worker, drawn));
+  if (!decoding) worker->waiting_tokens -= share->tokens;
   if (!decoding) return yields ? after_prefill(engine, worker, share->request) : TD_OK;
   if (!request->ended) return TD_OK;
   remove_from(worker->decode, &worker->decode_count, share->request);

@@ -68,7 +68,10 @@ static void *host_thread(void *argument) {
   struct host *host = argument;
   struct td_message message;
   while (inbox_pop(&host->inbox, -1, &message)) {
-    if (message.type == MESSAGE_STOP) break;
+    if (message.type == MESSAGE_STOP || atomic_load(&host->stopping)) {
+      free(message.data);
+      break;
+    }
     host_handle(host, &message);
   }
   return NULL;
@@ -77,8 +80,9 @@ static void *host_thread(void *argument) {
 static td_status send_ready(struct host *host) {
   struct td_text text = {0};
   struct td_message message;
-  struct td_kv_layout none = {0};
-  td_text_add(&text, host->runner ? td_kv_store_layout(td_runner_kv(host->runner)) : &none, sizeof none);
+  struct ready_head head = {.config_hash = host->cluster->config_hash, .model_digest = host->cluster->model_digest};
+  if (host->runner) head.layout = *td_kv_store_layout(td_runner_kv(host->runner));
+  td_text_add(&text, &head, sizeof head);
   TD_TRY(message_make(MESSAGE_READY, host->worker, &text, &message));
   return node_reply(host->node, &message);
 }
@@ -97,6 +101,7 @@ td_status host_start(struct host *host) {
 void host_stop(struct host *host) {
   if (!host->threaded) return;
   struct td_message stop = {.type = MESSAGE_STOP};
+  atomic_store(&host->stopping, true);
   inbox_push(&host->inbox, &stop);
   pthread_join(host->thread, NULL);
 }

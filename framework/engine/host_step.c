@@ -9,6 +9,7 @@
 #include "node.h"
 #include "tandem/base.h"
 #include "tandem/cost.h"
+#include "tandem/trace.h"
 
 struct step {
   struct host *host;
@@ -16,8 +17,7 @@ struct step {
   const struct step_seq *seqs;
   struct td_step_seq *run; /* the same sequences as the runner takes them */
   uint64_t *prefix;        /* [seqs] prefix hashes of hand-offs */
-  int64_t start_ps;
-  int32_t next_layer; /* first layer not pushed yet */
+  int32_t next_layer;      /* first layer not pushed yet */
 };
 
 static td_status read_step(struct host *host, const struct td_message *message, struct step *step) {
@@ -52,21 +52,35 @@ static td_status push_layers(struct step *step, int32_t layer_end, int64_t ready
   return TD_OK;
 }
 
-/* td_layer_done: notes the milestone and pushes what is ready, while the next layers are computed by the caller. */
+/* Layers [next_layer, end) that go out together once layer `done` is there; 0: it waits for more. As a blob all go at
+ * once. */
+static int32_t group_end(const struct step *step, int32_t done) {
+  const struct td_cfg_engine *engine = &step->host->cluster->experiment->engine;
+  int32_t layers = step->host->cluster->graph->shape.layers;
+  bool last = done + 1 == layers;
+  if (engine->handoff == TD_HANDOFF_BLOB) return last ? layers : 0;
+  return last || done + 1 - step->next_layer >= engine->handoff_layers ? done + 1 : 0;
+}
+
+/* td_layer_done: notes the milestone and pushes what is ready, while the device goes on. A run that is over ends here.
+ * Pace measured pushes after the step: what is measured is the step alone. */
 static td_status layer_done(void *context, int32_t layer, int64_t elapsed_ps) {
   struct step *step = context;
   const struct td_cfg_engine *engine = &step->host->cluster->experiment->engine;
+  if (atomic_load(&step->host->stopping)) return td_fail(TD_ABORTED, "the run has ended");
   step->host->layer_done_ps[layer] = elapsed_ps;
-  int32_t ready = layer + 1 - step->next_layer;
-  bool last = layer + 1 == step->host->cluster->graph->shape.layers;
-  if (engine->handoff != TD_HANDOFF_LAYERS || (ready < engine->handoff_layers && !last)) return TD_OK;
-  return push_layers(step, layer + 1, step->start_ps + elapsed_ps);
+  if (engine->pace == TD_PACE_MEASURED || engine->handoff == TD_HANDOFF_BLOB) return TD_OK;
+  int32_t end = group_end(step, layer);
+  return end ? push_layers(step, end, td_now_ps()) : TD_OK;
 }
 
-/* The baseline: everything in one piece after the prompt's last chunk. */
-static td_status push_blobs(struct step *step) {
-  if (step->host->cluster->experiment->engine.handoff != TD_HANDOFF_BLOB) return TD_OK;
-  return push_layers(step, step->host->cluster->graph->shape.layers, td_now_ps());
+/* What layer_done left: the blob, and in pace measured everything. */
+static td_status push_rest(struct step *step) {
+  for (int32_t layer = step->next_layer; layer < step->host->cluster->graph->shape.layers; layer++) {
+    int32_t end = group_end(step, layer);
+    if (end) TD_TRY(push_layers(step, end, td_now_ps()));
+  }
+  return TD_OK;
 }
 
 static td_status sample_rows(const struct step *step, const float *logits, struct done_sample *samples,
@@ -91,16 +105,20 @@ static td_status sample_rows(const struct step *step, const float *logits, struc
 static td_status execute(struct step *step, struct done_head *done, struct done_sample *samples) {
   const float *logits;
   int64_t rows;
-  step->start_ps = td_now_ps();
-  TD_TRY(td_runner_step(step->host->runner, step->run, (int32_t)step->head->seqs, false, NULL, NULL, layer_done, step,
-                        &logits, &rows));
+  struct host *host = step->host;
+  bool emulates = host->cluster->workers[host->worker].backend->emulates;
+  int64_t device_ps = td_device_now(host->device);
+  done->start_ps = td_now_ps();
+  TD_TRY(td_runner_step(host->runner, step->run, (int32_t)step->head->seqs, false, NULL, NULL,
+                        step->head->wants_layers ? layer_done : NULL, step, &logits, &rows));
   TD_TRY(sample_rows(step, logits, samples, &done->samples));
-  TD_TRY(push_blobs(step));
-  done->start_ps = step->start_ps;
-  done->executed_ps = td_now_ps() - step->start_ps;
-  return TD_OK;
+  done->duration_ps = emulates ? td_device_now(host->device) - device_ps : td_now_ps() - done->start_ps;
+  done->time_kind = emulates ? TD_TIME_EMULATED : TD_TIME_EXECUTED;
+  done->executed = 1;
+  return step->head->wants_layers ? push_rest(step) : TD_OK;
 }
 
+/* Overwrites the times that a clock gave. */
 static td_status price(struct step *step, struct done_head *done) {
   struct host *host = step->host;
   const struct cluster *cluster = host->cluster;
@@ -111,11 +129,11 @@ static td_status price(struct step *step, struct done_head *done) {
     const struct step_seq *seq = &step->seqs[i];
     td_step_stats_add(&stats, seq->past, seq->tokens, (seq->flags & STEP_LOGITS) != 0);
   }
-  TD_TRY(td_device_price(host->device, cluster->graph, &whole, cluster->kv_dtype, &stats, &price));
-  TD_TRY(td_price_milestones(host->device->params, cluster->graph, &whole, cluster->kv_dtype, &stats,
-                             host->layer_done_ps));
-  done->priced_ps = price.base_ps;
+  TD_TRY(td_device_price(host->device, cluster->graph, &whole, cluster->kv_dtype, &stats,
+                         step->head->wants_layers ? host->layer_done_ps : NULL, &price));
+  done->duration_ps = price.base_ps;
   done->energy_j = price.energy_j;
+  done->time_kind = TD_TIME_MODELLED;
   return TD_OK;
 }
 
@@ -129,20 +147,22 @@ static td_status send_done(struct host *host, const struct done_head *done, cons
   return node_reply(host->node, &message);
 }
 
+/* A device that counts its own time needs no price for it. */
+static bool is_priced(const struct host *host, const struct done_head *done) {
+  if (!done->executed) return true;
+  return host->cluster->experiment->engine.pace == TD_PACE_PRICED && done->time_kind != TD_TIME_EMULATED;
+}
+
 td_status host_step(struct host *host, const struct td_message *message) {
   struct step step;
   struct done_sample *samples = NULL;
   td_status status = read_step(host, message, &step);
   if (!status) status = td_alloc(step.head->seqs, sizeof *samples, (void **)&samples);
   if (!status) {
-    struct done_head done = {.step = step.head->step,
-                             .executed_ps = -1,
-                             .priced_ps = -1,
-                             .energy_j = __builtin_nan(""),
-                             .layers = (uint32_t)host->cluster->graph->shape.layers};
-    bool priced = !host->runner || host->cluster->experiment->engine.pace == TD_PACE_PRICED;
+    uint32_t layers = step.head->wants_layers ? (uint32_t)host->cluster->graph->shape.layers : 0;
+    struct done_head done = {.step = step.head->step, .energy_j = __builtin_nan(""), .layers = layers};
     if (host->runner) status = execute(&step, &done, samples);
-    if (!status && priced) status = price(&step, &done);
+    if (!status && is_priced(host, &done)) status = price(&step, &done);
     if (!status) status = send_done(host, &done, samples);
   }
   free(samples);

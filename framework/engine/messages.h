@@ -19,7 +19,7 @@ enum message_type {
   MESSAGE_RELEASE,  /* uint64 request */
   MESSAGE_STOP,     /* empty: the worker's thread ends */
   /* to the engine */
-  MESSAGE_READY,     /* td_kv_layout: the worker is open */
+  MESSAGE_READY,     /* ready_head: the worker is open */
   MESSAGE_DONE,      /* done_head, int64 layer_done_ps[layers], done_sample[samples] */
   MESSAGE_COMMITTED, /* committed_head, committed_chunk[chunks] */
   MESSAGE_FAILED,    /* failed_head, text */
@@ -40,7 +40,7 @@ struct step_seq {
 struct step_head {
   uint64_t step;
   uint32_t seqs;
-  uint32_t has_ids;
+  uint16_t has_ids, wants_layers; /* wants_layers: some sequence hands KV over with this step */
 };
 struct expect_head {
   uint64_t request, generation;
@@ -53,12 +53,19 @@ struct chunk_head {
   int64_t ready_ps; /* the sender's clock when the layers were computed */
   struct td_kv_chunk chunk;
 };
+struct ready_head {
+  uint64_t config_hash, model_digest; /* of what this rank reads: all must read the same */
+  struct td_kv_layout layout;         /* zero on modelled workers */
+};
 struct done_head {
   uint64_t step;
-  int64_t start_ps, executed_ps; /* the worker's clock; executed_ps < 0: not executed */
-  int64_t priced_ps;             /* < 0: not priced */
+  int64_t start_ps;    /* the clock of the worker's rank; 0 if not executed */
+  int64_t duration_ps; /* by the clock that time_kind names: the host's, the device's own, or a price */
   double energy_j;
-  uint32_t layers, samples;
+  uint32_t time_kind; /* enum td_time_kind */
+  uint32_t executed;
+  uint32_t layers; /* 0: nobody asked when the layers were done */
+  uint32_t samples;
 };
 struct done_sample {
   uint64_t request;

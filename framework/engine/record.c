@@ -4,11 +4,6 @@
  */
 #include "state.h"
 
-static uint32_t time_kind(const struct engine *engine, const struct worker *worker) {
-  if (!worker->executes || engine->pace == TD_PACE_PRICED) return TD_TIME_MODELLED;
-  return worker->info->backend->emulates ? TD_TIME_EMULATED : TD_TIME_EXECUTED;
-}
-
 td_status record_devices(struct engine *engine) {
   for (int32_t i = 0; i < engine->cluster->worker_count; i++) {
     const struct worker *worker = &engine->workers[i];
@@ -45,7 +40,7 @@ td_status record_step(struct engine *engine, const struct worker *worker, const 
                             .duration = worker->duration_ps,
                             .count = 1,
                             .batch = (uint32_t)worker->share_count,
-                            .time_kind = time_kind(engine, worker),
+                            .time_kind = done->time_kind,
                             .energy = done->energy_j};
   for (size_t i = 0; i < worker->share_count; i++) row.tokens += (uint32_t)worker->shares[i].tokens;
   return td_trace_append(engine->trace, TD_TABLE_STEPS, &row, 1);

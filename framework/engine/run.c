@@ -20,7 +20,7 @@ static td_status create_trace(const struct cluster *cluster, const struct td_tra
                              .model = td_model_shape(cluster->model)->name,
                              .pace = pace_names[experiment->engine.pace],
                              .policy = experiment->engine.policy,
-                             .model_digest = td_model_digest(cluster->model),
+                             .model_digest = cluster->model_digest,
                              .seed = (uint64_t)experiment->seed,
                              .ranks = transport->ranks};
   td_status status = td_trace_create(path, &run, out_trace);

@@ -10,6 +10,8 @@
 #ifndef ENGINE_STATE_H
 #define ENGINE_STATE_H
 
+#include <uthash.h>
+
 #include "cluster.h"
 #include "events.h"
 #include "messages.h"
@@ -78,6 +80,15 @@ struct worker {
   struct td_message done; /* its completion, once it came; data NULL before */
 };
 
+/* A link between two workers that something has been sent over. */
+struct link_use {
+  struct {
+    int32_t from, to;
+  } pair;
+  int64_t free_ps;
+  UT_hash_handle hh;
+};
+
 struct engine {
   const struct cluster *cluster;
   const struct td_run_options *options;
@@ -97,7 +108,7 @@ struct engine {
   bool route_again; /* the cluster's state changed since the policy was asked */
   struct worker *workers;
   struct td_worker_view *views; /* [workers] */
-  int64_t *link_free_ps;        /* [workers * workers] when the link is free again */
+  struct link_use *links;       /* uthash by the pair of workers: when each used link is free again */
   uint64_t next_step;
   int64_t in_flight; /* submitted steps without a completion */
 };
@@ -117,7 +128,7 @@ td_status engine_handed_over(struct engine *engine, int64_t request);           
 
 /* transfer.c */
 td_status engine_expect(struct engine *engine, int64_t request); /* tells the decode worker what will come */
-/* Books the pushes of one share of a finished step on the link. */
+/* Books the pushes of one share (it has some) of a finished step on the link. */
 td_status engine_book_pushes(struct engine *engine, const struct worker *worker, const struct share *share,
                              const int64_t *layer_done_ps);
 td_status engine_committed(struct engine *engine, const struct td_message *message);
@@ -125,8 +136,10 @@ td_status engine_handoff_begin(struct engine *engine, int64_t request); /* the l
 td_status engine_transferred(struct engine *engine, int64_t request);   /* EVENT_TRANSFERRED */
 td_status engine_release_decode(struct engine *engine, int64_t request);
 
-/* transfer.c: a clock reading of the rank that holds `worker`, as the run's time */
-int64_t engine_run_time(const struct engine *engine, int32_t worker, int64_t clock_ps);
+/* engine.c: a clock reading of a rank as the run's time */
+int64_t engine_run_time(const struct engine *engine, int32_t rank, int64_t clock_ps);
+/* engine.c: time sums end somewhere: TD_UNSUPPORTED beyond int64 picoseconds, 106 days. */
+td_status engine_add_ps(int64_t a, int64_t b, int64_t *out);
 
 /* record.c: trace rows */
 td_status record_devices(struct engine *engine);

@@ -34,27 +34,41 @@ td_status engine_expect(struct engine *engine, int64_t number) {
 
 static td_status record_push(struct engine *engine, int64_t number, struct td_row_transfer row) {
   struct request *request = &engine->requests[number];
+  int64_t end_ps;
   row.request = (uint64_t)number;
   row.from = (uint32_t)request->prefill_worker;
   row.to = (uint32_t)request->decode_worker;
   request->kv_bytes += row.bytes;
-  int64_t end = row.start + row.duration;
-  if (end > request->transferred_ps) request->transferred_ps = end;
+  TD_TRY(engine_add_ps(row.start, row.duration, &end_ps));
+  if (end_ps > request->transferred_ps) request->transferred_ps = end_ps;
   return td_trace_append(engine->trace, TD_TABLE_TRANSFERS, &row, 1);
+}
+
+static td_status find_link(struct engine *engine, const struct request *request, struct link_use **out_link) {
+  struct link_use wanted = {.pair = {request->prefill_worker, request->decode_worker}}, *link;
+  HASH_FIND(hh, engine->links, &wanted.pair, sizeof wanted.pair, link);
+  if (!link) {
+    TD_TRY(td_alloc(1, sizeof *link, (void **)&link));
+    link->pair = wanted.pair;
+    HASH_ADD(hh, engine->links, pair, sizeof link->pair, link);
+  }
+  *out_link = link;
+  return TD_OK;
 }
 
 /* One push over the link: it starts when its layers are computed and the link is free. */
 static td_status book_push(struct engine *engine, int64_t number, struct td_row_transfer row, int64_t ready_ps) {
   const struct request *request = &engine->requests[number];
   const struct cluster *cluster = engine->cluster;
-  int64_t *free_ps = &engine->link_free_ps[request->prefill_worker * cluster->worker_count + request->decode_worker];
+  struct link_use *link;
+  TD_TRY(find_link(engine, request, &link));
   row.bytes = td_kv_bytes(&cluster->graph->shape, cluster->kv_dtype, row.layer_end - row.layer_begin,
                           (int64_t)(row.token_end - row.token_begin));
-  row.start = ready_ps > *free_ps ? ready_ps : *free_ps;
+  row.start = ready_ps > link->free_ps ? ready_ps : link->free_ps;
   row.time_kind = TD_TIME_MODELLED;
   TD_TRY(td_price_transfer(cluster_link(cluster, request->prefill_worker, request->decode_worker), row.bytes,
                            &row.duration));
-  *free_ps = row.start + row.duration;
+  TD_TRY(engine_add_ps(row.start, row.duration, &link->free_ps));
   return record_push(engine, number, row);
 }
 
@@ -62,7 +76,7 @@ td_status engine_book_pushes(struct engine *engine, const struct worker *worker,
                              const int64_t *layer_done_ps) {
   const struct request *request = &engine->requests[share->request];
   const struct td_cfg_engine *config = &engine->cluster->experiment->engine;
-  if (share->push_begin == share->push_end || !is_priced(engine, request)) return TD_OK;
+  if (!is_priced(engine, request)) return TD_OK;
   int32_t layers = engine->cluster->graph->shape.layers;
   struct td_row_transfer row = {.token_begin = (uint64_t)share->push_begin, .token_end = (uint64_t)share->push_end};
   if (config->handoff == TD_HANDOFF_BLOB) {
@@ -78,25 +92,26 @@ td_status engine_book_pushes(struct engine *engine, const struct worker *worker,
   return TD_OK;
 }
 
-int64_t engine_run_time(const struct engine *engine, int32_t worker, int64_t clock_ps) {
-  int32_t rank = engine->cluster->workers[worker].rank;
-  return clock_ps - engine->node->transport->clock_offset[rank] - engine->zero_ps;
-}
-
 static td_status take_committed_chunk(struct engine *engine, int64_t number, const struct committed_chunk *chunk) {
   struct request *request = &engine->requests[number];
   request->committed_bytes += chunk->bytes;
   if (is_priced(engine, request)) return TD_OK; /* its row is booked with the step */
+  const struct cluster_worker *sender = &engine->cluster->workers[request->prefill_worker];
+  const struct cluster_worker *receiver = &engine->cluster->workers[request->decode_worker];
   struct td_row_transfer row = {.layer_begin = chunk->layer_begin,
                                 .layer_end = chunk->layer_end,
                                 .token_begin = chunk->token_begin,
                                 .token_end = chunk->token_end,
                                 .bytes = chunk->bytes,
-                                .start = engine_run_time(engine, request->prefill_worker, chunk->ready_ps),
+                                .start = engine_run_time(engine, sender->rank, chunk->ready_ps),
                                 .time_kind = TD_TIME_EXECUTED};
-  int64_t end = engine_run_time(engine, request->decode_worker, chunk->imported_ps);
-  /* the ranks' clocks agree to about half a round trip; a push never ends before it starts */
-  row.duration = end > row.start ? end - row.start : 0;
+  /* the clocks of ranks drift: a push ends when word of it comes at the latest, and begins after its request was
+   * admitted */
+  int64_t end = engine_run_time(engine, receiver->rank, chunk->imported_ps);
+  if (end > engine->now_ps) end = engine->now_ps;
+  if (row.start < request->admitted_ps) row.start = request->admitted_ps;
+  if (end < row.start) end = row.start;
+  row.duration = end - row.start;
   return record_push(engine, number, row);
 }
 

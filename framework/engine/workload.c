@@ -108,29 +108,6 @@ static td_status build_job(const struct source *source, int64_t i, struct job *j
   return check_length(source, job, i);
 }
 
-struct order {
-  int64_t arrival_ps, place;
-  struct job job;
-};
-
-static int by_arrival(const void *a, const void *b) {
-  const struct order *x = a, *y = b;
-  if (x->arrival_ps != y->arrival_ps) return x->arrival_ps < y->arrival_ps ? -1 : 1;
-  return x->place < y->place ? -1 : 1;
-}
-
-static td_status sort_jobs(struct workload *workload) {
-  struct order *order;
-  TD_TRY(td_alloc((size_t)workload->count, sizeof *order, (void **)&order));
-  for (int64_t i = 0; i < workload->count; i++) {
-    order[i] = (struct order){workload->jobs[i].arrival_ps, i, workload->jobs[i]};
-  }
-  qsort(order, (size_t)workload->count, sizeof *order, by_arrival);
-  for (int64_t i = 0; i < workload->count; i++) workload->jobs[i] = order[i].job;
-  free(order);
-  return TD_OK;
-}
-
 static int by_name(const void *a, const void *b) {
   return strcmp(*(char *const *)a, *(char *const *)b);
 }
@@ -160,7 +137,6 @@ td_status workload_open(const struct td_config *config, const struct td_experime
   td_status status = TD_OK;
   for (int64_t i = 0; i < workload.count && !status; i++) status = build_job(&source, i, &workload.jobs[i]);
   if (!status) status = check_names(&source, &workload);
-  if (!status) status = sort_jobs(&workload);
   if (status) {
     workload_close(&workload);
     return status;

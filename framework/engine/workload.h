@@ -14,7 +14,7 @@ struct job {
   int64_t arrival_ps;
 };
 struct workload {
-  struct job *jobs; /* by arrival, ties in config order */
+  struct job *jobs; /* in config order: a request's number is its place here */
   int64_t count;
   int64_t longest_prompt, longest_total; /* positions: prompt, prompt + output - 1 */
 };

@@ -118,7 +118,7 @@ static struct td_step_stats stats_of(const struct conform_params *p, int64_t pas
 }
 
 static td_status price_of(struct conform_run *run, const struct conform_params *p, int64_t past, int64_t tokens,
-                          struct td_price *out_price) {
+                          int64_t *layer_done_ps, struct td_price *out_price) {
   struct small small;
   struct td_device *device;
   struct td_step_stats stats = stats_of(p, past, tokens);
@@ -126,32 +126,46 @@ static td_status price_of(struct conform_run *run, const struct conform_params *
   build(&small);
   struct td_slice slice = td_slice_whole(&small.graph);
   TD_TRY(td_device_open(run->spec, run->params, 1, &device));
-  td_status status = td_device_price(device, &small.graph, &slice, p->kv, &stats, out_price);
+  td_status status = td_device_price(device, &small.graph, &slice, p->kv, &stats, layer_done_ps, out_price);
   td_device_close(device);
   return status ? td_fail_within(TD_CORRUPT, "no price") : TD_OK;
 }
 
+/* The layer is done within the step, and asking when does not change the price. */
+static td_status check_layers(struct conform_run *run, const struct conform_params *p, const struct td_price *price) {
+  struct td_price asked;
+  int64_t layer_done_ps[2] = {-1, -1};
+  TD_TRY(price_of(run, p, p->past, p->rows, layer_done_ps, &asked));
+  CONFORM_CHECK(asked.base_ps == price->base_ps, "found %" PRId64 " ps with layer times asked, expected %" PRId64,
+                asked.base_ps, price->base_ps);
+  CONFORM_CHECK(layer_done_ps[0] > 0 && layer_done_ps[0] <= price->base_ps,
+                "layer 0 is done after %" PRId64 " ps, expected 1 to %" PRId64 ", the step's", layer_done_ps[0],
+                price->base_ps);
+  CONFORM_CHECK(layer_done_ps[1] == -1, "found a time for layer 1, expected one layer");
+  return TD_OK;
+}
+
 static td_status run_positive(struct conform_run *run, const struct conform_case *test) {
   struct td_price price;
-  TD_TRY(price_of(run, &test->p, test->p.past, test->p.rows, &price));
+  TD_TRY(price_of(run, &test->p, test->p.past, test->p.rows, NULL, &price));
   CONFORM_CHECK(price.base_ps > 0, "a step lasts %" PRId64 " ps", price.base_ps);
   CONFORM_CHECK(price.base_ps < TD_PS_PER_SECOND, "a step of one layer lasts %g s", td_seconds(price.base_ps));
   CONFORM_CHECK(price.slope_ps >= 0, "steps get shorter as contexts grow: slope %" PRId64 " ps", price.slope_ps);
   CONFORM_CHECK(price.valid_steps >= 1, "valid for %" PRId64 " steps", price.valid_steps);
   CONFORM_CHECK(price.flops > 0 && price.bytes > 0, "found %g FLOPs and %g bytes", price.flops, price.bytes);
   CONFORM_CHECK(isnan(price.energy_j) || price.energy_j > 0, "a step takes %g J", price.energy_j);
-  return TD_OK;
+  return check_layers(run, &test->p, &price);
 }
 
 /* base + i slope equals the price of step i asked by itself, for as long as the price says it holds. */
 static td_status run_steps(struct conform_run *run, const struct conform_case *test) {
   const struct conform_params *p = &test->p;
   struct td_price first, single;
-  TD_TRY(price_of(run, p, p->past, 1, &first));
+  TD_TRY(price_of(run, p, p->past, 1, NULL, &first));
   int64_t steps = first.valid_steps < p->count ? first.valid_steps : p->count;
   int64_t sum = 0;
   for (int64_t i = 0; i < steps; i++) {
-    TD_TRY(price_of(run, p, p->past + i, 1, &single));
+    TD_TRY(price_of(run, p, p->past + i, 1, NULL, &single));
     CONFORM_CHECK(single.base_ps == first.base_ps + i * first.slope_ps,
                   "step %" PRId64 " of %" PRId64 ": found %" PRId64 " ps by itself, expected %" PRId64 " + %" PRId64
                   " x %" PRId64,
@@ -168,7 +182,7 @@ static td_status run_monotone(struct conform_run *run, const struct conform_case
   int64_t last = 0;
   for (int64_t tokens = 1; tokens <= 8192; tokens *= 2) {
     struct td_price price;
-    TD_TRY(price_of(run, p, p->past, tokens, &price));
+    TD_TRY(price_of(run, p, p->past, tokens, NULL, &price));
     CONFORM_CHECK(price.base_ps >= last, "%" PRId64 " tokens: found %" PRId64 " ps, expected at least %" PRId64, tokens,
                   price.base_ps, last);
     last = price.base_ps;
@@ -176,7 +190,7 @@ static td_status run_monotone(struct conform_run *run, const struct conform_case
   last = 0;
   for (int64_t past = 1; past <= 65536; past *= 4) {
     struct td_price price;
-    TD_TRY(price_of(run, p, past, 1, &price));
+    TD_TRY(price_of(run, p, past, 1, NULL, &price));
     CONFORM_CHECK(price.base_ps >= last, "context %" PRId64 ": found %" PRId64 " ps, expected at least %" PRId64, past,
                   price.base_ps, last);
     last = price.base_ps;

@@ -278,6 +278,42 @@ static void sampling_seeded(void **state) {
   harness_diff(first, harness_run("greedy", &setup), false);
 }
 
+/* A request's number and its tokens do not depend on when the others come. */
+static void arrivals_do_not_matter(void **state) {
+  (void)state;
+  struct setup setup = {.policy = "colocated", .pools = POOL_BOTH("cpu", "1"), .sampling = "temperature = 1.0;"};
+  setup.workload =
+      "requests = ({name=\"a\"; prompt_tokens=9;},{name=\"b\"; prompt_tokens=12;}); max_tokens=8; stop_at_end=false;";
+  char first[4200];
+  snprintf(first, sizeof first, "%s", harness_run("together", &setup));
+  setup.workload =
+      "requests = ({name=\"a\"; prompt_tokens=9; arrival=0.05;},{name=\"b\"; prompt_tokens=12;}); max_tokens=8; "
+      "stop_at_end=false;";
+  const char *second = harness_run("apart", &setup);
+  harness_diff(first, second, true);
+  struct td_trace *trace = harness_load(second);
+  for (uint64_t i = 0; i < 2; i++) assert_int_equal(trace->requests[i].request, trace->requests[i].name[0] - 'a');
+  td_trace_free(trace);
+}
+
+/* A worker inside a long prefill is busy: the next request goes to the other one. */
+static void long_prefill_counts(void **state) {
+  (void)state;
+  struct setup setup = {.model = test_source("experiments/models/llama-3.1-8b.cfg"),
+                        .pace = "priced",
+                        .policy = "colocated",
+                        .pools = "{name=\"all\"; role=\"both\"; backend=\"modelled\"; device=\"h100_sxm\"; count=2;}",
+                        .workload =
+                            "requests = ({prompt_tokens=60000; max_tokens=4;},{prompt_tokens=10; max_tokens=50;},"
+                            "{prompt_tokens=10; arrival=0.1;}); max_tokens=2;"};
+  struct td_trace *trace = harness_load(harness_run("busy", &setup));
+  for (uint64_t i = 0; i < 3; i++) {
+    const struct td_row_request *row = &trace->requests[i];
+    assert_int_equal(row->prefill_device, row->request == 0 ? 0 : 1);
+  }
+  td_trace_free(trace);
+}
+
 static void stops_at_length(void **state) {
   (void)state;
   struct setup setup = {.policy = "colocated", .pools = POOL_BOTH("cpu", "1")};
@@ -320,7 +356,8 @@ static const struct CMUnitTest cases[] = {
     cmocka_unit_test(priced_ranks_identical), cmocka_unit_test(transfer_bytes),
     cmocka_unit_test(handoff_blob),           cmocka_unit_test(modelled_cluster),
     cmocka_unit_test(mixed_cluster),          cmocka_unit_test(quickstart_modelled_and_mixed),
-    cmocka_unit_test(sampling_seeded),        cmocka_unit_test(stops_at_length),
+    cmocka_unit_test(sampling_seeded),        cmocka_unit_test(arrivals_do_not_matter),
+    cmocka_unit_test(long_prefill_counts),    cmocka_unit_test(stops_at_length),
     cmocka_unit_test(one_token_requests),     cmocka_unit_test(kv_pressure),
 };
 

@@ -6,7 +6,7 @@
 
 #include "../support.h"
 #include "engine/events.h"
-#include "engine/inbox.h"
+#include "engine/state.h"
 #include "tandem/base.h"
 #include "tandem/experiment.h"
 #include "tandem/policy.h"
@@ -111,12 +111,19 @@ static void least_work_wins(void **state) {
   assert_null(td_policy_find("nonsense"));
 }
 
+static void time_has_an_end(void **state) {
+  (void)state;
+  int64_t sum;
+  assert_int_equal(engine_add_ps(5, 7, &sum), TD_OK);
+  assert_int_equal(sum, 12);
+  assert_int_equal(engine_add_ps(INT64_MAX - 3, 4, &sum), TD_UNSUPPORTED);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(events_come_in_order),
-      cmocka_unit_test(inbox_keeps_each_senders_order),
-      cmocka_unit_test(plans_are_checked),
-      cmocka_unit_test(least_work_wins),
+      cmocka_unit_test(events_come_in_order), cmocka_unit_test(inbox_keeps_each_senders_order),
+      cmocka_unit_test(plans_are_checked),    cmocka_unit_test(least_work_wins),
+      cmocka_unit_test(time_has_an_end),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -88,6 +88,24 @@ static void faults_config(void **state) {
   refuses(2, "chunk_tokns,chunk_tokens", arguments);
 }
 
+/* Things that are not files must not be waited for. */
+static void faults_not_files(void **state) {
+  (void)state;
+  char arguments[8600], pipe[4200];
+  const char *model = test_source("tests/data/tiny/llama.gguf");
+  snprintf(pipe, sizeof pipe, "%s/silent", harness_scratch());
+  assert_int_equal(mkfifo(pipe, 0600), 0);
+  snprintf(arguments, sizeof arguments, "check %s", pipe);
+  refuses(2, "silent,nothing to read", arguments);
+  snprintf(arguments, sizeof arguments, "eval %s --ids %s", model, pipe);
+  refuses(1, "silent", arguments);
+  snprintf(arguments, sizeof arguments, "eval %s --ids /dev/zero", model);
+  refuses(1, "/dev/zero,a device", arguments);
+  refuses(2, "/dev/random,a device", "check /dev/random");
+  snprintf(arguments, sizeof arguments, "devices %s/silent.cfg/..", harness_scratch());
+  refuses(2, "silent.cfg", arguments);
+}
+
 static void faults_model(void **state) {
   (void)state;
   struct setup setup = good;
@@ -181,6 +199,23 @@ static void faults_output(void **state) {
   refuses(1, words, arguments);
 }
 
+/* The run must end when the disk is full, not when the slow step under way is. */
+static void faults_full_disk_in_a_step(void **state) {
+  (void)state;
+  char disk[4200], arguments[8600];
+  struct setup slow = {.policy = "colocated",
+                       .pools = POOL_BOTH("template", "1") "," "{name=\"fast\"; role=\"both\"; backend=\"cpu\";}",
+                       .workload = "stop_at_end = false; requests = ({prompt_tokens=220; max_tokens=200;},"
+                                   "{prompt_tokens=200; max_tokens=220;},{prompt_tokens=220; max_tokens=200;},"
+                                   "{prompt_tokens=200; max_tokens=220;});"};
+  snprintf(disk, sizeof disk, "%s/small", harness_scratch());
+  assert_int_equal(mkdir(disk, 0755), 0);
+  if (mount("tandem-test", disk, "tmpfs", 0, "size=48k")) test_skip_all("cannot mount a small tmpfs here");
+  snprintf(arguments, sizeof arguments, "run %s -o %s/full.h5", harness_config("slow", &slow), disk);
+  refuses(1, "full.h5", arguments);
+  umount(disk);
+}
+
 static void faults_full_disk(void **state) {
   (void)state;
   char disk[4200], arguments[8600], path[4300];
@@ -213,9 +248,12 @@ static void faults_under_mpi(void **state) {
 }
 
 static const struct CMUnitTest cases[] = {
-    cmocka_unit_test(faults_usage),     cmocka_unit_test(faults_config),    cmocka_unit_test(faults_model),
-    cmocka_unit_test(faults_cluster),   cmocka_unit_test(faults_output),    cmocka_unit_test(faults_full_disk),
-    cmocka_unit_test(faults_under_mpi), cmocka_unit_test(live_run_sigkill), cmocka_unit_test(mpi_killed_rank),
+    cmocka_unit_test(faults_usage),     cmocka_unit_test(faults_config),
+    cmocka_unit_test(faults_not_files), cmocka_unit_test(faults_model),
+    cmocka_unit_test(faults_cluster),   cmocka_unit_test(faults_output),
+    cmocka_unit_test(faults_full_disk), cmocka_unit_test(faults_full_disk_in_a_step),
+    cmocka_unit_test(faults_under_mpi), cmocka_unit_test(live_run_sigkill),
+    cmocka_unit_test(mpi_killed_rank),
 };
 
 int main(int argc, char **argv) {

@@ -34,15 +34,19 @@ static td_status read_arguments(int argc, char **argv, struct arguments *argumen
 
 /* ---- --stream: the text of all requests as it comes, a line at a time behind each request's name ---- */
 
+struct line {
+  struct td_text text;
+  char *name;
+};
 struct stream {
-  struct td_text *lines; /* [capacity] by request */
+  struct line *lines; /* [capacity] by request */
   size_t capacity;
 };
 
-static void print_line(const char *name, struct td_text *line) {
-  printf("[%s] %.*s\n", name, (int)line->bytes, line->data ? line->data : "");
+static void print_line(struct line *line) {
+  printf("[%s] %.*s\n", line->name, (int)line->text.bytes, line->text.data);
   fflush(stdout);
-  line->bytes = 0;
+  line->text.bytes = 0;
 }
 
 static void stream_token(void *context, uint64_t request, const char *name, const char *text, size_t bytes, bool last) {
@@ -50,20 +54,27 @@ static void stream_token(void *context, uint64_t request, const char *name, cons
   size_t had = stream->capacity;
   if (td_grow((void **)&stream->lines, &stream->capacity, request + 1, sizeof *stream->lines)) return;
   if (stream->capacity > had) memset(stream->lines + had, 0, (stream->capacity - had) * sizeof *stream->lines);
-  struct td_text *line = &stream->lines[request];
-  if (bytes && *text == ' ' && line->bytes >= LINE_COLUMNS) print_line(name, line);
+  struct line *line = &stream->lines[request];
+  if (!line->name && td_copy_text(name, &line->name)) return;
+  if (bytes && *text == ' ' && line->text.bytes >= LINE_COLUMNS) print_line(line);
   for (size_t i = 0; i < bytes; i++) {
     if (text[i] == '\n') {
-      if (line->bytes) print_line(name, line);
+      if (line->text.bytes) print_line(line);
     } else {
-      td_text_add(line, text + i, 1);
+      td_text_add(&line->text, text + i, 1);
     }
   }
-  if (last && line->bytes) print_line(name, line);
+  if (last && line->text.bytes) print_line(line);
 }
 
-static void stream_free(struct stream *stream) {
-  for (size_t i = 0; i < stream->capacity; i++) td_text_free(&stream->lines[i]);
+/* What is left belongs to requests whose last tokens were modelled, or to a run that failed. */
+static void stream_end(struct stream *stream) {
+  for (size_t i = 0; i < stream->capacity; i++) {
+    struct line *line = &stream->lines[i];
+    if (line->text.bytes) print_line(line);
+    td_text_free(&line->text);
+    free(line->name);
+  }
   free(stream->lines);
 }
 
@@ -124,7 +135,7 @@ static td_status run(int argc, char **argv, int *out_exit) {
   TD_TRY(td_transport_open(&transport));
   int32_t rank = transport->rank;
   td_status status = run_experiment(&arguments, transport, &options);
-  stream_free(&stream);
+  stream_end(&stream);
   if (!rank) return status ? status : print_summary(&arguments, path);
   *out_exit = td_exit_code(status); /* rank 0 speaks for all */
   return TD_OK;

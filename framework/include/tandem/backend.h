@@ -8,7 +8,10 @@
  * Time line. Each device has one in-order queue with a monotone 64-bit counter. Every write, read, op and run call (and
  * kv_export, kv_import) is the next value of that counter (the framework counts, see td_device.submitted). Calls may
  * return before the work is done; sync(v) returns when everything up to value v is. A synchronous backend does the work
- * in the call and its sync does nothing. A backend may assume that one thread at a time calls a device.
+ * in the call and its sync does nothing.
+ *
+ * Threads. A backend may assume that one thread at a time calls a device, not always the same one: a device may be
+ * opened on one thread, run on another and closed on a third. State of a thread (a current context) is set per call.
  *
  * Exactness. A backend with .exact = true promises: each output row of an operator depends on that row's inputs alone,
  * bit for bit, whatever the batch, the number of rows, threads or calls. That is what makes prefill on one device
@@ -124,14 +127,22 @@ struct td_device_table {
    * td_runner interprets the slice with `op`. */
   td_status (*plan)(struct td_device *device, const struct td_graph *graph, const struct td_slice *slice,
                     const struct td_plan_bindings *bindings, struct td_plan **out_plan);
+  /* layer_values, NULL: not asked; else [layers of the slice]: the value of the time line that is reached when each real
+   * layer of the slice is done, ascending. A run that tells layers apart takes further values by adding to
+   * device->submitted; one that does not gives its own value for every layer. */
   td_status (*run)(struct td_device *device, struct td_plan *plan, const struct td_batch *batch,
-                   struct td_view *live_in, struct td_view *live_out);
+                   struct td_view *live_in, struct td_view *live_out, uint64_t *layer_values);
   void (*plan_free)(struct td_device *device, struct td_plan *plan);
-  /* What a step costs without running it. Default: td_price_roofline on the device file (tandem/cost.h). */
+  /* What a step costs without running it. layer_done_ps, NULL: not asked; else [layers of the slice]: when each real
+   * layer of the slice is done, picoseconds from the step's start. Default: td_price_roofline and td_price_milestones
+   * on the device file (tandem/cost.h). */
   td_status (*price)(struct td_device *device, const struct td_graph *graph, const struct td_slice *slice,
-                     enum td_dtype kv_dtype, const struct td_step_stats *stats, struct td_price *out_price);
-  /* Copies token positions of one layer out of (into) the cache, in canonical order, K then V. Default: read and
-   * write of the td_kv_view's buffers, block by block. */
+                     enum td_dtype kv_dtype, const struct td_step_stats *stats, int64_t *layer_done_ps,
+                     struct td_price *out_price);
+  /* Copies token positions of one layer out of (into) the cache, in canonical order, K then V. When export returns, k
+   * and v are filled; it may overtake what is queued but for the work that wrote these positions, which is done: so
+   * layers leave while a run goes on. When import returns, k and v may be reused. Default: read and write of the
+   * td_kv_view's buffers, block by block, in the queue's order. */
   td_status (*kv_export)(struct td_device *device, const struct td_kv_view *view, const struct td_seq *seq, void *k,
                          void *v);
   td_status (*kv_import)(struct td_device *device, const struct td_kv_view *view, const struct td_seq *seq,

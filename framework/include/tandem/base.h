@@ -50,8 +50,9 @@ td_status td_copy_text(const char *text, char **out);
 /* Bounded formatting into a fixed field: TD_CONFIG with the text if it does not fit (never cut silently). */
 td_status td_format(char *out, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-/* Reads a whole file. TD_NOT_FOUND/TD_IO name the path; files over `limit` bytes are refused. The result has a
- * NUL after its last byte (not counted). Free with free(). */
+/* Reads a whole file, or a pipe that has something to say within 5 s. TD_NOT_FOUND/TD_IO name the path; devices,
+ * folders and files over `limit` bytes are refused. The result has a NUL after its last byte (not counted). Free with
+ * free(). */
 td_status td_read_file(const char *path, size_t limit, char **out_data, size_t *out_bytes);
 
 /* What renaming a finished file to `path` would meet, met before the work: TD_IO if the path is empty, or names

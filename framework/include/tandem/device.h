@@ -34,8 +34,10 @@ td_status td_device_op(struct td_device *device, const struct td_op_call *call);
 td_status td_device_sync(struct td_device *device);
 int64_t td_device_now(struct td_device *device);
 td_status td_device_supports(struct td_device *device, const struct td_op_query *query);
+/* layer_done_ps may be NULL; see td_device_table.price. */
 td_status td_device_price(struct td_device *device, const struct td_graph *graph, const struct td_slice *slice,
-                          enum td_dtype kv_dtype, const struct td_step_stats *stats, struct td_price *out_price);
+                          enum td_dtype kv_dtype, const struct td_step_stats *stats, int64_t *layer_done_ps,
+                          struct td_price *out_price);
 
 /* ---- runner: one model slice resident on one executing device ---- */
 

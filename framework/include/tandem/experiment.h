@@ -31,7 +31,7 @@ struct td_cfg_pool {
   const char *device;  /* device file name or path; "" = none */
   int64_t count;       /* replicas */
   int64_t threads;     /* host threads of each */
-  int64_t kv_tokens;   /* KV capacity in positions; 0: from the device file's memory, or context * batch_sequences */
+  int64_t kv_tokens;   /* KV capacity in positions; 0: see the option table */
 };
 struct td_cfg_link {
   const char *from, *to; /* pool names */
