@@ -9,6 +9,7 @@
 
 #include "quiet.h"
 #include "schema.h"
+#include "tandem_revision.h"
 
 static herr_t write_attribute(hid_t object, const char *name, hid_t type, hid_t memory, const void *value) {
   hid_t space = H5Screate(H5S_SCALAR);

@@ -7,20 +7,18 @@
 
 #include "tandem/base.h"
 #include "tandem/cli.h"
-
-#ifndef TANDEM_GIT
-#define TANDEM_GIT "unknown"
-#endif
+#include "tandem_revision.h"
 
 static void print_version(void) {
-  printf("tandem %s (git %s)\nbuild: %s, %s%s\nMPI: %s\nOpenCL: %s\nCUDA: %s\n", TANDEM_VERSION, TANDEM_GIT,
-         TANDEM_BUILD_TYPE, TANDEM_COMPILER,
+  printf("tandem %s (git %s)\nbuild: %s, %s%s\n", TANDEM_VERSION, TANDEM_REVISION, TANDEM_BUILD_TYPE, TANDEM_COMPILER,
 #ifdef TANDEM_SANITIZED
-         ", sanitizers",
+         ", sanitizers"
 #else
-         "",
+         ""
 #endif
-         TANDEM_MPI, TANDEM_OPENCL, TANDEM_CUDA);
+  );
+  printf("HDF5: %s\nlibconfig: %s\nMPI: %s\nOpenCL: %s\nCUDA: %s\n", TANDEM_HDF5, TANDEM_LIBCONFIG, TANDEM_MPI,
+         TANDEM_OPENCL, TANDEM_CUDA);
 }
 
 static void print_help(FILE *out) {

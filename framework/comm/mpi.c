@@ -180,7 +180,11 @@ static td_status mpi_start(struct td_transport *transport, td_deliver deliver, v
   struct mpi *mpi = (struct mpi *)transport;
   mpi->deliver = deliver;
   mpi->context = context;
-  if (pthread_create(&mpi->thread, NULL, communicate, mpi)) return td_fail(TD_NO_MEMORY, "cannot start a thread");
+  if (pthread_create(&mpi->thread, NULL, communicate, mpi)) {
+    /* the other ranks are past the last point where they could be told */
+    fprintf(stderr, "tandem: rank %d: cannot start a thread\n", transport->rank);
+    MPI_Abort(MPI_COMM_WORLD, 1);
+  }
   mpi->started = true;
   return TD_OK;
 }

@@ -31,7 +31,7 @@ static td_status check_tokens(const struct td_kv_store *store, const struct td_k
 }
 
 static td_status enqueue_layers(struct td_kv_store *store, const struct td_kv_request *request,
-                             const struct td_kv_chunk *chunk, char *payload) {
+                                const struct td_kv_chunk *chunk, char *payload) {
   struct td_seq seq = {.request = request->id,
                        .past = (int64_t)chunk->token_begin,
                        .tokens = (int64_t)(chunk->token_end - chunk->token_begin),

@@ -24,7 +24,7 @@ struct td_runner {
   struct td_plan *plan;         /* NULL: the runner interprets `calls` */
   struct td_view *plan_in, *plan_out;
   uint64_t *layer_values; /* [graph->shape.layers]: where the plan's run says that layers are done */
-  int32_t logits_value; /* index into values; -1: no head in the slice */
+  int32_t logits_value;   /* index into values; -1: no head in the slice */
   bool embeds;
 
   /* the step under way */

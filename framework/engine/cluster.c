@@ -155,25 +155,28 @@ static td_status take_identity(struct cluster *cluster) {
   return TD_OK;
 }
 
-static td_status open_all(struct cluster *cluster, int32_t ranks, bool exact) {
+static td_status open_all(struct cluster *cluster, bool exact) {
   cluster->pools = cluster->experiment->cluster.pools.count;
   cluster->kv_dtype = td_experiment_kv_dtype(cluster->experiment);
   TD_TRY(open_params(cluster));
   TD_TRY(make_workers(cluster));
-  place_workers(cluster, ranks);
+  place_workers(cluster, cluster->ranks);
   td_status status = td_model_open(cluster->experiment->model, &cluster->model);
   if (status) return cluster_check_model(cluster, status);
   TD_TRY(td_graph_build(cluster->model, &cluster->graph));
   TD_TRY(workload_open(cluster->config, cluster->experiment, cluster->model, exact, &cluster->workload));
-  for (int32_t i = 0; i < cluster->worker_count; i++) TD_TRY(size_kv(cluster, &cluster->workers[i]));
+  for (int32_t i = 0; i < cluster->worker_count; i++) {
+    cluster->workers[i].slice = td_slice_whole(cluster->graph);
+    TD_TRY(size_kv(cluster, &cluster->workers[i]));
+  }
   if (exact) TD_TRY(take_identity(cluster));
   return cluster_check(cluster);
 }
 
 td_status cluster_open(const struct td_config *config, const struct td_experiment *experiment, int32_t ranks,
                        bool exact, struct cluster *out_cluster) {
-  struct cluster cluster = {.config = config, .experiment = experiment};
-  td_status status = open_all(&cluster, ranks, exact);
+  struct cluster cluster = {.config = config, .experiment = experiment, .ranks = ranks};
+  td_status status = open_all(&cluster, exact);
   if (status) {
     cluster_close(&cluster);
     return status;

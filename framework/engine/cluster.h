@@ -17,6 +17,7 @@ struct cluster_worker {
   char name[32]; /* "prefill.0" */
   const struct td_backend *backend;
   const struct td_device_params *params; /* NULL if the pool names no device file */
+  struct td_slice slice;                 /* of the model that lives there: this engine places whole models */
   int32_t kv_blocks;
 };
 
@@ -28,7 +29,7 @@ struct cluster {
   struct workload workload;
   struct td_device_params **pool_params; /* [pools], NULL entries where none */
   struct td_device_params **links;       /* [pools * pools], from * pools + to; NULL where none */
-  int32_t pools;
+  int32_t pools, ranks;
   struct cluster_worker *workers;
   int32_t worker_count;
   enum td_dtype kv_dtype;

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "tandem/base.h"
 #include "tandem/device.h"
@@ -19,12 +20,21 @@ static const struct td_cfg_pool *pool_at(const struct cluster *cluster, int32_t 
   return (const struct td_cfg_pool *)cluster->experiment->cluster.pools.items + i;
 }
 
+static td_status named_backend(const char *spec, const struct td_backend **out_backend) {
+  char name[TD_NAME_BYTES];
+  TD_TRY(td_format(name, sizeof name, "%.*s", (int)strcspn(spec, ":"), spec));
+  *out_backend = td_backend_find(name);
+  return TD_OK;
+}
+
 td_status cluster_check_backend(const struct cluster *cluster, int32_t pool, const struct td_backend **out_backend) {
   const struct td_backend *backend = NULL;
   int32_t index;
-  if (td_device_find(pool_at(cluster, pool)->backend, &backend, &index)) {
-    return fail_pool(cluster, pool, "backend", td_error_text());
-  }
+  const char *spec = pool_at(cluster, pool)->backend;
+  td_status status = td_device_find(spec, &backend, &index);
+  /* over ranks only the one that holds the worker must have the device, and opening it there says so */
+  if (status == TD_UNAVAILABLE && cluster->ranks > 1) status = named_backend(spec, &backend);
+  if (status) return fail_pool(cluster, pool, "backend", td_error_text());
   const struct td_device_params *params = cluster->pool_params[pool];
   bool priced = !backend->executes || cluster->experiment->engine.pace == TD_PACE_PRICED;
   if (priced && !params) {

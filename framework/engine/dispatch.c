@@ -15,12 +15,17 @@ int64_t engine_decode_blocks(const struct engine *engine, const struct request *
   return cluster_blocks(engine->cluster, request->job->prompt_tokens + request->job->max_tokens - 1);
 }
 
+static int64_t free_sequences(const struct engine *engine, const struct worker *worker) {
+  return engine->cluster->experiment->engine.batch_sequences - worker->active;
+}
+
 static struct td_cluster_view cluster_view(struct engine *engine) {
   for (int32_t i = 0; i < engine->cluster->worker_count; i++) {
     const struct worker *worker = &engine->workers[i];
     engine->views[i] = (struct td_worker_view){.pool = worker->info->pool->name,
                                                .role = worker->info->pool->role,
                                                .executes = worker->executes,
+                                               .free_sequences = free_sequences(engine, worker),
                                                .free_blocks = worker->free_blocks,
                                                .waiting_tokens = worker->waiting_tokens,
                                                .active = worker->active};
@@ -33,9 +38,12 @@ static struct td_cluster_view cluster_view(struct engine *engine) {
 
 static td_status take_blocks(struct engine *engine, int32_t number, int64_t blocks) {
   struct worker *worker = &engine->workers[number];
-  if (worker->free_blocks < blocks) {
-    return td_fail(TD_INTERNAL, "policy %s: chose worker %s with %" PRId64 " free KV blocks, expected %" PRId64,
-                   engine->policy->name, worker->info->name, worker->free_blocks, blocks);
+  if (worker->free_blocks < blocks || free_sequences(engine, worker) < 1) {
+    return td_fail(TD_INTERNAL,
+                   "policy %s: chose worker %s with %" PRId64 " free KV blocks and %" PRId64
+                   " free sequences, expected at least %" PRId64 " and 1",
+                   engine->policy->name, worker->info->name, worker->free_blocks, free_sequences(engine, worker),
+                   blocks);
   }
   worker->free_blocks -= blocks;
   worker->active++;

@@ -9,7 +9,6 @@
 
 static td_status open_runner(struct host *host, const struct cluster_worker *worker) {
   const struct td_cfg_engine *engine = &host->cluster->experiment->engine;
-  struct td_slice whole = td_slice_whole(host->cluster->graph);
   struct td_runner_options options = {
       .kv_dtype = host->cluster->kv_dtype,
       .block_tokens = (int32_t)engine->block_tokens,
@@ -17,7 +16,8 @@ static td_status open_runner(struct host *host, const struct cluster_worker *wor
       .max_rows = cluster_max_rows(host->cluster),
       .max_logits = engine->batch_sequences,
   };
-  return td_runner_open(host->device, host->cluster->model, host->cluster->graph, &whole, &options, &host->runner);
+  return td_runner_open(host->device, host->cluster->model, host->cluster->graph, &worker->slice, &options,
+                        &host->runner);
 }
 
 td_status host_open(struct host *host, struct node *node, const struct cluster *cluster, int32_t number) {

@@ -122,14 +122,13 @@ static td_status execute(struct step *step, struct done_head *done, struct done_
 static td_status price(struct step *step, struct done_head *done) {
   struct host *host = step->host;
   const struct cluster *cluster = host->cluster;
-  struct td_slice whole = td_slice_whole(cluster->graph);
   struct td_step_stats stats = {0};
   struct td_price price;
   for (uint32_t i = 0; i < step->head->seqs; i++) {
     const struct step_seq *seq = &step->seqs[i];
     td_step_stats_add(&stats, seq->past, seq->tokens, (seq->flags & STEP_LOGITS) != 0);
   }
-  TD_TRY(td_device_price(host->device, cluster->graph, &whole, cluster->kv_dtype, &stats,
+  TD_TRY(td_device_price(host->device, cluster->graph, &cluster->workers[host->worker].slice, cluster->kv_dtype, &stats,
                          step->head->wants_layers ? host->layer_done_ps : NULL, &price));
   done->duration_ps = price.base_ps;
   done->energy_j = price.energy_j;

@@ -19,7 +19,7 @@ int32_t td_policy_least_work(const struct td_cluster_view *cluster, uint32_t rol
   int32_t best = -1;
   for (int32_t i = 0; i < cluster->worker_count; i++) {
     const struct td_worker_view *worker = &cluster->workers[i];
-    if (!(roles & 1u << worker->role) || worker->free_blocks < blocks) continue;
+    if (!(roles & 1u << worker->role) || worker->free_blocks < blocks || worker->free_sequences < 1) continue;
     if (best < 0 || less_work(worker, &cluster->workers[best])) best = i;
   }
   return best;

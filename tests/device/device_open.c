@@ -58,7 +58,8 @@ static void test_defaults(void **state) {
   struct td_graph graph = {0};
   struct td_slice slice = {0};
   struct td_op op = {.kind = TD_OP_ADD};
-  assert_refused(td_device_price(device, &graph, &slice, TD_F32, &stats, NULL, &price), TD_UNSUPPORTED, "no device file");
+  assert_refused(td_device_price(device, &graph, &slice, TD_F32, &stats, NULL, &price), TD_UNSUPPORTED,
+                 "no device file");
   assert_ok(td_device_supports(device, &(struct td_op_query){&op, TD_F32, TD_F32}));
   int64_t before = td_now_ps(), now = td_device_now(device);
   assert_true(now >= before && now <= td_now_ps());

@@ -359,12 +359,13 @@ static td_status own_plan(struct td_device *device, const struct td_graph *graph
 }
 
 static td_status own_run(struct td_device *device, struct td_plan *plan, const struct td_batch *batch,
-                         struct td_view *live_in, struct td_view *live_out) {
+                         struct td_view *live_in, struct td_view *live_out, uint64_t *layer_values) {
   const float answer[2] = {1.5f, 2.5f};
   (void)live_in;
   assert_ptr_equal(plan, &compiled);
   compiled.runs++;
   compiled.rows = batch->rows;
+  for (int i = 0; i < 2; i++) layer_values[i] = device->submitted;
   return device->table->write(device, live_out[0].buffer, live_out[0].offset, answer, sizeof answer);
 }
 

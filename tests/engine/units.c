@@ -90,11 +90,11 @@ static void plans_are_checked(void **state) {
 static void least_work_wins(void **state) {
   (void)state;
   struct td_worker_view workers[] = {
-      {.role = TD_ROLE_PREFILL, .free_blocks = 9, .waiting_tokens = 50, .active = 1},
-      {.role = TD_ROLE_PREFILL, .free_blocks = 9, .waiting_tokens = 10, .active = 7},
-      {.role = TD_ROLE_DECODE, .free_blocks = 2, .active = 0},
-      {.role = TD_ROLE_DECODE, .free_blocks = 9, .active = 4},
-      {.role = TD_ROLE_DECODE, .free_blocks = 9, .active = 4},
+      {.role = TD_ROLE_PREFILL, .free_sequences = 1, .free_blocks = 9, .waiting_tokens = 50, .active = 1},
+      {.role = TD_ROLE_PREFILL, .free_sequences = 1, .free_blocks = 9, .waiting_tokens = 10, .active = 7},
+      {.role = TD_ROLE_DECODE, .free_sequences = 1, .free_blocks = 2, .active = 0},
+      {.role = TD_ROLE_DECODE, .free_sequences = 1, .free_blocks = 9, .active = 4},
+      {.role = TD_ROLE_DECODE, .free_sequences = 1, .free_blocks = 9, .active = 4},
   };
   struct td_cluster_view cluster = {.workers = workers, .worker_count = 5, .whole = {-1, 3, TD_PART_ALL}};
   struct td_request_view request = {.prefill_blocks = 3, .decode_blocks = 5};

@@ -56,6 +56,9 @@ static void stream_token(void *context, uint64_t request, const char *name, cons
   if (stream->capacity > had) memset(stream->lines + had, 0, (stream->capacity - had) * sizeof *stream->lines);
   struct line *line = &stream->lines[request];
   if (!line->name && td_copy_text(name, &line->name)) return;
+  for (char *c = line->name; *c; c++) {
+    if ((unsigned char)*c < 0x20) *c = '?'; /* a name cannot fake a line */
+  }
   if (bytes && *text == ' ' && line->text.bytes >= LINE_COLUMNS) print_line(line);
   for (size_t i = 0; i < bytes; i++) {
     if (text[i] == '\n') {

@@ -127,8 +127,8 @@ struct td_device_table {
    * td_runner interprets the slice with `op`. */
   td_status (*plan)(struct td_device *device, const struct td_graph *graph, const struct td_slice *slice,
                     const struct td_plan_bindings *bindings, struct td_plan **out_plan);
-  /* layer_values, NULL: not asked; else [layers of the slice]: the value of the time line that is reached when each real
-   * layer of the slice is done, ascending. A run that tells layers apart takes further values by adding to
+  /* layer_values, NULL: not asked; else [layers of the slice]: the value of the time line that is reached when each
+   * real layer of the slice is done, ascending. A run that tells layers apart takes further values by adding to
    * device->submitted; one that does not gives its own value for every layer. */
   td_status (*run)(struct td_device *device, struct td_plan *plan, const struct td_batch *batch,
                    struct td_view *live_in, struct td_view *live_out, uint64_t *layer_values);

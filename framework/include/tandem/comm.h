@@ -41,7 +41,7 @@ struct td_transport_table {
 struct td_transport {
   const struct td_transport_table *table;
   int32_t rank, ranks;
-  int64_t *clock_offset; /* [ranks] on rank 0: td_now_ps there minus td_now_ps here, measured at open; else NULL */
+  int64_t *clock_offset; /* [ranks] on rank 0: td_now_ps there minus td_now_ps here, measured at open; elsewhere 0 */
 };
 
 /* Opens the MPI transport when this process was started by an MPI launcher (looks at the environment, so that other

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Step plans: how a request's work is laid over workers. A plan is a small DAG: nodes (worker, model, slice, phase) and
- * edges (what must move from one node to another). Phase splits, pipeline stages, attention-FFN splits and drafter and
- * verifier pairs are plans; none is a special case of the engine's event loop.
+ * edges (what must move from one node to another). It can say phase splits, pipeline stages, attention-FFN splits and
+ * drafter and verifier pairs. Policies speak plans; td_plan_resolve refuses, by node, those this engine does not
+ * execute yet: it runs one whole model per phase.
  */
 #ifndef TANDEM_PLAN_H
 #define TANDEM_PLAN_H
@@ -28,8 +29,8 @@ struct td_plan_edge {
   enum td_move move;
 };
 
-#define TD_PLAN_NODES 8
-#define TD_PLAN_EDGES 8
+#define TD_PLAN_NODES 32 /* a pipeline's stages, both phases */
+#define TD_PLAN_EDGES 32
 struct td_step_plan {
   struct td_plan_node nodes[TD_PLAN_NODES];
   int32_t node_count;

@@ -20,6 +20,7 @@ struct td_worker_view {
   int role;               /* enum td_role of tandem/experiment.h */
   bool executes;          /* really computes: its tokens are real */
   int64_t free_blocks;    /* KV blocks nobody has reserved */
+  int64_t free_sequences; /* requests it may take beside those it has: engine.batch_sequences - active */
   int64_t waiting_tokens; /* prompt tokens routed here and not yet computed */
   int64_t active;         /* requests routed here and not finished here */
 };
@@ -43,16 +44,16 @@ struct td_policy {
   /* Before the run: TD_CONFIG if the cluster lacks a role this policy needs. */
   td_status (*check)(const struct td_cluster_view *cluster);
   /* True and a plan in *out_plan, or false to leave the request waiting (first come, first served: those behind it wait
-   * too). The workers named must have the blocks: prefill_blocks where prefill alone runs, decode_blocks where decode
-   * runs. Must say yes on an empty cluster if the request can ever run. */
+   * too). The workers named must have a free sequence and the blocks: prefill_blocks where prefill alone runs,
+   * decode_blocks where decode runs. Must say yes on an empty cluster if the request can ever run. */
   bool (*route)(const struct td_cluster_view *cluster, const struct td_request_view *request,
                 struct td_step_plan *out_plan);
 };
 extern const struct td_policy *const td_policies[]; /* generated; ends with NULL */
 const struct td_policy *td_policy_find(const char *name);
 
-/* The worker with a role in `roles` (bit 1 << role), `blocks` free, and the least work: waiting tokens, then active
- * requests, then the smallest number. -1 if none has the room. */
+/* The worker with a role in `roles` (bit 1 << role), `blocks` and a sequence free, and the least work: waiting tokens,
+ * then active requests, then the smallest number. -1 if none has the room. */
 int32_t td_policy_least_work(const struct td_cluster_view *cluster, uint32_t roles, int64_t blocks);
 /* True if any worker has a role in `roles`. */
 bool td_policy_has_role(const struct td_cluster_view *cluster, uint32_t roles);
