@@ -5,9 +5,9 @@ set(revision "unknown")
 find_program(git git)
 if(git)
   # A source tree inside somebody else's repository has a prefix there, and not its revision.
-  execute_process(COMMAND ${git} rev-parse --show-prefix WORKING_DIRECTORY ${SOURCE}
+  execute_process(COMMAND ${git} -c safe.directory=* rev-parse --show-prefix WORKING_DIRECTORY ${SOURCE}
     OUTPUT_VARIABLE prefix RESULT_VARIABLE no_repository ERROR_QUIET OUTPUT_STRIP_TRAILING_WHITESPACE)
-  execute_process(COMMAND ${git} --no-optional-locks describe --always --dirty --abbrev=12 WORKING_DIRECTORY ${SOURCE}
+  execute_process(COMMAND ${git} -c safe.directory=* --no-optional-locks describe --always --dirty --abbrev=12 WORKING_DIRECTORY ${SOURCE}
     OUTPUT_VARIABLE found RESULT_VARIABLE no_commit ERROR_QUIET OUTPUT_STRIP_TRAILING_WHITESPACE)
   if(NOT no_repository AND prefix STREQUAL "" AND NOT no_commit)
     set(revision "${found}")

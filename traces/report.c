@@ -26,24 +26,6 @@ static void lines(const struct td_metrics *metrics, struct line out[LINE_COUNT])
   out[5] = (struct line){"per user", "user_rate", &metrics->user_rate, false};
 }
 
-static const char *kind_name(uint32_t executes) {
-  static const char *const names[] = {"modelled", "executed", "emulated"};
-  return names[executes];
-}
-
-/* Where the times of a device's steps come from; under pace "priced" executed steps have modelled times. */
-static const char *times_name(uint32_t time_kinds) {
-  if (!time_kinds) return "none";
-  if (time_kinds == 1u << TD_TIME_EXECUTED) return "executed";
-  if (time_kinds == 1u << TD_TIME_EMULATED) return "emulated";
-  return time_kinds == 1u << TD_TIME_MODELLED ? "modelled" : "several";
-}
-
-static const char *role_name(uint32_t role) {
-  static const char *const names[] = {"both", "prefill", "decode"};
-  return names[role];
-}
-
 /* ---- text ---- */
 
 static void print_fact(const char *title, const char *value, FILE *out) {
@@ -87,8 +69,9 @@ static void print_devices(const struct td_trace *trace, const struct td_metrics 
     td_print_text(out, 14, row->name);
     fprintf(out, " ");
     td_print_text(out, 10, row->backend);
-    fprintf(out, " %-8s %-8s %-8s %7" PRIu64 " %9" PRIu64 " %8" PRIu64, role_name(row->role), kind_name(row->executes),
-            times_name(device->time_kinds), device->steps, device->tokens_computed, device->output_tokens);
+    fprintf(out, " %-8s %-8s %-8s %7" PRIu64 " %9" PRIu64 " %8" PRIu64, td_role_name(row->role),
+            td_executes_name(row->executes), td_times_name(device->time_kinds), device->steps, device->tokens_computed,
+            device->output_tokens);
     td_print_value(out, 12, device->tokens_per_s);
     td_print_value(out, 12, device->busy_s);
     td_print_value(out, 12, device->energy_j);
@@ -154,9 +137,9 @@ static void json_device(const struct td_row_device *row, const struct td_device_
   json_text(out, "pool", row->pool);
   json_text(out, "backend", row->backend);
   json_text(out, "file", row->file);
-  json_text(out, "role", role_name(row->role));
-  json_text(out, "executes", kind_name(row->executes));
-  json_text(out, "time_kind", times_name(device->time_kinds));
+  json_text(out, "role", td_role_name(row->role));
+  json_text(out, "executes", td_executes_name(row->executes));
+  json_text(out, "time_kind", td_times_name(device->time_kinds));
   fprintf(out, "\"steps\": %" PRIu64 ", \"tokens_computed\": %" PRIu64 ", \"output_tokens\": %" PRIu64, device->steps,
           device->tokens_computed, device->output_tokens);
   td_json_number(out, "busy_s", device->busy_s);

@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#include "tandem/trace.h"
+
 struct td_scale td_scale_for(double seconds) {
   if (seconds >= 100) return (struct td_scale){"s", 1};
   if (seconds < 1e-3) return (struct td_scale){"us", 1e6};
@@ -32,4 +34,21 @@ void td_json_number(FILE *out, const char *key, double value) {
   } else {
     fprintf(out, "null");
   }
+}
+
+const char *td_executes_name(uint32_t executes) {
+  static const char *const names[] = {"modelled", "executed", "emulated"};
+  return names[executes];
+}
+
+const char *td_times_name(uint32_t time_kinds) {
+  if (!time_kinds) return "none";
+  if (time_kinds == 1u << TD_TIME_EXECUTED) return "executed";
+  if (time_kinds == 1u << TD_TIME_EMULATED) return "emulated";
+  return time_kinds == 1u << TD_TIME_MODELLED ? "modelled" : "several";
+}
+
+const char *td_role_name(uint32_t role) {
+  static const char *const names[] = {"both", "prefill", "decode"};
+  return names[role];
 }

@@ -5,6 +5,7 @@
 #ifndef TRACES_VALUES_H
 #define TRACES_VALUES_H
 
+#include <stdint.h>
 #include <stdio.h>
 
 struct td_scale {
@@ -20,5 +21,11 @@ void td_print_value(FILE *out, int width, double value);
 void td_print_text(FILE *out, int width, const char *text);
 /* `, "key": value` with the digits that give the same float64 back; null for NaN and infinity, which JSON lacks. */
 void td_json_number(FILE *out, const char *key, double value);
+
+/* td_row_device.executes, td_device_metrics.time_kinds (under pace "priced" executed steps have modelled times), and
+ * td_row_device.role. */
+const char *td_executes_name(uint32_t executes);
+const char *td_times_name(uint32_t time_kinds);
+const char *td_role_name(uint32_t role);
 
 #endif

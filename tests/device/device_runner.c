@@ -341,74 +341,12 @@ static void test_memory(void **state) {
   td_device_close(device);
 }
 
-/* ---- a device that compiles slices ---- */
-
-static struct {
-  int plans, runs, frees;
-  int64_t rows;
-} compiled;
-
-static td_status own_plan(struct td_device *device, const struct td_graph *graph, const struct td_slice *slice,
-                          const struct td_plan_bindings *bindings, struct td_plan **out_plan) {
-  (void)device, (void)slice;
-  for (int32_t i = 0; i < graph->weight_count; i++) assert_non_null(bindings->weights[i].buffer);
-  for (int32_t i = 0; i < graph->shape.layers; i++) assert_non_null(bindings->kv[i].k);
-  compiled.plans++;
-  *out_plan = (struct td_plan *)&compiled;
-  return TD_OK;
-}
-
-static td_status own_run(struct td_device *device, struct td_plan *plan, const struct td_batch *batch,
-                         struct td_view *live_in, struct td_view *live_out, uint64_t *layer_values) {
-  const float answer[2] = {1.5f, 2.5f};
-  (void)live_in;
-  assert_ptr_equal(plan, &compiled);
-  compiled.runs++;
-  compiled.rows = batch->rows;
-  for (int i = 0; i < 2; i++) layer_values[i] = device->submitted;
-  return device->table->write(device, live_out[0].buffer, live_out[0].offset, answer, sizeof answer);
-}
-
-static void own_free(struct td_device *device, struct td_plan *plan) {
-  (void)device, (void)plan;
-  compiled.frees++;
-}
-
-static td_status count_layers(void *context, int32_t layer, int64_t elapsed_ps) {
-  (void)elapsed_ps;
-  assert_int_equal(layer, (*(int *)context)++);
-  return TD_OK;
-}
-
-static void test_plan(void **state) {
-  struct world *world = *state;
-  const struct td_device_table *plain = world->device->table;
-  struct td_device_table table = *plain;
-  struct td_step_seq seq = seq_of(world, 1, 0, 5);
-  const float *logits = NULL;
-  int64_t count = 0;
-  int layers = 0;
-  table.plan = own_plan;
-  table.run = own_run;
-  table.plan_free = own_free;
-  world->device->table = &table;
-  struct td_runner *runner = open_whole(world);
-  seq.logits = true;
-  assert_ok(td_runner_step(runner, &seq, 1, false, NULL, NULL, count_layers, &layers, &logits, &count));
-  assert_int_equal(layers, world->graph->shape.layers);
-  assert_int_equal(count, 1);
-  assert_true(logits[0] == 1.5f && logits[1] == 2.5f);
-  td_runner_close(runner);
-  world->device->table = plain;
-  assert_true(compiled.plans == 1 && compiled.runs == 1 && compiled.frees == 1 && compiled.rows == 5);
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_micro_batches), cmocka_unit_test(test_batches),          cmocka_unit_test(test_layer_cuts),
       cmocka_unit_test(test_part_cuts),     cmocka_unit_test(test_slice_without_kv), cmocka_unit_test(test_hand_off),
       cmocka_unit_test(test_refusals),      cmocka_unit_test(test_rollback),         cmocka_unit_test(test_truncate),
-      cmocka_unit_test(test_options),       cmocka_unit_test(test_memory),           cmocka_unit_test(test_plan),
+      cmocka_unit_test(test_options),       cmocka_unit_test(test_memory),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -6,12 +6,12 @@
 #include <string.h>
 #include <sys/sysinfo.h>
 
+#include "cli_input.h"
+#include "cli_output.h"
 #include "eval_file.h"
 #include "eval_pass.h"
 #include "tandem/base.h"
 #include "tandem/cli.h"
-
-#define TEXT_LIMIT ((size_t)64 << 20)
 
 struct options {
   const char *model, *text, *ids, *out;
@@ -34,12 +34,23 @@ static td_status parse_kv(const char *text, enum td_dtype *out) {
   return TD_OK;
 }
 
+static const char *input_of(const struct options *options) {
+  return options->text ? options->text : options->ids;
+}
+
+static td_status check_output(const struct options *options) {
+  const char *input = input_of(options), *what = options->text ? "the text" : "the ids";
+  if (!options->out) return TD_OK;
+  TD_TRY(td_output_is_not(options->out, options->model, "the model"));
+  return td_output_is_not(options->out, td_input_is_stdin(input) ? "/dev/stdin" : input, what);
+}
+
 static td_status check_options(const struct options *options, int32_t positionals, bool split_given) {
   if (!positionals) return td_fail(TD_USAGE, "expected a model file");
   if (!options->text == !options->ids) return td_fail(TD_USAGE, "expected --text FILE or --ids FILE, one of them");
   if (split_given && !options->plan.prefill_device) return td_fail(TD_USAGE, "--split: expected --prefill-device too");
   if (options->logits && !options->out) return td_fail(TD_USAGE, "--logits: expected --out FILE.h5 too");
-  return TD_OK;
+  return check_output(options);
 }
 
 static td_status parse(int argc, char **argv, struct options *out) {
@@ -83,10 +94,10 @@ static td_status encode(const struct td_model *model, const char *path, int32_t 
     return td_fail(TD_UNSUPPORTED, "%s: found no tokenizer, expected one for --text; --ids needs none",
                    td_model_path(model));
   }
-  TD_TRY(td_read_file(path, TEXT_LIMIT, &text, &bytes));
+  TD_TRY(td_input_read(path, &text, &bytes));
   td_status status = td_tokenizer_encode(tokenizer, text, bytes, true, out_ids, out_count);
   free(text);
-  return status ? td_fail_within(status, "%s", path) : TD_OK;
+  return status ? td_fail_within(status, "%s", td_input_name(path)) : TD_OK;
 }
 
 /* White-space separated ids; the line is for the message. */
@@ -114,7 +125,8 @@ static td_status parse_ids(const char *path, const char *text, int32_t vocab, in
 static td_status read_ids(const struct td_model *model, const char *path, int32_t **out_ids, int64_t *out_count) {
   char *text;
   size_t bytes;
-  TD_TRY(td_read_file(path, TEXT_LIMIT, &text, &bytes));
+  TD_TRY(td_input_read(path, &text, &bytes));
+  path = td_input_name(path);
   void *ids = NULL;
   td_status status = TD_OK;
   if (strlen(text) < bytes) status = td_fail(TD_CONFIG, "%s: found a NUL byte, expected token ids", path);
@@ -130,7 +142,7 @@ static td_status read_ids(const struct td_model *model, const char *path, int32_
 }
 
 static td_status check_length(const struct options *options, const struct td_model *model, int64_t count) {
-  const char *path = options->text ? options->text : options->ids;
+  const char *path = td_input_name(input_of(options));
   int64_t context = td_model_shape(model)->context, generate = options->plan.generate;
   if (count < 1) return td_fail(TD_CONFIG, "%s: found no token, expected at least one", path);
   if (count > context) {
@@ -324,8 +336,9 @@ const struct td_command td_command_eval = {
     .usage = "MODEL (--text FILE | --ids FILE) [--device D] [--prefill-device P [--split N]] [--out FILE.h5]",
     .summary = "teacher-forced pass over a text: perplexity, and what each position says about the next",
     .help =
-        "  --text FILE          the text, read as bytes; special tokens in it are parsed, no BOS is added\n"
-        "  --ids FILE           white-space separated token ids instead of text\n"
+        "  --text FILE          the text, read as bytes; special tokens in it are parsed, no BOS is added;\n"
+        "                       64 MiB at most; \"-\": standard input\n"
+        "  --ids FILE           white-space separated token ids instead of text; \"-\": standard input\n"
         "  --device D           backend[:N] that computes (default: cpu, or template without it)\n"
         "  --prefill-device P   positions before the split are computed on P, in micro-batches; their KV is handed\n"
         "                       over and checked; D computes the rest one token at a time, as decoding does\n"

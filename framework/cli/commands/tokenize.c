@@ -4,40 +4,16 @@
  */
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 
+#include "cli_input.h"
 #include "tandem/base.h"
 #include "tandem/cli.h"
 #include "tandem/model.h"
-
-#define TEXT_BYTES_MAX ((size_t)1 << 30)
 
 struct options {
   const char *model, *text;
   bool json, no_special;
 };
-
-static td_status read_stdin(char **out_data, size_t *out_bytes) {
-  struct td_text text = {0};
-  char block[65536];
-  size_t got;
-  while ((got = fread(block, 1, sizeof block, stdin)) > 0 && text.bytes <= TEXT_BYTES_MAX) {
-    td_text_add(&text, block, got);
-  }
-  td_status status = TD_OK;
-  if (ferror(stdin)) status = td_fail(TD_IO, "standard input: cannot read");
-  if (text.failed) status = td_fail(TD_NO_MEMORY, "standard input: no memory for the text");
-  if (text.bytes > TEXT_BYTES_MAX) {
-    status = td_fail(TD_IO, "standard input: found more than %zu bytes, expected at most that", TEXT_BYTES_MAX);
-  }
-  if (status) {
-    td_text_free(&text);
-    return status;
-  }
-  *out_data = text.data;
-  *out_bytes = text.bytes;
-  return TD_OK;
-}
 
 static void print_ids(const struct options *options, const int32_t *ids, int64_t count) {
   if (options->json) putchar('[');
@@ -68,10 +44,9 @@ static td_status tokenize(const struct options *options, const struct td_model *
                    options->model);
   }
   TD_TRY(td_tokenizer_usable(tokenizer));
-  bool from_stdin = !strcmp(options->text, "-");
-  TD_TRY(from_stdin ? read_stdin(&data, &bytes) : td_read_file(options->text, TEXT_BYTES_MAX, &data, &bytes));
+  TD_TRY(td_input_read(options->text, &data, &bytes));
   td_status status = print_text(options, tokenizer, data, bytes);
-  if (status) td_fail_within(status, "%s", from_stdin ? "standard input" : options->text);
+  if (status) td_fail_within(status, "%s", td_input_name(options->text));
   free(data);
   return status;
 }
@@ -103,7 +78,7 @@ const struct td_command td_command_tokenize = {
     .summary = "prints the token ids of a text",
     .help =
         "  MODEL         a GGUF file with a byte-level BPE tokenizer\n"
-        "  --text FILE   the text, as bytes; \"-\" reads standard input\n"
+        "  --text FILE   the text, as bytes, 64 MiB at most; \"-\": standard input\n"
         "  --json        one JSON array instead of one id a line\n"
         "  --no-special  control tokens written out in the text are plain text\n",
     .run = run,

@@ -59,4 +59,12 @@ void td_metrics_print_requests(const struct td_trace *trace, const struct td_met
 /* One JSON object with everything above, times in seconds. */
 void td_metrics_json(const struct td_trace *trace, const struct td_metrics *metrics, FILE *out);
 
+/* The main numbers of several traces beside each other, one column each, with their units. */
+struct td_column {
+  const char *path;
+  const struct td_trace *trace;
+  const struct td_metrics *metrics;
+};
+td_status td_metrics_print_columns(const struct td_column *columns, int32_t count, FILE *out);
+
 #endif
