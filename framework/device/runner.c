@@ -241,6 +241,7 @@ static td_status run_op(struct td_runner *runner, struct td_op_call *call) {
 
 static td_status interpret(struct td_runner *runner, const struct progress *progress) {
   for (int32_t i = 0; i < runner->ops.op_count; i++) {
+    if (runner->options.stop && atomic_load(runner->options.stop)) return td_fail(TD_ABORTED, "the step was given up");
     TD_TRY(run_op(runner, &runner->calls[i]));
     int32_t layer = runner->calls[i].op->layer;
     bool last = i + 1 == runner->ops.op_count || runner->calls[i + 1].op->layer != layer;

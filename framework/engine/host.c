@@ -15,6 +15,7 @@ static td_status open_runner(struct host *host, const struct cluster_worker *wor
       .kv_blocks = worker->kv_blocks,
       .max_rows = cluster_max_rows(host->cluster),
       .max_logits = engine->batch_sequences,
+      .stop = &host->stopping,
   };
   return td_runner_open(host->device, host->cluster->model, host->cluster->graph, &worker->slice, &options,
                         &host->runner);

@@ -37,7 +37,7 @@ struct host {
   struct inbox inbox;
   pthread_t thread;
   bool threaded;
-  atomic_bool stopping;   /* the step under way ends at its next layer, what waits is dropped */
+  atomic_bool stopping;   /* the step under way ends before its next operator, what waits is dropped */
   int64_t *layer_done_ps; /* [layers] of the current step */
   struct outgoing_kv *outgoing;
   size_t outgoing_count, outgoing_capacity;

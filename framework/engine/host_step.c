@@ -62,12 +62,11 @@ static int32_t group_end(const struct step *step, int32_t done) {
   return last || done + 1 - step->next_layer >= engine->handoff_layers ? done + 1 : 0;
 }
 
-/* td_layer_done: notes the milestone and pushes what is ready, while the device goes on. A run that is over ends here.
- * Pace measured pushes after the step: what is measured is the step alone. */
+/* td_layer_done: notes the milestone and pushes what is ready, while the device goes on. Pace measured pushes after the
+ * step: what is measured is the step alone. */
 static td_status layer_done(void *context, int32_t layer, int64_t elapsed_ps) {
   struct step *step = context;
   const struct td_cfg_engine *engine = &step->host->cluster->experiment->engine;
-  if (atomic_load(&step->host->stopping)) return td_fail(TD_ABORTED, "the run has ended");
   step->host->layer_done_ps[layer] = elapsed_ps;
   if (engine->pace == TD_PACE_MEASURED || engine->handoff == TD_HANDOFF_BLOB) return TD_OK;
   int32_t end = group_end(step, layer);

@@ -138,6 +138,49 @@ static void test_refusals(void **state) {
   refuse(1, ".: found a folder", EVAL " --ids ids --out .");
 }
 
+/* What is read stays as it is, whatever name it is written under. */
+static void test_inputs_stay(void **state) {
+  (void)state;
+  static const char copy[] = "cp '" TANDEM_SOURCE_DIR "/tests/data/tiny/llama.gguf' m.gguf; cp ids i; ";
+  static const char *const cases[][2] = {
+      {"--ids i --out m.gguf", "output m.gguf: found it would replace the model m.gguf"},
+      {"--ids i --out ./i", "output ./i: found it would replace the ids i"},
+      {"--text i --out i", "output i: found it would replace the text i"},
+      {"--ids i --out link", "output link: found it would replace the model m.gguf"},
+      {"--ids i.part --out i", "output i: found it would replace the ids i.part"},
+      {"--ids - --out i <i", "output i: found it would replace the ids /dev/stdin"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    char command[4096];
+    snprintf(command, sizeof command,
+             "%s cp i i.part; ln -sf m.gguf link; '" TANDEM_PROGRAM
+             "' eval m.gguf %s; c=$?; cmp ids i; cmp ids i.part; (exit $c)",
+             copy, cases[i][0]);
+    refuse(2, cases[i][1], command);
+  }
+}
+
+static void test_stdin(void **state) {
+  (void)state;
+  char out[4096], piped[4096];
+  assert_int_equal(test_run(out, sizeof out, "cd '%s' && " EVAL " --ids ids --json", folder), 0);
+  assert_int_equal(test_run(piped, sizeof piped, "cd '%s' && " EVAL " --ids - --json <ids", folder), 0);
+  assert_string_equal(out, piped);
+  assert_int_equal(test_run(out, sizeof out, "cd '%s' && " EVAL " --text ids --json", folder), 0);
+  assert_int_equal(test_run(piped, sizeof piped, "cd '%s' && cat ids | " EVAL " --text - --json", folder), 0);
+  assert_string_equal(out, piped);
+  refuse(2, "standard input: found no token", EVAL " --text - </dev/null");
+  refuse(2, "standard input: found no token", EVAL " --ids - </dev/null");
+  refuse(2, "standard input:1: found \"x\"", "echo x | " EVAL " --ids -");
+  refuse(1, "standard input: found more than 67108864 bytes", "head -c 67108865 /dev/zero | " EVAL " --ids -");
+  refuse(1, "standard input: found more than 67108864 bytes",
+         "head -c 67108865 /dev/zero | '" TANDEM_PROGRAM "' tokenize '" TANDEM_SOURCE_DIR
+         "/tests/data/tiny/llama.gguf' --text -");
+  refuse(1, "big: found more than 67108864 bytes",
+         "truncate -s 67108865 big; '" TANDEM_PROGRAM "' tokenize '" TANDEM_SOURCE_DIR
+         "/tests/data/tiny/llama.gguf' --text big; c=$?; rm big; (exit $c)");
+}
+
 /* A file that may not grow stands for a full disk. */
 static void test_full_disk(void **state) {
   (void)state;
@@ -149,8 +192,9 @@ static void test_full_disk(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_file),     cmocka_unit_test(test_hand_over), cmocka_unit_test(test_json),
-      cmocka_unit_test(test_refusals), cmocka_unit_test(test_full_disk),
+      cmocka_unit_test(test_file),      cmocka_unit_test(test_hand_over),   cmocka_unit_test(test_json),
+      cmocka_unit_test(test_refusals),  cmocka_unit_test(test_inputs_stay), cmocka_unit_test(test_stdin),
+      cmocka_unit_test(test_full_disk),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
 }

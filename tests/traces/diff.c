@@ -94,6 +94,67 @@ static void shows(void **state) {
   assert_non_null(strstr(out, "r8"));
 }
 
+/* The line that begins with `title` ends with `cells`. */
+static void has_row(const char *title, const char *cells) {
+  for (const char *line = out; line; line = strchr(line, '\n')) {
+    line += *line == '\n';
+    const char *end = strchr(line, '\n');
+    size_t length = end ? (size_t)(end - line) : strlen(line), want = strlen(cells);
+    if (strncmp(line, title, strlen(title)) || length < want) continue;
+    if (!strncmp(line + length - want, cells, want)) return;
+  }
+  fail_msg("no row \"%s ... %s\":\n%s", title, cells, out);
+}
+
+static void shows_side_by_side(void **state) {
+  (void)state;
+  const char *a = make("a", (struct sample){.kind = SAMPLE_EXECUTED});
+  const char *one = make("one", (struct sample){.kind = SAMPLE_MIXED, .one_token = true, .policy = "colocated"});
+  const char *slow = make("slow", (struct sample){.kind = SAMPLE_MODELLED, .time_scale = 1000});
+  char names[3 * 4200];
+  snprintf(names, sizeof names, "  %s  %s  %s", a, one, slow);
+  assert_int_equal(test_run(out, sizeof out, "%s show %s", TANDEM_PROGRAM, names), 0);
+  has_row(" ", names);
+  has_row("pace", " priced");
+  has_row("policy", " disaggregated");
+  has_row("prefill ", " h100_sxm (modelled)");
+  has_row("decode ", " h100_sxm (modelled)");
+  static const char *const times[] = {"TTFT p50", "TTFT p99", "TPOT p50", "TPOT p99",
+                                      "ITL p50",  "ITL p99",  "E2E p50",  "E2E p99"};
+  for (size_t i = 0; i < sizeof times / sizeof *times; i++) has_row(times[i], " s");
+  has_row("KV moved", " B");
+  assert_non_null(strstr(out, "cpu (executed)"));
+  assert_non_null(strstr(out, " - ")); /* one token: no TPOT */
+  assert_null(strstr(out, "prefill and decode"));
+}
+
+/* The times of each trace in its own column are those of `show` alone; several objects are one. */
+static void shows_several_as_json(void **state) {
+  (void)state;
+  static char alone[2][1 << 16];
+  const char *a = make("a", (struct sample){.kind = SAMPLE_EXECUTED});
+  const char *b = make("b", (struct sample){.kind = SAMPLE_MODELLED});
+  assert_int_equal(test_run(alone[0], sizeof alone[0], "%s show --json %s", TANDEM_PROGRAM, a), 0);
+  assert_int_equal(test_run(alone[1], sizeof alone[1], "%s show --json %s", TANDEM_PROGRAM, b), 0);
+  assert_int_equal(test_run(out, sizeof out, "%s show %s --json %s", TANDEM_PROGRAM, a, b), 0);
+  static char expected[1 << 17];
+  snprintf(expected, sizeof expected, "{\"traces\": [\n%s,\n%s]}\n", alone[0], alone[1]);
+  assert_string_equal(out, expected);
+}
+
+static void refuses_several(void **state) {
+  (void)state;
+  const char *a = make("a", (struct sample){.kind = SAMPLE_MODELLED});
+  assert_int_equal(test_run(out, sizeof out, "%s show %s %s/none.h5 %s 2>&1", TANDEM_PROGRAM, a, folder, a), 1);
+  assert_non_null(strstr(out, "none.h5: cannot open: No such file"));
+  assert_int_equal(strchr(out, '\n') - out, (long)strlen(out) - 1); /* the error alone */
+  assert_int_equal(test_run(out, sizeof out, "%s show --requests %s %s 2>&1", TANDEM_PROGRAM, a, a), 2);
+  assert_non_null(strstr(out, "--requests: found 2 traces, expected one"));
+  assert_int_equal(test_run(out, sizeof out, "%s show $(yes %s | head -n 16)", TANDEM_PROGRAM, a), 0);
+  assert_int_equal(test_run(out, sizeof out, "%s show $(yes %s | head -n 17) 2>&1", TANDEM_PROGRAM, a), 2);
+  assert_non_null(strstr(out, "more than 16 traces"));
+}
+
 static void shows_part_files(void **state) {
   (void)state;
   char path[4200];
@@ -109,10 +170,11 @@ static void shows_part_files(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(same_runs),       cmocka_unit_test(other_tokens),
-                                     cmocka_unit_test(modelled_sides),  cmocka_unit_test(unmatched),
-                                     cmocka_unit_test(wrong_usage),     cmocka_unit_test(shows),
-                                     cmocka_unit_test(shows_part_files)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(same_runs),        cmocka_unit_test(other_tokens),       cmocka_unit_test(modelled_sides),
+      cmocka_unit_test(unmatched),        cmocka_unit_test(wrong_usage),        cmocka_unit_test(shows),
+      cmocka_unit_test(shows_part_files), cmocka_unit_test(shows_side_by_side), cmocka_unit_test(shows_several_as_json),
+      cmocka_unit_test(refuses_several)};
   snprintf(folder, sizeof folder, "%s", test_scratch());
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   test_run(NULL, 0, "rm -rf %s", folder);

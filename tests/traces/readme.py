@@ -17,6 +17,7 @@ except ImportError as reason:
     sys.exit(77)
 
 readme, tandem, helper = sys.argv[1:4]  # more arguments: more traces
+NAMES = ("ttft", "e2e", "tpot", "user_rate", "queueing", "itl")
 KEYS = ("mean", "min", "p50", "p90", "p95", "p99", "max")
 blocks = re.findall(r"```python\n(.*?)```", open(readme, encoding="utf-8").read(), re.S)
 assert len(blocks) == 2, f"README.md: found {len(blocks)} Python blocks, expected 2"
@@ -27,7 +28,7 @@ def compare(path):
     printed = subprocess.run([sys.executable, "-c", code, path], check=True, capture_output=True, text=True).stdout
     shown = json.loads(subprocess.run([tandem, "show", "--json", path], check=True, capture_output=True, text=True).stdout)
     lines = [line.split() for line in printed.splitlines()]
-    assert len(lines) == 6, printed
+    assert [line[0] for line in lines] == [name for name in NAMES if shown[name]["count"]], printed
     for name, *values in lines:
         expected = [f"{shown[name][key]:.17g}" for key in KEYS]
         assert values == expected, f"{path}: {name}: README {values}, show {expected}"
@@ -46,6 +47,19 @@ with tempfile.TemporaryDirectory() as folder:
             units = dict(zip(f["steps"].dtype.names, f["steps"].attrs["units"]))
             assert units["duration"] == b"ps" and units["energy"] == b"J" and units["step"] == b""
             assert f["run"].attrs["schema"] == 1 and f["run"].attrs["pace"].decode() == "priced"
+    for kind in ("executed_one", "modelled_one", "mixed_one"):  # one output token each
+        path = f"{folder}/{kind}.h5"
+        subprocess.run([helper, kind, path], check=True)
+        shown = compare(path)
+        assert shown["ttft"]["count"] == shown["output_tokens"] == 37
+        for name in ("tpot", "itl", "user_rate"):
+            assert shown[name] == {"count": 0, **dict.fromkeys(KEYS)}, shown[name]
+    # The trace and the program say the same about themselves.
+    version = subprocess.run([tandem, "--version"], check=True, capture_output=True, text=True).stdout
+    with h5py.File(path) as f:
+        run = {name: f["run"].attrs[name].decode() for name in ("tandem_version", "git_revision", "hdf5_version")}
+    assert f"tandem {run['tandem_version']} (git {run['git_revision']})\n" in version, (run, version)
+    assert f"\nHDF5: {run['hdf5_version']}" in version and "\nlibconfig: 1." in version, (run, version)
     for path in sys.argv[4:]:
         compare(path)
 print("README.md's snippets and show agree; numpy", numpy.__version__, "h5py", h5py.__version__)

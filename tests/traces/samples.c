@@ -108,6 +108,7 @@ static void plan_request(struct maker *maker, uint64_t number) {
                                  .prefill_device = 0,
                                  .decode_device = 1};
   row->prompt_tokens += maker->sample->longer == number + 1;
+  if (maker->sample->one_token) row->output_tokens = 1;
   row->max_tokens = row->output_tokens;
   row->kv_bytes = row->prompt_tokens * UINT64_C(46080);
   snprintf(row->name, sizeof row->name, "r%d", (int)number);

@@ -21,6 +21,7 @@ struct sample {
   int64_t time_scale;   /* 0: 1; every time is this many times as long */
   uint64_t drop;        /* 1 + a request that is left out */
   uint64_t longer;      /* 1 + a request with one more prompt token */
+  bool one_token;       /* every request ends with its first token */
 };
 
 /* What td_trace_run holds in samples. */

@@ -6,6 +6,8 @@
 #ifndef TANDEM_DEVICE_H
 #define TANDEM_DEVICE_H
 
+#include <stdatomic.h>
+
 #include "tandem/backend.h"
 
 /* Finds a backend; NULL if there is none of that name. td_backend_nearest: for "did you mean", may be NULL. */
@@ -49,6 +51,9 @@ struct td_runner_options {
   int32_t kv_blocks;      /* blocks per layer */
   int64_t max_rows;       /* largest T of a step */
   int64_t max_logits;     /* largest L of a step */
+  /* NULL, or set by another thread to give up the step under way: it then ends with TD_ABORTED before its next
+   * operator. Borrowed. */
+  const atomic_bool *stop;
 };
 
 /* Loads the slice's weights onto the device, allocates KV and activations, plans. model, graph and device are
