@@ -34,13 +34,8 @@ static td_status open_params(struct cluster *cluster) {
   const struct td_list *links = &cluster->experiment->cluster.links;
   for (int32_t i = 0; i < links->count; i++) {
     const struct td_cfg_link *link = (const struct td_cfg_link *)links->items + i;
-    struct td_device_params **slot =
-        &cluster->links[pool_find(cluster, link->from) * cluster->pools + pool_find(cluster, link->to)];
-    if (*slot) {
-      return td_config_fail(cluster->config, "cluster.links", "found two links from \"%s\" to \"%s\", expected one",
-                            link->from, link->to);
-    }
-    TD_TRY(td_device_params_open(link->device, slot));
+    int32_t from = pool_find(cluster, link->from), to = pool_find(cluster, link->to);
+    TD_TRY(td_device_params_open(link->device, &cluster->links[from * cluster->pools + to]));
   }
   return TD_OK;
 }

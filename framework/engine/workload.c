@@ -91,11 +91,7 @@ static td_status build_job(const struct source *source, int64_t i, struct job *j
   const struct td_cfg_workload *workload = &source->experiment->workload;
   const struct td_cfg_request *request = (const struct td_cfg_request *)workload->requests.items + i;
   int context = td_model_shape(source->model)->context;
-  if (!*request->name) {
-    snprintf(job->name, sizeof job->name, "r%" PRId64, i);
-  } else if (td_format(job->name, sizeof job->name, "%s", request->name)) {
-    return fail_request(source, i, "name", td_error_text());
-  }
+  TD_TRY(td_format(job->name, sizeof job->name, "%s", request->name)); /* the config bounds it */
   job->max_tokens = request->max_tokens ? request->max_tokens : workload->max_tokens;
   if (td_ps_from_seconds(request->arrival, &job->arrival_ps)) {
     return fail_request(source, i, "arrival", td_error_text());
@@ -108,35 +104,13 @@ static td_status build_job(const struct source *source, int64_t i, struct job *j
   return check_length(source, job, i);
 }
 
-static int by_name(const void *a, const void *b) {
-  return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* Names are how `diff` pairs requests. */
-static td_status check_names(const struct source *source, const struct workload *workload) {
-  const char **names;
-  td_status status = TD_OK;
-  TD_TRY(td_alloc((size_t)workload->count, sizeof *names, (void **)&names));
-  for (int64_t i = 0; i < workload->count; i++) names[i] = workload->jobs[i].name;
-  qsort(names, (size_t)workload->count, sizeof *names, by_name);
-  for (int64_t i = 1; i < workload->count && !status; i++) {
-    if (strcmp(names[i - 1], names[i])) continue;
-    status = td_config_fail(source->config, "workload.requests",
-                            "found two requests named \"%s\", expected different names", names[i]);
-  }
-  free(names);
-  return status;
-}
-
 td_status workload_open(const struct td_config *config, const struct td_experiment *experiment,
                         const struct td_model *model, bool exact, struct workload *out_workload) {
   struct source source = {config, experiment, model, exact};
   struct workload workload = {.count = experiment->workload.requests.count};
-  if (!workload.count) return td_config_fail(config, "workload.requests", "found none, expected at least 1");
   TD_TRY(td_alloc((size_t)workload.count, sizeof *workload.jobs, (void **)&workload.jobs));
   td_status status = TD_OK;
   for (int64_t i = 0; i < workload.count && !status; i++) status = build_job(&source, i, &workload.jobs[i]);
-  if (!status) status = check_names(&source, &workload);
   if (status) {
     workload_close(&workload);
     return status;

@@ -131,13 +131,13 @@ static void shows_side_by_side(void **state) {
 /* The times of each trace in its own column are those of `show` alone; several objects are one. */
 static void shows_several_as_json(void **state) {
   (void)state;
-  static char alone[2][1 << 16];
+  static char alone[2][1 << 14];
   const char *a = make("a", (struct sample){.kind = SAMPLE_EXECUTED});
   const char *b = make("b", (struct sample){.kind = SAMPLE_MODELLED});
   assert_int_equal(test_run(alone[0], sizeof alone[0], "%s show --json %s", TANDEM_PROGRAM, a), 0);
   assert_int_equal(test_run(alone[1], sizeof alone[1], "%s show --json %s", TANDEM_PROGRAM, b), 0);
   assert_int_equal(test_run(out, sizeof out, "%s show %s --json %s", TANDEM_PROGRAM, a, b), 0);
-  static char expected[1 << 17];
+  static char expected[sizeof alone + 64];
   snprintf(expected, sizeof expected, "{\"traces\": [\n%s,\n%s]}\n", alone[0], alone[1]);
   assert_string_equal(out, expected);
 }
