@@ -4,6 +4,7 @@
 usage: readme.py README.md TANDEM HELPER
 """
 import json
+import pathlib
 import re
 import subprocess
 import sys
@@ -54,7 +55,12 @@ with tempfile.TemporaryDirectory() as folder:
         assert shown["ttft"]["count"] == shown["output_tokens"] == 37
         for name in ("tpot", "itl", "user_rate"):
             assert shown[name] == {"count": 0, **dict.fromkeys(KEYS)}, shown[name]
-    # The trace and the program say the same about themselves.
+    # A trace and the program that wrote it say the same about the program.
+    config = pathlib.Path(readme).parents[1] / "tests" / "student" / "policy.cfg"
+    path = f"{folder}/run.h5"
+    sets = ("--set", "engine.policy=colocated", "--set", "cluster.pools.[0].device=h100_sxm")
+    command = [tandem, "run", str(config), *sets, "-o", path]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     version = subprocess.run([tandem, "--version"], check=True, capture_output=True, text=True).stdout
     with h5py.File(path) as f:
         run = {name: f["run"].attrs[name].decode() for name in ("tandem_version", "git_revision", "hdf5_version")}
