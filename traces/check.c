@@ -51,7 +51,11 @@ static td_status check_device(const struct place *at, const void *rows) {
   TD_TRY(text_ends(at, "backend", row->backend, sizeof row->backend));
   TD_TRY(text_ends(at, "file", row->file, sizeof row->file));
   TD_TRY(below(at, "role", row->role, 3));
-  return below(at, "executes", row->executes, 3);
+  TD_TRY(below(at, "executes", row->executes, 3));
+  TD_TRY(below(at, "exact", row->exact, 2));
+  if (row->layer_begin < -1) return bad(at, "layer_begin", row->layer_begin, "at least -1");
+  if (row->layer_end < row->layer_begin) return bad(at, "layer_end", row->layer_end, "no less than layer_begin");
+  return below(at, "parts", row->parts, 8);
 }
 
 /* -1 (never) or not before `earlier`. */
@@ -143,6 +147,7 @@ static td_status check_transfer(const struct place *at, const void *rows) {
   if (row->start < 0) return bad(at, "start", row->start, "a time >= 0");
   if (row->duration < 0 || row->duration > INT64_MAX - row->start)
     return bad(at, "duration", row->duration, "a time >= 0");
+  TD_TRY(below(at, "payload", row->payload, 2));
   return below(at, "time_kind", row->time_kind, 3);
 }
 

@@ -15,6 +15,11 @@ static const struct td_field device_fields[] = {
     FIELD(td_row_device, file, TEXT, "", "device file, empty if none"),
     FIELD(td_row_device, role, U32, "", "0 both, 1 prefill, 2 decode"),
     FIELD(td_row_device, executes, U32, "", "0 modelled, 1 executed, 2 emulated"),
+    FIELD(td_row_device, exact, U32, "", "1 if its bits do not depend on the batch"),
+    FIELD(td_row_device, model, U32, "", "0: the run's model"),
+    FIELD(td_row_device, layer_begin, I32, "", "first layer that lives there; -1: from the embedding on"),
+    FIELD(td_row_device, layer_end, I32, "", "end of them; the number of layers + 1: with the head"),
+    FIELD(td_row_device, parts, U32, "", "sum of 1 attention, 2 FFN, 4 embedding and head"),
 };
 
 static const struct td_field request_fields[] = {
@@ -83,11 +88,11 @@ static const struct td_field transfer_fields[] = {
     FIELD(td_row_transfer, start, I64, "ps", "start"),
     FIELD(td_row_transfer, duration, I64, "ps", "length"),
     FIELD(td_row_transfer, time_kind, U32, "", "0 executed, 1 emulated, 2 modelled"),
-    FIELD(td_row_transfer, reserved, U32, "", "0"),
+    FIELD(td_row_transfer, payload, U32, "", "0 KV, 1 live values between slices"),
 };
 
 /* Rows have no padding: what HDF5 stores is the struct itself, so equal runs give equal bytes. */
-_Static_assert(sizeof(struct td_row_device) == 140, "padding in td_row_device");
+_Static_assert(sizeof(struct td_row_device) == 160, "padding in td_row_device");
 _Static_assert(sizeof(struct td_row_request) == 112, "padding in td_row_request");
 _Static_assert(sizeof(struct td_row_step) == 80, "padding in td_row_step");
 _Static_assert(sizeof(struct td_row_token) == 56, "padding in td_row_token");

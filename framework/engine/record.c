@@ -11,7 +11,11 @@ td_status record_devices(struct engine *engine) {
                                 .role = (uint32_t)worker->info->pool->role,
                                 .executes = !worker->executes                 ? 0
                                             : worker->info->backend->emulates ? 2
-                                                                              : 1};
+                                                                              : 1,
+                                .exact = worker->info->backend->exact,
+                                .layer_begin = worker->info->slice.layer_begin,
+                                .layer_end = worker->info->slice.layer_end,
+                                .parts = worker->info->slice.parts};
     TD_TRY(td_format(row.name, sizeof row.name, "%s", worker->info->name));
     TD_TRY(td_format(row.pool, sizeof row.pool, "%s", worker->info->pool->name));
     TD_TRY(td_format(row.backend, sizeof row.backend, "%s", worker->info->backend->name));

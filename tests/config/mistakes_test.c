@@ -129,10 +129,7 @@ static void what_must_agree(void **state) {
   (void)state;
   static const struct mistake mistakes[] = {
       {1, "name = \"\";", "1: name: found \"\", expected a name"},
-      {3, "engine = { chunk_tokens = 600; batch_tokens = 500; };",
-       "3: engine.chunk_tokens: found 600, expected at most engine.batch_tokens = 500"},
-      {3, "engine = { chunk_tokens = 7; batch_tokens = 60; };",
-       "3: engine.batch_sequences: found 64, expected at most engine.batch_tokens = 60"},
+      {3, "engine = { policy = \"\"; };", "3: engine.policy: found \"\", expected a policy's name"},
       {4, "cluster = { pools = ( { name = \"b\"; backend = \"cpu\"; },",
        "5: cluster.pools.[1].name: found \"b\", expected a name of its own: cluster.pools.[0] has it too"},
       {4, "cluster = { pools = ( { name = \"a b\"; backend = \"cpu\"; },",

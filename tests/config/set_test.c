@@ -143,8 +143,6 @@ static void mistakes(void **state) {
       {"engine", "--set: found \"engine\", expected PATH=VALUE"},
       {"=3", "--set: found \"=3\", expected PATH=VALUE"},
       {"", "--set: found \"\", expected PATH=VALUE"},
-      {"engine.chunk_tokens=4000",
-       "--set engine.chunk_tokens: found 4000, expected at most engine.batch_tokens = 2048"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     assert_int_equal(open_with(cases[i][0]), TD_CONFIG);

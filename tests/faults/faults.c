@@ -197,6 +197,11 @@ static void faults_output(void **state) {
   snprintf(arguments, sizeof arguments, "eval %s --ids %s --out %s", test_source("tests/data/tiny/llama.gguf"),
            scratch_file("ids", "1 2 3", 5), pipe);
   refuses(1, words, arguments);
+  /* nor may it replace what it reads */
+  snprintf(arguments, sizeof arguments, "run %s -o %s", config, config);
+  refuses(2, "the config", arguments);
+  snprintf(arguments, sizeof arguments, "run %s -o %s", config, test_source("tests/data/tiny/llama.gguf"));
+  refuses(2, "the model", arguments);
 }
 
 /* The run must end when the disk is full, not when the slow step under way is. */

@@ -96,28 +96,32 @@ void live_run_sigkill(void **state) {
   }
 }
 
-/* The newest process whose environment says it is rank `rank` of a run of ours. */
+/* A file of /proc/PID: strings one after another. True if one of them holds `wanted`. */
+static bool proc_holds(pid_t pid, const char *name, const char *wanted) {
+  char path[64], text[65536];
+  snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
+  int file = open(path, O_RDONLY);
+  ssize_t bytes = file < 0 ? 0 : read(file, text, sizeof text - 1);
+  if (file >= 0) close(file);
+  bool found = false;
+  for (ssize_t at = 0; at < bytes && !found; at += (ssize_t)strlen(text + at) + 1) {
+    text[bytes] = 0;
+    found = strstr(text + at, wanted) != NULL;
+  }
+  return found;
+}
+
+/* The process of rank `rank` of the run that writes into our scratch folder: other tests run ranks beside this one. */
 static pid_t find_rank(int rank) {
-  char wanted[64], path[300], environment[65536];
+  char wanted[64];
   snprintf(wanted, sizeof wanted, "OMPI_COMM_WORLD_RANK=%d", rank);
   DIR *proc = opendir("/proc");
   assert_non_null(proc);
   pid_t found = 0;
-  for (struct dirent *entry; (entry = readdir(proc));) {
-    char exe[4096] = "";
+  for (struct dirent *entry; !found && (entry = readdir(proc));) {
     pid_t pid = (pid_t)atoi(entry->d_name);
-    if (pid <= 0) continue;
-    snprintf(path, sizeof path, "/proc/%d/exe", pid);
-    if (readlink(path, exe, sizeof exe - 1) < 0 || strcmp(exe, TANDEM_PROGRAM)) continue;
-    snprintf(path, sizeof path, "/proc/%d/environ", pid);
-    int file = open(path, O_RDONLY);
-    if (file < 0) continue;
-    ssize_t bytes = read(file, environment, sizeof environment - 1);
-    close(file);
-    for (ssize_t at = 0; at < bytes; at += (ssize_t)strlen(environment + at) + 1) {
-      environment[bytes] = 0;
-      if (!strcmp(environment + at, wanted) && pid > found) found = pid;
-    }
+    if (pid <= 0 || !proc_holds(pid, "cmdline", harness_scratch()) || !proc_holds(pid, "environ", wanted)) continue;
+    found = pid;
   }
   closedir(proc);
   return found;

@@ -50,7 +50,7 @@ static void every_row_comes_back(void **state) {
   enum { ROWS = 9000 };
   const char *path = in_folder("rows.h5");
   struct td_trace_writer *writer = create(path);
-  struct td_row_device device = {0, "worker", "pool", "cpu", "", 0, 1};
+  struct td_row_device device = {0, "worker", "pool", "cpu", "", 0, 1, 1, 0, -1, 31, 7};
   expect_ok(td_trace_append(writer, TD_TABLE_DEVICES, &device, 1));
   struct td_row_token *rows = calloc(ROWS, sizeof *rows);
   assert_non_null(rows);
@@ -94,8 +94,11 @@ static void names_are_clean(void **state) {
   (void)state;
   struct td_trace_writer *writer = create(in_folder("clean.h5"));
   struct td_row_device device;
-  memset(&device, 'x', sizeof device);
-  device.device = device.role = device.executes = 0;
+  memset(&device, 0, sizeof device);
+  memset(device.name, 'x', sizeof device.name);
+  memset(device.pool, 'x', sizeof device.pool);
+  memset(device.backend, 'x', sizeof device.backend);
+  memset(device.file, 'x', sizeof device.file);
   strcpy(device.name, "a");
   strcpy(device.pool, "b");
   strcpy(device.backend, "c");

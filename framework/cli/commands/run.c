@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli_output.h"
 #include "tandem/base.h"
 #include "tandem/cli.h"
 #include "tandem/engine.h"
@@ -88,6 +89,8 @@ static td_status run_experiment(const struct arguments *arguments, struct td_tra
   struct td_config *config = NULL;
   struct td_experiment experiment;
   td_status status = td_experiment_open(arguments->config, arguments->sets, arguments->set_count, &config, &experiment);
+  if (!status) status = td_output_is_not(options->trace_path, arguments->config, "the config");
+  if (!status) status = td_output_is_not(options->trace_path, experiment.model, "the model");
   td_status agreed = transport->table->agree(transport, status);
   if (agreed) {
     transport->table->close(transport);

@@ -16,15 +16,20 @@
 enum td_time_kind { TD_TIME_EXECUTED = 0, TD_TIME_EMULATED = 1, TD_TIME_MODELLED = 2 };
 enum td_step_kind { TD_STEP_PREFILL = 0, TD_STEP_DECODE = 1, TD_STEP_MIXED = 2 };
 enum td_finish { TD_FINISH_LENGTH = 0, TD_FINISH_END = 1 };
+enum td_payload { TD_PAYLOAD_KV = 0, TD_PAYLOAD_LIVE = 1 };
 
 struct td_row_device {
   uint32_t device; /* id: worker number */
   char name[32];   /* "prefill.0" */
   char pool[32];
   char backend[16];
-  char file[48];     /* device file's name, "" if none */
-  uint32_t role;     /* enum td_role */
-  uint32_t executes; /* 0 modelled, 1 executed, 2 emulated */
+  char file[48];                  /* device file's name, "" if none */
+  uint32_t role;                  /* enum td_role */
+  uint32_t executes;              /* 0 modelled, 1 executed, 2 emulated */
+  uint32_t exact;                 /* 1: its backend promises the same bits whatever the batch (tandem/backend.h) */
+  uint32_t model;                 /* 0: the run's model */
+  int32_t layer_begin, layer_end; /* of the slice that lives there, see struct td_slice */
+  uint32_t parts;
 };
 /* Written when the request finishes. Times: ps since the run began; -1 = never. */
 struct td_row_request {
@@ -77,7 +82,8 @@ struct td_row_transfer {
   uint64_t token_begin, token_end;
   uint64_t bytes;
   int64_t start, duration;
-  uint32_t time_kind, reserved;
+  uint32_t time_kind;
+  uint32_t payload; /* enum td_payload */
 };
 
 enum td_table {
