@@ -36,12 +36,14 @@ static void write_end(const struct td_column *column, struct td_text *cell) {
   td_text_printf(cell, "%s", column->trace->complete ? "complete" : "INCOMPLETE");
 }
 
-/* "h100_sxm (modelled)"; where the times are not what the device does, both. */
+/* "h100_sxm (modelled)", "cpu (executed)": what executed is this machine, whatever file it was priced by. Where the
+ * times are not what the device does, both. */
 static void describe(const struct td_column *column, uint64_t device, struct td_text *out) {
   const struct td_row_device *row = &column->trace->devices[device];
   const char *does = td_executes_name(row->executes),
              *times = td_times_name(column->metrics->devices[device].time_kinds);
-  td_text_printf(out, "%s (%s", *row->file ? row->file : row->backend, does);
+  bool by_file = row->executes != 1 && *row->file;
+  td_text_printf(out, "%s (%s", by_file ? row->file : row->backend, does);
   if (column->metrics->devices[device].time_kinds && strcmp(does, times)) td_text_printf(out, ", times %s", times);
   td_text_printf(out, ")");
 }
