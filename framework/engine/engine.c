@@ -248,10 +248,12 @@ static void engine_close(struct engine *engine) {
   free(engine->workers);
   free(engine->requests);
   free(engine->views);
-  for (struct link_use *link = engine->links, *next; link; link = next) {
-    next = link->hh.next;
-    HASH_DELETE(hh, engine->links, link);
+  struct link_use *link = engine->links;
+  HASH_CLEAR(hh, engine->links); /* the table; the items are still chained */
+  while (link) {
+    struct link_use *next = link->hh.next;
     free(link);
+    link = next;
   }
   free(engine->waiting);
   events_clear(&engine->events);
