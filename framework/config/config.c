@@ -65,12 +65,6 @@ const char *td_config_path(const struct td_config *config) {
   return config->path;
 }
 
-bool td_config_given(const struct td_config *config, const char *path) {
-  bool exact;
-  td_cfg_locate(config, path, &exact);
-  return exact;
-}
-
 td_status td_config_fail(const struct td_config *config, const char *path, const char *format, ...) {
   char text[1024];
   va_list args;

@@ -184,7 +184,7 @@ static td_status post_step(struct engine *engine, int32_t number) {
     const struct share *share = &worker->shares[i];
     const struct request *request = &engine->requests[share->request];
     struct step_seq seq = {.request = (uint64_t)share->request,
-                           .generation = 1,
+                           .generation = HANDOFF_GENERATION,
                            .past = share->past,
                            .tokens = share->tokens,
                            .push_begin = share->push_begin,

@@ -20,6 +20,9 @@
 #include "tandem/policy.h"
 #include "tandem/trace.h"
 
+/* A request is handed over once, so its only generation is the first. */
+enum { HANDOFF_GENERATION = 1 };
+
 enum request_state {
   REQUEST_ARRIVING,
   REQUEST_WAITING,

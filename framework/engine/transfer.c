@@ -23,7 +23,7 @@ td_status engine_expect(struct engine *engine, int64_t number) {
   struct td_text text = {0};
   struct td_message message;
   struct expect_head head = {.request = (uint64_t)number,
-                             .generation = 1,
+                             .generation = HANDOFF_GENERATION,
                              .tokens = request->job->prompt_tokens,
                              .layout = engine->workers[request->prefill_worker].layout};
   td_text_add(&text, &head, sizeof head);

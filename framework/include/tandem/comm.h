@@ -49,8 +49,4 @@ struct td_transport {
  * without MPI. One transport per process. */
 td_status td_transport_open(struct td_transport **out_transport);
 
-/* The rank in the launcher's environment, 0 outside of one. For deciding who prints before a transport is open. */
-int32_t td_launcher_rank(void);
-int32_t td_launcher_ranks(void);
-
 #endif

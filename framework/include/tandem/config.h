@@ -81,9 +81,6 @@ void td_config_json(const struct td_config *config, const struct td_option_group
 /* The reference of a table as Markdown, from its help texts. */
 void td_config_help(const struct td_option_group *group, FILE *out);
 
-/* Is the key written in the config or given by --set (true), or is it a default (false)? */
-bool td_config_given(const struct td_config *config, const char *path);
-
 /* TD_CONFIG for a value found wrong after parsing: "FILE:LINE: path: " + text, where `path` is a key path such as
  * "cluster.pools.[1].backend" ("--set path" if it came from there). */
 td_status td_config_fail(const struct td_config *config, const char *path, const char *format, ...)
