@@ -61,7 +61,7 @@ static td_status cpu_op(struct td_device *device, const struct td_op_call *call)
       [TD_OP_EMBED] = cpu_embed,         [TD_OP_RMS_NORM] = cpu_rms_norm,
       [TD_OP_MATMUL] = cpu_matmul,       [TD_OP_ROPE] = cpu_rope,
       [TD_OP_KV_APPEND] = cpu_kv_append, [TD_OP_ATTENTION] = cpu_attention,
-      [TD_OP_SILU_MUL] = cpu_silu_mul,   [TD_OP_ADD] = cpu_add,
+      [TD_OP_ACTIVATION] = cpu_silu_mul,   [TD_OP_ADD] = cpu_add,
       [TD_OP_SELECT] = cpu_select,
   };
   unsigned kind = (unsigned)call->op->kind;

@@ -150,7 +150,7 @@ static td_status op(struct td_device *device, const struct td_op_call *call) {
   if (kind == TD_OP_RMS_NORM) rms_norm(call, scratch);
   if (kind == TD_OP_MATMUL) matmul(call, scratch);
   if (kind == TD_OP_ROPE) rope(call, scratch);
-  if (kind == TD_OP_ADD || kind == TD_OP_SILU_MUL) add_or_silu_mul(call);
+  if (kind == TD_OP_ADD || kind == TD_OP_ACTIVATION) add_or_silu_mul(call);
   for (int32_t s = 0; s < call->batch->seq_count && !status; s++) {
     const struct td_seq *seq = &call->batch->seqs[s];
     if (kind == TD_OP_KV_APPEND) status = kv_append(call, seq);

@@ -186,13 +186,12 @@ td_status td_op_call_check(const struct td_device *device, const struct td_op_ca
       return check_append(&check, rows);
     case TD_OP_ATTENTION:
       return check_attention(&check, rows);
-    case TD_OP_SILU_MUL:
+    case TD_OP_ACTIVATION:
     case TD_OP_ADD:
       return check_rowwise(&check, rows, op->n, true, true);
     case TD_OP_SELECT:
       return check_select(&check);
-    case TD_OP_SAMPLE:
-    case TD_OP_KIND_COUNT:
+    default:
       break;
   }
   return refuse(&check, "op", "is never sent to a device");

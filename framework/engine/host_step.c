@@ -125,7 +125,7 @@ static td_status price(struct step *step, struct done_head *done) {
   struct td_price price;
   for (uint32_t i = 0; i < step->head->seqs; i++) {
     const struct step_seq *seq = &step->seqs[i];
-    td_step_stats_add(&stats, seq->past, seq->tokens, (seq->flags & STEP_LOGITS) != 0);
+    td_step_stats_add(&stats, &cluster->graph->shape, seq->past, seq->tokens, (seq->flags & STEP_LOGITS) != 0);
   }
   TD_TRY(td_device_price(host->device, cluster->graph, &cluster->workers[host->worker].slice, cluster->kv_dtype, &stats,
                          step->head->wants_layers ? host->layer_done_ps : NULL, &price));

@@ -8,8 +8,10 @@
 #include "tandem/base.h"
 
 static const struct td_dtype_info table[] = {
-    {"f32", TD_F32, 1, 4},     {"f16", TD_F16, 1, 2},     {"bf16", TD_BF16, 1, 2},
-    {"q8_0", TD_Q8_0, 32, 34}, {"q4_0", TD_Q4_0, 32, 18}, {"q4_1", TD_Q4_1, 32, 20},
+    {"f32", TD_F32, 1, 4, false},          {"f16", TD_F16, 1, 2, false},       {"bf16", TD_BF16, 1, 2, false},
+    {"q8_0", TD_Q8_0, 32, 34, false},      {"q4_0", TD_Q4_0, 32, 18, false},   {"q4_1", TD_Q4_1, 32, 20, false},
+    {"fp8", TD_FP8, 1, 1, true},     {"mxfp4", TD_MXFP4, 32, 17, true},
+    {"nvfp4", TD_NVFP4, 16, 9, true},
 };
 #define TABLE_ROWS ((int)(sizeof table / sizeof table[0]))
 
@@ -28,7 +30,7 @@ const struct td_dtype_info *td_dtype_find(const char *name) {
 }
 
 const struct td_dtype_info *td_dtype_at(int i) {
-  return i >= 0 && i < TABLE_ROWS ? &table[i] : NULL;
+  return i >= 0 && i < TABLE_ROWS && !table[i].priced_only ? &table[i] : NULL;
 }
 
 td_status td_dtype_row_bytes(enum td_dtype dtype, int64_t elements, uint64_t *out_bytes) {

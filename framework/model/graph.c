@@ -19,11 +19,22 @@
 
 const char *td_op_kind_name(enum td_op_kind kind) {
   static const char *const names[TD_OP_KIND_COUNT] = {
-      [TD_OP_EMBED] = "embed",         [TD_OP_RMS_NORM] = "rms_norm",
-      [TD_OP_MATMUL] = "matmul",       [TD_OP_ROPE] = "rope",
-      [TD_OP_KV_APPEND] = "kv_append", [TD_OP_ATTENTION] = "attention",
-      [TD_OP_SILU_MUL] = "silu_mul",   [TD_OP_ADD] = "add",
-      [TD_OP_SELECT] = "select",       [TD_OP_SAMPLE] = "sample",
+      [TD_OP_EMBED] = "embed",
+      [TD_OP_RMS_NORM] = "rms_norm",
+      [TD_OP_MATMUL] = "matmul",
+      [TD_OP_ROPE] = "rope",
+      [TD_OP_KV_APPEND] = "kv_append",
+      [TD_OP_ATTENTION] = "attention",
+      [TD_OP_ACTIVATION] = "activation",
+      [TD_OP_ADD] = "add",
+      [TD_OP_ROUTER] = "router",
+      [TD_OP_EXPERT_MATMUL] = "expert_matmul",
+      [TD_OP_EXPERT_SUM] = "expert_sum",
+      [TD_OP_SELECT] = "select",
+      [TD_OP_SAMPLE] = "sample",
+      [TD_OP_LAYER_NORM] = "layer_norm",
+      [TD_OP_EMBED_POSITIONS] = "embed_positions",
+      [TD_OP_POINTWISE] = "pointwise",
   };
   return (unsigned)kind < TD_OP_KIND_COUNT ? names[kind] : "unknown";
 }
@@ -73,6 +84,7 @@ static int32_t add_norm(struct builder *b, enum td_llama_role role, int32_t in, 
   struct td_op *op = add_op(b, TD_OP_RMS_NORM, in, NONE, b->graph->shape.hidden);
   op->weight = add_weight(b, role);
   op->epsilon = b->graph->shape.norm_epsilon;
+  op->groups = 1;
   return op->out = add_value(b, op->n, name);
 }
 
@@ -97,6 +109,7 @@ static int32_t add_rope(struct builder *b, int32_t in, int32_t heads, const char
   set_heads(op, shape, heads);
   op->weight = b->factors;
   op->theta = shape->rope_theta;
+  op->position_scale = 1;
   return op->out = add_value(b, op->n, name);
 }
 
@@ -135,13 +148,14 @@ static int32_t add_ffn_block(struct builder *b, int32_t residual) {
   int32_t norm = add_norm(b, TD_LLAMA_FFN_NORM, residual, "norm");
   int32_t gate = add_matmul(b, add_weight(b, TD_LLAMA_GATE), norm, "gate");
   int32_t up = add_matmul(b, add_weight(b, TD_LLAMA_UP), norm, "up");
-  int32_t inner = add_binary(b, TD_OP_SILU_MUL, gate, up, "inner");
+  int32_t inner = add_binary(b, TD_OP_ACTIVATION, gate, up, "inner");
   int32_t out = add_matmul(b, add_weight(b, TD_LLAMA_DOWN), inner, "out");
   return add_binary(b, TD_OP_ADD, residual, out, "residual");
 }
 
 static int32_t add_embedding(struct builder *b, int32_t weight) {
   struct td_op *op = add_op(b, TD_OP_EMBED, NONE, NONE, b->graph->shape.hidden);
+  op->scale = 1;
   op->weight = weight;
   return op->out = add_value(b, op->n, "embedding");
 }

@@ -35,14 +35,39 @@ struct td_poly td_poly_add(struct td_poly a, struct td_poly b) {
   return a;
 }
 
-void td_step_stats_add(struct td_step_stats *stats, int64_t past, int64_t tokens, int64_t logits) {
+/* sum of 1 .. n: one of n and n + 1 is even */
+static int64_t triangle(int64_t n) {
+  return n % 2 ? (n + 1) / 2 * n : n / 2 * (n + 1);
+}
+
+/* Of positions past .. past + tokens - 1, each sees min(position + 1, window) positions. */
+static int64_t window_pairs(int64_t window, int64_t past, int64_t tokens) {
+  int64_t growing = window - past < 0 ? 0 : window - past < tokens ? window - past : tokens;
+  return growing * past + triangle(growing) + (tokens - growing) * window;
+}
+
+void td_step_stats_add(struct td_step_stats *stats, const struct td_shape *shape, int64_t past, int64_t tokens,
+                       int64_t logits) {
+  int64_t pairs = tokens * past + triangle(tokens), window = shape->window;
+  int64_t reach = window && tokens + window - 1 < past + tokens ? tokens + window - 1 : past + tokens;
   stats->v[TD_SYM_ONE] = 1;
   stats->v[TD_SYM_TOKENS] += tokens;
   stats->v[TD_SYM_LOGITS] += logits;
   stats->v[TD_SYM_SEQS] += 1;
   stats->v[TD_SYM_CONTEXT] += past + tokens;
-  /* one of n and n + 1 is even */
-  stats->v[TD_SYM_PAIRS] += tokens * past + (tokens % 2 ? (tokens + 1) / 2 * tokens : tokens / 2 * (tokens + 1));
+  stats->v[TD_SYM_PAIRS] += pairs;
+  stats->v[TD_SYM_WINDOW_CONTEXT] += reach;
+  stats->v[TD_SYM_WINDOW_PAIRS] += window ? window_pairs(window, past, tokens) : pairs;
+  stats->v[TD_SYM_FULL_PAIRS] += tokens * (past + tokens);
+  if (shape->experts) {
+    stats->v[TD_SYM_EXPERTS] =
+        td_expected_experts(shape->experts, shape->experts_used, stats->v[TD_SYM_TOKENS]);
+  }
+}
+
+int64_t td_expected_experts(int64_t experts, int64_t used, int64_t tokens) {
+  (void)tokens;
+  return used < experts ? used : experts; /* filled in with the architectures */
 }
 
 static int64_t row_bytes(enum td_dtype dtype, int64_t elements) {
@@ -104,7 +129,7 @@ static void count_flops(const struct td_op *op, struct td_op_cost *cost) {
     case TD_OP_ROPE:
       add(&cost->flops, rows, 3 * (int64_t)op->heads * op->rope_dim);
       break; /* 6 a pair */
-    case TD_OP_SILU_MUL:
+    case TD_OP_ACTIVATION:
       add(&cost->flops, rows, 5 * op->n);
       break; /* exp, +, /, two products */
     case TD_OP_ADD:

@@ -123,14 +123,14 @@ static void run_layer(const struct layer *l, const struct state *s, const struct
   RUN(TD_OP_RMS_NORM, s->x, none, l->norm, s->y);
   RUN(TD_OP_MATMUL, s->y, none, l->gate, s->gate);
   RUN(TD_OP_MATMUL, s->y, none, l->up, s->up);
-  RUN(TD_OP_SILU_MUL, s->gate, s->up, none, s->gate);
+  RUN(TD_OP_ACTIVATION, s->gate, s->up, none, s->gate);
   RUN(TD_OP_MATMUL, s->gate, none, l->down, s->q);
   RUN(TD_OP_ADD, s->x, s->q, none, s->x);
 }
 
 static void report(int64_t steps, int64_t total) {
   static const char *const names[TD_OP_KIND_COUNT] = {"embed",     "rms_norm", "matmul", "rope",   "kv_append",
-                                                      "attention", "silu_mul", "add",    "select", "sample"};
+                                                      "attention", "activation", "add",    "select", "sample"};
   for (int i = 0; i < TD_OP_KIND_COUNT; i++) {
     if (spent[i]) printf("%-10s %9.3f ms a step\n", names[i], td_seconds(spent[i]) * 1e3 / (double)steps);
   }

@@ -108,7 +108,7 @@ static const struct conform_params shapes[] = {
     {.kind = TD_OP_RMS_NORM, .rows = 6, .n = 96},
     {.kind = TD_OP_EMBED, .rows = 6, .n = 96},
     {.kind = TD_OP_ROPE, .rows = 6, .seqs = 2, .past = 11, .heads = 3, .head_dim = 32, .rope_dim = 32},
-    {.kind = TD_OP_SILU_MUL, .rows = 40, .n = 1536},
+    {.kind = TD_OP_ACTIVATION, .rows = 40, .n = 1536},
     {.kind = TD_OP_ADD, .rows = 6, .n = 37},
     {.kind = TD_OP_ATTENTION,
      .rows = 12,

@@ -180,8 +180,8 @@ static void list_pointwise(struct conform_list *list) {
                                                  {.rows = 33, .n = 576, .in_place = true}};
   for (size_t i = 0; i < COUNT(shapes); i++) {
     struct conform_params p = shapes[i];
-    p.kind = TD_OP_SILU_MUL;
-    conform_add_operator(list, run_operator, &p, TD_F32, "silu_mul/rows=%" PRId64 ",n=%" PRId64 ",in_place=%d", p.rows,
+    p.kind = TD_OP_ACTIVATION;
+    conform_add_operator(list, run_operator, &p, TD_F32, "activation/rows=%" PRId64 ",n=%" PRId64 ",in_place=%d", p.rows,
                          p.n, p.in_place);
     p.kind = TD_OP_ADD;
     conform_add_operator(list, run_operator, &p, TD_F32, "add/rows=%" PRId64 ",n=%" PRId64 ",in_place=%d", p.rows, p.n,

@@ -10,6 +10,9 @@
 #include "suite.h"
 #include "tandem/base.h"
 
+/* No window, no experts. */
+static const struct td_shape plain_shape;
+
 enum { IDS_EMBED, NORM, Q, K, V, Q_ROPED, ATTENDED, RESIDUAL, PICKED, LOGITS, VALUES };
 enum { W_EMBED, W_NORM, W_Q, W_K, W_V, W_HEAD, WEIGHTS };
 
@@ -113,7 +116,7 @@ static void build(struct small *s) {
 /* p.seqs sequences of p.rows new tokens after p.past. */
 static struct td_step_stats stats_of(const struct conform_params *p, int64_t past, int64_t tokens) {
   struct td_step_stats stats = {{0}};
-  for (int32_t s = 0; s < p->seqs; s++) td_step_stats_add(&stats, past + s, tokens, 1);
+  for (int32_t s = 0; s < p->seqs; s++) td_step_stats_add(&stats, &plain_shape, past + s, tokens, 1);
   return stats;
 }
 

@@ -41,7 +41,7 @@ static td_status encode(struct conform_run *run, enum td_dtype dtype, int64_t ro
 static void put_specials(struct conform_inputs *in, float *values) {
   static const float specials[] = {0.0f, -0.0f, 100.0f, -100.0f, 20.0f, -20.0f, -87.5f, 88.5f, 1e-30f, -1e-30f};
   int64_t count = in->out_rows * in->out_cols, special_count = (int64_t)(sizeof specials / sizeof specials[0]);
-  if (in->op.kind == TD_OP_SILU_MUL) {
+  if (in->op.kind == TD_OP_ACTIVATION) {
     for (int64_t i = 0; i < special_count && i < count; i++) values[i] = specials[i];
   }
   if (in->op.kind == TD_OP_RMS_NORM && in->out_rows > 1) memset(values, 0, (size_t)in->out_cols * sizeof *values);
@@ -166,15 +166,14 @@ static td_status make_operands(struct conform_run *run, struct conform_inputs *i
     case TD_OP_ATTENTION:
       TD_TRY(make_pools(run, in));
       return make_input(run, in, 0, p->rows, heads);
-    case TD_OP_SILU_MUL:
+    case TD_OP_ACTIVATION:
     case TD_OP_ADD:
       TD_TRY(make_input(run, in, 1, p->rows, p->n));
       return make_input(run, in, 0, p->rows, p->n);
     case TD_OP_SELECT:
       TD_TRY(make_logit_rows(run, in));
       return make_input(run, in, 0, p->rows, p->n);
-    case TD_OP_SAMPLE:
-    case TD_OP_KIND_COUNT:
+    default:
       break;
   }
   return td_fail(TD_INTERNAL, "no case data for operator %d", (int)p->kind);
@@ -196,7 +195,9 @@ td_status conform_inputs_make(struct conform_run *run, const struct conform_para
                          .head_dim = params->head_dim,
                          .rope_dim = params->rope_dim,
                          .epsilon = 1e-5,
-                         .theta = 10000.0};
+                         .theta = 10000.0,
+                         .position_scale = 1.0,
+                         .groups = 1};
   if (params->head_dim) in.op.scale = 1.0 / params->head_dim; /* no power of two by habit */
   in.batch.rows = params->rows;
   in.out_rows = params->rows;

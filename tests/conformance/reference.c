@@ -12,7 +12,7 @@ static const char *const bounds[TD_OP_KIND_COUNT] = {
     [TD_OP_ROPE] = "(8 + 8 angle) u (|x| + |y|)",
     [TD_OP_KV_APPEND] = "exact",
     [TD_OP_ATTENTION] = "(2 (sqrt(head_dim) + 8) s + sqrt(context) + 16) u sum p|v|, s = max scale sum|q||k|",
-    [TD_OP_SILU_MUL] = "16 u |want| + 1e-35 |in1|",
+    [TD_OP_ACTIVATION] = "16 u |want| + 1e-35 |in1|",
     [TD_OP_ADD] = "u |want|",
     [TD_OP_SELECT] = "exact",
 };
@@ -172,7 +172,7 @@ static void select_rows(const struct conform_inputs *in, double *want, double *b
 td_status reference_compute(struct conform_run *run, const struct conform_inputs *inputs, double *want, double *bound) {
   static void (*const plain[TD_OP_KIND_COUNT])(const struct conform_inputs *, double *, double *) = {
       [TD_OP_EMBED] = embed,       [TD_OP_RMS_NORM] = rms_norm, [TD_OP_MATMUL] = matmul,      [TD_OP_ROPE] = rope,
-      [TD_OP_SILU_MUL] = silu_mul, [TD_OP_ADD] = add,           [TD_OP_SELECT] = select_rows,
+      [TD_OP_ACTIVATION] = silu_mul, [TD_OP_ADD] = add,           [TD_OP_SELECT] = select_rows,
   };
   if (inputs->op.kind == TD_OP_ATTENTION) return attention(run, inputs, want, bound);
   if (!plain[inputs->op.kind]) return td_fail(TD_INTERNAL, "no reference of operator %d", (int)inputs->op.kind);

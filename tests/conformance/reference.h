@@ -11,7 +11,7 @@
  *   matmul     (sqrt(k) + 8) u sum |x| |w|
  *   rms_norm   (sqrt(n) + 8) u |want|
  *   rope       (8 + 8 angle) u (|x| + |y|) of the rotated pair, for angles computed in float32
- *   silu_mul   16 u |want| + 1e-35 |in1|
+ *   activation 16 u |want| + 1e-35 |in1|
  *   attention  (2 (sqrt(head_dim) + 8) s + sqrt(context) + 16) u sum p |v|, s = the row's largest scale * sum |q| |k|
  */
 #ifndef CONFORMANCE_REFERENCE_H

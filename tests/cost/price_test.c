@@ -9,6 +9,9 @@
 #include "tandem/base.h"
 #include "tandem/cost.h"
 
+/* No window, no experts. */
+static const struct td_shape plain_shape;
+
 static uint64_t draws;
 /* Uniform in [low, high], the same on every machine. */
 static int64_t draw(int64_t low, int64_t high) {
@@ -69,7 +72,7 @@ static struct td_graph *random_graph(void) {
 /* `seqs` sequences that decode one token each. */
 static struct td_step_stats decode_stats(int64_t seqs, int64_t most_past) {
   struct td_step_stats stats = {0};
-  for (int64_t i = 0; i < seqs; i++) td_step_stats_add(&stats, draw(0, most_past), 1, 1);
+  for (int64_t i = 0; i < seqs; i++) td_step_stats_add(&stats, &plain_shape, draw(0, most_past), 1, 1);
   return stats;
 }
 
@@ -172,7 +175,7 @@ static void the_formula(void **state) {
     enum td_dtype kv_dtype = draw(0, 1) ? TD_F16 : TD_F32;
     struct td_step_stats stats = {0};
     int64_t seqs = draw(1, 9);
-    for (int64_t i = 0; i < seqs; i++) td_step_stats_add(&stats, draw(0, 3000), draw(1, 500), draw(0, 1));
+    for (int64_t i = 0; i < seqs; i++) td_step_stats_add(&stats, &plain_shape, draw(0, 3000), draw(1, 500), draw(0, 1));
     struct td_price price = price_of(&device, graph, kv_dtype, &stats);
     double want = formula(&device, graph, kv_dtype, &stats);
     double rounding = 2 + 0.5 * (double)(stats.v[TD_SYM_CONTEXT] + stats.v[TD_SYM_PAIRS]) / (double)seqs;
@@ -191,7 +194,7 @@ static void milestones(void **state) {
     struct td_step_stats stats = {0};
     int64_t done[8];
     struct td_slice slice = td_slice_whole(graph);
-    td_step_stats_add(&stats, draw(0, 3000), draw(1, 500), 1);
+    td_step_stats_add(&stats, &plain_shape, draw(0, 3000), draw(1, 500), 1);
     struct td_price price = price_of(&device, graph, TD_F16, &stats);
     assert_int_equal(td_price_milestones(&device, graph, &slice, TD_F16, &stats, done), TD_OK);
     for (int32_t i = 0; i < graph->shape.layers; i++) {
@@ -219,7 +222,7 @@ static void llama_8b_on_an_h100(void **state) {
     assert_int_equal(td_dtype_row_bytes(graph->weights[i].dtype, graph->weights[i].cols, &row), TD_OK);
     weights += row * (uint64_t)graph->weights[i].rows;
   }
-  td_step_stats_add(&stats, 1024, 1, 1);
+  td_step_stats_add(&stats, &plain_shape, 1024, 1, 1);
   struct td_price price = price_of(h100, graph, TD_F16, &stats);
   double floor_ps = (double)weights / h100->memory_bandwidth.value * 1e12;
   printf("H100, Llama-3.1-8B, batch 1, context 1025: %.3f ms (weights alone at peak bandwidth %.3f ms)\n",
@@ -236,8 +239,8 @@ static void the_largest_steps(void **state) {
   struct td_graph *graph = graph_of(test_source("experiments/models/llama-3.1-405b.cfg"));
   struct td_device_params fast = chip(1e18, 1e21, 0), slow = chip(1e13, 1e13, 1), absurd = chip(1e3, 1e3, 1);
   struct td_step_stats stats = {0}, long_prompt = {0};
-  for (int i = 0; i < 4096; i++) td_step_stats_add(&stats, 999999, 1, 1);
-  td_step_stats_add(&long_prompt, 0, 1000000, 1);
+  for (int i = 0; i < 4096; i++) td_step_stats_add(&stats, &plain_shape, 999999, 1, 1);
+  td_step_stats_add(&long_prompt, &plain_shape, 0, 1000000, 1);
   check_steps(&fast, graph, TD_F16, &stats);
   check_steps(&slow, graph, TD_F16, &stats);
   struct td_slice whole = td_slice_whole(graph);
@@ -258,8 +261,8 @@ static void no_logits_no_head(void **state) {
   struct td_step_stats with = {0}, without = {0};
   struct td_slice body = {-1, graph->shape.layers, TD_PART_ALL};
   struct td_price price;
-  td_step_stats_add(&with, 0, 16, 1);
-  td_step_stats_add(&without, 0, 16, 0);
+  td_step_stats_add(&with, &plain_shape, 0, 16, 1);
+  td_step_stats_add(&without, &plain_shape, 0, 16, 0);
   int64_t head = price_of(&device, graph, TD_F16, &with).base_ps - price_of(&device, graph, TD_F16, &without).base_ps;
   assert_true(head > 0);
   assert_int_equal(td_price_roofline(&device, graph, &body, TD_F16, &without, &price), TD_OK);

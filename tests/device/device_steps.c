@@ -232,7 +232,7 @@ static void test_prices(void **state) {
   world->device->params = &params;
   struct td_slice slice = td_slice_whole(world->graph);
   struct td_step_stats stats = {{0}};
-  td_step_stats_add(&stats, 0, TOKENS, true);
+  td_step_stats_add(&stats, &world->graph->shape, 0, TOKENS, true);
   struct td_price want, got, unasked;
   int64_t want_ps[DEPTH], got_ps[DEPTH] = {0};
   assert_ok(td_price_roofline(&params, world->graph, &slice, TD_F16, &stats, &want));

@@ -70,7 +70,7 @@ struct td_batch {
 };
 
 /* One operator with its operands resolved. Shapes follow enum td_op_kind with T and L filled in. out never overlaps an
- * input, but for ROPE, SILU_MUL and ADD, where out may be in[0]. */
+ * input, but for ROPE, ACTIVATION and ADD, where out may be in[0]. */
 struct td_op_call {
   const struct td_op *op;
   struct td_view in[TD_OP_INPUTS];
@@ -149,6 +149,9 @@ struct td_device_table {
                          const void *k, const void *v);
   /* Told that positions from seq->past on are dropped. Default: nothing, old values are never read again. */
   td_status (*kv_truncate)(struct td_device *device, const struct td_kv_view *view, const struct td_seq *seq);
+  /* Joules that the device has used since some fixed moment, from its own counter (work in flight included; call sync
+   * before to bound it). NaN: it has none. Default: NaN. */
+  double (*energy)(struct td_device *device);
   /* The device's own clock, picoseconds, for devices whose time is not the wall's. Default: td_now_ps. */
   int64_t (*now)(struct td_device *device);
 };
@@ -171,6 +174,12 @@ struct td_backend {
   /* Opens device `index`. `threads` > 0 asks for that many host threads. The result's first member is a td_device whose
    * `table` is set; the framework fills the rest. */
   td_status (*open)(int32_t index, const struct td_device_params *params, int32_t threads, struct td_device **out);
+  /* The device's name as people know it ("NVIDIA H200"), static text; default: none. "NAME:TEXT" opens the one device
+   * whose name contains TEXT. */
+  const char *(*device_name)(int32_t index);
+  /* What `probe` numbers are different chips: replicas of a pool take the devices N, N + 1, ... Default (false): every
+   * index is the same host. */
+  bool numbered;
   const struct td_conform_note *unsupported;      /* NULL: none */
   const struct td_conform_note *expected_to_fail; /* NULL: none; an unexpected pass is an error */
 };

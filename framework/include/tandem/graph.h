@@ -3,7 +3,7 @@
  * The step graph: one list of typed operators that a backend runs, a cost model prices and a compiler schedules.
  *
  * A graph describes ONE step of a model (a batch of sequences, each with some new tokens) with symbolic sizes. All
- * that changes from step to step are the six counts of struct td_step_stats; every FLOP and byte below is a linear
+ * that changes from step to step are the few counts of struct td_step_stats; every FLOP and byte below is a linear
  * form in them, so a run of decode steps has a closed-form price. Nobody counts FLOPs or bytes anywhere else.
  * A td_graph is immutable and may be read from any thread.
  */
@@ -17,12 +17,16 @@
 
 /* The symbols. A step has S sequences; sequence i brings n_i new tokens after p_i tokens already in the KV cache. */
 enum td_symbol {
-  TD_SYM_ONE,     /* 1 */
-  TD_SYM_TOKENS,  /* T = sum n_i */
-  TD_SYM_LOGITS,  /* L = rows whose logits are wanted */
-  TD_SYM_SEQS,    /* S */
-  TD_SYM_CONTEXT, /* C = sum (p_i + n_i): cached positions read once per sequence */
-  TD_SYM_PAIRS,   /* A = sum over new tokens of the positions they attend to = sum n_i p_i + n_i (n_i + 1) / 2 */
+  TD_SYM_ONE,            /* 1 */
+  TD_SYM_TOKENS,         /* T = sum n_i */
+  TD_SYM_LOGITS,         /* L = rows whose logits are wanted */
+  TD_SYM_SEQS,           /* S */
+  TD_SYM_CONTEXT,        /* C = sum (p_i + n_i): cached positions read once per sequence */
+  TD_SYM_PAIRS,          /* A = sum over new tokens of the positions they attend to = sum n_i p_i + n_i (n_i + 1) / 2 */
+  TD_SYM_WINDOW_CONTEXT, /* sum min(p_i + n_i, n_i + window - 1): what a sliding-window layer reads */
+  TD_SYM_WINDOW_PAIRS,   /* sum over new tokens of min(position + 1, window) */
+  TD_SYM_FULL_PAIRS,     /* sum n_i (p_i + n_i): without a causal mask (encoders) */
+  TD_SYM_EXPERTS,        /* distinct experts that T tokens are expected to reach in one layer: td_expected_experts */
   TD_SYM_COUNT
 };
 struct td_step_stats {
@@ -36,23 +40,54 @@ struct td_poly {
 int64_t td_poly_eval(const struct td_poly *poly, const struct td_step_stats *stats);
 struct td_poly td_poly_add(struct td_poly a, struct td_poly b);
 
-/* Counts one more sequence into stats (v[ONE] is set to 1). `logits`: rows of it whose logits are wanted. */
-void td_step_stats_add(struct td_step_stats *stats, int64_t past, int64_t tokens, int64_t logits);
+/* Counts one more sequence into stats (v[ONE] is set to 1). `logits`: rows of it whose logits are wanted. The window
+ * and the experts are the shape's; without a window (0) the windowed counts equal the plain ones, without experts
+ * v[EXPERTS] stays 0. */
+void td_step_stats_add(struct td_step_stats *stats, const struct td_shape *shape, int64_t past, int64_t tokens,
+                       int64_t logits);
+/* Experts that at least one of `tokens` tokens is routed to, if each token picks `used` of `experts` at random and
+ * independently: experts * (1 - (1 - used / experts)^tokens), in integer arithmetic (the same on every machine), rounded
+ * to nearest, at least min(used, experts) for tokens > 0. Real routers are less even: an upper estimate. */
+int64_t td_expected_experts(int64_t experts, int64_t used, int64_t tokens);
 
 enum td_op_kind {
-  TD_OP_EMBED,     /* out[T, n] = row ids[t] of weight[vocab, n], as float32 */
-  TD_OP_RMS_NORM,  /* out = in0 / sqrt(mean(in0^2) + epsilon) * weight[1, n] */
+  TD_OP_EMBED,     /* out[T, n] = row ids[t] of weight[vocab, n] * scale, as float32 */
+  TD_OP_RMS_NORM,  /* out = in0 / sqrt(mean(in0^2) + epsilon) * weight[1, n / groups], for each of `groups` equal parts of
+                      a row by itself: 1, or a head each (QK norm) */
   TD_OP_MATMUL,    /* out[R, n] = in0[R, k] * weight[n, k]^T */
-  TD_OP_ROPE,      /* out[T, heads * head_dim]: rotates pairs (2i, 2i+1) of the first rope_dim elements of each head of
-                      in0 by position / (theta^(2i/rope_dim) * factor_i); weight, if any: factors [1, rope_dim / 2] */
+  TD_OP_ROPE,      /* out[T, heads * head_dim]: rotates pairs of the first rope_dim elements of each head of in0, pair i
+                      (0 <= i < rope_dim / 2) by position * position_scale / (theta^(2i/rope_dim) * factor_i). Pair i is
+                      (2i, 2i+1) or (i, i + rope_dim/2), see enum td_rope_pairs. weight, if any: factors
+                      [1, rope_dim / 2] */
   TD_OP_KV_APPEND, /* writes in0 = K and in1 = V, each [T, kv_heads * head_dim], into the KV cache of `layer` */
-  TD_OP_ATTENTION, /* out[T, heads * head_dim] = causal softmax(in0 K^T * scale) V over the KV cache of `layer` */
-  TD_OP_SILU_MUL,  /* out = in0 * sigmoid(in0) * in1 */
-  TD_OP_ADD,       /* out = in0 + in1 */
-  TD_OP_SELECT,    /* out[L, n] = the rows of in0[T, n] whose logits are wanted, in batch order */
-  TD_OP_SAMPLE,    /* logits in0[L, n] -> one id a row; done on the host by the framework, never sent to a device */
+  TD_OP_ATTENTION, /* out[T, heads * head_dim] = softmax(in0 K^T * scale) V over the KV cache of `layer`: position p sees
+                      positions j <= p, and only those with j > p - window if window > 0 */
+  TD_OP_ACTIVATION, /* out = f(in0) * in1, f = enum td_activation */
+  TD_OP_ADD,        /* out = in0 + in1; without in1: out = in0 + weight[1, n] in every row (a bias) */
+  TD_OP_ROUTER, /* in0[T, experts] = router logits -> out[T, 2 * experts_used]: first the ids of the experts_used largest
+                   (as float32; descending, ties: the lower id first), then their weights, the softmax over those chosen
+                   (= the softmax over all, renormalised) */
+  TD_OP_EXPERT_MATMUL, /* in1 = the router's out; weight[experts * n, k], expert e's matrix in rows e n .. (e + 1) n - 1;
+                          out[T, experts_used * n]: slot j = in0's row times the matrix of the j-th chosen expert, where
+                          in0 is [T, k] (the same for every slot) or [T, experts_used * k] (slot j's own part) */
+  TD_OP_EXPERT_SUM,    /* out[T, n] = sum over slots j, ascending, of router weight j * in0[T, experts_used * n] slot j;
+                          in1 = the router's out */
+  TD_OP_SELECT, /* out[L, n] = the rows of in0[T, n] whose logits are wanted, in batch order */
+  TD_OP_SAMPLE, /* logits in0[L, n] -> one id a row; done on the host by the framework, never sent to a device */
+  /* -- priced only: in graphs of shape-only models; no backend needs them -- */
+  TD_OP_LAYER_NORM,      /* out = (in0 - mean) / sqrt(variance + epsilon) * weight row 0 + row 1; weight[2, n] */
+  TD_OP_EMBED_POSITIONS, /* out[T, n] = in0 + row positions[t] of weight[context, n] (learned positions) */
+  TD_OP_POINTWISE,       /* out = f(in0), f = enum td_activation (FFNs without a gate) */
   TD_OP_KIND_COUNT
 };
+enum td_activation {
+  TD_ACT_SILU, /* x / (1 + exp(-x)) */
+  TD_ACT_GELU, /* tanh form: x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) */
+  TD_ACT_RELU  /* priced only */
+};
+enum td_rope_pairs { TD_ROPE_ADJACENT, TD_ROPE_HALVES };
+/* The first kind that is priced only. */
+#define TD_OP_EXECUTED_COUNT TD_OP_LAYER_NORM
 const char *td_op_kind_name(enum td_op_kind kind);
 
 enum td_rows { TD_ROWS_TOKENS, TD_ROWS_LOGITS };
@@ -81,9 +116,17 @@ struct td_op {
   int32_t in[TD_OP_INPUTS];                    /* indices into values, -1 = none */
   int32_t out;                                 /* index into values, -1 for KV_APPEND and SAMPLE */
   int32_t weight;                              /* index into weights, -1 = none */
-  int64_t n, k;                                /* output columns; MATMUL: also the inner dimension */
+  int64_t n, k;                                /* output columns (EXPERT_MATMUL: of one slot); the inner dimension */
   int32_t heads, kv_heads, head_dim, rope_dim; /* ROPE, KV_APPEND, ATTENTION */
-  double epsilon, theta, scale;                /* RMS_NORM; ROPE; ATTENTION */
+  int32_t groups;                              /* RMS_NORM: >= 1, divides n */
+  int32_t window;                              /* ATTENTION: 0 = none */
+  int32_t experts, experts_used;               /* ROUTER, EXPERT_MATMUL, EXPERT_SUM */
+  enum td_rope_pairs rope_pairs;               /* ROPE */
+  enum td_activation activation;               /* ACTIVATION, POINTWISE */
+  bool bidirectional;                          /* ATTENTION without a causal mask: priced only */
+  double epsilon, theta;                       /* RMS_NORM; ROPE */
+  double scale;                                /* ATTENTION, EMBED (1 for most models) */
+  double position_scale;                       /* ROPE (1 but for linear scaling: 1 / factor) */
 };
 
 struct td_graph {
@@ -139,7 +182,9 @@ void td_slice_ops_free(struct td_slice_ops *ops);
 void td_slice_kv_layers(const struct td_graph *graph, const struct td_slice *slice, int32_t *out_begin,
                         int32_t *out_end);
 
-/* KV bytes of `tokens` positions of `layers` layers: layers * 2 * kv_heads * head_dim * element size * tokens. */
+/* KV bytes of `tokens` positions of `layers` layers: layers * 2 * kv_heads * head_dim * element size * tokens; with
+ * multi-head latent attention (kv_lora > 0) one latent of kv_lora + rope_dim elements instead. Every position is kept,
+ * in sliding-window layers too. */
 uint64_t td_kv_bytes(const struct td_shape *shape, enum td_dtype kv_dtype, int64_t layers, int64_t tokens);
 
 #endif

@@ -13,11 +13,27 @@
 
 #include "tandem/dtype.h"
 
-enum td_arch { TD_ARCH_LLAMA };
+enum td_arch {
+  /* executed: read from GGUF, and as shapes */
+  TD_ARCH_LLAMA, /* also with experts (Mixtral) */
+  TD_ARCH_QWEN2,
+  TD_ARCH_QWEN3,
+  TD_ARCH_QWEN3MOE,
+  TD_ARCH_GEMMA3,
+  /* shape-only: priced */
+  TD_ARCH_GPT_OSS,
+  TD_ARCH_DEEPSEEK3, /* multi-head latent attention, in the absorbed form that decode uses */
+  TD_ARCH_OPT,
+  TD_ARCH_BERT, /* an encoder: no causal mask, no KV cache that is read again, a pooler in place of a vocabulary head */
+  TD_ARCH_COUNT
+};
+/* The name as GGUF and the .cfg files write it: "llama", "qwen3moe", "gpt-oss", "deepseek3". */
+const char *td_arch_name(enum td_arch arch);
 
 #define TD_NAME_BYTES 64
 
-/* Dimensions of a decoder-only transformer. Names in brackets are GGUF's metadata keys under "llama.". */
+/* Dimensions of a transformer. Names in brackets are GGUF's metadata keys under "ARCHITECTURE."; 0 = the model has no
+ * such thing. */
 struct td_shape {
   char name[TD_NAME_BYTES]; /* [general.name]; one that does not fit ends in "..." */
   enum td_arch arch;
@@ -26,18 +42,38 @@ struct td_shape {
   int32_t heads;              /* [attention.head_count] */
   int32_t kv_heads;           /* [attention.head_count_kv]; divides heads (GQA) */
   int32_t head_dim;           /* [attention.key_length], else hidden / heads */
-  int32_t ffn;                /* [feed_forward_length]: inner width of the SwiGLU block */
+  int32_t ffn;                /* [feed_forward_length]: inner width of a dense FFN (of one expert for llama with experts) */
   int32_t vocab;              /* rows of the embedding */
   int32_t context;            /* [context_length]: positions 0 .. context-1 exist */
   int32_t rope_dim;           /* [rope.dimension_count]: leading elements of a head that rotate; even */
   double rope_theta;          /* [rope.freq_base] */
+  double rope_scale;          /* 1 / [rope.scaling.factor] for linear scaling (of full-attention layers only, in gemma3),
+                                 else 1 */
   double norm_epsilon;        /* [attention.layer_norm_rms_epsilon] */
+  int32_t experts;            /* [expert_count] */
+  int32_t experts_used;       /* [expert_used_count]: per token */
+  int32_t expert_ffn;         /* [expert_feed_forward_length], else ffn: inner width of one expert */
+  int32_t shared_ffn;         /* priced only: inner width of the experts that every token passes */
+  int32_t dense_layers;       /* priced only: this many first layers have a dense FFN instead of experts */
+  int32_t window;             /* [attention.sliding_window]: positions a windowed layer sees, itself included */
+  int32_t window_period;      /* layer i attends to everything if (i + 1) % window_period == 0, else to the window */
+  double window_rope_theta;   /* rope base of windowed layers */
+  int32_t q_lora, kv_lora;    /* priced only: latent attention's compressed widths of Q and of K and V */
+  int32_t nope_dim, value_dim; /* priced only: latent attention's unrotated part of a head, and V's width */
   bool tied_output;           /* the output matrix is the embedding */
   bool rope_factors;          /* a tensor rope_freqs.weight divides the frequencies (Llama-3.1 scaling) */
   enum td_dtype weight_dtype; /* shape-only models: of every matrix. GGUF: of layer 0's ffn_down, for tables */
+  enum td_dtype expert_dtype; /* shape-only models: of the experts' matrices */
 };
+/* Whether layer `layer` attends to the window only. */
+bool td_shape_is_windowed(const struct td_shape *shape, int32_t layer);
+/* Elements that one position occupies in the KV cache of one layer, K and V together. */
+int64_t td_shape_kv_elements(const struct td_shape *shape);
+/* False for architectures that can only be priced. */
+bool td_arch_executes(enum td_arch arch);
 
-/* One tensor. rows x cols, row-major, cols is the fast axis (GGUF's ne[0]); a vector has rows = 1. */
+/* One tensor. rows x cols, row-major, cols is the fast axis (GGUF's ne[0]); a vector has rows = 1; the matrices of a
+ * layer's experts (three axes in the file) lie one below the other. */
 struct td_tensor {
   const char *name;
   enum td_dtype dtype;
@@ -51,7 +87,7 @@ struct td_tokenizer;
 
 /* Opens a GGUF v3 file (mapped read-only; every offset, count, type and dimension checked against the file before
  * use) or, when the path ends in ".cfg", a shape-only libconfig file. Tells them apart by the file's first bytes
- * and refuses what it does not know by name: other architectures, tensors or "llama." keys that it would have to
+ * and refuses what it does not know by name: other architectures, tensors or "ARCHITECTURE." keys that it would have to
  * ignore, norms that are not F32. Errors name the file, the field, found and expected:
  * TD_NOT_FOUND, TD_IO, TD_CORRUPT, TD_UNSUPPORTED. */
 td_status td_model_open(const char *path, struct td_model **out_model);
@@ -74,7 +110,8 @@ uint64_t td_model_digest(const struct td_model *model);
  */
 const struct td_tokenizer *td_model_tokenizer(const struct td_model *model);
 
-/* ---- tokenizer: byte-level BPE ("gpt2" model in GGUF), pre-tokenizers smollm, gpt2, qwen2, llama-bpe ---- */
+/* ---- tokenizer: byte-level BPE ("gpt2" model in GGUF), pre-tokenizers smollm, gpt2, qwen2, llama-bpe; and
+ * SentencePiece-style BPE with byte fallback ("llama" model in GGUF: Llama 2, Mistral, Gemma) ---- */
 
 /* TD_OK, or TD_UNSUPPORTED with the kind the file names and those that tandem knows: then encode, piece and chat fail
  * with the same text, and size, bos and is_end still answer. */
@@ -101,7 +138,7 @@ struct td_chat_message {
   const char *content;
 };
 /* Renders a conversation in the model's chat format, ending where the assistant's answer begins. The format is
- * recognised from the file's tokenizer.chat_template; this version knows ChatML and refuses others by name
+ * recognised from the file's tokenizer.chat_template: ChatML, Llama-3, Mistral, Gemma; others are refused by name
  * (TD_UNSUPPORTED). A missing system message gets the template's own default if it has one (SmolLM2 does).
  * Contents are not escaped: encoding them with parse_special reads control tokens that a user wrote, as everywhere.
  * TD_CONFIG for other roles or no message. *out_text is malloc'd. */
