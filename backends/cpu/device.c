@@ -128,10 +128,9 @@ static int32_t cpu_probe(const char **out_reason) {
   return 1;
 }
 
-static td_status cpu_open(int32_t index, const struct td_device_params *params, int32_t threads,
-                          struct td_device **out_device) {
+static td_status cpu_open(int32_t index, const struct td_device_options *options, struct td_device **out_device) {
   (void)index;
-  (void)params;
+  int32_t threads = options->threads;
   if (threads < 0 || threads > MAX_THREADS) {
     return td_fail(TD_CONFIG, "cpu: threads: found %d, expected 0 (one thread) to %d", threads, MAX_THREADS);
   }

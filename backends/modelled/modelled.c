@@ -91,9 +91,9 @@ static int32_t probe(const char **out_reason) {
   return 1; /* needs nothing of this machine */
 }
 
-static td_status dev_open(int32_t index, const struct td_device_params *params, int32_t threads,
-                          struct td_device **out) {
-  (void)index, (void)threads;
+static td_status dev_open(int32_t index, const struct td_device_options *options, struct td_device **out) {
+  (void)index;
+  const struct td_device_params *params = options->params;
   if (!params) {
     return td_fail(TD_CONFIG, "backend modelled: found no device file, expected one, such as device = \"h100_sxm\"");
   }

@@ -180,9 +180,8 @@ static const struct td_device_table table = {.size = sizeof table,
 static int32_t probe(const char **out_reason) {
   return (void)out_reason, 1; /* the host is always here */
 }
-static td_status dev_open(int32_t index, const struct td_device_params *params, int32_t threads,
-                          struct td_device **out) {
-  (void)index, (void)params, (void)threads; /* one device, on the calling thread */
+static td_status dev_open(int32_t index, const struct td_device_options *options, struct td_device **out) {
+  (void)index, (void)options; /* one device, on the calling thread */
   *out = calloc(1, sizeof **out);
   if (!*out) return td_fail(TD_NO_MEMORY, "found no memory for a device");
   (*out)->table = &table;

@@ -98,15 +98,14 @@ td_status td_device_find(const char *spec, const struct td_backend **out_backend
   return TD_OK;
 }
 
-td_status td_device_open(const char *spec, const struct td_device_params *params, int32_t threads,
-                         struct td_device **out_device) {
+td_status td_device_open(const char *spec, const struct td_device_options *options, struct td_device **out_device) {
   int32_t index = 0;
   const struct td_backend *backend = NULL;
   TD_TRY(td_device_find(spec, &backend, &index));
   struct td_device_books *books;
   TD_TRY(td_books_open(&books));
   struct td_device *device;
-  td_status status = backend->open(index, params, threads, &device);
+  td_status status = backend->open(index, options, &device);
   if (status) {
     td_books_close(books);
     return td_fail_within(status, "device '%s'", spec);
@@ -118,7 +117,7 @@ td_status td_device_open(const char *spec, const struct td_device_params *params
   }
   device->backend = backend;
   device->index = index;
-  device->params = params;
+  device->params = options->params;
   device->submitted = 0;
   device->books = books;
   *out_device = device;

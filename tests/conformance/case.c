@@ -88,7 +88,7 @@ td_status conform_buffer(struct conform_run *run, struct td_device *device, uint
 td_status conform_open(struct conform_run *run, int32_t threads, struct td_device **out_device) {
   if (run->device_count == CONFORM_DEVICES) return td_fail(TD_INTERNAL, "a case with too many devices");
   struct td_device *device;
-  TD_TRY(td_device_open(run->spec, run->open_params, threads, &device));
+  TD_TRY(td_device_open(run->spec, &(struct td_device_options){.params = run->open_params, .threads = threads}, &device));
   run->devices[run->device_count++] = device;
   *out_device = device;
   return TD_OK;

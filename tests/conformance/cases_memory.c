@@ -25,7 +25,7 @@ static td_status run_reopen(struct conform_run *run, const struct conform_case *
   (void)test;
   for (int i = 0; i < 3; i++) {
     struct td_device *device;
-    TD_TRY(td_device_open(run->spec, run->open_params, run->threads, &device));
+    TD_TRY(td_device_open(run->spec, &(struct td_device_options){.params = run->open_params, .threads = run->threads}, &device));
     td_status status = td_device_sync(device);
     CONFORM_CHECK(device->backend == run->backend, "the device names another backend");
     td_device_close(device);
@@ -58,7 +58,7 @@ static td_status run_absent_index(struct conform_run *run, const struct conform_
   char spec[TD_NAME_BYTES];
   struct td_device *device;
   TD_TRY(td_format(spec, sizeof spec, "%s:99999", run->backend->name));
-  td_status status = td_device_open(spec, run->open_params, 1, &device);
+  td_status status = td_device_open(spec, &(struct td_device_options){.params = run->open_params, .threads = 1}, &device);
   if (status == TD_OK) td_device_close(device);
   CONFORM_CHECK(status == TD_UNAVAILABLE || status == TD_NOT_FOUND, "device %s: found status %s, expected unavailable",
                 spec, td_code_name(status));

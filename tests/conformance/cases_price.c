@@ -128,7 +128,7 @@ static td_status price_of(struct conform_run *run, const struct conform_params *
   CONFORM_CHECK(run->params, "no device file h100_sxm to price on: $TANDEM_DEVICES, or devices/ of the source tree");
   build(&small);
   struct td_slice slice = td_slice_whole(&small.graph);
-  TD_TRY(td_device_open(run->spec, run->params, 1, &device));
+  TD_TRY(td_device_open(run->spec, &(struct td_device_options){.params = run->params, .threads = 1}, &device));
   td_status status = td_device_price(device, &small.graph, &slice, p->kv, &stats, layer_done_ps, out_price);
   td_device_close(device);
   return status ? td_fail_within(TD_CORRUPT, "no price") : TD_OK;

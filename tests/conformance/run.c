@@ -87,7 +87,7 @@ static td_status open_device(struct conform_run *run, struct td_device_params **
   if (td_device_params_open("h100_sxm", &params)) params = NULL;
   run->params = params;
   run->open_params = run->backend->executes ? NULL : params;
-  td_status status = td_device_open(run->spec, run->open_params, run->threads, &run->device);
+  td_status status = td_device_open(run->spec, &(struct td_device_options){.params = run->open_params, .threads = run->threads}, &run->device);
   if (status) {
     td_device_params_close(params);
     return status;

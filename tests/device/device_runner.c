@@ -332,7 +332,7 @@ static void test_memory(void **state) {
       .kv_dtype = TD_F32, .block_tokens = 4, .kv_blocks = 4, .max_rows = 4, .max_logits = 4};
   struct td_device *device = NULL;
   struct td_runner *runner = NULL;
-  assert_ok(td_device_open("template", &params, 1, &device));
+  assert_ok(td_device_open("template", &(struct td_device_options){.params = &params, .threads = 1}, &device));
   assert_refused(td_runner_open(device, world->model, world->graph, &slice, &options, &runner), TD_EXHAUSTED,
                  "bytes, found 100000 on small");
   params.memory_bytes.value = 1e9;

@@ -43,7 +43,7 @@ static const struct td_shape kv_shape = {.name = "kv",
 
 static inline struct td_device *open_template(void) {
   struct td_device *device = NULL;
-  assert_ok(td_device_open("template", NULL, 1, &device));
+  assert_ok(td_device_open("template", &(struct td_device_options){.threads = 1}, &device));
   return device;
 }
 

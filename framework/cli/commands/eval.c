@@ -68,6 +68,7 @@ static td_status parse(int argc, char **argv, struct options *out) {
                                   {.name = "--out", .value = &options.out},
                                   {.name = "-o", .value = &options.out},
                                   {.name = "--logits", .given = &options.logits},
+                                  {.name = "--inexact", .given = &options.plan.inexact},
                                   {.name = "--json", .given = &options.json},
                                   {.name = NULL}};
   int32_t positionals;
@@ -351,6 +352,7 @@ const struct td_command td_command_eval = {
         "                       (natural logarithms, the last next_logprob is NaN); with --generate also\n"
         "                       greedy_ids, greedy_logprob, greedy_gap\n"
         "  --logits             also the data set logits [positions, vocabulary], float32\n"
+        "  --inexact            devices may take their fastest paths, whose bits depend on the batch\n"
         "  --json               one JSON object on stdout\n",
     .run = eval,
 };

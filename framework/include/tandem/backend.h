@@ -162,6 +162,14 @@ struct td_conform_note {
   const char *pattern, *reason;
 };
 
+/* How a device is wanted. */
+struct td_device_options {
+  const struct td_device_params *params; /* the device file, borrowed while open; NULL: none */
+  int32_t threads;                       /* > 0: this many host threads */
+  bool inexact; /* its fastest paths may be used even where they break .exact (vendor BLAS, tensor cores); a backend
+                   without any runs as always */
+};
+
 struct td_backend {
   size_t size;         /* sizeof(struct td_backend) */
   const char *name;    /* = the folder's name */
@@ -171,9 +179,8 @@ struct td_backend {
   bool exact;          /* see the top */
   /* How many devices are here; 0 with the reason in *out_reason (static text) when none. */
   int32_t (*probe)(const char **out_reason);
-  /* Opens device `index`. `threads` > 0 asks for that many host threads. The result's first member is a td_device whose
-   * `table` is set; the framework fills the rest. */
-  td_status (*open)(int32_t index, const struct td_device_params *params, int32_t threads, struct td_device **out);
+  /* Opens device `index`. The result's first member is a td_device whose `table` is set; the framework fills the rest. */
+  td_status (*open)(int32_t index, const struct td_device_options *options, struct td_device **out);
   /* The device's name as people know it ("NVIDIA H200"), static text; default: none. "NAME:TEXT" opens the one device
    * whose name contains TEXT. */
   const char *(*device_name)(int32_t index);

@@ -14,14 +14,13 @@
 const struct td_backend *td_backend_find(const char *name);
 const char *td_backend_nearest(const char *name);
 
-/* Takes "NAME" or "NAME:N" apart: the backend, and N (0 if not given), which is below the number of devices here.
+/* Takes "NAME", "NAME:N" or "NAME:TEXT" apart: the backend, and N (0 if not given), which is below the number of devices
+ * here, or the number of the one device whose name contains TEXT, in either case (TEXT starts with no digit).
  * TD_CONFIG for a spec of another form; TD_NOT_FOUND with the nearest name; TD_UNAVAILABLE with the probe's reason. */
 td_status td_device_find(const char *spec, const struct td_backend **out_backend, int32_t *out_index);
 
-/* Opens "NAME" or "NAME:N". params may be NULL (borrowed while open). TD_NOT_FOUND with the nearest name;
- * TD_UNAVAILABLE with the probe's reason. */
-td_status td_device_open(const char *spec, const struct td_device_params *params, int32_t threads,
-                         struct td_device **out_device);
+/* Opens "NAME", "NAME:N" or "NAME:TEXT". TD_NOT_FOUND with the nearest name; TD_UNAVAILABLE with the probe's reason. */
+td_status td_device_open(const char *spec, const struct td_device_options *options, struct td_device **out_device);
 void td_device_close(struct td_device *device); /* NULL is fine */
 
 /* Checked, counted forms of the table's entries: arguments are validated (TD_INTERNAL names the operand), the time

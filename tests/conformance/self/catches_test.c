@@ -139,9 +139,8 @@ static td_status bent_op(struct td_device *device, const struct td_op_call *call
   return fault->factor != 0 && batch.rows >= fault->least_rows ? scale_first(device, &copy) : TD_OK;
 }
 
-static td_status bent_open(int32_t index, const struct td_device_params *params, int32_t threads,
-                           struct td_device **out) {
-  TD_TRY(td_backend_cpu.open(index, params, threads, out));
+static td_status bent_open(int32_t index, const struct td_device_options *options, struct td_device **out) {
+  TD_TRY(td_backend_cpu.open(index, options, out));
   good_table = (*out)->table;
   td_status (*alloc)(struct td_device *, uint64_t, enum td_buffer_use, struct td_buffer **) = bent_table.alloc;
   td_status (*write)(struct td_device *, struct td_buffer *, uint64_t, const void *, uint64_t) = bent_table.write;

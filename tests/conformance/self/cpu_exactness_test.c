@@ -37,7 +37,7 @@ static int open_all(struct td_device **devices) {
   for (size_t i = 0; i < 3; i++) {
     setenv("TANDEM_CPU_ISA", sets[i], 1);
     for (int32_t threads = 1; threads <= 3; threads++) {
-      td_status status = td_device_open("cpu", NULL, threads, &devices[count]);
+      td_status status = td_device_open("cpu", &(struct td_device_options){.threads = threads}, &devices[count]);
       if (status == TD_UNAVAILABLE) printf("left out: %s\n", td_error_text());
       if (status == TD_UNAVAILABLE) break;
       must(status);
@@ -75,11 +75,11 @@ static void test_refused(void **state) {
   (void)state;
   struct td_device *device;
   setenv("TANDEM_CPU_ISA", "mmx", 1);
-  assert_int_equal(td_device_open("cpu", NULL, 1, &device), TD_CONFIG);
+  assert_int_equal(td_device_open("cpu", &(struct td_device_options){.threads = 1}, &device), TD_CONFIG);
   assert_non_null(strstr(td_error_text(), "found 'mmx', expected plain, avx2 or avx512"));
   unsetenv("TANDEM_CPU_ISA");
-  assert_int_equal(td_device_open("cpu", NULL, 100000, &device), TD_CONFIG);
-  assert_int_equal(td_device_open("cpu", NULL, -1, &device), TD_CONFIG);
+  assert_int_equal(td_device_open("cpu", &(struct td_device_options){.threads = 100000}, &device), TD_CONFIG);
+  assert_int_equal(td_device_open("cpu", &(struct td_device_options){.threads = -1}, &device), TD_CONFIG);
 }
 
 int main(void) {
