@@ -19,7 +19,9 @@ if(TANDEM_SANITIZE)
 endif()
 
 add_library(tandem_api INTERFACE)
-target_include_directories(tandem_api INTERFACE ${PROJECT_SOURCE_DIR}/framework/include)
+# framework/kernels/shared: headers that compile as C, OpenCL C and CUDA.
+target_include_directories(tandem_api INTERFACE ${PROJECT_SOURCE_DIR}/framework/include
+  ${PROJECT_SOURCE_DIR}/framework/kernels/shared)
 target_link_libraries(tandem_api INTERFACE tandem_flags m)
 
 # tandem_folder(NAME [SOURCES...]): a static library of this folder's *.c. LINK: what it needs at link time; CMake
