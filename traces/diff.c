@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tandem/diff.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,24 +36,44 @@ static void keep(struct td_diff_request *out, const struct td_trace_token *a, co
   out->logprob_b = b->logprob;
 }
 
+/* Lists a position that either answer may have taken. */
+static td_status list_near(struct td_diff *diff, const struct td_diff_request *request, const struct td_trace_token *a,
+                           const struct td_trace_token *b) {
+  uint64_t count = diff->near_count;
+  if ((count & (count - 1)) == 0) { /* 0 or a power of two: full */
+    void *more = realloc(diff->near, (count ? 2 * count : 1) * sizeof *diff->near);
+    if (!more) return td_fail(TD_NO_MEMORY, "found no memory for a list of %" PRIu64 " positions", 2 * count);
+    diff->near = more;
+  }
+  diff->near[diff->near_count++] = (struct td_diff_near){
+      .request = (uint64_t)(request - diff->requests), .token = a->index, .id_a = a->id, .id_b = b->id, .gap = a->gap};
+  return TD_OK;
+}
+
 /* After the first other id the two requests say different things, and log-probabilities of equal ids mean nothing. */
-static void compare_token(const struct work *work, const struct td_trace_token *a, const struct td_trace_token *b,
-                          struct td_diff_request *out) {
-  if (a->id < 0 || b->id < 0) return;
+static td_status compare_token(const struct work *work, const struct td_trace_token *a, const struct td_trace_token *b,
+                               struct td_diff_request *out) {
+  if (a->id < 0 || b->id < 0 || out->near) return TD_OK;
+  if (a->gap < work->options->bound && !out->ids) {
+    TD_TRY(list_near(work->diff, out, a, b));
+    out->near = a->id != b->id;
+    if (out->near) return TD_OK;
+  }
   out->compared++;
   if (a->id != b->id) {
     if (!out->ids) keep(out, a, b); /* graver than a log-probability before it */
     out->ids++;
     mark(out, TD_DIFF_ID);
-    return;
+    return TD_OK;
   }
-  if (out->ids) return;
+  if (out->ids) return TD_OK;
   double difference = fabs(a->logprob - b->logprob);
   if (difference > out->max_logprob) out->max_logprob = difference;
-  if (logprobs_agree(work, a->logprob, b->logprob)) return;
+  if (logprobs_agree(work, a->logprob, b->logprob)) return TD_OK;
   if (!out->logprobs) keep(out, a, b);
   out->logprobs++;
   mark(out, TD_DIFF_LOGPROB);
+  return TD_OK;
 }
 
 static double relative(double a, double b) {
@@ -77,9 +98,7 @@ static td_status compare_tokens(const struct work *work, struct td_diff_request 
   uint64_t count_a = 0, count_b = 0;
   td_status status = td_trace_request_tokens(work->a, row_a->request, &a, &count_a);
   if (!status) status = td_trace_request_tokens(work->b, row_b->request, &b, &count_b);
-  if (!status) {
-    for (uint64_t i = 0; i < count_a && i < count_b; i++) compare_token(work, &a[i], &b[i], out);
-  }
+  for (uint64_t i = 0; i < count_a && i < count_b && !status; i++) status = compare_token(work, &a[i], &b[i], out);
   free(a);
   free(b);
   return status;
@@ -89,8 +108,8 @@ static td_status compare_request(const struct work *work, struct td_diff_request
   const struct td_row_request *a = &work->a->requests[out->row_a], *b = &work->b->requests[out->row_b];
   TD_TRY(compare_tokens(work, out));
   if (a->prompt_tokens != b->prompt_tokens) mark(out, TD_DIFF_PROMPT);
-  if (a->output_tokens != b->output_tokens) mark(out, TD_DIFF_LENGTH);
-  if (work->diff->compares_kv && a->kv_bytes != b->kv_bytes) mark(out, TD_DIFF_KV_BYTES);
+  if (a->output_tokens != b->output_tokens && !out->near) mark(out, TD_DIFF_LENGTH);
+  if (work->diff->compares_kv && a->kv_bytes != b->kv_bytes && !out->near) mark(out, TD_DIFF_KV_BYTES);
   compare_times(work, out);
   return TD_OK;
 }
@@ -164,5 +183,6 @@ void td_diff_free(struct td_diff *diff) {
   free(diff->rows_a);
   free(diff->rows_b);
   free(diff->requests);
+  free(diff->near);
   *diff = (struct td_diff){0};
 }

@@ -73,6 +73,20 @@ static void put_request(FILE *out, const struct td_diff_request *request, const 
   fprintf(out, "}");
 }
 
+static void put_near(FILE *out, const struct td_diff *diff, const struct td_diff_side *a) {
+  fprintf(out, ",\n  \"under_bound\": [");
+  for (uint64_t i = 0; i < diff->near_count; i++) {
+    const struct td_diff_near *near = &diff->near[i];
+    fprintf(out, "%s{", i ? ", " : "");
+    put_text(out, "name", a->trace->requests[diff->requests[near->request].row_a].name);
+    fprintf(out, ", \"token\": %" PRIu32 ", \"id_a\": %" PRId32 ", \"id_b\": %" PRId32, near->token, near->id_a,
+            near->id_b);
+    td_json_number(out, "gap", near->gap);
+    fprintf(out, "}");
+  }
+  fprintf(out, "]");
+}
+
 static void put_times(FILE *out, const struct td_diff *diff) {
   static const char *const keys[] = {"ttft", "tpot", "e2e"};
   for (int m = 0; m < TD_MEMBER_COUNT; m++) {
@@ -95,6 +109,7 @@ void td_diff_json(const struct td_diff *diff, const struct td_diff_side *a, cons
           diff->compared, diff->ids, diff->logprobs);
   td_json_number(out, "max_logprob_difference", diff->max_logprob);
   fprintf(out, ", \"kv_bytes_compared\": %s", diff->compares_kv ? "true" : "false");
+  put_near(out, diff, a);
   put_times(out, diff);
   fprintf(out, ",\n  \"first_difference\": ");
   if (diff->first < diff->paired) {

@@ -104,6 +104,21 @@ static void print_rows(const struct td_diff *diff, const struct td_diff_side *a,
   }
 }
 
+/* Positions where the bound lets the runs disagree. */
+static void print_near(const struct td_diff *diff, const struct td_diff_side *a, FILE *out) {
+  if (!diff->near_count) return;
+  fprintf(out, "\nunder the bound, so either id will do:\n%-20s %7s %9s %9s %12s\n", "request", "token", "id A", "id B",
+          "gap in A");
+  for (uint64_t i = 0; i < diff->near_count && i < SHOWN_ROWS; i++) {
+    const struct td_diff_near *near = &diff->near[i];
+    td_print_text(out, 20, row_a(a, &diff->requests[near->request])->name);
+    fprintf(out, " %7" PRIu32 " %9" PRId32 " %9" PRId32 " %12.3g%s\n", near->token, near->id_a, near->id_b, near->gap,
+            near->id_a == near->id_b ? "" : "  differs; nothing after it compares");
+  }
+  if (diff->near_count > SHOWN_ROWS)
+    fprintf(out, "and %" PRIu64 " more: --json lists all\n", diff->near_count - SHOWN_ROWS);
+}
+
 static void print_first(const struct td_diff *diff, const struct td_diff_side *a, const struct td_diff_side *b,
                         FILE *out) {
   const struct td_diff_request *request = &diff->requests[diff->first];
@@ -142,6 +157,7 @@ void td_diff_print(const struct td_diff *diff, const struct td_diff_side *a, con
   print_tokens(diff, out);
   if (!diff->compares_kv) fprintf(out, "KV bytes    shown only: the policies differ\n");
   print_rows(diff, a, b, out);
+  print_near(diff, a, out);
   if (diff->first < diff->paired) print_first(diff, a, b, out);
   fprintf(out, "%s\n", diff->same ? "same" : "DIFFERENT");
 }

@@ -35,7 +35,7 @@ static void add_modelled(struct expansion *expansion, const struct td_row_reside
   for (uint32_t t = 0; t < row->tokens_per_step; t++) {
     uint64_t index = row->first_token + i * row->tokens_per_step + t;
     expansion->tokens[expansion->count++] = (struct td_trace_token){
-        .index = (uint32_t)index, .id = -1, .time = time, .device = row->device, .logprob = NAN};
+        .index = (uint32_t)index, .id = -1, .time = time, .device = row->device, .logprob = NAN, .gap = NAN};
   }
 }
 
@@ -53,8 +53,12 @@ static td_status expand_residency(struct expansion *expansion, const struct td_r
 }
 
 static void add_executed(struct expansion *expansion, const struct td_row_token *row) {
-  expansion->tokens[expansion->count++] = (struct td_trace_token){
-      .index = row->index, .id = row->id, .time = row->time, .device = row->device, .logprob = row->logprob};
+  expansion->tokens[expansion->count++] = (struct td_trace_token){.index = row->index,
+                                                                  .id = row->id,
+                                                                  .time = row->time,
+                                                                  .device = row->device,
+                                                                  .logprob = row->logprob,
+                                                                  .gap = row->gap};
 }
 
 static int by_index(const void *left, const void *right) {

@@ -65,6 +65,7 @@ static const struct td_field token_fields[] = {
     FIELD(td_row_token, time, I64, "ps", "when it was there"),
     FIELD(td_row_token, step, U64, "", "number of that step in the run"),
     FIELD(td_row_token, logprob, F64, "nat", "natural logarithm of the model's probability of `id`"),
+    FIELD(td_row_token, gap, F64, "", "logit of the most likely id minus that of the second"),
 };
 
 static const struct td_field residency_fields[] = {
@@ -95,7 +96,7 @@ static const struct td_field transfer_fields[] = {
 _Static_assert(sizeof(struct td_row_device) == 160, "padding in td_row_device");
 _Static_assert(sizeof(struct td_row_request) == 112, "padding in td_row_request");
 _Static_assert(sizeof(struct td_row_step) == 80, "padding in td_row_step");
-_Static_assert(sizeof(struct td_row_token) == 56, "padding in td_row_token");
+_Static_assert(sizeof(struct td_row_token) == 64, "padding in td_row_token");
 _Static_assert(sizeof(struct td_row_residency) == 40, "padding in td_row_residency");
 _Static_assert(sizeof(struct td_row_transfer) == 72, "padding in td_row_transfer");
 

@@ -12,7 +12,7 @@ td_status record_devices(struct engine *engine) {
                                 .executes = !worker->executes                 ? 0
                                             : worker->info->backend->emulates ? 2
                                                                               : 1,
-                                .exact = worker->info->backend->exact,
+                                .exact = worker->info->backend->exact && worker->info->pool->exact,
                                 .layer_begin = worker->info->slice.layer_begin,
                                 .layer_end = worker->info->slice.layer_end,
                                 .parts = worker->info->slice.parts};
@@ -64,7 +64,8 @@ td_status record_token(struct engine *engine, int64_t number, const struct worke
                              .device = (uint32_t)(worker - engine->workers),
                              .time = engine->now_ps,
                              .step = worker->step,
-                             .logprob = sample->logprob};
+                             .logprob = sample->logprob,
+                             .gap = sample->top_gap};
   TD_TRY(td_trace_text(engine->trace, text, bytes, &row.text_offset));
   if (engine->options->on_token) {
     bool markup = last && request->finish == TD_FINISH_END; /* the end token is for the machine */

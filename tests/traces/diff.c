@@ -48,6 +48,21 @@ static void other_tokens(void **state) {
        "first difference: request r2: ");
 }
 
+/* Token 2 of request r1 is the only one with a gap under 1. */
+static void bounded(void **state) {
+  (void)state;
+  const char *a = make("a", (struct sample){.kind = SAMPLE_EXECUTED});
+  const char *id = make("id", (struct sample){.kind = SAMPLE_EXECUTED, .id_shift = 1});
+  diff(a, id, "--bound 0.4", 1, "first difference: request r1, token 2: id ");
+  diff(a, id, "--bound 0.6", 0, "differs; nothing after it compares");
+  diff(a, id, "--bound 0.6 --json", 0, "\"under_bound\": [{\"name\": \"r1\", \"token\": 2, ");
+  diff(a, a, "--bound 0.6", 0, "under the bound, so either id will do");
+  diff(a, a, "--bound 0.4", 0, "same ids, bit-identical");
+  const char *logprob = make("logprob", (struct sample){.kind = SAMPLE_EXECUTED, .logprob_shift = 0.3});
+  diff(a, logprob, "--bound 0.2", 1, "first difference: request r1, token 2 (id ");
+  diff(a, logprob, "--bound 0.4", 0, "differ by up to 0.3");
+}
+
 static void modelled_sides(void **state) {
   (void)state;
   const char *a = make("a", (struct sample){.kind = SAMPLE_EXECUTED});
@@ -72,6 +87,7 @@ static void wrong_usage(void **state) {
   const char *a = make("a", (struct sample){.kind = SAMPLE_MODELLED});
   diff(a, "", "", 2, "expected two");
   diff(a, a, "--tolerance -1", 2, "--tolerance: found \"-1\"");
+  diff(a, a, "--bound -1", 2, "--bound: found \"-1\"");
   diff(a, a, "--times x", 2, "--times: found \"x\"");
   diff(a, "/no/such.h5", "", 1, "/no/such.h5: cannot open: No such file");
   assert_int_equal(test_run(out, sizeof out, "%s show 2>&1", TANDEM_PROGRAM), 2);
@@ -170,11 +186,17 @@ static void shows_part_files(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(same_runs),        cmocka_unit_test(other_tokens),       cmocka_unit_test(modelled_sides),
-      cmocka_unit_test(unmatched),        cmocka_unit_test(wrong_usage),        cmocka_unit_test(shows),
-      cmocka_unit_test(shows_part_files), cmocka_unit_test(shows_side_by_side), cmocka_unit_test(shows_several_as_json),
-      cmocka_unit_test(refuses_several)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(same_runs),
+                                     cmocka_unit_test(other_tokens),
+                                     cmocka_unit_test(bounded),
+                                     cmocka_unit_test(modelled_sides),
+                                     cmocka_unit_test(unmatched),
+                                     cmocka_unit_test(wrong_usage),
+                                     cmocka_unit_test(shows),
+                                     cmocka_unit_test(shows_part_files),
+                                     cmocka_unit_test(shows_side_by_side),
+                                     cmocka_unit_test(shows_several_as_json),
+                                     cmocka_unit_test(refuses_several)};
   snprintf(folder, sizeof folder, "%s", test_scratch());
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   test_run(NULL, 0, "rm -rf %s", folder);

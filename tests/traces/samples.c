@@ -92,7 +92,8 @@ static td_status put_token(struct maker *maker, struct request *request, uint32_
       .device = device,
       .time = time,
       .step = step,
-      .logprob = log(td_random_unit(sample->seed, 200 + number, index) + 1e-9) + (touched ? sample->logprob_shift : 0)};
+      .logprob = log(td_random_unit(sample->seed, 200 + number, index) + 1e-9) + (touched ? sample->logprob_shift : 0),
+      .gap = touched ? 0.5 : 2.0 + td_random_unit(sample->seed, 300 + number, index)};
   row.text_bytes = (uint32_t)snprintf(text, sizeof text, " w%d", (int)row.id % 1000);
   TD_TRY(td_trace_text(maker->writer, text, row.text_bytes, &row.text_offset));
   return put(maker, TD_TABLE_TOKENS, &row);

@@ -23,15 +23,18 @@ static td_status read_real(const char *flag, const char *text, double *out) {
 }
 
 static td_status read_arguments(int argc, char **argv, struct arguments *out) {
-  const char *tolerance = NULL, *times = NULL;
+  const char *tolerance = NULL, *times = NULL, *bound = NULL;
   const struct td_flag flags[] = {{.name = "--json", .given = &out->json},
                                   {.name = "--tolerance", .value = &tolerance},
+                                  {.name = "--bound", .value = &bound},
                                   {.name = "--times", .value = &times},
                                   {0}};
   int32_t count = 0;
   TD_TRY(td_flags_parse(argc, argv, flags, out->paths, 2, &count));
   if (count != 2) return td_fail(TD_USAGE, "diff: found %d traces, expected two, as in: tandem diff A.h5 B.h5", count);
   if (tolerance) TD_TRY(read_real("--tolerance", tolerance, &out->options.logprob_tolerance));
+  if (bound) TD_TRY(read_real("--bound", bound, &out->options.bound));
+  if (bound && !tolerance) out->options.logprob_tolerance = out->options.bound;
   if (times) TD_TRY(read_real("--times", times, &out->options.time_tolerance));
   out->options.times = times != NULL;
   out->options.time_tolerance /= 100;
@@ -81,10 +84,15 @@ static td_status run(int argc, char **argv, int *out_exit) {
 
 const struct td_command td_command_diff = {
     .name = "diff",
-    .usage = "A B [--tolerance X] [--times PERCENT] [--json]",
+    .usage = "A B [--tolerance X] [--bound X] [--times PERCENT] [--json]",
     .summary = "request-by-request difference of two traces; exit 1 if they differ",
     .help =
         "  --tolerance X     log-probabilities may differ by X (default 0: the same bits)\n"
+        "  --bound X         for runs on different kernels: ids may differ where A's first and second logit are "
+        "closer\n"
+        "                    than X; those positions are listed, and a request is compared up to the first that "
+        "differs.\n"
+        "                    Log-probabilities may differ by X too, unless --tolerance is given\n"
         "  --times PERCENT   TTFT, TPOT and E2E count too and may differ by PERCENT of A's (default: shown only)\n"
         "  --json            one JSON object; relative differences are fractions of A\n",
     .run = run,

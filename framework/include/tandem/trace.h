@@ -26,7 +26,7 @@ struct td_row_device {
   char file[48];                  /* device file's name, "" if none */
   uint32_t role;                  /* enum td_role */
   uint32_t executes;              /* 0 modelled, 1 executed, 2 emulated */
-  uint32_t exact;                 /* 1: its backend promises the same bits whatever the batch (tandem/backend.h) */
+  uint32_t exact;                 /* 1: opened so that its bits do not depend on the batch (tandem/backend.h) */
   uint32_t model;                 /* 0: the run's model */
   int32_t layer_begin, layer_end; /* of the slice that lives there, see struct td_slice */
   uint32_t parts;
@@ -66,6 +66,7 @@ struct td_row_token {
   int64_t time;
   uint64_t step;
   double logprob;
+  double gap; /* logit of the most likely id minus that of the second */
 };
 /* The request took part in device-steps first_index .. first_index + count - 1 of `device`, each yielding
  * tokens_per_step output tokens (0: prefill that is not the last chunk). One row per stretch of MODELLED steps. */
@@ -147,7 +148,7 @@ void td_trace_free(struct td_trace *trace); /* NULL is fine */
 #define TD_TRACE_MAX_TOKENS (UINT64_C(1) << 25)
 
 /* The output tokens of one request with the modelled ones expanded from residency x steps, in order of index. id = -1
- * and logprob = NaN for modelled tokens. Indices are 0, 1, ... without gap and the count is the request's
+ * and logprob = gap = NaN for modelled tokens. Indices are 0, 1, ... without gap and the count is the request's
  * output_tokens, else TD_CORRUPT; in a part file, a running request may lack tokens at its end. *out_tokens is NULL
  * when there are none. Free with free(). */
 struct td_trace_token {
@@ -155,7 +156,7 @@ struct td_trace_token {
   int32_t id;
   int64_t time;
   uint32_t device;
-  double logprob;
+  double logprob, gap;
 };
 td_status td_trace_request_tokens(const struct td_trace *trace, uint64_t request, struct td_trace_token **out_tokens,
                                   uint64_t *out_count);

@@ -8,7 +8,9 @@ __all__ = ["SchemaError", "Trace", "expand_steps", "expand_tokens", "load", "sum
 SCHEMA = 1
 TABLES = ("devices", "requests", "steps", "tokens", "residency", "transfers")
 PERCENTILES = {"min": 0, "p50": 50, "p90": 90, "p95": 95, "p99": 99, "max": 100}
-TOKEN = np.dtype([("request", "u8"), ("index", "u4"), ("id", "i4"), ("time", "i8"), ("device", "u4"), ("logprob", "f8")])
+TOKEN = np.dtype(
+    [("request", "u8"), ("index", "u4"), ("id", "i4"), ("time", "i8"), ("device", "u4"), ("logprob", "f8"), ("gap", "f8")]
+)
 
 
 class SchemaError(ValueError):
@@ -35,7 +37,7 @@ def expand_steps(steps):
 
 
 def expand_tokens(tokens, steps, residency):
-    """One row per output token, sorted by request and index; id -1 and logprob NaN where it was modelled.
+    """One row per output token, sorted by request and index; id -1, logprob and gap NaN where it was modelled.
 
     `steps` may be expanded or not. Tokens whose step has no row yet (in a part file) are left out.
     """
@@ -52,7 +54,8 @@ def expand_tokens(tokens, steps, residency):
     modelled = np.zeros(known.sum(), TOKEN)
     modelled["request"], modelled["device"] = r["request"][known], r["device"][known]
     modelled["index"] = r["first_token"][known].astype(np.int64) + j[known]
-    modelled["id"], modelled["logprob"], modelled["time"] = -1, np.nan, end[place[known]]
+    modelled["id"], modelled["logprob"], modelled["gap"] = -1, np.nan, np.nan
+    modelled["time"] = end[place[known]]
     executed = np.zeros(len(tokens), TOKEN)
     for name in TOKEN.names:
         executed[name] = tokens[name]
