@@ -22,3 +22,5 @@ tandem_tree_test(fetch_model tests/tree/fetch_model)
 # The whole demo without a network, on the tiny model that stands in.
 add_test(NAME demo_offline COMMAND ${CMAKE_CURRENT_LIST_DIR}/tree/demo_offline $<TARGET_FILE:tandem>)
 set_tests_properties(demo_offline PROPERTIES TIMEOUT 120 LABELS demo)
+
+tandem_tree_test(seeded_faults_list scripts/seeded-faults --verify --build ${PROJECT_BINARY_DIR})
