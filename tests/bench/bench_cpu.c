@@ -155,7 +155,7 @@ static void parse(int argc, char **argv, int32_t *threads) {
 int main(int argc, char **argv) {
   int32_t threads;
   parse(argc, argv, &threads);
-  must(td_backend_cpu.open(0, NULL, threads, &device));
+  must(td_backend_cpu.open(0, &(struct td_device_options){.threads = threads}, &device));
   int64_t blocks = (past + tokens + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
   int32_t *table = calloc((size_t)blocks, sizeof *table), *positions = calloc((size_t)tokens, sizeof *positions);
   if (!table || !positions) return 1;
