@@ -171,6 +171,44 @@ static void send(struct td_kv_store *store, const struct td_kv_expect *expect, i
   assert_ok(td_kv_import(store, &chunk, payload, complete));
 }
 
+/* All layers in one chunk. */
+static void send_layers(struct td_kv_store *store, const struct td_kv_expect *expect, int64_t begin, int64_t end,
+                        bool *complete) {
+  static char payload[LAYERS * 2 * CONTEXT * WIDTH * 4];
+  struct td_kv_chunk chunk = {.layout = expect->layout,
+                              .request = expect->request,
+                              .generation = expect->generation,
+                              .layer_end = LAYERS,
+                              .token_begin = (uint64_t)begin,
+                              .token_end = (uint64_t)end,
+                              .prefix_hash = td_hash(TD_HASH_INIT, expect->ids, (size_t)end * sizeof(int32_t))};
+  chunk.payload_bytes = td_kv_bytes(&kv_shape, (enum td_dtype)expect->layout.dtype, LAYERS, end - begin);
+  for (int layer = 0; layer < LAYERS; layer++) {
+    foreign_layer(&expect->layout, layer, begin, end, payload + (uint64_t)layer * chunk.payload_bytes / LAYERS);
+  }
+  chunk.payload_hash = td_hash(TD_HASH_INIT, payload, chunk.payload_bytes);
+  assert_ok(td_kv_import(store, &chunk, payload, complete));
+}
+
+static void test_layers_of_one_chunk(void **state) {
+  (void)state;
+  struct td_device *device = open_template();
+  struct td_kv_store *store = open_store(device, TD_F32, 4, 16);
+  int32_t ids[CONTEXT] = {0};
+  struct td_kv_expect expect = {
+      .request = 4, .generation = 2, .tokens = 13, .ids = ids, .layout = *td_kv_store_layout(store)};
+  bool complete = false;
+  assert_ok(td_kv_import_begin(store, &expect));
+  send_layers(store, &expect, 8, 13, &complete);
+  assert_refused(td_kv_import_commit(store, 4), TD_PRECONDITION, "layer 0, positions [0, 8)");
+  send_layers(store, &expect, 0, 8, &complete);
+  assert_true(complete);
+  assert_ok(td_kv_import_commit(store, 4));
+  assert_true(holds(device, store, 4, 13, 3));
+  td_kv_store_close(store);
+  td_device_close(device);
+}
+
 /* One sender's layout into one store; chunks arrive last first. */
 static void round_trip(struct td_device *device, const struct td_kv_layout *layout, enum td_dtype to,
                        int32_t to_block) {
@@ -227,6 +265,9 @@ static void test_import_is_atomic(void **state) {
   assert_refused(td_kv_reserve(store, 4, 10), TD_PRECONDITION, "not committed");
   assert_refused(td_kv_truncate(store, 4, 0), TD_PRECONDITION, "not committed");
   assert_refused(td_kv_import_commit(store, 4), TD_PRECONDITION, "layer 0, positions [0, 9)");
+  send(store, &expect, 0, 0, 8, &complete);
+  send(store, &expect, 0, 8, 9, &complete);
+  assert_refused(td_kv_import_commit(store, 4), TD_PRECONDITION, "layer 1, positions [8, 9)");
   td_kv_release(store, 4);
   assert_int_equal(td_kv_store_free_blocks(store), 4);
   assert_refused(td_kv_import_commit(store, 4), TD_PRECONDITION, "request");
@@ -289,13 +330,10 @@ static void test_own_entries(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_paging),
-      cmocka_unit_test(test_lengths),
-      cmocka_unit_test(test_reuse),
-      cmocka_unit_test(test_sizes),
-      cmocka_unit_test(test_export),
-      cmocka_unit_test(test_conversions),
-      cmocka_unit_test(test_import_is_atomic),
+      cmocka_unit_test(test_paging),      cmocka_unit_test(test_lengths),
+      cmocka_unit_test(test_reuse),       cmocka_unit_test(test_sizes),
+      cmocka_unit_test(test_export),      cmocka_unit_test(test_layers_of_one_chunk),
+      cmocka_unit_test(test_conversions), cmocka_unit_test(test_import_is_atomic),
       cmocka_unit_test(test_own_entries),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
