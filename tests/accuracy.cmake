@@ -7,8 +7,10 @@ foreach(kv f32 f16)
   target_compile_definitions(accuracy_smollm2_${kv} PRIVATE ACCURACY_KV="${kv}")
   set_tests_properties(accuracy_smollm2_${kv} PROPERTIES TIMEOUT 900)
 endforeach()
-tandem_test(accuracy_tiny SOURCES accuracy/tiny.c ${accuracy_sources}
-  LINK tandem_device tandem_backends tandem_hdf5 LABELS accuracy)
+foreach(topic tiny made)
+  tandem_test(accuracy_${topic} SOURCES accuracy/${topic}.c ${accuracy_sources}
+    LINK tandem_device tandem_backends tandem_hdf5 LABELS accuracy)
+endforeach()
 tandem_test(eval_command SOURCES accuracy/eval_command.c accuracy/reference.c LINK tandem_base tandem_hdf5
   LABELS accuracy)
 add_dependencies(eval_command tandem)

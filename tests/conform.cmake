@@ -16,9 +16,7 @@ tandem_test(conform_catches SOURCES ${CMAKE_CURRENT_LIST_DIR}/conformance/self/c
   LINK tandem_conformance LABELS conform)
 tandem_test(cpu_exactness SOURCES ${CMAKE_CURRENT_LIST_DIR}/conformance/self/cpu_exactness_test.c
   LINK tandem_conformance LABELS conform)
+tandem_test(op_check SOURCES ${CMAKE_CURRENT_LIST_DIR}/conformance/self/opcheck_test.c
+  LINK tandem_conformance LABELS conform)
 tandem_test(support_table SOURCES ${CMAKE_CURRENT_LIST_DIR}/conformance/self/support_table_test.c
   LINK tandem_conformance LABELS conform)
-
-# Built, never run as a test: how long the cpu backend's operators take.
-add_executable(bench_cpu ${CMAKE_CURRENT_LIST_DIR}/bench/bench_cpu.c)
-target_link_libraries(bench_cpu PRIVATE tandem_backend_cpu tandem_kernels tandem_base tandem_api)

@@ -5,3 +5,6 @@ foreach(topic device_file price)
 endforeach()
 tandem_test(cost_modelled SOURCES ${CMAKE_CURRENT_LIST_DIR}/cost/modelled_test.c
   LINK tandem_device tandem_backends tandem_cost tandem_config tandem_model tandem_kernels tandem_base)
+tandem_test(cost_run_models SOURCES ${CMAKE_CURRENT_LIST_DIR}/cost/run_models_test.c
+  LINK tandem_model tandem_config tandem_kernels tandem_base)
+add_dependencies(cost_run_models tandem)

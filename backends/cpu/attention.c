@@ -7,15 +7,15 @@
 
 #include "cpu.h"
 #include "tandem/kernels.h"
+#include "tandem/positions.h"
 
 static size_t element_bytes(const struct td_kv_view *kv) {
   return kv->dtype == TD_F16 ? sizeof(uint16_t) : sizeof(float);
 }
 
 /* Element index of (position, kv head, 0) in the pool. */
-static int64_t place(const struct td_kv_view *kv, const struct td_seq *seq, int64_t position, int64_t head) {
-  int64_t slot = (int64_t)seq->blocks[position / kv->block_tokens] * kv->block_tokens + position % kv->block_tokens;
-  return (slot * kv->kv_heads + head) * kv->head_dim;
+static int64_t place(const struct td_kv_view *kv, const struct td_seq *seq, int64_t position, int32_t head) {
+  return td_kv_element(td_kv_slot(seq->blocks, (int32_t)position, kv->block_tokens), head, kv->kv_heads, kv->head_dim);
 }
 
 static td_status append_row(const struct td_kv_view *kv, struct td_buffer *pool, int64_t at, const float *row) {
@@ -38,7 +38,7 @@ td_status cpu_kv_append(struct cpu_device *device, const struct td_op_call *call
   return TD_OK;
 }
 
-/* An item is a tile of one sequence's rows and a head. first_item[s] is sequence s's first tile. */
+/* An item is a tile of one sequence's rows and a head. */
 struct attend {
   struct cpu_device *device;
   const struct td_op_call *call;
@@ -48,23 +48,35 @@ struct attend {
 struct tile {
   const struct td_seq *seq;
   int64_t begin, rows; /* of the sequence's new tokens */
-  int64_t head, kv_head;
-  float *scores, *expanded;
+  int64_t from, to;    /* positions that any of the rows sees; from begins a KV block */
+  int32_t head, kv_head;
+  float *scores;   /* row r sees position p at scores[r * scores_stride + p - from] */
+  float *expanded; /* one KV block */
 };
 
 static int64_t tiles_of(const struct td_seq *seq) {
   return (seq->tokens + CPU_QUERY_TILE - 1) / CPU_QUERY_TILE;
 }
 
+/* Positions that row r of the tile sees: begin <= p < end. */
+static int64_t seen_begin(const struct attend *attend, const struct tile *tile, int64_t r) {
+  return td_visible_begin((int32_t)(tile->seq->past + tile->begin + r), attend->call->op->window);
+}
+static int64_t seen_end(const struct tile *tile, int64_t r) {
+  return td_visible_end((int32_t)(tile->seq->past + tile->begin + r));
+}
+
 static struct tile find_tile(const struct attend *attend, int32_t worker, int32_t item) {
   const struct td_op *op = attend->call->op;
   const struct td_seq *seq = attend->call->batch->seqs;
-  int64_t index = item / op->heads;
+  int64_t index = item / op->heads, block = attend->call->kv.block_tokens;
   while (index >= tiles_of(seq)) index -= tiles_of(seq++);
   struct tile tile = {.seq = seq, .begin = index * CPU_QUERY_TILE, .head = item % op->heads};
   int64_t left = seq->tokens - tile.begin;
   tile.rows = left < CPU_QUERY_TILE ? left : CPU_QUERY_TILE;
-  tile.kv_head = tile.head / (op->heads / op->kv_heads);
+  tile.kv_head = td_kv_head(tile.head, op->heads, op->kv_heads);
+  tile.from = seen_begin(attend, &tile, 0) / block * block;
+  tile.to = seen_end(&tile, tile.rows - 1);
   tile.scores = cpu_scratch_of(attend->device, worker);
   tile.expanded = tile.scores + CPU_QUERY_TILE * attend->scores_stride;
   return tile;
@@ -87,42 +99,47 @@ static const float *block_rows(const struct td_kv_view *kv, const struct td_buff
   return tile->expanded;
 }
 
-/* Positions that row r of the tile sees. */
-static int64_t seen_by(const struct tile *tile, int64_t r) {
-  return tile->seq->past + tile->begin + r + 1;
-}
-
 static int64_t row_offset(const struct attend *attend, const struct tile *tile, int64_t r) {
   const struct td_op *op = attend->call->op;
   return (tile->seq->first_row + tile->begin + r) * op->heads * op->head_dim + tile->head * op->head_dim;
 }
 
+static float *scores_of(const struct attend *attend, const struct tile *tile, int64_t r, int64_t position) {
+  return tile->scores + r * attend->scores_stride + position - tile->from;
+}
+
 static void score_tile(const struct attend *attend, const struct tile *tile) {
   const struct td_op_call *call = attend->call;
-  int64_t end = seen_by(tile, tile->rows - 1), stride;
-  for (int64_t at = 0; at < end; at += call->kv.block_tokens) {
-    int64_t count = end - at < call->kv.block_tokens ? end - at : call->kv.block_tokens;
+  int64_t block = call->kv.block_tokens, stride;
+  for (int64_t at = tile->from; at < tile->to; at += block) {
+    int64_t count = tile->to - at < block ? tile->to - at : block;
     const float *keys = block_rows(&call->kv, call->kv.k, tile, at, count, &stride);
     for (int64_t r = 0; r < tile->rows; r++) {
       attend->device->kernels->scores(cpu_floats(&call->in[0]) + row_offset(attend, tile, r), keys, stride, count,
-                                      call->op->head_dim, (float)call->op->scale,
-                                      tile->scores + r * attend->scores_stride + at);
+                                      call->op->head_dim, (float)call->op->scale, scores_of(attend, tile, r, at));
     }
   }
 }
 
+/* The values of one KV block, `count` positions from `at` on, as far as row r sees them. */
+static void mix_row(const struct attend *attend, const struct tile *tile, int64_t r, int64_t at, int64_t count,
+                    const float *values, int64_t stride) {
+  int64_t begin = seen_begin(attend, tile, r), end = seen_end(tile, r);
+  if (begin < at) begin = at;
+  if (end > at + count) end = at + count;
+  if (begin >= end) return;
+  attend->device->kernels->mix(scores_of(attend, tile, r, begin), values + (begin - at) * stride, stride, end - begin,
+                               attend->call->op->head_dim,
+                               cpu_floats(&attend->call->out) + row_offset(attend, tile, r));
+}
+
 static void mix_tile(const struct attend *attend, const struct tile *tile) {
   const struct td_op_call *call = attend->call;
-  int64_t end = seen_by(tile, tile->rows - 1), stride;
-  for (int64_t at = 0; at < end; at += call->kv.block_tokens) {
-    int64_t count = end - at < call->kv.block_tokens ? end - at : call->kv.block_tokens;
+  int64_t block = call->kv.block_tokens, stride;
+  for (int64_t at = tile->from; at < tile->to; at += block) {
+    int64_t count = tile->to - at < block ? tile->to - at : block;
     const float *values = block_rows(&call->kv, call->kv.v, tile, at, count, &stride);
-    for (int64_t r = 0; r < tile->rows; r++) {
-      int64_t seen = seen_by(tile, r) - at;
-      attend->device->kernels->mix(tile->scores + r * attend->scores_stride + at, values, stride,
-                                   seen < count ? seen : count, call->op->head_dim,
-                                   cpu_floats(&call->out) + row_offset(attend, tile, r));
-    }
+    for (int64_t r = 0; r < tile->rows; r++) mix_row(attend, tile, r, at, count, values, stride);
   }
 }
 
@@ -133,7 +150,8 @@ static void attend_tile(void *context, int32_t worker, int32_t item) {
   float sums[CPU_QUERY_TILE];
   score_tile(attend, &tile);
   for (int64_t r = 0; r < tile.rows; r++) {
-    sums[r] = attend->device->kernels->soften(tile.scores + r * attend->scores_stride, seen_by(&tile, r));
+    int64_t begin = seen_begin(attend, &tile, r);
+    sums[r] = attend->device->kernels->soften(scores_of(attend, &tile, r, begin), seen_end(&tile, r) - begin);
     memset(cpu_floats(&attend->call->out) + row_offset(attend, &tile, r), 0, (size_t)dim * sizeof(float));
   }
   mix_tile(attend, &tile);
@@ -143,13 +161,20 @@ static void attend_tile(void *context, int32_t worker, int32_t item) {
   }
 }
 
+/* The most positions that a tile of this sequence looks at. */
+static int64_t longest_view(const struct td_op_call *call, const struct td_seq *seq) {
+  int64_t all = seq->past + seq->tokens;
+  int64_t windowed = (int64_t)call->op->window + CPU_QUERY_TILE + call->kv.block_tokens;
+  return call->op->window > 0 && windowed < all ? windowed : all;
+}
+
 td_status cpu_attention(struct cpu_device *device, const struct td_op_call *call) {
   struct attend attend = {.device = device, .call = call};
   int64_t items = 0;
   for (int32_t s = 0; s < call->batch->seq_count; s++) {
     const struct td_seq *seq = &call->batch->seqs[s];
     items += tiles_of(seq) * call->op->heads;
-    if (seq->past + seq->tokens > attend.scores_stride) attend.scores_stride = seq->past + seq->tokens;
+    if (longest_view(call, seq) > attend.scores_stride) attend.scores_stride = longest_view(call, seq);
   }
   TD_TRY(
       cpu_scratch(device, CPU_QUERY_TILE * attend.scores_stride + (int64_t)call->kv.block_tokens * call->kv.head_dim));

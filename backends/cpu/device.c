@@ -19,7 +19,7 @@ static td_status cpu_alloc(struct td_device *device, uint64_t bytes, enum td_buf
   (void)use;
   struct cpu_device *cpu = cpu_of(device);
   if (bytes > cpu->capacity - cpu->used) {
-    return td_fail(TD_EXHAUSTED, "cpu: %" PRIu64 " bytes wanted, %" PRIu64 " of %" PRIu64 " left", bytes,
+    return td_fail(TD_EXHAUSTED, "cpu: memory: wanted %" PRIu64 " bytes, found %" PRIu64 " of %" PRIu64 " left", bytes,
                    cpu->capacity - cpu->used, cpu->capacity);
   }
   struct td_buffer *buffer;
@@ -27,7 +27,7 @@ static td_status cpu_alloc(struct td_device *device, uint64_t bytes, enum td_buf
   buffer->block = calloc(1, (size_t)bytes + ALIGNMENT); /* pages of zeros that cost nothing until touched */
   if (!buffer->block) {
     free(buffer);
-    return td_fail(TD_EXHAUSTED, "cpu: %" PRIu64 " bytes wanted, the system has none left", bytes);
+    return td_fail(TD_EXHAUSTED, "cpu: memory: wanted %" PRIu64 " bytes, found that the system gives none", bytes);
   }
   buffer->bytes = bytes;
   buffer->data = (unsigned char *)(((uintptr_t)buffer->block + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
@@ -56,36 +56,42 @@ static td_status cpu_read(struct td_device *device, struct td_buffer *buffer, ui
   return TD_OK;
 }
 
-static td_status cpu_op(struct td_device *device, const struct td_op_call *call) {
-  static td_status (*const operators[TD_OP_KIND_COUNT])(struct cpu_device *, const struct td_op_call *) = {
-      [TD_OP_EMBED] = cpu_embed,         [TD_OP_RMS_NORM] = cpu_rms_norm,
-      [TD_OP_MATMUL] = cpu_matmul,       [TD_OP_ROPE] = cpu_rope,
-      [TD_OP_KV_APPEND] = cpu_kv_append, [TD_OP_ATTENTION] = cpu_attention,
-      [TD_OP_ACTIVATION] = cpu_silu_mul,   [TD_OP_ADD] = cpu_add,
-      [TD_OP_SELECT] = cpu_select,
-  };
-  unsigned kind = (unsigned)call->op->kind;
-  if (kind >= TD_OP_KIND_COUNT || !operators[kind]) {
-    return td_fail(TD_UNSUPPORTED, "cpu: operator %u: runs on no device", kind);
+static td_status cpu_supports(struct td_device *device, const struct td_op_query *query) {
+  (void)device;
+  unsigned kind = (unsigned)query->op->kind;
+  const struct td_dtype_info *weight = td_dtype_info((uint32_t)query->weight_dtype);
+  if (kind == TD_OP_SAMPLE) return td_fail(TD_UNSUPPORTED, "cpu: sampling is the framework's");
+  if (kind >= TD_OP_EXECUTED_COUNT) return td_fail(TD_UNSUPPORTED, "cpu: operator %u is priced only", kind);
+  if (kind == TD_OP_ATTENTION && query->op->bidirectional) {
+    return td_fail(TD_UNSUPPORTED, "cpu: attention without a causal mask is priced only");
   }
-  return operators[kind](cpu_of(device), call);
+  if (!weight || weight->priced_only) {
+    return td_fail(TD_UNSUPPORTED, "cpu: weights of type %d: not one that is executed", (int)query->weight_dtype);
+  }
+  if (query->kv_dtype != TD_F32 && query->kv_dtype != TD_F16) {
+    return td_fail(TD_UNSUPPORTED, "cpu: KV of type %d, expected f32 or f16", (int)query->kv_dtype);
+  }
+  return TD_OK;
+}
+
+static td_status cpu_op(struct td_device *device, const struct td_op_call *call) {
+  static td_status (*const operators[TD_OP_EXECUTED_COUNT])(struct cpu_device *, const struct td_op_call *) = {
+      [TD_OP_EMBED] = cpu_embed,           [TD_OP_RMS_NORM] = cpu_rms_norm,
+      [TD_OP_MATMUL] = cpu_matmul,         [TD_OP_ROPE] = cpu_rope,
+      [TD_OP_KV_APPEND] = cpu_kv_append,   [TD_OP_ATTENTION] = cpu_attention,
+      [TD_OP_ACTIVATION] = cpu_activation, [TD_OP_ADD] = cpu_add,
+      [TD_OP_ROUTER] = cpu_router,         [TD_OP_EXPERT_MATMUL] = cpu_expert_matmul,
+      [TD_OP_EXPERT_SUM] = cpu_expert_sum, [TD_OP_SELECT] = cpu_select,
+  };
+  TD_TRY(cpu_supports(device, &(struct td_op_query){.op = call->op,
+                                                    .weight_dtype = call->weight.buffer ? call->weight.dtype : TD_F32,
+                                                    .kv_dtype = call->kv.k ? call->kv.dtype : TD_F32}));
+  return operators[call->op->kind](cpu_of(device), call);
 }
 
 static td_status cpu_sync(struct td_device *device, uint64_t value) {
   (void)device;
   (void)value;
-  return TD_OK;
-}
-
-static td_status cpu_supports(struct td_device *device, const struct td_op_query *query) {
-  (void)device;
-  if (query->op->kind == TD_OP_SAMPLE) return td_fail(TD_UNSUPPORTED, "cpu: sampling is the framework's");
-  if (!td_dtype_info((uint32_t)query->weight_dtype)) {
-    return td_fail(TD_UNSUPPORTED, "cpu: weights of type %d", (int)query->weight_dtype);
-  }
-  if (query->kv_dtype != TD_F32 && query->kv_dtype != TD_F16) {
-    return td_fail(TD_UNSUPPORTED, "cpu: KV of type %d, expected f32 or f16", (int)query->kv_dtype);
-  }
   return TD_OK;
 }
 
@@ -104,10 +110,23 @@ td_status cpu_scratch(struct cpu_device *device, int64_t floats) {
   return TD_OK;
 }
 
+td_status cpu_list(struct cpu_device *device, uint64_t bytes, void **out_list) {
+  if (bytes > device->list_bytes) {
+    void *list;
+    TD_TRY(td_alloc(2, (size_t)bytes, &list));
+    free(device->list);
+    device->list = list;
+    device->list_bytes = 2 * (size_t)bytes;
+  }
+  *out_list = device->list;
+  return TD_OK;
+}
+
 static void cpu_close(struct td_device *device) {
   struct cpu_device *cpu = cpu_of(device);
   cpu_pool_close(cpu->pool);
   free(cpu->scratch);
+  free(cpu->list);
   free(cpu);
 }
 
@@ -135,7 +154,9 @@ static td_status cpu_open(int32_t index, const struct td_device_options *options
     return td_fail(TD_CONFIG, "cpu: threads: found %d, expected 0 (one thread) to %d", threads, MAX_THREADS);
   }
   const struct cpu_kernels *kernels;
+  cpu_sgemm sgemm = NULL;
   TD_TRY(cpu_kernels_choose(&kernels));
+  if (options->inexact) TD_TRY(cpu_blas_open(CPU_BLAS_LIBRARY, &sgemm));
   struct cpu_device *cpu;
   TD_TRY(td_alloc(1, sizeof *cpu, (void **)&cpu));
   td_status status = cpu_pool_open(threads ? threads : 1, &cpu->pool);
@@ -145,6 +166,7 @@ static td_status cpu_open(int32_t index, const struct td_device_options *options
   }
   cpu->base.table = &table;
   cpu->kernels = kernels;
+  cpu->sgemm = sgemm;
   cpu->capacity = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
   *out_device = &cpu->base;
   return TD_OK;
@@ -153,7 +175,7 @@ static td_status cpu_open(int32_t index, const struct td_device_options *options
 const struct td_backend td_backend_cpu = {
     .size = sizeof(struct td_backend),
     .name = "cpu",
-    .summary = "this machine's cores: threads, plain C kernels, exact",
+    .summary = "this machine's cores: threads, vectors, exact; OpenBLAS on request",
     .executes = true,
     .exact = true,
     .probe = cpu_probe,

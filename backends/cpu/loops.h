@@ -5,6 +5,10 @@
  *   LOOPS_TARGET   its target attribute, or nothing
  *   LOOPS_WIDTH    floats in a native vector: 4, 8, 16
  *   LOOPS_ROWS, LOOPS_TOKENS   the product tile whose sums fit the registers
+ *   LOOPS_BYTES(q)             LOOPS_WIDTH int8 as floats
+ *   LOOPS_HALF(p)              the binary16 at p as float32
+ *   LOOPS_HALVES, LOOPS_BFLOATS(p, to, count)   binary16 and bfloat16 to float32
+ *   LOOPS_FOUR, LOOPS_FIVE, LOOPS_LEVELS        32 values of a block to int8, see kernels.c
  * No include guard. Products and sums are separate operations (-ffp-contract=off), so no set fuses them.
  */
 #define PARTS (CPU_LANES / LOOPS_WIDTH)
@@ -46,54 +50,9 @@ INLINE void LOOPS(load_tail)(const float *from, int64_t count, struct LOOPS(lane
   LOOPS(load)(padded, to);
 }
 
-/* rows x tokens dot products at once; both are literals in every call. */
-INLINE void LOOPS(tile)(const int rows, const int tokens, const float *w, int64_t w_stride, const float *x,
-                        int64_t x_stride, int64_t k, int64_t stored, float *out, int64_t out_stride) {
-  struct LOOPS(lanes) sum[LOOPS_ROWS][LOOPS_TOKENS], a[LOOPS_ROWS], b;
-  for (int r = 0; r < rows; r++) {
-    for (int t = 0; t < tokens; t++) LOOPS(clear)(&sum[r][t]);
-  }
-  int64_t i = 0;
-  for (; i + CPU_LANES <= k; i += CPU_LANES) {
-    for (int r = 0; r < rows; r++) LOOPS(load)(w + r * w_stride + i, &a[r]);
-    for (int t = 0; t < tokens; t++) {
-      LOOPS(load)(x + t * x_stride + i, &b);
-      for (int r = 0; r < rows; r++) LOOPS(add_product)(&sum[r][t], &a[r], &b);
-    }
-  }
-  for (int t = 0; t < tokens && i < k; t++) {
-    LOOPS(load_tail)(x + t * x_stride + i, k - i, &b);
-    for (int r = 0; r < rows; r++) {
-      LOOPS(load)(w + r * w_stride + i, &a[r]);
-      LOOPS(add_product)(&sum[r][t], &a[r], &b);
-    }
-  }
-  for (int t = 0; t < tokens; t++) {
-    for (int r = 0; r < rows; r++) {
-      float value = LOOPS(fold)(&sum[r][t]);
-      if (r < stored) out[t * out_stride + r] = value;
-    }
-  }
-}
+#include "unpack.h"
 
-LOOPS_TARGET static void LOOPS(products)(const float *w, int64_t w_stride, int64_t rows, const float *x,
-                                         int64_t x_stride, int64_t tokens, int64_t k, float *out, int64_t out_stride) {
-  int64_t t = 0;
-  for (; t + LOOPS_TOKENS <= tokens; t += LOOPS_TOKENS) {
-    for (int64_t r = 0; r < rows; r += LOOPS_ROWS) {
-      LOOPS(tile)
-      (LOOPS_ROWS, LOOPS_TOKENS, w + r * w_stride, w_stride, x + t * x_stride, x_stride, k, rows - r,
-       out + t * out_stride + r, out_stride);
-    }
-  }
-  for (; t < tokens; t++) {
-    for (int64_t r = 0; r < rows; r += LOOPS_ROWS) {
-      LOOPS(tile)
-      (LOOPS_ROWS, 1, w + r * w_stride, w_stride, x + t * x_stride, x_stride, k, rows - r, out + t * out_stride + r,
-       out_stride);
-    }
-  }
-}
+#include "products.h"
 
 INLINE float LOOPS(dot)(const float *a, const float *b, int64_t n) {
   struct LOOPS(lanes) sum, left, right;
@@ -190,15 +149,31 @@ LOOPS_TARGET static void LOOPS(silu_mul)(const float *a, const float *b, int64_t
   for (int64_t i = 0; i < n; i++) out[i] = a[i] / (1.0f + LOOPS(exponential)(-a[i])) * b[i];
 }
 
+/* x / 2 (1 + tanh u) = x / (1 + exp(-2u)). The exponential magnifies what is wrong with its argument, so 2u is made in
+ * double and what float32 cannot hold of it is multiplied in afterwards. */
+LOOPS_TARGET static void LOOPS(gelu_mul)(const float *a, const float *b, int64_t n, float *out) {
+  for (int64_t i = 0; i < n; i++) {
+    double x = (double)a[i], minus = x * (-1.5957691216057308 - 0.07135481627260025 * (x * x));
+    minus = minus < -128.0 ? -128.0 : minus;
+    minus = minus > 128.0 ? 128.0 : minus;
+    float high = (float)minus, low = (float)(minus - (double)high);
+    out[i] = a[i] / (1.0f + LOOPS(exponential)(high) * (1.0f + low)) * b[i];
+  }
+}
+
 static const struct cpu_kernels LOOPS(kernels) = {
     .name = LOOPS_NAME,
     .here = LOOPS(here),
+    .few = LOOPS_TOKENS,
+    .dots = LOOPS(dots),
+    .expand = LOOPS(expand),
     .products = LOOPS(products),
     .scores = LOOPS(scores),
     .mix = LOOPS(mix),
     .soften = LOOPS(soften),
     .norm = LOOPS(norm),
     .silu_mul = LOOPS(silu_mul),
+    .gelu_mul = LOOPS(gelu_mul),
 };
 
 #undef PARTS
@@ -210,3 +185,10 @@ static const struct cpu_kernels LOOPS(kernels) = {
 #undef LOOPS_WIDTH
 #undef LOOPS_ROWS
 #undef LOOPS_TOKENS
+#undef LOOPS_BYTES
+#undef LOOPS_HALF
+#undef LOOPS_HALVES
+#undef LOOPS_BFLOATS
+#undef LOOPS_FOUR
+#undef LOOPS_FIVE
+#undef LOOPS_LEVELS

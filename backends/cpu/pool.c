@@ -147,7 +147,8 @@ static td_status start_threads(struct cpu_pool *pool) {
     member->worker = pool->started + 1;
     int error = pthread_create(&member->thread, NULL, thread_main, member);
     if (error) {
-      return td_fail(TD_EXHAUSTED, "cpu: thread %d of %d: %s", pool->started + 2, pool->threads, strerror(error));
+      return td_fail(TD_EXHAUSTED, "cpu: threads: wanted %d, found that the system starts %d: %s", pool->threads,
+                     pool->started + 1, strerror(error));
     }
   }
   return TD_OK;

@@ -16,6 +16,7 @@
 #include "tandem/backend.h"
 #include "tandem/base.h"
 #include "tandem/kernels.h"
+#include "tandem/positions.h"
 
 /* ---- memory: the device's is the host's ---- */
 
@@ -51,87 +52,84 @@ static void fetch_row(const struct td_view *view, int64_t row, float *out) {
   int64_t row_bytes = view->cols / info->block_elements * info->block_bytes;
   td_dequantize(view->dtype, view->buffer->data + view->offset + row * row_bytes, out, view->cols);
 }
-static double dot(const float *a, const float *b, int64_t n) {
-  double sum = 0;
-  for (int64_t i = 0; i < n; i++) sum += (double)a[i] * b[i];
-  return sum;
-}
 
-static void embed_or_select(const struct td_op_call *call) {
-  bool embed = call->op->kind == TD_OP_EMBED;
-  const int32_t *rows = embed ? call->batch->ids : call->batch->logit_rows;
-  const struct td_view *from = embed ? &call->weight : &call->in[0];
-  for (int64_t r = 0; r < call->out.rows; r++) fetch_row(from, rows[r], row_of(&call->out, r));
-}
-
-static void rms_norm(const struct td_op_call *call, float *weight) {
-  fetch_row(&call->weight, 0, weight);
-  for (int64_t r = 0, n = call->op->n; r < call->out.rows; r++) {
-    const float *in = row_of(&call->in[0], r);
-    double scale = 1 / sqrt(dot(in, in, n) / (double)n + call->op->epsilon);
-    for (int64_t i = 0; i < n; i++) row_of(&call->out, r)[i] = (float)(in[i] * scale * weight[i]);
-  }
-}
-
-static void matmul(const struct td_op_call *call, float *weight) {
-  for (int64_t column = 0; column < call->op->n; column++) {
-    fetch_row(&call->weight, column, weight);
-    for (int64_t r = 0; r < call->out.rows; r++) {
-      row_of(&call->out, r)[column] = (float)dot(row_of(&call->in[0], r), weight, call->op->k);
-    }
-  }
-}
-
-static void rope(const struct td_op_call *call, float *factors) {
+/* Row `r` of an operator whose rows need only themselves; `weight` is its one row of weights, NULL if it has none. */
+static void run_row(const struct td_op_call *call, int64_t r, const float *weight) {
   const struct td_op *op = call->op;
-  if (call->weight.buffer) fetch_row(&call->weight, 0, factors);
-  for (int64_t r = 0, half = op->rope_dim / 2; r < call->out.rows; r++) {
-    memmove(row_of(&call->out, r), row_of(&call->in[0], r), (size_t)call->out.cols * sizeof(float));
-    for (int64_t i = 0; i < op->heads * half; i++) {
-      float *pair = row_of(&call->out, r) + i / half * op->head_dim + i % half * 2, x = pair[0], y = pair[1];
-      double angle = call->batch->positions[r] / pow(op->theta, 2.0 * (double)(i % half) / op->rope_dim);
-      if (call->weight.buffer) angle /= factors[i % half];
-      pair[0] = (float)(x * cos(angle) - y * sin(angle));
-      pair[1] = (float)(x * sin(angle) + y * cos(angle));
-    }
+  const float *a = call->in[0].buffer ? row_of(&call->in[0], r) : NULL;
+  const float *b = call->in[1].buffer ? row_of(&call->in[1], r) : weight;
+  float *out = row_of(&call->out, r);
+  int64_t width = op->kind == TD_OP_RMS_NORM ? op->n / op->groups : op->n; /* of a group: the row, or a head */
+  switch (op->kind) {
+    case TD_OP_EMBED:
+      fetch_row(&call->weight, call->batch->ids[r], out);
+      for (int64_t i = 0; i < op->n; i++) out[i] = (float)(out[i] * op->scale);
+      break;
+    case TD_OP_SELECT:
+      fetch_row(&call->in[0], call->batch->logit_rows[r], out);
+      break;
+    case TD_OP_RMS_NORM:
+      for (int64_t i = 0; i < op->n; i += width) td_rms_norm_row(a + i, weight, out + i, width, op->epsilon);
+      break;
+    case TD_OP_ROPE:
+      memmove(out, a, (size_t)call->out.cols * sizeof *out);
+      for (int32_t h = 0; h < op->heads; h++, out += op->head_dim)
+        td_rope_row(op, weight, call->batch->positions[r], out);
+      break;
+    case TD_OP_ADD: /* of two activations, or of one and a bias */
+      for (int64_t i = 0; i < op->n; i++) out[i] = a[i] + b[i];
+      break;
+    case TD_OP_ACTIVATION:
+      for (int64_t i = 0; i < op->n; i++) out[i] = (float)(td_activate(op->activation, a[i]) * b[i]);
+      break;
+    case TD_OP_ROUTER:
+      td_route_row(a, out, op->experts, op->experts_used);
+      break;
+    default: /* TD_OP_EXPERT_SUM */
+      td_expert_sum_row(a, b, out, op->n, op->experts_used);
   }
 }
 
-static void add_or_silu_mul(const struct td_op_call *call) {
-  float *out = row_of(&call->out, 0), *a = row_of(&call->in[0], 0), *b = row_of(&call->in[1], 0);
-  for (int64_t i = 0; i < call->out.rows * call->out.cols; i++) {
-    out[i] = call->op->kind == TD_OP_ADD ? a[i] + b[i] : (float)(a[i] / (1 + exp(-(double)a[i])) * b[i]);
+/* Each row of the weight, with all rows of the input; of an expert's weight, with those routed to that expert. */
+static void matmul(const struct td_op_call *call, float *weight) {
+  int64_t n = call->op->n, k = call->op->k, slots = call->op->kind == TD_OP_EXPERT_MATMUL ? call->op->experts_used : 1;
+  for (int64_t w = 0; w < call->weight.rows; w++) {
+    bool fetched = false;
+    for (int64_t r = 0, slot = 0; r < call->out.rows; slot = (slot + 1) % slots, r += slot == 0) {
+      if (call->in[1].buffer && td_routed_id(row_of(&call->in[1], r), (int32_t)slot) != w / n) continue;
+      if (!fetched) fetch_row(&call->weight, w, weight), fetched = true;
+      const float *in = row_of(&call->in[0], r) + td_expert_input((int32_t)slot, call->in[0].cols, k);
+      row_of(&call->out, r)[slot * n + w % n] = (float)td_dot(in, weight, k);
+    }
   }
 }
 
 /* Where (position, head) of a sequence lies in a cache [block][slot][head][dim]. */
-static void *cached(const struct td_kv_view *kv, struct td_buffer *half, const struct td_seq *seq, int64_t p,
-                    int64_t head) {
-  int64_t slot = (int64_t)seq->blocks[p / kv->block_tokens] * kv->block_tokens + p % kv->block_tokens;
-  return half->data + (slot * kv->kv_heads + head) * kv->head_dim * td_dtype_info(kv->dtype)->block_bytes;
+static void *cached(const struct td_kv_view *kv, struct td_buffer *pool, const struct td_seq *seq, int64_t p,
+                    int32_t h) {
+  int64_t slot = td_kv_slot(seq->blocks, (int32_t)p, kv->block_tokens);
+  return pool->data + td_kv_element(slot, h, kv->kv_heads, kv->head_dim) * td_dtype_info(kv->dtype)->block_bytes;
 }
 
-static td_status kv_append(const struct td_op_call *call, const struct td_seq *seq) {
+static td_status kv_append(const struct td_op_call *call, const struct td_seq *seq, int64_t t) {
   const struct td_kv_view *kv = &call->kv;
-  for (int64_t t = 0, width = call->in[0].cols; t < seq->tokens; t++) {
-    const float *k = row_of(&call->in[0], seq->first_row + t), *v = row_of(&call->in[1], seq->first_row + t);
-    TD_TRY(td_quantize(kv->dtype, k, cached(kv, kv->k, seq, seq->past + t, 0), width));
-    TD_TRY(td_quantize(kv->dtype, v, cached(kv, kv->v, seq, seq->past + t, 0), width));
-  }
-  return TD_OK;
+  const float *k = row_of(&call->in[0], seq->first_row + t), *v = row_of(&call->in[1], seq->first_row + t);
+  TD_TRY(td_quantize(kv->dtype, k, cached(kv, kv->k, seq, seq->past + t, 0), call->in[0].cols));
+  return td_quantize(kv->dtype, v, cached(kv, kv->v, seq, seq->past + t, 0), call->in[1].cols);
 }
 
-/* One query head of token t over the positions up to its own: a softmax that rescales when a larger score comes. */
-static void attend(const struct td_op_call *call, const struct td_seq *seq, int64_t t, int64_t head, double *sums) {
+/* One query head of token t over the positions it sees: a softmax that rescales when a larger score comes. */
+static void attend(const struct td_op_call *call, const struct td_seq *seq, int64_t t, int32_t head, double *sums) {
   const struct td_kv_view *kv = &call->kv;
-  int64_t dims = kv->head_dim, kv_head = head / (call->op->heads / kv->kv_heads), row = seq->first_row + t;
+  int32_t position = (int32_t)(seq->past + t), kv_head = td_kv_head(head, call->op->heads, kv->kv_heads);
+  int64_t dims = kv->head_dim, row = seq->first_row + t;
   float *query = row_of(&call->in[0], row) + head * dims, *out = row_of(&call->out, row) + head * dims;
   float *cache = (float *)(sums + dims);
   double top = -INFINITY, total = 0;
   for (int64_t i = 0; i < dims; i++) sums[i] = 0;
-  for (int64_t p = 0; p <= seq->past + t; p++) {
+  for (int32_t p = td_visible_begin(position, call->op->window); p < td_visible_end(position); p++) {
     td_dequantize(kv->dtype, cached(kv, kv->k, seq, p, kv_head), cache, dims);
-    double score = dot(query, cache, dims) * call->op->scale, before = top;
+    double score = td_dot(query, cache, dims) * call->op->scale, before = top;
     top = fmax(top, score);
     double fade = exp(before - top), share = exp(score - top);
     td_dequantize(kv->dtype, cached(kv, kv->v, seq, p, kv_head), cache, dims);
@@ -141,22 +139,28 @@ static void attend(const struct td_op_call *call, const struct td_seq *seq, int6
   for (int64_t i = 0; i < dims; i++) out[i] = (float)(sums[i] / total);
 }
 
+static td_status op_seq(const struct td_op_call *call, const struct td_seq *seq, double *sums) {
+  for (int64_t t = 0; t < seq->tokens; t++) {
+    if (call->op->kind == TD_OP_KV_APPEND) TD_TRY(kv_append(call, seq, t));
+    for (int32_t h = 0; call->op->kind == TD_OP_ATTENTION && h < call->op->heads; h++) attend(call, seq, t, h, sums);
+  }
+  return TD_OK;
+}
+
 static td_status op(struct td_device *device, const struct td_op_call *call) {
   enum td_op_kind kind = call->op->kind;
+  const float *weight = NULL;
   void *scratch; /* for one row of a weight, or for two of a head */
   td_status status = td_alloc((size_t)(call->weight.cols + 2 * call->op->head_dim + 1), sizeof(double), &scratch);
   if (status) return status;
-  if (kind == TD_OP_EMBED || kind == TD_OP_SELECT) embed_or_select(call);
-  if (kind == TD_OP_RMS_NORM) rms_norm(call, scratch);
-  if (kind == TD_OP_MATMUL) matmul(call, scratch);
-  if (kind == TD_OP_ROPE) rope(call, scratch);
-  if (kind == TD_OP_ADD || kind == TD_OP_ACTIVATION) add_or_silu_mul(call);
-  for (int32_t s = 0; s < call->batch->seq_count && !status; s++) {
-    const struct td_seq *seq = &call->batch->seqs[s];
-    if (kind == TD_OP_KV_APPEND) status = kv_append(call, seq);
-    for (int64_t i = 0, heads = call->op->heads; kind == TD_OP_ATTENTION && i < seq->tokens * heads; i++) {
-      attend(call, seq, i / heads, i % heads, scratch);
-    }
+  if (call->weight.rows == 1) fetch_row(&call->weight, 0, scratch), weight = scratch;
+  if (kind == TD_OP_MATMUL || kind == TD_OP_EXPERT_MATMUL) {
+    matmul(call, scratch);
+  } else if (kind == TD_OP_KV_APPEND || kind == TD_OP_ATTENTION) {
+    for (int32_t s = 0; s < call->batch->seq_count && !status; s++)
+      status = op_seq(call, &call->batch->seqs[s], scratch);
+  } else {
+    for (int64_t r = 0; r < call->out.rows; r++) run_row(call, r, weight);
   }
   return (void)device, free(scratch), status;
 }
@@ -182,8 +186,7 @@ static int32_t probe(const char **out_reason) {
 }
 static td_status dev_open(int32_t index, const struct td_device_options *options, struct td_device **out) {
   (void)index, (void)options; /* one device, on the calling thread */
-  *out = calloc(1, sizeof **out);
-  if (!*out) return td_fail(TD_NO_MEMORY, "found no memory for a device");
+  if (!(*out = calloc(1, sizeof **out))) return td_fail(TD_NO_MEMORY, "found no memory for a device");
   (*out)->table = &table;
   return TD_OK;
 }

@@ -4,10 +4,14 @@
  *
  * All times are integers in "grains" of 2^-20 ps. An operator's compute time and memory time are linear forms in the
  * step's counts with integer coefficients, so while no operator changes its bound, the sum over operators is one linear
- * form X = fixed + context * C + pairs * A. Rounding X to picoseconds would break the line, so only its parts are
+ * form X = fixed + context * C + pairs * A + ... Rounding X to picoseconds would break the line, so only its parts are
  * rounded: with C = S * q + r, a decode step adds S to C and thus 1 to q and nothing to r; the time is
  * round(fixed + context * r + ...) + q * round(context * S) + ..., whose growth per step is an integer. What rounding
  * costs is at most half a picosecond per decode step and cached position of a sequence.
+ *
+ * The windowed counts grow in the same way until the window is full and stand still from there, for each sequence at
+ * its own time. The counts of a step do not tell one sequence from another, so a price holds for more than one step
+ * only where they prove that no sequence changes over: see windows_of.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -41,9 +45,15 @@ struct op_times {
   double flops, bytes;
 };
 
-/* A sum of active forms, split the way it is rounded. */
+/* A sum of active forms; overheads are counted in ONE. */
 struct total {
-  wide fixed, context, pairs;
+  struct form form;
+};
+
+/* What the counts of a step say about the steps after it. */
+struct ahead {
+  bool grows[TD_SYM_COUNT]; /* by SEQS a step */
+  int64_t valid;            /* for so many steps */
 };
 
 static td_status lacks(const struct td_device_params *device, const char *number, const char *what) {
@@ -86,10 +96,18 @@ static const struct td_quantity *rate_of(const struct td_device_params *device, 
     case TD_BF16:
       *out_name = "flops_bf16";
       return &device->flops_bf16;
+    case TD_FP8:
+      if (device->flops_fp8.present) return &device->flops_fp8;
+      break;
+    case TD_MXFP4:
+    case TD_NVFP4:
+      if (device->flops_fp4.present) return &device->flops_fp4;
+      break;
     default:
-      *out_name = "flops_f16 or flops_bf16";
-      return half_rate(device);
+      break;
   }
+  *out_name = "flops_f16 or flops_bf16";
+  return half_rate(device);
 }
 
 /* Matrix products take the path of their weight's dtype; attention that of the KV cache's; the rest is float32. */
@@ -97,7 +115,7 @@ static td_status flop_rate(const struct rates *rates, const struct td_graph *gra
                            enum td_dtype kv_dtype, double *out_grains) {
   const char *name = "flops_f32";
   const struct td_quantity *rate = &rates->device->flops_f32;
-  if (op->kind == TD_OP_MATMUL) {
+  if (op->kind == TD_OP_MATMUL || op->kind == TD_OP_EXPERT_MATMUL) {
     rate = rate_of(rates->device, graph->weights[op->weight].dtype, &name);
   } else if (op->kind == TD_OP_ATTENTION && kv_dtype != TD_F32) {
     name = "flops_f16 or flops_bf16";
@@ -146,17 +164,20 @@ static wide evaluate(const struct form *form, const struct td_step_stats *stats)
 }
 
 /* Growth from one decode step to the next: every sequence has one more position. */
-static wide growth(const struct form *form, const struct td_step_stats *stats) {
-  return (form->c[TD_SYM_CONTEXT] + form->c[TD_SYM_PAIRS]) * stats->v[TD_SYM_SEQS];
+static wide growth(const struct form *form, const struct ahead *ahead, const struct td_step_stats *stats) {
+  wide sum = 0;
+  for (int s = 0; s < TD_SYM_COUNT; s++) sum += ahead->grows[s] ? form->c[s] : 0;
+  return sum * stats->v[TD_SYM_SEQS];
 }
 
 /* For how many steps from this one the operator keeps its bound. compute > memory: bound by arithmetic. */
-static int64_t steps_to_crossover(const struct op_times *times, const struct td_step_stats *stats) {
-  wide ahead = evaluate(&times->compute, stats) - evaluate(&times->memory, stats);
-  wide change = growth(&times->compute, stats) - growth(&times->memory, stats);
+static int64_t steps_to_crossover(const struct op_times *times, const struct ahead *ahead,
+                                  const struct td_step_stats *stats) {
+  wide lead = evaluate(&times->compute, stats) - evaluate(&times->memory, stats);
+  wide change = growth(&times->compute, ahead, stats) - growth(&times->memory, ahead, stats);
   wide steps = INT64_MAX;
-  if (ahead > 0 && change < 0) steps = (ahead - change - 1) / -change;
-  if (ahead <= 0 && change > 0) steps = -ahead / change + 1;
+  if (lead > 0 && change < 0) steps = (lead - change - 1) / -change;
+  if (lead <= 0 && change > 0) steps = -lead / change + 1;
   return steps < INT64_MAX ? (int64_t)steps : INT64_MAX;
 }
 
@@ -167,33 +188,40 @@ static bool is_compute_bound(const struct op_times *times, const struct td_step_
 static void add_op(struct total *total, const struct rates *rates, const struct op_times *times,
                    const struct td_step_stats *stats) {
   const struct form *active = is_compute_bound(times, stats) ? &times->compute : &times->memory;
-  total->fixed += rates->overhead;
-  for (int s = 0; s < TD_SYM_COUNT; s++) {
-    if (s != TD_SYM_CONTEXT && s != TD_SYM_PAIRS) total->fixed += active->c[s] * stats->v[s];
-  }
-  total->context += active->c[TD_SYM_CONTEXT];
-  total->pairs += active->c[TD_SYM_PAIRS];
+  total->form.c[TD_SYM_ONE] += rates->overhead;
+  for (int s = 0; s < TD_SYM_COUNT; s++) total->form.c[s] += active->c[s];
 }
 
 static wide to_ps(wide grains) {
   return (grains + ((wide)1 << (GRAIN_BITS - 1))) >> GRAIN_BITS;
 }
 
+/* Whether decode steps may add to a count; what it adds is then always SEQS. */
+static bool may_grow(int symbol) {
+  return symbol == TD_SYM_CONTEXT || symbol == TD_SYM_PAIRS || symbol == TD_SYM_WINDOW_CONTEXT ||
+         symbol == TD_SYM_WINDOW_PAIRS || symbol == TD_SYM_FULL_PAIRS;
+}
+
 /* The rounding of the file's head comment. Every part is monotone in `total`, so sums of fewer operators never come out
- * longer. */
-static td_status round_total(const struct total *total, const struct td_step_stats *stats, int64_t *out_base,
-                             int64_t *out_slope) {
-  int64_t seqs = stats->v[TD_SYM_SEQS] > 0 ? stats->v[TD_SYM_SEQS] : INT64_MAX;
-  int64_t context = stats->v[TD_SYM_CONTEXT], pairs = stats->v[TD_SYM_PAIRS];
-  bool grows = stats->v[TD_SYM_SEQS] > 0;
-  wide per_context = grows ? to_ps(total->context * seqs) : 0, per_pairs = grows ? to_ps(total->pairs * seqs) : 0;
-  wide rest = to_ps(total->fixed + total->context * (context % seqs) + total->pairs * (pairs % seqs));
-  wide base = rest + per_context * (context / seqs) + per_pairs * (pairs / seqs);
-  if (base > INT64_MAX || per_context + per_pairs > INT64_MAX) {
+ * longer. How a count is split does not depend on whether it grows, so that neither does the price of a step. */
+static td_status round_total(const struct total *total, const struct ahead *ahead, const struct td_step_stats *stats,
+                             int64_t *out_base, int64_t *out_slope) {
+  int64_t seqs = stats->v[TD_SYM_SEQS];
+  wide rest = 0, base = 0, slope = 0;
+  for (int s = 0; s < TD_SYM_COUNT; s++) {
+    bool split = seqs > 0 && may_grow(s);
+    rest += total->form.c[s] * (split ? stats->v[s] % seqs : stats->v[s]);
+    if (!split) continue;
+    wide step = to_ps(total->form.c[s] * seqs);
+    base += step * (stats->v[s] / seqs);
+    if (ahead->grows[s]) slope += step;
+  }
+  base += to_ps(rest);
+  if (base > INT64_MAX || slope > INT64_MAX) {
     return td_fail(TD_UNSUPPORTED, "found a step of over 106 days, expected a shorter one");
   }
   *out_base = (int64_t)base;
-  *out_slope = (int64_t)(per_context + per_pairs);
+  *out_slope = (int64_t)slope;
   return TD_OK;
 }
 
@@ -210,21 +238,62 @@ static td_status check_stats(const struct td_step_stats *stats) {
   return TD_OK;
 }
 
+/* An encoder's positions see those behind them too: none can be left to a later step. */
+static td_status check_encoder(const struct td_op *op, const struct td_step_stats *stats) {
+  int64_t cached = stats->v[TD_SYM_CONTEXT] - stats->v[TD_SYM_TOKENS];
+  if (op->kind != TD_OP_ATTENTION || !op->bidirectional || cached <= 0) return TD_OK;
+  return td_fail(TD_UNSUPPORTED,
+                 "an encoder reads a text in one step: found a step with %" PRId64
+                 " positions from earlier steps, expected none (one output token a request, and prompts in one chunk)",
+                 cached);
+}
+
+/* Do decode steps that follow widen the window of every sequence, or of none, and for how long is that sure? In a step
+ * of one token a sequence WINDOW_CONTEXT = sum min(context, window). If that is CONTEXT, no context exceeds the window,
+ * and the longest is at most what is left when all others are 1; if it is SEQS * window, all have reached it. */
+static void look_at_windows(int64_t window, const struct td_step_stats *stats, struct ahead *ahead) {
+  int64_t seqs = stats->v[TD_SYM_SEQS], context = stats->v[TD_SYM_CONTEXT], seen = stats->v[TD_SYM_WINDOW_CONTEXT];
+  bool full = (wide)seqs * window == seen, growing = seen == context && !full;
+  int64_t longest = context - seqs + 1;
+  ahead->grows[TD_SYM_WINDOW_CONTEXT] = ahead->grows[TD_SYM_WINDOW_PAIRS] = growing;
+  if (full) return;
+  int64_t room = growing && longest < window ? window - longest + 1 : 1;
+  if (room < ahead->valid) ahead->valid = room;
+}
+
+/* A price is of one step only unless the steps that follow are known to be decode steps like it. */
+static struct ahead look_ahead(const struct td_graph *graph, const struct td_slice_ops *ops,
+                               const struct td_step_stats *stats) {
+  struct ahead ahead = {.valid = INT64_MAX};
+  int64_t seqs = stats->v[TD_SYM_SEQS];
+  bool decode = stats->v[TD_SYM_TOKENS] == seqs;
+  ahead.grows[TD_SYM_CONTEXT] = ahead.grows[TD_SYM_PAIRS] = ahead.grows[TD_SYM_FULL_PAIRS] = true;
+  if (!decode) ahead.valid = 1;
+  for (int32_t i = 0; i < ops->op_count && decode && seqs; i++) {
+    const struct td_op *op = &graph->ops[ops->ops[i]];
+    if (op->kind != TD_OP_ATTENTION) continue;
+    if (op->window) look_at_windows(op->window, stats, &ahead);
+    if (op->bidirectional) ahead.valid = 1;
+  }
+  return ahead;
+}
+
 struct sums {
   struct total all, compute_bound;
+  struct ahead ahead; /* .valid: over all operators so far */
   double flops, bytes;
-  int64_t valid;
 };
 
 static td_status sum_op(const struct rates *rates, const struct td_graph *graph, const struct td_op *op,
                         enum td_dtype kv_dtype, const struct td_step_stats *stats, struct sums *sums) {
   struct op_times times = {0};
   if (!is_priced(op, stats)) return TD_OK;
+  TD_TRY(check_encoder(op, stats));
   TD_TRY(time_op(rates, graph, op, kv_dtype, stats, &times));
   add_op(&sums->all, rates, &times, stats);
   if (is_compute_bound(&times, stats)) add_op(&sums->compute_bound, rates, &times, stats);
-  int64_t steps = steps_to_crossover(&times, stats);
-  if (steps < sums->valid) sums->valid = steps;
+  int64_t steps = steps_to_crossover(&times, &sums->ahead, stats);
+  if (steps < sums->ahead.valid) sums->ahead.valid = steps;
   sums->flops += times.flops;
   sums->bytes += times.bytes;
   return TD_OK;
@@ -232,10 +301,10 @@ static td_status sum_op(const struct rates *rates, const struct td_graph *graph,
 
 static td_status finish(const struct td_device_params *device, const struct td_step_stats *stats,
                         const struct sums *sums, struct td_price *out) {
-  struct td_price price = {.flops = sums->flops, .bytes = sums->bytes, .valid_steps = sums->valid};
+  struct td_price price = {.flops = sums->flops, .bytes = sums->bytes, .valid_steps = sums->ahead.valid};
   int64_t ignored;
-  TD_TRY(round_total(&sums->all, stats, &price.base_ps, &price.slope_ps));
-  TD_TRY(round_total(&sums->compute_bound, stats, &price.compute_bound_ps, &ignored));
+  TD_TRY(round_total(&sums->all, &sums->ahead, stats, &price.base_ps, &price.slope_ps));
+  TD_TRY(round_total(&sums->compute_bound, &sums->ahead, stats, &price.compute_bound_ps, &ignored));
   if (price.slope_ps > 0) { /* base + (valid - 1) * slope stays below 2^63 */
     int64_t most = (INT64_MAX - price.base_ps) / price.slope_ps + 1;
     if (price.valid_steps > most) price.valid_steps = most;
@@ -250,10 +319,11 @@ td_status td_price_roofline(const struct td_device_params *device, const struct 
                             struct td_price *out_price) {
   struct rates rates = {0};
   struct td_slice_ops ops = {0};
-  struct sums sums = {.valid = INT64_MAX};
+  struct sums sums = {0};
   TD_TRY(check_stats(stats));
   TD_TRY(open_rates(device, &rates));
   TD_TRY(td_slice_ops_build(graph, slice, &ops));
+  sums.ahead = look_ahead(graph, &ops, stats);
   td_status status = TD_OK;
   for (int32_t i = 0; i < ops.op_count && !status; i++) {
     status = sum_op(&rates, graph, &graph->ops[ops.ops[i]], kv_dtype, stats, &sums);
@@ -267,10 +337,11 @@ td_status td_price_milestones(const struct td_device_params *device, const struc
                               int64_t *out_ps) {
   struct rates rates = {0};
   struct td_slice_ops ops = {0};
-  struct sums sums = {.valid = INT64_MAX};
+  struct sums sums = {0};
   TD_TRY(check_stats(stats));
   TD_TRY(open_rates(device, &rates));
   TD_TRY(td_slice_ops_build(graph, slice, &ops));
+  sums.ahead = look_ahead(graph, &ops, stats);
   int32_t first = slice->layer_begin > 0 ? slice->layer_begin : 0;
   int32_t end = slice->layer_end < graph->shape.layers ? slice->layer_end : graph->shape.layers;
   td_status status = TD_OK;
@@ -280,7 +351,7 @@ td_status td_price_milestones(const struct td_device_params *device, const struc
     for (; next < ops.op_count && graph->ops[ops.ops[next]].layer <= layer && !status; next++) {
       status = sum_op(&rates, graph, &graph->ops[ops.ops[next]], kv_dtype, stats, &sums);
     }
-    if (!status) status = round_total(&sums.all, stats, &out_ps[layer - first], &ignored);
+    if (!status) status = round_total(&sums.all, &sums.ahead, stats, &out_ps[layer - first], &ignored);
   }
   td_slice_ops_free(&ops);
   return status;

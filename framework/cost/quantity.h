@@ -36,6 +36,7 @@ struct td_quantity_text {
   X(flops_bf16, CHIP, FLOPS, 1e3, 1e21, "peak of bfloat16 products, dense")                      \
   X(flops_f16, CHIP, FLOPS, 1e3, 1e21, "peak of float16 products, dense")                        \
   X(flops_fp8, CHIP, FLOPS, 1e3, 1e21, "peak of float8 products, dense")                         \
+  X(flops_fp4, CHIP, FLOPS, 1e3, 1e21, "peak of float4 products, dense")                         \
   X(compute_efficiency, CHIP, FRACTION, 1e-3, 1, "share of the peak that matrix products reach") \
   X(op_overhead, CHIP, SECONDS, 0, 10, "time of an operator before it does anything")            \
   X(power_busy, CHIP, WATTS, 0, 1e9, "power while a step runs")                                  \

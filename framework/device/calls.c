@@ -4,6 +4,7 @@
  * next value of the device's time line before the backend is called, so a backend finds its own in `submitted`.
  */
 #include <inttypes.h>
+#include <math.h>
 
 #include "device_private.h"
 #include "tandem/base.h"
@@ -78,10 +79,31 @@ int64_t td_device_now(struct td_device *device) {
   return now ? now(device) : td_now_ps();
 }
 
+double td_device_energy(struct td_device *device) {
+  double (*energy)(struct td_device *) = TD_ENTRY(device, energy);
+  return energy ? energy(device) : (double)NAN;
+}
+
+td_status td_device_ceiling(struct td_device *device, enum td_ceiling which, double *out_rate, const char **out_how) {
+  td_status (*ceiling)(struct td_device *, enum td_ceiling, double *, const char **) = TD_ENTRY(device, ceiling);
+  if (!ceiling) return td_fail(TD_UNIMPLEMENTED, "%s measures no ceilings", td_device_label(device).text);
+  double rate = 0;
+  const char *how = NULL;
+  TD_TRY(ceiling(device, which, &rate, &how));
+  if (!(rate > 0) || !isfinite(rate) || !how) {
+    return td_fail(TD_INTERNAL, "%s: ceiling %d: found a rate of %g by %s, expected a positive one by a named means",
+                   td_device_label(device).text, (int)which, rate, how ? how : "no means");
+  }
+  *out_rate = rate;
+  *out_how = how;
+  return TD_OK;
+}
+
 td_status td_device_supports(struct td_device *device, const struct td_op_query *query) {
   if (!device->backend->executes) {
     return td_fail(TD_UNSUPPORTED, "backend %s prices steps and executes none", device->backend->name);
   }
+  TD_TRY(td_op_query_check(query));
   td_status (*supports)(struct td_device *, const struct td_op_query *) = TD_ENTRY(device, supports);
   return supports ? supports(device, query) : TD_OK;
 }

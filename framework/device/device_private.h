@@ -28,6 +28,8 @@ td_status td_device_enqueue_read(struct td_device *device, struct td_buffer *buf
 
 /* TD_INTERNAL naming the operand that breaks the contract of enum td_op_kind (opcheck.c). */
 td_status td_op_call_check(const struct td_device *device, const struct td_op_call *call);
+/* TD_UNSUPPORTED for what is priced only, so that no backend need ask. */
+td_status td_op_query_check(const struct td_op_query *query);
 
 /* "cpu:0", for messages. */
 struct td_device_label {

@@ -2,8 +2,12 @@
  *
  * Is an operator call what enum td_op_kind says? Backends need not look: whatever passes here lies inside its buffers
  * and has matching shapes. A refusal is a bug of the caller (TD_INTERNAL) and names the operand.
+ *
+ * One thing only the device can see: the expert ids of a router's result. A backend's ROUTER always writes ids of
+ * experts, whatever the logits (tandem/positions.h orders NaNs too), so EXPERT_MATMUL may trust them.
  */
 #include <inttypes.h>
+#include <math.h>
 
 #include "device_private.h"
 #include "tandem/base.h"
@@ -37,6 +41,7 @@ static td_status view(const struct check *check, const char *name, const struct 
                    (int)check->call->op->layer, name, view->rows, view->cols, rows, cols);
   }
   if (view_bytes(view, &bytes)) return refuse(check, name, td_error_text());
+  if (td_dtype_info((uint32_t)view->dtype)->priced_only) return refuse(check, name, "of a type that is priced only");
   if (!td_books_find(check->device->books, view->buffer, &size)) return refuse(check, name, "foreign buffer");
   if (view->offset > size || bytes > size - view->offset) return refuse(check, name, "beyond its buffer");
   return TD_OK;
@@ -101,11 +106,21 @@ static td_status check_kv(const struct check *check, int64_t rows) {
   return next == rows ? TD_OK : refuse(check, "batch", "its sequences do not add up to its rows");
 }
 
+/* Row-wise operators: `second` says whether in[1] is read, `cols` how wide in[0] is. */
+static td_status check_rowwise(const struct check *check, int64_t rows, int64_t cols, bool second, bool in_place) {
+  const struct td_op_call *call = check->call;
+  TD_TRY(activation(check, "in[0]", &call->in[0], rows, cols));
+  TD_TRY(second ? activation(check, "in[1]", &call->in[1], rows, cols) : absent(check, "in[1]", &call->in[1]));
+  TD_TRY(activation(check, "out", &call->out, rows, call->op->n));
+  return check_overlap(check, in_place);
+}
+
 static td_status check_embed(const struct check *check, int64_t rows) {
   const struct td_op_call *call = check->call;
   TD_TRY(absent(check, "in[0]", &call->in[0]));
   TD_TRY(view(check, "weight", &call->weight, call->weight.rows, call->op->n));
   TD_TRY(activation(check, "out", &call->out, rows, call->op->n));
+  if (!isfinite(call->op->scale) || call->op->scale == 0) return refuse(check, "op", "scale 0 or no number");
   if (!call->batch->ids) return refuse(check, "batch", "without token ids");
   for (int64_t row = 0; row < rows; row++) {
     int32_t id = call->batch->ids[row];
@@ -114,10 +129,70 @@ static td_status check_embed(const struct check *check, int64_t rows) {
   return TD_OK;
 }
 
+static td_status check_norm(const struct check *check, int64_t rows) {
+  const struct td_op_call *call = check->call;
+  const struct td_op *op = call->op;
+  if (op->groups < 1 || op->n % op->groups) return refuse(check, "op", "groups do not divide n");
+  TD_TRY(view(check, "weight", &call->weight, 1, op->n / op->groups));
+  return check_rowwise(check, rows, op->n, false, false);
+}
+
+/* Of two activations, or of one and a bias. */
+static td_status check_add(const struct check *check, int64_t rows) {
+  const struct td_op_call *call = check->call;
+  if (!call->weight.buffer) return check_rowwise(check, rows, call->op->n, true, true);
+  TD_TRY(view(check, "weight", &call->weight, 1, call->op->n));
+  return check_rowwise(check, rows, call->op->n, false, true);
+}
+
+/* Ids stand as float32, so they must be exact there. */
+static td_status check_experts(const struct check *check) {
+  const struct td_op *op = check->call->op;
+  if (op->experts < 1 || op->experts > 1 << 24) return refuse(check, "op", "experts below 1 or above 2^24");
+  if (op->experts_used < 1 || op->experts_used > op->experts) {
+    return refuse(check, "op", "experts_used below 1 or above experts");
+  }
+  return op->n > INT32_MAX ? refuse(check, "op", "n above 2^31 - 1") : TD_OK;
+}
+
+static td_status check_router(const struct check *check, int64_t rows) {
+  const struct td_op_call *call = check->call;
+  TD_TRY(check_experts(check));
+  TD_TRY(absent(check, "in[1]", &call->in[1]));
+  TD_TRY(activation(check, "in[0]", &call->in[0], rows, call->op->experts));
+  TD_TRY(activation(check, "out", &call->out, rows, 2 * (int64_t)call->op->experts_used));
+  return check_overlap(check, false);
+}
+
+static td_status check_expert_matmul(const struct check *check, int64_t rows) {
+  const struct td_op_call *call = check->call;
+  const struct td_op *op = call->op;
+  TD_TRY(check_experts(check));
+  int64_t used = op->experts_used, cols = call->in[0].cols;
+  if (op->k < 1 || op->k > INT32_MAX) return refuse(check, "op", "k below 1 or above 2^31 - 1");
+  TD_TRY(view(check, "weight", &call->weight, op->experts * op->n, op->k));
+  TD_TRY(activation(check, "in[0]", &call->in[0], rows, cols == op->k ? cols : used * op->k));
+  TD_TRY(activation(check, "in[1]", &call->in[1], rows, 2 * used));
+  TD_TRY(activation(check, "out", &call->out, rows, used * op->n));
+  return check_overlap(check, false);
+}
+
+static td_status check_expert_sum(const struct check *check, int64_t rows) {
+  const struct td_op_call *call = check->call;
+  TD_TRY(check_experts(check));
+  TD_TRY(activation(check, "in[0]", &call->in[0], rows, call->op->experts_used * call->op->n));
+  TD_TRY(activation(check, "in[1]", &call->in[1], rows, 2 * (int64_t)call->op->experts_used));
+  TD_TRY(activation(check, "out", &call->out, rows, call->op->n));
+  return check_overlap(check, false);
+}
+
 static td_status check_rope(const struct check *check, int64_t rows) {
   const struct td_op_call *call = check->call;
   const struct td_op *op = call->op;
   int64_t cols = (int64_t)op->heads * op->head_dim;
+  if (op->heads < 1 || op->head_dim < 1) return refuse(check, "op", "heads or head_dim below 1");
+  if (!isfinite(op->position_scale) || op->position_scale == 0)
+    return refuse(check, "op", "position_scale 0 or no number");
   if (op->rope_dim < 0 || op->rope_dim > op->head_dim || op->rope_dim % 2) return refuse(check, "op", "odd rope_dim");
   TD_TRY(activation(check, "in[0]", &call->in[0], rows, cols));
   TD_TRY(activation(check, "out", &call->out, rows, cols));
@@ -130,9 +205,11 @@ static td_status check_attention(const struct check *check, int64_t rows) {
   const struct td_op_call *call = check->call;
   const struct td_op *op = call->op;
   int64_t cols = (int64_t)op->heads * op->head_dim;
+  if (op->heads < 1 || op->head_dim < 1) return refuse(check, "op", "heads or head_dim below 1");
+  if (op->kv_heads < 1 || op->heads % op->kv_heads) return refuse(check, "op", "kv_heads do not divide heads");
+  if (op->window < 0) return refuse(check, "op", "window below 0");
   TD_TRY(activation(check, "in[0]", &call->in[0], rows, cols));
   TD_TRY(activation(check, "out", &call->out, rows, cols));
-  if (op->kv_heads < 1 || op->heads % op->kv_heads) return refuse(check, "op", "kv_heads do not divide heads");
   TD_TRY(check_kv(check, rows));
   return check_overlap(check, false);
 }
@@ -140,6 +217,7 @@ static td_status check_attention(const struct check *check, int64_t rows) {
 static td_status check_append(const struct check *check, int64_t rows) {
   const struct td_op_call *call = check->call;
   int64_t cols = (int64_t)call->op->kv_heads * call->op->head_dim;
+  if (call->op->kv_heads < 1 || call->op->head_dim < 1) return refuse(check, "op", "kv_heads or head_dim below 1");
   TD_TRY(activation(check, "in[0]", &call->in[0], rows, cols));
   TD_TRY(activation(check, "in[1]", &call->in[1], rows, cols));
   TD_TRY(absent(check, "out", &call->out));
@@ -157,26 +235,39 @@ static td_status check_select(const struct check *check) {
   return check_overlap(check, false);
 }
 
-/* Row-wise operators: `second` says whether in[1] is read, `cols` how wide in[0] is. */
-static td_status check_rowwise(const struct check *check, int64_t rows, int64_t cols, bool second, bool in_place) {
-  const struct td_op_call *call = check->call;
-  TD_TRY(activation(check, "in[0]", &call->in[0], rows, cols));
-  if (second) TD_TRY(activation(check, "in[1]", &call->in[1], rows, cols));
-  TD_TRY(activation(check, "out", &call->out, rows, call->op->n));
-  return check_overlap(check, in_place);
+/* Why no backend is asked to run this; NULL: it may be. */
+static const char *priced_only(const struct td_op *op, bool weight, bool second) {
+  if ((unsigned)op->kind >= TD_OP_EXECUTED_COUNT) return "the operator is priced only";
+  if (op->kind == TD_OP_SAMPLE) return "the operator is the host's";
+  if (op->kind == TD_OP_MATMUL && op->groups > 1) return "a product in groups is priced only";
+  if (op->kind == TD_OP_ATTENTION && op->bidirectional) return "attention without a causal mask is priced only";
+  if (op->kind == TD_OP_ATTENTION && weight) return "attention with sinks is priced only";
+  if (op->kind == TD_OP_ATTENTION && second) return "latent attention is priced only";
+  if (op->kind == TD_OP_ADD && op->experts > 0) return "a bias of experts is priced only";
+  bool gate = op->activation == TD_ACT_SILU || op->activation == TD_ACT_GELU;
+  return op->kind == TD_OP_ACTIVATION && !gate ? "the activation is priced only" : NULL;
+}
+
+td_status td_op_query_check(const struct td_op_query *query) {
+  const struct td_op *op = query->op; /* value and weight 0 are the embedding's, never an attention's */
+  const char *why = priced_only(op, op->weight > 0, op->in[1] > 0);
+  const struct td_dtype_info *weight = td_dtype_info((uint32_t)query->weight_dtype);
+  if (!why && (!weight || weight->priced_only)) why = "the weight's type is priced only";
+  return why ? td_fail(TD_UNSUPPORTED, "%s, no backend runs it", why) : TD_OK;
 }
 
 td_status td_op_call_check(const struct td_device *device, const struct td_op_call *call) {
   const struct check check = {device, call};
   const struct td_op *op = call->op;
   if (!call->batch) return refuse(&check, "batch", "absent");
+  const char *why = priced_only(op, call->weight.buffer != NULL, call->in[1].buffer != NULL);
+  if (why) return refuse(&check, "op", why);
   int64_t rows = op->rows == TD_ROWS_LOGITS ? call->batch->logit_count : call->batch->rows;
   switch (op->kind) {
     case TD_OP_EMBED:
       return check_embed(&check, rows);
     case TD_OP_RMS_NORM:
-      TD_TRY(view(&check, "weight", &call->weight, 1, op->n));
-      return check_rowwise(&check, rows, op->n, false, false);
+      return check_norm(&check, rows);
     case TD_OP_MATMUL:
       TD_TRY(view(&check, "weight", &call->weight, op->n, op->k));
       return check_rowwise(&check, rows, op->k, false, false);
@@ -187,8 +278,15 @@ td_status td_op_call_check(const struct td_device *device, const struct td_op_ca
     case TD_OP_ATTENTION:
       return check_attention(&check, rows);
     case TD_OP_ACTIVATION:
-    case TD_OP_ADD:
       return check_rowwise(&check, rows, op->n, true, true);
+    case TD_OP_ADD:
+      return check_add(&check, rows);
+    case TD_OP_ROUTER:
+      return check_router(&check, rows);
+    case TD_OP_EXPERT_MATMUL:
+      return check_expert_matmul(&check, rows);
+    case TD_OP_EXPERT_SUM:
+      return check_expert_sum(&check, rows);
     case TD_OP_SELECT:
       return check_select(&check);
     default:

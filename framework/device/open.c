@@ -27,6 +27,11 @@ const char *td_backend_nearest(const char *name) {
   return nearest;
 }
 
+bool td_backend_on_host(const struct td_backend *backend, int32_t index) {
+  bool known = offsetof(struct td_backend, on_host) + sizeof backend->on_host <= backend->size && backend->on_host;
+  return known ? backend->on_host(index) : backend->executes && !backend->numbered;
+}
+
 struct td_device_label td_device_label(const struct td_device *device) {
   struct td_device_label label;
   snprintf(label.text, sizeof label.text, "%s:%d", device->backend->name, (int)device->index);

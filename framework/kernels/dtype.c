@@ -6,11 +6,28 @@
 #include <strings.h>
 
 #include "tandem/base.h"
+#include "tandem/blocks.h"
+
+#define STORED(name, T) \
+  { name, TD_##T, TD_BLOCK_ELEMENTS_##T, TD_BLOCK_BYTES_##T, false }
 
 static const struct td_dtype_info table[] = {
-    {"f32", TD_F32, 1, 4, false},          {"f16", TD_F16, 1, 2, false},       {"bf16", TD_BF16, 1, 2, false},
-    {"q8_0", TD_Q8_0, 32, 34, false},      {"q4_0", TD_Q4_0, 32, 18, false},   {"q4_1", TD_Q4_1, 32, 20, false},
-    {"fp8", TD_FP8, 1, 1, true},     {"mxfp4", TD_MXFP4, 32, 17, true},
+    STORED("f32", F32),
+    STORED("f16", F16),
+    STORED("bf16", BF16),
+    STORED("q8_0", Q8_0),
+    STORED("q4_0", Q4_0),
+    STORED("q4_1", Q4_1),
+    STORED("q5_0", Q5_0),
+    STORED("q5_1", Q5_1),
+    STORED("q2_k", Q2_K),
+    STORED("q3_k", Q3_K),
+    STORED("q4_k", Q4_K),
+    STORED("q5_k", Q5_K),
+    STORED("q6_k", Q6_K),
+    STORED("iq4_nl", IQ4_NL),
+    {"fp8", TD_FP8, 1, 1, true},
+    {"mxfp4", TD_MXFP4, 32, 17, true},
     {"nvfp4", TD_NVFP4, 16, 9, true},
 };
 #define TABLE_ROWS ((int)(sizeof table / sizeof table[0]))

@@ -1,80 +1,39 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Chat formats. A template is a program in a language of its own (Jinja); instead of running it, the known ones are
- * recognised by the line that writes a message, and all others are refused.
+ * Chat formats. The file's template is run (chat_evaluate.c), so what comes out is what the template says, default
+ * system messages and all. Only the formats that tandem is tested with are let through, by the marks they write.
  */
 #include <stdlib.h>
 #include <string.h>
 
-#include "tandem/base.h"
+#include "chat_jinja.h"
 #include "tokenizer.h"
 
-#define CHATML_SYSTEM "<|im_start|>system"
-#define CHATML_END "<|im_end|>"
+#define TEMPLATE_BYTES_MAX (1 << 20)
+#define MESSAGE_BYTES 512 /* what a message counts for in the limits, beside its text: loops run over it */
 
-/* Finds `word` in `text`; NULL if it is not there. */
-static const char *find(const char *text, size_t bytes, const char *word) {
-  return bytes ? memmem(text, bytes, word, strlen(word)) : NULL;
+static bool holds(struct td_span text, const char *word) {
+  return text.bytes && memmem(text.data, text.bytes, word, strlen(word));
 }
 
-/* A template with quotes, blanks and line ends taken out, written as such or as "\n": so that the many ways of writing
- * one expression compare equal. */
-static td_status squeeze(struct td_span text, struct td_text *out) {
-  for (uint64_t i = 0; i < text.bytes; i++) {
-    if (text.data[i] == '\\' && i + 1 < text.bytes && text.data[i + 1] == 'n') {
-      i++;
-    } else if (!memchr(" \t\r\n\"'", text.data[i], 6)) {
-      td_text_add(out, &text.data[i], 1);
-    }
-  }
-  return out->failed ? td_fail(TD_NO_MEMORY, "no memory for a chat template") : TD_OK;
-}
-
-static bool writes_chatml(const struct td_text *template) {
-  static const char *const lines[] = {"<|im_start|>+message[role]++message[content]+<|im_end|>",
-                                      "<|im_start|>+message.role++message.content+<|im_end|>"};
-  bool prompts = find(template->data, template->bytes, "<|im_start|>assistant");
-  for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
-    if (prompts && find(template->data, template->bytes, lines[i])) return true;
-  }
-  return false;
-}
-
-static td_status check_chatml(const struct td_tokenizer *tokenizer) {
+static td_status check_format(const struct td_tokenizer *tokenizer) {
+  static const char expected[] =
+      "ChatML (<|im_start|>), Llama-3 (<|start_header_id|>), Mistral ([INST]) or Gemma "
+      "(<start_of_turn>)";
   struct td_span text = tokenizer->chat_template;
-  struct td_text squeezed = {0};
   if (!text.bytes) {
-    return td_fail(TD_UNSUPPORTED, "%s: tokenizer.chat_template: found none, expected ChatML", tokenizer->path);
+    return td_fail(TD_UNSUPPORTED, "%s: tokenizer.chat_template: found none, expected %s", tokenizer->path, expected);
   }
-  td_status status = squeeze(text, &squeezed);
-  if (status == TD_OK && !writes_chatml(&squeezed)) {
-    status = td_fail(TD_UNSUPPORTED, "%s: tokenizer.chat_template: found \"%.*s...\", expected ChatML (%s)",
-                     tokenizer->path, TD_SPAN_SHOW(text), "<|im_start|>role, line end, content<|im_end|>");
+  if (text.bytes > TEMPLATE_BYTES_MAX) {
+    return td_fail(TD_UNSUPPORTED, "%s: tokenizer.chat_template: found %zu bytes, expected at most %d", tokenizer->path,
+                   (size_t)text.bytes, TEMPLATE_BYTES_MAX);
   }
-  td_text_free(&squeezed);
-  return status;
-}
-
-/* Skips a line end written as a character or as the two characters of its escape. */
-static const char *after_line_end(const char *at, const char *end) {
-  if (at < end && *at == '\n') return at + 1;
-  if (at + 1 < end && at[0] == '\\' && at[1] == 'n') return at + 2;
-  return NULL;
-}
-
-/* The system message that the template itself writes: the first literal between the marks that is not interrupted by an
- * expression. Zero bytes if there is none. */
-static struct td_span default_system(struct td_span template) {
-  const char *at = template.data, *end = template.data + template.bytes;
-  while ((at = find(at, (size_t)(end - at), CHATML_SYSTEM))) {
-    at += strlen(CHATML_SYSTEM);
-    const char *begin = after_line_end(at, end);
-    const char *stop = begin ? find(begin, (size_t)(end - begin), CHATML_END) : NULL;
-    if (!stop) continue;
-    size_t bytes = (size_t)(stop - begin);
-    if (!memchr(begin, '\'', bytes) && !memchr(begin, '"', bytes)) return (struct td_span){begin, bytes};
-  }
-  return (struct td_span){"", 0};
+  bool llama2 = holds(text, "<<SYS>>");
+  bool known = holds(text, "<|im_start|>") || holds(text, "<|start_header_id|>") || holds(text, "[INST]") ||
+               holds(text, "<start_of_turn>");
+  if (known && !llama2) return TD_OK;
+  return td_fail(TD_UNSUPPORTED, "%s: tokenizer.chat_template: found %s\"%.*s...\", expected %s", tokenizer->path,
+                 llama2 ? "Llama-2's <<SYS>> in " : "", TD_SPAN_SHOW(text), expected);
 }
 
 static td_status check_message(const struct td_chat_message *message, int index) {
@@ -88,28 +47,73 @@ static td_status check_message(const struct td_chat_message *message, int index)
   return td_fail(TD_CONFIG, "message %d: role: found \"%s\", expected system, user or assistant", index, message->role);
 }
 
-static void add_message(struct td_text *out, const char *role, const char *content, size_t bytes) {
-  td_text_printf(out, "<|im_start|>%s\n", role);
-  td_text_add(out, content, bytes);
-  td_text_printf(out, CHATML_END "\n");
+static td_status add_message(struct jinja *jinja, const struct td_chat_message *message, struct jinja_array *out) {
+  struct jinja_value map;
+  TD_TRY(td_jinja_map(jinja, &map));
+  TD_TRY(td_jinja_put(jinja, map.map, (struct td_span){"role", 4}, td_jinja_words(message->role)));
+  TD_TRY(td_jinja_put(jinja, map.map, (struct td_span){"content", 7}, td_jinja_words(message->content)));
+  return td_jinja_append(jinja, out, map);
+}
+
+/* A special token's text, under its name in templates; without the token, undefined. */
+static td_status set_token(struct jinja *jinja, const struct td_tokenizer *tokenizer, int32_t id, const char *name) {
+  const char *piece;
+  size_t bytes;
+  if (id < 0) return TD_OK;
+  TD_TRY(td_tokenizer_piece(tokenizer, id, &piece, &bytes));
+  return td_jinja_set(jinja, jinja->globals, (struct td_span){name, strlen(name)},
+                      td_jinja_text((struct td_span){piece, bytes}));
+}
+
+/* What apply_chat_template passes: see transformers' chat_template_utils. */
+static td_status set_globals(struct jinja *jinja, const struct td_tokenizer *tokenizer,
+                             const struct td_chat_message *messages, int count) {
+  struct jinja_scope *scope = jinja->globals;
+  struct jinja_value list, none = {.kind = JINJA_NONE};
+  TD_TRY(td_jinja_array(jinja, &list));
+  for (int i = 0; i < count; i++) TD_TRY(add_message(jinja, &messages[i], list.array));
+  TD_TRY(td_jinja_set(jinja, scope, (struct td_span){"messages", 8}, list));
+  TD_TRY(td_jinja_set(jinja, scope, (struct td_span){"tools", 5}, none));
+  TD_TRY(td_jinja_set(jinja, scope, (struct td_span){"documents", 9}, none));
+  TD_TRY(td_jinja_set(jinja, scope, (struct td_span){"add_generation_prompt", 21}, td_jinja_bool(true)));
+  TD_TRY(set_token(jinja, tokenizer, tokenizer->bos, "bos_token"));
+  TD_TRY(set_token(jinja, tokenizer, tokenizer->eos, "eos_token"));
+  return set_token(jinja, tokenizer, tokenizer->unknown, "unk_token");
+}
+
+static td_status render(struct jinja *jinja, const struct td_tokenizer *tokenizer,
+                        const struct td_chat_message *messages, int count, struct td_text *out) {
+  struct jinja_tokens tokens = {0};
+  struct jinja_node *body;
+  TD_TRY(td_jinja_alloc(jinja, sizeof *jinja->globals, (void **)&jinja->globals));
+  TD_TRY(set_globals(jinja, tokenizer, messages, count));
+  td_status status = td_jinja_lex(jinja, tokenizer->chat_template, &tokens);
+  if (status == TD_OK) status = td_jinja_parse(jinja, &tokens, &body);
+  free(tokens.list);
+  TD_TRY(status);
+  TD_TRY(td_jinja_run(jinja, jinja->globals, body, out));
+  td_text_add(out, "", 0); /* so that an empty conversation is a text too */
+  return out->failed ? td_fail(TD_NO_MEMORY, "no memory for a conversation of %d messages", count) : TD_OK;
 }
 
 td_status td_tokenizer_chat(const struct td_tokenizer *tokenizer, const struct td_chat_message *messages, int count,
                             char **out_text) {
-  TD_TRY(td_tokenizer_usable(tokenizer));
-  TD_TRY(check_chatml(tokenizer));
-  if (count < 1) return td_fail(TD_CONFIG, "messages: found %d, expected at least one", count);
-  for (int i = 0; i < count; i++) TD_TRY(check_message(&messages[i], i));
+  struct jinja jinja;
   struct td_text text = {0};
-  struct td_span system = default_system(tokenizer->chat_template);
-  if (strcmp(messages[0].role, "system") && system.bytes) add_message(&text, "system", system.data, system.bytes);
+  uint64_t bytes = tokenizer->chat_template.bytes;
+  TD_TRY(td_tokenizer_usable(tokenizer));
+  TD_TRY(check_format(tokenizer));
+  if (count < 1) return td_fail(TD_CONFIG, "messages: found %d, expected at least one", count);
   for (int i = 0; i < count; i++) {
-    add_message(&text, messages[i].role, messages[i].content, strlen(messages[i].content));
+    TD_TRY(check_message(&messages[i], i));
+    bytes += MESSAGE_BYTES + strlen(messages[i].content);
   }
-  td_text_printf(&text, "<|im_start|>assistant\n");
-  if (text.failed) {
+  td_jinja_open(&jinja, tokenizer->path, bytes);
+  td_status status = render(&jinja, tokenizer, messages, count, &text);
+  td_jinja_close(&jinja);
+  if (status) {
     td_text_free(&text);
-    return td_fail(TD_NO_MEMORY, "no memory for a conversation of %d messages", count);
+    return status;
   }
   *out_text = text.data;
   return TD_OK;

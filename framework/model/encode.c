@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Text to ids: specials are cut out, what lies between is cut into words, words into bytes, and bytes are merged.
+ * SentencePiece-style vocabularies take what lies between specials as it is (spm_encode.c).
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@ struct job {
   bool parse_special, whole_words;
   struct td_pretoken_walk walk;
   struct td_bpe bpe;
+  struct td_spm_run run;
   struct td_id_list word, out;
   struct td_text spelled; /* a word as the vocabulary writes it */
 };
@@ -31,7 +33,7 @@ static td_status byte_id(const struct job *job, size_t at, int32_t *out_id) {
                  job->tokenizer->path, byte, at);
 }
 
-/* llama-bpe: a word that is a token is taken as it is, whatever the merges would make of it. */
+/* td_pretokenizer_keeps_words: a word that is a token is taken as it is, whatever the merges would make of it. */
 static td_status whole_word(struct job *job, size_t begin, size_t bytes, int32_t *out_id) {
   *out_id = -1;
   if (!job->whole_words || bytes > TD_TOKEN_BYTES_MAX) return TD_OK;
@@ -58,25 +60,9 @@ static td_status encode_word(struct job *job, size_t begin, size_t bytes) {
   return td_bpe_merge(&job->bpe, job->encoder, job->word.ids, bytes, &job->out);
 }
 
-static bool is_tail(unsigned char byte) {
-  return (byte & 0xc0) == 0x80;
-}
-
-/* Length of the valid UTF-8 character at `s` (RFC 3629), 0 if there is none. */
-static size_t character_bytes(const unsigned char *s, size_t left) {
-  if (s[0] < 0x80) return 1;
-  if (s[0] < 0xc2 || s[0] > 0xf4 || left < 2 || !is_tail(s[1])) return 0;
-  if (s[0] < 0xe0) return 2;
-  bool overlong = (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90);
-  bool surrogate = s[0] == 0xed && s[1] >= 0xa0, beyond = s[0] == 0xf4 && s[1] >= 0x90;
-  if (overlong || surrogate || beyond || left < 3 || !is_tail(s[2])) return 0;
-  if (s[0] < 0xf0) return 3;
-  return left >= 4 && is_tail(s[3]) ? 4 : 0;
-}
-
 static size_t valid_bytes(const char *text, size_t bytes) {
   size_t at = 0, length;
-  while (at < bytes && (length = character_bytes((const unsigned char *)text + at, bytes - at))) at += length;
+  while (at < bytes && (length = td_utf8_bytes(text + at, bytes - at))) at += length;
   return at;
 }
 
@@ -91,6 +77,10 @@ static td_status encode_valid(struct job *job, size_t begin, size_t end) {
 
 /* Without specials. A byte that is not UTF-8 is a word of its own. */
 static td_status encode_plain(struct job *job, size_t begin, size_t end) {
+  if (job->encoder->spm) {
+    bool prefix = job->tokenizer->space_prefix; /* what lies here begins the text or follows a special */
+    return td_spm_encode(&job->run, job->encoder->spm, job->text + begin, end - begin, prefix, &job->out);
+  }
   while (begin < end) {
     size_t valid = valid_bytes(job->text + begin, end - begin);
     TD_TRY(encode_valid(job, begin, begin + valid));
@@ -107,7 +97,7 @@ static td_status encode_all(struct job *job) {
   size_t plain = 0;
   for (size_t at = 0; at < job->bytes;) {
     const struct td_special *special =
-        td_special_find(job->encoder, job->text + at, job->bytes - at, job->parse_special);
+        td_specials_find(&job->encoder->specials, job->text + at, job->bytes - at, job->parse_special);
     if (!special) {
       at++;
       continue;
@@ -122,6 +112,7 @@ static td_status encode_all(struct job *job) {
 static void free_scratch(struct job *job) {
   td_pretoken_walk_close(&job->walk);
   td_bpe_free(&job->bpe);
+  td_spm_run_free(&job->run);
   free(job->word.ids);
   td_text_free(&job->spelled);
 }
@@ -133,9 +124,9 @@ td_status td_tokenizer_encode(const struct td_tokenizer *tokenizer, const char *
   if (bytes > TEXT_BYTES_MAX) {
     return td_fail(TD_UNSUPPORTED, "text: found %zu bytes, expected at most %d", bytes, TEXT_BYTES_MAX);
   }
-  job.whole_words = tokenizer->pre == TD_PRE_LLAMA_BPE;
+  job.whole_words = td_pretokenizer_keeps_words(tokenizer->pre);
   TD_TRY(td_tokenizer_encoder(tokenizer, &job.encoder));
-  TD_TRY(td_pretoken_walk_open(job.encoder->rule, &job.walk));
+  if (job.encoder->rule) TD_TRY(td_pretoken_walk_open(job.encoder->rule, &job.walk));
   /* one place for the empty text, so that success always hands out memory */
   td_status status = td_grow((void **)&job.out.ids, &job.out.capacity, 1, sizeof *job.out.ids);
   if (status == TD_OK) status = encode_all(&job);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The tables an encoding looks things up in: token by text, merge by pair, specials by prefix.
+ * The tables an encoding looks things up in: token by text, merge by pair, specials by prefix. Those of
+ * SentencePiece-style vocabularies are in spm_vocab.c.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -142,77 +143,31 @@ static td_status build_merges(const struct td_tokenizer *tokenizer, struct td_en
 
 /* ---- specials ---- */
 
-static int compare_specials(const void *a, const void *b) {
-  return td_span_compare(((const struct td_special *)a)->text, ((const struct td_special *)b)->text);
-}
-
-static bool is_special(enum td_token_type type) {
-  return type == TD_TOKEN_CONTROL || type == TD_TOKEN_USER || type == TD_TOKEN_UNKNOWN;
-}
-
-static void index_specials(struct td_encoder *encoder) {
-  int32_t next = 0;
-  for (int byte = 0; byte < 256; byte++) {
-    encoder->special_begin[byte] = next;
-    while (next < encoder->special_count && (unsigned char)encoder->specials[next].text.data[0] == byte) next++;
-  }
-  encoder->special_begin[256] = next;
+/* SPM: a user-defined token that holds U+2581 is for the text with its spaces replaced, see td_spm. */
+static bool is_special(const struct td_tokenizer *tokenizer, enum td_token_type type, struct td_span text) {
+  if (!text.bytes) return false;
+  if (type == TD_TOKEN_USER) return !tokenizer->spm || !memmem(text.data, text.bytes, TD_SPM_SPACE, TD_SPM_SPACE_BYTES);
+  return type == TD_TOKEN_CONTROL || type == TD_TOKEN_UNKNOWN;
 }
 
 static td_status build_specials(const struct td_tokenizer *tokenizer, struct td_encoder *encoder) {
-  size_t capacity = 0;
   const unsigned char *position = tokenizer->tokens->data;
   for (int32_t id = 0; id < tokenizer->size; id++) {
     enum td_token_type type = td_token_type(tokenizer, id);
-    struct td_span text = td_gguf_next_text(&position);
-    if (!is_special(type) || !text.bytes) continue;
-    size_t count = (size_t)encoder->special_count + 1;
-    TD_TRY(td_grow((void **)&encoder->specials, &capacity, count, sizeof *encoder->specials));
-    encoder->specials[encoder->special_count++] = (struct td_special){text, id, type == TD_TOKEN_USER};
+    struct td_special special = {td_gguf_next_text(&position), id, type == TD_TOKEN_USER};
+    if (is_special(tokenizer, type, special.text)) TD_TRY(td_specials_add(&encoder->specials, special));
   }
-  if (encoder->special_count) {
-    qsort(encoder->specials, (size_t)encoder->special_count, sizeof *encoder->specials, compare_specials);
-  }
-  index_specials(encoder);
+  td_specials_index(&encoder->specials);
   return TD_OK;
-}
-
-/* First special in [low, high) whose byte `depth` is at least `byte`; all of them share the bytes before. */
-static int32_t lower_bound(const struct td_special *specials, int32_t low, int32_t high, size_t depth, int byte) {
-  while (low < high) {
-    int32_t middle = low + (high - low) / 2;
-    struct td_span text = specials[middle].text;
-    int found = depth < text.bytes ? (unsigned char)text.data[depth] : -1;
-    if (found < byte) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
-  }
-  return low;
-}
-
-const struct td_special *td_special_find(const struct td_encoder *encoder, const char *text, size_t bytes, bool all) {
-  const struct td_special *best = NULL, *specials = encoder->specials;
-  int32_t low = encoder->special_begin[(unsigned char)text[0]],
-          high = encoder->special_begin[(unsigned char)text[0] + 1];
-  for (size_t depth = 1; low < high; depth++) {
-    /* the shortest of a range comes first: it is the one that ends here, if any does */
-    if (specials[low].text.bytes == depth && (all || specials[low].always)) best = &specials[low];
-    if (depth == bytes) break;
-    int byte = (unsigned char)text[depth];
-    low = lower_bound(specials, low, high, depth, byte);
-    high = lower_bound(specials, low, high, depth, byte + 1);
-  }
-  return best;
 }
 
 /* ---- all of it ---- */
 
 static td_status build(const struct td_tokenizer *tokenizer, struct td_encoder *encoder) {
+  TD_TRY(build_specials(tokenizer, encoder));
+  if (tokenizer->spm) return td_spm_build(tokenizer, &encoder->spm);
   TD_TRY(build_tokens(tokenizer, encoder));
   TD_TRY(build_merges(tokenizer, encoder));
-  TD_TRY(build_specials(tokenizer, encoder));
   return td_pretoken_rule_open(tokenizer->pre, &encoder->rule);
 }
 
@@ -234,7 +189,8 @@ void td_encoder_free(struct td_encoder *encoder) {
   HASH_CLEAR(hh, encoder->merges);
   free(encoder->token_memory);
   free(encoder->merge_memory);
-  free(encoder->specials);
+  td_specials_free(&encoder->specials);
+  td_spm_free(encoder->spm);
   td_pretoken_rule_close(encoder->rule);
   free(encoder);
 }

@@ -20,6 +20,9 @@
  * one dimension, type, offset. */
 #define VALUE_BYTES_MIN 14
 #define INFO_BYTES_MIN 33
+/* Far above any real file; they keep our lists small beside a file that is nothing but keys. */
+#define VALUES_MAX (1 << 16)
+#define INFOS_MAX (1 << 18)
 
 static td_status map_open_file(const char *path, int file, const unsigned char **out_base, uint64_t *out_size) {
   struct stat info;
@@ -69,8 +72,12 @@ static td_status check_version(struct td_cursor *cursor) {
                         "found %" PRIu32 ", expected %d", version, VERSION);
 }
 
-static td_status check_count(const struct td_cursor *cursor, const char *field, uint64_t count, uint64_t bytes_each) {
+static td_status check_count(const struct td_cursor *cursor, const char *field, uint64_t count, uint64_t bytes_each,
+                             uint64_t limit) {
   uint64_t most = (cursor->size - cursor->at) / bytes_each;
+  if (count <= most && count > limit) {
+    return td_cursor_fail(cursor, TD_UNSUPPORTED, field, "found %" PRIu64 ", expected at most %" PRIu64, count, limit);
+  }
   if (count <= most) return TD_OK;
   return td_cursor_fail(cursor, TD_CORRUPT, field,
                         "found %" PRIu64 ", expected at most the %" PRIu64 " that fit into the file's %" PRIu64
@@ -101,8 +108,8 @@ static td_status parse(struct td_gguf *gguf) {
   TD_TRY(check_version(&cursor));
   TD_TRY(td_cursor_u64(&cursor, "tensor count", &tensors));
   TD_TRY(td_cursor_u64(&cursor, "metadata count", &values));
-  TD_TRY(check_count(&cursor, "metadata count", values, VALUE_BYTES_MIN));
-  TD_TRY(check_count(&cursor, "tensor count", tensors, INFO_BYTES_MIN));
+  TD_TRY(check_count(&cursor, "metadata count", values, VALUE_BYTES_MIN, VALUES_MAX));
+  TD_TRY(check_count(&cursor, "tensor count", tensors, INFO_BYTES_MIN, INFOS_MAX));
   TD_TRY(td_gguf_read_values(gguf, &cursor, values));
   TD_TRY(td_gguf_read_infos(gguf, &cursor, tensors));
   return find_data(gguf, cursor.at);

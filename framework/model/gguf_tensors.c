@@ -103,7 +103,7 @@ static td_status unknown_type(const struct td_gguf *gguf, const struct td_gguf_i
 static td_status place_tensor(const struct td_gguf *gguf, const struct td_gguf_info *info, struct td_tensor *tensor) {
   const struct td_dtype_info *dtype = td_dtype_info(info->type);
   uint64_t row_bytes, end, room = gguf->size - gguf->data_begin;
-  if (!dtype) return unknown_type(gguf, info);
+  if (!dtype || dtype->priced_only) return unknown_type(gguf, info);
   if (info->ne[0] % (uint64_t)dtype->block_elements) {
     return tensor_fail(gguf, info, "dimension 0", info->ne[0], "a multiple of", (uint64_t)dtype->block_elements);
   }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Building the step graph of a llama model.
+ * Building the step graph: the ends of a model, the loop over its layers, and the pieces both are made of.
  */
 #include "tandem/graph.h"
 
@@ -10,12 +10,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "llama.h"
+#include "graph_builder.h"
 #include "tandem/base.h"
 
-#define OPS_PER_LAYER 16
-#define OPS_AT_ENDS 5
-#define NONE (-1)
+/* No architecture has more: add_all asserts it. */
+#define OPS_PER_LAYER_MAX 40
+#define OPS_AT_ENDS_MAX 10
 
 const char *td_op_kind_name(enum td_op_kind kind) {
   static const char *const names[TD_OP_KIND_COUNT] = {
@@ -39,17 +39,9 @@ const char *td_op_kind_name(enum td_op_kind kind) {
   return (unsigned)kind < TD_OP_KIND_COUNT ? names[kind] : "unknown";
 }
 
-struct builder {
-  const struct td_model *model;
-  struct td_graph *graph;
-  int32_t layer;
-  enum td_part part;
-  enum td_rows rows;
-  int32_t factors; /* index of rope_freqs.weight, or NONE */
-};
+/* ---- pieces ---- */
 
-/* Everything is allocated before for the known number of operators, so building cannot fail half-way. */
-static int32_t add_value(struct builder *b, int64_t cols, const char *name) {
+int32_t td_build_value(struct td_builder *b, int64_t cols, const char *name) {
   struct td_graph *graph = b->graph;
   struct td_value *value = &graph->values[graph->value_count];
   bool in_layer = b->layer >= 0 && b->layer < graph->shape.layers;
@@ -63,133 +55,138 @@ static int32_t add_value(struct builder *b, int64_t cols, const char *name) {
   return graph->value_count++;
 }
 
-/* A file's weights keep their own types. */
-static int32_t add_weight(struct builder *b, enum td_llama_role role) {
+int32_t td_build_weight(struct td_builder *b, enum td_role role) {
   struct td_graph *graph = b->graph;
   struct td_weight *weight = &graph->weights[graph->weight_count];
-  td_llama_weight(&graph->shape, role, b->layer, weight);
+  td_role_weight(&graph->shape, role, b->layer, weight);
   const struct td_tensor *tensor = td_model_tensor(b->model, weight->name);
   if (tensor) weight->dtype = tensor->dtype;
   return graph->weight_count++;
 }
 
-static struct td_op *add_op(struct builder *b, enum td_op_kind kind, int32_t in0, int32_t in1, int64_t n) {
+struct td_op *td_build_op(struct td_builder *b, enum td_op_kind kind, int32_t in0, int32_t in1, int64_t n) {
   struct td_op *op = &b->graph->ops[b->graph->op_count++];
   *op = (struct td_op){.kind = kind, .layer = b->layer, .part = b->part, .rows = b->rows, .in = {in0, in1}, .n = n};
-  op->out = op->weight = NONE;
+  op->out = op->weight = TD_NONE;
   return op;
 }
 
-static int32_t add_norm(struct builder *b, enum td_llama_role role, int32_t in, const char *name) {
-  struct td_op *op = add_op(b, TD_OP_RMS_NORM, in, NONE, b->graph->shape.hidden);
-  op->weight = add_weight(b, role);
-  op->epsilon = b->graph->shape.norm_epsilon;
-  op->groups = 1;
-  return op->out = add_value(b, op->n, name);
+int32_t td_build_simple(struct td_builder *b, enum td_op_kind kind, int32_t in0, int32_t in1, int64_t n,
+                        const char *name) {
+  struct td_op *op = td_build_op(b, kind, in0, in1, n);
+  return op->out = td_build_value(b, n, name);
 }
 
-static int32_t add_matmul(struct builder *b, int32_t weight, int32_t in, const char *name) {
+int32_t td_build_norm(struct td_builder *b, enum td_role role, int32_t in, int32_t groups, const char *name) {
+  int32_t weight = td_build_weight(b, role);
+  enum td_op_kind kind = b->info->traits & TD_HAS_LAYER_NORM ? TD_OP_LAYER_NORM : TD_OP_RMS_NORM;
+  struct td_op *op = td_build_op(b, kind, in, TD_NONE, b->graph->weights[weight].cols * groups);
+  op->weight = weight;
+  op->epsilon = b->graph->shape.norm_epsilon;
+  op->groups = groups;
+  return op->out = td_build_value(b, op->n, name);
+}
+
+int32_t td_build_matmul(struct td_builder *b, int32_t weight, int32_t in, const char *name) {
   const struct td_weight *matrix = &b->graph->weights[weight];
-  struct td_op *op = add_op(b, TD_OP_MATMUL, in, NONE, matrix->rows);
+  struct td_op *op = td_build_op(b, TD_OP_MATMUL, in, TD_NONE, matrix->rows);
   op->weight = weight;
   op->k = matrix->cols;
-  return op->out = add_value(b, op->n, name);
+  return op->out = td_build_value(b, op->n, name);
 }
 
-static void set_heads(struct td_op *op, const struct td_shape *shape, int32_t heads) {
-  op->heads = heads;
-  op->kv_heads = shape->kv_heads;
-  op->head_dim = shape->head_dim;
-  op->rope_dim = shape->rope_dim;
+int32_t td_build_bias(struct td_builder *b, enum td_role role, int32_t in, const char *name) {
+  if (!td_role_has(&b->graph->shape, role, b->layer)) return in;
+  struct td_op *op = td_build_op(b, TD_OP_ADD, in, TD_NONE, b->graph->values[in].cols);
+  op->weight = td_build_weight(b, role);
+  return op->out = td_build_value(b, op->n, name);
 }
 
-static int32_t add_rope(struct builder *b, int32_t in, int32_t heads, const char *name) {
+int32_t td_build_activation(struct td_builder *b, int32_t gate, int32_t up, const char *name) {
+  struct td_op *op = td_build_op(b, TD_OP_ACTIVATION, gate, up, b->graph->values[gate].cols);
+  op->activation = b->info->activation;
+  return op->out = td_build_value(b, op->n, name);
+}
+
+int32_t td_build_pointwise(struct td_builder *b, enum td_activation activation, int32_t in, const char *name) {
+  struct td_op *op = td_build_op(b, TD_OP_POINTWISE, in, TD_NONE, b->graph->values[in].cols);
+  op->activation = activation;
+  return op->out = td_build_value(b, op->n, name);
+}
+
+int32_t td_build_residual(struct td_builder *b, int32_t residual, int32_t branch, enum td_role branch_norm,
+                          enum td_role post_norm) {
+  int64_t hidden = b->graph->shape.hidden;
+  bool normed = b->traits & TD_HAS_POST_NORM;
+  if (b->traits & TD_HAS_BRANCH_NORM) branch = td_build_norm(b, branch_norm, branch, 1, "out_normed");
+  int32_t sum = td_build_simple(b, TD_OP_ADD, residual, branch, hidden, normed ? "sum" : "residual");
+  return normed ? td_build_norm(b, post_norm, sum, 1, "residual") : sum;
+}
+
+/* ---- ends ---- */
+
+static int32_t add_embedding(struct td_builder *b, int32_t weight) {
   const struct td_shape *shape = &b->graph->shape;
-  struct td_op *op = add_op(b, TD_OP_ROPE, in, NONE, (int64_t)heads * shape->head_dim);
-  set_heads(op, shape, heads);
-  op->weight = b->factors;
-  op->theta = shape->rope_theta;
-  op->position_scale = 1;
-  return op->out = add_value(b, op->n, name);
-}
-
-static int32_t add_attention(struct builder *b, int32_t q, int32_t k, int32_t v) {
-  const struct td_shape *shape = &b->graph->shape;
-  struct td_op *append = add_op(b, TD_OP_KV_APPEND, k, v, (int64_t)shape->kv_heads * shape->head_dim);
-  set_heads(append, shape, shape->heads);
-  struct td_op *op = add_op(b, TD_OP_ATTENTION, q, NONE, (int64_t)shape->heads * shape->head_dim);
-  set_heads(op, shape, shape->heads);
-  op->scale = 1.0 / sqrt((double)shape->head_dim);
-  return op->out = add_value(b, op->n, "heads");
-}
-
-static int32_t add_binary(struct builder *b, enum td_op_kind kind, int32_t in0, int32_t in1, const char *name) {
-  int64_t n = b->graph->values[in0].cols;
-  struct td_op *op = add_op(b, kind, in0, in1, n);
-  return op->out = add_value(b, n, name);
-}
-
-static int32_t add_attention_block(struct builder *b, int32_t residual) {
-  const struct td_shape *shape = &b->graph->shape;
-  b->part = TD_PART_ATTENTION;
-  int32_t norm = add_norm(b, TD_LLAMA_ATTN_NORM, residual, "norm");
-  int32_t q = add_matmul(b, add_weight(b, TD_LLAMA_Q), norm, "q");
-  int32_t k = add_matmul(b, add_weight(b, TD_LLAMA_K), norm, "k");
-  int32_t v = add_matmul(b, add_weight(b, TD_LLAMA_V), norm, "v");
-  q = add_rope(b, q, shape->heads, "q_rotated");
-  k = add_rope(b, k, shape->kv_heads, "k_rotated");
-  int32_t heads = add_attention(b, q, k, v);
-  int32_t out = add_matmul(b, add_weight(b, TD_LLAMA_O), heads, "out");
-  return add_binary(b, TD_OP_ADD, residual, out, "residual");
-}
-
-static int32_t add_ffn_block(struct builder *b, int32_t residual) {
-  b->part = TD_PART_FFN;
-  int32_t norm = add_norm(b, TD_LLAMA_FFN_NORM, residual, "norm");
-  int32_t gate = add_matmul(b, add_weight(b, TD_LLAMA_GATE), norm, "gate");
-  int32_t up = add_matmul(b, add_weight(b, TD_LLAMA_UP), norm, "up");
-  int32_t inner = add_binary(b, TD_OP_ACTIVATION, gate, up, "inner");
-  int32_t out = add_matmul(b, add_weight(b, TD_LLAMA_DOWN), inner, "out");
-  return add_binary(b, TD_OP_ADD, residual, out, "residual");
-}
-
-static int32_t add_embedding(struct builder *b, int32_t weight) {
-  struct td_op *op = add_op(b, TD_OP_EMBED, NONE, NONE, b->graph->shape.hidden);
-  op->scale = 1;
+  struct td_op *op = td_build_op(b, TD_OP_EMBED, TD_NONE, TD_NONE, shape->hidden);
+  op->scale = b->traits & TD_HAS_EMBED_SCALE ? sqrt((double)shape->hidden) : 1;
   op->weight = weight;
-  return op->out = add_value(b, op->n, "embedding");
+  int32_t out = op->out = td_build_value(b, op->n, "embedding");
+  if (td_role_has(shape, TD_ROLE_POSITIONS, b->layer)) {
+    op = td_build_op(b, TD_OP_EMBED_POSITIONS, out, TD_NONE, shape->hidden);
+    op->weight = td_build_weight(b, TD_ROLE_POSITIONS);
+    out = op->out = td_build_value(b, op->n, "embedding_placed");
+  }
+  out = td_build_bias(b, TD_ROLE_TOKEN_TYPES, out, "embedding_typed");
+  return b->traits & TD_HAS_POST_NORM ? td_build_norm(b, TD_ROLE_EMBED_NORM, out, 1, "embedding_normed") : out;
+}
+
+/* What an encoder's users read: the first position through one more layer. */
+static void add_pooler(struct td_builder *b, int32_t selected) {
+  int32_t pooled = td_build_matmul(b, td_build_weight(b, TD_ROLE_POOLER), selected, "final.pooled");
+  pooled = td_build_bias(b, TD_ROLE_POOLER_BIAS, pooled, "final.biased");
+  td_build_pointwise(b, TD_ACT_TANH, pooled, "pooled");
 }
 
 /* Rows are selected before the last norm, so that norm and head only see rows whose logits are wanted. */
-static void add_head(struct builder *b, int32_t residual, int32_t embedding) {
+static void add_head(struct td_builder *b, int32_t residual, int32_t embedding) {
   const struct td_shape *shape = &b->graph->shape;
   b->part = TD_PART_ENDS;
   b->rows = TD_ROWS_LOGITS;
-  struct td_op *select = add_op(b, TD_OP_SELECT, residual, NONE, shape->hidden);
-  select->out = add_value(b, shape->hidden, "final.selected");
-  int32_t norm = add_norm(b, TD_LLAMA_OUTPUT_NORM, select->out, "final.norm");
-  int32_t output = shape->tied_output ? embedding : add_weight(b, TD_LLAMA_OUTPUT);
-  int32_t logits = add_matmul(b, output, norm, "logits");
-  add_op(b, TD_OP_SAMPLE, logits, NONE, shape->vocab);
+  int32_t last = td_build_simple(b, TD_OP_SELECT, residual, TD_NONE, shape->hidden, "final.selected");
+  if (!(b->traits & TD_HAS_HEAD)) {
+    add_pooler(b, last);
+    return;
+  }
+  last = td_build_norm(b, TD_ROLE_OUTPUT_NORM, last, 1, "final.norm");
+  int32_t output = shape->tied_output ? embedding : td_build_weight(b, TD_ROLE_OUTPUT);
+  int32_t logits = td_build_matmul(b, output, last, "logits");
+  td_build_op(b, TD_OP_SAMPLE, logits, TD_NONE, shape->vocab);
 }
 
-static void add_all(struct builder *b) {
+static void add_all(struct td_builder *b) {
   const struct td_shape *shape = &b->graph->shape;
   b->layer = -1;
+  b->traits = td_traits(shape, -1);
   b->part = TD_PART_ENDS;
   b->rows = TD_ROWS_TOKENS;
-  int32_t embedding = add_weight(b, TD_LLAMA_EMBED);
-  b->factors = shape->rope_factors ? add_weight(b, TD_LLAMA_ROPE_FREQS) : NONE;
+  int32_t embedding = td_build_weight(b, TD_ROLE_EMBED);
+  b->factors = shape->rope_factors ? td_build_weight(b, TD_ROLE_ROPE_FREQS) : TD_NONE;
   int32_t residual = add_embedding(b, embedding);
   for (b->layer = 0; b->layer < shape->layers; b->layer++) {
-    residual = add_attention_block(b, residual);
-    residual = add_ffn_block(b, residual);
+    int32_t before = b->graph->op_count;
+    b->traits = td_traits(shape, b->layer);
+    b->part = TD_PART_ATTENTION;
+    residual = td_build_attention(b, residual);
+    b->part = TD_PART_FFN;
+    residual = td_build_ffn(b, residual);
+    assert(b->graph->op_count - before <= OPS_PER_LAYER_MAX);
+    (void)before;
   }
   add_head(b, residual, embedding);
 }
 
 static td_status allocate(struct td_graph *graph) {
-  size_t ops = (size_t)graph->shape.layers * OPS_PER_LAYER + OPS_AT_ENDS;
+  size_t ops = (size_t)graph->shape.layers * OPS_PER_LAYER_MAX + OPS_AT_ENDS_MAX;
   TD_TRY(td_alloc(ops, sizeof *graph->ops, (void **)&graph->ops));
   TD_TRY(td_alloc(ops, sizeof *graph->values, (void **)&graph->values));
   return td_alloc(ops, sizeof *graph->weights, (void **)&graph->weights);
@@ -204,8 +201,7 @@ td_status td_graph_build(const struct td_model *model, struct td_graph **out_gra
     td_graph_free(graph);
     return status;
   }
-  add_all(&(struct builder){.model = model, .graph = graph});
-  assert(graph->op_count == graph->shape.layers * OPS_PER_LAYER + OPS_AT_ENDS);
+  add_all(&(struct td_builder){.model = model, .graph = graph, .info = td_arch_info(graph->shape.arch)});
   *out_graph = graph;
   return TD_OK;
 }

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "arch.h"
 #include "internal.h"
-#include "llama.h"
 #include "tandem/base.h"
 
 #define DIGEST_EDGE 4096 /* bytes of a tensor's beginning and end that enter the digest */
@@ -20,20 +20,22 @@ struct td_model {
   uint64_t weight_bytes;
 };
 
-static td_status check_architecture(const struct td_gguf *gguf) {
+static td_status read_architecture(const struct td_gguf *gguf, enum td_arch *out_arch) {
   struct td_span name;
+  char known[128];
   TD_TRY(td_gguf_text(gguf, "general.architecture", &name));
-  if (td_span_is(name, "llama")) return TD_OK;
-  return td_fail(TD_UNSUPPORTED, "%s: general.architecture: found \"%.*s\", expected \"llama\"", gguf->path,
-                 TD_SPAN_SHOW(name));
+  if (td_arch_find(name, out_arch) && td_arch_executes(*out_arch)) return TD_OK;
+  td_arch_executed_names(known, sizeof known);
+  return td_fail(TD_UNSUPPORTED, "%s: general.architecture: found \"%.*s\", expected one of %s", gguf->path,
+                 TD_SPAN_SHOW(name), known);
 }
 
 static td_status read_gguf(struct td_model *model) {
   struct td_gguf *gguf = model->gguf;
-  TD_TRY(check_architecture(gguf));
-  TD_TRY(td_llama_read_metadata(gguf, &model->shape));
+  TD_TRY(read_architecture(gguf, &model->shape.arch));
+  TD_TRY(td_arch_read_metadata(gguf, &model->shape));
   TD_TRY(td_gguf_place(gguf));
-  TD_TRY(td_llama_check_tensors(gguf, &model->shape));
+  TD_TRY(td_arch_check_tensors(gguf, &model->shape));
   for (size_t i = 0; i < gguf->info_count; i++) model->weight_bytes += gguf->tensors[i].bytes;
   return td_tokenizer_open(gguf, model->shape.vocab, &model->tokenizer);
 }
@@ -54,20 +56,22 @@ td_status td_model_open_bytes(const char *path, const unsigned char *base, uint6
   return TD_OK;
 }
 
-static td_status add_weight(const struct td_shape *shape, enum td_llama_role role, int64_t copies, uint64_t *sum) {
+static td_status add_weight(const struct td_shape *shape, enum td_role role, int32_t layer, uint64_t *sum) {
   struct td_weight weight;
   uint64_t row_bytes;
-  td_llama_weight(shape, role, 0, &weight);
+  if (!td_role_has(shape, role, layer)) return TD_OK;
+  td_role_weight(shape, role, layer, &weight);
   TD_TRY(td_dtype_row_bytes(weight.dtype, weight.cols, &row_bytes));
-  *sum += row_bytes * (uint64_t)(weight.rows * copies);
+  *sum += row_bytes * (uint64_t)weight.rows;
   return TD_OK;
 }
 
 static td_status shape_weight_bytes(const struct td_shape *shape, uint64_t *out_bytes) {
   uint64_t sum = 0;
-  for (enum td_llama_role role = 0; role < TD_LLAMA_ROLE_COUNT; role++) {
-    if (td_llama_has(shape, role)) {
-      TD_TRY(add_weight(shape, role, role < TD_LLAMA_LAYER_ROLES ? 1 : shape->layers, &sum));
+  for (enum td_role role = 0; role < TD_ROLE_LAYER_FIRST; role++) TD_TRY(add_weight(shape, role, -1, &sum));
+  for (int32_t layer = 0; layer < shape->layers; layer++) {
+    for (enum td_role role = TD_ROLE_LAYER_FIRST; role < TD_ROLE_COUNT; role++) {
+      TD_TRY(add_weight(shape, role, layer, &sum));
     }
   }
   *out_bytes = sum;
@@ -144,14 +148,16 @@ static uint64_t hash_int(uint64_t state, int64_t number) {
 
 /* Field by field: a struct's padding would make the digest depend on what was in memory before. */
 static uint64_t hash_shape(uint64_t state, const struct td_shape *shape) {
-  const int64_t numbers[] = {shape->arch,        shape->layers,   shape->hidden,      shape->heads,
-                             shape->kv_heads,    shape->head_dim, shape->ffn,         shape->vocab,
-                             shape->context,     shape->rope_dim, shape->tied_output, shape->rope_factors,
-                             shape->weight_dtype};
+  const int64_t numbers[] = {
+      shape->arch,      shape->layers,        shape->hidden,       shape->heads,        shape->kv_heads,
+      shape->head_dim,  shape->ffn,           shape->vocab,        shape->context,      shape->rope_dim,
+      shape->experts,   shape->experts_used,  shape->expert_ffn,   shape->shared_ffn,   shape->dense_layers,
+      shape->window,    shape->window_period, shape->q_lora,       shape->kv_lora,      shape->nope_dim,
+      shape->value_dim, shape->tied_output,   shape->rope_factors, shape->weight_dtype, shape->expert_dtype};
+  const double reals[] = {shape->rope_theta, shape->rope_scale, shape->norm_epsilon, shape->window_rope_theta};
   state = td_hash(state, shape->name, strlen(shape->name) + 1);
   for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) state = hash_int(state, numbers[i]);
-  state = td_hash(state, &shape->rope_theta, sizeof shape->rope_theta);
-  return td_hash(state, &shape->norm_epsilon, sizeof shape->norm_epsilon);
+  return td_hash(state, reals, sizeof reals);
 }
 
 static uint64_t hash_tensor(uint64_t state, const struct td_tensor *tensor) {

@@ -18,6 +18,26 @@ static uint64_t write_piece(enum td_token_type type, struct td_span text, char *
   return text.bytes;
 }
 
+static uint64_t write_spm_piece(enum td_token_type type, struct td_span text, char *out) {
+  uint64_t used = 0;
+  if (type == TD_TOKEN_BYTE && td_spm_byte(text) >= 0) {
+    out[0] = (char)td_spm_byte(text);
+    return 1;
+  }
+  bool plain = type == TD_TOKEN_NORMAL || type == TD_TOKEN_UNUSED || type == TD_TOKEN_USER;
+  for (uint64_t at = 0; at < text.bytes; used++) {
+    bool space = plain && text.bytes - at >= TD_SPM_SPACE_BYTES && !memcmp(text.data + at, TD_SPM_SPACE, 3);
+    out[used] = space ? ' ' : text.data[at];
+    at += space ? TD_SPM_SPACE_BYTES : 1;
+  }
+  return used;
+}
+
+static uint64_t write_token(const struct td_tokenizer *tokenizer, int32_t id, struct td_span text, char *out) {
+  if (tokenizer->spm) return write_spm_piece(td_spm_type(tokenizer, id, text), text, out);
+  return write_piece(td_token_type(tokenizer, id), text, out);
+}
+
 td_status td_pieces_build(const struct td_tokenizer *tokenizer, struct td_pieces **out) {
   struct td_pieces *pieces;
   TD_TRY(td_alloc(1, sizeof *pieces, (void **)&pieces));
@@ -34,7 +54,7 @@ td_status td_pieces_build(const struct td_tokenizer *tokenizer, struct td_pieces
   for (int32_t id = 0; id < tokenizer->size; id++) {
     struct td_span text = td_gguf_next_text(&position);
     uint64_t at = pieces->begin[id];
-    pieces->begin[id + 1] = at + write_piece(td_token_type(tokenizer, id), text, pieces->data + at);
+    pieces->begin[id + 1] = at + write_token(tokenizer, id, text, pieces->data + at);
   }
   *out = pieces;
   return TD_OK;

@@ -8,6 +8,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "tandem/base.h"
 #include "tokenizer.h"
@@ -23,16 +24,61 @@
 #define MODERN(digits) \
   "(?i:" SUFFIXES ")|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits "| ?" OTHER "+[\\r\\n]*|" SPACE "*[\\r\\n]+|" SPACE_RUN
 
+/* Words that change from small letters to capitals end there. `suffix` may follow the letters. */
+#define CAPITALS "\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}"
+#define SMALL "\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}"
+#define LATER(suffix, digits)                                                                                \
+  "[^\\r\\n\\p{L}\\p{N}]?[" CAPITALS "]*[" SMALL "]+" suffix "|[^\\r\\n\\p{L}\\p{N}]?[" CAPITALS "]+[" SMALL \
+  "]*" suffix "|" digits "| ?" OTHER "+[\\r\\n/]*|" SPACE "*[\\r\\n]+|" SPACE_RUN
+/* llama.cpp's "default" cuts four times: at marks, as gpt-2 between them, at numbers, and numbers into threes. Each cut
+ * is an end of the text to the next, which comes to this. */
+#define MARKS "\\p{P}$+<=>^~|"
+#define BY_FOUR                                                                                                \
+  "[" MARKS "]+|[0-9]{3}|\\p{N}(?:(?![0-9]{3})\\p{N})*| ?\\p{L}+| ?[^" SPACES "\\p{L}\\p{N}" MARKS "]+|" SPACE \
+  "+(?![^" SPACES MARKS "])|" SPACE
+
 static const struct {
-  const char *name, *pattern;
+  const char *pattern;
+  bool keeps_words;
 } rules[TD_PRE_COUNT] = {
     /* Digits are cut out one by one first, and the rest is cut as if they were ends of the text: that is why a run of
      * spaces before a digit stays whole. */
-    [TD_PRE_SMOLLM] = {"smollm",
-                       "\\p{N}|" SUFFIXES "| ?\\p{L}+| ?" OTHER "+|" SPACE "+(?![^" SPACES "\\p{N}])|" SPACE "+"},
-    [TD_PRE_GPT2] = {"gpt2", SUFFIXES "| ?\\p{L}+| ?\\p{N}+| ?" OTHER "+|" SPACE_RUN},
-    [TD_PRE_QWEN2] = {"qwen2", MODERN("\\p{N}")},
-    [TD_PRE_LLAMA_BPE] = {"llama-bpe", MODERN("\\p{N}{1,3}")},
+    [TD_PRE_SMOLLM] = {"\\p{N}|" SUFFIXES "| ?\\p{L}+| ?" OTHER "+|" SPACE "+(?![^" SPACES "\\p{N}])|" SPACE "+",
+                       false},
+    [TD_PRE_GPT2] = {SUFFIXES "| ?\\p{L}+| ?\\p{N}+| ?" OTHER "+|" SPACE_RUN, false},
+    [TD_PRE_QWEN2] = {MODERN("\\p{N}"), false},
+    [TD_PRE_LLAMA_BPE] = {MODERN("\\p{N}{1,3}"), true},
+    [TD_PRE_TEKKEN] = {LATER("", "\\p{N}"), true},
+    [TD_PRE_GPT4O] = {LATER("(?i:" SUFFIXES ")?", "\\p{N}{1,3}"), false},
+    [TD_PRE_DEFAULT] = {BY_FOUR, false},
+};
+
+/* Names that share a rule are those of llama.cpp (src/llama-vocab.cpp). */
+static const struct {
+  const char *name;
+  enum td_pretokenizer pre;
+} names[] = {
+    {"smollm", TD_PRE_SMOLLM},
+    {"starcoder", TD_PRE_SMOLLM},
+    {"refact", TD_PRE_SMOLLM},
+    {"command-r", TD_PRE_SMOLLM},
+    {"gpt-2", TD_PRE_GPT2},
+    {"gpt2", TD_PRE_GPT2},
+    {"phi-2", TD_PRE_GPT2},
+    {"mpt", TD_PRE_GPT2},
+    {"olmo", TD_PRE_GPT2},
+    {"qwen2", TD_PRE_QWEN2},
+    {"deepseek-r1-qwen", TD_PRE_QWEN2},
+    {"stablelm2", TD_PRE_QWEN2},
+    {"llama-bpe", TD_PRE_LLAMA_BPE},
+    {"llama3", TD_PRE_LLAMA_BPE},
+    {"llama-v3", TD_PRE_LLAMA_BPE},
+    {"falcon3", TD_PRE_LLAMA_BPE},
+    {"pixtral", TD_PRE_LLAMA_BPE},
+    {"tekken", TD_PRE_TEKKEN},
+    {"gpt-4o", TD_PRE_GPT4O},
+    {"llama4", TD_PRE_GPT4O},
+    {"default", TD_PRE_DEFAULT},
 };
 
 struct td_pretoken_rule {
@@ -40,12 +86,26 @@ struct td_pretoken_rule {
 };
 
 bool td_pretokenizer_find(struct td_span name, enum td_pretokenizer *out) {
-  for (int i = 0; i < TD_PRE_COUNT; i++) {
-    if (!td_span_is(name, rules[i].name)) continue;
-    *out = (enum td_pretokenizer)i;
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    if (!td_span_is(name, names[i].name)) continue;
+    *out = names[i].pre;
     return true;
   }
   return false;
+}
+
+td_status td_pretokenizer_names(char *out, size_t size) {
+  size_t count = sizeof names / sizeof names[0];
+  *out = 0;
+  for (size_t i = 0; i < count; i++) {
+    size_t used = strlen(out);
+    TD_TRY(td_format(out + used, size - used, "%s\"%s\"", !i ? "" : i + 1 < count ? ", " : " or ", names[i].name));
+  }
+  return TD_OK;
+}
+
+bool td_pretokenizer_keeps_words(enum td_pretokenizer pre) {
+  return rules[pre].keeps_words;
 }
 
 td_status td_pretoken_rule_open(enum td_pretokenizer pre, struct td_pretoken_rule **out) {
@@ -57,7 +117,7 @@ td_status td_pretoken_rule_open(enum td_pretokenizer pre, struct td_pretoken_rul
                              PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED, &error, &at, NULL);
   if (!rule->code) {
     free(rule);
-    return td_fail(TD_INTERNAL, "pre-tokenizer %s: PCRE2 error %d at character %zu", rules[pre].name, error, at);
+    return td_fail(TD_INTERNAL, "pre-tokenizer rule %d: PCRE2 error %d at character %zu", (int)pre, error, at);
   }
   *out = rule;
   return TD_OK;

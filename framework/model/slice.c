@@ -30,7 +30,7 @@ static td_status check_slice(const struct td_graph *graph, const struct td_slice
   return TD_OK;
 }
 
-enum { PRODUCED_INSIDE = 1, READ_INSIDE = 2, READ_OUTSIDE = 4, LOGITS = 8 };
+enum { PRODUCED_INSIDE = 1, READ_INSIDE = 2, READ_OUTSIDE = 4, RESULT = 8 };
 
 /* What happens to every value, on either side of the cuts. */
 static void mark(const struct td_graph *graph, const struct td_slice *slice, unsigned char *marks) {
@@ -41,8 +41,11 @@ static void mark(const struct td_graph *graph, const struct td_slice *slice, uns
     for (int j = 0; j < TD_OP_INPUTS; j++) {
       if (op->in[j] < 0) continue;
       marks[op->in[j]] |= inside ? READ_INSIDE : READ_OUTSIDE;
-      if (op->kind == TD_OP_SAMPLE) marks[op->in[j]] |= LOGITS;
+      if (op->kind == TD_OP_SAMPLE) marks[op->in[j]] |= RESULT;
     }
+  }
+  for (int32_t i = 0; i < graph->value_count; i++) {
+    if (!(marks[i] & (READ_INSIDE | READ_OUTSIDE))) marks[i] |= RESULT;
   }
 }
 
@@ -54,7 +57,7 @@ static void collect(const struct td_graph *graph, const struct td_slice *slice, 
   for (int32_t i = 0; i < graph->value_count; i++) {
     bool inside = marks[i] & PRODUCED_INSIDE;
     if (!inside && marks[i] & READ_INSIDE) out->live_in[out->live_in_count++] = i;
-    if (inside && marks[i] & (READ_OUTSIDE | LOGITS)) out->live_out[out->live_out_count++] = i;
+    if (inside && marks[i] & (READ_OUTSIDE | RESULT)) out->live_out[out->live_out_count++] = i;
   }
 }
 

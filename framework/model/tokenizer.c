@@ -5,6 +5,7 @@
 #include "tokenizer.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,8 @@
 #include "tandem/base.h"
 
 /* Control tokens of these names end a turn or a text in every family that uses them. */
-static const char *const end_names[] = {"<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<|end_of_text|>"};
+static const char *const end_names[] = {"<|im_end|>",      "<|eot_id|>", "<|endoftext|>",
+                                        "<|end_of_text|>", "<|eom_id|>", "<end_of_turn>"};
 
 enum td_token_type td_token_type(const struct td_tokenizer *tokenizer, int32_t id) {
   int32_t type;
@@ -27,14 +29,31 @@ static td_status check_length(const struct td_tokenizer *tokenizer, const char *
                  tokenizer->path, key, found, tokenizer->size);
 }
 
+static td_status read_merges(const struct td_gguf *gguf, struct td_tokenizer *tokenizer) {
+  TD_TRY(td_gguf_array(gguf, "tokenizer.ggml.merges", TD_GGUF_STRING, &tokenizer->merges));
+  if (tokenizer->merges->count <= INT32_MAX) return TD_OK;
+  return td_fail(TD_CORRUPT, "%s: tokenizer.ggml.merges: found %" PRIu64 " entries, expected at most 2^31 - 1",
+                 tokenizer->path, tokenizer->merges->count);
+}
+
+static td_status read_scores(const struct td_gguf *gguf, struct td_tokenizer *tokenizer) {
+  TD_TRY(td_gguf_array(gguf, "tokenizer.ggml.scores", TD_GGUF_F32, &tokenizer->scores));
+  TD_TRY(check_length(tokenizer, "tokenizer.ggml.scores", tokenizer->scores->count));
+  for (int32_t id = 0; id < tokenizer->size; id++) {
+    float score;
+    memcpy(&score, tokenizer->scores->data + (size_t)id * sizeof score, sizeof score);
+    if (isnan(score)) {
+      return td_fail(TD_CORRUPT, "%s: tokenizer.ggml.scores[%" PRId32 "]: found %g, expected a number", tokenizer->path,
+                     id, (double)score);
+    }
+  }
+  return TD_OK;
+}
+
 static td_status read_arrays(const struct td_gguf *gguf, struct td_tokenizer *tokenizer) {
   TD_TRY(td_gguf_array(gguf, "tokenizer.ggml.tokens", TD_GGUF_STRING, &tokenizer->tokens));
   TD_TRY(check_length(tokenizer, "tokenizer.ggml.tokens", tokenizer->tokens->count));
-  TD_TRY(td_gguf_array(gguf, "tokenizer.ggml.merges", TD_GGUF_STRING, &tokenizer->merges));
-  if (tokenizer->merges->count > INT32_MAX) {
-    return td_fail(TD_CORRUPT, "%s: tokenizer.ggml.merges: found %" PRIu64 " entries, expected at most 2^31 - 1",
-                   tokenizer->path, tokenizer->merges->count);
-  }
+  TD_TRY(tokenizer->spm ? read_scores(gguf, tokenizer) : read_merges(gguf, tokenizer));
   if (!td_gguf_find(gguf, "tokenizer.ggml.token_type")) return TD_OK;
   TD_TRY(td_gguf_array(gguf, "tokenizer.ggml.token_type", TD_GGUF_I32, &tokenizer->types));
   return check_length(tokenizer, "tokenizer.ggml.token_type", tokenizer->types->count);
@@ -52,9 +71,9 @@ static td_status add_end(struct td_tokenizer *tokenizer, int32_t id) {
 
 static td_status check_token(struct td_tokenizer *tokenizer, int32_t id, struct td_span text) {
   enum td_token_type type = td_token_type(tokenizer, id);
-  if (type < TD_TOKEN_NORMAL || type > TD_TOKEN_UNUSED) {
+  if (type < TD_TOKEN_NORMAL || type > TD_TOKEN_BYTE) {
     return td_fail(TD_CORRUPT, "%s: tokenizer.ggml.token_type[%" PRId32 "]: found %d, expected 1 to %d",
-                   tokenizer->path, id, (int)type, TD_TOKEN_UNUSED);
+                   tokenizer->path, id, (int)type, TD_TOKEN_BYTE);
   }
   if (text.bytes > TD_TOKEN_BYTES_MAX) {
     return td_fail(TD_CORRUPT, "%s: tokenizer.ggml.tokens[%" PRId32 "]: found %" PRIu64 " bytes, expected at most %d",
@@ -84,14 +103,13 @@ static td_status read_id(const struct td_gguf *gguf, const struct td_tokenizer *
 }
 
 static td_status read_ids(const struct td_gguf *gguf, struct td_tokenizer *tokenizer) {
-  static const char *const end_keys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"};
-  int32_t id;
+  int32_t turn_end;
   TD_TRY(read_id(gguf, tokenizer, "tokenizer.ggml.bos_token_id", &tokenizer->bos));
-  for (size_t i = 0; i < sizeof end_keys / sizeof end_keys[0]; i++) {
-    TD_TRY(read_id(gguf, tokenizer, end_keys[i], &id));
-    TD_TRY(add_end(tokenizer, id));
-  }
-  return TD_OK;
+  TD_TRY(read_id(gguf, tokenizer, "tokenizer.ggml.eos_token_id", &tokenizer->eos));
+  TD_TRY(read_id(gguf, tokenizer, "tokenizer.ggml.eot_token_id", &turn_end));
+  TD_TRY(read_id(gguf, tokenizer, "tokenizer.ggml.unknown_token_id", &tokenizer->unknown));
+  TD_TRY(add_end(tokenizer, tokenizer->eos));
+  return add_end(tokenizer, turn_end);
 }
 
 /* Not an error yet: a model can be run on ids without its tokenizer. */
@@ -101,17 +119,43 @@ static void refuse(struct td_tokenizer *tokenizer, const char *key, struct td_sp
            tokenizer->path, key, TD_SPAN_SHOW(found), expected);
 }
 
-static td_status read_kind(const struct td_gguf *gguf, struct td_tokenizer *tokenizer) {
-  struct td_span model, pre = {"", 0};
-  TD_TRY(td_gguf_text(gguf, "tokenizer.ggml.model", &model));
-  if (!td_span_is(model, "gpt2")) {
-    refuse(tokenizer, "tokenizer.ggml.model", model, "\"gpt2\" (byte-level BPE)");
-    return TD_OK;
+static td_status read_flag(const struct td_gguf *gguf, const char *key, bool absent, bool *out) {
+  *out = absent;
+  return td_gguf_find(gguf, key) ? td_gguf_bool(gguf, key, out) : TD_OK;
+}
+
+/* What a file leaves open is as llama.cpp has it, since that is where these files come from. */
+static td_status read_spm_kind(const struct td_gguf *gguf, struct td_tokenizer *tokenizer) {
+  bool trims;
+  tokenizer->spm = true;
+  TD_TRY(read_flag(gguf, "tokenizer.ggml.add_space_prefix", true, &tokenizer->space_prefix));
+  TD_TRY(read_flag(gguf, "tokenizer.ggml.remove_extra_whitespaces", false, &trims));
+  if (trims) refuse(tokenizer, "tokenizer.ggml.remove_extra_whitespaces", (struct td_span){"true", 4}, "false");
+  if (td_gguf_find(gguf, "tokenizer.ggml.precompiled_charsmap")) {
+    refuse(tokenizer, "tokenizer.ggml.precompiled_charsmap", (struct td_span){"a table", 7},
+           "none: normalising texts is not implemented");
   }
+  return read_flag(gguf, "tokenizer.ggml.add_bos_token", true, &tokenizer->adds_bos);
+}
+
+static td_status read_bpe_kind(const struct td_gguf *gguf, struct td_tokenizer *tokenizer) {
+  struct td_span pre = {"", 0};
   if (td_gguf_find(gguf, "tokenizer.ggml.pre")) TD_TRY(td_gguf_text(gguf, "tokenizer.ggml.pre", &pre));
   if (!td_pretokenizer_find(pre, &tokenizer->pre)) {
-    refuse(tokenizer, "tokenizer.ggml.pre", pre, "\"smollm\", \"gpt2\", \"qwen2\" or \"llama-bpe\"");
+    char known[400];
+    TD_TRY(td_pretokenizer_names(known, sizeof known));
+    refuse(tokenizer, "tokenizer.ggml.pre", pre, known);
   }
+  bool adds = tokenizer->pre == TD_PRE_LLAMA_BPE || tokenizer->pre == TD_PRE_TEKKEN;
+  return read_flag(gguf, "tokenizer.ggml.add_bos_token", adds, &tokenizer->adds_bos);
+}
+
+static td_status read_kind(const struct td_gguf *gguf, struct td_tokenizer *tokenizer) {
+  struct td_span model;
+  TD_TRY(td_gguf_text(gguf, "tokenizer.ggml.model", &model));
+  if (td_span_is(model, "gpt2")) return read_bpe_kind(gguf, tokenizer);
+  if (td_span_is(model, "llama")) return read_spm_kind(gguf, tokenizer);
+  refuse(tokenizer, "tokenizer.ggml.model", model, "\"gpt2\" (byte-level BPE) or \"llama\" (SentencePiece-style BPE)");
   return TD_OK;
 }
 
@@ -167,6 +211,10 @@ int32_t td_tokenizer_size(const struct td_tokenizer *tokenizer) {
 
 int32_t td_tokenizer_bos(const struct td_tokenizer *tokenizer) {
   return tokenizer->bos;
+}
+
+bool td_tokenizer_adds_bos(const struct td_tokenizer *tokenizer) {
+  return tokenizer->adds_bos && tokenizer->bos >= 0;
 }
 
 bool td_tokenizer_is_end(const struct td_tokenizer *tokenizer, int32_t id) {

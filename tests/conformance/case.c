@@ -58,6 +58,7 @@ void conform_add_operator(struct conform_list *list,
 
 td_status conform_list_all(struct conform_list *list) {
   conform_list_operators(list);
+  conform_list_experts(list);
   conform_list_exact(list);
   conform_list_kv(list);
   conform_list_memory(list);
@@ -88,9 +89,18 @@ td_status conform_buffer(struct conform_run *run, struct td_device *device, uint
 td_status conform_open(struct conform_run *run, int32_t threads, struct td_device **out_device) {
   if (run->device_count == CONFORM_DEVICES) return td_fail(TD_INTERNAL, "a case with too many devices");
   struct td_device *device;
-  TD_TRY(td_device_open(run->spec, &(struct td_device_options){.params = run->open_params, .threads = threads}, &device));
+  TD_TRY(
+      td_device_open(run->spec, &(struct td_device_options){.params = run->open_params, .threads = threads}, &device));
   run->devices[run->device_count++] = device;
   *out_device = device;
+  return TD_OK;
+}
+
+td_status conform_threaded(struct conform_run *run, int32_t threads, struct td_device **out_device) {
+  struct td_device **device = &run->threaded[threads - 1];
+  struct td_device_options options = {.params = run->open_params, .threads = threads};
+  if (!*device) TD_TRY(td_device_open(run->spec, &options, device));
+  *out_device = *device;
   return TD_OK;
 }
 

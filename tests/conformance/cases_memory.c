@@ -25,7 +25,8 @@ static td_status run_reopen(struct conform_run *run, const struct conform_case *
   (void)test;
   for (int i = 0; i < 3; i++) {
     struct td_device *device;
-    TD_TRY(td_device_open(run->spec, &(struct td_device_options){.params = run->open_params, .threads = run->threads}, &device));
+    TD_TRY(td_device_open(run->spec, &(struct td_device_options){.params = run->open_params, .threads = run->threads},
+                          &device));
     td_status status = td_device_sync(device);
     CONFORM_CHECK(device->backend == run->backend, "the device names another backend");
     td_device_close(device);
@@ -58,7 +59,8 @@ static td_status run_absent_index(struct conform_run *run, const struct conform_
   char spec[TD_NAME_BYTES];
   struct td_device *device;
   TD_TRY(td_format(spec, sizeof spec, "%s:99999", run->backend->name));
-  td_status status = td_device_open(spec, &(struct td_device_options){.params = run->open_params, .threads = 1}, &device);
+  td_status status =
+      td_device_open(spec, &(struct td_device_options){.params = run->open_params, .threads = 1}, &device);
   if (status == TD_OK) td_device_close(device);
   CONFORM_CHECK(status == TD_UNAVAILABLE || status == TD_NOT_FOUND, "device %s: found status %s, expected unavailable",
                 spec, td_code_name(status));
@@ -132,6 +134,71 @@ static td_status run_many(struct conform_run *run, const struct conform_case *te
     fill(want, sizeof want, (uint64_t)i);
     TD_TRY(td_device_read(run->device, buffers[i], 0, got, sizeof got));
     TD_TRY(expect_bytes("one of many buffers", got, want, sizeof want));
+  }
+  return TD_OK;
+}
+
+/* The first and the last byte, nothing at all, and a piece that ends where the buffer does. */
+static td_status run_edges(struct conform_run *run, const struct conform_case *test) {
+  struct td_buffer *buffer;
+  unsigned char *want, *got;
+  size_t count = (size_t)test->p.count;
+  TD_TRY(conform_memory(run, count, 1, &want));
+  TD_TRY(conform_memory(run, count, 1, &got));
+  TD_TRY(conform_buffer(run, run->device, count, &buffer));
+  want[0] = 1;
+  TD_TRY(td_device_write(run->device, buffer, 0, want, 1));
+  want[count - 1] = 2;
+  TD_TRY(td_device_write(run->device, buffer, count - 1, want + count - 1, 1));
+  TD_TRY(td_device_write(run->device, buffer, count, want, 0));
+  TD_TRY(td_device_read(run->device, buffer, count, got, 0));
+  TD_TRY(td_device_read(run->device, buffer, count / 2, got, count - count / 2));
+  TD_TRY(expect_bytes("second half", got, want + count / 2, count - count / 2));
+  TD_TRY(td_device_read(run->device, buffer, 0, got, count));
+  return expect_bytes("whole buffer", got, want, count);
+}
+
+/* More than any staging buffer holds, of an odd length, in two calls that meet at an odd place. */
+static td_status run_large(struct conform_run *run, const struct conform_case *test) {
+  struct td_buffer *buffer;
+  uint32_t *want, *got;
+  size_t count = (size_t)test->p.count, words = count / sizeof *want + 1, first = count / 3 | 1;
+  TD_TRY(conform_memory(run, words, sizeof *want, &want));
+  TD_TRY(conform_memory(run, words, sizeof *got, &got));
+  for (size_t i = 0; i < words; i++) want[i] = (uint32_t)i * 2654435761u;
+  const unsigned char *from = (const unsigned char *)want;
+  unsigned char *to = (unsigned char *)got;
+  TD_TRY(conform_buffer(run, run->device, count, &buffer));
+  TD_TRY(td_device_write(run->device, buffer, 0, from, first));
+  TD_TRY(td_device_write(run->device, buffer, first, from + first, count - first));
+  TD_TRY(td_device_read(run->device, buffer, 0, to, count - first));
+  TD_TRY(td_device_read(run->device, buffer, count - first, to + count - first, first));
+  return expect_bytes("large buffer", to, from, count);
+}
+
+/* Freeing some of many buffers leaves the others as they were, and what comes next is zero. */
+static td_status run_holes(struct conform_run *run, const struct conform_case *test) {
+  struct td_buffer *buffers[64];
+  unsigned char bytes[1000], zeros[1000] = {0}, got[1000];
+  int64_t count = test->p.count;
+  for (int64_t i = 0; i < count; i++) {
+    fill(bytes, sizeof bytes, (uint64_t)i);
+    TD_TRY(td_device_alloc(run->device, sizeof bytes, TD_USE_WEIGHT, &buffers[i]));
+    run->buffers[run->buffer_count++] = (struct owned){run->device, buffers[i]};
+    TD_TRY(td_device_write(run->device, buffers[i], 0, bytes, sizeof bytes));
+  }
+  for (int64_t i = 0; i < count; i += 3) {
+    td_device_free(run->device, buffers[i]);
+    run->buffers[i].buffer = NULL;
+    TD_TRY(td_device_alloc(run->device, sizeof bytes, TD_USE_ACTIVATION, &run->buffers[i].buffer));
+    TD_TRY(td_device_read(run->device, run->buffers[i].buffer, 0, got, sizeof got));
+    TD_TRY(expect_bytes("buffer in a hole", got, zeros, sizeof got));
+  }
+  for (int64_t i = 0; i < count; i++) {
+    if (i % 3 == 0) continue;
+    fill(bytes, sizeof bytes, (uint64_t)i);
+    TD_TRY(td_device_read(run->device, buffers[i], 0, got, sizeof got));
+    TD_TRY(expect_bytes("buffer beside a hole", got, bytes, sizeof got));
   }
   return TD_OK;
 }
@@ -219,10 +286,18 @@ void conform_list_memory(struct conform_list *list) {
   conform_add(list, run_offsets, &p, "memory/offsets/bytes=%" PRId64, p.count);
   p.count = 300;
   conform_add(list, run_many, &p, "memory/many/buffers=%" PRId64, p.count);
+  for (int i = 0; i < 3; i++) {
+    p.count = sizes[i];
+    conform_add(list, run_edges, &p, "memory/edges/bytes=%" PRId64, p.count);
+  }
+  p.count = (16 << 20) + 3;
+  conform_add(list, run_large, &p, "memory/large/bytes=%" PRId64, p.count);
+  p.count = 40;
+  conform_add(list, run_holes, &p, "memory/holes/buffers=%" PRId64, p.count);
   conform_add(list, run_absurd, &p, "errors/alloc_absurd");
   conform_add(list, run_beyond, &p, "errors/beyond_buffer");
   for (int t = 0; td_dtype_at(t); t++) {
-    struct conform_params op = {.kind = TD_OP_MATMUL, .weight = td_dtype_at(t)->dtype, .rows = 1, .n = 2, .k = 32};
+    struct conform_params op = {.kind = TD_OP_MATMUL, .weight = td_dtype_at(t)->dtype, .rows = 1, .n = 2, .k = 256};
     conform_add(list, run_refused, &op, "errors/refused/matmul/%s", td_dtype_at(t)->name);
   }
 }

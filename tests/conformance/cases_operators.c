@@ -7,7 +7,7 @@
 
 #include "reference.h"
 
-static td_status run_operator(struct conform_run *run, const struct conform_case *test) {
+td_status conform_run_operator(struct conform_run *run, const struct conform_case *test) {
   struct conform_inputs inputs;
   double *want, *bound;
   float *got;
@@ -74,34 +74,59 @@ static td_status run_append(struct conform_run *run, const struct conform_case *
 static void list_matmul(struct conform_list *list) {
   static const struct {
     int64_t rows, n, k;
-  } shapes[] = {{1, 1, 32}, {1, 96, 64}, {3, 96, 64}, {7, 33, 160}, {17, 17, 96}, {40, 40, 576}, {2, 576, 1536}},
-    odd[] = {{1, 1, 1}, {3, 5, 7}, {9, 19, 37}};
+  } shapes[] = {{1, 1, 32},    {1, 96, 64},    {3, 96, 64},  {7, 33, 160},  {17, 17, 96},
+                {40, 40, 576}, {2, 576, 1536}, {1, 1, 1},    {3, 5, 7},     {9, 19, 37},
+                {1, 1, 256},   {3, 96, 256},   {7, 33, 768}, {40, 40, 512}, {17, 17, 1280}};
   for (int t = 0; td_dtype_at(t); t++) {
     const struct td_dtype_info *type = td_dtype_at(t);
-    struct conform_params p = {.kind = TD_OP_MATMUL, .weight = type->dtype};
-    for (size_t i = 0; i < COUNT(shapes) + (type->block_elements == 1 ? COUNT(odd) : 0); i++) {
-      p.rows = i < COUNT(shapes) ? shapes[i].rows : odd[i - COUNT(shapes)].rows;
-      p.n = i < COUNT(shapes) ? shapes[i].n : odd[i - COUNT(shapes)].n;
-      p.k = i < COUNT(shapes) ? shapes[i].k : odd[i - COUNT(shapes)].k;
-      conform_add_operator(list, run_operator, &p, type->dtype, "matmul/%s/rows=%" PRId64 ",n=%" PRId64 ",k=%" PRId64,
-                           type->name, p.rows, p.n, p.k);
+    for (size_t i = 0; i < COUNT(shapes); i++) {
+      struct conform_params p = {
+          .kind = TD_OP_MATMUL, .weight = type->dtype, .rows = shapes[i].rows, .n = shapes[i].n, .k = shapes[i].k};
+      if (p.k % type->block_elements || (type->block_elements < 256 && i >= 10)) continue;
+      conform_add_operator(list, conform_run_operator, &p, type->dtype,
+                           "matmul/%s/rows=%" PRId64 ",n=%" PRId64 ",k=%" PRId64, type->name, p.rows, p.n, p.k);
     }
   }
 }
 
-static void list_embed_norm(struct conform_list *list) {
-  static const int64_t rows[] = {1, 6}, columns[] = {64, 576, 37};
+/* Operators over rows of `n`, with one row of weights or a row of the table; K types take the last two widths. */
+static void list_weighted_rows(struct conform_list *list, enum td_dtype type, int64_t rows, int64_t n) {
+  struct conform_params p = {.kind = TD_OP_EMBED, .weight = type, .rows = rows, .n = n, .groups = 1, .scale = 1.0};
+  const char *name = td_dtype_info((uint32_t)type)->name;
+  conform_add_operator(list, conform_run_operator, &p, type, "embed/%s/rows=%" PRId64 ",n=%" PRId64, name, rows, n);
+  p.scale = 33.94112549695428; /* sqrt(1152), as a model of that width has it */
+  conform_add_operator(list, conform_run_operator, &p, type, "embed/%s/rows=%" PRId64 ",n=%" PRId64 ",scale=33.94",
+                       name, rows, n);
+  p.kind = TD_OP_RMS_NORM;
+  conform_add_operator(list, conform_run_operator, &p, type, "rms_norm/%s/rows=%" PRId64 ",n=%" PRId64, name, rows, n);
+  p.kind = TD_OP_ADD;
+  p.bias = true;
+  p.in_place = rows > 1;
+  conform_add_operator(list, conform_run_operator, &p, type, "add/bias=%s/rows=%" PRId64 ",n=%" PRId64 ",in_place=%d",
+                       name, rows, n, p.in_place);
+}
+
+static void list_embed_norm_bias(struct conform_list *list) {
+  static const int64_t rows[] = {1, 6}, columns[] = {64, 576, 37, 256, 768};
+  static const struct conform_params groups[] = {{.rows = 1, .n = 64, .groups = 2},
+                                                 {.rows = 6, .n = 576, .groups = 9},
+                                                 {.rows = 5, .n = 30, .groups = 6},
+                                                 {.rows = 3, .n = 512, .groups = 2},
+                                                 {.rows = 2, .n = 37, .groups = 37}};
   for (int t = 0; td_dtype_at(t); t++) {
     const struct td_dtype_info *type = td_dtype_at(t);
     for (size_t i = 0; i < COUNT(rows) * COUNT(columns); i++) {
-      struct conform_params p = {.weight = type->dtype, .rows = rows[i % 2], .n = columns[i / 2]};
-      if (p.n % type->block_elements) continue;
-      p.kind = TD_OP_EMBED;
-      conform_add_operator(list, run_operator, &p, p.weight, "embed/%s/rows=%" PRId64 ",n=%" PRId64, type->name, p.rows,
-                           p.n);
+      int64_t n = columns[i / 2];
+      if (n % type->block_elements || (type->block_elements < 256 && n % 256 == 0)) continue;
+      list_weighted_rows(list, type->dtype, rows[i % 2], n);
+    }
+    for (size_t i = 0; i < COUNT(groups); i++) {
+      struct conform_params p = groups[i];
+      if (p.n / p.groups % type->block_elements) continue;
       p.kind = TD_OP_RMS_NORM;
-      conform_add_operator(list, run_operator, &p, p.weight, "rms_norm/%s/rows=%" PRId64 ",n=%" PRId64, type->name,
-                           p.rows, p.n);
+      p.weight = type->dtype;
+      conform_add_operator(list, conform_run_operator, &p, p.weight,
+                           "rms_norm/%s/rows=%" PRId64 ",n=%" PRId64 ",groups=%d", type->name, p.rows, p.n, p.groups);
     }
   }
 }
@@ -115,16 +140,20 @@ static void list_rope(struct conform_list *list) {
       {.rows = 4, .heads = 2, .head_dim = 6, .rope_dim = 2, .past = 1, .in_place = true},
       {.rows = 6, .seqs = 2, .heads = 2, .head_dim = 64, .rope_dim = 64, .past = 100, .factors = true},
       {.rows = 3, .heads = 2, .head_dim = 80, .rope_dim = 20, .past = 5, .factors = true, .in_place = true},
+      {.rows = 6, .heads = 3, .head_dim = 64, .rope_dim = 64, .past = 900, .position_scale = 0.125},
+      {.rows = 3, .heads = 2, .head_dim = 24, .rope_dim = 8, .past = 6, .position_scale = 0.4, .factors = true},
   };
-  for (size_t i = 0; i < COUNT(shapes); i++) {
-    struct conform_params p = shapes[i];
+  for (size_t i = 0; i < 2 * COUNT(shapes); i++) {
+    struct conform_params p = shapes[i / 2];
     p.kind = TD_OP_ROPE;
+    p.pairs = i % 2 ? TD_ROPE_HALVES : TD_ROPE_ADJACENT;
     if (!p.seqs) p.seqs = 1;
-    conform_add_operator(list, run_operator, &p, TD_F32,
-                         "rope/rows=%" PRId64 ",seqs=%d,past=%" PRId64
-                         ",heads=%d,head_dim=%d,rope_dim=%d,factors=%d,"
-                         "in_place=%d",
-                         p.rows, p.seqs, p.past, p.heads, p.head_dim, p.rope_dim, p.factors, p.in_place);
+    if (p.position_scale == 0) p.position_scale = 1;
+    conform_add_operator(list, conform_run_operator, &p, TD_F32,
+                         "rope/%s/rows=%" PRId64 ",seqs=%d,past=%" PRId64
+                         ",heads=%d,head_dim=%d,rope_dim=%d,factors=%d,scale=%g,in_place=%d",
+                         i % 2 ? "halves" : "adjacent", p.rows, p.seqs, p.past, p.heads, p.head_dim, p.rope_dim,
+                         p.factors, p.position_scale, p.in_place);
   }
 }
 
@@ -138,11 +167,10 @@ static void add_cache_case(struct conform_list *list, struct conform_params p) {
                          "kv_append/%s/rows=%" PRId64 ",seqs=%d,past=%" PRId64 ",kv_heads=%d,head_dim=%d,block=%d",
                          type, p.rows, p.seqs, p.past, p.kv_heads, p.head_dim, p.block_tokens);
   } else {
-    conform_add_operator(list, run_operator, &p, p.kv,
+    conform_add_operator(list, conform_run_operator, &p, p.kv,
                          "attention/%s/rows=%" PRId64 ",seqs=%d,past=%" PRId64
-                         ",heads=%d,kv_heads=%d,head_dim=%d,"
-                         "block=%d",
-                         type, p.rows, p.seqs, p.past, p.heads, p.kv_heads, p.head_dim, p.block_tokens);
+                         ",heads=%d,kv_heads=%d,head_dim=%d,block=%d,window=%d",
+                         type, p.rows, p.seqs, p.past, p.heads, p.kv_heads, p.head_dim, p.block_tokens, p.window);
   }
 }
 
@@ -159,6 +187,19 @@ static void list_cache(struct conform_list *list) {
       {.rows = 4, .past = 3, .seqs = 2, .heads = 3, .kv_heads = 1, .head_dim = 5, .block_tokens = 1},
       {.rows = 3, .past = 300, .heads = 2, .kv_heads = 1, .head_dim = 64, .block_tokens = 32},
   };
+  /* Windows of one position, inside of a block, across blocks, of the whole context, larger than it. */
+  static const struct conform_params windows[] = {
+      {.rows = 1, .past = 20, .heads = 2, .kv_heads = 1, .head_dim = 32, .block_tokens = 16, .window = 1},
+      {.rows = 1, .past = 31, .heads = 2, .kv_heads = 2, .head_dim = 32, .block_tokens = 16, .window = 16},
+      {.rows = 1, .past = 32, .heads = 2, .kv_heads = 2, .head_dim = 32, .block_tokens = 16, .window = 16},
+      {.rows = 1, .past = 300, .heads = 3, .kv_heads = 1, .head_dim = 64, .block_tokens = 32, .window = 100},
+      {.rows = 33, .heads = 4, .kv_heads = 2, .head_dim = 64, .block_tokens = 16, .window = 7},
+      {.rows = 70, .past = 9, .heads = 2, .kv_heads = 1, .head_dim = 24, .block_tokens = 16, .window = 32},
+      {.rows = 12, .past = 7, .seqs = 3, .heads = 6, .kv_heads = 3, .head_dim = 64, .block_tokens = 5, .window = 11},
+      {.rows = 5, .past = 11, .heads = 2, .kv_heads = 1, .head_dim = 16, .block_tokens = 4, .window = 16},
+      {.rows = 5, .past = 11, .heads = 2, .kv_heads = 1, .head_dim = 16, .block_tokens = 4, .window = 1000},
+      {.rows = 5, .past = 11, .heads = 2, .kv_heads = 1, .head_dim = 16, .block_tokens = 4, .window = INT32_MAX},
+  };
   for (size_t t = 0; t < COUNT(kv_types); t++) {
     for (size_t i = 0; i < COUNT(shapes); i++) {
       struct conform_params p = shapes[i];
@@ -167,6 +208,12 @@ static void list_cache(struct conform_list *list) {
       add_cache_case(list, p);
       p.kind = TD_OP_KV_APPEND;
       p.heads = p.kv_heads;
+      add_cache_case(list, p);
+    }
+    for (size_t i = 0; i < COUNT(windows); i++) {
+      struct conform_params p = windows[i];
+      p.kv = kv_types[t];
+      p.kind = TD_OP_ATTENTION;
       add_cache_case(list, p);
     }
   }
@@ -181,20 +228,24 @@ static void list_pointwise(struct conform_list *list) {
   for (size_t i = 0; i < COUNT(shapes); i++) {
     struct conform_params p = shapes[i];
     p.kind = TD_OP_ACTIVATION;
-    conform_add_operator(list, run_operator, &p, TD_F32, "activation/rows=%" PRId64 ",n=%" PRId64 ",in_place=%d", p.rows,
-                         p.n, p.in_place);
+    for (p.activation = TD_ACT_SILU; p.activation <= TD_ACT_GELU; p.activation++) {
+      conform_add_operator(list, conform_run_operator, &p, TD_F32,
+                           "activation/%s/rows=%" PRId64 ",n=%" PRId64 ",in_place=%d",
+                           p.activation == TD_ACT_GELU ? "gelu" : "silu", p.rows, p.n, p.in_place);
+    }
+    p.activation = TD_ACT_SILU;
     p.kind = TD_OP_ADD;
-    conform_add_operator(list, run_operator, &p, TD_F32, "add/rows=%" PRId64 ",n=%" PRId64 ",in_place=%d", p.rows, p.n,
-                         p.in_place);
+    conform_add_operator(list, conform_run_operator, &p, TD_F32, "add/rows=%" PRId64 ",n=%" PRId64 ",in_place=%d",
+                         p.rows, p.n, p.in_place);
     if (p.in_place) continue;
     p.kind = TD_OP_SELECT;
-    conform_add_operator(list, run_operator, &p, TD_F32, "select/rows=%" PRId64 ",n=%" PRId64, p.rows, p.n);
+    conform_add_operator(list, conform_run_operator, &p, TD_F32, "select/rows=%" PRId64 ",n=%" PRId64, p.rows, p.n);
   }
 }
 
 void conform_list_operators(struct conform_list *list) {
   list_matmul(list);
-  list_embed_norm(list);
+  list_embed_norm_bias(list);
   list_rope(list);
   list_cache(list);
   list_pointwise(list);

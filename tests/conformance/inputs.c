@@ -2,6 +2,7 @@
  *
  * The data of operator cases: seeded by nothing but the parameters, so that a case is the same wherever it runs.
  */
+#include <math.h>
 #include <string.h>
 
 #include "suite.h"
@@ -37,13 +38,29 @@ static td_status encode(struct conform_run *run, enum td_dtype dtype, int64_t ro
   return TD_OK;
 }
 
-/* Large and tiny arguments for the activation, a row of zeros for the norm. */
+/* The router's logits: ties in row 0 and among the coarse numbers of every third row; extremes in row 1. */
+static void put_router_specials(struct conform_inputs *in, float *values) {
+  int64_t experts = in->op.experts;
+  for (int64_t i = 0; i < in->out_rows * experts; i++) {
+    int64_t row = i / experts, expert = i % experts;
+    values[i] = row == 0 ? 0.25f : row % 3 == 0 ? rintf(4.0f * values[i]) / 2.0f : 6.0f * values[i];
+    if (row == 1 && expert == 0) values[i] = 1e30f;
+    if (row == 1 && expert == 1) values[i] = -3e38f;
+    if (row == 1 && expert > 0 && expert == experts - 1) values[i] = -INFINITY;
+    if (in->p.nans && (i * 7 + row) % 5 == 0) values[i] = NAN;
+    if (in->p.nans && row == 2) values[i] = NAN;
+  }
+}
+
+/* Large and tiny arguments for the activation (the cube of 1e13 is no float), a row of zeros for the norm. */
 static void put_specials(struct conform_inputs *in, float *values) {
-  static const float specials[] = {0.0f, -0.0f, 100.0f, -100.0f, 20.0f, -20.0f, -87.5f, 88.5f, 1e-30f, -1e-30f};
+  static const float specials[] = {0.0f,  -0.0f,  100.0f,  -100.0f, 20.0f,  -20.0f, -87.5f,
+                                   88.5f, 1e-30f, -1e-30f, 1e13f,   -1e13f, -3.0f,  -5.5f};
   int64_t count = in->out_rows * in->out_cols, special_count = (int64_t)(sizeof specials / sizeof specials[0]);
   if (in->op.kind == TD_OP_ACTIVATION) {
     for (int64_t i = 0; i < special_count && i < count; i++) values[i] = specials[i];
   }
+  if (in->op.kind == TD_OP_ROUTER) put_router_specials(in, values);
   if (in->op.kind == TD_OP_RMS_NORM && in->out_rows > 1) memset(values, 0, (size_t)in->out_cols * sizeof *values);
 }
 
@@ -65,6 +82,29 @@ static td_status make_weight(struct conform_run *run, struct conform_inputs *in,
   in->weight_rows = rows;
   in->weight_cols = cols;
   return encode(run, in->p.weight, rows, cols, values, &in->weight, &in->weight_values);
+}
+
+/* What a router might have said: distinct experts in any order, weights that need not add up to 1. Neighbouring rows
+ * choose some experts in common. */
+static td_status make_routed(struct conform_run *run, struct conform_inputs *in) {
+  int32_t experts = in->p.experts, used = in->p.used, *order;
+  float *routed;
+  TD_TRY(conform_memory(run, (size_t)experts, sizeof *order, &order));
+  TD_TRY(conform_memory(run, (size_t)(in->p.rows * 2 * used), sizeof *routed, &routed));
+  for (int32_t e = 0; e < experts; e++) order[e] = e;
+  for (int64_t row = 0; row < in->p.rows; row++) {
+    for (int32_t slot = 0; slot < used; slot++) {
+      uint64_t place = (uint64_t)(row * used + slot);
+      int32_t other = slot + (int32_t)(td_random(SEED, 50, place) % (uint64_t)(experts - slot)), kept = order[slot];
+      order[slot] = order[other];
+      order[other] = kept;
+      routed[row * 2 * used + slot] = (float)order[slot];
+      routed[row * 2 * used + used + slot] = (float)td_random_unit(SEED, 51, place);
+    }
+  }
+  in->in[1] = routed;
+  in->in_cols[1] = 2 * used;
+  return TD_OK;
 }
 
 /* Sequences of uneven length over `rows` rows, the i-th with past + 5 i cached positions. */
@@ -151,7 +191,7 @@ static td_status make_operands(struct conform_run *run, struct conform_inputs *i
     case TD_OP_EMBED:
       return make_weight(run, in, VOCAB, p->n);
     case TD_OP_RMS_NORM:
-      TD_TRY(make_weight(run, in, 1, p->n));
+      TD_TRY(make_weight(run, in, 1, p->n / in->op.groups));
       return make_input(run, in, 0, p->rows, p->n);
     case TD_OP_MATMUL:
       TD_TRY(make_weight(run, in, p->n, p->k));
@@ -168,8 +208,17 @@ static td_status make_operands(struct conform_run *run, struct conform_inputs *i
       return make_input(run, in, 0, p->rows, heads);
     case TD_OP_ACTIVATION:
     case TD_OP_ADD:
-      TD_TRY(make_input(run, in, 1, p->rows, p->n));
+      TD_TRY(p->bias ? make_weight(run, in, 1, p->n) : make_input(run, in, 1, p->rows, p->n));
       return make_input(run, in, 0, p->rows, p->n);
+    case TD_OP_ROUTER:
+      return make_input(run, in, 0, p->rows, p->experts);
+    case TD_OP_EXPERT_MATMUL:
+      TD_TRY(make_weight(run, in, p->experts * p->n, p->k));
+      TD_TRY(make_routed(run, in));
+      return make_input(run, in, 0, p->rows, p->per_slot ? p->used * p->k : p->k);
+    case TD_OP_EXPERT_SUM:
+      TD_TRY(make_routed(run, in));
+      return make_input(run, in, 0, p->rows, p->used * p->n);
     case TD_OP_SELECT:
       TD_TRY(make_logit_rows(run, in));
       return make_input(run, in, 0, p->rows, p->n);
@@ -194,14 +243,21 @@ td_status conform_inputs_make(struct conform_run *run, const struct conform_para
                          .kv_heads = params->kv_heads,
                          .head_dim = params->head_dim,
                          .rope_dim = params->rope_dim,
+                         .window = params->window,
+                         .experts = params->experts,
+                         .experts_used = params->used,
+                         .rope_pairs = params->pairs,
+                         .activation = params->activation,
                          .epsilon = 1e-5,
                          .theta = 10000.0,
-                         .position_scale = 1.0,
-                         .groups = 1};
-  if (params->head_dim) in.op.scale = 1.0 / params->head_dim; /* no power of two by habit */
+                         .scale = params->scale ? params->scale : 1.0,
+                         .position_scale = params->position_scale ? params->position_scale : 1.0};
+  if (params->kind == TD_OP_ATTENTION) in.op.scale = 1.0 / params->head_dim; /* no power of two by habit */
+  if (params->kind == TD_OP_RMS_NORM) in.op.groups = params->groups ? params->groups : 1;
+  if (params->kind == TD_OP_ROUTER) in.op.n = 2 * (int64_t)params->used;
   in.batch.rows = params->rows;
   in.out_rows = params->rows;
-  in.out_cols = in.op.n;
+  in.out_cols = params->kind == TD_OP_EXPERT_MATMUL ? params->used * params->n : in.op.n;
   struct td_seq *seqs;
   TD_TRY(make_seqs(run, &in, &seqs));
   if (params->block_tokens) TD_TRY(make_tables(run, &in, seqs));

@@ -87,7 +87,8 @@ static td_status open_device(struct conform_run *run, struct td_device_params **
   if (td_device_params_open("h100_sxm", &params)) params = NULL;
   run->params = params;
   run->open_params = run->backend->executes ? NULL : params;
-  td_status status = td_device_open(run->spec, &(struct td_device_options){.params = run->open_params, .threads = run->threads}, &run->device);
+  td_status status = td_device_open(
+      run->spec, &(struct td_device_options){.params = run->open_params, .threads = run->threads}, &run->device);
   if (status) {
     td_device_params_close(params);
     return status;
@@ -109,6 +110,7 @@ td_status conform_run_cases(const char *spec, const char *filter, int32_t thread
   if (!status) status = open_device(run, &params);
   if (!status) {
     status = run_list(run, &list, filter, each, context);
+    for (int i = 0; i < CONFORM_THREADED; i++) td_device_close(run->threaded[i]);
     td_device_close(run->device);
     td_device_params_close(params);
   }

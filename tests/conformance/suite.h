@@ -17,6 +17,7 @@
 #define CONFORM_NAME 128
 #define CONFORM_BUFFERS 2048
 #define CONFORM_DEVICES 4
+#define CONFORM_THREADED 3
 
 /* What a case is about; unused fields are 0. */
 struct conform_params {
@@ -24,7 +25,14 @@ struct conform_params {
   enum td_dtype weight, kv;
   int64_t rows, n, k, past, count;
   int32_t seqs, heads, kv_heads, head_dim, rope_dim, block_tokens;
-  bool factors, in_place, partial;
+  int32_t groups, window, experts, used;
+  enum td_rope_pairs pairs;
+  enum td_activation activation;
+  double scale, position_scale; /* 0: the operator's plain one */
+  bool factors, in_place;
+  bool bias;     /* ADD: of a weight */
+  bool per_slot; /* EXPERT_MATMUL: every slot has an input of its own */
+  bool nans;     /* ROUTER: among the logits */
 };
 
 struct conform_run;
@@ -52,6 +60,7 @@ void conform_add_operator(struct conform_list *list,
     __attribute__((format(printf, 5, 6)));
 
 void conform_list_operators(struct conform_list *list);
+void conform_list_experts(struct conform_list *list);
 void conform_list_exact(struct conform_list *list);
 void conform_list_memory(struct conform_list *list);
 void conform_list_kv(struct conform_list *list);
@@ -77,6 +86,7 @@ struct conform_run {
   int32_t memory_count;
   struct td_device *devices[CONFORM_DEVICES];
   int32_t device_count;
+  struct td_device *threaded[CONFORM_THREADED]; /* with 1, 2, ... threads; opened when first asked for */
 };
 
 /* ---- running ---- */
@@ -101,6 +111,8 @@ td_status conform_memory(struct conform_run *run, size_t count, size_t size, voi
 td_status conform_buffer(struct conform_run *run, struct td_device *device, uint64_t bytes, struct td_buffer **out);
 /* One more device of the same spec, with `threads` threads; closed when the case ends. */
 td_status conform_open(struct conform_run *run, int32_t threads, struct td_device **out_device);
+/* A device of the same spec with `threads` threads, 1 .. CONFORM_THREADED, that all cases share. */
+td_status conform_threaded(struct conform_run *run, int32_t threads, struct td_device **out_device);
 /* Frees what the case holds: buffers, memory, then devices. */
 void conform_release(struct conform_run *run);
 
@@ -113,6 +125,9 @@ td_status conform_supported(struct conform_run *run, const struct td_op *op, enu
   do {                                                         \
     if (!(condition)) return td_fail(TD_CORRUPT, __VA_ARGS__); \
   } while (0)
+
+/* An operator case: makes its data, runs it, compares it with the reference. */
+td_status conform_run_operator(struct conform_run *run, const struct conform_case *test);
 
 /* |got - want| <= bound for every element; the first that is not is named by row and column. */
 td_status conform_compare(struct conform_run *run, const float *got, const double *want, const double *bound,

@@ -9,7 +9,7 @@
 #include "tandem/base.h"
 
 #define ROWS 40
-#define COLUMNS 8
+#define COLUMNS 16
 
 struct row {
   char topic[48];
@@ -21,12 +21,13 @@ struct table {
   int32_t count, lost; /* lost: cases whose row did not fit */
 };
 
+/* -1: more types than columns. */
 static int column_of(const struct conform_case *test) {
   if (!test->is_operator) return 0;
-  for (int i = 0; td_dtype_at(i); i++) {
+  for (int i = 0; i < COLUMNS && td_dtype_at(i); i++) {
     if (td_dtype_at(i)->dtype == test->column) return i;
   }
-  return 0;
+  return -1;
 }
 
 static struct row *row_of(struct table *table, const struct conform_case *test) {
@@ -49,8 +50,9 @@ static void on_case(void *context, const struct conform_case *test, enum conform
   (void)worst;
   struct table *table = context;
   struct row *row = row_of(table, test);
-  if (row) {
-    row->cells[column_of(test)][verdict]++;
+  int column = column_of(test);
+  if (row && column >= 0) {
+    row->cells[column][verdict]++;
   } else {
     table->lost++;
   }
@@ -73,26 +75,64 @@ static void print_cell(const int32_t verdicts[CONFORM_VERDICTS], FILE *out) {
   }
 }
 
-static void print_operators(const struct table *table, FILE *out) {
-  fputs("| operator |", out);
-  for (int i = 0; td_dtype_at(i); i++) fprintf(out, " %s |", td_dtype_at(i)->name);
-  fputs("\n| --- |", out);
-  for (int i = 0; td_dtype_at(i); i++) fputs(" --- |", out);
-  fputc('\n', out);
-  for (int32_t r = 0; r < table->count; r++) {
-    if (!table->rows[r].is_operator) continue;
-    fprintf(out, "| %s |", table->rows[r].topic);
-    for (int i = 0; td_dtype_at(i); i++) print_cell(table->rows[r].cells[i], out);
-    fputc('\n', out);
+static bool has_cell(const struct row *row, int column) {
+  for (int i = 0; i < CONFORM_VERDICTS; i++) {
+    if (row->cells[column][i]) return true;
   }
+  return false;
 }
 
-static void print_topics(const struct table *table, FILE *out) {
-  fputs("\n| topic | cases |\n| --- | --- |\n", out);
+/* Kinds of operators, told apart by the types that their cases have: with weights of every type, with a cache of two,
+ * with neither. */
+enum family { OF_WEIGHTS, OF_CACHE, OF_NEITHER };
+
+static enum family family_of(const struct row *row) {
+  enum family family = OF_NEITHER;
+  for (int i = 0; td_dtype_at(i); i++) {
+    if (!has_cell(row, i) || td_dtype_at(i)->dtype == TD_F32) continue;
+    if (td_dtype_at(i)->dtype != TD_F16) return OF_WEIGHTS;
+    family = OF_CACHE;
+  }
+  return family;
+}
+
+/* Whether a family's table has column i. */
+static bool has_column(enum family family, int i) {
+  return family == OF_WEIGHTS || td_dtype_at(i)->dtype == TD_F32 || td_dtype_at(i)->dtype == TD_F16;
+}
+
+static void print_row(const struct row *row, enum family family, FILE *out) {
+  fprintf(out, "| %s |", row->topic);
+  for (int i = 0; td_dtype_at(i); i++) {
+    if (has_column(family, i)) print_cell(row->cells[i], out);
+  }
+  fputc('\n', out);
+}
+
+static void print_by_type(const struct table *table, enum family family, const char *heading, FILE *out) {
+  fprintf(out, "| %s |", heading);
+  for (int i = 0; td_dtype_at(i); i++) {
+    if (has_column(family, i)) fprintf(out, " %s |", td_dtype_at(i)->name);
+  }
+  fputs("\n| --- |", out);
+  for (int i = 0; td_dtype_at(i); i++) {
+    if (has_column(family, i)) fputs(" --: |", out);
+  }
+  fputc('\n', out);
   for (int32_t r = 0; r < table->count; r++) {
-    if (table->rows[r].is_operator) continue;
-    fprintf(out, "| %s |", table->rows[r].topic);
-    print_cell(table->rows[r].cells[0], out);
+    const struct row *row = &table->rows[r];
+    if (row->is_operator && family_of(row) == family) print_row(row, family, out);
+  }
+  fputc('\n', out);
+}
+
+static void print_plain(const struct table *table, bool operators, const char *heading, FILE *out) {
+  fprintf(out, "| %s | cases |\n| --- | --: |\n", heading);
+  for (int32_t r = 0; r < table->count; r++) {
+    const struct row *row = &table->rows[r];
+    if (row->is_operator != operators || (operators && family_of(row) != OF_NEITHER)) continue;
+    fprintf(out, "| %s |", row->topic);
+    print_cell(row->cells[0], out);
     fputc('\n', out);
   }
 }
@@ -117,9 +157,13 @@ static td_status print_backend(const struct td_backend *backend, FILE *out) {
           backend->exact ? "exact" : "not exact");
   struct table table = {.count = 0};
   TD_TRY(conform_run_cases(backend->name, NULL, 2, on_case, &table));
-  if (table.lost) return td_fail(TD_INTERNAL, "the support table has room for %d rows only", ROWS);
-  print_operators(&table, out);
-  print_topics(&table, out);
+  if (table.lost)
+    return td_fail(TD_INTERNAL, "the support table has room for %d rows and %d types only", ROWS, COLUMNS);
+  print_by_type(&table, OF_WEIGHTS, "with weights", out);
+  print_by_type(&table, OF_CACHE, "with a cache", out);
+  print_plain(&table, true, "other operators", out);
+  fputc('\n', out);
+  print_plain(&table, false, "promises", out);
   print_notes("Unsupported", backend->unsupported, out);
   print_notes("Known to fail", backend->expected_to_fail, out);
   return TD_OK;
@@ -129,9 +173,9 @@ td_status td_conform_table(FILE *out) {
   fputs(
       "# What each backend supports\n\n"
       "Generated: `build/tandem conform --table > docs/support.md`; a test compares. A number counts the conformance\n"
-      "cases that pass, `no` means unsupported by design, an empty cell that there is no such case. The type is that "
+      "cases that pass, `no` means unsupported by design, an empty cell that there is no such case. Columns are types "
       "of\n"
-      "the weight or, for attention and KV, of the cache; operators without either stand under f32.\n",
+      "the weight (of an `add`, of its bias) or of the KV cache.\n",
       out);
   for (int32_t i = 0; td_backends[i]; i++) TD_TRY(print_backend(td_backends[i], out));
   return TD_OK;

@@ -37,6 +37,7 @@ static void units(void **state) {
       {"flops_bf16", "5", "GFLOP/s", offsetof(struct td_device_params, flops_bf16), 5e9},
       {"flops_bf16", "5", "TFLOP/s", offsetof(struct td_device_params, flops_bf16), 5e12},
       {"flops_fp8", "5", "PFLOP/s", offsetof(struct td_device_params, flops_fp8), 5e15},
+      {"flops_fp4", "5", "PFLOP/s", offsetof(struct td_device_params, flops_fp4), 5e15},
       {"op_overhead", "5", "s", offsetof(struct td_device_params, op_overhead), 5},
       {"op_overhead", "5", "ms", offsetof(struct td_device_params, op_overhead), 5e-3},
       {"op_overhead", "5", "us", offsetof(struct td_device_params, op_overhead), 5e-6},

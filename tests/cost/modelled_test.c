@@ -16,12 +16,15 @@ static void needs_a_chip(void **state) {
   (void)state;
   struct td_device *device;
   struct td_device_params *link;
-  expect_error(td_device_open("modelled", &(struct td_device_options){.threads = 1}, &device), TD_CONFIG, "found no device file, expected one");
+  expect_error(td_device_open("modelled", &(struct td_device_options){.threads = 1}, &device), TD_CONFIG,
+               "found no device file, expected one");
   assert_int_equal(td_device_params_open(test_source("devices/nvlink4.cfg"), &link), TD_OK);
-  expect_error(td_device_open("modelled", &(struct td_device_options){.params = link, .threads = 1}, &device), TD_CONFIG, "found the link nvlink4, expected");
+  expect_error(td_device_open("modelled", &(struct td_device_options){.params = link, .threads = 1}, &device),
+               TD_CONFIG, "found the link nvlink4, expected");
   td_device_params_close(link);
   struct td_device_params empty = {.name = "empty", .path = "empty.cfg", .kind = TD_KIND_CHIP};
-  expect_error(td_device_open("modelled", &(struct td_device_options){.params = &empty, .threads = 1}, &device), TD_CONFIG, "found no memory_bytes, expected");
+  expect_error(td_device_open("modelled", &(struct td_device_options){.params = &empty, .threads = 1}, &device),
+               TD_CONFIG, "found no memory_bytes, expected");
 }
 
 static void counts_memory(void **state) {
@@ -30,7 +33,8 @@ static void counts_memory(void **state) {
   params.memory_bytes = (struct td_quantity){.present = true, .value = 1000};
   struct td_device *device;
   struct td_buffer *first, *second;
-  assert_int_equal(td_device_open("modelled", &(struct td_device_options){.params = &params, .threads = 1}, &device), TD_OK);
+  assert_int_equal(td_device_open("modelled", &(struct td_device_options){.params = &params, .threads = 1}, &device),
+                   TD_OK);
   assert_int_equal(td_device_alloc(device, 600, TD_USE_WEIGHT, &first), TD_OK);
   expect_error(td_device_alloc(device, 401, TD_USE_KV, &second), TD_EXHAUSTED,
                "found 400 bytes left (memory_bytes 1000 - in use 600), expected 401 for KV cache");
@@ -50,7 +54,8 @@ static void holds_no_bytes(void **state) {
   struct td_device *device;
   struct td_buffer *buffer;
   char bytes[16] = "unchanged";
-  assert_int_equal(td_device_open("modelled", &(struct td_device_options){.params = &params, .threads = 1}, &device), TD_OK);
+  assert_int_equal(td_device_open("modelled", &(struct td_device_options){.params = &params, .threads = 1}, &device),
+                   TD_OK);
   assert_int_equal(td_device_alloc(device, 64, TD_USE_WEIGHT, &buffer), TD_OK);
   expect_error(td_device_write(device, buffer, 0, bytes, sizeof bytes), TD_UNSUPPORTED, "holds no bytes");
   expect_error(td_device_read(device, buffer, 0, bytes, sizeof bytes), TD_UNSUPPORTED, "holds no bytes");

@@ -47,7 +47,7 @@ static struct td_device_params random_chip(void) {
 /* The graph of a shape file; the model is closed again. */
 static struct td_graph *graph_of(const char *path) {
   struct td_model *model;
-  struct td_graph *graph;
+  struct td_graph *graph = NULL;
   td_status status = td_model_open(path, &model);
   if (!status) status = td_graph_build(model, &graph);
   if (status) fail_msg("%s: %s", path, td_error_text());
@@ -69,6 +69,49 @@ static struct td_graph *random_graph(void) {
   return graph_of(scratch_file("shape.cfg", text));
 }
 
+/* Graphs of the kinds that attend otherwise, or pass experts; small, so that many fit in a test. */
+static struct td_graph *random_other_graph(void) {
+  char text[640];
+  int kind = (int)draw(0, 3);
+  static const char *const archs[] = {"qwen3moe", "gpt-oss", "gemma3", "llama"};
+  static const char *const types[] = {"bf16", "q8_0", "fp8", "mxfp4", "nvfp4"};
+  char more[160] = "ffn = 128;";
+  if (kind < 2) {
+    snprintf(more, sizeof more, "experts = %" PRId64 "; experts_used = %" PRId64 "; expert_ffn = 64;", draw(3, 64),
+             draw(1, 3));
+  }
+  if (kind == 1 || kind == 2) {
+    size_t used = strlen(more);
+    snprintf(more + used, sizeof more - used, " window = %" PRId64 "; window_period = %" PRId64 ";",
+             draw(0, 1) ? draw(1, 40) : draw(1, 100000), draw(1, 4));
+  }
+  snprintf(text, sizeof text,
+           "name = \"r\"; architecture = \"%s\"; layers = %" PRId64
+           "; hidden = 128; heads = 4; kv_heads = 2; "
+           "head_dim = 64; vocab = 512; context = 1000000; rope_dim = 64; rope_theta = 1e4; norm_epsilon = 1e-5; "
+           "weights = \"%s\"; %s",
+           archs[kind], draw(1, 6), types[draw(0, 4)], more);
+  return graph_of(scratch_file("shape.cfg", text));
+}
+
+/* A decode step, sequence by sequence, so that later steps can be counted anew. */
+#define MOST_SEQS 40
+struct batch {
+  int64_t seqs, past[MOST_SEQS];
+};
+
+static struct batch random_batch(int64_t most_seqs, int64_t most_past) {
+  struct batch batch = {.seqs = draw(1, most_seqs)};
+  for (int64_t i = 0; i < batch.seqs; i++) batch.past[i] = draw(0, most_past);
+  return batch;
+}
+
+static struct td_step_stats stats_after(const struct batch *batch, const struct td_shape *shape, int64_t steps) {
+  struct td_step_stats stats = {0};
+  for (int64_t i = 0; i < batch->seqs; i++) td_step_stats_add(&stats, shape, batch->past[i] + steps, 1, 1);
+  return stats;
+}
+
 /* `seqs` sequences that decode one token each. */
 static struct td_step_stats decode_stats(int64_t seqs, int64_t most_past) {
   struct td_step_stats stats = {0};
@@ -77,8 +120,9 @@ static struct td_step_stats decode_stats(int64_t seqs, int64_t most_past) {
 }
 
 static struct td_step_stats later(struct td_step_stats stats, int64_t steps) {
-  stats.v[TD_SYM_CONTEXT] += steps * stats.v[TD_SYM_SEQS];
-  stats.v[TD_SYM_PAIRS] += steps * stats.v[TD_SYM_SEQS];
+  static const enum td_symbol growing[] = {TD_SYM_CONTEXT, TD_SYM_PAIRS, TD_SYM_WINDOW_CONTEXT, TD_SYM_WINDOW_PAIRS,
+                                           TD_SYM_FULL_PAIRS}; /* without a window */
+  for (size_t i = 0; i < sizeof growing / sizeof *growing; i++) stats.v[growing[i]] += steps * stats.v[TD_SYM_SEQS];
   return stats;
 }
 
@@ -127,6 +171,111 @@ static void many_steps_are_one_sum(void **state) {
   assert_true(crossovers > 20); /* the property was seen at its edge */
 }
 
+/* Where windows fill up, experts are passed, and weights have types that only prices know. */
+static bool check_batch(const struct td_device_params *device, const struct td_graph *graph,
+                        const struct batch *batch) {
+  struct td_step_stats stats = stats_after(batch, &graph->shape, 0);
+  struct td_price first = price_of(device, graph, TD_F16, &stats);
+  assert_true(first.valid_steps >= 1 && first.slope_ps >= 0);
+  int64_t last = first.valid_steps < 3000000 ? first.valid_steps - 1 : 2999999;
+  const int64_t steps[] = {1, 2, 3, 7, 31, 40, last / 3, last / 2, last - 1, last};
+  for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+    if (steps[i] < 1 || steps[i] > last) continue;
+    struct td_step_stats at = stats_after(batch, &graph->shape, steps[i]);
+    assert_int_equal(price_of(device, graph, TD_F16, &at).base_ps, first.base_ps + steps[i] * first.slope_ps);
+  }
+  return first.valid_steps > 1;
+}
+
+static void windows_and_experts(void **state) {
+  (void)state;
+  int windowed = 0, stretches = 0, batches = 0;
+  for (int round = 0; round < 120; round++) {
+    struct td_graph *graph = random_other_graph();
+    struct td_device_params device = random_chip();
+    if (draw(0, 1)) device.flops_fp8 = number(device.flops_f16.value * 2);
+    for (int i = 0; i < 6; i++) {
+      static const int64_t longest[] = {3, 50, 900000};
+      struct batch batch = random_batch(i % 2 ? 1 : MOST_SEQS, longest[i % 3]);
+      bool stretch = check_batch(&device, graph, &batch);
+      batches++;
+      windowed += graph->shape.window > 0;
+      stretches += graph->shape.window > 0 && stretch;
+    }
+    td_graph_free(graph);
+  }
+  printf("%d of %d batches have windows; %d of those hold for more than one step\n", windowed, batches, stretches);
+  assert_true(stretches > windowed / 4);
+}
+
+/* One sequence: the price holds to the very step that fills the window, and from there without end. */
+static void a_window_fills(void **state) {
+  (void)state;
+  struct td_graph *graph = graph_of(test_source("experiments/models/gpt-oss-120b.cfg"));
+  struct td_device_params device = chip(2e12, 1e18, 1e-6); /* bound by memory throughout */
+  int64_t slopes[2];
+  for (int64_t past = 0; past < 300; past++) {
+    struct batch batch = {.seqs = 1, .past = {past}};
+    struct td_step_stats stats = stats_after(&batch, &graph->shape, 0);
+    struct td_price price = price_of(&device, graph, TD_F16, &stats);
+    int64_t left = 128 - past; /* steps whose context is at most the window */
+    assert_true(left > 1 ? price.valid_steps == left : price.valid_steps > 1000000);
+    slopes[past >= 127] = price.slope_ps;
+  }
+  assert_true(labs(slopes[0] - 2 * slopes[1]) <= 2); /* half the layers have stopped growing */
+  struct batch mixed = {.seqs = 2, .past = {5, 500}};
+  struct td_step_stats stats = stats_after(&mixed, &graph->shape, 0);
+  assert_int_equal(price_of(&device, graph, TD_F16, &stats).valid_steps, 1);
+  struct batch short_ones = {.seqs = 2, .past = {5, 9}};
+  stats = stats_after(&short_ones, &graph->shape, 0);
+  assert_int_equal(price_of(&device, graph, TD_F16, &stats).valid_steps, 128 - (6 + 10 - 1) + 1);
+  td_graph_free(graph);
+}
+
+/* An encoder is priced as one step over whole texts; what would need a cache is refused. */
+static void encoders(void **state) {
+  (void)state;
+  struct td_graph *graph = graph_of(test_source("experiments/models/bert-large.cfg"));
+  struct td_device_params device = chip(2e12, 3e13, 1e-6);
+  struct td_slice whole = td_slice_whole(graph);
+  struct td_step_stats one = {0}, two = {0}, long_one = {0}, chunk = {0};
+  struct td_price price;
+  td_step_stats_add(&one, &graph->shape, 0, 128, 1);
+  td_step_stats_add(&two, &graph->shape, 0, 128, 1);
+  td_step_stats_add(&two, &graph->shape, 0, 128, 1);
+  td_step_stats_add(&long_one, &graph->shape, 0, 256, 1);
+  assert_int_equal(price_of(&device, graph, TD_F16, &one).valid_steps, 1);
+  assert_true(price_of(&device, graph, TD_F16, &long_one).flops > price_of(&device, graph, TD_F16, &two).flops);
+  /* 24 layers x 2 FLOPs x 12 h^2 a token, and 4 h a pair of positions; the rest is norms, biases and GELU */
+  double want = 24 * (2.0 * 12 * 1024 * 1024 * 128 + 4.0 * 1024 * 128 * 128);
+  assert_true(fabs(price_of(&device, graph, TD_F16, &one).flops / want - 1) < 0.01);
+  td_step_stats_add(&chunk, &graph->shape, 64, 64, 1);
+  assert_int_equal(td_price_roofline(&device, graph, &whole, TD_F16, &chunk, &price), TD_UNSUPPORTED);
+  assert_non_null(strstr(td_error_text(), "an encoder reads a text in one step: found a step with 64 positions"));
+  td_graph_free(graph);
+}
+
+/* Weights of eight and four bits run at their own rate where the chip has one, else widened. */
+static void narrow_weights(void **state) {
+  (void)state;
+  struct td_graph *eight = graph_of(test_source("experiments/models/deepseek-v3.cfg"));
+  struct td_graph *four = graph_of(test_source("experiments/models/gpt-oss-120b.cfg"));
+  struct td_device_params wide = chip(1e17, 1e12, 0), narrow = wide; /* bound by arithmetic */
+  struct td_step_stats a = {0}, b = {0};
+  narrow.flops_fp8 = number(wide.flops_bf16.value * 2);
+  narrow.flops_fp4 = number(wide.flops_bf16.value * 4);
+  td_step_stats_add(&a, &eight->shape, 0, 16, 1);
+  td_step_stats_add(&b, &four->shape, 0, 16, 1);
+  double by_eight =
+      (double)price_of(&wide, eight, TD_F16, &a).base_ps / (double)price_of(&narrow, eight, TD_F16, &a).base_ps;
+  double by_four =
+      (double)price_of(&wide, four, TD_F16, &b).base_ps / (double)price_of(&narrow, four, TD_F16, &b).base_ps;
+  assert_true(by_eight > 1.8 && by_eight < 2); /* all products but attention's */
+  assert_true(by_four > 1.8 && by_four < 3.5); /* the experts' */
+  td_graph_free(eight);
+  td_graph_free(four);
+}
+
 /* A whole stretch, step by step: the sum the engine uses. */
 static void the_sum_of_a_stretch(void **state) {
   (void)state;
@@ -155,7 +304,8 @@ static double formula(const struct td_device_params *device, const struct td_gra
     double bytes = (double)td_poly_eval(&cost.weight_bytes, stats) +
                    (double)td_poly_eval(&cost.activation_bytes, stats) +
                    (double)td_poly_eval(&cost.kv_read_bytes, stats) + (double)td_poly_eval(&cost.kv_write_bytes, stats);
-    enum td_dtype dtype = op->kind == TD_OP_MATMUL ? graph->weights[op->weight].dtype : TD_F32;
+    bool product = op->kind == TD_OP_MATMUL || op->kind == TD_OP_EXPERT_MATMUL;
+    enum td_dtype dtype = product ? graph->weights[op->weight].dtype : TD_F32;
     double rate = dtype == TD_F32   ? device->flops_f32.value
                   : dtype == TD_F16 ? device->flops_f16.value
                                     : device->flops_bf16.value; /* bf16; quantised: the faster one */
@@ -170,15 +320,17 @@ static double formula(const struct td_device_params *device, const struct td_gra
 static void the_formula(void **state) {
   (void)state;
   for (int round = 0; round < 60; round++) {
-    struct td_graph *graph = random_graph();
+    struct td_graph *graph = round % 2 ? random_graph() : random_other_graph();
     struct td_device_params device = random_chip();
     enum td_dtype kv_dtype = draw(0, 1) ? TD_F16 : TD_F32;
     struct td_step_stats stats = {0};
     int64_t seqs = draw(1, 9);
-    for (int64_t i = 0; i < seqs; i++) td_step_stats_add(&stats, &plain_shape, draw(0, 3000), draw(1, 500), draw(0, 1));
+    for (int64_t i = 0; i < seqs; i++) {
+      td_step_stats_add(&stats, &graph->shape, draw(0, 3000), draw(1, 500), draw(0, 1));
+    }
     struct td_price price = price_of(&device, graph, kv_dtype, &stats);
     double want = formula(&device, graph, kv_dtype, &stats);
-    double rounding = 2 + 0.5 * (double)(stats.v[TD_SYM_CONTEXT] + stats.v[TD_SYM_PAIRS]) / (double)seqs;
+    double rounding = 2 + 1.0 * (double)(stats.v[TD_SYM_CONTEXT] + stats.v[TD_SYM_PAIRS]) / (double)seqs;
     assert_true(fabs((double)price.base_ps - want) <= 1e-6 * want + rounding);
     assert_true(price.energy_j == 100 * td_seconds(price.base_ps));
     assert_true(price.compute_bound_ps >= 0 && price.compute_bound_ps <= price.base_ps);
@@ -327,6 +479,10 @@ static void transfers(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(many_steps_are_one_sum),
+      cmocka_unit_test(windows_and_experts),
+      cmocka_unit_test(a_window_fills),
+      cmocka_unit_test(encoders),
+      cmocka_unit_test(narrow_weights),
       cmocka_unit_test(the_sum_of_a_stretch),
       cmocka_unit_test(the_formula),
       cmocka_unit_test(milestones),

@@ -97,6 +97,14 @@ void gb_i32s(struct gb_file *file, const char *key, const int32_t *values, int c
   td_text_free(&payload);
 }
 
+void gb_f32s(struct gb_file *file, const char *key, const float *values, int count) {
+  struct td_text payload = {0};
+  add_array_head(&payload, TD_GGUF_F32, (uint64_t)count);
+  td_text_add(&payload, values, (size_t)count * sizeof *values);
+  gb_raw(file, key, TD_GGUF_ARRAY, payload.data, payload.bytes);
+  td_text_free(&payload);
+}
+
 void gb_drop(struct gb_file *file, const char *key) {
   struct gb_value *value = find_value(file, key);
   if (!value) return;
@@ -163,6 +171,14 @@ void gb_write_tokens(struct gb_file *file, const char *model, const char *pre, c
   gb_texts(file, "tokenizer.ggml.tokens", file->tokens, file->token_count);
   gb_i32s(file, "tokenizer.ggml.token_type", file->types, file->token_count);
   gb_texts(file, "tokenizer.ggml.merges", merges, count);
+  gb_shape(file, "token_embd.weight", TD_F16, 32, (uint64_t)file->token_count);
+}
+
+void gb_write_spm(struct gb_file *file, const float *scores) {
+  gb_text(file, "tokenizer.ggml.model", "llama");
+  gb_texts(file, "tokenizer.ggml.tokens", file->tokens, file->token_count);
+  gb_i32s(file, "tokenizer.ggml.token_type", file->types, file->token_count);
+  gb_f32s(file, "tokenizer.ggml.scores", scores, file->token_count);
   gb_shape(file, "token_embd.weight", TD_F16, 32, (uint64_t)file->token_count);
 }
 

@@ -56,6 +56,7 @@ void gb_bool(struct gb_file *file, const char *key, int value);
 void gb_text(struct gb_file *file, const char *key, const char *value);
 void gb_texts(struct gb_file *file, const char *key, const char *const *values, int count);
 void gb_i32s(struct gb_file *file, const char *key, const int32_t *values, int count);
+void gb_f32s(struct gb_file *file, const char *key, const float *values, int count);
 void gb_drop(struct gb_file *file, const char *key);
 
 struct gb_tensor *gb_tensor(struct gb_file *file, const char *name); /* adds it if absent */
@@ -69,6 +70,9 @@ void gb_llama(struct gb_file *file);
 void gb_byte_tokens(struct gb_file *file);
 int32_t gb_token(struct gb_file *file, const char *text, int32_t type);
 void gb_write_tokens(struct gb_file *file, const char *model, const char *pre, const char *const *merges, int count);
+
+/* The same for a SentencePiece-style vocabulary: all of gb_token, with a score each. */
+void gb_write_spm(struct gb_file *file, const float *scores);
 
 /* Gives every tensor its place, one behind the other. */
 void gb_place(struct gb_file *file);

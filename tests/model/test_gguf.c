@@ -175,32 +175,10 @@ static void test_tiny_files(void **state) {
   }
 }
 
-static void test_other_architectures(void **state) {
-  (void)state;
-  static const char *const others[][2] = {{"qwen2", "qwen2"},
-                                          {"qwen3", "qwen3"},
-                                          {"qwen3moe", "qwen3moe"},
-                                          {"gemma3", "gemma3"},
-                                          {"mixtral", "expert_count"}};
-  for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
-    char name[64];
-    struct td_model *model;
-    snprintf(name, sizeof name, "reference/tiny/%s.gguf", others[i][0]);
-    const char *path = test_shared(name);
-    if (!path) {
-      print_message("SKIPPED: no ../shared/%s\n", name);
-      continue;
-    }
-    assert_int_equal(td_model_open(path, &model), TD_UNSUPPORTED);
-    assert_non_null(strstr(td_error_text(), others[i][1]));
-  }
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_built_file), cmocka_unit_test(test_optional_keys),
-      cmocka_unit_test(test_digest),     cmocka_unit_test(test_paths),
-      cmocka_unit_test(test_tiny_files), cmocka_unit_test(test_other_architectures),
+      cmocka_unit_test(test_built_file), cmocka_unit_test(test_optional_keys), cmocka_unit_test(test_digest),
+      cmocka_unit_test(test_paths),      cmocka_unit_test(test_tiny_files),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,7 +25,7 @@ CHANGE(one_tensor_more, f->tensor_count = f->tensors_used + 1)
 CHANGE(one_value_more, f->value_count = f->values_used + 1)
 CHANGE(no_architecture, gb_drop(f, "general.architecture"))
 CHANGE(architecture_type, gb_u32(f, "general.architecture", 1))
-CHANGE(architecture_gemma, gb_text(f, "general.architecture", "gemma3"))
+CHANGE(architecture_gemma, gb_text(f, "general.architecture", "gemma2"))
 CHANGE(key_twice, gb_u32(f, "x.y", 1); gb_u32(f, "x.z", 1); memcpy(f->values[f->values_used - 1].key, "x.y", 4))
 CHANGE(empty_key, gb_u32(f, "", 1))
 CHANGE(value_type, gb_raw(f, "x", 13, "1234", 4))
@@ -57,8 +57,8 @@ CHANGE(theta_zero, gb_f32(f, "llama.rope.freq_base", 0))
 CHANGE(rope_odd, gb_u32(f, "llama.rope.dimension_count", 7))
 CHANGE(rope_wide, gb_u32(f, "llama.rope.dimension_count", 18))
 CHANGE(rope_yarn, gb_text(f, "llama.rope.scaling.type", "yarn"))
-CHANGE(rope_linear, gb_text(f, "llama.rope.scaling.type", "linear"); gb_f32(f, "llama.rope.scaling.factor", 4))
-CHANGE(rope_scale, gb_f32(f, "llama.rope.scale_linear", 2))
+CHANGE(rope_linear, gb_f32(f, "llama.rope.scaling.factor", -4))
+CHANGE(rope_scale, gb_f32(f, "llama.rope.scale_linear", -2))
 CHANGE(experts, gb_u32(f, "llama.expert_count", 8))
 CHANGE(not_causal, gb_bool(f, "llama.attention.causal", 0))
 CHANGE(window, gb_u32(f, "llama.attention.sliding_window", 64))
@@ -71,7 +71,9 @@ CHANGE(tensor_twice, gb_tensor(f, "x")->dims = 1; gb_tensor(f, "x")->ne[0] = 1;
 CHANGE(tensor_bias, gb_shape(f, "blk.0.attn_q.bias", TD_F32, 32, 1); gb_place(f))
 CHANGE(tensor_layer, gb_shape(f, "blk.1.attn_q.weight", TD_F32, 32, 32); gb_place(f))
 CHANGE(tensor_transposed, gb_shape(f, "blk.0.attn_k.weight", TD_F32, 16, 32); gb_place(f))
-CHANGE(type_q6k, gb_tensor(f, "blk.0.ffn_up.weight")->type = 14)
+CHANGE(type_iq3, gb_tensor(f, "blk.0.ffn_up.weight")->type = 21)
+CHANGE(type_mxfp4, gb_tensor(f, "blk.0.ffn_up.weight")->type = TD_MXFP4)
+CHANGE(type_our_own, gb_tensor(f, "blk.0.ffn_up.weight")->type = TD_FP8)
 CHANGE(type_unknown, gb_tensor(f, "blk.0.ffn_up.weight")->type = 77)
 CHANGE(norm_f16, gb_tensor(f, "blk.0.ffn_norm.weight")->type = TD_F16; gb_place(f))
 CHANGE(block_torn, gb_tensor(f, "blk.0.attn_q.weight")->ne[0] = 33)
@@ -107,7 +109,10 @@ static const struct {
     {"one_value_more", one_value_more, TD_CORRUPT, {"found the end of the file"}},
     {"no_architecture", no_architecture, TD_CORRUPT, {"general.architecture: found nothing, expected a string"}},
     {"architecture_type", architecture_type, TD_CORRUPT, {"general.architecture: found uint32, expected a string"}},
-    {"architecture_gemma", architecture_gemma, TD_UNSUPPORTED, {"found \"gemma3\", expected \"llama\""}},
+    {"architecture_gemma",
+     architecture_gemma,
+     TD_UNSUPPORTED,
+     {"found \"gemma2\", expected one of llama, qwen2, qwen3"}},
     {"key_twice", key_twice, TD_CORRUPT, {"metadata key x.y: found twice"}},
     {"empty_key", empty_key, TD_CORRUPT, {"metadata key 9: key: found 0 bytes"}},
     {"value_type", value_type, TD_CORRUPT, {"(x): type: found 13, expected 0 to 12"}},
@@ -141,9 +146,9 @@ static const struct {
     {"rope_odd", rope_odd, TD_CORRUPT, {"rope.dimension_count", "found 7, expected an even number"}},
     {"rope_wide", rope_wide, TD_CORRUPT, {"rope.dimension_count", "found 18"}},
     {"rope_yarn", rope_yarn, TD_UNSUPPORTED, {"llama.rope.scaling.type: found \"yarn\", expected \"none\""}},
-    {"rope_linear", rope_linear, TD_UNSUPPORTED, {"llama.rope.scaling.factor: found 4, expected 1"}},
-    {"rope_scale", rope_scale, TD_UNSUPPORTED, {"llama.rope.scale_linear: found 2"}},
-    {"experts", experts, TD_UNSUPPORTED, {"llama.expert_count: found 8, expected 0"}},
+    {"rope_linear", rope_linear, TD_CORRUPT, {"llama.rope.scaling.factor: found -4, expected a positive number"}},
+    {"rope_scale", rope_scale, TD_CORRUPT, {"llama.rope.scale_linear: found -2"}},
+    {"experts", experts, TD_CORRUPT, {"expert_used_count (experts_used): found 0, expected 1 up to"}},
     {"not_causal", not_causal, TD_UNSUPPORTED, {"llama.attention.causal: found false"}},
     {"window", window, TD_UNSUPPORTED, {"llama.attention.sliding_window: found a parameter"}},
     {"vocab_size", vocab_size, TD_CORRUPT, {"llama.vocab_size: found 321, expected 320"}},
@@ -156,7 +161,9 @@ static const struct {
      tensor_transposed,
      TD_CORRUPT,
      {"blk.0.attn_k.weight: shape: found 32 rows of 16, expected 16 rows of 32"}},
-    {"type_q6k", type_q6k, TD_UNSUPPORTED, {"blk.0.ffn_up.weight: type: found Q6_K (14), expected one of f32, f16"}},
+    {"type_iq3", type_iq3, TD_UNSUPPORTED, {"blk.0.ffn_up.weight: type: found IQ3_S (21), expected one of f32, f16"}},
+    {"type_mxfp4", type_mxfp4, TD_UNSUPPORTED, {"blk.0.ffn_up.weight: type: found MXFP4 (39)"}},
+    {"type_our_own", type_our_own, TD_CORRUPT, {"blk.0.ffn_up.weight: type: found an unknown number (1000)"}},
     {"type_unknown", type_unknown, TD_CORRUPT, {"blk.0.ffn_up.weight: type: found an unknown number (77)"}},
     {"norm_f16", norm_f16, TD_UNSUPPORTED, {"blk.0.ffn_norm.weight: type: found f16, expected f32"}},
     {"block_torn", block_torn, TD_CORRUPT, {"blk.0.attn_q.weight: dimension 0: found 33, expected a multiple of 32"}},

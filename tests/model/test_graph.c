@@ -33,9 +33,9 @@ static struct td_op_cost sum_costs(const struct td_graph *graph, enum td_dtype k
 /* ---- form ---- */
 
 static const enum td_op_kind layer_kinds[] = {
-    TD_OP_RMS_NORM,  TD_OP_MATMUL,    TD_OP_MATMUL, TD_OP_MATMUL, TD_OP_ROPE,     TD_OP_ROPE,
-    TD_OP_KV_APPEND, TD_OP_ATTENTION, TD_OP_MATMUL, TD_OP_ADD,    TD_OP_RMS_NORM, TD_OP_MATMUL,
-    TD_OP_MATMUL,    TD_OP_ACTIVATION,  TD_OP_MATMUL, TD_OP_ADD,
+    TD_OP_RMS_NORM,  TD_OP_MATMUL,     TD_OP_MATMUL, TD_OP_MATMUL, TD_OP_ROPE,     TD_OP_ROPE,
+    TD_OP_KV_APPEND, TD_OP_ATTENTION,  TD_OP_MATMUL, TD_OP_ADD,    TD_OP_RMS_NORM, TD_OP_MATMUL,
+    TD_OP_MATMUL,    TD_OP_ACTIVATION, TD_OP_MATMUL, TD_OP_ADD,
 };
 static const char *const layer_weights[] = {
     "attn_norm",   "attn_q", "attn_k",   "attn_v",   NULL,     NULL, NULL,       NULL,
@@ -271,8 +271,16 @@ static void test_step_stats(void **state) {
   td_step_stats_add(&stats, &plain_shape, 0, 5, 1);  /* prefill: 1 + 2 + 3 + 4 + 5 */
   td_step_stats_add(&stats, &plain_shape, 10, 1, 1); /* decode: 11 */
   td_step_stats_add(&stats, &plain_shape, 7, 4, 0);  /* a chunk: 8 + 9 + 10 + 11 */
-  static const int64_t want[TD_SYM_COUNT] = {[TD_SYM_ONE] = 1,  [TD_SYM_TOKENS] = 10,  [TD_SYM_LOGITS] = 2,
-                                             [TD_SYM_SEQS] = 3, [TD_SYM_CONTEXT] = 27, [TD_SYM_PAIRS] = 15 + 11 + 38};
+  static const int64_t want[TD_SYM_COUNT] = {[TD_SYM_ONE] = 1,
+                                             [TD_SYM_TOKENS] = 10,
+                                             [TD_SYM_LOGITS] = 2,
+                                             [TD_SYM_SEQS] = 3,
+                                             [TD_SYM_CONTEXT] = 27,
+                                             [TD_SYM_PAIRS] = 15 + 11 + 38,
+                                             /* no window, no experts */
+                                             [TD_SYM_WINDOW_CONTEXT] = 27,
+                                             [TD_SYM_WINDOW_PAIRS] = 15 + 11 + 38,
+                                             [TD_SYM_FULL_PAIRS] = 25 + 11 + 44};
   for (int i = 0; i < TD_SYM_COUNT; i++) assert_int_equal(stats.v[i], want[i]);
 }
 

@@ -52,6 +52,18 @@ static const struct {
     {TD_PRE_LLAMA_BPE, "foo()\n\nbar", "foo|()\n\n|bar"},
     {TD_PRE_LLAMA_BPE, "   x", "  | x"},
     {TD_PRE_LLAMA_BPE, "$x = \"y\";", "$x| =| \"|y|\";"},
+    {TD_PRE_TEKKEN, "HelloWorld it's 123", "Hello|World| it|'s| |1|2|3"},
+    {TD_PRE_TEKKEN, "a//b\n\n  HTTPServer", "a|//|b|\n\n| | HTTPServer"},
+    {TD_PRE_TEKKEN, "e\xcc\x81X", "e\xcc\x81|X"},
+    {TD_PRE_GPT4O, "HelloWorld it's I'LL 1234", "Hello|World| it's| I'LL| |123|4"},
+    {TD_PRE_GPT4O, "x/\n/y", "x|/\n/|y"},
+    {TD_PRE_DEFAULT, "it's 12345, ok!", "it|'|s| |123|45|,| ok|!"},
+    {TD_PRE_DEFAULT, "a  12\t$b+", "a| | |12|\t|$|b|+"},
+    {TD_PRE_DEFAULT, "1\xc2\xbd", "1\xc2\xbd"},
+    {TD_PRE_DEFAULT,
+     "\xc2\xbd"
+     "123",
+     "\xc2\xbd|123"},
 };
 
 static void check_cut(struct td_pretoken_walk *walk, const char *text, const char *cut) {
@@ -107,6 +119,8 @@ static void test_names(void **state) {
   enum td_pretokenizer pre;
   assert_true(td_pretokenizer_find((struct td_span){"llama-bpe", 9}, &pre));
   assert_int_equal(pre, TD_PRE_LLAMA_BPE);
+  assert_true(td_pretokenizer_find((struct td_span){"gpt-2", 5}, &pre));
+  assert_int_equal(pre, TD_PRE_GPT2);
   assert_false(td_pretokenizer_find((struct td_span){"llama", 5}, &pre));
   assert_false(td_pretokenizer_find((struct td_span){"", 0}, &pre));
 }

@@ -78,7 +78,39 @@ static const struct {
     {"rope_dim = 16", "rope_dim = 18", {"rope_dim", "found 18"}, TD_CONFIG},
     {"rope_theta = 10000.0", "rope_theta = -1.0", {"rope_theta", "-1"}, TD_CONFIG},
     {"vocab = 100", "vocab = 99999999999", {"vocab"}, TD_CONFIG},
-    {"\"f16\"", "\"q5_k\"", {"weights", "q5_k"}, TD_CONFIG},
+    {"\"f16\"", "\"q9_k\"", {"weights", "q9_k"}, TD_CONFIG},
+    {"\"f16\"", "\"q5_k\"", {"row of 64 q5_k values: expected a multiple of 256"}, TD_UNSUPPORTED},
+    {"\"f16\"", "\"mxfp4\"", {NULL}, TD_OK},
+    {"kv_heads = 2;", "", {"kv_heads: found nothing, expected a number for architecture \"llama\""}, TD_CONFIG},
+    {"rope_theta = 10000.0;", "", {"rope_theta: found nothing"}, TD_CONFIG},
+    {"ffn = 128;", "", {"ffn: found nothing"}, TD_CONFIG},
+    {"ffn = 128;", "ffn = 0;", {"ffn: found 0"}, TD_CONFIG},
+    {"ffn = 128;", "ffn = 128; window = 8;", {":2: window: found it, expected no such key", "llama"}, TD_CONFIG},
+    {"ffn = 128;", "ffn = 128; kv_lora = 8;", {":2: kv_lora: found it"}, TD_CONFIG},
+    {"ffn = 128;", "ffn = 128; window_rope_theta = 1e4;", {"window_rope_theta: found it"}, TD_CONFIG},
+    {"ffn = 128;", "ffn = 128; experts = 4;", {"experts_used: found nothing, expected both or neither"}, TD_CONFIG},
+    {"ffn = 128;",
+     "ffn = 128; experts = 4; experts_used = 5;",
+     {"experts_used", "found 5, expected 1 up to"},
+     TD_CONFIG},
+    {"ffn = 128;", "ffn = 128; experts = 4; experts_used = 2;", {NULL}, TD_OK},
+    {"ffn = 128;", "ffn = 128; expert_ffn = 32;", {"expert_ffn: found it without experts"}, TD_CONFIG},
+    {"ffn = 128;", "ffn = 128; expert_weights = \"q8_0\";", {"expert_weights: found it without experts"}, TD_CONFIG},
+    {"ffn = 128;",
+     "ffn = 128; experts = 4; experts_used = 2; expert_ffn = 32; expert_weights = \"q8_0\";",
+     {NULL},
+     TD_OK},
+    {"\"llama\"", "\"qwen2\"", {NULL}, TD_OK},
+    {"\"llama\"", "\"qwen3\"", {NULL}, TD_OK},
+    {"\"llama\"", "\"qwen3\"; rope_factors = true", {"rope_factors: found true, expected no such key"}, TD_CONFIG},
+    {"\"llama\"", "\"qwen3moe\"", {"ffn: found it, expected no such key for architecture \"qwen3moe\""}, TD_CONFIG},
+    {"\"llama\"", "\"gemma3\"", {"window: found nothing"}, TD_CONFIG},
+    {"\"llama\"", "\"gemma3\"; window = 8", {NULL}, TD_OK},
+    {"\"llama\"",
+     "\"deepseek3\"",
+     {"kv_heads: found it, expected no such key for architecture \"deepseek3\""},
+     TD_CONFIG},
+    {"\"llama\"", "\"opt\"", {"kv_heads: found it", "opt"}, TD_CONFIG},
     {"\"llama\"", "\"gemma\"", {"architecture", "gemma"}, TD_CONFIG},
     {"name = \"x\"", "name = \"\"", {"name", "found 0 bytes"}, TD_CONFIG},
     {"ffn = 128", "ffn = 128 }", {":2:"}, TD_CONFIG},
@@ -139,11 +171,85 @@ static void test_torn_blocks(void **state) {
   test_run(NULL, 0, "rm -rf '%s'", folder);
 }
 
+/* Architectures with keys of their own: the least that must be there, and what follows from it. */
+#define HEAD "name = \"x\"; layers = 4; hidden = 64; heads = 4; vocab = 100; context = 64; norm_epsilon = 1e-5; "
+#define GPT_OSS                                                                                                        \
+  HEAD                                                                                                                 \
+      "architecture = \"gpt-oss\"; kv_heads = 2; head_dim = 16; rope_dim = 16; rope_theta = 1e4; weights = \"bf16\"; " \
+      "experts = 8; experts_used = 2; expert_ffn = 32; expert_weights = \"mxfp4\"; window = 16;"
+#define DEEPSEEK3                                                                                                 \
+  HEAD "architecture = \"deepseek3\"; rope_dim = 8; rope_theta = 1e4; weights = \"fp8\"; ffn = 96; experts = 8; " \
+       "experts_used = 2; expert_ffn = 32; shared_ffn = 32; q_lora = 24; kv_lora = 16; nope_dim = "               \
+       "16; "                                                                                                     \
+       "value_dim = 12;"
+#define BERT HEAD "architecture = \"bert\"; ffn = 96; weights = \"f16\";"
+
+static td_status open_text(const char *folder, const char *text, struct td_model **out_model) {
+  char path[4300];
+  snprintf(path, sizeof path, "%s/shape.cfg", folder);
+  FILE *file = fopen(path, "w");
+  assert_non_null(file);
+  fputs(text, file);
+  assert_int_equal(fclose(file), 0);
+  return td_model_open(path, out_model);
+}
+
+static struct td_shape shape_of(const char *folder, const char *text) {
+  struct td_model *model;
+  if (open_text(folder, text, &model)) fail_msg("%s", td_error_text());
+  struct td_shape shape = *td_model_shape(model);
+  td_model_close(model);
+  return shape;
+}
+
+static void test_other_keys(void **state) {
+  (void)state;
+  const char *folder = test_scratch();
+  assert_non_null(folder);
+  struct td_shape shape = shape_of(folder, GPT_OSS);
+  assert_int_equal(shape.arch, TD_ARCH_GPT_OSS);
+  assert_int_equal(shape.window, 16);
+  assert_int_equal(shape.window_period, 2);
+  assert_int_equal(shape.expert_dtype, TD_MXFP4);
+  assert_int_equal(shape.weight_dtype, TD_BF16);
+  shape = shape_of(folder, GPT_OSS " window_period = 3;");
+  assert_int_equal(shape.window_period, 3);
+  shape = shape_of(folder, DEEPSEEK3 " dense_layers = 1;");
+  assert_int_equal(shape.kv_heads, 1);
+  assert_int_equal(shape.head_dim, 24);
+  assert_int_equal(shape.dense_layers, 1);
+  assert_int_equal(shape.expert_dtype, TD_FP8);
+  assert_int_equal(td_shape_kv_elements(&shape), 24);
+  shape = shape_of(folder, BERT);
+  assert_int_equal(shape.kv_heads, 4);
+  assert_int_equal(shape.head_dim, 16);
+  assert_int_equal(shape.rope_dim, 0);
+  static const struct {
+    const char *text, *words;
+  } wrong[] = {
+      {BERT " tied_output = true;", "tied_output: found true, expected no such key for architecture \"bert\""},
+      {BERT " rope_dim = 8;", "rope_dim: found it, expected no such key"},
+      {DEEPSEEK3 " dense_layers = 5;", "dense_layers"},
+      {HEAD "architecture = \"deepseek3\"; rope_dim = 8; rope_theta = 1e4; weights = \"fp8\"; ffn = 96;",
+       "experts: found nothing, expected a number for architecture \"deepseek3\""},
+      {"name = \"x\"; layers = 4; hidden = 64; heads = 5; vocab = 9; context = 9; norm_epsilon = 0.0; ffn = 8;"
+       "architecture = \"bert\"; weights = \"f16\";",
+       "hidden: found 64, expected a multiple of 5 heads"},
+  };
+  for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+    struct td_model *model;
+    assert_int_equal(open_text(folder, wrong[i].text, &model), TD_CONFIG);
+    if (!strstr(td_error_text(), wrong[i].words)) fail_msg("%s: %s", wrong[i].words, td_error_text());
+  }
+  test_run(NULL, 0, "rm -rf '%s'", folder);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_files),
       cmocka_unit_test(test_mistakes),
       cmocka_unit_test(test_torn_blocks),
+      cmocka_unit_test(test_other_keys),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

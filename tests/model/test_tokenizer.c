@@ -200,6 +200,30 @@ static void test_bos_and_eos(void **state) {
   drop(&b);
 }
 
+static void check_adds_bos(const char *pre, int key, bool want) {
+  struct built b;
+  describe(&b);
+  gb_write_tokens(&b.file, "gpt2", pre, merges, MERGES);
+  gb_u32(&b.file, "tokenizer.ggml.bos_token_id", ID_START);
+  if (key >= 0) gb_bool(&b.file, "tokenizer.ggml.add_bos_token", key);
+  assert_int_equal(open_built(&b), TD_OK);
+  assert_int_equal(td_tokenizer_adds_bos(b.tokenizer), want);
+  drop(&b);
+}
+
+static void test_adds_bos(void **state) {
+  (void)state;
+  check_adds_bos("gpt-2", -1, false);
+  check_adds_bos("gpt-2", 1, true);
+  check_adds_bos("llama-bpe", -1, true);
+  check_adds_bos("tekken", -1, true);
+  check_adds_bos("llama-bpe", 0, false);
+  struct built b;
+  build(&b, "llama-bpe"); /* no BOS to add */
+  assert_false(td_tokenizer_adds_bos(b.tokenizer));
+  drop(&b);
+}
+
 /* Every byte, alone and in every kind of broken sequence. */
 static void test_any_bytes(void **state) {
   (void)state;
@@ -213,7 +237,7 @@ static void test_any_bytes(void **state) {
                                      "\xff\xfe",
                                      "\xf4\x90\x80\x80",
                                      "\xe0\x80\x80 \xc3\xa9 \xc3"};
-  static const char *const pres[] = {"smollm", "gpt2", "qwen2", "llama-bpe"};
+  static const char *const pres[] = {"smollm", "gpt2", "qwen2", "llama-bpe", "tekken", "gpt-4o", "default"};
   char all[512];
   for (int i = 0; i < 256; i++) {
     all[i] = (char)i;
@@ -324,7 +348,8 @@ static void check_unusable(const char *model, const char *pre, const char *words
 
 static void test_unusable(void **state) {
   (void)state;
-  check_unusable("llama", "default", "tokenizer.ggml.model: found \"llama\", expected \"gpt2\"");
+  check_unusable("t5", "default",
+                 "tokenizer.ggml.model: found \"t5\", expected \"gpt2\" (byte-level BPE) or \"llama\"");
   check_unusable("gpt2", "deepseek-llm", "tokenizer.ggml.pre: found \"deepseek-llm\", expected \"smollm\"");
 }
 
@@ -357,9 +382,9 @@ static void test_contradictions(void **state) {
   gb_i32s(&b.file, "tokenizer.ggml.tokens", b.file.types, 3);
   refuse_at_opening(&b, "tokenizer.ggml.tokens: found int32 array, expected an array of string");
   describe_all(&b);
-  b.file.types[5] = 6;
+  b.file.types[5] = 7;
   gb_i32s(&b.file, "tokenizer.ggml.token_type", b.file.types, b.file.token_count);
-  refuse_at_opening(&b, "tokenizer.ggml.token_type[5]: found 6, expected 1 to 5");
+  refuse_at_opening(&b, "tokenizer.ggml.token_type[5]: found 7, expected 1 to 6");
   describe_all(&b);
   gb_u32(&b.file, "tokenizer.ggml.eos_token_id", 267);
   refuse_at_opening(&b, "tokenizer.ggml.eos_token_id: found 267, expected 0 to 266");
@@ -415,7 +440,7 @@ int main(void) {
       cmocka_unit_test(test_specials),     cmocka_unit_test(test_bos_and_eos),    cmocka_unit_test(test_any_bytes),
       cmocka_unit_test(test_missing_byte), cmocka_unit_test(test_long_words),     cmocka_unit_test(test_threads),
       cmocka_unit_test(test_unusable),     cmocka_unit_test(test_contradictions), cmocka_unit_test(test_bad_tables),
-      cmocka_unit_test(test_piece_range),
+      cmocka_unit_test(test_piece_range),  cmocka_unit_test(test_adds_bos),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

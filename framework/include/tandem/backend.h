@@ -102,6 +102,15 @@ struct td_plan_bindings {
   const struct td_kv_view *kv;   /* [graph->shape.layers]; k NULL: not of this slice */
 };
 
+/* What a chip can give, as `tandem bench` measures it. */
+enum td_ceiling {
+  TD_CEILING_READ,     /* bytes/s of reading memory much larger than any cache */
+  TD_CEILING_TRIAD,    /* bytes/s of a = b + s * c over such memory: 2 reads and 1 write counted */
+  TD_CEILING_GEMM_F32, /* flop/s of a large float32 matrix product */
+  TD_CEILING_GEMM_F16, /* the same in f16 or bf16, whichever is faster, with float32 sums */
+  TD_CEILING_COUNT
+};
+
 struct td_device_table {
   size_t size; /* sizeof(struct td_device_table): entries beyond an older table's size count as absent */
 
@@ -154,6 +163,11 @@ struct td_device_table {
   double (*energy)(struct td_device *device);
   /* The device's own clock, picoseconds, for devices whose time is not the wall's. Default: td_now_ps. */
   int64_t (*now)(struct td_device *device);
+  /* Measures one sample of a ceiling by the best means there is (own kernels, the vendor's BLAS), warm, in about a tenth
+   * of a second; *out_how: static text naming the means ("cuBLASLt bf16 8192^3"). TD_UNIMPLEMENTED for one it does not
+   * measure. Default: `tandem bench` measures devices of the host's own processors by host threads and OpenBLAS, others
+   * by their ADD and MATMUL. */
+  td_status (*ceiling)(struct td_device *device, enum td_ceiling which, double *out_rate, const char **out_how);
 };
 
 /* A conformance case this backend does not pass, with the reason shown in the support table. `pattern` is a
@@ -187,6 +201,9 @@ struct td_backend {
   /* What `probe` numbers are different chips: replicas of a pool take the devices N, N + 1, ... Default (false): every
    * index is the same host. */
   bool numbered;
+  /* Whether device `index` computes on the processors of this machine (OpenCL on a CPU): replicas then share it, and its
+   * ceilings are the host's. Default: those of backends that execute and are not numbered do. */
+  bool (*on_host)(int32_t index);
   const struct td_conform_note *unsupported;      /* NULL: none */
   const struct td_conform_note *expected_to_fail; /* NULL: none; an unexpected pass is an error */
 };

@@ -22,9 +22,10 @@ struct td_price {
 
 /* Roofline: each operator lasts overhead + max(FLOPs / (compute_efficiency * peak), bytes / (memory_efficiency *
  * bandwidth)), operators one after another; energy = busy power * time.
- *  - Peak: products take flops_f32, _f16 or _bf16 by their weight's dtype; quantised weights the faster of _f16 and
- * _bf16 (widened on the fly). Attention takes flops_f32 for an F32 cache, else the faster of _f16 and _bf16. The rest:
- * _f32.
+ *  - Peak: products take flops_f32, _f16 or _bf16 by their weight's dtype; FP8 takes flops_fp8 and MXFP4 and NVFP4 take
+ *    flops_fp4 where the device file has them (activations are narrowed to match); other weights the faster of _f16 and
+ *    _bf16 (widened on the fly). Attention takes flops_f32 for an F32 cache, else the faster of _f16 and _bf16. The
+ *    rest: _f32.
  *  - Bytes: all of td_op_cost's, nothing cached between operators. Sampling and operators over no rows (the head, when
  *    no logits are wanted) cost nothing.
  *  - Rounding, so that base + i * slope is exact: an operator's two times are linear forms in the step's counts with
@@ -32,9 +33,14 @@ struct td_price {
  *    C = S * q + r and A = S * u + w (S sequences: a decode step adds S to C and to A),
  *      time  = round(fixed + context * r + pairs * w) + q * round(context * S) + u * round(pairs * S)   [ps]
  *      slope = round(context * S) + round(pairs * S).
- *    valid_steps ends where the first operator changes between bound by arithmetic and bound by memory (equal: memory).
- * stats describe the first step; following steps add one token per sequence (CONTEXT and PAIRS grow by SEQS).
- * TD_UNSUPPORTED names a number the device file lacks, or says that a step would last over 106 days. */
+ *    The counts of windowed and of bidirectional attention are split in the same way, each for itself.
+ *    valid_steps ends where the first operator changes between bound by arithmetic and bound by memory (equal: memory),
+ *    and no later than where a sequence may fill its sliding window: in a batch of several that is not known from the
+ *    counts unless all windows are full or none can be. It is 1 for a step that is no decode step (one token a
+ *    sequence), and for encoders.
+ * stats describe the first step; following steps add one token per sequence: CONTEXT, PAIRS and FULL_PAIRS grow by
+ * SEQS, the windowed counts by SEQS or, with full windows, not at all. TD_UNSUPPORTED names a number the device file
+ * lacks, says that a step would last over 106 days, or that an encoder would read a text in more than one step. */
 td_status td_price_roofline(const struct td_device_params *device, const struct td_graph *graph,
                             const struct td_slice *slice, enum td_dtype kv_dtype, const struct td_step_stats *stats,
                             struct td_price *out_price);

@@ -23,6 +23,9 @@ td_status td_device_find(const char *spec, const struct td_backend **out_backend
 td_status td_device_open(const char *spec, const struct td_device_options *options, struct td_device **out_device);
 void td_device_close(struct td_device *device); /* NULL is fine */
 
+/* td_backend.on_host with its default. */
+bool td_backend_on_host(const struct td_backend *backend, int32_t index);
+
 /* Checked, counted forms of the table's entries: arguments are validated (TD_INTERNAL names the operand), the time
  * line advances. td_device_read returns when the bytes are there. */
 td_status td_device_alloc(struct td_device *device, uint64_t bytes, enum td_buffer_use use, struct td_buffer **out);
@@ -34,6 +37,11 @@ td_status td_device_read(struct td_device *device, struct td_buffer *buffer, uin
 td_status td_device_op(struct td_device *device, const struct td_op_call *call);
 td_status td_device_sync(struct td_device *device);
 int64_t td_device_now(struct td_device *device);
+/* Joules used since some fixed moment; NaN: the device has no counter. */
+double td_device_energy(struct td_device *device);
+/* One sample of what the chip can give; TD_UNIMPLEMENTED: this device does not measure it (see td_device_table.ceiling).
+ * TD_INTERNAL if what it measured is no rate. */
+td_status td_device_ceiling(struct td_device *device, enum td_ceiling which, double *out_rate, const char **out_how);
 td_status td_device_supports(struct td_device *device, const struct td_op_query *query);
 /* layer_done_ps may be NULL; see td_device_table.price. */
 td_status td_device_price(struct td_device *device, const struct td_graph *graph, const struct td_slice *slice,

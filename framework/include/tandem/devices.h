@@ -35,13 +35,13 @@ struct td_device_params {
   const char *path;
   /* chip */
   struct td_quantity memory_bytes;
-  struct td_quantity memory_bandwidth;                            /* B/s, peak */
-  struct td_quantity memory_efficiency;                           /* fraction of the peak that streams reach */
-  struct td_quantity flops_f32, flops_bf16, flops_f16, flops_fp8; /* dense, FLOP/s */
-  struct td_quantity compute_efficiency;                          /* fraction of the peak that matrix products reach */
-  struct td_quantity op_overhead;                                 /* seconds per operator (launch) */
-  struct td_quantity power_busy, power_idle;                      /* W */
-  const char *power_basis;                                        /* "chip", "all-in", "utility"; required with power */
+  struct td_quantity memory_bandwidth;  /* B/s, peak */
+  struct td_quantity memory_efficiency; /* fraction of the peak that streams reach */
+  struct td_quantity flops_f32, flops_bf16, flops_f16, flops_fp8, flops_fp4; /* dense, FLOP/s */
+  struct td_quantity compute_efficiency;     /* fraction of the peak that matrix products reach */
+  struct td_quantity op_overhead;            /* seconds per operator (launch) */
+  struct td_quantity power_busy, power_idle; /* W */
+  const char *power_basis;                   /* "chip", "all-in", "utility"; required with power */
   /* link */
   struct td_quantity link_bandwidth; /* B/s per direction */
   struct td_quantity link_latency;   /* seconds per message */

@@ -46,44 +46,64 @@ struct td_poly td_poly_add(struct td_poly a, struct td_poly b);
 void td_step_stats_add(struct td_step_stats *stats, const struct td_shape *shape, int64_t past, int64_t tokens,
                        int64_t logits);
 /* Experts that at least one of `tokens` tokens is routed to, if each token picks `used` of `experts` at random and
- * independently: experts * (1 - (1 - used / experts)^tokens), in integer arithmetic (the same on every machine), rounded
- * to nearest, at least min(used, experts) for tokens > 0. Real routers are less even: an upper estimate. */
+ * independently: experts * (1 - (1 - used / experts)^tokens), in integer arithmetic (the same on every machine),
+ * rounded to nearest, at least min(used, experts) for tokens > 0. Real routers are less even: an upper estimate. */
 int64_t td_expected_experts(int64_t experts, int64_t used, int64_t tokens);
 
 enum td_op_kind {
-  TD_OP_EMBED,     /* out[T, n] = row ids[t] of weight[vocab, n] * scale, as float32 */
-  TD_OP_RMS_NORM,  /* out = in0 / sqrt(mean(in0^2) + epsilon) * weight[1, n / groups], for each of `groups` equal parts of
-                      a row by itself: 1, or a head each (QK norm) */
-  TD_OP_MATMUL,    /* out[R, n] = in0[R, k] * weight[n, k]^T */
-  TD_OP_ROPE,      /* out[T, heads * head_dim]: rotates pairs of the first rope_dim elements of each head of in0, pair i
-                      (0 <= i < rope_dim / 2) by position * position_scale / (theta^(2i/rope_dim) * factor_i). Pair i is
-                      (2i, 2i+1) or (i, i + rope_dim/2), see enum td_rope_pairs. weight, if any: factors
-                      [1, rope_dim / 2] */
-  TD_OP_KV_APPEND, /* writes in0 = K and in1 = V, each [T, kv_heads * head_dim], into the KV cache of `layer` */
-  TD_OP_ATTENTION, /* out[T, heads * head_dim] = softmax(in0 K^T * scale) V over the KV cache of `layer`: position p sees
-                      positions j <= p, and only those with j > p - window if window > 0 */
-  TD_OP_ACTIVATION, /* out = f(in0) * in1, f = enum td_activation */
-  TD_OP_ADD,        /* out = in0 + in1; without in1: out = in0 + weight[1, n] in every row (a bias) */
-  TD_OP_ROUTER, /* in0[T, experts] = router logits -> out[T, 2 * experts_used]: first the ids of the experts_used largest
-                   (as float32; descending, ties: the lower id first), then their weights, the softmax over those chosen
-                   (= the softmax over all, renormalised) */
-  TD_OP_EXPERT_MATMUL, /* in1 = the router's out; weight[experts * n, k], expert e's matrix in rows e n .. (e + 1) n - 1;
-                          out[T, experts_used * n]: slot j = in0's row times the matrix of the j-th chosen expert, where
-                          in0 is [T, k] (the same for every slot) or [T, experts_used * k] (slot j's own part) */
-  TD_OP_EXPERT_SUM,    /* out[T, n] = sum over slots j, ascending, of router weight j * in0[T, experts_used * n] slot j;
-                          in1 = the router's out */
-  TD_OP_SELECT, /* out[L, n] = the rows of in0[T, n] whose logits are wanted, in batch order */
-  TD_OP_SAMPLE, /* logits in0[L, n] -> one id a row; done on the host by the framework, never sent to a device */
-  /* -- priced only: in graphs of shape-only models; no backend needs them -- */
-  TD_OP_LAYER_NORM,      /* out = (in0 - mean) / sqrt(variance + epsilon) * weight row 0 + row 1; weight[2, n] */
-  TD_OP_EMBED_POSITIONS, /* out[T, n] = in0 + row positions[t] of weight[context, n] (learned positions) */
-  TD_OP_POINTWISE,       /* out = f(in0), f = enum td_activation (FFNs without a gate) */
+  /* out[T, n] = row ids[t] of weight[vocab, n] * scale, as float32 */
+  TD_OP_EMBED,
+  /* out = in0 / sqrt(mean(in0^2) + epsilon) * weight[1, n / groups], for each of `groups` equal parts of a row by
+   * itself: 1, or a head each (QK norm) */
+  TD_OP_RMS_NORM,
+  /* out[R, n] = in0[R, k] * weight[n, k]^T */
+  TD_OP_MATMUL,
+  /* out[T, heads * head_dim]: rotates pairs of the first rope_dim elements of each head of in0, pair i
+   * (0 <= i < rope_dim / 2) by position * position_scale / (theta^(2i/rope_dim) * factor_i). Pair i is (2i, 2i+1) or
+   * (i, i + rope_dim/2), see enum td_rope_pairs. weight, if any: factors [1, rope_dim / 2] */
+  TD_OP_ROPE,
+  /* writes in0 = K and in1 = V, each [T, kv_heads * head_dim], into the KV cache of `layer` */
+  TD_OP_KV_APPEND,
+  /* out[T, heads * head_dim] = softmax(in0 K^T * scale) V over the KV cache of `layer`: position p sees positions
+   * j <= p, and only those with j > p - window if window > 0 */
+  TD_OP_ATTENTION,
+  /* out = f(in0) * in1, f = enum td_activation */
+  TD_OP_ACTIVATION,
+  /* out = in0 + in1; without in1: out = in0 + weight[1, n] in every row (a bias) */
+  TD_OP_ADD,
+  /* in0[T, experts] = router logits -> out[T, 2 * experts_used]: first the ids of the experts_used largest (as float32;
+   * descending, ties: the lower id first), then their weights, the softmax over those chosen (= the softmax over all,
+   * renormalised) */
+  TD_OP_ROUTER,
+  /* in1 = the router's out; weight[experts * n, k], expert e's matrix in rows e n .. (e + 1) n - 1;
+   * out[T, experts_used * n]: slot j = in0's row times the matrix of the j-th chosen expert, where in0 is [T, k] (the
+   * same for every slot) or [T, experts_used * k] (slot j's own part) */
+  TD_OP_EXPERT_MATMUL,
+  /* out[T, n] = sum over slots j, ascending, of router weight j * in0[T, experts_used * n] slot j; in1 = the router's
+   * out */
+  TD_OP_EXPERT_SUM,
+  /* out[L, n] = the rows of in0[T, n] whose logits are wanted, in batch order */
+  TD_OP_SELECT,
+  /* logits in0[L, n] -> one id a row; done on the host by the framework, never sent to a device */
+  TD_OP_SAMPLE,
+  /* -- priced only: in graphs of shape-only models; no backend needs them. Nor these forms of the kinds above: MATMUL
+   * with groups > 1, where each of `groups` equal parts of out is the product of that part of the weight's rows and k
+   * columns of in0 of its own; ATTENTION that is bidirectional, has sinks (weight[1, heads]) or reads latents (in0 and
+   * in1 are the two parts of the query, keys are head_dim wide, out is as wide as the latents of all heads); ADD of a
+   * weight of several rows, of which each token takes one, or with experts > 0 its experts' -- */
+  /* out = (in0 - mean) / sqrt(variance + epsilon) * weight row 0 + row 1; weight[2, n] */
+  TD_OP_LAYER_NORM,
+  /* out[T, n] = in0 + row positions[t] of weight[context, n] (learned positions) */
+  TD_OP_EMBED_POSITIONS,
+  /* out = f(in0), f = enum td_activation (FFNs without a gate) */
+  TD_OP_POINTWISE,
   TD_OP_KIND_COUNT
 };
 enum td_activation {
   TD_ACT_SILU, /* x / (1 + exp(-x)) */
   TD_ACT_GELU, /* tanh form: x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) */
-  TD_ACT_RELU  /* priced only */
+  TD_ACT_RELU, /* priced only */
+  TD_ACT_TANH  /* priced only */
 };
 enum td_rope_pairs { TD_ROPE_ADJACENT, TD_ROPE_HALVES };
 /* The first kind that is priced only. */
@@ -118,7 +138,7 @@ struct td_op {
   int32_t weight;                              /* index into weights, -1 = none */
   int64_t n, k;                                /* output columns (EXPERT_MATMUL: of one slot); the inner dimension */
   int32_t heads, kv_heads, head_dim, rope_dim; /* ROPE, KV_APPEND, ATTENTION */
-  int32_t groups;                              /* RMS_NORM: >= 1, divides n */
+  int32_t groups;                              /* RMS_NORM: >= 1, divides n (else 0, but see above) */
   int32_t window;                              /* ATTENTION: 0 = none */
   int32_t experts, experts_used;               /* ROUTER, EXPERT_MATMUL, EXPERT_SUM */
   enum td_rope_pairs rope_pairs;               /* ROPE */
@@ -168,8 +188,8 @@ struct td_slice {
 struct td_slice td_slice_whole(const struct td_graph *graph);
 
 /* The operators of a slice (indices into graph->ops, ascending), its live-ins (values it reads and another slice
- * produces) and live-outs (values it produces and another slice reads, and "logits"). Free with
- * td_slice_ops_free. TD_CONFIG if the range is empty or outside the graph. */
+ * produces) and live-outs (values it produces and another slice reads, "logits", and what nothing reads: an encoder's
+ * "pooled"). Free with td_slice_ops_free. TD_CONFIG if the range is empty or outside the graph. */
 struct td_slice_ops {
   int32_t *ops, op_count;
   int32_t *live_in, live_in_count;

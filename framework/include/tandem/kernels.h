@@ -40,5 +40,7 @@ void td_rope_row(const struct td_op *op, const float *factors, int32_t position,
 double td_activate(enum td_activation activation, double x);
 /* One row of a ROUTER: logits[experts] -> out[2 * used]. NaNs sort last. */
 void td_route_row(const float *logits, float *out, int32_t experts, int32_t used);
+/* One row of an EXPERT_SUM: slots[used][n] and the row of the router's result -> out[n]. */
+void td_expert_sum_row(const float *slots, const float *routed, float *out, int64_t n, int32_t used);
 
 #endif

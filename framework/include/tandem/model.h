@@ -129,6 +129,10 @@ td_status td_tokenizer_piece(const struct td_tokenizer *tokenizer, int32_t id, c
                              size_t *out_bytes);
 int32_t td_tokenizer_size(const struct td_tokenizer *tokenizer);
 int32_t td_tokenizer_bos(const struct td_tokenizer *tokenizer); /* -1 if none */
+/* Whether plain text should begin with td_tokenizer_bos, as the file says [tokenizer.ggml.add_bos_token] or, where it
+ * is silent, as llama.cpp does: for SentencePiece-style vocabularies and llama-bpe. What td_tokenizer_chat
+ * renders has the BOS written out already if its template wants one. */
+bool td_tokenizer_adds_bos(const struct td_tokenizer *tokenizer);
 /* True if generation ends after this id: the file's eos and eot ids, and control tokens that end a turn or a text
  * (<|im_end|>, <|eot_id|>, <|endoftext|>, <|end_of_text|> when the file marks them as control tokens). */
 bool td_tokenizer_is_end(const struct td_tokenizer *tokenizer, int32_t id);

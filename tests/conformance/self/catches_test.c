@@ -11,11 +11,12 @@ extern const struct td_backend td_backend_cpu;
 
 struct fault {
   const char *name, *fails, *passes;
-  void (*bend)(struct td_op_call *call); /* before the operator runs; NULL: none */
   enum td_op_kind kind;
-  float factor; /* 0: none; else the first result is multiplied by it */
-  int64_t least_rows;
-  bool halve; /* rounds in[0] to half precision first */
+  void (*bend)(struct td_op_call *call); /* the call's own copy, before it runs; NULL: none */
+  td_status (*before)(struct td_device *device, const struct td_op_call *call); /* changes inputs on the device */
+  td_status (*after)(struct td_device *device, const struct td_op_call *call);  /* changes the result there */
+  float factor;                                                                 /* of the first result; 0: none */
+  int64_t least_rows;                                                           /* for factor */
 };
 
 static const struct fault *fault;
@@ -78,32 +79,129 @@ static void bend_select_first(struct td_op_call *call) {
   (void)call;
 }
 
-static const struct fault faults[] = {
-    {"rope one position late", "rope/*", "attention/f32/*", bend_rope_position, TD_OP_ROPE, 0, 0, false},
-    {"rope base 0.1 % off", "rope/*", "matmul/q8_0/*", bend_rope_theta, TD_OP_ROPE, 0, 0, false},
-    {"rope factors ignored", "rope/*factors=1*", "rope/*factors=0*", bend_rope_factors, TD_OP_ROPE, 0, 0, false},
-    {"attention one position short", "attention/*", "rope/*", bend_attention_mask, TD_OP_ATTENTION, 0, 0, false},
-    {"attention scale 1 % off", "attention/*", "kv_append/*", bend_attention_scale, TD_OP_ATTENTION, 0, 0, false},
-    {"attention ignores the block table", "attention/*", "kv_append/*", bend_attention_paging, TD_OP_ATTENTION, 0, 0,
-     false},
-    {"attention takes K for V", "attention/f16/*", "kv_append/*", bend_attention_order, TD_OP_ATTENTION, 0, 0, false},
-    {"attention result 1e-4 off", "attention/*", "add/*", NULL, TD_OP_ATTENTION, 1.0001f, 0, false},
-    {"KV_APPEND swaps K and V", "kv_append/*", "attention/*", bend_swap_inputs, TD_OP_KV_APPEND, 0, 0, false},
-    {"KV_APPEND swaps K and V, seen by export", "kv_export/*", "memory/*", bend_swap_inputs, TD_OP_KV_APPEND, 0, 0,
-     false},
-    {"KV_APPEND swaps K and V, seen by truncate", "kv_truncate/*", "add/*", bend_swap_inputs, TD_OP_KV_APPEND, 0, 0,
-     false},
-    {"norm with twice the epsilon", "rms_norm/*", "add/*", bend_norm_epsilon, TD_OP_RMS_NORM, 0, 0, false},
-    {"embedding of the wrong token", "embed/*", "add/*", bend_embed_id, TD_OP_EMBED, 0, 0, false},
-    {"activation with its inputs swapped", "activation/*", "add/*", bend_swap_inputs, TD_OP_ACTIVATION, 0, 0, false},
-    {"select of the wrong rows", "select/*", "add/*", bend_select_first, TD_OP_SELECT, 0, 0, false},
-    {"matmul 0.1 % off", "matmul/q4_1/*", "add/*", NULL, TD_OP_MATMUL, 1.001f, 0, false},
-    {"matmul in half precision", "matmul/f32/*k=576", "add/*", NULL, TD_OP_MATMUL, 0, 0, true},
-    {"add off by its last bit", "add/*", "activation/*", NULL, TD_OP_ADD, 1.0000002f, 0, false},
-    {"matmul that depends on its batch", "exact_rows/matmul/*", "matmul/*", NULL, TD_OP_MATMUL, 1.0000001f, 2, false},
-    {"attention that depends on its batch", "exact_chunks/*", "attention/*", NULL, TD_OP_ATTENTION, 1.0000001f, 9,
-     false},
-};
+static void bend_embed_scale(struct td_op_call *call) {
+  op.scale = 1;
+  (void)call;
+}
+static void bend_norm_groups(struct td_op_call *call) {
+  op.n /= op.groups;
+  op.groups = 1;
+  (void)call;
+}
+static void bend_rope_pairs(struct td_op_call *call) {
+  op.rope_pairs = op.rope_pairs == TD_ROPE_HALVES ? TD_ROPE_ADJACENT : TD_ROPE_HALVES;
+  (void)call;
+}
+static void bend_rope_scale(struct td_op_call *call) {
+  op.position_scale = 1;
+  (void)call;
+}
+static void bend_window_less(struct td_op_call *call) {
+  op.window -= op.window > 1;
+  (void)call;
+}
+static void bend_window_more(struct td_op_call *call) {
+  op.window += op.window > 0 && op.window < INT32_MAX;
+  (void)call;
+}
+static void bend_window_none(struct td_op_call *call) {
+  op.window = 0;
+  (void)call;
+}
+static void bend_activation(struct td_op_call *call) {
+  op.activation = op.activation == TD_ACT_SILU ? TD_ACT_GELU : TD_ACT_SILU;
+  (void)call;
+}
+static void bend_type(struct td_op_call *call) {
+  if (call->weight.dtype == TD_IQ4_NL) call->weight.dtype = TD_Q4_0; /* as many bytes */
+}
+static void bend_expert_input(struct td_op_call *call) {
+  call->in[0].cols = op.k; /* the same for every slot */
+}
+
+/* ---- changes on the device ---- */
+
+#define MOST 4096 /* floats of a matrix that is changed */
+
+static td_status read_view(struct td_device *device, const struct td_view *view, float *out) {
+  assert_true(view->rows * view->cols <= MOST);
+  return good_table->read(device, view->buffer, view->offset, out, (uint64_t)(view->rows * view->cols) * sizeof *out);
+}
+static td_status write_view(struct td_device *device, const struct td_view *view, const float *values) {
+  return good_table->write(device, view->buffer, view->offset, values,
+                           (uint64_t)(view->rows * view->cols) * sizeof *values);
+}
+
+/* A product with half-precision operands, as many devices have it. */
+static td_status halve_input(struct td_device *device, const struct td_op_call *call) {
+  float values[MOST];
+  if (call->in[0].rows * call->in[0].cols > MOST) return TD_OK;
+  TD_TRY(read_view(device, &call->in[0], values));
+  for (int64_t i = 0; i < call->in[0].rows * call->in[0].cols; i++) {
+    values[i] = td_half_to_float(td_float_to_half(values[i]));
+  }
+  return write_view(device, &call->in[0], values);
+}
+
+/* Zero bytes are zeros in every type. */
+static td_status blank_weight(struct td_device *device, const struct td_op_call *call) {
+  static const unsigned char zeros[MOST];
+  uint64_t bytes;
+  if (!call->weight.buffer) return TD_OK;
+  TD_TRY(td_dtype_row_bytes(call->weight.dtype, call->weight.cols, &bytes));
+  assert_true(bytes <= sizeof zeros);
+  return good_table->write(device, call->weight.buffer, call->weight.offset, zeros, bytes);
+}
+
+/* What routed(row, used) does to each row of a router's result. */
+static td_status each_routed(struct td_device *device, const struct td_view *view, void (*change)(float *, int32_t)) {
+  float values[MOST];
+  TD_TRY(read_view(device, view, values));
+  for (int64_t r = 0; r < view->rows; r++) change(values + r * view->cols, (int32_t)view->cols / 2);
+  return write_view(device, view, values);
+}
+static void swap_slots(float *routed, int32_t used) {
+  for (int32_t i = 0; i + 1 < used; i += 2) {
+    float id = routed[i];
+    routed[i] = routed[i + 1];
+    routed[i + 1] = id;
+  }
+}
+static void next_expert(float *routed, int32_t used) {
+  for (int32_t i = 0; i < used; i++) routed[i] = (float)(((int32_t)routed[i] + 1) % op.experts);
+}
+static void shrink_weights(float *routed, int32_t used) {
+  for (int32_t i = used; i < 2 * used; i++) routed[i] *= 0.999f;
+}
+static void even_weights(float *routed, int32_t used) {
+  for (int32_t i = used; i < 2 * used; i++) routed[i] = 1.0f;
+}
+static void later_on_ties(float *routed, int32_t used) {
+  for (int32_t i = 0; i + 1 < used; i++) {
+    if (routed[used + i] != routed[used + i + 1]) continue;
+    float id = routed[i];
+    routed[i] = routed[i + 1];
+    routed[i + 1] = id;
+  }
+}
+static td_status swap_input_slots(struct td_device *device, const struct td_op_call *call) {
+  return each_routed(device, &call->in[1], swap_slots);
+}
+static td_status next_input_expert(struct td_device *device, const struct td_op_call *call) {
+  return each_routed(device, &call->in[1], next_expert);
+}
+static td_status even_input_weights(struct td_device *device, const struct td_op_call *call) {
+  return each_routed(device, &call->in[1], even_weights);
+}
+static td_status swap_result_slots(struct td_device *device, const struct td_op_call *call) {
+  return each_routed(device, &call->out, swap_slots);
+}
+static td_status shrink_result_weights(struct td_device *device, const struct td_op_call *call) {
+  return each_routed(device, &call->out, shrink_weights);
+}
+static td_status reverse_result_ties(struct td_device *device, const struct td_op_call *call) {
+  return each_routed(device, &call->out, later_on_ties);
+}
 
 static td_status scale_first(struct td_device *device, const struct td_op_call *call) {
   float value;
@@ -112,17 +210,57 @@ static td_status scale_first(struct td_device *device, const struct td_op_call *
   return good_table->write(device, call->out.buffer, call->out.offset, &value, sizeof value);
 }
 
-/* A product with half-precision operands, as many devices have it. */
-static td_status halve_first(struct td_device *device, const struct td_op_call *call) {
-  float values[576];
-  uint64_t row = (uint64_t)call->in[0].cols * sizeof(float);
-  for (int64_t r = 0; r < call->in[0].rows && row <= sizeof values; r++) {
-    TD_TRY(good_table->read(device, call->in[0].buffer, call->in[0].offset + (uint64_t)r * row, values, row));
-    for (int64_t i = 0; i < call->in[0].cols; i++) values[i] = td_half_to_float(td_float_to_half(values[i]));
-    TD_TRY(good_table->write(device, call->in[0].buffer, call->in[0].offset + (uint64_t)r * row, values, row));
-  }
-  return TD_OK;
-}
+/* ---- the list ---- */
+
+static const struct fault faults[] = {
+    {"rope one position late", "rope/*", "attention/f32/*", TD_OP_ROPE, .bend = bend_rope_position},
+    {"rope base 0.1 % off", "rope/*", "matmul/q8_0/*", TD_OP_ROPE, .bend = bend_rope_theta},
+    {"rope factors ignored", "rope/*factors=1*", "rope/*factors=0*", TD_OP_ROPE, .bend = bend_rope_factors},
+    {"rope pairs of the other kind", "rope/halves/*", "add/*", TD_OP_ROPE, .bend = bend_rope_pairs},
+    {"rope pairs of the other kind, adjacent", "rope/adjacent/*", "add/*", TD_OP_ROPE, .bend = bend_rope_pairs},
+    {"rope scale dropped", "rope/*scale=0.125*", "rope/*scale=1,*", TD_OP_ROPE, .bend = bend_rope_scale},
+    {"attention one position short", "attention/*", "rope/*", TD_OP_ATTENTION, .bend = bend_attention_mask},
+    {"attention scale 1 % off", "attention/*", "kv_append/*", TD_OP_ATTENTION, .bend = bend_attention_scale},
+    {"attention ignores the block table", "attention/*", "kv_append/*", TD_OP_ATTENTION, .bend = bend_attention_paging},
+    {"attention takes K for V", "attention/f16/*", "kv_append/*", TD_OP_ATTENTION, .bend = bend_attention_order},
+    {"attention result 1e-4 off", "attention/*", "add/*", TD_OP_ATTENTION, .factor = 1.0001f},
+    {"window one short", "attention/*window=7", "attention/*window=0", TD_OP_ATTENTION, .bend = bend_window_less},
+    {"window one long", "attention/*window=16", "attention/*window=0", TD_OP_ATTENTION, .bend = bend_window_more},
+    {"window ignored", "attention/*window=100", "attention/*window=1000", TD_OP_ATTENTION, .bend = bend_window_none},
+    {"KV_APPEND swaps K and V", "kv_append/*", "attention/*", TD_OP_KV_APPEND, .bend = bend_swap_inputs},
+    {"KV_APPEND swaps K and V, seen by export", "kv_export/*", "memory/*", TD_OP_KV_APPEND, .bend = bend_swap_inputs},
+    {"KV_APPEND swaps K and V, seen by truncate", "kv_truncate/*", "add/*", TD_OP_KV_APPEND, .bend = bend_swap_inputs},
+    {"norm with twice the epsilon", "rms_norm/*", "add/*", TD_OP_RMS_NORM, .bend = bend_norm_epsilon},
+    {"norm of the first head only", "rms_norm/*groups=9", "rms_norm/*n=576", TD_OP_RMS_NORM, .bend = bend_norm_groups},
+    {"embedding of the wrong token", "embed/*", "add/*", TD_OP_EMBED, .bend = bend_embed_id},
+    {"embedding's scale dropped", "embed/*scale=33.94", "embed/*n=576", TD_OP_EMBED, .bend = bend_embed_scale},
+    {"activation with its inputs swapped", "activation/*", "add/*", TD_OP_ACTIVATION, .bend = bend_swap_inputs},
+    {"SiLU for GELU", "activation/gelu/*", "add/*", TD_OP_ACTIVATION, .bend = bend_activation},
+    {"select of the wrong rows", "select/*", "add/*", TD_OP_SELECT, .bend = bend_select_first},
+    {"matmul 0.1 % off", "matmul/q4_1/*", "add/*", TD_OP_MATMUL, .factor = 1.001f},
+    {"matmul in half precision", "matmul/f32/*k=160", "add/*", TD_OP_MATMUL, .before = halve_input},
+    {"IQ4_NL read as Q4_0", "matmul/iq4_nl/*", "matmul/q4_0/*", TD_OP_MATMUL, .bend = bend_type},
+    {"add off by its last bit", "add/rows=*", "activation/*", TD_OP_ADD, .factor = 1.0000002f},
+    {"bias skipped", "add/bias=*", "add/rows=*", TD_OP_ADD, .before = blank_weight},
+    {"router's slots swapped", "router/*used=8", "router/*used=1", TD_OP_ROUTER, .after = swap_result_slots},
+    {"router's weights not renormalised", "router/*", "add/*", TD_OP_ROUTER, .after = shrink_result_weights},
+    {"router takes the later of equals", "router/*used=4", "router/*used=1", TD_OP_ROUTER,
+     .after = reverse_result_ties},
+    {"expert slots swapped", "expert_matmul/*used=2*", "expert_matmul/*used=1*", TD_OP_EXPERT_MATMUL,
+     .before = swap_input_slots},
+    {"the next expert's matrix", "expert_matmul/q8_0/*", "matmul/q8_0/*", TD_OP_EXPERT_MATMUL,
+     .before = next_input_expert},
+    {"every slot the same input", "expert_matmul/*per_slot=1", "expert_matmul/*per_slot=0", TD_OP_EXPERT_MATMUL,
+     .bend = bend_expert_input},
+    {"expert matmul 0.1 % off", "expert_matmul/q6_k/*", "add/*", TD_OP_EXPERT_MATMUL, .factor = 1.001f},
+    {"expert sum without weights", "expert_sum/*", "add/*", TD_OP_EXPERT_SUM, .before = even_input_weights},
+    {"matmul that depends on its batch", "exact_rows/matmul/*", "matmul/*", TD_OP_MATMUL, .factor = 1.0000001f,
+     .least_rows = 2},
+    {"expert matmul that depends on its batch", "exact_rows/expert_matmul/*", "expert_matmul/*", TD_OP_EXPERT_MATMUL,
+     .factor = 1.0000001f, .least_rows = 2},
+    {"attention that depends on its batch", "exact_chunks/*", "attention/*", TD_OP_ATTENTION, .factor = 1.0000001f,
+     .least_rows = 9},
+};
 
 static td_status bent_op(struct td_device *device, const struct td_op_call *call) {
   if (!fault || call->op->kind != fault->kind) return good_table->op(device, call);
@@ -134,8 +272,9 @@ static td_status bent_op(struct td_device *device, const struct td_op_call *call
   copy.op = &op;
   copy.batch = &batch;
   if (fault->bend) fault->bend(&copy);
-  if (fault->halve) TD_TRY(halve_first(device, &copy));
+  if (fault->before) TD_TRY(fault->before(device, &copy));
   TD_TRY(good_table->op(device, &copy));
+  if (fault->after) TD_TRY(fault->after(device, &copy));
   return fault->factor != 0 && batch.rows >= fault->least_rows ? scale_first(device, &copy) : TD_OK;
 }
 
@@ -209,6 +348,12 @@ static td_status short_write(struct td_device *device, struct td_buffer *buffer,
   return good_table->write(device, buffer, offset, src, bytes > 100 ? bytes - 1 : bytes);
 }
 
+/* Whole words only, as a careless copy has it. */
+static td_status word_write(struct td_device *device, struct td_buffer *buffer, uint64_t offset, const void *src,
+                            uint64_t bytes) {
+  return good_table->write(device, buffer, offset, src, bytes / 4 * 4);
+}
+
 static td_status small_alloc(struct td_device *device, uint64_t bytes, enum td_buffer_use use, struct td_buffer **out) {
   return good_table->alloc(device, bytes > UINT64_C(1) << 40 ? 64 : bytes, use, out);
 }
@@ -222,6 +367,10 @@ static void test_memory(void **state) {
   bent_table.alloc = NULL;
   bent_table.write = short_write;
   assert_int_equal(run_suite("memory/offsets/*").failed, 1);
+  assert_int_equal(run_suite("memory/large/*").failed, 1);
+  assert_int_equal(run_suite("memory/edges/*").passed, 3);
+  bent_table.write = word_write;
+  assert_true(run_suite("memory/edges/*").failed > 0);
 }
 
 static td_status steep_price(struct td_device *device, const struct td_graph *graph, const struct td_slice *slice,
@@ -261,9 +410,9 @@ static void test_notes(void **state) {
   bent.unsupported = selects;
   bent.expected_to_fail = adds;
   assert_int_equal(run_suite("select/*").unsupported, 3);
-  assert_int_equal(run_suite("add/*").unexpected_passes, 5);
-  fault = &(const struct fault){"", "", "", NULL, TD_OP_ADD, 1.5f, 0, false};
-  assert_int_equal(run_suite("add/*").expected_failures, 5);
+  assert_int_equal(run_suite("add/rows=*").unexpected_passes, 5);
+  fault = &(const struct fault){"", "", "", TD_OP_ADD, .factor = 1.5f};
+  assert_int_equal(run_suite("add/rows=*").expected_failures, 5);
   fault = NULL;
   bent.unsupported = stale;
   bent.expected_to_fail = NULL;

@@ -53,6 +53,7 @@ static void test_same_bits(void **state) {
   int count = open_all(devices);
   struct conform_list list = {0};
   conform_list_operators(&list);
+  conform_list_experts(&list);
   must(list.failed);
   assert_true(list.count > 100);
   for (size_t i = 0; i < list.count; i++) {
