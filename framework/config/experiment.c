@@ -55,9 +55,13 @@ static const struct td_option pool_options[] = {
     CHOICE(td_cfg_pool, role, "both|prefill|decode", "both", "what the policy may ask of the pool"),
     TEXT(td_cfg_pool, backend, NULL, "backend, with the device number if there are several: cpu, template:0, modelled"),
     TEXT(td_cfg_pool, device, "", "device file: a name of devices/ or a path; \"\" = none"),
-    KEY(td_cfg_pool, count, TD_OPT_INT, "workers", "1", 1, 4096, "replicas, each with a device of its own"),
-    KEY(td_cfg_pool, exact, TD_OPT_BOOL, NULL, "true", 0, 0, "false: devices may take their fastest paths (vendor BLAS, tensor cores), whose "
-                                        "bits depend on the batch"),
+    KEY(td_cfg_pool, count, TD_OPT_INT, "workers", "1", 1, 4096,
+        "replicas; on a backend of numbered chips (cuda) each takes the next one, from the pool's device on, counted "
+        "per "
+        "rank; pools that name the same device share it, as replicas do where devices are the host's processors"),
+    KEY(td_cfg_pool, exact, TD_OPT_BOOL, NULL, "true", 0, 0,
+        "false: devices may take their fastest paths (vendor BLAS, tensor cores), whose "
+        "bits depend on the batch"),
     KEY(td_cfg_pool, threads, TD_OPT_INT, "threads", "1", 1, 1024, "host threads of each worker"),
     KEY(td_cfg_pool, kv_tokens, TD_OPT_INT, "tokens", "0", 0, 1000000000,
         "KV capacity of each worker, in whole blocks; 0 = on modelled devices what the device file's memory leaves "

@@ -80,6 +80,24 @@ static void place_workers(struct cluster *cluster, int32_t ranks) {
   }
 }
 
+/* Workers of a pool follow each other, and so do those of them that share a rank. */
+static void number_replicas(struct cluster *cluster) {
+  for (int32_t i = 1; i < cluster->worker_count; i++) {
+    struct cluster_worker *worker = &cluster->workers[i], *before = worker - 1;
+    bool follows = worker->pool_index == before->pool_index && worker->rank == before->rank;
+    worker->replica = follows ? before->replica + 1 : 0;
+  }
+}
+
+td_status cluster_device(const struct cluster_worker *worker, char *out_spec, size_t size) {
+  const struct td_backend *backend = NULL;
+  int32_t index;
+  TD_TRY(td_device_find(worker->pool->backend, &backend, &index));
+  if (backend->numbered && !td_backend_on_host(backend, index)) index += worker->replica;
+  TD_TRY(td_format(out_spec, size, "%s:%d", backend->name, (int)index));
+  return td_device_find(out_spec, &backend, &index);
+}
+
 int64_t cluster_blocks(const struct cluster *cluster, int64_t tokens) {
   int64_t block = cluster->experiment->engine.block_tokens;
   return (tokens + block - 1) / block;
@@ -156,6 +174,8 @@ static td_status open_all(struct cluster *cluster, bool exact) {
   TD_TRY(open_params(cluster));
   TD_TRY(make_workers(cluster));
   place_workers(cluster, cluster->ranks);
+  number_replicas(cluster);
+  TD_TRY(cluster_check_devices(cluster));
   td_status status = td_model_open(cluster->experiment->model, &cluster->model);
   if (status) return cluster_check_model(cluster, status);
   TD_TRY(td_graph_build(cluster->model, &cluster->graph));

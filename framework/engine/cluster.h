@@ -14,7 +14,8 @@
 struct cluster_worker {
   const struct td_cfg_pool *pool;
   int32_t pool_index, rank;
-  char name[32]; /* "prefill.0" */
+  int32_t replica; /* its number among the pool's workers on its rank */
+  char name[32];   /* "prefill.0" */
   const struct td_backend *backend;
   const struct td_device_params *params; /* NULL if the pool names no device file */
   struct td_slice slice;                 /* of the model that lives there: this engine places whole models */
@@ -41,6 +42,11 @@ struct cluster {
 td_status cluster_open(const struct td_config *config, const struct td_experiment *experiment, int32_t ranks,
                        bool exact, struct cluster *out_cluster);
 void cluster_close(struct cluster *cluster);
+
+/* The device that a worker opens, "cuda:1": the one its pool names, which replicas share if it is the host's own or an
+ * OpenCL device on the host's processors; of chips that are numbered, the replicas of a pool take that one and those
+ * that follow it, counted per rank. Pools that name the same device share it. TD_UNAVAILABLE if it is not here. */
+td_status cluster_device(const struct cluster_worker *worker, char *out_spec, size_t size);
 
 /* The link from one worker to another; NULL if the config has none. */
 const struct td_device_params *cluster_link(const struct cluster *cluster, int32_t from, int32_t to);

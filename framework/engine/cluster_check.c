@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster_check.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +44,21 @@ td_status cluster_check_backend(const struct cluster *cluster, int32_t pool, con
                                        : "found none, expected a device file: a modelled device is nothing else");
   }
   *out_backend = backend;
+  return TD_OK;
+}
+
+td_status cluster_check_devices(const struct cluster *cluster) {
+  for (int32_t i = 0; i < cluster->worker_count; i++) {
+    const struct cluster_worker *worker = &cluster->workers[i];
+    char spec[TD_NAME_BYTES + 16], text[512];
+    td_status status = cluster_device(worker, spec, sizeof spec);
+    if (!status || (status == TD_UNAVAILABLE && cluster->ranks > 1)) continue;
+    snprintf(text, sizeof text,
+             "found %d replicas of pool \"%.64s\", expected as many chips (pools that name the same device share it): "
+             "worker %s: %.250s",
+             (int)worker->pool->count, worker->pool->name, worker->name, td_error_text());
+    return fail_pool(cluster, worker->pool_index, "count", text);
+  }
   return TD_OK;
 }
 
@@ -104,6 +120,16 @@ static td_status check_pairs(const struct cluster *cluster) {
   return TD_OK;
 }
 
+/* Half a prompt means nothing to an encoder: every token sees those that follow. */
+static td_status check_encoder(const struct cluster *cluster) {
+  int64_t chunk = cluster->experiment->engine.chunk_tokens;
+  const struct td_shape *shape = td_model_shape(cluster->model);
+  if (!shape_encodes(shape) || !chunk) return TD_OK;
+  return td_config_fail(cluster->config, "engine.chunk_tokens",
+                        "found %" PRId64 ", expected 0: %s is an encoder, which reads a whole prompt in one step",
+                        chunk, shape->name);
+}
+
 td_status cluster_check(const struct cluster *cluster) {
   for (int32_t i = 0; i < cluster->worker_count; i++) {
     if (cluster->workers[i].backend->executes && !td_model_has_weights(cluster->model)) {
@@ -111,6 +137,7 @@ td_status cluster_check(const struct cluster *cluster) {
                        "found an executing backend, but the model is a shape without weights");
     }
   }
+  TD_TRY(check_encoder(cluster));
   TD_TRY(check_policy(cluster));
   return check_pairs(cluster);
 }

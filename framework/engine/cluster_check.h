@@ -9,6 +9,8 @@
 
 /* The pool's backend exists, has a device here, and has the device file it needs. */
 td_status cluster_check_backend(const struct cluster *cluster, int32_t pool, const struct td_backend **out_backend);
+/* Every worker has a device here; over ranks only its own rank can tell, and tells when it opens it. */
+td_status cluster_check_devices(const struct cluster *cluster);
 /* Puts the config's line before a model that could not be opened, if the path is what is wrong. Returns the status. */
 td_status cluster_check_model(const struct cluster *cluster, td_status status);
 /* Policy and roles, pace and prices, links, executing after modelled pools. */

@@ -101,17 +101,22 @@ static td_status sample_rows(const struct step *step, const float *logits, struc
   return TD_OK;
 }
 
+/* The energy of a step is what the device's counter grew by around it (the runner has synced): all that the chip used
+ * meanwhile. A device with a worker of its own used it for the step; workers that share a device, and run at the same
+ * time in pace wall, count each other's. NaN - NaN is NaN: not known. */
 static td_status execute(struct step *step, struct done_head *done, struct done_sample *samples) {
   const float *logits;
   int64_t rows;
   struct host *host = step->host;
   bool emulates = host->cluster->workers[host->worker].backend->emulates;
+  double before_j = td_device_energy(host->device);
   int64_t device_ps = td_device_now(host->device);
   done->start_ps = td_now_ps();
   TD_TRY(td_runner_step(host->runner, step->run, (int32_t)step->head->seqs, false, NULL, NULL,
                         step->head->wants_layers ? layer_done : NULL, step, &logits, &rows));
   TD_TRY(sample_rows(step, logits, samples, &done->samples));
   done->duration_ps = emulates ? td_device_now(host->device) - device_ps : td_now_ps() - done->start_ps;
+  done->energy_j = td_device_energy(host->device) - before_j;
   done->time_kind = emulates ? TD_TIME_EMULATED : TD_TIME_EXECUTED;
   done->executed = 1;
   return step->head->wants_layers ? push_rest(step) : TD_OK;

@@ -75,9 +75,26 @@ static td_status draw_prompt(const struct source *source, const struct td_cfg_re
   return TD_OK;
 }
 
+static td_status check_encoder_job(const struct source *source, const struct job *job, int64_t i) {
+  const struct td_shape *shape = td_model_shape(source->model);
+  const struct td_cfg_request *request = (const struct td_cfg_request *)source->experiment->workload.requests.items + i;
+  char text[160];
+  if (job->max_tokens != 1) {
+    snprintf(text, sizeof text, "found %" PRId64 ", expected 1: %s is an encoder, one result for a prompt",
+             job->max_tokens, shape->name);
+    if (request->max_tokens) return fail_request(source, i, "max_tokens", text);
+    return td_config_fail(source->config, "workload.max_tokens", "%s", text);
+  }
+  if (job->prompt_tokens <= shape->context) return TD_OK;
+  snprintf(text, sizeof text, "found a prompt of %" PRId64 " tokens, expected at most the model's context of %d",
+           job->prompt_tokens, (int)shape->context);
+  return fail_request(source, i, "prompt_tokens", text);
+}
+
 static td_status check_length(const struct source *source, const struct job *job, int64_t i) {
   int32_t context = td_model_shape(source->model)->context;
   int64_t total = job->prompt_tokens + job->max_tokens;
+  if (shape_encodes(td_model_shape(source->model))) return check_encoder_job(source, job, i);
   if (total <= context) return TD_OK;
   char text[160];
   snprintf(text, sizeof text,

@@ -19,7 +19,13 @@ struct workload {
   int64_t longest_prompt, longest_total; /* positions: prompt, prompt + output - 1 */
 };
 
-/* TD_CONFIG with file:line for a request that cannot be: no tokenizer for its text, longer than the context. `exact`
+/* An encoder reads a prompt in one step and gives one result for it, which takes no position. */
+static inline bool shape_encodes(const struct td_shape *shape) {
+  return shape->arch == TD_ARCH_BERT;
+}
+
+/* TD_CONFIG with file:line for a request that cannot be: no tokenizer for its text, longer than the context,
+ * more than one output of an encoder. `exact`
  * false: a plain text is taken for as many tokens as it has bytes, which is never too few and spares building the
  * tokenizer's tables; such a workload says whether requests fit and has no ids. */
 td_status workload_open(const struct td_config *config, const struct td_experiment *experiment,

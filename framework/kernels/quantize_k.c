@@ -75,8 +75,8 @@ static struct ranges find_ranges(const float *src, int group, int top, int unit_
 
 static void range_codes(const float *src, int group, int top, const struct ranges *r, int *codes) {
   for (int i = 0; i < VALUES; i++) {
-    float scale = r->d * (float)r->scales[i / group], minimum = r->dmin * (float)r->minima[i / group];
-    codes[i] = td_level(src[i] + minimum, scale, 0, top);
+    int g = i / group;
+    codes[i] = td_level(src[i] + r->dmin * (float)r->minima[g], r->d * (float)r->scales[g], 0, top);
   }
 }
 
@@ -131,7 +131,8 @@ static float find_scales(const float *src, int half, int unit_top, unsigned char
 
 static void scale_codes(const float *src, int half, float d, const int *scales, int *codes) {
   for (int i = 0; i < VALUES; i++) {
-    codes[i] = td_level(src[i], d * (float)scales[i / 16], -half, half - 1) + half;
+    int scale = scales[i / 16];
+    codes[i] = td_level(src[i], d * (float)scale, -half, half - 1) + half;
   }
 }
 

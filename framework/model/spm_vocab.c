@@ -13,7 +13,10 @@
 #include "tokenizer.h"
 
 #define HASH_BASE UINT64_C(0x9e3779b97f4a7c15)
-#define JOINT_BITS 22 /* half a megabyte: a vocabulary of 256,000 tokens sets some 7 % of them */
+/* Bits for pairs of characters: 8 for a byte of token text, up to half a megabyte, where a vocabulary of 256,000 tokens
+ * sets some 7 % of them. */
+#define JOINTS_MIN (UINT64_C(1) << 9)
+#define JOINTS_MAX (UINT64_C(1) << 22)
 
 static int hex_digit(char c) {
   return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
@@ -167,12 +170,12 @@ static td_status build_ranks(const struct td_tokenizer *tokenizer, struct td_spm
 
 /* ---- where texts may be cut ---- */
 
-static uint64_t joint(uint32_t left, uint32_t right) {
-  return mix((uint64_t)left << 32 | right) & ((UINT64_C(1) << JOINT_BITS) - 1);
+static uint64_t joint(const struct td_spm *spm, uint32_t left, uint32_t right) {
+  return mix((uint64_t)left << 32 | right) & spm->joint_mask;
 }
 
 bool td_spm_joins(const struct td_spm *spm, uint32_t left, uint32_t right) {
-  uint64_t bit = joint(left, right);
+  uint64_t bit = joint(spm, left, right);
   return spm->unused || spm->joints[bit / 8] >> bit % 8 & 1;
 }
 
@@ -182,13 +185,16 @@ static void add_joints(struct td_spm *spm, struct td_span text) {
     bytes = td_utf8_bytes(text.data + at, text.bytes - at);
     if (!bytes) return; /* texts are cut at what is no UTF-8, so nothing merges to this token */
     character = td_utf8_character(text.data + at, bytes);
-    uint64_t bit = joint(before, character);
+    uint64_t bit = joint(spm, before, character);
     if (at) spm->joints[bit / 8] |= (unsigned char)(1u << bit % 8);
   }
 }
 
-static td_status build_joints(struct td_spm *spm) {
-  TD_TRY(td_alloc((size_t)1 << (JOINT_BITS - 3), 1, (void **)&spm->joints));
+static td_status build_joints(const struct td_tokenizer *tokenizer, struct td_spm *spm) {
+  uint64_t bits = JOINTS_MIN;
+  while (bits < JOINTS_MAX && bits / 8 < tokenizer->tokens->bytes) bits *= 2;
+  spm->joint_mask = bits - 1;
+  TD_TRY(td_alloc(bits / 8, 1, (void **)&spm->joints));
   for (int32_t id = 0; id < spm->size; id++) {
     if (spm->ranks[id] >= 0) add_joints(spm, spm->texts[id]);
   }
@@ -236,7 +242,7 @@ static td_status build(const struct td_tokenizer *tokenizer, struct td_spm *spm)
   TD_TRY(build_slots(spm));
   TD_TRY(build_powers(spm));
   TD_TRY(build_ranks(tokenizer, spm));
-  TD_TRY(build_joints(spm));
+  TD_TRY(build_joints(tokenizer, spm));
   return build_unused(tokenizer, spm);
 }
 

@@ -202,7 +202,7 @@ struct td_spm {
   struct td_span *texts;
   uint64_t *hashes, *powers; /* of the texts; of the hash's base, up to max_bytes */
   int32_t *slots;            /* open hash table of ids; -1: free */
-  uint64_t slot_mask;
+  uint64_t slot_mask, joint_mask;
   int32_t *ranks;                   /* by falling score; -1: texts are not merged to this token */
   size_t max_bytes;                 /* of the longest token with a rank */
   int32_t byte_id[256], byte_count; /* -1: no token for this byte */

@@ -163,10 +163,10 @@ struct td_device_table {
   double (*energy)(struct td_device *device);
   /* The device's own clock, picoseconds, for devices whose time is not the wall's. Default: td_now_ps. */
   int64_t (*now)(struct td_device *device);
-  /* Measures one sample of a ceiling by the best means there is (own kernels, the vendor's BLAS), warm, in about a tenth
-   * of a second; *out_how: static text naming the means ("cuBLASLt bf16 8192^3"). TD_UNIMPLEMENTED for one it does not
-   * measure. Default: `tandem bench` measures devices of the host's own processors by host threads and OpenBLAS, others
-   * by their ADD and MATMUL. */
+  /* Measures one sample of a ceiling by the best means there is (own kernels, the vendor's BLAS), warm, in about a
+   * tenth of a second; *out_how: static text naming the means ("cuBLASLt bf16 8192^3"). TD_UNIMPLEMENTED for one it
+   * does not measure. Default: `tandem bench` measures devices of the host's own processors by host threads and
+   * OpenBLAS, others by their ADD and MATMUL. */
   td_status (*ceiling)(struct td_device *device, enum td_ceiling which, double *out_rate, const char **out_how);
 };
 
@@ -193,7 +193,8 @@ struct td_backend {
   bool exact;          /* see the top */
   /* How many devices are here; 0 with the reason in *out_reason (static text) when none. */
   int32_t (*probe)(const char **out_reason);
-  /* Opens device `index`. The result's first member is a td_device whose `table` is set; the framework fills the rest. */
+  /* Opens device `index`. The result's first member is a td_device whose `table` is set; the framework fills the rest.
+   */
   td_status (*open)(int32_t index, const struct td_device_options *options, struct td_device **out);
   /* The device's name as people know it ("NVIDIA H200"), static text; default: none. "NAME:TEXT" opens the one device
    * whose name contains TEXT. */
@@ -201,8 +202,8 @@ struct td_backend {
   /* What `probe` numbers are different chips: replicas of a pool take the devices N, N + 1, ... Default (false): every
    * index is the same host. */
   bool numbered;
-  /* Whether device `index` computes on the processors of this machine (OpenCL on a CPU): replicas then share it, and its
-   * ceilings are the host's. Default: those of backends that execute and are not numbered do. */
+  /* Whether device `index` computes on the processors of this machine (OpenCL on a CPU): replicas then share it, and
+   * its ceilings are the host's. Default: those of backends that execute and are not numbered do. */
   bool (*on_host)(int32_t index);
   const struct td_conform_note *unsupported;      /* NULL: none */
   const struct td_conform_note *expected_to_fail; /* NULL: none; an unexpected pass is an error */

@@ -14,8 +14,8 @@
 const struct td_backend *td_backend_find(const char *name);
 const char *td_backend_nearest(const char *name);
 
-/* Takes "NAME", "NAME:N" or "NAME:TEXT" apart: the backend, and N (0 if not given), which is below the number of devices
- * here, or the number of the one device whose name contains TEXT, in either case (TEXT starts with no digit).
+/* Takes "NAME", "NAME:N" or "NAME:TEXT" apart: the backend, and N (0 if not given), which is below the number of
+ * devices here, or the number of the one device whose name contains TEXT, in either case (TEXT starts with no digit).
  * TD_CONFIG for a spec of another form; TD_NOT_FOUND with the nearest name; TD_UNAVAILABLE with the probe's reason. */
 td_status td_device_find(const char *spec, const struct td_backend **out_backend, int32_t *out_index);
 
@@ -39,8 +39,8 @@ td_status td_device_sync(struct td_device *device);
 int64_t td_device_now(struct td_device *device);
 /* Joules used since some fixed moment; NaN: the device has no counter. */
 double td_device_energy(struct td_device *device);
-/* One sample of what the chip can give; TD_UNIMPLEMENTED: this device does not measure it (see td_device_table.ceiling).
- * TD_INTERNAL if what it measured is no rate. */
+/* One sample of what the chip can give; TD_UNIMPLEMENTED: this device does not measure it (see
+ * td_device_table.ceiling). TD_INTERNAL if what it measured is no rate. */
 td_status td_device_ceiling(struct td_device *device, enum td_ceiling which, double *out_rate, const char **out_how);
 td_status td_device_supports(struct td_device *device, const struct td_op_query *query);
 /* layer_done_ps may be NULL; see td_device_table.price. */

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "products.cuh"
+
+PRODUCT_KERNELS(Q8_0, q8_0)
+PRODUCT_KERNELS(Q4_0, q4_0)
+PRODUCT_KERNELS(Q4_1, q4_1)
+PRODUCT_KERNELS(Q5_0, q5_0)
+PRODUCT_KERNELS(Q5_1, q5_1)
+PRODUCT_KERNELS(IQ4_NL, iq4_nl)
