@@ -38,10 +38,26 @@ static bool is_plain(const char *text) {
   return true;
 }
 
-static td_status count_or_encode(const struct source *source, const char *text, struct job *job) {
+/* Plain text begins with the BOS where the model's file asks for it; a chat template writes its own. */
+static td_status begin_with_bos(const struct td_tokenizer *tokenizer, struct job *job) {
+  int32_t bos = td_tokenizer_bos(tokenizer), *ids;
+  if (bos < 0 || !td_tokenizer_adds_bos(tokenizer) || (job->prompt_tokens && job->ids[0] == bos)) return TD_OK;
+  TD_TRY(td_alloc((size_t)job->prompt_tokens + 1, sizeof *ids, (void **)&ids));
+  ids[0] = bos;
+  memcpy(ids + 1, job->ids, (size_t)job->prompt_tokens * sizeof *ids);
+  free(job->ids);
+  job->ids = ids;
+  job->prompt_tokens++;
+  return TD_OK;
+}
+
+/* Without `exact` byte-level text of n bytes counts as n tokens, the most it can be; other vocabularies can need more,
+ * and those begin with a BOS. */
+static td_status count_or_encode(const struct source *source, const char *text, bool chat, struct job *job) {
   const struct td_tokenizer *tokenizer = td_model_tokenizer(source->model);
-  if (source->exact || !is_plain(text)) {
-    return td_tokenizer_encode(tokenizer, text, strlen(text), true, &job->ids, &job->prompt_tokens);
+  if (source->exact || !is_plain(text) || td_tokenizer_adds_bos(tokenizer)) {
+    TD_TRY(td_tokenizer_encode(tokenizer, text, strlen(text), true, &job->ids, &job->prompt_tokens));
+    return chat ? TD_OK : begin_with_bos(tokenizer, job);
   }
   job->prompt_tokens = (int64_t)strlen(text);
   return td_tokenizer_usable(tokenizer);
@@ -56,7 +72,7 @@ static td_status encode_prompt(const struct source *source, const struct td_cfg_
   char *text;
   td_status status = prompt_text(source, request, &text);
   if (status) return fail_request(source, i, "prompt", td_error_text());
-  status = count_or_encode(source, text, job);
+  status = count_or_encode(source, text, request->chat, job);
   free(text);
   if (status) return fail_request(source, i, "prompt", td_error_text());
   return job->prompt_tokens ? TD_OK : fail_request(source, i, "prompt", "found no tokens, expected at least 1");

@@ -12,7 +12,7 @@
 
 #include "tandem/base.h"
 
-/* Control tokens of these names end a turn or a text in every family that uses them. */
+/* Tokens of these names end a turn or a text in every family that uses them. */
 static const char *const end_names[] = {"<|im_end|>",      "<|eot_id|>", "<|endoftext|>",
                                         "<|end_of_text|>", "<|eom_id|>", "<end_of_turn>"};
 
@@ -79,7 +79,7 @@ static td_status check_token(struct td_tokenizer *tokenizer, int32_t id, struct 
     return td_fail(TD_CORRUPT, "%s: tokenizer.ggml.tokens[%" PRId32 "]: found %" PRIu64 " bytes, expected at most %d",
                    tokenizer->path, id, text.bytes, TD_TOKEN_BYTES_MAX);
   }
-  if (type != TD_TOKEN_CONTROL) return TD_OK;
+  if (type != TD_TOKEN_CONTROL && type != TD_TOKEN_USER) return TD_OK;
   for (size_t i = 0; i < sizeof end_names / sizeof end_names[0]; i++) {
     if (td_span_is(text, end_names[i])) return add_end(tokenizer, id);
   }

@@ -152,6 +152,17 @@ static void test_tiny_of_the_tree(void **state) {
   check_path(test_source("tests/data/tiny/llama.gguf"));
 }
 
+/* One small model of each architecture: the seeds of fuzz_gguf. */
+static void test_seeds(void **state) {
+  (void)state;
+  static const char *const names[] = {"llama", "llama-spm", "mixtral", "qwen2", "qwen3", "qwen3moe", "gemma3"};
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    char path[64];
+    snprintf(path, sizeof path, "tests/fuzz/corpus/gguf/%s", names[i]);
+    check_path(test_source(path));
+  }
+}
+
 static void test_tiny_of_the_reference(void **state) {
   (void)state;
   static const char *const names[] = {"llama-ropescale", "mixtral", "qwen2", "qwen3", "qwen3moe", "gemma3"};
@@ -214,6 +225,7 @@ static int teardown(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_tiny_of_the_tree),
+      cmocka_unit_test(test_seeds),
       cmocka_unit_test(test_tiny_of_the_reference),
       cmocka_unit_test(test_built),
   };

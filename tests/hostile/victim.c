@@ -16,6 +16,13 @@
 #define PATIENCE_MAX 120 /* of the clock */
 #define MEGABYTE ((size_t)1 << 20)
 
+/* Sanitizers map terabytes, and keep what was freed. */
+#ifdef TANDEM_SANITIZED
+static const bool sanitized = true;
+#else
+static const bool sanitized = false;
+#endif
+
 /* What the child tells the parent, in memory that both see. */
 struct report {
   int at, done;
@@ -73,31 +80,21 @@ static void set_deadline(int seconds) {
   alarm(seconds ? PATIENCE_MAX : 0);
 }
 
-static size_t peak_bytes(void) {
-  struct rusage usage;
-  getrusage(RUSAGE_SELF, &usage);
-  return (size_t)usage.ru_maxrss * 1024;
+static bool is_too_much(long peak_kilobytes, size_t file_bytes) {
+  return !sanitized && (size_t)peak_kilobytes * 1024 > 2 * file_bytes + 100 * MEGABYTE;
 }
 
 static void watch(size_t file_bytes) {
-#ifndef TANDEM_SANITIZED /* sanitizers map terabytes */
-  struct rlimit space = {2 * file_bytes + 400 * MEGABYTE, RLIM_INFINITY};
-  setrlimit(RLIMIT_AS, &space);
-#else
-  (void)file_bytes;
-#endif
-  struct rlimit core = {0, 0};
+  struct rlimit space = {2 * file_bytes + 400 * MEGABYTE, RLIM_INFINITY}, core = {0, 0};
+  if (!sanitized) setrlimit(RLIMIT_AS, &space);
   setrlimit(RLIMIT_CORE, &core);
 }
 
 static void check_memory(size_t file_bytes, struct report *report) {
-#ifndef TANDEM_SANITIZED
-  size_t peak = peak_bytes(), limit = 2 * file_bytes + 100 * MEGABYTE;
-  if (peak > limit) snprintf(report->complaint, sizeof report->complaint, "%zu bytes of memory", peak);
-#else
-  (void)file_bytes;
-  (void)report;
-#endif
+  struct rusage usage;
+  getrusage(RUSAGE_SELF, &usage);
+  if (!is_too_much(usage.ru_maxrss, file_bytes)) return;
+  snprintf(report->complaint, sizeof report->complaint, "%ld KiB of memory", usage.ru_maxrss);
 }
 
 static void run_child(const char *path, int count, size_t file_bytes, victim_make *make, void *context,
@@ -166,10 +163,5 @@ void victim_eval(const char *path, const char *ids, size_t file_bytes, const cha
   const char *end = strchr(text, '\n');
   bool one_line = used && end && !end[1];
   if (code > 2 || (code && !one_line)) fail_msg("eval of %s: exit %d, \"%s\"", name, code, text);
-#ifndef TANDEM_SANITIZED
-  size_t peak = (size_t)usage.ru_maxrss * 1024;
-  if (peak > 2 * file_bytes + 100 * MEGABYTE) fail_msg("eval of %s: %zu bytes of memory", name, peak);
-#else
-  (void)file_bytes;
-#endif
+  if (is_too_much(usage.ru_maxrss, file_bytes)) fail_msg("eval of %s: %ld KiB of memory", name, usage.ru_maxrss);
 }

@@ -37,7 +37,7 @@ static struct td_trace *by_hand(void) {
       {0, 0, 0, TD_STEP_PREFILL, 2 * S, 1 * S, 0, 1, 1, 10, TD_TIME_EXECUTED, 0, NAN},
       {1, 0, 1, TD_STEP_DECODE, 4 * S, 1 * S, S / 2, 4, 1, 1, TD_TIME_MODELLED, 0, 8},
       {5, 1, 0, TD_STEP_PREFILL, 11 * S, 2 * S, 0, 1, 1, 20, TD_TIME_EXECUTED, 0, NAN}};
-  const struct td_row_token tokens[2] = {{0, 0, 5, 0, 0, 0, 3 * S, 0, -1}, {1, 0, 6, 0, 0, 0, 13 * S, 5, -1}};
+  const struct td_row_token tokens[2] = {{0, 0, 5, 0, 0, 0, 3 * S, 0, -1, 1}, {1, 0, 6, 0, 0, 0, 13 * S, 5, -1, 1}};
   const struct td_row_residency stay = {0, 1, 1, 0, 4, 1};
   const struct td_row_transfer transfers[2] = {{0, 0, 1, 0, 4, 0, 10, 600, 3 * S, S / 4, TD_TIME_MODELLED, 0},
                                                {0, 0, 1, 4, 8, 0, 10, 400, 3 * S, S / 2, TD_TIME_MODELLED, 0}};
@@ -138,7 +138,7 @@ static void unfinished_request(void **state) {
   (void)state;
   struct td_trace_writer *writer = begin();
   const struct td_row_step step = {0, 0, 0, TD_STEP_PREFILL, 0, S, 0, 1, 1, 9, TD_TIME_EXECUTED, 0, NAN};
-  const struct td_row_token token = {3, 0, 5, 0, 0, 0, S, 0, -1};
+  const struct td_row_token token = {3, 0, 5, 0, 0, 0, S, 0, -1, 1};
   const struct td_row_residency stay = {3, 1, 1, 0, 4, 1};
   assert_int_equal(td_trace_append(writer, TD_TABLE_STEPS, &step, 1), TD_OK);
   assert_int_equal(td_trace_append(writer, TD_TABLE_TOKENS, &token, 1), TD_OK);

@@ -59,7 +59,8 @@ static void every_row_comes_back(void **state) {
     char text[16];
     int bytes = snprintf(text, sizeof text, "t%u", i);
     expect_ok(td_trace_text(writer, text, (size_t)bytes, &offset));
-    rows[i] = (struct td_row_token){0, i, (int32_t)(i * 7), offset, (uint32_t)bytes, 0, i * INT64_C(1000), i, -0.1 * i};
+    rows[i] = (struct td_row_token){0, i,        (int32_t)(i * 7), offset, (uint32_t)bytes, 0, i * INT64_C(1000),
+                                    i, -0.1 * i, 0.5 * i};
     struct td_row_step step = {i, i, 0, TD_STEP_DECODE, i * INT64_C(1000), 1000, 0, 1, 1, 1, TD_TIME_EXECUTED, 0, NAN};
     expect_ok(td_trace_append(writer, TD_TABLE_STEPS, &step, 1));
   }

@@ -77,7 +77,7 @@ const struct td_command td_command_tokenize = {
     .usage = "MODEL --text FILE [--json] [--no-special]",
     .summary = "prints the token ids of a text",
     .help =
-        "  MODEL         a GGUF file with a byte-level BPE tokenizer\n"
+        "  MODEL         a GGUF file with a tokenizer; its ids are printed as the text has them, no BOS is added\n"
         "  --text FILE   the text, as bytes, 64 MiB at most; \"-\": standard input\n"
         "  --json        one JSON array instead of one id a line\n"
         "  --no-special  control tokens written out in the text are plain text\n",

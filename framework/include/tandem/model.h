@@ -110,8 +110,9 @@ uint64_t td_model_digest(const struct td_model *model);
  */
 const struct td_tokenizer *td_model_tokenizer(const struct td_model *model);
 
-/* ---- tokenizer: byte-level BPE ("gpt2" model in GGUF), pre-tokenizers smollm, gpt2, qwen2, llama-bpe; and
- * SentencePiece-style BPE with byte fallback ("llama" model in GGUF: Llama 2, Mistral, Gemma) ---- */
+/* ---- tokenizer: byte-level BPE ("gpt2" model in GGUF) with the pre-tokenizers smollm, gpt-2, qwen2, llama-bpe,
+ * tekken, gpt-4o, default and those that are one of these under another name; and SentencePiece-style BPE with byte
+ * fallback ("llama" model in GGUF: Llama 2, Mistral, Gemma) ---- */
 
 /* TD_OK, or TD_UNSUPPORTED with the kind the file names and those that tandem knows: then encode, piece and chat fail
  * with the same text, and size, bos and is_end still answer. */
@@ -121,10 +122,14 @@ td_status td_tokenizer_usable(const struct td_tokenizer *tokenizer);
  * parse_special, control tokens written out in the text ("<|im_start|>") become their ids; user-defined tokens always
  * do, the longest first. No BOS is added, and no Unicode normalisation is done. TD_UNSUPPORTED names a byte for which
  * the vocabulary has no token (SmolLM2's lacks 21 of the 256, 0xff among them): nothing is dropped in silence.
+ * SentencePiece-style vocabularies write U+2581 and the space alike, a character they do not have as bytes or, without
+ * byte tokens, a run of them as the unknown token, and put a space before the text and after each special token if the
+ * file asks for it [tokenizer.ggml.add_space_prefix], as llama.cpp does.
  * *out_ids is malloc'd, the caller frees it. Thread-safe. The first call builds the tables, some 20 ms. */
 td_status td_tokenizer_encode(const struct td_tokenizer *tokenizer, const char *text, size_t bytes, bool parse_special,
                               int32_t **out_ids, int64_t *out_count);
-/* The bytes of one token: borrowed, not NUL-terminated, may be half a character. TD_NOT_FOUND if out of range. */
+/* The bytes of one token: borrowed, not NUL-terminated, may be half a character. The space that encoding put before a
+ * text is in its first piece: it is for the caller to take off. TD_NOT_FOUND if out of range. */
 td_status td_tokenizer_piece(const struct td_tokenizer *tokenizer, int32_t id, const char **out_data,
                              size_t *out_bytes);
 int32_t td_tokenizer_size(const struct td_tokenizer *tokenizer);
@@ -133,19 +138,23 @@ int32_t td_tokenizer_bos(const struct td_tokenizer *tokenizer); /* -1 if none */
  * is silent, as llama.cpp does: for SentencePiece-style vocabularies and llama-bpe. What td_tokenizer_chat
  * renders has the BOS written out already if its template wants one. */
 bool td_tokenizer_adds_bos(const struct td_tokenizer *tokenizer);
-/* True if generation ends after this id: the file's eos and eot ids, and control tokens that end a turn or a text
- * (<|im_end|>, <|eot_id|>, <|endoftext|>, <|end_of_text|> when the file marks them as control tokens). */
+/* True if generation ends after this id: the file's eos and eot ids, and tokens that end a turn or a text (<|im_end|>,
+ * <|eot_id|>, <|eom_id|>, <end_of_turn>, <|endoftext|>, <|end_of_text|>, as control or user-defined tokens). */
 bool td_tokenizer_is_end(const struct td_tokenizer *tokenizer, int32_t id);
 
 struct td_chat_message {
   const char *role; /* "system", "user", "assistant" */
   const char *content;
 };
-/* Renders a conversation in the model's chat format, ending where the assistant's answer begins. The format is
- * recognised from the file's tokenizer.chat_template: ChatML, Llama-3, Mistral, Gemma; others are refused by name
- * (TD_UNSUPPORTED). A missing system message gets the template's own default if it has one (SmolLM2 does).
- * Contents are not escaped: encoding them with parse_special reads control tokens that a user wrote, as everywhere.
- * TD_CONFIG for other roles or no message. *out_text is malloc'd. */
+/* Renders a conversation in the model's chat format, ending where the assistant's answer begins: runs the file's
+ * tokenizer.chat_template, a Jinja program, on plain messages without tools, byte for byte as Hugging Face's
+ * apply_chat_template does, BOS and default system message included. Today's date is not told: Llama-3.2's template then
+ * writes its own, and one that must have it is refused (Mistral Small's without a system message).
+ * Formats: ChatML, Llama-3, Mistral, Gemma; others are refused by name, and so is a construct that tandem does not know
+ * (TD_UNSUPPORTED). Contents are not escaped: encoding them with parse_special reads control tokens that a user
+ * wrote, as everywhere.
+ * TD_CONFIG for other roles or no message, and for a conversation that the template itself refuses, with its words.
+ * *out_text is malloc'd. */
 td_status td_tokenizer_chat(const struct td_tokenizer *tokenizer, const struct td_chat_message *messages, int count,
                             char **out_text);
 
