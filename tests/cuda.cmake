@@ -5,7 +5,7 @@
 # ---- the emulated device ----
 
 include(${CMAKE_CURRENT_LIST_DIR}/cuda/emulator/emulator.cmake)
-if(TARGET tandem_cuda_emulator)
+if(TARGET tandem_cuda_emulator AND TANDEM_CUDA_VERSION)
   add_test(NAME cuda_emulated_conform COMMAND tandem conform cuda)
   set_tests_properties(cuda_emulated_conform PROPERTIES TIMEOUT 300 LABELS "cuda-emulated;conform"
     ENVIRONMENT TANDEM_CUDA_DRIVER=$<TARGET_FILE:tandem_cuda_emulator>)
@@ -45,12 +45,22 @@ function(cuda_emulated_test name)
   target_include_directories(cuda_emulated_${name} PRIVATE ${PROJECT_SOURCE_DIR}/backends/cuda)
   add_dependencies(cuda_emulated_${name} tandem_cuda_emulator)
 endfunction()
-if(TARGET tandem_cuda_emulator)
+if(TARGET tandem_cuda_emulator AND TANDEM_CUDA_VERSION)
   cuda_emulated_test(host_memory)
   cuda_emulated_test(host_plan)
+  cuda_emulated_test(host_ceiling TANDEM_EMULATED_MEMORY=20000000)
   cuda_emulated_test(host_energy TANDEM_CUDA_NVML=$<TARGET_FILE:cuda_fake_nvml>)
   add_dependencies(cuda_emulated_host_energy cuda_fake_nvml)
   cuda_emulated_test(host_blas TANDEM_CUDA_CUBLASLT=$<TARGET_FILE:cuda_fake_blas>)
   add_dependencies(cuda_emulated_host_blas cuda_fake_blas)
   cuda_emulated_test(host_blas_missing TANDEM_CUDA_CUBLASLT=/nowhere/libcublasLt.so TANDEM_EMULATED_CC=86)
+endif()
+
+# ---- the kernels, on the emulated device ----
+
+if(TARGET tandem_cuda_emulator AND TANDEM_CUDA_VERSION)
+  cuda_emulated_test(emulator_test)
+  cuda_emulated_test(kernel_products)
+  cuda_emulated_test(kernel_attention)
+  cuda_emulated_test(kernel_rows)
 endif()

@@ -36,10 +36,9 @@ static td_status dev_alloc(struct td_device *base, uint64_t bytes, enum td_buffe
 
 static void dev_free(struct td_device *base, struct td_buffer *buffer) {
   struct cuda_device *device = cuda_of(base);
-  if (!cuda_enter(device)) {
-    cuda_blas_forget(device, buffer);
-    cuda_release(device, buffer->address);
-  }
+  cuda_enter_to_free(device);
+  cuda_blas_forget(device, buffer);
+  cuda_release(device, buffer->address);
   free(buffer);
 }
 
@@ -65,23 +64,26 @@ static td_status dev_sync(struct td_device *base, uint64_t value) {
   return cuda_wait(device, value);
 }
 
-static void dev_close(struct td_device *base) {
-  struct cuda_device *device = cuda_of(base);
+/* A lost context refuses most of this; what is the host's is freed all the same. */
+static void close_parts(struct cuda_device *device) {
   const struct cuda_driver *driver = device->driver;
-  if (device->context && !driver->cuCtxSetCurrent(device->context)) {
-    if (device->compute) driver->cuStreamSynchronize(device->compute);
-    cuda_blas_close(device);
-    cuda_batch_close(device);
-    cuda_release(device, device->scratch);
-    cuda_modules_close(device);
-    cuda_staging_close(device);
-    cuda_timeline_close(device);
-    if (device->copy) driver->cuStreamDestroy_v2(device->copy);
-    if (device->compute) driver->cuStreamDestroy_v2(device->compute);
-    driver->cuCtxSetCurrent(NULL);
-  }
-  if (device->context) driver->cuDevicePrimaryCtxRelease_v2(device->chip->device);
-  free(device);
+  cuda_enter_to_free(device);
+  if (device->compute) driver->cuStreamSynchronize(device->compute);
+  cuda_blas_close(device);
+  cuda_batch_close(device);
+  cuda_release(device, device->scratch);
+  cuda_modules_close(device);
+  cuda_staging_close(device);
+  cuda_timeline_close(device);
+  if (device->copy) driver->cuStreamDestroy_v2(device->copy);
+  if (device->compute) driver->cuStreamDestroy_v2(device->compute);
+  driver->cuCtxSetCurrent(NULL);
+  driver->cuDevicePrimaryCtxRelease_v2(device->chip->device);
+}
+
+static void dev_close(struct td_device *base) {
+  if (cuda_of(base)->context) close_parts(cuda_of(base));
+  free(base);
 }
 
 static const struct td_device_table table = {

@@ -124,6 +124,8 @@ td_status cuda_check(struct cuda_device *device, int result, const char *format,
 #define CUDA_TRY(device, call, ...) TD_TRY(cuda_check(device, (device)->driver->call, __VA_ARGS__))
 /* To be called first in every entry of the table: this thread's context is the device's; TD_UNAVAILABLE if lost. */
 td_status cuda_enter(struct cuda_device *device);
+/* The same where something is freed: also tried on a lost device, which may then refuse everything. */
+void cuda_enter_to_free(struct cuda_device *device);
 
 /* ---- timeline.c ---- */
 
@@ -139,7 +141,7 @@ td_status cuda_copy_after(struct cuda_device *device, uint64_t value);
 /* ---- memory.c, staging.c ---- */
 
 td_status cuda_alloc(struct cuda_device *device, uint64_t bytes, const char *what, cuda_ptr *out_address);
-void cuda_release(struct cuda_device *device, cuda_ptr address); /* 0 is fine; waits for the queues */
+void cuda_release(struct cuda_device *device, cuda_ptr address); /* 0 is fine; waits for the queue */
 /* Scratch of one operator, `bytes` at least; valid until the next call of this. */
 td_status cuda_scratch(struct cuda_device *device, uint64_t bytes, cuda_ptr *out_address);
 

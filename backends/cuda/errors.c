@@ -75,3 +75,7 @@ td_status cuda_enter(struct cuda_device *device) {
   CUDA_TRY(device, cuCtxSetCurrent(device->context), "making its context current");
   return TD_OK;
 }
+
+void cuda_enter_to_free(struct cuda_device *device) {
+  device->driver->cuCtxSetCurrent(device->context);
+}

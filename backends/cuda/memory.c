@@ -21,8 +21,8 @@ td_status cuda_alloc(struct cuda_device *device, uint64_t bytes, const char *wha
 }
 
 void cuda_release(struct cuda_device *device, cuda_ptr address) {
-  if (!address || device->lost[0]) return;
-  device->driver->cuStreamSynchronize(device->compute);
+  if (!address) return;
+  if (!device->lost[0]) device->driver->cuStreamSynchronize(device->compute);
   device->driver->cuMemFree_v2(address);
 }
 

@@ -54,12 +54,11 @@ td_status cuda_plan_make(struct td_device *base, const struct td_graph *graph, c
 
 void cuda_plan_free(struct td_device *base, struct td_plan *plan) {
   struct cuda_device *device = cuda_of(base);
-  if (!cuda_enter(device)) {
-    for (int32_t i = 0; i < plan->graph_count; i++) {
-      if (plan->graphs[i].exec) device->driver->cuGraphExecDestroy(plan->graphs[i].exec);
-    }
-    cuda_release(device, plan->activation);
+  cuda_enter_to_free(device);
+  for (int32_t i = 0; i < plan->graph_count; i++) {
+    if (plan->graphs[i].exec) device->driver->cuGraphExecDestroy(plan->graphs[i].exec);
   }
+  cuda_release(device, plan->activation);
   td_slice_ops_free(&plan->ops);
   free(plan->stages);
   free(plan->values);

@@ -292,8 +292,11 @@ CUDA_FN void gemv_few(const struct cuda_matmul_args &args) {
   struct cuda_product product = product_of(args, blockIdx.z);
   if (args.rows <= CUDA_FEW_ROWS / 2) {
     matmul_tile<T, CUDA_FEW_ROWS / 2, CUDA_GEMV_COLS, 1>(args, product, 0, gemv_column());
-  } else {
-    matmul_tile<T, CUDA_FEW_ROWS, CUDA_GEMV_COLS, 1>(args, product, 0, gemv_column());
+    return;
+  }
+  CUDA_ROLL
+  for (int c = 0; c < CUDA_GEMV_COLS; c += 2) { /* half the columns at a time: the sums have to fit the registers */
+    matmul_tile<T, CUDA_FEW_ROWS, 2, 1>(args, product, 0, gemv_column() + c);
   }
 }
 

@@ -9,15 +9,15 @@
 
 #include "tandem/status.h"
 
-#define OPENCL_FUNCTIONS(X)                                                                                         \
-  X(GetPlatformIDs)                                                                                                 \
-  X(GetPlatformInfo)                                                                                                \
-  X(GetDeviceIDs) X(GetDeviceInfo) X(CreateSubDevices) X(ReleaseDevice) X(CreateContext) X(ReleaseContext)          \
-      X(CreateCommandQueue) X(ReleaseCommandQueue) X(Flush) X(Finish) X(CreateBuffer) X(ReleaseMemObject)           \
-          X(EnqueueFillBuffer) X(EnqueueWriteBuffer) X(EnqueueReadBuffer) X(CreateProgramWithSource)                \
-              X(CreateProgramWithBinary) X(BuildProgram) X(GetProgramBuildInfo) X(GetProgramInfo) X(ReleaseProgram) \
-                  X(CreateKernel) X(ReleaseKernel) X(SetKernelArg) X(EnqueueNDRangeKernel) X(WaitForEvents)         \
-                      X(GetEventInfo) X(ReleaseEvent)
+/* clang-format off */
+#define OPENCL_FUNCTIONS(X) \
+  X(GetPlatformIDs) X(GetPlatformInfo) X(GetDeviceIDs) X(GetDeviceInfo) X(CreateSubDevices) X(ReleaseDevice) \
+  X(CreateContext) X(ReleaseContext) X(CreateCommandQueue) X(ReleaseCommandQueue) X(Flush) X(Finish) \
+  X(CreateBuffer) X(ReleaseMemObject) X(EnqueueFillBuffer) X(EnqueueWriteBuffer) X(EnqueueReadBuffer) \
+  X(CreateProgramWithSource) X(CreateProgramWithBinary) X(BuildProgram) X(GetProgramBuildInfo) X(GetProgramInfo) \
+  X(ReleaseProgram) X(CreateKernel) X(ReleaseKernel) X(SetKernelArg) X(EnqueueNDRangeKernel) \
+  X(WaitForEvents) X(GetEventInfo) X(ReleaseEvent)
+/* clang-format on */
 
 struct opencl_library {
 #define OPENCL_ENTRY(name) __typeof__(cl##name) *name;

@@ -26,8 +26,12 @@ static td_status opencl_open(int32_t index, const struct td_device_options *opti
   (void)index, (void)options, (void)out;
   return td_fail(TD_UNAVAILABLE, "built without OpenCL headers");
 }
-#define name_of NULL
-#define on_host NULL
+static const char *name_of(int32_t index) {
+  return (void)index, (const char *)0;
+}
+static bool on_host(int32_t index) {
+  return (void)index, false;
+}
 #endif
 
 const struct td_backend td_backend_opencl = {.size = sizeof td_backend_opencl,

@@ -11,6 +11,7 @@
 #include "cache.h"
 #include "device.h"
 #include "opencl_sources.h"
+#include "quiet.h"
 #include "tandem/base.h"
 
 #define LOG_LINES 3
@@ -137,7 +138,10 @@ static td_status build_source(struct opencl_device *device, struct opencl_progra
   if (error)
     return td_fail(TD_UNAVAILABLE, "OpenCL device '%s': clCreateProgramWithSource: found %s", device->found->name,
                    opencl_error(error));
+  struct opencl_quiet quiet;
+  opencl_quiet_begin(&quiet);
   error = OPENCL(BuildProgram)(program->program, 1, &device->id, options, NULL, NULL);
+  opencl_quiet_end(&quiet, error == CL_SUCCESS);
   if (!error) return TD_OK;
   td_status status = refuse(device, program, options, error);
   OPENCL(ReleaseProgram)(program->program);

@@ -61,7 +61,7 @@ struct share {
 
 static void first_touch(const struct stream *stream, const struct share *share) {
   for (int a = 0; a < 3; a++) {
-    for (size_t i = share->begin; stream->arrays[a] && i < share->end; i++) stream->arrays[a][i] = 1.0 + a;
+    for (size_t i = share->begin; stream->arrays[a] && i < share->end; i++) stream->arrays[a][i] = 1.1 + a;
   }
 }
 
@@ -132,6 +132,15 @@ static void divide(struct stream *stream, struct share *shares) {
   }
 }
 
+/* What was written has bits enough that no thread's sum is zero; somebody has to ask, or the compiler might leave the
+ * reads out. */
+static td_status check_sums(const struct stream *stream, const struct share *shares) {
+  for (int32_t i = 0; stream->which == TD_CEILING_READ && i < stream->threads; i++) {
+    if (shares[i].sum == 0) return td_fail(TD_INTERNAL, "host thread %d read only zeros", (int)i);
+  }
+  return TD_OK;
+}
+
 static td_status run_threads(struct stream *stream, struct share *shares) {
   int32_t started = 1;
   divide(stream, shares);
@@ -144,8 +153,8 @@ static td_status run_threads(struct stream *stream, struct share *shares) {
   bool complete = started == stream->threads;
   if (complete) lead(stream, &shares[0]);
   for (int32_t i = 1; i < started; i++) pthread_join(shares[i].thread, NULL);
-  if (complete) return TD_OK;
-  return td_fail(TD_NO_MEMORY, "cannot start %d threads to measure memory with", (int)stream->threads);
+  if (!complete) return td_fail(TD_NO_MEMORY, "cannot start %d threads to measure memory with", (int)stream->threads);
+  return check_sums(stream, shares);
 }
 
 static td_status run_stream(struct stream *stream) {

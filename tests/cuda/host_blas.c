@@ -147,10 +147,56 @@ static void test_rewritten(void **state) {
   td_device_close(device);
 }
 
+/* ---- a whole model ---- */
+
+#define TOKENS 20
+#define VOCAB 320
+
+static void prefill(bool inexact, float (*out)[VOCAB]) {
+  struct td_device *device = open_emulated(inexact);
+  struct td_model *model;
+  struct td_graph *graph;
+  struct td_runner *runner;
+  int32_t ids[TOKENS];
+  assert_ok(td_model_open(test_source("tests/data/tiny/llama.gguf"), &model));
+  assert_ok(td_graph_build(model, &graph));
+  for (int i = 0; i < TOKENS; i++) ids[i] = i * 37 % VOCAB;
+  struct td_slice whole = td_slice_whole(graph);
+  struct td_runner_options options = {
+      .kv_dtype = TD_F16, .block_tokens = 16, .kv_blocks = 4, .max_rows = TOKENS, .max_logits = TOKENS};
+  assert_ok(td_runner_open(device, model, graph, &whole, &options, &runner));
+  struct td_step_seq seq = {.request = 1, .tokens = TOKENS, .ids = ids};
+  const float *logits;
+  int64_t rows;
+  assert_ok(td_runner_step(runner, &seq, 1, true, NULL, NULL, NULL, NULL, &logits, &rows));
+  assert_int_equal(rows, TOKENS);
+  memcpy(out, logits, TOKENS * sizeof *out);
+  td_runner_close(runner);
+  td_graph_free(graph);
+  td_model_close(model);
+  td_device_close(device);
+}
+
+/* Near the exact result, and not it: the narrow products and the tensor cores' attention were really taken. */
+static void test_model(void **state) {
+  (void)state;
+  static float exact[TOKENS][VOCAB], narrow[TOKENS][VOCAB];
+  double off = 0, all = 0;
+  prefill(false, exact);
+  prefill(true, narrow);
+  for (int i = 0; i < TOKENS * VOCAB; i++) {
+    double want = exact[i / VOCAB][i % VOCAB], difference = narrow[i / VOCAB][i % VOCAB] - want;
+    off += difference * difference;
+    all += want * want;
+  }
+  double relative = sqrt(off / all);
+  if (!(relative > 1e-5 && relative < 0.08)) fail_msg("found a relative difference of %g", relative);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_types),        cmocka_unit_test(test_sums),      cmocka_unit_test(test_fp8),
-      cmocka_unit_test(test_who_takes_it), cmocka_unit_test(test_rewritten),
+      cmocka_unit_test(test_who_takes_it), cmocka_unit_test(test_rewritten), cmocka_unit_test(test_model),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,6 +29,7 @@ static const struct cuda_driver *real_driver;
 static struct {
   int kernels, graph_launches, captures, stream_syncs, event_syncs, stream_waits;
   int fail_kernel_at, fail_with; /* the n-th launch from now on answers this; 0: none */
+  int sync_fails_with;           /* waiting for a stream answers this; 0: it works */
 } driver_calls;
 
 static int counted_launch(cuda_function function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
@@ -49,6 +50,7 @@ static int counted_capture(cuda_stream stream, int mode) {
 }
 static int counted_stream_sync(cuda_stream stream) {
   driver_calls.stream_syncs++;
+  if (driver_calls.sync_fails_with) return driver_calls.sync_fails_with;
   return real_driver->cuStreamSynchronize(stream);
 }
 static int counted_event_sync(cuda_event event) {

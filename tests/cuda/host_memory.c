@@ -174,6 +174,23 @@ static void test_lost(void **state) {
   td_device_free(device, buffer);
 }
 
+/* What breaks while the device works is told by the wait; a read that was under way is never delivered. */
+static void test_lost_at_work(void **state) {
+  struct td_device *device = *state;
+  struct td_buffer *buffer = take(device, 192);
+  float got[16];
+  memset(got, 0xee, sizeof got);
+  assert_ok(add_once(device, buffer));
+  device->submitted++;
+  assert_ok(device->table->read(device, buffer, 0, got, sizeof got));
+  driver_calls.sync_fails_with = 700;
+  assert_refused(td_device_sync(device), TD_UNAVAILABLE, "is lost: waiting for the work queued so far");
+  driver_calls.sync_fails_with = 0;
+  assert_refused(td_device_sync(device), TD_UNAVAILABLE, "CUDA_ERROR_ILLEGAL_ADDRESS (700)");
+  assert_int_equal(((unsigned char *)got)[0], 0xee);
+  td_device_free(device, buffer);
+}
+
 /* An error that leaves the context alone is told once. */
 static void test_refused_launch(void **state) {
   struct td_device *device = *state;
@@ -219,6 +236,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_too_large, setup, teardown),
       cmocka_unit_test_setup_teardown(test_driver_out_of_memory, setup, teardown),
       cmocka_unit_test_setup_teardown(test_lost, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_lost_at_work, setup, teardown),
       cmocka_unit_test_setup_teardown(test_refused_launch, setup, teardown),
       cmocka_unit_test(test_wanders),
   };

@@ -12,14 +12,22 @@ static void test_names(void **state) {
   assert_null(td_backend_find("templat"));
   assert_string_equal(td_backend_nearest("tempalte"), "template");
   assert_null(td_backend_nearest("something else"));
-  assert_refused(td_device_open("tempalte", &(struct td_device_options){.threads = 1}, &device), TD_NOT_FOUND, "did you mean 'template'?");
+  assert_refused(td_device_open("tempalte", &(struct td_device_options){.threads = 1}, &device), TD_NOT_FOUND,
+                 "did you mean 'template'?");
   assert_refused(td_device_open("", &(struct td_device_options){.threads = 1}, &device), TD_CONFIG, "no backend name");
-  assert_refused(td_device_open(":1", &(struct td_device_options){.threads = 1}, &device), TD_CONFIG, "no backend name");
+  assert_refused(td_device_open(":1", &(struct td_device_options){.threads = 1}, &device), TD_CONFIG,
+                 "no backend name");
   assert_refused(td_device_open("template:x", &(struct td_device_options){.threads = 1}, &device), TD_CONFIG, "'x'");
-  assert_refused(td_device_open("template:", &(struct td_device_options){.threads = 1}, &device), TD_CONFIG, "device number");
-  assert_refused(td_device_open("template:0x1", &(struct td_device_options){.threads = 1}, &device), TD_CONFIG, "'0x1'");
-  assert_refused(td_device_open("template:99999999999", &(struct td_device_options){.threads = 1}, &device), TD_CONFIG, "device number");
-  assert_refused(td_device_open("template:1", &(struct td_device_options){.threads = 1}, &device), TD_UNAVAILABLE, "found 1 device(s)");
+  assert_refused(td_device_open("template:EPYC", &(struct td_device_options){.threads = 1}, &device), TD_CONFIG,
+                 "devices of template have no names");
+  assert_refused(td_device_open("template:", &(struct td_device_options){.threads = 1}, &device), TD_CONFIG,
+                 "device number");
+  assert_refused(td_device_open("template:0x1", &(struct td_device_options){.threads = 1}, &device), TD_CONFIG,
+                 "'0x1'");
+  assert_refused(td_device_open("template:99999999999", &(struct td_device_options){.threads = 1}, &device), TD_CONFIG,
+                 "device number");
+  assert_refused(td_device_open("template:1", &(struct td_device_options){.threads = 1}, &device), TD_UNAVAILABLE,
+                 "found 1 device(s)");
   assert_ok(td_device_open("template:0", &(struct td_device_options){.threads = 1}, &device));
   assert_int_equal(device->index, 0);
   assert_ptr_equal(device->backend, td_backend_find("template"));
@@ -118,7 +126,7 @@ static void test_operands(void **state) {
   c.call.in[1].buffer = NULL;
   assert_refused(td_device_op(c.device, &c.call), TD_INTERNAL, "in[1]: absent");
   c.op.kind = TD_OP_SAMPLE;
-  assert_refused(td_device_op(c.device, &c.call), TD_INTERNAL, "never sent");
+  assert_refused(td_device_op(c.device, &c.call), TD_INTERNAL, "the operator is the host's");
   close_call(&c);
 }
 
@@ -126,7 +134,7 @@ static void test_ids(void **state) {
   (void)state;
   struct call c;
   open_call(&c);
-  c.op = (struct td_op){.kind = TD_OP_EMBED, .n = 8};
+  c.op = (struct td_op){.kind = TD_OP_EMBED, .n = 8, .scale = 1};
   c.call.in[0].buffer = c.call.in[1].buffer = NULL;
   c.call.weight = floats(c.buffer, 512, 5, 8);
   assert_ok(td_device_op(c.device, &c.call));

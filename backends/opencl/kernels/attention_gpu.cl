@@ -23,7 +23,8 @@ __kernel ONE_ITEM void attention(BUFFER(in), BUFFER(k_cache), BUFFER(v_cache), O
                                  int window, float scale) {
   __local float parts[GROUP], shares[GROUP];
   __local long places[GROUP];
-  int lane = get_local_id(0), head = get_global_id(1), row = get_global_id(2), kv_head = td_kv_head(head, heads, kv_heads);
+  int lane = get_local_id(0), head = get_global_id(1), row = get_global_id(2),
+      kv_head = td_kv_head(head, heads, kv_heads);
   int position = INTS(positions)[row], begin = td_visible_begin(position, window), end = td_visible_end(position);
   __global const int *table = INTS(blocks) + INTS(tables)[row];
   long row_at = (row * (long)heads + head) * dim;

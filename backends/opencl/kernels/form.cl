@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the two forms of the kernels share. The host gives FORM_CPU 1 (a work-item is a tile; sixteen lanes; no barriers)
- * or 0 (work-groups of GROUP items, one value each), and HAS_FMA 1 where the device multiplies and adds at once in
- * hardware. Nothing else may contract: portable.h turns that off.
+ * What the two forms of the kernels share. The host gives FORM_CPU 1 (a work-item is a tile; sixteen lanes; no
+ * barriers) or 0 (work-groups of GROUP items, one value each), and HAS_FMA 1 where the device multiplies and adds at
+ * once in hardware. Nothing else may contract: portable.h turns that off.
  */
 #define BUFFER(name) __global const uchar *name##_base, ulong name##_at
 #define OUTPUT(name) __global uchar *name##_base, ulong name##_at

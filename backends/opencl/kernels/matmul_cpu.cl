@@ -1,33 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Products with a weight matrix on processors. A work-item computes ROWS weight rows times up to TOKENS tokens, in
- * tiles of four by four whose sums stay in registers. Rows that are not float32 are expanded CHUNK values at a time into
- * private memory when several tokens share them. Whatever the tile, an output's sum is that of fold (form.cl).
+ * tiles of four by four whose sums stay in registers. Rows that are not float32 are expanded CHUNK values at a time
+ * into private memory when several tokens share them. Whatever the tile, an output's sum is that of fold (form.cl).
  */
 #define TILE 4
 #define LANES 16
 
-/* Four weight rows times one token. */
-static inline float4 one_token(__global const uchar *const *w, __global const float *x, int k) {
-  float16 s[4] = {0, 0, 0, 0}, first, second;
+/* One weight row times one token. */
+static inline float16 one_row(__global const uchar *w, __global const float *x, int k) {
+  float16 s = 0, first, second;
   int i = 0;
   for (; i + 2 * LANES <= k; i += 2 * LANES) {
-    float16 u = vload16(0, x + i), v = vload16(0, x + i + LANES);
-    for (int r = 0; r < 4; r++) {
-      fetch_pair(w[r], i, &first, &second);
-      s[r] = multiply_add(first, u, s[r]);
-      s[r] = multiply_add(second, v, s[r]);
-    }
+    fetch_pair(w, i, &first, &second);
+    s = multiply_add(first, vload16(0, x + i), s);
+    s = multiply_add(second, vload16(0, x + i + LANES), s);
   }
 #if WEIGHT_BLOCK == 1
   for (; i < k; i += LANES) {
-    float16 v = take(x + i, k - i);
-    for (int r = 0; r < 4; r++) {
-      s[r] = multiply_add(k - i < LANES ? fetch_last(w[r], i, k - i) : fetch(w[r], i), v, s[r]);
-    }
+    s = multiply_add(k - i < LANES ? fetch_last(w, i, k - i) : fetch(w, i), take(x + i, k - i), s);
   }
 #endif
-  return fold4(s[0], s[1], s[2], s[3]);
+  return s;
+}
+/* Four weight rows times one token. */
+static inline float4 one_token(__global const uchar *const *w, __global const float *x, int k) {
+  return fold4(one_row(w[0], x, k), one_row(w[1], x, k), one_row(w[2], x, k), one_row(w[3], x, k));
 }
 
 /* The sums of a tile: s[4 * row + token]. Macros, so that every index is a literal and s stays in registers. */
@@ -94,7 +92,8 @@ static inline void tiles(const struct job *job, int row, __global const uchar *c
 #define W_LAST(r) fetch_last(w[r], i, end - i)
     for (; i + LANES <= end; i += LANES) ADD_TILE(W_FULL, X_FULL);
     if (i < end) ADD_TILE(W_LAST, X_LAST);
-    for (int j = 0; j < TILE && t + j < job->end; j++) keep(job, t + j, row, fold4(s[j], s[j + 4], s[j + 8], s[j + 12]));
+    for (int j = 0; j < TILE && t + j < job->end; j++)
+      keep(job, t + j, row, fold4(s[j], s[j + 4], s[j + 8], s[j + 12]));
   }
 }
 #else
@@ -158,7 +157,8 @@ static inline void run_job(const struct job *job) {
 __kernel ONE_ALONE void matmul(BUFFER(weight), BUFFER(in), OUTPUT(out), BUFFER(routed), BUFFER(order), int n, int k,
                                int tokens, int in_cols, int used, int experts) {
   int unit = get_global_id(1), expert = 0, begin = unit * TOKENS, end = min(tokens, begin + TOKENS);
-  struct job job = {BYTES(weight), FLOATS(in), FLOATS_OUT(out), 0, 0, 0, get_global_id(0) * ROWS, n, n, k, in_cols, used};
+  struct job job = {BYTES(weight), FLOATS(in), FLOATS_OUT(out), 0, 0, 0, get_global_id(0) * ROWS, n, n, k,
+                    in_cols,       used};
   if (experts > 0) {
     expert = unit;
     job.list = INTS(order) + experts + 1;

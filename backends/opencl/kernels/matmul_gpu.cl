@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Products with a weight matrix on devices with many lanes. A sum is made of segments of SEGMENT elements, each added up
- * in order, then the segments in order: so one work-item per output (matmul, tiles through local memory) and one item
- * per segment (few) come to the same bits.
+ * Products with a weight matrix on devices with many lanes. A sum is made of segments of SEGMENT elements, each added
+ * up in order, then the segments in order: so one work-item per output (matmul, tiles through local memory) and one
+ * item per segment (few) come to the same bits.
  */
 #define SEGMENT 32
 
@@ -26,9 +26,11 @@ static inline void spread(float16 value, __local float *to) {
 
 /* Work-group: (SIDE weight rows, unit), 8 x 8 items. used 0: unit = SIDE tokens; else unit = expert, its pairs from
  * order. */
-__kernel __attribute__((reqd_work_group_size(SIDE / MINE, SIDE / MINE, 1)))
-void matmul(BUFFER(weight), BUFFER(in), OUTPUT(out), BUFFER(order), int n, int k, int tokens, int in_cols, int used,
-            int experts) {
+__kernel __attribute__((reqd_work_group_size(SIDE / MINE, SIDE / MINE, 1))) void matmul(BUFFER(weight), BUFFER(in),
+                                                                                        OUTPUT(out), BUFFER(order),
+                                                                                        int n, int k, int tokens,
+                                                                                        int in_cols, int used,
+                                                                                        int experts) {
   __local float w[SIDE * (SEGMENT + 1)], x[SIDE * (SEGMENT + 1)];
   int row0 = get_group_id(0) * SIDE, unit = get_group_id(1), item = get_local_id(1) * (SIDE / MINE) + get_local_id(0);
   __global const int *list = used > 0 ? INTS(order) + experts + 1 : 0;
@@ -68,7 +70,8 @@ void matmul(BUFFER(weight), BUFFER(in), OUTPUT(out), BUFFER(order), int n, int k
 }
 
 /* Work-group: (FEW_ROWS weight rows, token or pair), GROUP items, each a segment at a time. */
-__kernel ONE_ITEM void few(BUFFER(weight), BUFFER(in), OUTPUT(out), BUFFER(routed), int n, int k, int in_cols, int used) {
+__kernel ONE_ITEM void few(BUFFER(weight), BUFFER(in), OUTPUT(out), BUFFER(routed), int n, int k, int in_cols,
+                           int used) {
   __local float parts[FEW_ROWS * (GROUP + 1)];
   int row0 = get_group_id(0) * FEW_ROWS, token = get_global_id(1), lane = get_local_id(0);
   int expert = used > 0 ? td_routed_id(FLOATS(routed) + token / used * 2L * used, token % used) : 0;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Everything but products and the cache. Kernels over rows have items (lane, row): lane goes through its row in steps of
- * get_global_size(0), which is 1 on processors and GROUP elsewhere. In and out may be the same buffer where
+ * Everything but products and the cache. Kernels over rows have items (lane, row): lane goes through its row in steps
+ * of get_global_size(0), which is 1 on processors and GROUP elsewhere. In and out may be the same buffer where
  * tandem/graph.h says so, but are never read after they are written.
  */
 #if FORM_CPU
-#define FOR_MINE(i, count)                                                                      \
+#define FOR_MINE(i, count) \
   for (long i = get_global_id(0) * (long)SHARE, i##_end = min((long)(count), i + SHARE); i < i##_end; i += VEC)
 #else
 #define FOR_MINE(i, count) for (long i = get_global_id(0); i < (count); i += get_global_size(0))
@@ -13,7 +13,8 @@
 #define FOR_LANE(i, n) for (int i = get_global_id(0) * VEC; i < (n); i += get_global_size(0) * VEC)
 
 __kernel ONE_ITEM void add(BUFFER(a), BUFFER(b), OUTPUT(out), long count) {
-  FOR_MINE(i, count) give(FLOATS_OUT(out) + i, take(FLOATS(a) + i, count - i) + take(FLOATS(b) + i, count - i), count - i);
+  FOR_MINE(i, count)
+  give(FLOATS_OUT(out) + i, take(FLOATS(a) + i, count - i) + take(FLOATS(b) + i, count - i), count - i);
 }
 
 __kernel ONE_ITEM void bias(BUFFER(in), BUFFER(weight), OUTPUT(out), int n) {
@@ -26,7 +27,7 @@ __kernel ONE_ITEM void bias(BUFFER(in), BUFFER(weight), OUTPUT(out), int n) {
 /* 2 sqrt(2 / pi) (x + 0.044715 x^3) to twice float's precision, since an error in an exponent is one of the result. */
 static inline vec gelu_exponent(vec x, vec *rest) {
   const float a = 0x1.988454p+0f, a_rest = -0x1.857936p-25f; /* 2 sqrt(2 / pi) */
-  const float b = 0x1.2444f2p-4f, b_rest = 0x1.49b16ap-29f;   /* 0.044715 times that */
+  const float b = 0x1.2444f2p-4f, b_rest = 0x1.49b16ap-29f;  /* 0.044715 times that */
   vec square = x * x, square_rest = fma(x, x, -square);
   vec term = b * square, term_rest = fma((vec)(b), square, -term) + b * square_rest + b_rest * square;
   vec sum = a + term, part = sum - a;
@@ -94,7 +95,8 @@ __kernel ONE_ITEM void rms_norm(BUFFER(in), BUFFER(weight), OUTPUT(out), int n, 
   float sum = squares(FLOATS(in) + at, n, parts);
 #endif
   float scale = 1.0f / sqrt(sum / n + epsilon);
-  FOR_LANE(i, n) give(FLOATS_OUT(out) + at + i, take(FLOATS(in) + at + i, n - i) * scale * take(FLOATS(weight) + i, n - i), n - i);
+  FOR_LANE(i, n)
+  give(FLOATS_OUT(out) + at + i, take(FLOATS(in) + at + i, n - i) * scale * take(FLOATS(weight) + i, n - i), n - i);
 }
 
 /* ---- rope: item (lane, head, row); turns: cosine and sine of every row's pairs, made by the host in double ---- */

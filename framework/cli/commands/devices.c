@@ -10,6 +10,12 @@ static const char *time_kind(const struct td_backend *backend) {
   return backend->emulates ? "emulated" : backend->executes ? "executed" : "modelled";
 }
 
+/* NULL: the backend's devices have no names. */
+static const char *device_name(const struct td_backend *backend, int32_t index) {
+  bool known = offsetof(struct td_backend, device_name) + sizeof backend->device_name <= backend->size;
+  return known && backend->device_name ? backend->device_name(index) : NULL;
+}
+
 /* ---- text ---- */
 
 static void print_backend(const struct td_backend *backend) {
@@ -23,6 +29,9 @@ static void print_backend(const struct td_backend *backend) {
                             : "no",
          count > 0 ? here : "none", backend->summary);
   if (count <= 0) printf("  %-10s not here: %s\n", "", reason ? reason : "no reason given");
+  for (int32_t i = 0; i < count && device_name(backend, i); i++) {
+    printf("  %-10s %s:%d %s\n", "", backend->name, (int)i, device_name(backend, i));
+  }
 }
 
 static void print_backends(void) {
@@ -94,6 +103,16 @@ static void json_text(const char *key, const char *text) {
   }
 }
 
+/* The names in the devices' order; empty where they have none. */
+static void json_names(const struct td_backend *backend, int32_t count) {
+  fputs(", \"names\": [", stdout);
+  for (int32_t i = 0; i < count && device_name(backend, i); i++) {
+    if (i) fputs(", ", stdout);
+    td_json_string(stdout, device_name(backend, i), strlen(device_name(backend, i)));
+  }
+  fputc(']', stdout);
+}
+
 static void json_backend(const struct td_backend *backend) {
   const char *reason = NULL;
   int32_t count = backend->probe(&reason);
@@ -105,6 +124,7 @@ static void json_backend(const struct td_backend *backend) {
   json_text("time", time_kind(backend));
   printf(", \"exact\": %s, \"devices\": %d, ", backend->exact ? "true" : "false", count > 0 ? count : 0);
   json_text("reason", count > 0 ? NULL : reason);
+  json_names(backend, count);
   fputc('}', stdout);
 }
 

@@ -17,6 +17,7 @@ namespace {
 
 CUresult taken_down = CUDA_SUCCESS;
 std::set<stream *> streams;
+std::map<std::string, unsigned long long> calls; /* while faults are asked for */
 
 unsigned long long setting(const char *name, unsigned long long otherwise) {
   const char *text = std::getenv(name);
@@ -49,6 +50,11 @@ void lose(CUresult result) {
   if (taken_down == CUDA_SUCCESS) taken_down = result;
 }
 
+void recover() {
+  taken_down = CUDA_SUCCESS;
+  calls.clear();
+}
+
 /* One entry of TANDEM_EMULATED_FAIL against the count-th call of `name`. */
 static CUresult matches(const std::string &entry, const std::string &name, unsigned long long count) {
   size_t colon = entry.find(':'), equals = entry.find('=');
@@ -63,7 +69,6 @@ static CUresult matches(const std::string &entry, const std::string &name, unsig
 }
 
 CUresult injected(const char *name) {
-  static std::map<std::string, unsigned long long> calls;
   const char *text = std::getenv("TANDEM_EMULATED_FAIL");
   if (!text || !*text) return CUDA_SUCCESS;
   unsigned long long count = ++calls[name];

@@ -20,7 +20,6 @@
 struct CUctx_st {
   int device;
   unsigned retained;
-  bool retained_once;
 };
 
 namespace emulated {
@@ -41,6 +40,8 @@ CUresult injected(const char *name);
 /* The error that took the device down; CUDA_SUCCESS while it is up. */
 CUresult lost();
 void lose(CUresult result);
+/* Up again; injected faults count from one. */
+void recover();
 
 extern std::recursive_mutex lock;
 extern thread_local CUctx_st *current;
@@ -50,6 +51,7 @@ CUctx_st *context_of(int device);
 
 CUresult memory_take(int device, size_t bytes, CUdeviceptr *out);
 CUresult memory_give_back(CUdeviceptr address);
+void memory_give_back_all(int device);
 size_t memory_used(int device);
 /* The host address of [address, address + bytes) on `device`; NULL if that is not inside one allocation. */
 void *memory_at(int device, CUdeviceptr address, size_t bytes);

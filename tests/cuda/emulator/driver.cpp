@@ -94,11 +94,16 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device) {
   return CUDA_SUCCESS;
 }
 
+/* The last release takes the context away, and with it its memory and what went wrong in it. */
 CUresult cuDevicePrimaryCtxRelease(CUdevice device) {
-  ENTRY_ANYWHERE;
+  std::lock_guard<std::recursive_mutex> held(lock);
+  if (device < 0 || device >= device_count()) return CUDA_ERROR_INVALID_DEVICE;
   CUctx_st *context = context_of(device);
   if (!context->retained) return CUDA_ERROR_INVALID_CONTEXT;
-  context->retained--;
+  if (--context->retained == 0) {
+    memory_give_back_all(device);
+    recover();
+  }
   return CUDA_SUCCESS;
 }
 

@@ -66,6 +66,14 @@ CUresult memory_give_back(CUdeviceptr address) {
   return CUDA_SUCCESS;
 }
 
+void memory_give_back_all(int device) {
+  std::vector<uint64_t> theirs;
+  for (const auto &[first, one] : allocations) {
+    if (one.device == device) theirs.push_back(first | tag);
+  }
+  for (uint64_t address : theirs) memory_give_back(address);
+}
+
 size_t memory_used(int device) {
   return used[device];
 }
