@@ -26,7 +26,7 @@ td_status bench_measure(struct td_device *device, double seconds, int64_t warm, 
 
 /* ---- ceilings (bench_ceiling.c, bench_host.c) ---- */
 
-#define BENCH_SAMPLES 256
+#define BENCH_SAMPLES 1024
 struct bench_ceiling {
   double samples[BENCH_SAMPLES]; /* bytes/s or flop/s */
   struct bench_spread rate;

@@ -73,7 +73,9 @@ static td_status open_worker(struct pass *pass, const char *flag, const char *sp
                                             .max_rows = max_rows,
                                             .max_logits = max_rows};
   struct td_slice slice = td_slice_whole(pass->graph);
-  td_status status = td_device_open(spec, &(struct td_device_options){.threads = pass->plan->threads, .inexact = pass->plan->inexact}, &worker->device);
+  td_status status =
+      td_device_open(spec, &(struct td_device_options){.threads = pass->plan->threads, .inexact = pass->plan->inexact},
+                     &worker->device);
   if (status) return td_fail_within(status == TD_NOT_FOUND || status == TD_CONFIG ? TD_USAGE : status, "%s", flag);
   return td_runner_open(worker->device, pass->model, pass->graph, &slice, &options, &worker->runner);
 }

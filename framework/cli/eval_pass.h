@@ -13,7 +13,7 @@ struct td_eval_plan {
   int64_t split;              /* positions computed on prefill_device */
   int64_t micro_batch;        /* rows per step where positions are computed in batches */
   int64_t generate;           /* greedy tokens after the text */
-  bool inexact; /* td_device_options.inexact */
+  bool inexact;               /* td_device_options.inexact */
   int32_t threads;
   enum td_dtype kv_dtype;
 };

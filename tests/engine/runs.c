@@ -219,7 +219,8 @@ static void check_all_done(const char *path) {
   td_trace_free(trace);
 }
 
-/* Bandwidth and latency of devices/loopback-tcp.cfg: 5.3 GB/s, 10 us. Pushes of one pair of workers follow each other. */
+/* Bandwidth and latency of devices/loopback-tcp.cfg: 5.3 GB/s, 10 us. Pushes of one pair of workers follow each other.
+ */
 static void check_link(const char *path) {
   struct td_trace *trace = harness_load(path);
   int64_t free_at[3] = {0}; /* by sender: there is one receiver */

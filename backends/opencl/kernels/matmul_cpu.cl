@@ -9,16 +9,20 @@
 
 /* One weight row times one token. */
 static inline float16 one_row(__global const uchar *w, __global const float *x, int k) {
-  float16 s = 0, first, second;
-  int i = 0;
-  for (; i + 2 * LANES <= k; i += 2 * LANES) {
-    fetch_pair(w, i, &first, &second);
-    s = multiply_add(first, vload16(0, x + i), s);
-    s = multiply_add(second, vload16(0, x + i + LANES), s);
-  }
+  float16 s = 0;
 #if WEIGHT_BLOCK == 1
-  for (; i < k; i += LANES) {
-    s = multiply_add(k - i < LANES ? fetch_last(w, i, k - i) : fetch(w, i), take(x + i, k - i), s);
+  int i = 0;
+  for (; i + LANES <= k; i += LANES) s = multiply_add(fetch(w, i), vload16(0, x + i), s);
+  if (i < k) s = multiply_add(fetch_last(w, i, k - i), load_last(x + i, k - i), s);
+#else
+  float16 first, second;
+  for (int i = 0; i < k; i += WEIGHT_BLOCK, w += OF_WEIGHT(TD_BLOCK_BYTES_)) {
+#pragma unroll
+    for (int at = 0; at < WEIGHT_BLOCK; at += 2 * LANES) {
+      block_pair(w, at, &first, &second);
+      s = multiply_add(first, vload16(0, x + i + at), s);
+      s = multiply_add(second, vload16(0, x + i + at + LANES), s);
+    }
   }
 #endif
   return s;
@@ -101,15 +105,21 @@ static inline void tiles(const struct job *job, int row, __global const uchar *c
 
 /* Values [begin, end) of a row; what lies behind them up to a multiple of LANES is zero. */
 static inline void expand(__global const uchar *w, int begin, int end, float *to) {
-  float16 first, second;
-  int i = begin;
-  for (; i + 2 * LANES <= end; i += 2 * LANES) {
-    fetch_pair(w, i, &first, &second);
-    vstore16(first, 0, to + i - begin);
-    vstore16(second, 0, to + i - begin + LANES);
-  }
 #if WEIGHT_BLOCK == 1
-  for (; i < end; i += LANES) vstore16(end - i < LANES ? fetch_last(w, i, end - i) : fetch(w, i), 0, to + i - begin);
+  for (int i = begin; i < end; i += LANES, to += LANES) {
+    vstore16(end - i < LANES ? fetch_last(w, i, end - i) : fetch(w, i), 0, to);
+  }
+#else
+  float16 first, second;
+  w += row_bytes(begin);
+  for (int i = begin; i < end; i += WEIGHT_BLOCK, w += OF_WEIGHT(TD_BLOCK_BYTES_)) {
+#pragma unroll
+    for (int at = 0; at < WEIGHT_BLOCK; at += 2 * LANES, to += 2 * LANES) {
+      block_pair(w, at, &first, &second);
+      vstore16(first, 0, to);
+      vstore16(second, 1, to);
+    }
+  }
 #endif
 }
 

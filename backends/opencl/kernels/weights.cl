@@ -8,51 +8,52 @@
 #define PASTE(a, b) PASTE_(a, b)
 #define OF_WEIGHT(name) PASTE(name, WEIGHT)
 
-#define BYTES16(at) vload16(0, (at))
+/* Sixteen bytes, in lanes as wide as the floats they become: vector units shift those, and not bytes. */
+#define BYTES16(at) convert_int16(vload16(0, (at)))
 
 /* The fifth bits of values i .. i + 15. */
-static inline uchar16 fifth_bits(__global const uchar *bits, int i) {
-  ushort both = td_load_u16(bits + (i >> 3));
-  ushort16 bit = (ushort16)(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768);
-  return convert_uchar16(((ushort16)(both)&bit) != (ushort16)(0)) & (uchar)16;
+static inline int16 fifth_bits(__global const uchar *bits, int i) {
+  const int16 lane = (int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  int both = td_load_u16(bits + (i >> 3));
+  return ((int16)(both) >> lane & 1) << 4;
 }
-static inline uchar16 nibbles(__global const uchar *at, int i) {
-  return BYTES16(at) >> (uchar)(i >> 2 & 4) & (uchar)15;
+static inline int16 nibbles(__global const uchar *at, int i) {
+  return BYTES16(at) >> (i >> 2 & 4) & 15;
 }
 
-#define codes_Q8_0(block, i) convert_int16(as_char16(BYTES16((block) + 2 + (i))))
-#define codes_Q4_0(block, i) (convert_int16(nibbles((block) + 2, i)) - 8)
-#define codes_Q4_1(block, i) convert_int16(nibbles((block) + 4, i))
-#define codes_Q5_0(block, i) (convert_int16(nibbles((block) + 6, i) | fifth_bits((block) + 2, i)) - 16)
-#define codes_Q5_1(block, i) convert_int16(nibbles((block) + 8, i) | fifth_bits((block) + 4, i))
+#define codes_Q8_0(block, i) convert_int16(vload16(0, (__global const char *)(block) + 2 + (i)))
+#define codes_Q4_0(block, i) (nibbles((block) + 2, i) - 8)
+#define codes_Q4_1(block, i) nibbles((block) + 4, i)
+#define codes_Q5_0(block, i) ((nibbles((block) + 6, i) | fifth_bits((block) + 2, i)) - 16)
+#define codes_Q5_1(block, i) (nibbles((block) + 8, i) | fifth_bits((block) + 4, i))
 
 /* td_level_of: a table of sixteen bytes, the lowest first. */
 static inline int16 codes_IQ4_NL(__global const uchar *block, int i) {
-  uchar16 nibble = nibbles(block + 2, i);
-  uint16 index = convert_uint16(nibble), shift = (index & 3) << 3;
+  int16 index = nibbles(block + 2, i);
+  uint16 shift = as_uint16((index & 3) << 3);
   uint16 low = (index & 4) == 0 ? (uint16)(0xbfad9881u) : (uint16)(0xf6eaddcfu);
   uint16 high = (index & 4) == 0 ? (uint16)(0x26190d01u) : (uint16)(0x71594535u);
   uint16 word = (index & 8) == 0 ? low : high;
   return as_int16(word >> shift << 24) >> 24;
 }
 
-static inline uchar16 two_bits(__global const uchar *bytes, int i) {
-  return BYTES16(bytes + (i >> 7 << 5) + (i & 16)) >> (uchar)(i >> 4 & 6) & (uchar)3;
+static inline int16 two_bits(__global const uchar *bytes, int i) {
+  return BYTES16(bytes + (i >> 7 << 5) + (i & 16)) >> (i >> 4 & 6) & 3;
 }
-static inline uchar16 quarter_nibbles(__global const uchar *bytes, int i) {
-  return BYTES16(bytes + (i >> 6 << 5) + (i & 16)) >> (uchar)(i >> 3 & 4) & (uchar)15;
+static inline int16 quarter_nibbles(__global const uchar *bytes, int i) {
+  return BYTES16(bytes + (i >> 6 << 5) + (i & 16)) >> (i >> 3 & 4) & 15;
 }
-static inline uchar16 high_bits(__global const uchar *bytes, int i) {
-  return BYTES16(bytes + (i & 16)) >> (uchar)(i >> 5) & (uchar)1;
+static inline int16 high_bits(__global const uchar *bytes, int i) {
+  return BYTES16(bytes + (i & 16)) >> (i >> 5) & 1;
 }
-static inline uchar16 low_nibbles(__global const uchar *block, int i) {
-  return BYTES16(block + (i >> 7 << 6) + (i & 48)) >> (uchar)(i >> 4 & 4) & (uchar)15;
+static inline int16 low_nibbles(__global const uchar *block, int i) {
+  return BYTES16(block + (i >> 7 << 6) + (i & 48)) >> (i >> 4 & 4) & 15;
 }
-#define codes_Q2_K(block, i) convert_int16(two_bits((block) + 16, i))
-#define codes_Q3_K(block, i) (convert_int16(two_bits((block) + 32, i) | high_bits(block, i) << (uchar)2) - 4)
-#define codes_Q4_K(block, i) convert_int16(quarter_nibbles((block) + 16, i))
-#define codes_Q5_K(block, i) convert_int16(quarter_nibbles((block) + 48, i) | high_bits((block) + 16, i) << (uchar)4)
-#define codes_Q6_K(block, i) (convert_int16(low_nibbles(block, i) | two_bits((block) + 128, i) << (uchar)4) - 32)
+#define codes_Q2_K(block, i) two_bits((block) + 16, i)
+#define codes_Q3_K(block, i) ((two_bits((block) + 32, i) | high_bits(block, i) << 2) - 4)
+#define codes_Q4_K(block, i) quarter_nibbles((block) + 16, i)
+#define codes_Q5_K(block, i) (quarter_nibbles((block) + 48, i) | high_bits((block) + 16, i) << 4)
+#define codes_Q6_K(block, i) ((low_nibbles(block, i) | two_bits((block) + 128, i) << 4) - 32)
 
 #define fetch_F32(row, i) vload16(0, (__global const float *)(row) + (i))
 #define fetch_F16(row, i) vload_half16(0, (__global const half *)(row) + (i))
@@ -70,20 +71,15 @@ static inline float16 fetch(__global const uchar *row, int i) {
   int at = i % WEIGHT_BLOCK;
   return scaled(block, at, at / OF_WEIGHT(TD_GROUP_ELEMENTS_));
 }
-/* Values i .. i + 31, i a multiple of 32: written so that one look at a scale serves all it can. */
-static inline void fetch_pair(__global const uchar *row, int i, float16 *first, float16 *second) {
-  __global const uchar *block = row + (long)(i / WEIGHT_BLOCK) * OF_WEIGHT(TD_BLOCK_BYTES_);
-  int at = WEIGHT_BLOCK == 32 ? 0 : i % WEIGHT_BLOCK, group = at / OF_WEIGHT(TD_GROUP_ELEMENTS_);
-  *first = scaled(block, at, group);
-  *second = scaled(block, at + 16, OF_WEIGHT(TD_GROUP_ELEMENTS_) == 16 ? group + 1 : group);
+/* Values i .. i + 31 of a block, i a multiple of 32: written so that one look at a scale serves all it can. */
+static inline void block_pair(__global const uchar *block, int i, float16 *first, float16 *second) {
+  int group = i / OF_WEIGHT(TD_GROUP_ELEMENTS_);
+  *first = scaled(block, i, group);
+  *second = scaled(block, i + 16, OF_WEIGHT(TD_GROUP_ELEMENTS_) == 16 ? group + 1 : group);
 }
 #else
 static inline float16 fetch(__global const uchar *row, int i) {
   return OF_WEIGHT(fetch_)(row, i);
-}
-static inline void fetch_pair(__global const uchar *row, int i, float16 *first, float16 *second) {
-  *first = fetch(row, i);
-  *second = fetch(row, i + 16);
 }
 /* The last left < 16 values, then zeros. */
 static inline float16 fetch_last(__global const uchar *row, int i, int left) {

@@ -14,16 +14,16 @@
 enum td_dtype {
   TD_F32 = 0,
   TD_F16 = 1,
-  TD_Q4_0 = 2, /* f16 scale d, 16 bytes of nibbles: x = d * (q - 8); low nibbles are elements 0..15 */
-  TD_Q4_1 = 3, /* f16 scale d, f16 minimum m, 16 bytes: x = d * q + m */
-  TD_Q5_0 = 6, /* f16 d, 32 high bits, 16 bytes of nibbles: x = d * (q - 16) */
-  TD_Q5_1 = 7, /* f16 d, f16 m, 32 high bits, 16 bytes: x = d * q + m */
-  TD_Q8_0 = 8, /* f16 scale d, 32 int8: x = d * q */
-  TD_Q2_K = 10, /* 256 values in 16 groups, 4-bit scales and minima, 2-bit q */
-  TD_Q3_K = 11, /* 256 values in 16 groups, 6-bit scales, 3-bit q */
-  TD_Q4_K = 12, /* 256 values in 8 groups, 6-bit scales and minima, 4-bit q */
-  TD_Q5_K = 13, /* the same with 5-bit q */
-  TD_Q6_K = 14, /* 256 values in 16 groups, 8-bit scales, 6-bit q */
+  TD_Q4_0 = 2,    /* f16 scale d, 16 bytes of nibbles: x = d * (q - 8); low nibbles are elements 0..15 */
+  TD_Q4_1 = 3,    /* f16 scale d, f16 minimum m, 16 bytes: x = d * q + m */
+  TD_Q5_0 = 6,    /* f16 d, 32 high bits, 16 bytes of nibbles: x = d * (q - 16) */
+  TD_Q5_1 = 7,    /* f16 d, f16 m, 32 high bits, 16 bytes: x = d * q + m */
+  TD_Q8_0 = 8,    /* f16 scale d, 32 int8: x = d * q */
+  TD_Q2_K = 10,   /* 256 values in 16 groups, 4-bit scales and minima, 2-bit q */
+  TD_Q3_K = 11,   /* 256 values in 16 groups, 6-bit scales, 3-bit q */
+  TD_Q4_K = 12,   /* 256 values in 8 groups, 6-bit scales and minima, 4-bit q */
+  TD_Q5_K = 13,   /* the same with 5-bit q */
+  TD_Q6_K = 14,   /* 256 values in 16 groups, 8-bit scales, 6-bit q */
   TD_IQ4_NL = 20, /* f16 d, 16 bytes of nibbles: x = d * table[q], a fixed table of 16 int8 */
   TD_BF16 = 30,
   TD_MXFP4 = 39, /* priced only: 32 e2m1 values and one e8m0 scale (OCP Microscaling v1.0) */

@@ -37,33 +37,33 @@ const char *td_arch_name(enum td_arch arch);
 struct td_shape {
   char name[TD_NAME_BYTES]; /* [general.name]; one that does not fit ends in "..." */
   enum td_arch arch;
-  int32_t layers;             /* [block_count] */
-  int32_t hidden;             /* [embedding_length] */
-  int32_t heads;              /* [attention.head_count] */
-  int32_t kv_heads;           /* [attention.head_count_kv]; divides heads (GQA) */
-  int32_t head_dim;           /* [attention.key_length], else hidden / heads */
-  int32_t ffn;                /* [feed_forward_length]: inner width of a dense FFN (of one expert for llama with experts) */
-  int32_t vocab;              /* rows of the embedding */
-  int32_t context;            /* [context_length]: positions 0 .. context-1 exist */
-  int32_t rope_dim;           /* [rope.dimension_count]: leading elements of a head that rotate; even */
-  double rope_theta;          /* [rope.freq_base] */
-  double rope_scale;          /* 1 / [rope.scaling.factor] for linear scaling (of full-attention layers only, in gemma3),
-                                 else 1 */
-  double norm_epsilon;        /* [attention.layer_norm_rms_epsilon] */
-  int32_t experts;            /* [expert_count] */
-  int32_t experts_used;       /* [expert_used_count]: per token */
-  int32_t expert_ffn;         /* [expert_feed_forward_length], else ffn: inner width of one expert */
-  int32_t shared_ffn;         /* priced only: inner width of the experts that every token passes */
-  int32_t dense_layers;       /* priced only: this many first layers have a dense FFN instead of experts */
-  int32_t window;             /* [attention.sliding_window]: positions a windowed layer sees, itself included */
-  int32_t window_period;      /* layer i attends to everything if (i + 1) % window_period == 0, else to the window */
-  double window_rope_theta;   /* rope base of windowed layers */
-  int32_t q_lora, kv_lora;    /* priced only: latent attention's compressed widths of Q and of K and V */
+  int32_t layers;        /* [block_count] */
+  int32_t hidden;        /* [embedding_length] */
+  int32_t heads;         /* [attention.head_count] */
+  int32_t kv_heads;      /* [attention.head_count_kv]; divides heads (GQA) */
+  int32_t head_dim;      /* [attention.key_length], else hidden / heads */
+  int32_t ffn;           /* [feed_forward_length]: inner width of a dense FFN (of one expert for llama with experts) */
+  int32_t vocab;         /* rows of the embedding */
+  int32_t context;       /* [context_length]: positions 0 .. context-1 exist */
+  int32_t rope_dim;      /* [rope.dimension_count]: leading elements of a head that rotate; even */
+  double rope_theta;     /* [rope.freq_base] */
+  double rope_scale;     /* 1 / [rope.scaling.factor] for linear scaling (of full-attention layers only, in gemma3),
+                            else 1 */
+  double norm_epsilon;   /* [attention.layer_norm_rms_epsilon] */
+  int32_t experts;       /* [expert_count] */
+  int32_t experts_used;  /* [expert_used_count]: per token */
+  int32_t expert_ffn;    /* [expert_feed_forward_length], else ffn: inner width of one expert */
+  int32_t shared_ffn;    /* priced only: inner width of the experts that every token passes */
+  int32_t dense_layers;  /* priced only: this many first layers have a dense FFN instead of experts */
+  int32_t window;        /* [attention.sliding_window]: positions a windowed layer sees, itself included */
+  int32_t window_period; /* layer i attends to everything if (i + 1) % window_period == 0, else to the window */
+  double window_rope_theta;    /* rope base of windowed layers */
+  int32_t q_lora, kv_lora;     /* priced only: latent attention's compressed widths of Q and of K and V */
   int32_t nope_dim, value_dim; /* priced only: latent attention's unrotated part of a head, and V's width */
-  bool tied_output;           /* the output matrix is the embedding */
-  bool rope_factors;          /* a tensor rope_freqs.weight divides the frequencies (Llama-3.1 scaling) */
-  enum td_dtype weight_dtype; /* shape-only models: of every matrix. GGUF: of layer 0's ffn_down, for tables */
-  enum td_dtype expert_dtype; /* shape-only models: of the experts' matrices */
+  bool tied_output;            /* the output matrix is the embedding */
+  bool rope_factors;           /* a tensor rope_freqs.weight divides the frequencies (Llama-3.1 scaling) */
+  enum td_dtype weight_dtype;  /* shape-only models: of every matrix. GGUF: of layer 0's ffn_down, for tables */
+  enum td_dtype expert_dtype;  /* shape-only models: of the experts' matrices */
 };
 /* Whether layer `layer` attends to the window only. */
 bool td_shape_is_windowed(const struct td_shape *shape, int32_t layer);
@@ -148,9 +148,9 @@ struct td_chat_message {
 };
 /* Renders a conversation in the model's chat format, ending where the assistant's answer begins: runs the file's
  * tokenizer.chat_template, a Jinja program, on plain messages without tools, byte for byte as Hugging Face's
- * apply_chat_template does, BOS and default system message included. Today's date is not told: Llama-3.2's template then
- * writes its own, and one that must have it is refused (Mistral Small's without a system message).
- * Formats: ChatML, Llama-3, Mistral, Gemma; others are refused by name, and so is a construct that tandem does not know
+ * apply_chat_template does, BOS and default system message included. Today's date is not told: Llama-3.2's template
+ * then writes its own, and one that must have it is refused (Mistral Small's without a system message). Formats:
+ * ChatML, Llama-3, Mistral, Gemma; others are refused by name, and so is a construct that tandem does not know
  * (TD_UNSUPPORTED). Contents are not escaped: encoding them with parse_special reads control tokens that a user
  * wrote, as everywhere.
  * TD_CONFIG for other roles or no message, and for a conversation that the template itself refuses, with its words.
