@@ -68,7 +68,8 @@ static td_status fill(struct opencl_device *device, struct opencl_turns *turns, 
   turns->image = image;
   TD_TRY(status);
   for (int64_t i = 0; i < batch->rows * half; i++) {
-    double angle = batch->positions[i / half] * turns->speeds[i % half];
+    int64_t row = i / half;
+    double angle = batch->positions[row] * turns->speeds[i % half];
     turns->image[2 * i] = (float)cos(angle);
     turns->image[2 * i + 1] = (float)sin(angle);
   }
