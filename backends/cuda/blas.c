@@ -13,6 +13,7 @@
 #include "library.h"
 
 #define WORKSPACE (32u << 20)
+#define MOST_SHAPES 512
 /* 16 bytes of the narrowest type: what cuBLASLt wants rows aligned to. */
 #define ALIGNED_COLS 16
 
@@ -261,6 +262,13 @@ static td_status describe(struct cuda_device *device, struct shape *shape) {
   return status;
 }
 
+/* A server sees ever new numbers of rows: a full list is begun anew. */
+static void bound_shapes(struct cuda_blas *blas) {
+  if (blas->shape_count < MOST_SHAPES) return;
+  for (size_t i = 0; i < blas->shape_count; i++) free_shape(&blas->shapes[i]);
+  blas->shape_count = 0;
+}
+
 static td_status find_shape(struct cuda_device *device, const struct shape *wanted, const struct shape **out_shape) {
   struct cuda_blas *blas = device->blas;
   for (size_t i = 0; i < blas->shape_count; i++) {
@@ -271,6 +279,7 @@ static td_status find_shape(struct cuda_device *device, const struct shape *want
     *out_shape = had;
     return TD_OK;
   }
+  bound_shapes(blas);
   TD_TRY(td_grow((void **)&blas->shapes, &blas->shape_capacity, blas->shape_count + 1, sizeof *blas->shapes));
   struct shape made = *wanted;
   td_status status = describe(device, &made);
