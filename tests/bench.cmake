@@ -6,7 +6,7 @@ tandem_test(bench_parts SOURCES ${CMAKE_CURRENT_LIST_DIR}/bench/parts.c ${bench_
   LINK tandem_device tandem_backends tandem_model tandem_kernels tandem_base)
 target_include_directories(bench_parts PRIVATE ${bench_sources})
 
-tandem_test(bench_command SOURCES ${CMAKE_CURRENT_LIST_DIR}/bench/command.c LINK PkgConfig::JANSSON LABELS threads)
+tandem_test(bench_command SOURCES ${CMAKE_CURRENT_LIST_DIR}/bench/command.c LINK PkgConfig::JANSSON)
 add_dependencies(bench_command tandem)
 
 # Backends of its own: numbered chips with an energy counter, made from the template.

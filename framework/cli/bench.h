@@ -130,7 +130,7 @@ td_status bench_operator(struct td_device *device, double seconds, struct bench_
 enum bench_step { BENCH_PREFILL, BENCH_DECODE };
 const char *bench_step_name(enum bench_step step);
 struct bench_stepper;
-/* A prompt whose prefill would take more than twenty times `seconds` is halved until it does not; results say so. */
+/* A prompt whose prefill would take more than a hundred times `seconds` is halved until it does not; results say so. */
 td_status bench_stepper_open(struct td_device *device, const struct td_model *model, int64_t prompt, double seconds,
                              struct bench_stepper **out_stepper);
 void bench_stepper_close(struct bench_stepper *stepper);

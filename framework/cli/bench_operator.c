@@ -11,8 +11,7 @@
 #include "tandem/base.h"
 
 #define SEED 7
-#define COPIES_MAX 4096
-#define IDS_COPIES 1024 /* of an embedding: other rows each time */
+#define COPIES_MAX 1024
 #define OPERANDS (TD_OP_INPUTS + 1)
 
 struct copies {
@@ -103,7 +102,7 @@ static td_status count_copies(struct rig *rig) {
     rig->copies.activations = item->op.experts / item->op.experts_used;
     rig->copies.all = rig->copies.weights * rig->copies.activations;
   }
-  if (item->op.kind == TD_OP_EMBED) rig->copies.all = IDS_COPIES;
+  if (item->op.kind == TD_OP_EMBED) rig->copies.all = COPIES_MAX;
   return TD_OK;
 }
 

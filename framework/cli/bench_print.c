@@ -46,7 +46,7 @@ static bool is_bandwidth(enum td_ceiling which) {
 }
 
 static void print_ceilings(const struct bench_report *report, FILE *out) {
-  fprintf(out, "\nceilings, measured in this run before and after: median (lowest .. highest)\n");
+  fprintf(out, "\nceilings, measured in this run, before, between and after: median (lowest .. highest)\n");
   for (enum td_ceiling which = 0; which < TD_CEILING_COUNT; which++) {
     const struct bench_ceiling *ceiling = &report->ceilings->of[which];
     const char *unit = is_bandwidth(which) ? "GB/s" : "GFLOP/s";

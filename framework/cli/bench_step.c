@@ -11,7 +11,7 @@
 #define REQUEST 1
 #define TRIAL_TOKENS 16
 /* A prefill may take this many times `seconds`; a longer one is halved, and the output says so. */
-#define PATIENCE 20
+#define PATIENCE 100
 
 struct bench_stepper {
   struct td_device *device;

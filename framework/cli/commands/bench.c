@@ -14,6 +14,8 @@
 #define PROMPT 512
 #define SECONDS 0.3
 #define SECONDS_MAX 60
+/* Ceilings are measured again when the last look at them is this old. */
+#define CEILINGS_AGE_PS (10 * TD_PS_PER_SECOND)
 #define SMALL_MODEL "smollm2-135m"
 #define LARGE_MODEL "llama-3.1-8b"
 
@@ -32,6 +34,7 @@ struct bench {
   const char *weights; /* what the report says of them */
   int64_t prompt;
   struct bench_ceilings ceilings;
+  int64_t ceilings_ps; /* when they were last looked at */
   struct bench_cases cases;
   struct bench_result *results;
   size_t count;
@@ -148,8 +151,19 @@ static int32_t copies_on_host(const struct bench *bench) {
   return td_backend_on_host(bench->device->backend, bench->device->index) ? 1 : 0;
 }
 
+static td_status sample_ceilings(struct bench *bench) {
+  TD_TRY(bench_ceilings_sample(bench->device, bench->options.threads, bench->options.seconds, &bench->ceilings));
+  bench->ceilings_ps = td_now_ps();
+  return TD_OK;
+}
+
+static td_status refresh_ceilings(struct bench *bench) {
+  return td_now_ps() - bench->ceilings_ps > CEILINGS_AGE_PS ? sample_ceilings(bench) : TD_OK;
+}
+
 static td_status run_operators(struct bench *bench, size_t total) {
   for (size_t i = 0; i < bench->cases.count; i++) {
+    TD_TRY(refresh_ceilings(bench));
     td_progress_update(&bench->progress, bench->count, total);
     TD_TRY(
         bench_operator(bench->device, bench->options.seconds, &bench->cases.items[i], &bench->results[bench->count]));
@@ -175,18 +189,17 @@ static td_status run_steps(struct bench *bench, size_t total) {
   return status;
 }
 
-/* Ceilings before and after, so that a machine that changed its pace shows in their spread. */
+/* Ceilings before, between and after, so that a machine that changes its pace shows in their spread. */
 static td_status measure(struct bench *bench) {
-  const struct options *options = &bench->options;
   size_t total;
   TD_TRY(choose_cases(bench, &total));
   if (bench->cases.count < total) TD_TRY(bench_model_check_room(&bench->model, copies_on_host(bench)));
   TD_TRY(td_alloc(total, sizeof *bench->results, (void **)&bench->results));
   td_progress_begin(&bench->progress, "bench");
-  td_status status = bench_ceilings_sample(bench->device, options->threads, options->seconds, &bench->ceilings);
+  td_status status = sample_ceilings(bench);
   if (!status) status = run_operators(bench, total);
   if (!status) status = run_steps(bench, total);
-  if (!status) status = bench_ceilings_sample(bench->device, options->threads, options->seconds, &bench->ceilings);
+  if (!status) status = sample_ceilings(bench);
   td_progress_end(&bench->progress);
   return status;
 }
@@ -259,8 +272,8 @@ const struct td_command td_command_bench = {
         "  --json            prints one JSON object\n\n"
         "Times are medians after a warm-up. Bytes and flops are what the cost model counts; weights and cache come\n"
         "from memory (as many copies as no cache holds), activations of one row from the cache. Ceilings are measured\n"
-        "in the same run, before and after: read (bytes/s of reading), triad (of a = b + s c), gemm_f32 and gemm_f16\n"
-        "(flop/s of a large product). The one that binds is the one that would take longest; what stays in a\n"
-        "cache has none.\n",
+        "in the same run, before, every ten seconds between, and after: read (bytes/s of reading), triad (of\n"
+        "a = b + s c), gemm_f32 and gemm_f16 (flop/s of a large product). The one that binds is the one that would\n"
+        "take longest; what stays in a cache has none.\n",
     .run = run_bench,
 };
