@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MOST_PLATFORMS 16
@@ -23,18 +24,26 @@ static void text(cl_device_id id, cl_device_info what, char out[OPENCL_TEXT]) {
   out[OPENCL_TEXT - 1] = 0;
 }
 
+/* `version` is "OpenCL MAJOR.MINOR ...", as the standard has it; 0 where it is not. */
+static long version_number(const char *version) {
+  char *dot, *end;
+  if (strncmp(version, "OpenCL ", 7) != 0) return 0;
+  long major = strtol(version + 7, &dot, 10);
+  if (*dot != '.' || major < 0 || major > 1000) return 0;
+  long minor = strtol(dot + 1, &end, 10);
+  return end > dot + 1 && minor >= 0 && minor < 10 ? major * 10 + minor : 0;
+}
+
 /* NULL, or what keeps a device from being used. */
 static const char *lacks(cl_device_id id) {
   char version[OPENCL_TEXT], profile[OPENCL_TEXT];
-  int major = 0, minor = 0;
-  text(id, CL_DEVICE_VERSION, version); /* "OpenCL 1.2 ..." */
+  text(id, CL_DEVICE_VERSION, version);
   text(id, CL_DEVICE_PROFILE, profile);
   if (!flag(id, CL_DEVICE_AVAILABLE)) return "is not available";
   if (!flag(id, CL_DEVICE_COMPILER_AVAILABLE)) return "has no compiler";
   if (!flag(id, CL_DEVICE_ENDIAN_LITTLE)) return "is big endian";
   if (strcmp(profile, "FULL_PROFILE") != 0) return "has only the embedded profile";
-  if (sscanf(version, "OpenCL %d.%d", &major, &minor) != 2 || major * 10 + minor < 12)
-    return "is older than OpenCL 1.2";
+  if (version_number(version) < 12) return "is older than OpenCL 1.2";
   return NULL;
 }
 
