@@ -5,9 +5,12 @@
  * rows there are, so prefill and decode agree to the bit. Opened inexact, OpenBLAS takes what has several rows.
  */
 #include <inttypes.h>
+#include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cpu.h"
+#include "tandem/base.h"
 #include "tandem/blocks.h"
 #include "tandem/dtype.h"
 #include "tandem/kernels.h"
@@ -57,13 +60,21 @@ static td_status describe(const struct td_op_call *call, struct cpu_product *out
                               out_product);
 }
 
+/* Blocks of weight rows that one worker takes one after the other; others help when they are done with their own. */
+struct range {
+  _Atomic int64_t next;
+  int64_t end;
+  unsigned char apart[64 - 2 * sizeof(int64_t)]; /* no two counters in a cache line */
+};
+
 /* Products with equal n and k; an item is a block of weight rows of one of them. */
 struct job {
   const struct cpu_device *device;
   const struct cpu_product *products;
-  int64_t blocks; /* items of each product */
-  int64_t padded; /* k, rounded up to the lanes */
-  int64_t rows;   /* of an item */
+  struct range *ranges; /* of each worker; NULL: items as the pool deals them */
+  int64_t blocks;       /* items of each product */
+  int64_t padded;       /* k, rounded up to the lanes */
+  int64_t rows;         /* of an item */
 };
 
 static void expand_rows(const struct job *job, const struct cpu_product *product, int64_t first, int64_t rows,
@@ -75,8 +86,19 @@ static void expand_rows(const struct job *job, const struct cpu_product *product
   }
 }
 
-static void multiply_block(void *context, int32_t worker, int32_t item) {
+/* An item that nobody has: of the worker's own range, else of the next one's. There are as many as calls. */
+static int64_t take_item(const struct job *job, int32_t worker) {
+  int32_t workers = cpu_pool_threads(job->device->pool);
+  for (int32_t i = 0;; i++) {
+    struct range *range = &job->ranges[(worker + i) % workers];
+    int64_t item = atomic_fetch_add(&range->next, 1);
+    if (item < range->end) return item;
+  }
+}
+
+static void multiply_block(void *context, int32_t worker, int32_t dealt) {
   const struct job *job = context;
+  int64_t item = job->ranges ? take_item(job, worker) : dealt;
   const struct cpu_product *product = &job->products[item / job->blocks];
   const struct cpu_kernels *kernels = job->device->kernels;
   int64_t first = item % job->blocks * CPU_ROW_BLOCK;
@@ -91,14 +113,31 @@ static void multiply_block(void *context, int32_t worker, int32_t item) {
   kernels->products(product, expanded, job->padded, first, rows);
 }
 
+/* A worker's items lie together: memory is read faster in long runs than when workers take turns, and it is memory that
+ * bounds few rows. Many rows keep the order of items, in which workers share what they expand for. */
+static td_status divide(const struct cpu_device *device, int64_t items, struct range **out_ranges) {
+  int64_t workers = cpu_pool_threads(device->pool);
+  struct range *ranges;
+  TD_TRY(td_alloc((size_t)workers, sizeof *ranges, (void **)&ranges));
+  for (int64_t w = 0; w < workers; w++) {
+    atomic_init(&ranges[w].next, items * w / workers);
+    ranges[w].end = items * (w + 1) / workers;
+  }
+  *out_ranges = ranges;
+  return TD_OK;
+}
+
 static td_status multiply(struct cpu_device *device, const struct cpu_product *products, int64_t count) {
   int64_t k = products->k;
   struct job job = {.device = device,
                     .products = products,
                     .blocks = (products->n + CPU_ROW_BLOCK - 1) / CPU_ROW_BLOCK,
                     .padded = (k + CPU_LANES - 1) / CPU_LANES * CPU_LANES};
+  int64_t items = count * job.blocks;
   TD_TRY(cpu_scratch(device, CPU_ROW_BLOCK * job.padded));
-  cpu_pool_run(device->pool, multiply_block, &job, (int32_t)(count * job.blocks));
+  if (products->count <= device->kernels->few) TD_TRY(divide(device, items, &job.ranges));
+  cpu_pool_run(device->pool, multiply_block, &job, (int32_t)items);
+  free(job.ranges);
   return TD_OK;
 }
 

@@ -166,15 +166,6 @@ INLINE void LOOPS(dots_scaled)(const struct cpu_product *product, const unsigned
   }
 }
 
-/* Sixteen elements of x, or the last `count` padded with zeros. */
-INLINE void LOOPS(load_some)(const float *from, int64_t count, struct LOOPS(lanes) * to) {
-  if (count >= CPU_LANES) {
-    LOOPS(load)(from, to);
-  } else {
-    LOOPS(load_tail)(from, count, to);
-  }
-}
-
 /* `count` values of a plain type as floats, with zeros after the last: where they are, or in `piece`. */
 INLINE const float *LOOPS(floats)(enum td_dtype dtype, const unsigned char *src, int64_t count, float *piece) {
   if (dtype == TD_F32 && count % CPU_LANES == 0 && (uintptr_t)src % _Alignof(float) == 0) {
@@ -185,25 +176,41 @@ INLINE const float *LOOPS(floats)(enum td_dtype dtype, const unsigned char *src,
   return piece;
 }
 
-/* The same as dots_scaled for plain types. */
+/* `count` values of one row times rows of x, added to `sum`; values has zeros up to a multiple of the lanes. */
+INLINE void LOOPS(meet_plain)(const float *values, const float *const *x, int64_t at, int64_t count, const int tokens,
+                              struct LOOPS(lanes) * sum) {
+  struct LOOPS(lanes) w, b;
+  int64_t i = 0;
+  for (; i + CPU_LANES <= count; i += CPU_LANES) {
+    LOOPS(load)(values + i, &w);
+    for (int u = 0; u < tokens; u++) {
+      LOOPS(load)(x[u] + at + i, &b);
+      LOOPS(add_product)(&sum[u], &w, &b);
+    }
+  }
+  if (i == count) return;
+  LOOPS(load)(values + i, &w);
+  for (int u = 0; u < tokens; u++) {
+    LOOPS(load_tail)(x[u] + at + i, count - i, &b);
+    LOOPS(add_product)(&sum[u], &w, &b);
+  }
+}
+
+/* The same as dots_scaled for plain types, but a row after the other: these go as fast as memory lets them, and memory
+ * that is read as one stream is read twice as fast as four rows side by side (an EPYC of 2022: 97 and 56 % of what
+ * plain reading reaches). */
 INLINE void LOOPS(dots_plain)(const struct cpu_product *product, const unsigned char **row, int64_t t, const int tokens,
                               struct LOOPS(sums) * sum) {
-  float pieces[LOOPS_ROWS][CPU_PIECE];
-  const float *values[LOOPS_ROWS];
-  struct LOOPS(lanes) w, b[LOOPS_TOKENS];
-  for (int64_t at = 0; at < product->k; at += CPU_PIECE) {
-    int64_t count = product->k - at < CPU_PIECE ? product->k - at : CPU_PIECE;
-    for (int r = 0; r < LOOPS_ROWS; r++) {
-      values[r] = LOOPS(floats)(product->dtype, row[r], count, pieces[r]);
-      row[r] += count * product->block_bytes;
+  float piece[CPU_PIECE];
+  for (int r = 0; r < LOOPS_ROWS; r++) {
+    struct LOOPS(lanes) own[LOOPS_TOKENS];
+    for (int u = 0; u < tokens; u++) LOOPS(clear)(&own[u]);
+    for (int64_t at = 0; at < product->k; at += CPU_PIECE) {
+      int64_t count = product->k - at < CPU_PIECE ? product->k - at : CPU_PIECE;
+      const float *values = LOOPS(floats)(product->dtype, row[r] + at * product->block_bytes, count, piece);
+      LOOPS(meet_plain)(values, product->x + t, at, count, tokens, own);
     }
-    for (int64_t i = 0; i < count; i += CPU_LANES) {
-      for (int u = 0; u < tokens; u++) LOOPS(load_some)(product->x[t + u] + at + i, count - i, &b[u]);
-      for (int r = 0; r < LOOPS_ROWS; r++) {
-        LOOPS(load)(values[r] + i, &w);
-        for (int u = 0; u < tokens; u++) LOOPS(add_product)(&sum->of[r][u], &w, &b[u]);
-      }
-    }
+    for (int u = 0; u < tokens; u++) sum->of[r][u] = own[u];
   }
 }
 

@@ -19,12 +19,23 @@ struct bench_spread bench_spread_of(double *values, int32_t count); /* sorts the
 
 /* Does `calls` calls of what is measured, one after another, and returns when the device has done them. */
 typedef td_status (*bench_go)(void *context, int64_t calls);
-/* Seconds per call by the device's clock: a warm-up of `warm` calls, then repeats of a tenth of `seconds` each until
- * `seconds` are over, at least three. */
+/* A ceiling that is measured between the repeats, so that a machine that changes its pace changes both. */
+struct bench_ceilings;
+struct bench_beside {
+  td_status (*pass)(const struct bench_beside *beside, double *out_rate);
+  struct bench_ceilings *ceilings;
+  enum td_ceiling which;
+};
+struct bench_times {
+  struct bench_spread seconds; /* per call */
+  struct bench_spread beside;  /* what the ceiling would have moved meanwhile, bytes per call; count 0: not measured */
+};
+/* By the device's clock: a warm-up of `warm` calls, then repeats of a tenth of `seconds` each, 10 ms at most, until
+ * `seconds` are over, at least three. beside: NULL for none. */
 td_status bench_measure(struct td_device *device, double seconds, int64_t warm, bench_go go, void *context,
-                        struct bench_spread *out_seconds);
+                        const struct bench_beside *beside, struct bench_times *out_times);
 
-/* ---- ceilings (bench_ceiling.c, bench_host.c) ---- */
+/* ---- ceilings (bench_ceiling.c, bench_memory.c, bench_host.c) ---- */
 
 #define BENCH_SAMPLES 1024
 struct bench_ceiling {
@@ -32,21 +43,38 @@ struct bench_ceiling {
   struct bench_spread rate;
   char how[96];
 };
+struct bench_memory;
 struct bench_ceilings {
   struct bench_ceiling of[TD_CEILING_COUNT];
+  struct bench_spread call;    /* seconds of the shortest operator, one after the other */
+  int32_t threads;             /* of the host */
+  struct bench_memory *memory; /* NULL for devices that do not compute on the host */
 };
 /* "read", "triad", "gemm_f32", "gemm_f16" */
 const char *bench_ceiling_name(enum td_ceiling which);
+/* ceilings: zeroed. Close it even if this fails. */
+td_status bench_ceilings_open(struct td_device *device, int32_t threads, double seconds,
+                              struct bench_ceilings *ceilings);
+void bench_ceilings_close(struct bench_ceilings *ceilings);
 /* Adds samples: the device's own, the host's where it computes on the host, else through its operators. A ceiling that
  * none of these gives keeps count 0. */
-td_status bench_ceilings_sample(struct td_device *device, int32_t threads, double seconds,
-                                struct bench_ceilings *ceilings);
+td_status bench_ceilings_sample(struct td_device *device, double seconds, struct bench_ceilings *ceilings);
+struct bench_work;
+/* The ceiling that binds this work, to be measured beside it. False if that cannot be measured a pass at a time. */
+bool bench_ceilings_beside(struct bench_ceilings *ceilings, const struct bench_work *work,
+                           struct bench_beside *out_beside);
 
 /* Memory that no cache of the device holds, bytes. */
 uint64_t bench_beyond_caches(const struct td_device *device);
 uint64_t bench_host_beyond_caches(void);
-/* Adds samples of one ceiling by `threads` host threads for about `seconds`. TD_UNAVAILABLE without OpenBLAS. */
-td_status bench_host_ceiling(enum td_ceiling which, int32_t threads, double seconds, struct bench_ceiling *ceiling);
+/* Threads and arrays of the host for passes of TD_CEILING_READ and TD_CEILING_TRIAD; `how` says with what. */
+td_status bench_memory_open(int32_t threads, struct bench_memory **out_memory);
+void bench_memory_close(struct bench_memory *memory);
+td_status bench_memory_pass(struct bench_memory *memory, enum td_ceiling which, double *out_rate);
+td_status bench_memory_how(const struct bench_memory *memory, enum td_ceiling which, char *out, size_t size);
+/* Adds samples of TD_CEILING_GEMM_F32 by `threads` host threads for about `seconds`. TD_UNAVAILABLE without OpenBLAS.
+ */
+td_status bench_host_product(int32_t threads, double seconds, struct bench_ceiling *ceiling);
 
 /* ---- work and what bounds it (bench_work.c) ---- */
 
@@ -115,7 +143,8 @@ struct td_graph bench_case_graph(struct bench_case *item);
 
 struct bench_result {
   char name[BENCH_NAME];
-  struct bench_spread seconds; /* per call or step; count 0: not run, see note */
+  struct bench_times times; /* per call or step; seconds.count 0: not run, see note */
+  enum td_ceiling beside;   /* whose passes times.beside speaks of */
   struct bench_work work;
   int64_t tokens, past;
   double energy_j; /* of one step; NaN if not known */
@@ -124,7 +153,12 @@ struct bench_result {
   char note[256]; /* "" or what to know: the device's reason for not running it */
 };
 td_status bench_operator(struct td_device *device, double seconds, struct bench_case *item,
-                         struct bench_result *out_result);
+                         struct bench_ceilings *ceilings, struct bench_result *out_result);
+/* What the ceiling that binds would allow, over what was reached: by the passes beside the repeats if there were any
+ * (bench_is_paired), else by the medians of the run. In bench_work.c. */
+double bench_share(const struct bench_result *result, const struct bench_ceilings *ceilings,
+                   enum td_ceiling *out_bound);
+bool bench_is_paired(const struct bench_result *result, enum td_ceiling bound);
 
 /* Whole steps of a model with weights, one sequence: a prompt, then a decode step after that prompt. */
 enum bench_step { BENCH_PREFILL, BENCH_DECODE };
@@ -135,7 +169,7 @@ td_status bench_stepper_open(struct td_device *device, const struct td_model *mo
                              struct bench_stepper **out_stepper);
 void bench_stepper_close(struct bench_stepper *stepper);
 td_status bench_stepper_run(struct bench_stepper *stepper, enum bench_step step, double seconds,
-                            struct bench_result *out_result);
+                            struct bench_ceilings *ceilings, struct bench_result *out_result);
 
 /* ---- output (bench_print.c, bench_json.c) ---- */
 

@@ -11,6 +11,9 @@
 #define OTHER_CHIP_BYTES ((uint64_t)1 << 28) /* more than the caches of the accelerators we know */
 #define PRODUCT_MIN 512
 #define PRODUCT_MAX 4096
+#define PASSES_MIN 3
+#define PASSES_MAX 100 /* a round */
+#define CALL_COLUMNS 16
 
 const char *bench_ceiling_name(enum td_ceiling which) {
   static const char *const names[TD_CEILING_COUNT] = {"read", "triad", "gemm_f32", "gemm_f16"};
@@ -90,30 +93,30 @@ static void add_rate(struct bench_ceiling *ceiling, double amount, const struct 
 
 static td_status sample_add(struct td_device *device, double seconds, struct bench_ceiling *ceiling) {
   struct probe probe = {.device = device};
-  struct bench_spread spread;
+  struct bench_times times;
   int64_t bytes = (int64_t)bench_beyond_caches(device);
   td_status status = probe_add(&probe, bytes / (int64_t)sizeof(float));
-  if (!status) status = bench_measure(device, seconds, 1, probe_go, &probe, &spread);
+  if (!status) status = bench_measure(device, seconds, 1, probe_go, &probe, NULL, &times);
   probe_close(&probe);
   TD_TRY(status);
-  add_rate(ceiling, 3.0 * (double)bytes, &spread);
+  add_rate(ceiling, 3.0 * (double)bytes, &times.seconds);
   return td_format(ceiling->how, sizeof ceiling->how, "the device's own ADD, 3 arrays of %lld MiB",
                    (long long)bytes >> 20);
 }
 
 /* The largest product that takes no longer than `seconds`. */
 static td_status sample_product(struct td_device *device, double seconds, struct bench_ceiling *ceiling) {
-  struct bench_spread spread = {0};
+  struct bench_times times = {0};
   int64_t size = PRODUCT_MIN;
   for (;; size *= 2) {
     struct probe probe = {.device = device};
     td_status status = probe_product(&probe, size);
-    if (!status) status = bench_measure(device, seconds, 1, probe_go, &probe, &spread);
+    if (!status) status = bench_measure(device, seconds, 1, probe_go, &probe, NULL, &times);
     probe_close(&probe);
     TD_TRY(status);
-    if (size == PRODUCT_MAX || spread.median * 8 > seconds) break;
+    if (size == PRODUCT_MAX || times.seconds.median * 8 > seconds) break;
   }
-  add_rate(ceiling, 2.0 * (double)size * (double)size * (double)size, &spread);
+  add_rate(ceiling, 2.0 * (double)size * (double)size * (double)size, &times.seconds);
   return td_format(ceiling->how, sizeof ceiling->how, "the device's own f32 MATMUL, %lld x %lld x %lld",
                    (long long)size, (long long)size, (long long)size);
 }
@@ -125,26 +128,87 @@ static td_status operator_samples(struct td_device *device, enum td_ceiling whic
   return TD_OK; /* no operator only reads, or multiplies halves without reading weights */
 }
 
-/* ---- the first that can ---- */
+/* ---- of the host's processors ---- */
 
-static td_status sample(struct td_device *device, enum td_ceiling which, int32_t threads, double seconds,
-                        struct bench_ceiling *ceiling) {
-  td_status status = own_samples(device, which, ceiling);
-  if (status != TD_UNIMPLEMENTED) return status;
-  if (td_backend_on_host(device->backend, device->index)) {
-    status = bench_host_ceiling(which, threads, seconds, ceiling);
-    if (status != TD_UNAVAILABLE) return status;
-  }
-  return operator_samples(device, which, seconds, ceiling);
+static td_status add_pass(struct bench_ceilings *ceilings, enum td_ceiling which, double *out_rate) {
+  struct bench_ceiling *ceiling = &ceilings->of[which];
+  TD_TRY(bench_memory_pass(ceilings->memory, which, out_rate));
+  if (ceiling->rate.count < BENCH_SAMPLES) ceiling->samples[ceiling->rate.count++] = *out_rate;
+  return TD_OK;
 }
 
-td_status bench_ceilings_sample(struct td_device *device, int32_t threads, double seconds,
-                                struct bench_ceilings *ceilings) {
+/* The first pass warms up. */
+static td_status host_memory(struct bench_ceilings *ceilings, enum td_ceiling which, double seconds) {
+  struct bench_ceiling *ceiling = &ceilings->of[which];
+  int64_t begin = td_now_ps();
+  double rate;
+  TD_TRY(bench_memory_pass(ceilings->memory, which, &rate));
+  for (int i = 0; i < PASSES_MAX && (i < PASSES_MIN || td_seconds(td_now_ps() - begin) < seconds); i++) {
+    TD_TRY(add_pass(ceilings, which, &rate));
+  }
+  return bench_memory_how(ceilings->memory, which, ceiling->how, sizeof ceiling->how);
+}
+
+static td_status host_samples(struct bench_ceilings *ceilings, enum td_ceiling which, double seconds) {
+  if (which == TD_CEILING_GEMM_F16) return td_fail(TD_UNAVAILABLE, "OpenBLAS has no half-precision product");
+  if (which == TD_CEILING_GEMM_F32) return bench_host_product(ceilings->threads, seconds, &ceilings->of[which]);
+  return host_memory(ceilings, which, seconds);
+}
+
+static td_status pass_beside(const struct bench_beside *beside, double *out_rate) {
+  return add_pass(beside->ceilings, beside->which, out_rate);
+}
+
+bool bench_ceilings_beside(struct bench_ceilings *ceilings, const struct bench_work *work,
+                           struct bench_beside *out_beside) {
+  *out_beside = (struct bench_beside){.pass = pass_beside, .ceilings = ceilings};
+  bench_work_bound(work, ceilings, &out_beside->which);
+  return ceilings->memory && (out_beside->which == TD_CEILING_READ || out_beside->which == TD_CEILING_TRIAD);
+}
+
+/* ---- the first that can ---- */
+
+static td_status sample(struct td_device *device, enum td_ceiling which, double seconds,
+                        struct bench_ceilings *ceilings) {
+  td_status status = own_samples(device, which, &ceilings->of[which]);
+  if (status != TD_UNIMPLEMENTED) return status;
+  if (ceilings->memory) {
+    status = host_samples(ceilings, which, seconds);
+    if (status != TD_UNAVAILABLE) return status;
+  }
+  return operator_samples(device, which, seconds, &ceilings->of[which]);
+}
+
+td_status bench_ceilings_sample(struct td_device *device, double seconds, struct bench_ceilings *ceilings) {
   for (enum td_ceiling which = 0; which < TD_CEILING_COUNT; which++) {
     struct bench_ceiling *ceiling = &ceilings->of[which];
-    td_status status = sample(device, which, threads, seconds, ceiling);
+    td_status status = sample(device, which, seconds, ceilings);
     if (status) return td_fail_within(status, "ceiling %s", bench_ceiling_name(which));
     if (ceiling->rate.count) ceiling->rate = bench_spread_of(ceiling->samples, ceiling->rate.count);
   }
   return TD_OK;
+}
+
+/* The least that a call of an operator takes. */
+static td_status measure_call(struct td_device *device, double seconds, struct bench_spread *out_seconds) {
+  struct probe probe = {.device = device};
+  struct bench_times times = {0};
+  td_status status = probe_add(&probe, CALL_COLUMNS);
+  if (!status) status = bench_measure(device, seconds, 1, probe_go, &probe, NULL, &times);
+  probe_close(&probe);
+  *out_seconds = times.seconds;
+  return status;
+}
+
+td_status bench_ceilings_open(struct td_device *device, int32_t threads, double seconds,
+                              struct bench_ceilings *ceilings) {
+  ceilings->threads = threads;
+  if (td_backend_on_host(device->backend, device->index)) TD_TRY(bench_memory_open(threads, &ceilings->memory));
+  td_status status = measure_call(device, seconds, &ceilings->call);
+  return status ? td_fail_within(status, "the time of a call") : TD_OK;
+}
+
+void bench_ceilings_close(struct bench_ceilings *ceilings) {
+  bench_memory_close(ceilings->memory);
+  ceilings->memory = NULL;
 }

@@ -34,15 +34,18 @@ static json_t *ceilings(const struct bench_ceilings *ceilings) {
 
 static void add_rates(json_t *out, const struct bench_report *report, const struct bench_result *result) {
   enum td_ceiling bound;
-  double best = bench_work_bound(&result->work, report->ceilings, &bound), seconds = result->seconds.median;
+  double share = bench_share(result, report->ceilings, &bound), seconds = result->times.seconds.median;
   double bytes = bench_work_bytes(&result->work), flops = bench_work_flops(&result->work);
-  json_object_set_new(out, "seconds", spread(&result->seconds));
+  json_object_set_new(out, "seconds", spread(&result->times.seconds));
   json_object_set_new(out, "bytes", real(bytes));
   json_object_set_new(out, "flops", real(flops));
   json_object_set_new(out, "bytes_per_s", real(bytes / seconds));
   json_object_set_new(out, "flops_per_s", real(flops / seconds));
   json_object_set_new(out, "bound", result->cached ? json_null() : json_string(bench_ceiling_name(bound)));
-  json_object_set_new(out, "of_bound", result->cached ? json_null() : real(best / seconds));
+  json_object_set_new(out, "of_bound", result->cached ? json_null() : real(share));
+  if (!result->cached && bench_is_paired(result, bound)) {
+    json_object_set_new(out, "beside", spread(&result->times.beside));
+  }
   if (!result->is_step) return;
   json_object_set_new(out, "tokens_per_s", real((double)result->tokens / seconds));
   json_object_set_new(out, "joules_per_token", real(result->energy_j / (double)result->tokens));
@@ -51,7 +54,7 @@ static void add_rates(json_t *out, const struct bench_report *report, const stru
 static json_t *one_result(const struct bench_report *report, const struct bench_result *result) {
   json_t *out = json_pack("{s:s, s:I, s:I, s:s?}", "name", result->name, "tokens", (json_int_t)result->tokens, "past",
                           (json_int_t)result->past, "note", *result->note ? result->note : NULL);
-  if (result->seconds.count) add_rates(out, report, result);
+  if (result->times.seconds.count) add_rates(out, report, result);
   return out;
 }
 
@@ -72,11 +75,12 @@ static json_t *build(const struct bench_report *report) {
   snprintf(spec, sizeof spec, "%s:%d", report->device->backend->name, (int)report->device->index);
   json_t *model = json_pack("{s:s, s:s, s:I, s:I}", "name", report->shape->name, "weights", report->weights,
                             "weight_bytes", (json_int_t)report->weight_bytes, "prompt", (json_int_t)report->prompt);
-  return json_pack("{s:s, s:s?, s:s, s:i, s:b, s:b, s:s, s:s, s:s, s:f, s:o, s:o, s:o, s:o}", "device", spec,
+  return json_pack("{s:s, s:s?, s:s, s:i, s:b, s:b, s:s, s:s, s:s, s:f, s:o, s:o, s:o, s:o, s:o}", "device", spec,
                    "device_name", report->device_name, "host", processor, "threads", (int)report->threads, "exact",
                    (int)report->device->backend->exact, "inexact", (int)report->inexact, "date", date, "version",
                    TANDEM_VERSION, "revision", TANDEM_REVISION, "seconds", report->seconds, "model", model, "ceilings",
-                   ceilings(report->ceilings), "operators", results(report, false), "steps", results(report, true));
+                   ceilings(report->ceilings), "call", spread(&report->ceilings->call), "operators",
+                   results(report, false), "steps", results(report, true));
 }
 
 td_status bench_print_json(const struct bench_report *report, FILE *out) {

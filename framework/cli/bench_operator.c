@@ -287,23 +287,33 @@ static void close_rig(struct rig *rig) {
   free(rig->tables);
 }
 
-static td_status measure(struct td_device *device, double seconds, struct bench_case *item,
-                         struct bench_result *result) {
-  struct rig rig = {.device = device, .item = item};
+static void add_work(const struct rig *rig, struct bench_result *result) {
+  struct bench_case *item = rig->item;
   struct td_graph graph = bench_case_graph(item);
   struct td_step_stats stats = {0};
-  td_status status = open_rig(&rig);
-  if (!status) status = bench_measure(device, seconds, rig.copies.all, go, &rig, &result->seconds);
-  close_rig(&rig);
-  if (status) return td_fail_within(status, "%s", item->name);
   td_step_stats_add(&stats, &item->shape, item->past, item->tokens, 1);
   bench_work_add(&result->work, &graph, &item->op, item->kv_dtype, &stats);
-  result->cached = bench_work_bytes(&result->work) * (double)rig.copies.all < (double)bench_beyond_caches(device) / 2;
-  return TD_OK;
+  double bytes = bench_work_bytes(&result->work) * (double)rig->copies.all;
+  result->cached = bytes < (double)bench_beyond_caches(rig->device) / 2;
+}
+
+static td_status measure(struct td_device *device, double seconds, struct bench_case *item,
+                         struct bench_ceilings *ceilings, struct bench_result *result) {
+  struct rig rig = {.device = device, .item = item};
+  struct bench_beside beside;
+  td_status status = open_rig(&rig);
+  if (!status) {
+    add_work(&rig, result);
+    bool paired = bench_ceilings_beside(ceilings, &result->work, &beside) && !result->cached;
+    result->beside = beside.which;
+    status = bench_measure(device, seconds, rig.copies.all, go, &rig, paired ? &beside : NULL, &result->times);
+  }
+  close_rig(&rig);
+  return status ? td_fail_within(status, "%s", item->name) : TD_OK;
 }
 
 td_status bench_operator(struct td_device *device, double seconds, struct bench_case *item,
-                         struct bench_result *out_result) {
+                         struct bench_ceilings *ceilings, struct bench_result *out_result) {
   struct bench_result result = {.tokens = item->tokens, .past = item->past, .energy_j = (double)NAN};
   const struct td_op_query query = {
       .op = &item->op, .weight_dtype = item->op.weight >= 0 ? item->weight.dtype : TD_F32, .kv_dtype = item->kv_dtype};
@@ -314,7 +324,7 @@ td_status bench_operator(struct td_device *device, double seconds, struct bench_
   } else if (status) {
     return status;
   } else {
-    TD_TRY(measure(device, seconds, item, &result));
+    TD_TRY(measure(device, seconds, item, ceilings, &result));
   }
   *out_result = result;
   return TD_OK;

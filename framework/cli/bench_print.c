@@ -55,6 +55,9 @@ static void print_ceilings(const struct bench_report *report, FILE *out) {
             ceiling->rate.median / 1e9, unit, ceiling->rate.low / 1e9, ceiling->rate.high / 1e9,
             (int)ceiling->rate.count, ceiling->how);
   }
+  const struct bench_spread *call = &report->ceilings->call;
+  fprintf(out, "  %-9s %9.4g %-7s (%.4g .. %.4g, %d samples)  %s\n", "call", call->median * 1e6, "us", call->low * 1e6,
+          call->high * 1e6, (int)call->count, "the device's shortest operator, an ADD of 16 numbers, many in a row");
 }
 
 /* Three or four digits, whatever the size. */
@@ -67,8 +70,8 @@ static const char *number(double value, char *text, size_t size) {
 static void print_rates(const struct bench_report *report, const struct bench_result *result, FILE *out) {
   char texts[5][24], spread[64];
   enum td_ceiling bound;
-  const struct bench_spread *seconds = &result->seconds;
-  double best = bench_work_bound(&result->work, report->ceilings, &bound);
+  const struct bench_spread *seconds = &result->times.seconds;
+  double share = bench_share(result, report->ceilings, &bound);
   snprintf(spread, sizeof spread, "(%s .. %s)", number(seconds->low * 1e6, texts[0], sizeof texts[0]),
            number(seconds->high * 1e6, texts[1], sizeof texts[1]));
   fprintf(out, "%10s %-22s %9s %9s  ", number(seconds->median * 1e6, texts[2], sizeof texts[2]), spread,
@@ -77,19 +80,21 @@ static void print_rates(const struct bench_report *report, const struct bench_re
   if (result->cached) {
     fprintf(out, "      - (from cache)");
   } else {
-    fprintf(out, "%5.1f %% of %s", 100 * best / seconds->median, bench_ceiling_name(bound));
+    fprintf(out, "%5.1f %% of %s", 100 * share, bench_ceiling_name(bound));
+    if (bench_is_paired(result, bound)) fprintf(out, " beside (%d pairs)", (int)result->times.beside.count);
   }
 }
 
 static void print_result(const struct bench_report *report, const struct bench_result *result, FILE *out) {
   fprintf(out, "  %-45s ", result->name);
-  if (result->seconds.count) print_rates(report, result, out);
+  if (result->times.seconds.count) print_rates(report, result, out);
   if (result->is_step) {
-    fprintf(out, "  %.4g tokens/s at context %" PRId64, (double)result->tokens / result->seconds.median, result->past);
+    fprintf(out, "  %.4g tokens/s at context %" PRId64, (double)result->tokens / result->times.seconds.median,
+            result->past);
     if (!isnan(result->energy_j)) fprintf(out, ", %.4g J a token", result->energy_j / (double)result->tokens);
     if (result->tokens > 1) fprintf(out, ", %" PRId64 " tokens", result->tokens);
   }
-  if (*result->note) fprintf(out, "%s%s", result->seconds.count ? "; " : "", result->note);
+  if (*result->note) fprintf(out, "%s%s", result->times.seconds.count ? "; " : "", result->note);
   fputc('\n', out);
 }
 

@@ -119,7 +119,7 @@ static void add_work(const struct bench_stepper *stepper, struct bench_result *r
 /* Joules of a step, by repeating it for `seconds`; one step is too short for most counters. */
 static td_status measure_energy(struct bench_stepper *stepper, double seconds, struct bench_result *result) {
   double before = td_device_energy(stepper->device);
-  double steps = ceil(seconds / result->seconds.median);
+  double steps = ceil(seconds / result->times.seconds.median);
   if (isnan(before)) return TD_OK;
   TD_TRY(go(stepper, (int64_t)steps));
   result->energy_j = (td_device_energy(stepper->device) - before) / steps;
@@ -127,17 +127,20 @@ static td_status measure_energy(struct bench_stepper *stepper, double seconds, s
 }
 
 td_status bench_stepper_run(struct bench_stepper *stepper, enum bench_step step, double seconds,
-                            struct bench_result *out_result) {
+                            struct bench_ceilings *ceilings, struct bench_result *out_result) {
   struct bench_result result = {.is_step = true, .energy_j = (double)NAN};
+  struct bench_beside beside;
   TD_TRY(td_format(result.name, sizeof result.name, "%s", bench_step_name(step)));
   TD_TRY(prepare(stepper, step, &result));
   result.tokens = stepper->tokens;
   result.past = stepper->past;
-  td_status status = bench_measure(stepper->device, seconds, 2, go, stepper, &result.seconds);
+  add_work(stepper, &result);
+  bool paired = bench_ceilings_beside(ceilings, &result.work, &beside) && !result.cached;
+  result.beside = beside.which;
+  td_status status = bench_measure(stepper->device, seconds, 2, go, stepper, paired ? &beside : NULL, &result.times);
   if (!status) status = measure_energy(stepper, seconds, &result);
   td_kv_release(td_runner_kv(stepper->runner), REQUEST);
   if (status) return td_fail_within(status, "%s", result.name);
-  add_work(stepper, &result);
   *out_result = result;
   return TD_OK;
 }

@@ -57,3 +57,14 @@ double bench_work_bound(const struct bench_work *work, const struct bench_ceilin
   *out_bound = bytes >= flops ? memory : arithmetic;
   return bytes >= flops ? bytes : flops;
 }
+
+double bench_share(const struct bench_result *result, const struct bench_ceilings *ceilings,
+                   enum td_ceiling *out_bound) {
+  double best = bench_work_bound(&result->work, ceilings, out_bound);
+  if (!bench_is_paired(result, *out_bound)) return best / result->times.seconds.median;
+  return best * ceilings->of[*out_bound].rate.median / result->times.beside.median;
+}
+
+bool bench_is_paired(const struct bench_result *result, enum td_ceiling bound) {
+  return result->times.beside.count > 0 && result->beside == bound;
+}

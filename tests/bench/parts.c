@@ -2,6 +2,8 @@
  *
  * The arithmetic of `tandem bench`: medians, what bounds a piece of work, the list of cases, seeded models.
  */
+#include <math.h>
+
 #include "../support.h"
 #include "bench.h"
 #include "tandem/base.h"
@@ -192,13 +194,58 @@ static void the_first_call_does_not_count(void **state) {
   (void)state;
   const struct td_device_table table = {.size = sizeof table, .now = fake_now};
   struct td_device device = {.table = &table};
-  struct bench_spread spread;
+  struct bench_times times;
   int64_t done = 0;
-  assert_int_equal(bench_measure(&device, 0.1, 4, fake_go, &done, &spread), TD_OK);
-  assert_true(spread.low > 0.00099 && spread.high < 0.00101);
-  assert_true(spread.count >= 10);
+  assert_int_equal(bench_measure(&device, 0.1, 4, fake_go, &done, NULL, &times), TD_OK);
+  assert_true(times.seconds.low > 0.00099 && times.seconds.high < 0.00101);
+  assert_true(times.seconds.count >= 10);
+  assert_int_equal(times.beside.count, 0);
   assert_true(done > 100 && done < 130); /* a tenth of a second, in repeats of ten calls */
-  assert_int_equal(bench_measure(&device, 0.1, 4, still_go, NULL, &spread), TD_INTERNAL);
+  assert_int_equal(bench_measure(&device, 0.1, 4, still_go, NULL, NULL, &times), TD_INTERNAL);
+}
+
+/* A machine that gets slower by a tenth with every repeat: times scatter, what the ceiling moves in them does not. */
+static double pace = 1;
+static td_status paced_go(void *context, int64_t calls) {
+  (void)context;
+  clock_ps += (int64_t)((double)calls * TD_PS_PER_SECOND / 1000 * pace);
+  return TD_OK;
+}
+static td_status paced_pass(const struct bench_beside *beside, double *out_rate) {
+  (void)beside;
+  *out_rate = 4e9 / pace;
+  pace *= 1.1;
+  return TD_OK;
+}
+static void pairs_keep_pace(void **state) {
+  (void)state;
+  const struct td_device_table table = {.size = sizeof table, .now = fake_now};
+  struct td_device device = {.table = &table};
+  const struct bench_beside beside = {.pass = paced_pass};
+  struct bench_times times;
+  assert_int_equal(bench_measure(&device, 0.1, 1, paced_go, NULL, &beside, &times), TD_OK);
+  assert_true(times.seconds.high > 1.5 * times.seconds.low);
+  assert_true(times.beside.count >= 3 && times.beside.count <= times.seconds.count);
+  assert_true(fabs(times.beside.low / 4.2e6 - 1) < 1e-6 && fabs(times.beside.high / 4.2e6 - 1) < 1e-6);
+  assert_int_equal(bench_measure(&device, 0.1, 1, still_go, NULL, &beside, &times), TD_INTERNAL);
+}
+
+/* The share follows the pairs where the ceiling that binds is the one beside, else the medians of the run. */
+static void shares(void **state) {
+  (void)state;
+  struct bench_ceilings ceilings = {.threads = 1};
+  enum td_ceiling bound;
+  set(&ceilings, TD_CEILING_READ, 10);
+  set(&ceilings, TD_CEILING_GEMM_F32, 100);
+  struct bench_result result = {.beside = TD_CEILING_READ, .work = {.of = {[TD_CEILING_READ] = 20}}};
+  result.times.seconds = (struct bench_spread){.median = 4, .count = 3};
+  assert_true(bench_share(&result, &ceilings, &bound) == 0.5 && bound == TD_CEILING_READ);
+  assert_false(bench_is_paired(&result, bound));
+  result.times.beside = (struct bench_spread){.median = 25, .count = 3};
+  assert_true(bench_is_paired(&result, bound));
+  assert_true(fabs(bench_share(&result, &ceilings, &bound) - 0.8) < 1e-12);
+  result.work.of[TD_CEILING_GEMM_F32] = 300;
+  assert_true(bench_share(&result, &ceilings, &bound) == 0.75 && bound == TD_CEILING_GEMM_F32);
 }
 
 int main(void) {
@@ -209,6 +256,8 @@ int main(void) {
       cmocka_unit_test(cases_of_a_model),
       cmocka_unit_test(the_default_list_is_complete),
       cmocka_unit_test(the_first_call_does_not_count),
+      cmocka_unit_test(pairs_keep_pace),
+      cmocka_unit_test(shares),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

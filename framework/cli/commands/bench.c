@@ -152,7 +152,7 @@ static int32_t copies_on_host(const struct bench *bench) {
 }
 
 static td_status sample_ceilings(struct bench *bench) {
-  TD_TRY(bench_ceilings_sample(bench->device, bench->options.threads, bench->options.seconds, &bench->ceilings));
+  TD_TRY(bench_ceilings_sample(bench->device, bench->options.seconds, &bench->ceilings));
   bench->ceilings_ps = td_now_ps();
   return TD_OK;
 }
@@ -165,8 +165,8 @@ static td_status run_operators(struct bench *bench, size_t total) {
   for (size_t i = 0; i < bench->cases.count; i++) {
     TD_TRY(refresh_ceilings(bench));
     td_progress_update(&bench->progress, bench->count, total);
-    TD_TRY(
-        bench_operator(bench->device, bench->options.seconds, &bench->cases.items[i], &bench->results[bench->count]));
+    TD_TRY(bench_operator(bench->device, bench->options.seconds, &bench->cases.items[i], &bench->ceilings,
+                          &bench->results[bench->count]));
     bench->count++;
   }
   return TD_OK;
@@ -182,7 +182,7 @@ static td_status run_steps(struct bench *bench, size_t total) {
   for (enum bench_step step = BENCH_PREFILL; !status && step <= BENCH_DECODE; step++) {
     td_progress_update(&bench->progress, bench->count, total);
     if (!is_wanted(bench, bench_step_name(step))) continue;
-    status = bench_stepper_run(stepper, step, bench->options.seconds, &bench->results[bench->count]);
+    status = bench_stepper_run(stepper, step, bench->options.seconds, &bench->ceilings, &bench->results[bench->count]);
     if (!status) bench->count++;
   }
   bench_stepper_close(stepper);
@@ -236,6 +236,7 @@ static td_status bench_all(struct bench *bench) {
 #endif
   struct td_device_options how = {.threads = bench->options.threads, .inexact = bench->options.inexact};
   TD_TRY(td_device_open(bench->options.spec, &how, &bench->device));
+  TD_TRY(bench_ceilings_open(bench->device, bench->options.threads, bench->options.seconds, &bench->ceilings));
   TD_TRY(measure(bench));
   return report(bench);
 }
@@ -245,6 +246,7 @@ static td_status run_bench(int argc, char **argv, int *out_exit) {
   (void)out_exit;
   TD_TRY(read_options(argc, argv, &bench.options));
   td_status status = bench_all(&bench);
+  bench_ceilings_close(&bench.ceilings);
   td_device_close(bench.device);
   bench_model_close(&bench.model);
   bench_cases_free(&bench.cases);
@@ -274,6 +276,7 @@ const struct td_command td_command_bench = {
         "from memory (as many copies as no cache holds), activations of one row from the cache. Ceilings are measured\n"
         "in the same run, before, every ten seconds between, and after: read (bytes/s of reading), triad (of\n"
         "a = b + s c), gemm_f32 and gemm_f16 (flop/s of a large product). The one that binds is the one that would\n"
-        "take longest; what stays in a cache has none.\n",
+        "take longest; what stays in a cache has none. On the host's processors read and triad are measured again\n"
+        "between the repeats of what they bind, and shares are of these passes (\"beside\").\n",
     .run = run_bench,
 };
