@@ -14,6 +14,8 @@ endforeach()
 
 tandem_test(conform_catches SOURCES ${CMAKE_CURRENT_LIST_DIR}/conformance/self/catches_test.c
   LINK tandem_conformance LABELS conform)
+tandem_test(conform_overtakes SOURCES ${CMAKE_CURRENT_LIST_DIR}/conformance/self/overtakes_test.c
+  LINK tandem_conformance LABELS conform)
 tandem_test(cpu_exactness SOURCES ${CMAKE_CURRENT_LIST_DIR}/conformance/self/cpu_exactness_test.c
   LINK tandem_conformance LABELS conform)
 tandem_test(op_check SOURCES ${CMAKE_CURRENT_LIST_DIR}/conformance/self/opcheck_test.c

@@ -25,13 +25,15 @@ static inline void test_skip_all(const char *reason) {
   exit(77);
 }
 
-/* The demo's model, or NULL: $TANDEM_TEST_MODEL, else the cache that scripts/fetch-model fills. */
+/* The demo's model, or NULL: $TANDEM_TEST_MODEL, else in the cache that scripts/fetch-model fills. */
 static inline const char *test_model_path(void) {
   static char path[4096];
   const char *given = getenv("TANDEM_TEST_MODEL");
-  const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+  const char *own = getenv("TANDEM_CACHE"), *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
   if (given && *given) {
     snprintf(path, sizeof path, "%s", given);
+  } else if (own && *own) {
+    snprintf(path, sizeof path, "%s/SmolLM2-135M-Instruct.Q4_1.gguf", own);
   } else if (cache && *cache) {
     snprintf(path, sizeof path, "%s/tandem/SmolLM2-135M-Instruct.Q4_1.gguf", cache);
   } else {

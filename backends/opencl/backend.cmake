@@ -12,4 +12,3 @@ if(TANDEM_OPENCL_INCLUDE)
 else()
   set_target_properties(tandem_backend_opencl PROPERTIES SOURCES ${folder}/opencl.c)
 endif()
-target_link_libraries(tandem_backend_opencl INTERFACE tandem_model) # td_op_kind_name

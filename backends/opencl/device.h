@@ -146,6 +146,8 @@ void opencl_drop_marks(struct opencl_device *device);
 /* ---- memory.c ---- */
 
 td_status opencl_alloc(struct td_device *device, uint64_t bytes, enum td_buffer_use use, struct td_buffer **out);
+/* TD_EXHAUSTED if the device's memory is the host's, and the host has not so many bytes. */
+td_status opencl_host_room(const struct opencl_device *device, uint64_t bytes);
 void opencl_free(struct td_device *device, struct td_buffer *buffer);
 td_status opencl_write(struct td_device *device, struct td_buffer *buffer, uint64_t offset, const void *src,
                        uint64_t bytes);

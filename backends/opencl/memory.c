@@ -49,6 +49,7 @@ static cl_int fill(struct opencl_device *device, cl_mem memory, uint64_t bytes) 
 static td_status take(struct opencl_device *device, uint64_t bytes, cl_mem *out_memory) {
   TD_TRY(check_room(device, bytes));
   uint64_t whole = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+  TD_TRY(opencl_host_room(device, whole));
   cl_int error = CL_SUCCESS;
   cl_mem memory = OPENCL(CreateBuffer)(device->context, CL_MEM_READ_WRITE, whole, NULL, &error);
   if (!error) {

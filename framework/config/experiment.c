@@ -120,7 +120,8 @@ static const struct td_option experiment_options[] = {
     KEY(td_experiment, seed, TD_OPT_INT, NULL, "0", 0, 9.2233720368547758e18,
         "of sampling and of prompts without text"),
     KEY(td_experiment, model, TD_OPT_PATH, NULL, NULL, 0, 0,
-        "GGUF file, or shape file (.cfg) for modelled runs; ${TANDEM_CACHE} = $XDG_CACHE_HOME/tandem or "
+        "GGUF file, or shape file (.cfg) for modelled runs; ${TANDEM_CACHE} = that variable, else "
+        "$XDG_CACHE_HOME/tandem or "
         "~/.cache/tandem"),
     BELOW(td_experiment, engine, TD_OPT_GROUP, NULL, &engine_group, "batching, KV cache and time"),
     BELOW(td_experiment, cluster, TD_OPT_GROUP, NULL, &cluster_group, "who computes"),

@@ -17,14 +17,20 @@ static td_status join(struct td_config *config, const char *folder, const char *
   return status;
 }
 
-/* $XDG_CACHE_HOME/tandem or ~/.cache/tandem, then `rest`. */
+/* $TANDEM_CACHE, $XDG_CACHE_HOME/tandem or ~/.cache/tandem, as scripts/fetch-model has it; then `rest`. */
 static td_status in_cache(struct td_config *config, const char *rest, const char **out, const char **out_trouble) {
-  const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+  const char *given = getenv("TANDEM_CACHE"), *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
   char folder[PATH_MAX];
-  int used = cache && *cache ? snprintf(folder, sizeof folder, "%s/tandem", cache)
-                             : snprintf(folder, sizeof folder, "%s/.cache/tandem", home ? home : "");
-  if (used >= (int)sizeof folder || !((cache && *cache) || (home && *home))) {
-    *out_trouble = "found ${TANDEM_CACHE}, expected XDG_CACHE_HOME or HOME in the environment";
+  int used = 0;
+  if (given && *given) {
+    used = snprintf(folder, sizeof folder, "%s", given);
+  } else if (cache && *cache) {
+    used = snprintf(folder, sizeof folder, "%s/tandem", cache);
+  } else if (home && *home) {
+    used = snprintf(folder, sizeof folder, "%s/.cache/tandem", home);
+  }
+  if (used <= 0 || used >= (int)sizeof folder) {
+    *out_trouble = "found ${TANDEM_CACHE}, expected TANDEM_CACHE, XDG_CACHE_HOME or HOME in the environment";
     return TD_OK;
   }
   return join(config, folder, rest, out);

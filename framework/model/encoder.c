@@ -7,78 +7,52 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A table that finds no memory undoes the insertion and says so, instead of ending the program. */
-#define HASH_NONFATAL_OOM 1
-#define uthash_nonfatal_oom(entry) ((entry)->lost = true)
-#include <uthash.h>
-
 #include "tandem/base.h"
 #include "tokenizer.h"
 
-struct td_token_entry {
-  struct td_span text; /* in the mapped file */
-  int32_t id;
-  bool lost;
-  UT_hash_handle hh;
-};
+/* ---- tokens by text ---- */
 
-struct td_merge_key {
-  int32_t left, right;
-};
-struct td_merge_entry {
-  struct td_merge_key key;
-  int32_t rank, merged;
-  bool lost;
-  UT_hash_handle hh;
-};
+static struct td_span text_of(const struct td_encoder *encoder, int32_t id) {
+  const unsigned char *position = encoder->texts[id];
+  return td_gguf_next_text(&position);
+}
 
-static struct td_token_entry *find_token(const struct td_encoder *encoder, const char *text, size_t bytes) {
-  struct td_token_entry *entry;
-  HASH_FIND(hh, encoder->tokens, text, (unsigned)bytes, entry);
-  return entry;
+/* The slot of a text, or the free one where it would go. */
+static int32_t *find_text(const struct td_encoder *encoder, struct td_span text) {
+  const struct td_slots *slots = &encoder->text_slots;
+  uint64_t at = td_mix(td_hash(TD_HASH_INIT, text.data, text.bytes)) & slots->mask;
+  for (; slots->ids[at] >= 0; at = (at + 1) & slots->mask) {
+    if (!td_span_compare(text_of(encoder, slots->ids[at]), text)) break;
+  }
+  return &slots->ids[at];
 }
 
 int32_t td_encoder_token(const struct td_encoder *encoder, const char *text, size_t bytes) {
   if (!bytes || bytes > TD_TOKEN_BYTES_MAX) return -1;
-  const struct td_token_entry *entry = find_token(encoder, text, bytes);
-  return entry ? entry->id : -1;
+  return *find_text(encoder, (struct td_span){text, bytes});
 }
 
-bool td_encoder_merge(const struct td_encoder *encoder, int32_t left, int32_t right, int32_t *out_rank,
-                      int32_t *out_merged) {
-  struct td_merge_key key = {left, right};
-  const struct td_merge_entry *entry;
-  HASH_FIND(hh, encoder->merges, &key, (unsigned)sizeof key, entry);
-  if (!entry) return false;
-  *out_rank = entry->rank;
-  *out_merged = entry->merged;
-  return true;
-}
-
-static td_status add_token(const struct td_tokenizer *tokenizer, struct td_encoder *encoder, int32_t id,
-                           struct td_span text) {
-  struct td_token_entry *entry = &encoder->token_memory[id];
+static td_status add_token(const struct td_tokenizer *tokenizer, struct td_encoder *encoder, int32_t id) {
+  struct td_span text = text_of(encoder, id);
   if (!text.bytes) return TD_OK; /* padding: no text leads to it */
-  unsigned hash;
-  const struct td_token_entry *same;
-  HASH_VALUE(text.data, (unsigned)text.bytes, hash);
-  HASH_FIND_BYHASHVALUE(hh, encoder->tokens, text.data, (unsigned)text.bytes, hash, same);
-  if (same) {
+  int32_t *slot = find_text(encoder, text);
+  if (*slot >= 0) {
     return td_fail(TD_CORRUPT,
                    "%s: tokenizer.ggml.tokens[%" PRId32 "]: found \"%.*s\" again, expected it only at %" PRId32,
-                   tokenizer->path, id, TD_SPAN_SHOW(text), same->id);
+                   tokenizer->path, id, TD_SPAN_SHOW(text), *slot);
   }
-  entry->text = text;
-  entry->id = id;
-  HASH_ADD_KEYPTR_BYHASHVALUE(hh, encoder->tokens, entry->text.data, (unsigned)text.bytes, hash, entry);
-  return entry->lost ? td_fail(TD_NO_MEMORY, "no memory for a table of %" PRId32 " tokens", tokenizer->size) : TD_OK;
+  *slot = id;
+  return TD_OK;
 }
 
 static td_status build_tokens(const struct td_tokenizer *tokenizer, struct td_encoder *encoder) {
-  TD_TRY(td_alloc((size_t)tokenizer->size, sizeof *encoder->token_memory, (void **)&encoder->token_memory));
+  TD_TRY(td_alloc((size_t)tokenizer->size, sizeof *encoder->texts, (void **)&encoder->texts));
+  TD_TRY(td_slots_open((size_t)tokenizer->size, &encoder->text_slots));
   const unsigned char *position = tokenizer->tokens->data;
   for (int32_t id = 0; id < tokenizer->size; id++) {
-    TD_TRY(add_token(tokenizer, encoder, id, td_gguf_next_text(&position)));
+    encoder->texts[id] = position;
+    td_gguf_next_text(&position);
+    TD_TRY(add_token(tokenizer, encoder, id));
   }
   for (int byte = 0; byte < 256; byte++) {
     char text[2];
@@ -88,49 +62,67 @@ static td_status build_tokens(const struct td_tokenizer *tokenizer, struct td_en
   return TD_OK;
 }
 
-/* The halves of "left right" and the token they make. -1 in *out_merged: one of the three is no token. */
-static td_status split_merge(const struct td_encoder *encoder, struct td_span text, char *joined,
-                             struct td_merge_key *out_key, int32_t *out_merged) {
-  *out_merged = -1;
+/* ---- merges by pair ---- */
+
+/* The slot of a pair, or the free one where it would go. */
+static int32_t *find_merge(const struct td_encoder *encoder, int32_t left, int32_t right) {
+  const struct td_slots *slots = &encoder->merge_slots;
+  uint64_t at = td_mix((uint64_t)(uint32_t)left << 32 | (uint32_t)right) & slots->mask;
+  for (; slots->ids[at] >= 0; at = (at + 1) & slots->mask) {
+    const struct td_merge_rule *rule = &encoder->merges[slots->ids[at]];
+    if (rule->left == left && rule->right == right) break;
+  }
+  return &slots->ids[at];
+}
+
+bool td_encoder_merge(const struct td_encoder *encoder, int32_t left, int32_t right, int32_t *out_rank,
+                      int32_t *out_merged) {
+  int32_t rank = *find_merge(encoder, left, right);
+  if (rank < 0) return false;
+  *out_rank = rank;
+  *out_merged = encoder->merges[rank].merged;
+  return true;
+}
+
+/* The halves of "left right" and the token they make. -1 in out->merged: one of the three is no token. */
+static void split_merge(const struct td_encoder *encoder, struct td_span text, char *joined,
+                        struct td_merge_rule *out) {
+  out->merged = -1;
   const char *space = text.bytes > 2 && text.bytes <= TD_TOKEN_BYTES_MAX ? memchr(text.data, ' ', text.bytes) : NULL;
-  if (!space) return TD_OK;
+  if (!space) return;
   size_t left = (size_t)(space - text.data), right = text.bytes - left - 1;
-  out_key->left = td_encoder_token(encoder, text.data, left);
-  out_key->right = td_encoder_token(encoder, space + 1, right);
+  out->left = td_encoder_token(encoder, text.data, left);
+  out->right = td_encoder_token(encoder, space + 1, right);
   memcpy(joined, text.data, left);
   memcpy(joined + left, space + 1, right);
-  if (out_key->left >= 0 && out_key->right >= 0) *out_merged = td_encoder_token(encoder, joined, left + right);
-  return TD_OK;
+  if (out->left >= 0 && out->right >= 0) out->merged = td_encoder_token(encoder, joined, left + right);
 }
 
 static td_status add_merge(const struct td_tokenizer *tokenizer, struct td_encoder *encoder, int32_t rank,
                            struct td_span text, char *joined) {
-  struct td_merge_entry *entry = &encoder->merge_memory[rank], *same;
-  TD_TRY(split_merge(encoder, text, joined, &entry->key, &entry->merged));
-  if (entry->merged < 0) {
+  struct td_merge_rule *rule = &encoder->merges[rank];
+  split_merge(encoder, text, joined, rule);
+  if (rule->merged < 0) {
     return td_fail(TD_CORRUPT,
                    "%s: tokenizer.ggml.merges[%" PRId32
                    "]: found \"%.*s\", expected two tokens with a space between that join to a third",
                    tokenizer->path, rank, TD_SPAN_SHOW(text));
   }
-  unsigned hash;
-  HASH_VALUE(&entry->key, (unsigned)sizeof entry->key, hash);
-  HASH_FIND_BYHASHVALUE(hh, encoder->merges, &entry->key, (unsigned)sizeof entry->key, hash, same);
-  if (same) {
+  int32_t *slot = find_merge(encoder, rule->left, rule->right);
+  if (*slot >= 0) {
     return td_fail(TD_CORRUPT,
                    "%s: tokenizer.ggml.merges[%" PRId32 "]: found \"%.*s\" again, expected it only at %" PRId32,
-                   tokenizer->path, rank, TD_SPAN_SHOW(text), same->rank);
+                   tokenizer->path, rank, TD_SPAN_SHOW(text), *slot);
   }
-  entry->rank = rank;
-  HASH_ADD_BYHASHVALUE(hh, encoder->merges, key, (unsigned)sizeof entry->key, hash, entry);
-  return entry->lost ? td_fail(TD_NO_MEMORY, "no memory for a table of %" PRIu64 " merges", tokenizer->merges->count)
-                     : TD_OK;
+  *slot = rank;
+  return TD_OK;
 }
 
 static td_status build_merges(const struct td_tokenizer *tokenizer, struct td_encoder *encoder) {
   int32_t count = (int32_t)tokenizer->merges->count;
   char *joined;
-  TD_TRY(td_alloc((size_t)count, sizeof *encoder->merge_memory, (void **)&encoder->merge_memory));
+  TD_TRY(td_alloc((size_t)count, sizeof *encoder->merges, (void **)&encoder->merges));
+  TD_TRY(td_slots_open((size_t)count, &encoder->merge_slots));
   TD_TRY(td_alloc(TD_TOKEN_BYTES_MAX, 1, (void **)&joined));
   const unsigned char *position = tokenizer->merges->data;
   td_status status = TD_OK;
@@ -185,10 +177,10 @@ td_status td_encoder_build(const struct td_tokenizer *tokenizer, struct td_encod
 
 void td_encoder_free(struct td_encoder *encoder) {
   if (!encoder) return;
-  HASH_CLEAR(hh, encoder->tokens); /* the tables only: entries lie in the two blocks */
-  HASH_CLEAR(hh, encoder->merges);
-  free(encoder->token_memory);
-  free(encoder->merge_memory);
+  free(encoder->texts);
+  free(encoder->merges);
+  td_slots_free(&encoder->text_slots);
+  td_slots_free(&encoder->merge_slots);
   td_specials_free(&encoder->specials);
   td_spm_free(encoder->spm);
   td_pretoken_rule_close(encoder->rule);

@@ -45,21 +45,16 @@ uint64_t td_spm_hash_joined(const struct td_spm *spm, uint64_t left, uint64_t ri
   return left * spm->powers[right_bytes] + right;
 }
 
-static uint64_t mix(uint64_t hash) {
-  hash ^= hash >> 32;
-  hash *= UINT64_C(0xd6e8feb86659fd93);
-  return hash ^ hash >> 32;
-}
-
 /* The slot of a text, or the free one where it would go. */
 static int32_t *find_slot(const struct td_spm *spm, uint64_t hash, const char *text, size_t bytes) {
-  uint64_t at = mix(hash) & spm->slot_mask;
-  for (; spm->slots[at] >= 0; at = (at + 1) & spm->slot_mask) {
-    int32_t id = spm->slots[at];
+  const struct td_slots *slots = &spm->slots;
+  uint64_t at = td_mix(hash) & slots->mask;
+  for (; slots->ids[at] >= 0; at = (at + 1) & slots->mask) {
+    int32_t id = slots->ids[at];
     if (spm->hashes[id] != hash || spm->texts[id].bytes != bytes) continue;
     if (!memcmp(spm->texts[id].data, text, bytes)) break;
   }
-  return &spm->slots[at];
+  return &slots->ids[at];
 }
 
 int32_t td_spm_find(const struct td_spm *spm, uint64_t hash, const char *text, size_t bytes) {
@@ -82,12 +77,8 @@ static td_status insert(struct td_spm *spm, int32_t id) {
 }
 
 static td_status build_slots(struct td_spm *spm) {
-  uint64_t slots = 2;
-  while (slots < 2 * (uint64_t)spm->size) slots *= 2;
-  TD_TRY(td_alloc(slots, sizeof *spm->slots, (void **)&spm->slots));
+  TD_TRY(td_slots_open((size_t)spm->size, &spm->slots));
   TD_TRY(td_alloc((size_t)spm->size, sizeof *spm->hashes, (void **)&spm->hashes));
-  memset(spm->slots, 0xff, slots * sizeof *spm->slots);
-  spm->slot_mask = slots - 1;
   for (int32_t id = 0; id < spm->size; id++) TD_TRY(insert(spm, id));
   return TD_OK;
 }
@@ -171,7 +162,7 @@ static td_status build_ranks(const struct td_tokenizer *tokenizer, struct td_spm
 /* ---- where texts may be cut ---- */
 
 static uint64_t joint(const struct td_spm *spm, uint32_t left, uint32_t right) {
-  return mix((uint64_t)left << 32 | right) & spm->joint_mask;
+  return td_mix((uint64_t)left << 32 | right) & spm->joint_mask;
 }
 
 bool td_spm_joins(const struct td_spm *spm, uint32_t left, uint32_t right) {
@@ -204,8 +195,9 @@ static td_status build_joints(const struct td_tokenizer *tokenizer, struct td_sp
 /* ---- unused tokens ---- */
 
 static bool has_hash(const struct td_spm *spm, uint64_t hash, size_t bytes) {
-  for (uint64_t at = mix(hash) & spm->slot_mask; spm->slots[at] >= 0; at = (at + 1) & spm->slot_mask) {
-    int32_t id = spm->slots[at];
+  const struct td_slots *slots = &spm->slots;
+  for (uint64_t at = td_mix(hash) & slots->mask; slots->ids[at] >= 0; at = (at + 1) & slots->mask) {
+    int32_t id = slots->ids[at];
     if (spm->hashes[id] == hash && spm->texts[id].bytes == bytes && spm->ranks[id] >= 0) return true;
   }
   return false;
@@ -266,7 +258,7 @@ void td_spm_free(struct td_spm *spm) {
   free(spm->texts);
   free(spm->hashes);
   free(spm->powers);
-  free(spm->slots);
+  td_slots_free(&spm->slots);
   free(spm->ranks);
   free(spm->joints);
   free(spm->unused);

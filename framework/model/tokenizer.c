@@ -79,7 +79,14 @@ static td_status check_token(struct td_tokenizer *tokenizer, int32_t id, struct 
     return td_fail(TD_CORRUPT, "%s: tokenizer.ggml.tokens[%" PRId32 "]: found %" PRIu64 " bytes, expected at most %d",
                    tokenizer->path, id, text.bytes, TD_TOKEN_BYTES_MAX);
   }
-  if (type != TD_TOKEN_CONTROL && type != TD_TOKEN_USER) return TD_OK;
+  bool special = type == TD_TOKEN_CONTROL || type == TD_TOKEN_USER || type == TD_TOKEN_UNKNOWN;
+  if (special && text.bytes > TD_SPECIAL_BYTES_MAX) {
+    return td_fail(TD_UNSUPPORTED,
+                   "%s: tokenizer.ggml.tokens[%" PRId32 "]: found %" PRIu64
+                   " bytes in a token of type %d, expected at most %d",
+                   tokenizer->path, id, text.bytes, (int)type, TD_SPECIAL_BYTES_MAX);
+  }
+  if (!special || type == TD_TOKEN_UNKNOWN) return TD_OK;
   for (size_t i = 0; i < sizeof end_names / sizeof end_names[0]; i++) {
     if (td_span_is(text, end_names[i])) return add_end(tokenizer, id);
   }

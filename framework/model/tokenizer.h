@@ -34,6 +34,9 @@ enum td_pretokenizer {
 };
 
 #define TD_TOKEN_BYTES_MAX 65535 /* of one token's text */
+/* Of a token that is looked for at every byte of a text, which takes so many steps: 93 bytes are the most in use
+ * (Gemma's runs of 31 spaces). */
+#define TD_SPECIAL_BYTES_MAX 128
 #define TD_END_IDS_MAX 16
 
 struct td_pieces;  /* id -> bytes */
@@ -107,18 +110,34 @@ void td_specials_free(struct td_specials *specials);
 /* The longest one at the beginning of text; NULL if none. `all`: control tokens too. */
 const struct td_special *td_specials_find(const struct td_specials *specials, const char *text, size_t bytes, bool all);
 
+/* ---- tables ---- */
+
+/* A table of the numbers 0 to count - 1, -1 where free; at most half of it is taken. What they stand for lies with the
+ * user, who walks from td_mix(hash) & mask on. */
+struct td_slots {
+  int32_t *ids;
+  uint64_t mask;
+};
+td_status td_slots_open(size_t count, struct td_slots *out);
+void td_slots_free(struct td_slots *slots);
+/* Every bit of the result depends on every bit of `hash`. */
+uint64_t td_mix(uint64_t hash);
+
 /* ---- encoder ---- */
 
-struct td_token_entry;
-struct td_merge_entry;
 struct td_pretoken_rule;
 struct td_spm;
 
+struct td_merge_rule {
+  int32_t left, right, merged;
+};
+
 struct td_encoder {
   struct td_specials specials;
-  struct td_spm *spm; /* NULL: BPE, and what follows is there */
-  struct td_token_entry *tokens, *token_memory;
-  struct td_merge_entry *merges, *merge_memory;
+  struct td_spm *spm;           /* NULL: BPE, and what follows is there */
+  const unsigned char **texts;  /* by id: length and text in the mapped file */
+  struct td_merge_rule *merges; /* by rank */
+  struct td_slots text_slots, merge_slots;
   int32_t byte_id[256]; /* -1: the vocabulary has no token for this byte */
   struct td_pretoken_rule *rule;
 };
@@ -201,8 +220,8 @@ struct td_spm {
   int32_t size, unknown;
   struct td_span *texts;
   uint64_t *hashes, *powers; /* of the texts; of the hash's base, up to max_bytes */
-  int32_t *slots;            /* open hash table of ids; -1: free */
-  uint64_t slot_mask, joint_mask;
+  struct td_slots slots;     /* by text */
+  uint64_t joint_mask;
   int32_t *ranks;                   /* by falling score; -1: texts are not merged to this token */
   size_t max_bytes;                 /* of the longest token with a rank */
   int32_t byte_id[256], byte_count; /* -1: no token for this byte */

@@ -115,10 +115,16 @@ static void relative_paths(void **state) {
   expect_opens("model=/x/y.gguf");
   assert_string_equal(experiment.model, "/x/y.gguf");
   td_config_close(config);
+  unsetenv("TANDEM_CACHE");
   setenv("XDG_CACHE_HOME", "/cache", 1);
   expect_opens("model=${TANDEM_CACHE}/y.gguf");
   assert_string_equal(experiment.model, "/cache/tandem/y.gguf");
   td_config_close(config);
+  setenv("TANDEM_CACHE", "/elsewhere", 1);
+  expect_opens("model=${TANDEM_CACHE}/y.gguf");
+  assert_string_equal(experiment.model, "/elsewhere/y.gguf");
+  td_config_close(config);
+  unsetenv("TANDEM_CACHE");
 }
 
 static void mistakes(void **state) {

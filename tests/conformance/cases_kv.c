@@ -34,12 +34,12 @@ static float element(uint64_t seed, int32_t layer, int part, int64_t position, i
   return (float)(2.0 * td_random_unit(seed, stream, (uint64_t)(position * WIDTH + i)) - 1.0);
 }
 
-static td_status append_layer(struct conform_run *run, struct td_kv_store *store, const struct td_seq *seq,
+static td_status append_layer(struct conform_run *run, struct td_kv_store *store, const struct td_batch *batch,
                               int32_t layer, uint64_t seed) {
   static const struct td_op op = {
       .kind = TD_OP_KV_APPEND, .rows = TD_ROWS_TOKENS, .kv_heads = KV_HEADS, .heads = KV_HEADS, .head_dim = HEAD_DIM};
-  struct td_batch batch = {.rows = seq->tokens, .seqs = seq, .seq_count = 1};
-  struct td_op_call call = {.op = &op, .batch = &batch};
+  const struct td_seq *seq = batch->seqs;
+  struct td_op_call call = {.op = &op, .batch = batch};
   TD_TRY(td_kv_store_view(store, layer, &call.kv));
   float *values;
   uint64_t bytes = (uint64_t)(seq->tokens * WIDTH) * sizeof *values;
@@ -55,13 +55,19 @@ static td_status append_layer(struct conform_run *run, struct td_kv_store *store
   return td_device_op(run->device, &call);
 }
 
-/* Appends positions [begin, end) of every layer, as a step would. */
+/* Appends positions [begin, end) of every layer, as a step would. The batch must live until the device has read it, and
+ * an export may overtake what is queued: it counts on the work that wrote its positions to be done. */
 static td_status append(struct conform_run *run, struct td_kv_store *store, uint64_t request, int64_t begin,
                         int64_t end, uint64_t seed) {
   struct td_seq seq = {.request = request, .past = begin, .tokens = end - begin};
   TD_TRY(td_kv_reserve(store, request, end));
   TD_TRY(td_kv_blocks(store, request, &seq.blocks, &seq.block_count));
-  for (int32_t layer = 0; layer < LAYERS; layer++) TD_TRY(append_layer(run, store, &seq, layer, seed));
+  struct td_batch batch = {.rows = seq.tokens, .seqs = &seq, .seq_count = 1};
+  td_status status = TD_OK;
+  for (int32_t layer = 0; layer < LAYERS && !status; layer++) status = append_layer(run, store, &batch, layer, seed);
+  td_status synced = td_device_sync(run->device);
+  TD_TRY(status);
+  TD_TRY(synced);
   return td_kv_advance(store, request, end);
 }
 

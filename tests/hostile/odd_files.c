@@ -322,6 +322,77 @@ static void test_vocabularies(void **state) {
   assert_in_range(opened, 300, 1500);
 }
 
+/* ---- a vocabulary as large as can be for its file: every text of three letters, made of two in both ways ---- */
+
+#ifdef TANDEM_SANITIZED /* memory is not judged there, and time is short */
+#define LETTERS 20
+#else
+#define LETTERS 94 /* of ASCII that print, each its own byte token */
+#endif
+#define ALL_BYTES 256
+#define MANY (ALL_BYTES + LETTERS * LETTERS + LETTERS * LETTERS * LETTERS)
+#define MANY_MERGES (LETTERS * LETTERS + 2 * LETTERS * LETTERS * LETTERS)
+
+static void add_string(struct td_text *out, const char *text) {
+  uint64_t bytes = strlen(text);
+  td_text_add(out, &bytes, sizeof bytes);
+  td_text_add(out, text, bytes);
+}
+
+static void begin_strings(struct td_text *out, uint64_t count) {
+  uint32_t type = TD_GGUF_STRING;
+  td_text_add(out, &type, sizeof type);
+  td_text_add(out, &count, sizeof count);
+}
+
+static char letter(int i) {
+  return (char)('!' + i % LETTERS);
+}
+
+static void add_pair(struct td_text *tokens, struct td_text *merges, int i) {
+  add_string(tokens, (const char[]){letter(i / LETTERS), letter(i), 0});
+  add_string(merges, (const char[]){letter(i / LETTERS), ' ', letter(i), 0});
+}
+
+static void add_triple(struct td_text *tokens, struct td_text *merges, int i) {
+  char a = letter(i / LETTERS / LETTERS), b = letter(i / LETTERS), c = letter(i);
+  add_string(tokens, (const char[]){a, b, c, 0});
+  add_string(merges, (const char[]){a, b, ' ', c, 0});
+  add_string(merges, (const char[]){a, ' ', b, c, 0});
+}
+
+static void make_many(void *context, int index, char *name, size_t size) {
+  struct td_text *file = context;
+  FILE *out = fopen(scratch, "wb");
+  if (!out || fwrite(file->data, 1, file->bytes, out) != file->bytes || fclose(out)) abort();
+  snprintf(name, size, "%d tokens, %d merges, case %d", MANY, MANY_MERGES, index);
+}
+
+static void test_many_merges(void **state) {
+  struct td_text tokens = {0}, merges = {0}, whole = {0};
+  struct gb_file file;
+  (void)state;
+  begin_bpe(&file);
+  begin_strings(&tokens, MANY);
+  begin_strings(&merges, MANY_MERGES);
+  for (int i = 0; i < ALL_BYTES; i++) add_string(&tokens, file.tokens[i]);
+  for (int i = 0; i < LETTERS * LETTERS; i++) add_pair(&tokens, &merges, i);
+  for (int i = 0; i < LETTERS * LETTERS * LETTERS; i++) add_triple(&tokens, &merges, i);
+  gb_raw(&file, "tokenizer.ggml.tokens", TD_GGUF_ARRAY, tokens.data, tokens.bytes);
+  gb_raw(&file, "tokenizer.ggml.merges", TD_GGUF_ARRAY, merges.data, merges.bytes);
+  gb_drop(&file, "tokenizer.ggml.token_type");
+  gb_shape(&file, "token_embd.weight", TD_Q4_0, 32, MANY);
+  gb_place(&file);
+  td_text_free(&tokens);
+  td_text_free(&merges);
+  uint64_t bytes;
+  whole.data = (char *)gb_bytes(&file, &bytes);
+  whole.bytes = bytes;
+  gb_free(&file);
+  assert_int_equal(victim_open_all(scratch, 1, bytes, make_many, &whole, NULL), 1);
+  free(whole.data);
+}
+
 /* ---- templates ---- */
 
 static void make_template(void *context, int index, char *name, size_t size) {
@@ -427,7 +498,7 @@ static int teardown(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_keys),         cmocka_unit_test(test_shapes),    cmocka_unit_test(test_tensors),
-      cmocka_unit_test(test_vocabularies), cmocka_unit_test(test_templates),
+      cmocka_unit_test(test_vocabularies), cmocka_unit_test(test_templates), cmocka_unit_test(test_many_merges),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -390,6 +390,29 @@ static void test_contradictions(void **state) {
   refuse_at_opening(&b, "tokenizer.ggml.eos_token_id: found 267, expected 0 to 266");
 }
 
+/* They are looked for at every byte of a text: a megabyte of one letter before a token of 30,000 took minutes. */
+static void test_long_specials(void **state) {
+  (void)state;
+  static const int32_t types[] = {TD_TOKEN_CONTROL, TD_TOKEN_USER, TD_TOKEN_UNKNOWN};
+  static char text[TD_SPECIAL_BYTES_MAX + 2];
+  for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+    struct built b;
+    memset(text, 'a', TD_SPECIAL_BYTES_MAX + 1);
+    describe(&b);
+    gb_token(&b.file, text, types[i]);
+    gb_write_tokens(&b.file, "gpt2", "gpt2", merges, MERGES);
+    assert_int_equal(open_built(&b), TD_UNSUPPORTED);
+    assert_non_null(strstr(td_error_text(), "tokens[267]: found 129 bytes in a token of type"));
+    gb_free(&b.file);
+    text[TD_SPECIAL_BYTES_MAX] = 0;
+    describe(&b);
+    gb_token(&b.file, text, types[i]);
+    gb_write_tokens(&b.file, "gpt2", "gpt2", merges, MERGES);
+    assert_int_equal(open_built(&b), TD_OK);
+    drop(&b);
+  }
+}
+
 static void refuse_at_encoding(struct built *b, const char *words) {
   int32_t *ids;
   int64_t count;
@@ -439,8 +462,8 @@ int main(void) {
       cmocka_unit_test(test_reference),    cmocka_unit_test(test_merging),        cmocka_unit_test(test_whole_words),
       cmocka_unit_test(test_specials),     cmocka_unit_test(test_bos_and_eos),    cmocka_unit_test(test_any_bytes),
       cmocka_unit_test(test_missing_byte), cmocka_unit_test(test_long_words),     cmocka_unit_test(test_threads),
-      cmocka_unit_test(test_unusable),     cmocka_unit_test(test_contradictions), cmocka_unit_test(test_bad_tables),
-      cmocka_unit_test(test_piece_range),  cmocka_unit_test(test_adds_bos),
+      cmocka_unit_test(test_unusable),     cmocka_unit_test(test_contradictions), cmocka_unit_test(test_long_specials),
+      cmocka_unit_test(test_bad_tables),   cmocka_unit_test(test_piece_range),    cmocka_unit_test(test_adds_bos),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,8 @@
  *
  * What goes wrong with a device is one line that says what was asked and what there was.
  */
+#include <sys/resource.h>
+
 #include "fixture.h"
 
 static int reset(void **state) {
@@ -33,6 +35,54 @@ static void test_device_full(void **state) {
   td_device_free(device, first);
   assert_ok(td_device_alloc(device, 4000, TD_USE_KV, &second));
   td_device_free(device, second);
+  td_device_close(device);
+}
+
+/* Processors take the host's memory: a driver that finds none there may end the program. */
+static void test_host_has_less(void **state) {
+  (void)state;
+  struct td_buffer *buffer = NULL;
+  setenv("SHIM_MEMORY", "2000000000000000", 1);
+  setenv("SHIM_LARGEST", "2000000000000000", 1);
+  struct td_device *device = open_opencl();
+  td_status status = td_device_alloc(device, UINT64_C(1) << 50, TD_USE_KV, &buffer);
+  assert_int_equal(status, TD_EXHAUSTED);
+  if (strstr(td_error_text(), "CL_")) skip(); /* a GPU, whose driver said so itself */
+  if (!strstr(td_error_text(), "asked for 1125899906842624 bytes, found ")) fail_msg("'%s'", td_error_text());
+  if (!strstr(td_error_text(), " available on the host")) fail_msg("'%s'", td_error_text());
+  td_device_close(device);
+}
+
+static rlim_t address_space(void) {
+  char line[64] = "";
+  FILE *file = fopen("/proc/self/statm", "r");
+  if (!file || !fgets(line, sizeof line, file) || fclose(file)) fail_msg("/proc/self/statm cannot be read");
+  return (rlim_t)strtoul(line, NULL, 10) * (rlim_t)sysconf(_SC_PAGESIZE);
+}
+
+static void test_host_gives_none(void **state) {
+  (void)state;
+#ifdef TANDEM_SANITIZED
+  skip(); /* their shadow memory needs more than any limit */
+#endif
+  struct td_buffer *buffer = NULL;
+  struct rlimit before, tight;
+  struct td_device *device = open_opencl();
+  assert_int_equal(getrlimit(RLIMIT_AS, &before), 0);
+  tight = before;
+  tight.rlim_cur = address_space() + (64 << 20);
+  assert_int_equal(setrlimit(RLIMIT_AS, &tight), 0);
+  td_status status = td_device_alloc(device, 128 << 20, TD_USE_KV, &buffer);
+  assert_int_equal(setrlimit(RLIMIT_AS, &before), 0);
+  if (status == TD_OK) { /* a GPU */
+    td_device_free(device, buffer);
+    td_device_close(device);
+    skip();
+  }
+  assert_int_equal(status, TD_EXHAUSTED);
+  if (!strstr(td_error_text(), "asked for 134217728 bytes, found that the system gives none")) {
+    fail_msg("'%s'", td_error_text());
+  }
   td_device_close(device);
 }
 
@@ -138,6 +188,7 @@ int main(void) {
       cmocka_unit_test_setup(test_driver_refuses, reset),   cmocka_unit_test_setup(test_launch_fails, reset),
       cmocka_unit_test_setup(test_command_fails, reset),    cmocka_unit_test_setup(test_read_fails, reset),
       cmocka_unit_test_setup(test_build_fails, reset),      cmocka_unit_test_setup(test_wrong_form, reset),
+      cmocka_unit_test_setup(test_host_has_less, reset),    cmocka_unit_test_setup(test_host_gives_none, reset),
   };
   use_shim();
   return cmocka_run_group_tests(tests, NULL, NULL);
