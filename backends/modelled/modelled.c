@@ -97,8 +97,14 @@ static td_status dev_open(int32_t index, const struct td_device_options *options
   if (!params) {
     return td_fail(TD_CONFIG, "backend modelled: found no device file, expected one, such as device = \"h100_sxm\"");
   }
-  if (params->kind != TD_KIND_CHIP) {
+  if (params->kind == TD_KIND_LINK) {
     return td_fail(TD_CONFIG, "backend modelled: found the link %s, expected a device file of kind chip", params->name);
+  }
+  if (!params->memory_bytes.present && params->kind == TD_KIND_LPU) {
+    return td_fail(TD_CONFIG,
+                   "backend modelled: %s: found an lpu without memory_bytes and the other numbers of a chip, expected "
+                   "them for a roofline",
+                   params->path);
   }
   if (!params->memory_bytes.present) {
     return td_fail(TD_CONFIG, "backend modelled: %s: found no memory_bytes, expected the device's capacity",

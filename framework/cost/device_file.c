@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "device_folder.h"
+#include "lpu_table.h"
 #include "quantity.h"
 #include "tandem/base.h"
 
@@ -13,19 +14,24 @@
 struct opened {
   struct td_device_params params; /* first: the user's pointer is ours */
   struct td_config *config;
+  struct td_lpu_params lpu;
 };
 
-static const char *const kinds[] = {"chip", "link"};
 static const char *const bases[] = {NULL, "chip", "all-in", "utility"};
+
+/* An LPU is a chip as well: with a chip's numbers it can be priced as a roofline, for comparison. */
+static bool may_hold(enum td_device_kind device, enum td_device_kind number) {
+  return device == number || (device == TD_KIND_LPU && number == TD_KIND_CHIP);
+}
 
 static td_status take_numbers(const struct td_config *config, const struct td_device_file *file,
                               struct td_device_params *params) {
   for (const struct td_quantity_row *row = td_quantity_rows; row->name; row++) {
     const struct td_quantity_text *text = (const void *)((const char *)file + row->text_offset);
     if (!text->unit) continue;
-    if (row->kind != params->kind) {
-      return td_config_fail(config, row->name, "found it in a %s, expected it only in a %s", kinds[params->kind],
-                            kinds[row->kind]);
+    if (!may_hold(params->kind, row->kind)) {
+      return td_config_fail(config, row->name, "found it in a %s, expected it only in a %s",
+                            td_device_kind_name(params->kind), td_device_kind_name(row->kind));
     }
     TD_TRY(td_quantity_take(config, row, row->name, text, (void *)((char *)params + row->offset)));
   }
@@ -33,7 +39,8 @@ static td_status take_numbers(const struct td_config *config, const struct td_de
 }
 
 static td_status check_complete(const struct td_config *config, const struct td_device_params *params) {
-  bool power = params->power_busy.present || params->power_idle.present;
+  const struct td_lpu_machine *lpu = td_lpu_machine_of(params);
+  bool power = params->power_busy.present || params->power_idle.present || (lpu && lpu->has_power);
   if (power && !params->power_basis) {
     return td_config_fail(config, "power_basis", "found nothing, expected chip, all-in or utility beside a power");
   }
@@ -45,6 +52,23 @@ static td_status check_complete(const struct td_config *config, const struct td_
                         : !params->link_latency.present ? "link_latency"
                                                         : NULL;
   return lacking ? td_config_fail(config, lacking, "found nothing, expected a number in a link") : TD_OK;
+}
+
+static bool has_lpu(const struct td_lpu_file *file) {
+  bool any = false;
+  for (int i = 0; i < TD_LPU_FILE_NUMBERS; i++) any = any || file->numbers[i].unit;
+  return any;
+}
+
+static td_status take_lpu(const struct td_config *config, const struct td_lpu_file *file, struct opened *opened) {
+  if (opened->params.kind != TD_KIND_LPU) {
+    if (!has_lpu(file)) return TD_OK;
+    return td_config_fail(config, "lpu", "found it in a %s, expected it only in an lpu",
+                          td_device_kind_name(opened->params.kind));
+  }
+  TD_TRY(td_lpu_take(config, file, opened->params.name, &opened->lpu));
+  opened->params.lpu = &opened->lpu;
+  return TD_OK;
 }
 
 static td_status take_name(const char *path, struct td_device_params *params) {
@@ -75,6 +99,7 @@ static td_status fill(struct opened *opened, const char *path) {
   params->path = td_config_path(opened->config);
   params->power_basis = bases[file.power_basis];
   TD_TRY(take_numbers(opened->config, &file, params));
+  TD_TRY(take_lpu(opened->config, &file.lpu, opened));
   return check_complete(opened->config, params);
 }
 

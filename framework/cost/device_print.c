@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "lpu_table.h"
 #include "quantity.h"
 #include "tandem/base.h"
 
@@ -24,7 +25,7 @@ static void print_row(const struct td_quantity_row *row, const struct td_quantit
 }
 
 void td_device_params_print(const struct td_device_params *params, FILE *out) {
-  fprintf(out, "%s: %s (%s%s)\n", params->name, params->title, params->kind == TD_KIND_CHIP ? "chip" : "link",
+  fprintf(out, "%s: %s (%s%s)\n", params->name, params->title, td_device_kind_name(params->kind),
           params->imagined ? ", imagined: no such device is sold" : "");
   if (params->power_basis) fprintf(out, "power basis: %s\n", params->power_basis);
   fprintf(out, "  %-20s %-16s %-16s %-10s %s\n", "number", "value", "range", "evidence", "source");
@@ -32,6 +33,12 @@ void td_device_params_print(const struct td_device_params *params, FILE *out) {
     const struct td_quantity *quantity = td_quantity_at(params, row);
     if (quantity->present) print_row(row, quantity, out);
   }
+  if (!params->lpu) return;
+  for (int i = 0; i < TD_LPU_NUMBER_COUNT; i++) {
+    const struct td_quantity *quantity = &params->lpu->numbers[i];
+    if (quantity->present) print_row(&td_lpu_number_rows[i].quantity, quantity, out);
+  }
+  td_lpu_print_rates(&params->lpu->machine, out);
 }
 
 static void json_text(FILE *out, const char *key, const char *text) {
@@ -52,12 +59,27 @@ static void json_row(const struct td_quantity_row *row, const struct td_quantity
   fputc('}', out);
 }
 
+/* The names of the group's numbers are a level of their own: "power_base" and "power_busy" do not mix. */
+static void json_lpu(const struct td_lpu_params *lpu, FILE *out) {
+  bool more = false;
+  fputs(", \"lpu\": {", out);
+  for (int i = 0; i < TD_LPU_NUMBER_COUNT; i++) {
+    const struct td_lpu_number_row *row = &td_lpu_number_rows[i];
+    if (!lpu->numbers[i].present) continue;
+    fprintf(out, "%s\"%s\": ", more ? ", " : "", row->quantity.name);
+    json_row(&row->quantity, &lpu->numbers[i], out);
+    more = true;
+  }
+  fputs("}, \"rates\": ", out);
+  td_lpu_json_rates(&lpu->machine, out);
+}
+
 void td_device_params_json(const struct td_device_params *params, FILE *out) {
   fputc('{', out);
   json_text(out, "name", params->name);
   fputs(", ", out);
   json_text(out, "title", params->title);
-  fprintf(out, ", \"kind\": \"%s\", \"imagined\": %s, ", params->kind == TD_KIND_CHIP ? "chip" : "link",
+  fprintf(out, ", \"kind\": \"%s\", \"imagined\": %s, ", td_device_kind_name(params->kind),
           params->imagined ? "true" : "false");
   json_text(out, "path", params->path);
   fputs(", ", out);
@@ -71,5 +93,7 @@ void td_device_params_json(const struct td_device_params *params, FILE *out) {
     json_row(row, quantity, out);
     more = true;
   }
-  fputs("}}", out);
+  fputc('}', out);
+  if (params->lpu) json_lpu(params->lpu, out);
+  fputc('}', out);
 }

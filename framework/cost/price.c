@@ -57,12 +57,18 @@ struct ahead {
 };
 
 static td_status lacks(const struct td_device_params *device, const char *number, const char *what) {
+  if (device->kind == TD_KIND_LPU) {
+    return td_fail(TD_UNSUPPORTED,
+                   "device %s: found an lpu without %s, expected it to price %s as a roofline: an lpu's time is the "
+                   "length of a program compiled for it",
+                   device->name, number, what);
+  }
   return td_fail(TD_UNSUPPORTED, "device %s: found no %s, expected it in the device file to price %s", device->name,
                  number, what);
 }
 
 static td_status open_rates(const struct td_device_params *device, struct rates *out) {
-  if (device->kind != TD_KIND_CHIP) {
+  if (device->kind == TD_KIND_LINK) {
     return td_fail(TD_UNSUPPORTED, "device %s: found a link, expected a chip to price a step", device->name);
   }
   const struct td_quantity *bandwidth = &device->memory_bandwidth, *share = &device->memory_efficiency;

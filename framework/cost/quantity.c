@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "lpu_table.h"
 #include "tandem/base.h"
 
 #define ROW(name_, kind_, dimension_, least_, most_, help_) \
@@ -43,7 +44,7 @@ static const struct td_option quantity_options[] = {
      .help = "highest value that is credible, in `unit`",
      .offset = offsetof(struct td_quantity_text, high)},
     {.name = NULL}};
-static const struct td_option_group quantity_group = {"a number", sizeof(struct td_quantity_text), quantity_options};
+const struct td_option_group td_quantity_group = {"a number", sizeof(struct td_quantity_text), quantity_options};
 
 #define KEY(name_, kind_, dimension_, least_, most_, help_) \
   {.name = #name_,                                          \
@@ -51,15 +52,15 @@ static const struct td_option_group quantity_group = {"a number", sizeof(struct 
    .fallback = "",                                          \
    .help = help_,                                           \
    .offset = offsetof(struct td_device_file, name_),        \
-   .group = &quantity_group},
+   .group = &td_quantity_group},
 static const struct td_option file_options[] = {{.name = "title",
                                                  .type = TD_OPT_TEXT,
                                                  .help = "what the device is called",
                                                  .offset = offsetof(struct td_device_file, title)},
                                                 {.name = "kind",
                                                  .type = TD_OPT_CHOICE,
-                                                 .choices = "chip|link",
-                                                 .help = "chip or link",
+                                                 .choices = "chip|link|lpu",
+                                                 .help = "chip, link or lpu",
                                                  .offset = offsetof(struct td_device_file, kind)},
                                                 {.name = "imagined",
                                                  .type = TD_OPT_BOOL,
@@ -72,8 +73,19 @@ static const struct td_option file_options[] = {{.name = "title",
                                                  .choices = "none|chip|all-in|utility",
                                                  .help = "what the power numbers include",
                                                  .offset = offsetof(struct td_device_file, power_basis)},
+                                                {.name = "lpu",
+                                                 .type = TD_OPT_GROUP,
+                                                 .fallback = "",
+                                                 .help = "the numbers of an SRAM-resident, statically scheduled chip",
+                                                 .offset = offsetof(struct td_device_file, lpu),
+                                                 .group = &td_lpu_group},
                                                 TD_QUANTITIES(KEY){.name = NULL}};
 const struct td_option_group td_device_file_group = {"a device file", sizeof(struct td_device_file), file_options};
+
+const char *td_device_kind_name(enum td_device_kind kind) {
+  static const char *const names[] = {"chip", "link", "lpu"};
+  return (unsigned)kind < sizeof names / sizeof *names ? names[kind] : "unknown";
+}
 
 const char *td_evidence_name(enum td_evidence evidence) {
   static const char *const names[] = {"measured", "vendor", "secondary", "assumed"};
@@ -117,6 +129,12 @@ static const struct unit units[] = {
     {"W", TD_DIM_WATTS, 1},
     {"kW", TD_DIM_WATTS, 1e3},
     {"1", TD_DIM_FRACTION, 1},
+    {"1", TD_DIM_COUNT, 1},
+    {"cycles", TD_DIM_CYCLES, 1},
+    {"Hz", TD_DIM_HERTZ, 1},
+    {"kHz", TD_DIM_HERTZ, 1e3},
+    {"MHz", TD_DIM_HERTZ, 1e6},
+    {"GHz", TD_DIM_HERTZ, 1e9},
 };
 
 bool td_unit_scale(enum td_dimension dimension, const char *unit, double *out_scale) {
@@ -134,12 +152,15 @@ const char *td_unit_names(enum td_dimension dimension) {
                                       "FLOP/s, GFLOP/s, TFLOP/s or PFLOP/s",
                                       "s, ms, us or ns",
                                       "W or kW",
-                                      "\"1\" (a fraction)"};
+                                      "\"1\" (a fraction)",
+                                      "\"1\" (a number of things)",
+                                      "cycles",
+                                      "Hz, kHz, MHz or GHz"};
   return names[dimension];
 }
 
 const char *td_unit_base(enum td_dimension dimension) {
-  static const char *const names[] = {"B", "B/s", "FLOP/s", "s", "W", "1"};
+  static const char *const names[] = {"B", "B/s", "FLOP/s", "s", "W", "1", "1", "cycles", "Hz"};
   return names[dimension];
 }
 

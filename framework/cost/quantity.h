@@ -16,7 +16,10 @@ enum td_dimension {
   TD_DIM_FLOPS,
   TD_DIM_SECONDS,
   TD_DIM_WATTS,
-  TD_DIM_FRACTION
+  TD_DIM_FRACTION,
+  TD_DIM_COUNT,
+  TD_DIM_CYCLES,
+  TD_DIM_HERTZ
 };
 
 /* A number as its group in the file gives it. */
@@ -54,6 +57,12 @@ struct td_quantity_row {
 };
 extern const struct td_quantity_row td_quantity_rows[]; /* ends with a NULL name */
 
+/* The `lpu` group as its option table (lpu_table.h) reads it. */
+#define TD_LPU_FILE_NUMBERS 75
+struct td_lpu_file {
+  struct td_quantity_text numbers[TD_LPU_FILE_NUMBERS];
+};
+
 /* A device file as the option table reads it. A number that is not in the file has a NULL unit. */
 struct td_device_file {
   const char *title;
@@ -62,7 +71,9 @@ struct td_device_file {
 #define TD_FIELD(name, ...) struct td_quantity_text name;
   TD_QUANTITIES(TD_FIELD)
 #undef TD_FIELD
+  struct td_lpu_file lpu;
 };
+extern const struct td_option_group td_quantity_group;
 extern const struct td_option_group td_device_file_group;
 
 const struct td_quantity *td_quantity_at(const struct td_device_params *params, const struct td_quantity_row *row);

@@ -5,6 +5,7 @@
 #include "tandem/cli.h"
 #include "tandem/device.h"
 #include "tandem/devices.h"
+#include "tandem/lpu_machine.h"
 
 static const char *time_kind(const struct td_backend *backend) {
   return backend->emulates ? "emulated" : backend->executes ? "executed" : "modelled";
@@ -60,9 +61,30 @@ static void micro(const struct td_quantity *quantity, char *out, size_t size) {
   }
 }
 
+static void print_lpu(const struct td_device_params *params) {
+  const struct td_lpu_machine *machine = td_lpu_machine_of(params);
+  struct td_lpu_rates rates;
+  char memory[24], stream[24], products[24], clock[24];
+  td_lpu_machine_rates(machine, &rates);
+  const struct td_quantity sram = {.present = true, .value = (double)rates.sram_bytes};
+  const struct td_quantity hertz = {.present = true, .value = machine->clock_hz};
+  const struct td_quantity rate = {.present = true, .value = (double)rates.stream_bytes_per_cycle * machine->clock_hz};
+  const struct td_quantity macs = {.present = true, .value = 2 * (double)rates.macs_f16 * machine->clock_hz};
+  human(&sram, "B", memory, sizeof memory);
+  human(&rate, "B/s", stream, sizeof stream);
+  human(&macs, "FLOP/s", products, sizeof products);
+  human(&hertz, "Hz", clock, sizeof clock);
+  printf("  %-16s %-10s %-10s %-13s %-8s %s%s\n", params->name, memory, stream, products, clock, params->title,
+         params->imagined ? " (imagined)" : "");
+}
+
 static td_status print_file(void *context, const struct td_device_params *params) {
   const enum td_device_kind *wanted = context;
   if (params->kind != *wanted) return TD_OK;
+  if (params->kind == TD_KIND_LPU) {
+    print_lpu(params);
+    return TD_OK;
+  }
   char memory[24], bandwidth[24], rate[24], power[24], overhead[24];
   const char *imagined = params->imagined ? " (imagined)" : "";
   if (params->kind == TD_KIND_LINK) {
@@ -86,10 +108,14 @@ static td_status print_all(void) {
   printf("\ndevice files: chips\n  %-16s %-10s %-10s %-13s %-8s %s\n", "name", "memory", "bandwidth", "16-bit peak",
          "busy", "what it is");
   td_status status = td_device_params_each(print_file, &kind);
+  kind = TD_KIND_LPU;
+  printf("\ndevice files: LPUs\n  %-16s %-10s %-10s %-13s %-8s %s\n", "name", "SRAM", "streams", "16-bit peak", "clock",
+         "what it is");
+  td_status lpus = td_device_params_each(print_file, &kind);
   kind = TD_KIND_LINK;
   printf("\ndevice files: links\n  %-16s %-10s %-10s %s\n", "name", "bandwidth", "latency", "what it is");
   td_status links = td_device_params_each(print_file, &kind);
-  return status ? status : links;
+  return status ? status : lpus ? lpus : links;
 }
 
 /* ---- JSON ---- */
@@ -193,6 +219,7 @@ const struct td_command td_command_devices = {
     .summary = "lists backends and device files, or one device's numbers with their sources",
     .help =
         "  NAME    a backend, a device file's name or a path: every number with range, evidence and source\n"
-        "  --json  one JSON object, in base units (B, B/s, FLOP/s, s, W); {backend, device} if NAME is both\n",
+        "  --json  one JSON object, in base units (B, B/s, FLOP/s, s, W, cycles, Hz); {backend, device} if NAME is "
+        "both\n",
     .run = devices,
 };

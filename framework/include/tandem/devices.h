@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Device files: devices/NAME.cfg, one chip or link each. Every number is a group { value, unit, source, evidence [,
- * low, high] }; evidence is measured, vendor, secondary or assumed; low and high are required unless it is measured. A
- * file with a bare number, or a number without source or evidence, is refused with file:line.
+ * Device files: devices/NAME.cfg, one chip, link or LPU each. Every number is a group { value, unit, source, evidence
+ * [, low, high] }; evidence is measured, vendor, secondary or assumed; low and high are required unless it is measured.
+ * A file with a bare number, or a number without source or evidence, is refused with file:line.
  */
 #ifndef TANDEM_DEVICES_H
 #define TANDEM_DEVICES_H
@@ -19,13 +19,20 @@ const char *td_evidence_name(enum td_evidence evidence);
 
 struct td_quantity {
   bool present;
-  double value;     /* in the base unit: B, B/s, FLOP/s, s, W */
+  double value;     /* in the base unit: B, B/s, FLOP/s, s, W, cycles, Hz */
   double low, high; /* = value when evidence is measured and no range was given */
   enum td_evidence evidence;
   const char *unit, *source; /* as written; owned by the params */
 };
 
-enum td_device_kind { TD_KIND_CHIP, TD_KIND_LINK };
+enum td_device_kind {
+  TD_KIND_CHIP,
+  TD_KIND_LINK,
+  TD_KIND_LPU /* a chip described cycle by cycle: tandem/lpu_machine.h; it may have a chip's numbers too */
+};
+const char *td_device_kind_name(enum td_device_kind kind);
+
+struct td_lpu_params;
 
 struct td_device_params {
   char name[TD_NAME_BYTES]; /* = file name without .cfg */
@@ -45,6 +52,8 @@ struct td_device_params {
   /* link */
   struct td_quantity link_bandwidth; /* B/s per direction */
   struct td_quantity link_latency;   /* seconds per message */
+  /* LPU: read through td_lpu_machine_of and td_lpu_machine_quantity; NULL for other kinds */
+  const struct td_lpu_params *lpu;
 };
 
 /* Opens a device file by path (has a '/' or ends in .cfg) or by name in the devices folder: $TANDEM_DEVICES if set,
