@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "tandem/base.h"
+#include "tandem/lpu.h"
 
 #define REQUEST 1
 #define GENERATION 1
@@ -61,21 +62,30 @@ struct pass {
   struct td_eval_rows *rows;
   td_eval_sink sink;
   void *context;
-  struct worker prefill, decode; /* without a hand-over, decode does everything */
+  struct worker prefill, decode;   /* without a hand-over, decode does everything */
+  struct td_device_params *params; /* of decode's device; NULL: none */
   struct td_progress progress;
 };
 
-static td_status open_worker(struct pass *pass, const char *flag, const char *spec, int64_t tokens, int64_t max_rows,
+/* KV blocks of an LPU fill its lanes. */
+static int32_t block_tokens(const struct td_device_params *params) {
+  const struct td_lpu_machine *machine = params ? td_lpu_machine_of(params) : NULL;
+  return machine ? machine->lanes / machine->load_vectors * machine->load_vectors : BLOCK_TOKENS;
+}
+
+static td_status open_worker(struct pass *pass, const char *flag, const char *spec,
+                             const struct td_device_params *params, int64_t tokens, int64_t max_rows,
                              struct worker *worker) {
+  int32_t block = block_tokens(params);
   const struct td_runner_options options = {.kv_dtype = pass->plan->kv_dtype,
-                                            .block_tokens = BLOCK_TOKENS,
-                                            .kv_blocks = (int32_t)((tokens + BLOCK_TOKENS - 1) / BLOCK_TOKENS),
+                                            .block_tokens = block,
+                                            .kv_blocks = (int32_t)((tokens + block - 1) / block),
                                             .max_rows = max_rows,
                                             .max_logits = max_rows};
+  const struct td_device_options how = {
+      .params = params, .threads = pass->plan->threads, .inexact = pass->plan->inexact, .lpu = pass->plan->lpu};
   struct td_slice slice = td_slice_whole(pass->graph);
-  td_status status =
-      td_device_open(spec, &(struct td_device_options){.threads = pass->plan->threads, .inexact = pass->plan->inexact},
-                     &worker->device);
+  td_status status = td_device_open(spec, &how, &worker->device);
   if (status) return td_fail_within(status == TD_NOT_FOUND || status == TD_CONFIG ? TD_USAGE : status, "%s", flag);
   return td_runner_open(worker->device, pass->model, pass->graph, &slice, &options, &worker->runner);
 }
@@ -89,9 +99,13 @@ static td_status open_workers(struct pass *pass) {
   const struct td_eval_plan *plan = pass->plan;
   int64_t count = pass->rows->count, tokens = count + plan->generate;
   int64_t rows = plan->micro_batch < count ? plan->micro_batch : count;
-  if (!plan->prefill_device) return open_worker(pass, "--device", plan->device, tokens, rows, &pass->decode);
-  TD_TRY(open_worker(pass, "--prefill-device", plan->prefill_device, plan->split, rows, &pass->prefill));
-  return open_worker(pass, "--device", plan->device, tokens, 1, &pass->decode);
+  td_status status = plan->device_file ? td_device_params_open(plan->device_file, &pass->params) : TD_OK;
+  if (status) return td_fail_within(TD_USAGE, "--device-file");
+  if (!plan->prefill_device) {
+    return open_worker(pass, "--device", plan->device, pass->params, tokens, rows, &pass->decode);
+  }
+  TD_TRY(open_worker(pass, "--prefill-device", plan->prefill_device, NULL, plan->split, rows, &pass->prefill));
+  return open_worker(pass, "--device", plan->device, pass->params, tokens, 1, &pass->decode);
 }
 
 /* ---- steps ---- */
@@ -225,6 +239,7 @@ td_status td_eval_pass(const struct td_model *model, const struct td_eval_plan *
   td_progress_end(&pass.progress);
   close_worker(&pass.prefill);
   close_worker(&pass.decode);
+  td_device_params_close(pass.params);
   td_graph_free(pass.graph);
   return status;
 }

@@ -16,6 +16,8 @@ struct td_eval_plan {
   bool inexact;               /* td_device_options.inexact */
   int32_t threads;
   enum td_dtype kv_dtype;
+  const char *device_file;         /* of `device`; NULL: none */
+  const struct td_lpu_choice *lpu; /* of `device`, if it is an LPU; NULL: defaults */
 };
 
 /* What each position says about the next one. */

@@ -50,6 +50,23 @@ static const struct td_option engine_options[] = {
     END};
 static const struct td_option_group engine_group = {"engine", sizeof(struct td_cfg_engine), engine_options};
 
+static const struct td_option lpu_options[] = {
+    KEY(td_cfg_lpu, chips, TD_OPT_INT, "chips", "0", 0, 65536, "chips of the system; 0 = the fewest that fit"),
+    CHOICE(td_cfg_lpu, weights, "f16|i8", "f16",
+           "how weights stand in SRAM: fp16, or int8 with one scale per output row"),
+    CHOICE(td_cfg_lpu, activations, "f16|i8|i8x2", "f16",
+           "what passes through the matrix planes: fp16; int8 in one pass; 15 bits in two int8 passes; the latter two "
+           "need weights = \"i8\""),
+    KEY(td_cfg_lpu, rows, TD_OPT_INT, "rows", "1", 1, 512,
+        "most tokens of one pass through the program; a step of more takes several passes"),
+    KEY(td_cfg_lpu, context, TD_OPT_INT, "tokens", "0", 0, MOST_TOKENS,
+        "most positions of a sequence that the program is compiled for; 0 = as many as the longest request has"),
+    TEXT(td_cfg_lpu, emulate_on, "step",
+         "what emulates it: \"step\" = instruction by instruction, counting cycles; or a device that interprets the "
+         "program as whole vectors, with the same bits and cycles: cpu, opencl:0, cuda:0"),
+    END};
+static const struct td_option_group lpu_group = {"an LPU", sizeof(struct td_cfg_lpu), lpu_options};
+
 static const struct td_option pool_options[] = {
     TEXT(td_cfg_pool, name, NULL, "the pool's name; its workers are NAME.0, NAME.1, ..."),
     CHOICE(td_cfg_pool, role, "both|prefill|decode", "both", "what the policy may ask of the pool"),
@@ -67,6 +84,7 @@ static const struct td_option pool_options[] = {
         "KV capacity of each worker, in whole blocks; 0 = on modelled devices what the device file's memory leaves "
         "beside the "
         "weights, on executing ones room for the longest request in every place of a step"),
+    BELOW(td_cfg_pool, lpu, TD_OPT_GROUP, "", &lpu_group, "for backend lpu only: the program and what emulates it"),
     END};
 static const struct td_option_group pool_group = {"a pool", sizeof(struct td_cfg_pool), pool_options};
 

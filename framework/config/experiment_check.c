@@ -17,6 +17,11 @@ static td_status check_engine(const struct td_config *config, const struct td_cf
   return TD_OK;
 }
 
+/* What runs steps is a chip, however it is described. */
+static bool is_of_kind(enum td_device_kind found, enum td_device_kind kind) {
+  return found == kind || (kind == TD_KIND_CHIP && found == TD_KIND_LPU);
+}
+
 /* Opens the device file that `key` of list element `path` names and checks its kind; a path relative to the config's
  * folder is made absolute. */
 static td_status check_device(struct td_config *config, const char *list, int32_t index, enum td_device_kind kind,
@@ -36,9 +41,9 @@ static td_status check_device(struct td_config *config, const char *list, int32_
   if (status) return td_config_fail(config, path, "%s", td_error_text());
   enum td_device_kind found = params->kind;
   td_device_params_close(params);
-  if (found == kind) return TD_OK;
+  if (is_of_kind(found, kind)) return TD_OK;
   return td_config_fail(config, path, "found %s, a device file of kind %s, expected one of kind %s", *device,
-                        found == TD_KIND_CHIP ? "chip" : "link", kind == TD_KIND_CHIP ? "chip" : "link");
+                        td_device_kind_name(found), td_device_kind_name(kind));
 }
 
 static td_status check_pool_name(const struct td_config *config, const struct td_cfg_pool *pools, int32_t index) {
@@ -181,6 +186,7 @@ static td_status parse_and_check(struct td_config *config, struct td_experiment 
   if (!*out->model) return td_config_fail(config, "model", "found \"\", expected a path");
   TD_TRY(check_engine(config, &out->engine));
   TD_TRY(check_pools(config, &out->cluster));
+  for (int32_t i = 0; i < out->cluster.pools.count; i++) TD_TRY(td_cfg_check_lpu(config, out, i));
   TD_TRY(check_links(config, &out->cluster));
   return check_workload(config, &out->workload);
 }

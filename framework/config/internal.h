@@ -127,4 +127,10 @@ bool td_cfg_is_absent(const struct td_option *option, const struct cfg_node *nod
 td_status td_cfg_resolve(struct td_config *config, const char *text, bool from_shell, const char **out,
                          const char **out_trouble);
 
+/* ---- experiment_lpu.c ---- */
+
+struct td_experiment;
+/* Checks pool `index`: its group lpu, and what a pool of backend lpu asks of the rest. */
+td_status td_cfg_check_lpu(const struct td_config *config, const struct td_experiment *experiment, int32_t index);
+
 #endif

@@ -105,6 +105,9 @@ td_status td_device_supports(struct td_device *device, const struct td_op_query 
   }
   TD_TRY(td_op_query_check(query));
   td_status (*supports)(struct td_device *, const struct td_op_query *) = TD_ENTRY(device, supports);
+  if (!supports && query->op->kind == TD_OP_LPU_RUN) {
+    return td_fail(TD_UNSUPPORTED, "backend %s does not say that it runs lpu_run", device->backend->name);
+  }
   return supports ? supports(device, query) : TD_OK;
 }
 

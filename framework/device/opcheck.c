@@ -235,8 +235,26 @@ static td_status check_select(const struct check *check) {
   return check_overlap(check, false);
 }
 
+/* The program itself is the caller's matter. */
+static td_status check_lpu_run(const struct check *check) {
+  const struct td_op_call *call = check->call;
+  const struct {
+    const char *name;
+    const struct td_view *view;
+  } operands[] = {{"weight", &call->weight}, {"in[0]", &call->in[0]}, {"in[1]", &call->in[1]}, {"out", &call->out}};
+  for (int i = 0; i < 4; i++) {
+    if (!operands[i].view->buffer) return refuse(check, operands[i].name, "absent: the operator needs all four");
+    TD_TRY(activation(check, operands[i].name, operands[i].view, 1, operands[i].view->cols));
+  }
+  for (int i = 0; i < 3; i++) {
+    if (overlap(operands[i].view, &call->out)) return refuse(check, operands[i].name, "overlaps out");
+  }
+  return TD_OK;
+}
+
 /* Why no backend is asked to run this; NULL: it may be. */
 static const char *priced_only(const struct td_op *op, bool weight, bool second) {
+  if (op->kind == TD_OP_LPU_RUN) return NULL;
   if ((unsigned)op->kind >= TD_OP_EXECUTED_COUNT) return "the operator is priced only";
   if (op->kind == TD_OP_SAMPLE) return "the operator is the host's";
   if (op->kind == TD_OP_MATMUL && op->groups > 1) return "a product in groups is priced only";
@@ -259,6 +277,7 @@ td_status td_op_query_check(const struct td_op_query *query) {
 td_status td_op_call_check(const struct td_device *device, const struct td_op_call *call) {
   const struct check check = {device, call};
   const struct td_op *op = call->op;
+  if (op->kind == TD_OP_LPU_RUN) return check_lpu_run(&check);
   if (!call->batch) return refuse(&check, "batch", "absent");
   const char *why = priced_only(op, call->weight.buffer != NULL, call->in[1].buffer != NULL);
   if (why) return refuse(&check, "op", why);

@@ -138,6 +138,7 @@ td_status cluster_check(const struct cluster *cluster) {
     }
   }
   TD_TRY(check_encoder(cluster));
+  TD_TRY(cluster_check_lpu(cluster));
   TD_TRY(check_policy(cluster));
   return check_pairs(cluster);
 }

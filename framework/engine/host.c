@@ -27,8 +27,11 @@ td_status host_open(struct host *host, struct node *node, const struct cluster *
   inbox_init(&host->inbox);
   size_t layers = (size_t)cluster->graph->shape.layers;
   TD_TRY(td_alloc(layers, sizeof(int64_t), (void **)&host->layer_done_ps));
-  struct td_device_options how = {
-      .params = worker->params, .threads = (int32_t)worker->pool->threads, .inexact = !worker->pool->exact};
+  struct td_lpu_choice lpu = cluster_lpu(cluster, worker);
+  struct td_device_options how = {.params = worker->params,
+                                  .threads = (int32_t)worker->pool->threads,
+                                  .inexact = !worker->pool->exact,
+                                  .lpu = &lpu};
   char spec[TD_NAME_BYTES + 16];
   td_status status = cluster_device(worker, spec, sizeof spec);
   if (!status) status = td_device_open(spec, &how, &host->device);

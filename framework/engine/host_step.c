@@ -2,6 +2,8 @@
  *
  * One step on a worker: executed, priced, or both, answered by one completion.
  */
+#include <inttypes.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -122,18 +124,22 @@ static td_status execute(struct step *step, struct done_head *done, struct done_
   return step->head->wants_layers ? push_rest(step) : TD_OK;
 }
 
-/* Overwrites the times that a clock gave. */
-static td_status price(struct step *step, struct done_head *done) {
+static td_status price_of(const struct step *step, struct td_price *out_price) {
   struct host *host = step->host;
   const struct cluster *cluster = host->cluster;
-  struct td_step_stats stats = {0};
-  struct td_price price;
+  struct td_step_stats stats = {{[TD_SYM_TILE] = cluster->experiment->engine.block_tokens}};
   for (uint32_t i = 0; i < step->head->seqs; i++) {
     const struct step_seq *seq = &step->seqs[i];
     td_step_stats_add(&stats, &cluster->graph->shape, seq->past, seq->tokens, (seq->flags & STEP_LOGITS) != 0);
   }
-  TD_TRY(td_device_price(host->device, cluster->graph, &cluster->workers[host->worker].slice, cluster->kv_dtype, &stats,
-                         step->head->wants_layers ? host->layer_done_ps : NULL, &price));
+  return td_device_price(host->device, cluster->graph, &cluster->workers[host->worker].slice, cluster->kv_dtype, &stats,
+                         step->head->wants_layers ? host->layer_done_ps : NULL, out_price);
+}
+
+/* Overwrites the times that a clock gave. */
+static td_status price(const struct step *step, struct done_head *done) {
+  struct td_price price;
+  TD_TRY(price_of(step, &price));
   done->duration_ps = price.base_ps;
   done->energy_j = price.energy_j;
   done->time_kind = TD_TIME_MODELLED;
@@ -150,10 +156,23 @@ static td_status send_done(struct host *host, const struct done_head *done, cons
   return node_reply(host->node, &message);
 }
 
-/* A device that counts its own time needs no price for it. */
-static bool is_priced(const struct host *host, const struct done_head *done) {
-  if (!done->executed) return true;
-  return host->cluster->experiment->engine.pace == TD_PACE_PRICED && done->time_kind != TD_TIME_EMULATED;
+/* A device that counts its own time needs no price for it, but must have said the same; one without a price of its own
+ * said nothing. */
+static td_status compare_price(const struct step *step, const struct done_head *done) {
+  const struct td_device_table *table = step->host->device->table;
+  struct td_price price;
+  if (offsetof(struct td_device_table, price) >= table->size || !table->price) return TD_OK;
+  TD_TRY(price_of(step, &price));
+  if (price.base_ps == done->duration_ps) return TD_OK;
+  return td_fail(TD_INTERNAL, "step %" PRIu64 ": counted %" PRId64 " ps, priced %" PRId64, done->step,
+                 done->duration_ps, price.base_ps);
+}
+
+static td_status set_time(const struct step *step, struct done_head *done) {
+  bool priced = step->host->cluster->experiment->engine.pace == TD_PACE_PRICED;
+  if (!done->executed) return price(step, done);
+  if (!priced) return TD_OK;
+  return done->time_kind == TD_TIME_EMULATED ? compare_price(step, done) : price(step, done);
 }
 
 td_status host_step(struct host *host, const struct td_message *message) {
@@ -165,7 +184,7 @@ td_status host_step(struct host *host, const struct td_message *message) {
     uint32_t layers = step.head->wants_layers ? (uint32_t)host->cluster->graph->shape.layers : 0;
     struct done_head done = {.step = step.head->step, .energy_j = __builtin_nan(""), .layers = layers};
     if (host->runner) status = execute(&step, &done, samples);
-    if (!status && is_priced(host, &done)) status = price(&step, &done);
+    if (!status) status = set_time(&step, &done);
     if (!status) status = send_done(host, &done, samples);
   }
   free(samples);

@@ -35,6 +35,7 @@ const char *td_op_kind_name(enum td_op_kind kind) {
       [TD_OP_LAYER_NORM] = "layer_norm",
       [TD_OP_EMBED_POSITIONS] = "embed_positions",
       [TD_OP_POINTWISE] = "pointwise",
+      [TD_OP_LPU_RUN] = "lpu_run",
   };
   return (unsigned)kind < TD_OP_KIND_COUNT ? names[kind] : "unknown";
 }

@@ -46,6 +46,18 @@ static int64_t window_pairs(int64_t window, int64_t past, int64_t tokens) {
   return growing * past + triangle(growing) + (tokens - growing) * window;
 }
 
+/* Tiles that hold positions 0 .. p, summed over p < positions. */
+static int64_t tiles_below(int64_t tile, int64_t positions) {
+  int64_t whole = positions / tile;
+  return tile * triangle(whole) + positions % tile * (whole + 1);
+}
+
+static void add_tiles(struct td_step_stats *stats, int64_t past, int64_t tokens) {
+  int64_t tile = stats->v[TD_SYM_TILE], left = tile - past % tile, *steps = &stats->v[TD_SYM_TILE_STEPS];
+  stats->v[TD_SYM_TILES] += tiles_below(tile, past + tokens) - tiles_below(tile, past);
+  if (*steps == 0 || left < *steps) *steps = left;
+}
+
 void td_step_stats_add(struct td_step_stats *stats, const struct td_shape *shape, int64_t past, int64_t tokens,
                        int64_t logits) {
   int64_t pairs = tokens * past + triangle(tokens), window = shape->window;
@@ -59,6 +71,7 @@ void td_step_stats_add(struct td_step_stats *stats, const struct td_shape *shape
   stats->v[TD_SYM_WINDOW_CONTEXT] += reach;
   stats->v[TD_SYM_WINDOW_PAIRS] += window ? window_pairs(window, past, tokens) : pairs;
   stats->v[TD_SYM_FULL_PAIRS] += tokens * (past + tokens);
+  if (stats->v[TD_SYM_TILE] > 0) add_tiles(stats, past, tokens);
   if (shape->experts) {
     stats->v[TD_SYM_EXPERTS] = td_expected_experts(shape->experts, shape->experts_used, stats->v[TD_SYM_TOKENS]);
   }

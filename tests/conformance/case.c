@@ -63,6 +63,7 @@ td_status conform_list_all(struct conform_list *list) {
   conform_list_kv(list);
   conform_list_memory(list);
   conform_list_price(list);
+  conform_list_step(list);
   return list->failed;
 }
 

@@ -50,7 +50,8 @@ static void print_line(const struct report *report, const struct conform_case *t
   if (quiet && !report->options->verbose) return;
   fprintf(report->out, "%-16s %s", conform_verdict_name(verdict), test->name);
   if (*text) fprintf(report->out, ": %s", text);
-  if (verdict == CONFORM_PASSED && test->is_operator && strncmp(test->name, "kv_", 3)) {
+  if (verdict == CONFORM_PASSED && test->is_operator && strncmp(test->name, "kv_", 3) &&
+      strncmp(test->name, "step_", 5)) {
     fprintf(report->out, ": worst error %.2g of the bound %s", worst, reference_bound(test->p.kind));
   }
   fputc('\n', report->out);

@@ -3,6 +3,7 @@
  * Takes one device through the cases and turns statuses into verdicts.
  */
 #include <fnmatch.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,41 +80,48 @@ static td_status run_list(struct conform_run *run, const struct conform_list *li
   return TD_OK;
 }
 
-/* The device file may be missing; the pricing cases then fail and say so. */
-static td_status open_device(struct conform_run *run, struct td_device_params **out_params) {
-  struct td_device_params *params = NULL;
+/* What the device is opened with: the file that its backend asks for; for one that cannot execute, a chip's. */
+static td_status open_file(struct conform_run *run) {
+  const struct td_backend *backend = run->backend;
+  bool known = offsetof(struct td_backend, conform_device) + sizeof backend->conform_device <= backend->size;
+  if (!known || !backend->conform_device) {
+    run->open_params = backend->executes ? NULL : run->params;
+    return TD_OK;
+  }
+  TD_TRY(td_device_params_open(backend->conform_device, &run->own_params));
+  run->open_params = run->own_params;
+  return TD_OK;
+}
+
+static void close_device(struct conform_run *run) {
+  for (int i = 0; i < CONFORM_THREADED; i++) td_device_close(run->threaded[i]);
+  td_device_close(run->device);
+  td_device_params_close(run->own_params);
+  td_device_params_close(run->params);
+}
+
+/* The file for prices may be missing; the pricing cases then fail and say so. */
+static td_status open_device(struct conform_run *run) {
   int32_t index;
   TD_TRY(td_device_find(run->spec, &run->backend, &index));
-  if (td_device_params_open("h100_sxm", &params)) params = NULL;
-  run->params = params;
-  run->open_params = run->backend->executes ? NULL : params;
-  td_status status = td_device_open(
-      run->spec, &(struct td_device_options){.params = run->open_params, .threads = run->threads}, &run->device);
-  if (status) {
-    td_device_params_close(params);
-    return status;
-  }
-  *out_params = params;
-  return TD_OK;
+  if (td_device_params_open("h100_sxm", &run->params)) run->params = NULL;
+  TD_TRY(open_file(run));
+  return td_device_open(run->spec, &(struct td_device_options){.params = run->open_params, .threads = run->threads},
+                        &run->device);
 }
 
 td_status conform_run_cases(const char *spec, const char *filter, int32_t threads, conform_each each, void *context) {
   struct conform_list list = {0};
   struct conform_run *run;
-  struct td_device_params *params;
   void *memory;
   TD_TRY(td_alloc(1, sizeof *run, &memory));
   run = memory;
   run->spec = spec;
   run->threads = threads > 0 ? threads : 1;
   td_status status = conform_list_all(&list);
-  if (!status) status = open_device(run, &params);
-  if (!status) {
-    status = run_list(run, &list, filter, each, context);
-    for (int i = 0; i < CONFORM_THREADED; i++) td_device_close(run->threaded[i]);
-    td_device_close(run->device);
-    td_device_params_close(params);
-  }
+  if (!status) status = open_device(run);
+  if (!status) status = run_list(run, &list, filter, each, context);
+  close_device(run);
   free(list.cases);
   free(run);
   return status;

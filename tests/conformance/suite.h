@@ -65,6 +65,7 @@ void conform_list_exact(struct conform_list *list);
 void conform_list_memory(struct conform_list *list);
 void conform_list_kv(struct conform_list *list);
 void conform_list_price(struct conform_list *list);
+void conform_list_step(struct conform_list *list);
 td_status conform_list_all(struct conform_list *list);
 
 /* The device under test and what the current case holds. */
@@ -72,8 +73,9 @@ struct conform_run {
   const char *spec;
   const struct td_backend *backend;
   struct td_device *device;
-  const struct td_device_params *params;      /* h100_sxm, for pricing; NULL if its file is not here */
-  const struct td_device_params *open_params; /* what the device is opened with: params if it cannot execute */
+  struct td_device_params *params;            /* h100_sxm, for pricing; NULL if its file is not here */
+  struct td_device_params *own_params;        /* of the backend's conform_device */
+  const struct td_device_params *open_params; /* what the device is opened with; NULL: nothing */
   int32_t threads;
   bool refused; /* `supports` refused what the current case needs */
   double worst; /* largest error of the current case, as a share of its bound */

@@ -29,7 +29,7 @@ static struct places find_places(void) {
   for (int i = 0; td_backends[i] && places.count < MOST_BACKENDS; i++) {
     const struct td_backend *backend = td_backends[i];
     const char *reason = "";
-    if (!backend->executes) continue;
+    if (!backend->executes || backend->emulates) continue; /* a machine's own numerics: other bounds, other tests */
     if (backend->probe(&reason) > 0) {
       places.names[places.count++] = backend->name;
     } else {

@@ -10,12 +10,14 @@
 #include "cli_output.h"
 #include "eval_file.h"
 #include "eval_pass.h"
+#include "lpu_keys.h"
 #include "tandem/base.h"
 #include "tandem/cli.h"
 
 struct options {
   const char *model, *text, *ids, *out;
   bool logits, json;
+  struct lpu_keys lpu;
   struct td_eval_plan plan; /* split is -1 until the text's length is known, unless --split gave it */
 };
 
@@ -54,11 +56,13 @@ static td_status check_options(const struct options *options, int32_t positional
 }
 
 static td_status parse(int argc, char **argv, struct options *out) {
-  const char *threads = NULL, *kv = "f32", *micro_batch = "64", *split = NULL, *generate = "0";
+  const char *threads = NULL, *kv = "f32", *micro_batch = "64", *split = NULL, *generate = "0", *lpu = NULL;
   struct options options = {.plan = {.device = default_device(), .split = -1}};
   const struct td_flag flags[] = {{.name = "--text", .value = &options.text},
                                   {.name = "--ids", .value = &options.ids},
                                   {.name = "--device", .value = &options.plan.device},
+                                  {.name = "--device-file", .value = &options.plan.device_file},
+                                  {.name = "--lpu", .value = &lpu},
                                   {.name = "--prefill-device", .value = &options.plan.prefill_device},
                                   {.name = "--split", .value = &split},
                                   {.name = "--threads", .value = &threads},
@@ -82,7 +86,10 @@ static td_status parse(int argc, char **argv, struct options *out) {
   if (split) TD_TRY(td_flag_int("--split", split, 1, INT32_MAX, &options.plan.split));
   options.plan.threads = (int32_t)thread_count;
   *out = options;
-  return TD_OK;
+  if (!lpu) return TD_OK;
+  if (strncmp(options.plan.device, "lpu", 3)) return td_fail(TD_USAGE, "--lpu: expected --device lpu too");
+  out->plan.lpu = &out->lpu.choice;
+  return lpu_keys_parse(lpu, &out->lpu);
 }
 
 /* ---- what is evaluated ---- */
@@ -270,6 +277,7 @@ static td_status note_run(struct td_eval_file *file, const struct options *optio
   TD_TRY(td_eval_file_note(file, "model", options->model));
   TD_TRY(td_eval_file_note(file, "device", plan->device));
   TD_TRY(td_eval_file_note(file, "kv", td_dtype_info(plan->kv_dtype)->name));
+  if (plan->device_file) TD_TRY(td_eval_file_note(file, "device_file", plan->device_file));
   TD_TRY(td_eval_file_number(file, "micro_batch", (double)plan->micro_batch));
   if (plan->prefill_device) {
     TD_TRY(td_eval_file_note(file, "prefill_device", plan->prefill_device));
@@ -341,6 +349,8 @@ const struct td_command td_command_eval = {
         "                       64 MiB at most; \"-\": standard input\n"
         "  --ids FILE           white-space separated token ids instead of text; \"-\": standard input\n"
         "  --device D           backend[:N] that computes (default: cpu, or template without it)\n"
+        "  --device-file NAME   D's device file, which backend lpu asks for\n"
+        "  --lpu KEY=VALUE,...  how D runs an LPU: weights, activations, rows, chips, as in a config's group lpu\n"
         "  --prefill-device P   positions before the split are computed on P, in micro-batches; their KV is handed\n"
         "                       over and checked; D computes the rest one token at a time, as decoding does\n"
         "  --split N            first position computed on D (default: half of the tokens)\n"

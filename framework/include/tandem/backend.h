@@ -34,6 +34,7 @@ struct td_device;
 struct td_device_params; /* a parsed device file, tandem/devices.h */
 struct td_plan;          /* opaque to the framework: what a device's `plan` made */
 struct td_price;         /* tandem/cost.h */
+struct td_lpu_choice;    /* tandem/lpu.h */
 
 /* Device memory. Each backend defines its own struct td_buffer. */
 struct td_buffer;
@@ -70,7 +71,12 @@ struct td_batch {
 };
 
 /* One operator with its operands resolved. Shapes follow enum td_op_kind with T and L filled in. out never overlaps an
- * input, but for ROPE, ACTIVATION and ADD, where out may be in[0]. */
+ * input, but for ROPE, ACTIVATION and ADD, where out may be in[0].
+ *
+ * LPU_RUN: views of one row of bytes, given as TD_F32 (cols = bytes / 4); there is no batch. The code and the step are
+ * those of td_lpu_lower and td_lpu_code_step (tandem/lpu_host.h): the caller vouches for every index in them. The
+ * workspace begins with struct td_lpu_code_state, which says what stopped the run, if anything. SRAM holds afterwards,
+ * bit for bit, what td_lpu_execute would leave. The whole step is one call: the host has no part in it. */
 struct td_op_call {
   const struct td_op *op;
   struct td_view in[TD_OP_INPUTS];
@@ -130,7 +136,7 @@ struct td_device_table {
   td_status (*sync)(struct td_device *device, uint64_t value);
 
   /* -- optional: NULL takes the framework's default -- */
-  /* TD_OK, or TD_UNSUPPORTED with the reason in the error text. Default: everything is supported. */
+  /* TD_OK, or TD_UNSUPPORTED with the reason in the error text. Default: everything but LPU_RUN is supported. */
   td_status (*supports)(struct td_device *device, const struct td_op_query *query);
   /* Compiles a slice once, then runs it per step; live-ins and live-outs are in the order of td_slice_ops. Default:
    * td_runner interprets the slice with `op`. */
@@ -182,6 +188,7 @@ struct td_device_options {
   int32_t threads;                       /* > 0: this many host threads */
   bool inexact; /* its fastest paths may be used even where they break .exact (vendor BLAS, tensor cores); a backend
                    without any runs as always */
+  const struct td_lpu_choice *lpu; /* of backend lpu, tandem/lpu.h, read by open only; NULL: its defaults */
 };
 
 struct td_backend {
@@ -205,6 +212,9 @@ struct td_backend {
   /* Whether device `index` computes on the processors of this machine (OpenCL on a CPU): replicas then share it, and
    * its ceilings are the host's. Default: those of backends that execute and are not numbered do. */
   bool (*on_host)(int32_t index);
+  /* A device file without which this backend opens nothing: the conformance suite opens it with this one. NULL: none is
+   * needed. */
+  const char *conform_device;
   const struct td_conform_note *unsupported;      /* NULL: none */
   const struct td_conform_note *expected_to_fail; /* NULL: none; an unexpected pass is an error */
 };

@@ -16,6 +16,11 @@
  * model's own error. Computes nothing. */
 td_status td_engine_check(const struct td_config *config, const struct td_experiment *experiment);
 
+/* What a worker of pool `pool` would have compiled: rows, KV blocks and context as in a run. TD_CONFIG if the pool is
+ * not of backend lpu. */
+td_status td_engine_lpu_options(const struct td_config *config, const struct td_experiment *experiment, int32_t pool,
+                                struct td_lpu_options *out_options);
+
 struct td_run_options {
   const char *trace_path; /* where the trace goes (rank 0) */
   /* Called on rank 0 for each executed output token, in event order; NULL: nobody listens. `last`: the request ends

@@ -8,6 +8,7 @@
 
 #include "tandem/config.h"
 #include "tandem/device.h"
+#include "tandem/lpu.h"
 
 enum td_pace { TD_PACE_WALL, TD_PACE_MEASURED, TD_PACE_PRICED };
 enum td_role { TD_ROLE_BOTH, TD_ROLE_PREFILL, TD_ROLE_DECODE };
@@ -24,15 +25,22 @@ struct td_cfg_engine {
   int handoff;             /* enum td_handoff */
   int64_t handoff_layers;  /* layers per push in mode "layers" */
 };
+struct td_cfg_lpu {
+  int64_t chips;
+  int weights, activations; /* enum td_lpu_weights, td_lpu_activations */
+  int64_t rows, context;
+  const char *emulate_on;
+};
 struct td_cfg_pool {
   const char *name;
-  int role;            /* enum td_role */
-  const char *backend; /* "cpu", "template:0", "modelled" */
-  const char *device;  /* device file name or path; "" = none */
-  int64_t count;       /* replicas */
-  bool exact;          /* false: td_device_options.inexact */
-  int64_t threads;     /* host threads of each */
-  int64_t kv_tokens;   /* KV capacity in positions; 0: see the option table */
+  int role;              /* enum td_role */
+  const char *backend;   /* "cpu", "template:0", "modelled" */
+  const char *device;    /* device file name or path; "" = none */
+  int64_t count;         /* replicas */
+  bool exact;            /* false: td_device_options.inexact */
+  int64_t threads;       /* host threads of each */
+  int64_t kv_tokens;     /* KV capacity in positions; 0: see the option table */
+  struct td_cfg_lpu lpu; /* backend lpu only; absent: emulate_on is NULL */
 };
 struct td_cfg_link {
   const char *from, *to; /* pool names */
@@ -79,6 +87,8 @@ extern const struct td_option_group td_experiment_group;
  * close it last. */
 td_status td_experiment_open(const char *path, const char *const *sets, int32_t set_count,
                              struct td_config **out_config, struct td_experiment *out_experiment);
+/* The group `lpu` of a pool as the backend takes it. */
+struct td_lpu_choice td_experiment_lpu(const struct td_cfg_pool *pool);
 enum td_dtype td_experiment_kv_dtype(const struct td_experiment *experiment);
 
 #endif

@@ -27,6 +27,10 @@ enum td_symbol {
   TD_SYM_WINDOW_PAIRS,   /* sum over new tokens of min(position + 1, window) */
   TD_SYM_FULL_PAIRS,     /* sum n_i (p_i + n_i): without a causal mask (encoders) */
   TD_SYM_EXPERTS,        /* distinct experts that T tokens are expected to reach in one layer: td_expected_experts */
+  /* For devices whose attention takes whole tiles of positions (an LPU's KV blocks); no operator's cost counts them */
+  TD_SYM_TILE,       /* positions of a tile: set before anything is added; 0: tiles are not counted */
+  TD_SYM_TILES,      /* sum over new tokens of the tiles that hold the positions up to theirs */
+  TD_SYM_TILE_STEPS, /* decode steps, this one included, until one of the sequences begins another tile */
   TD_SYM_COUNT
 };
 struct td_step_stats {
@@ -97,6 +101,11 @@ enum td_op_kind {
   TD_OP_EMBED_POSITIONS,
   /* out = f(in0), f = enum td_activation (FFNs without a gate) */
   TD_OP_POINTWISE,
+  /* -- of no model's graph: what backends that emulate an LPU on another device ask of it. A device may support it. */
+  /* executes a step of a lowered LPU program (tandem/lpu_code.h) on SRAM images: weight = the code, in0 = the step's
+   * calls, in1 = the workspace, out = SRAM of all chips, changed in place; n parts of at most k chips (struct
+   * td_lpu_code_step) */
+  TD_OP_LPU_RUN,
   TD_OP_KIND_COUNT
 };
 enum td_activation {

@@ -227,7 +227,8 @@ static void test_queries(void **state) {
   assert_int_equal(td_device_supports(device, &(struct td_op_query){.op = &good, .weight_dtype = TD_Q6_K}), TD_OK);
   refused(good, TD_MXFP4, "type is priced only");
   refused(good, (enum td_dtype)4, "type is priced only");
-  for (int kind = TD_OP_EXECUTED_COUNT; kind < TD_OP_KIND_COUNT; kind++) {
+  refused((struct td_op){.kind = TD_OP_LPU_RUN}, TD_F32, "lpu_run");
+  for (int kind = TD_OP_EXECUTED_COUNT; kind < TD_OP_LPU_RUN; kind++) {
     refused((struct td_op){.kind = (enum td_op_kind)kind}, TD_F32, "priced only");
   }
   refused((struct td_op){.kind = TD_OP_ATTENTION, .in = {5, -1}, .weight = 9}, TD_F32, "sinks");

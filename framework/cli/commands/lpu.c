@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli_output.h"
+#include "lpu_study.h"
+#include "tandem/base.h"
+#include "tandem/cli.h"
+#include "tandem/engine.h"
+#include "tandem/experiment.h"
+
+enum { SETS_MAX = 64 };
+
+struct arguments {
+  const char *positionals[2]; /* what to do, with what */
+  const char *output, *picture, *pool, *rows, *position, *segment;
+  const char *sets[SETS_MAX];
+  int32_t set_count;
+  bool dump, json;
+};
+
+static td_status read_arguments(int argc, char **argv, struct arguments *arguments) {
+  int32_t count;
+  const struct td_flag flags[] = {
+      {.name = "-o", .value = &arguments->output},
+      {.name = "--svg", .value = &arguments->picture},
+      {.name = "--pool", .value = &arguments->pool},
+      {.name = "--rows", .value = &arguments->rows},
+      {.name = "--position", .value = &arguments->position},
+      {.name = "--segment", .value = &arguments->segment},
+      {.name = "--set", .list = arguments->sets, .list_count = &arguments->set_count, .list_max = SETS_MAX},
+      {.name = "--dump", .given = &arguments->dump},
+      {.name = "--json", .given = &arguments->json},
+      {.name = NULL},
+  };
+  TD_TRY(td_flags_parse(argc, argv, flags, arguments->positionals, 2, &count));
+  if (count == 2) return TD_OK;
+  return td_fail(TD_USAGE, "lpu: expected compile CONFIG, check PROGRAM or dump PROGRAM (see tandem lpu --help)");
+}
+
+/* What a flag that only some of the actions take was given for. */
+static td_status refuse_flag(const char *action, const char *flag, bool given) {
+  return given ? td_fail(TD_USAGE, "lpu %s: found %s, expected it with another action", action, flag) : TD_OK;
+}
+
+static td_status read_step(const struct arguments *arguments, int32_t rows, int32_t *out_rows, int32_t *out_position) {
+  int64_t number = rows;
+  if (arguments->rows) TD_TRY(td_flag_int("--rows", arguments->rows, 1, 65536, &number));
+  *out_rows = (int32_t)number;
+  number = -1;
+  if (arguments->position) TD_TRY(td_flag_int("--position", arguments->position, 0, INT32_MAX - 1, &number));
+  *out_position = (int32_t)number;
+  return TD_OK;
+}
+
+/* ---- compile ---- */
+
+static td_status find_pool(const struct td_config *config, const struct td_experiment *experiment, const char *name,
+                           int32_t *out_pool) {
+  const struct td_cfg_pool *pools = experiment->cluster.pools.items;
+  for (int32_t i = 0; i < experiment->cluster.pools.count; i++) {
+    bool meant = name ? strcmp(pools[i].name, name) == 0 : strncmp(pools[i].backend, "lpu", 3) == 0;
+    if (!meant) continue;
+    *out_pool = i;
+    return TD_OK;
+  }
+  if (name) return td_fail(TD_USAGE, "--pool: found no pool \"%s\" in %s", name, td_config_path(config));
+  return td_config_fail(config, "cluster.pools", "found no pool of backend lpu, expected one");
+}
+
+static td_status compile_graph(const struct td_lpu_machine *machine, const struct td_model *model, bool data,
+                               const struct td_lpu_options *options, struct td_lpu_program **out_program) {
+  struct td_graph *graph = NULL;
+  const void **weights = NULL;
+  TD_TRY(td_graph_build(model, &graph));
+  struct td_slice whole = td_slice_whole(graph);
+  td_status status = data ? td_lpu_model_weights(model, graph, &weights) : TD_OK;
+  if (!status) status = td_lpu_compile(machine, graph, &whole, weights, options, out_program);
+  free(weights);
+  td_graph_free(graph);
+  return status;
+}
+
+static td_status compile_pool(const struct td_config *config, const struct td_experiment *experiment, int32_t pool,
+                              bool data, struct td_lpu_options *options, struct td_lpu_program **out_program) {
+  const struct td_cfg_pool *pools = experiment->cluster.pools.items;
+  struct td_device_params *params = NULL;
+  struct td_model *model = NULL;
+  TD_TRY(td_engine_lpu_options(config, experiment, pool, options));
+  TD_TRY(td_device_params_open(pools[pool].device, &params));
+  td_status status = td_model_open(experiment->model, &model);
+  if (!status) status = compile_graph(td_lpu_machine_of(params), model, data, options, out_program);
+  td_model_close(model);
+  td_device_params_close(params);
+  return status;
+}
+
+static void print_head(const struct td_experiment *experiment, const struct td_lpu_options *options) {
+  static const char *const activations[] = {"f16", "i8", "i8x2"};
+  printf("model       %s\n", experiment->model);
+  printf("weights     %s, activations %s, up to %d row%s, context %d, %d KV blocks\n",
+         options->weights == TD_LPU_WEIGHTS_I8 ? "i8" : "f16", activations[options->activations], options->rows,
+         options->rows == 1 ? "" : "s", options->context, options->kv_blocks);
+}
+
+static td_status report(const struct arguments *arguments, const struct td_experiment *experiment,
+                        const struct td_lpu_options *options, const struct td_lpu_program *program) {
+  struct lpu_study study;
+  int32_t rows, position;
+  TD_TRY(read_step(arguments, options->rows, &rows, &position));
+  TD_TRY(lpu_study_open(program, rows, position, &study));
+  td_status status = arguments->picture ? lpu_study_picture(&study, arguments->picture) : TD_OK;
+  if (!status && arguments->output) status = td_lpu_program_save(program, arguments->output);
+  if (!status && arguments->json) lpu_study_json(&study, stdout);
+  if (!status && !arguments->json) {
+    print_head(experiment, options);
+    lpu_study_print(&study, stdout);
+    if (arguments->dump) td_lpu_program_dump(program, -1, stdout);
+  }
+  lpu_study_close(&study);
+  return status;
+}
+
+static td_status check_outputs(const struct arguments *arguments, const struct td_experiment *experiment) {
+  const char *outputs[2] = {arguments->output, arguments->picture};
+  for (int i = 0; i < 2; i++) {
+    if (!outputs[i]) continue;
+    TD_TRY(td_check_output(outputs[i]));
+    TD_TRY(td_output_is_not(outputs[i], arguments->positionals[1], "the config"));
+    TD_TRY(td_output_is_not(outputs[i], experiment->model, "the model"));
+  }
+  return TD_OK;
+}
+
+static td_status compile(const struct arguments *arguments) {
+  struct td_config *config;
+  struct td_experiment experiment;
+  struct td_lpu_program *program = NULL;
+  struct td_lpu_options options = {.rows = 1};
+  int32_t pool = 0;
+  TD_TRY(refuse_flag("compile", "--segment", arguments->segment != NULL));
+  TD_TRY(refuse_flag("compile", "--dump beside --json", arguments->dump && arguments->json));
+  TD_TRY(td_experiment_open(arguments->positionals[1], arguments->sets, arguments->set_count, &config, &experiment));
+  td_status status = find_pool(config, &experiment, arguments->pool, &pool);
+  if (!status) status = check_outputs(arguments, &experiment);
+  if (!status) status = compile_pool(config, &experiment, pool, arguments->output != NULL, &options, &program);
+  if (!status) status = report(arguments, &experiment, &options, program);
+  td_lpu_program_free(program);
+  td_config_close(config);
+  return status;
+}
+
+/* ---- check, dump ---- */
+
+static int32_t most_rows(const struct td_lpu_program *program) {
+  int32_t most = 1;
+  for (int32_t i = 0; i < program->entry_count; i++) {
+    if (program->entries[i].rows > most) most = program->entries[i].rows;
+  }
+  return most;
+}
+
+static td_status check_step(const struct arguments *arguments, const struct td_lpu_program *program, int *out_exit) {
+  struct lpu_study study;
+  struct td_lpu_violation violation;
+  int32_t rows, position;
+  TD_TRY(read_step(arguments, most_rows(program), &rows, &position));
+  TD_TRY(lpu_study_open(program, rows, position, &study));
+  td_status status = td_lpu_check(program, study.entry, &study.step, &violation);
+  if (!status && arguments->json) {
+    printf("{\"valid\": %s, \"rule\": \"%s\", \"cycles\": %" PRId64 ", \"text\": ", violation.found ? "false" : "true",
+           violation.found ? td_lpu_rule_name(violation.rule) : "", study.counts.cycles);
+    td_json_string(stdout, violation.found ? violation.text : "", violation.found ? strlen(violation.text) : 0);
+    printf("}\n");
+  } else if (!status && violation.found) {
+    printf("%s\n", violation.text);
+  } else if (!status) {
+    printf("valid: %d row%s at position %d, %" PRId64 " cycles\n", rows, rows == 1 ? "" : "s", study.position,
+           study.counts.cycles);
+  }
+  if (!status && violation.found) *out_exit = 1;
+  lpu_study_close(&study);
+  return status;
+}
+
+static td_status dump(const struct arguments *arguments, const struct td_lpu_program *program) {
+  int32_t segment = -1;
+  for (int32_t i = 0; i < program->segment_count && arguments->segment; i++) {
+    if (strncmp(program->segments[i].name, arguments->segment, sizeof program->segments[i].name) == 0) segment = i;
+  }
+  if (arguments->segment && segment < 0) {
+    return td_fail(TD_USAGE, "--segment: found \"%s\", expected one of the program's %d segments", arguments->segment,
+                   program->segment_count);
+  }
+  td_lpu_program_dump(program, segment, stdout);
+  return TD_OK;
+}
+
+static td_status read_program(const struct arguments *arguments, int *out_exit) {
+  struct td_lpu_program *program = NULL;
+  const char *action = arguments->positionals[0];
+  bool checks = strcmp(action, "check") == 0;
+  TD_TRY(refuse_flag(action, "-o", arguments->output != NULL));
+  TD_TRY(refuse_flag(action, "--svg", arguments->picture != NULL));
+  TD_TRY(refuse_flag(action, "--pool", arguments->pool != NULL));
+  TD_TRY(refuse_flag(action, "--set", arguments->set_count > 0));
+  TD_TRY(refuse_flag(action, "--segment", checks && arguments->segment));
+  TD_TRY(td_lpu_program_open(arguments->positionals[1], &program));
+  td_status status = checks ? check_step(arguments, program, out_exit) : dump(arguments, program);
+  td_lpu_program_free(program);
+  return status;
+}
+
+static td_status run(int argc, char **argv, int *out_exit) {
+  struct arguments arguments = {0};
+  TD_TRY(read_arguments(argc, argv, &arguments));
+  const char *action = arguments.positionals[0];
+  if (strcmp(action, "compile") == 0) return compile(&arguments);
+  if (strcmp(action, "check") == 0 || strcmp(action, "dump") == 0) return read_program(&arguments, out_exit);
+  return td_fail(TD_USAGE, "lpu: found \"%s\", expected compile, check or dump", action);
+}
+
+const struct td_command td_command_lpu = {
+    .name = "lpu",
+    .usage = "compile CONFIG [-o PROGRAM] [--svg FILE] | check PROGRAM | dump PROGRAM",
+    .summary = "compiles decode steps for LPUs, checks and shows programs",
+    .help =
+        "  compile CONFIG    the program of the config's LPU pool: chips, SRAM, cycles of a step, who is busy, and "
+        "why\n"
+        "    -o PROGRAM      saves it, weights and all\n"
+        "    --svg FILE      a picture of SRAM's use and of the schedule\n"
+        "    --pool NAME     of this pool, not of the first one with backend lpu\n"
+        "    --set PATH=VALUE  overrides a config key; may be repeated\n"
+        "    --dump          prints the program too, an instruction a line\n"
+        "  check PROGRAM     replays a step against the machine's rules: exit 1 and the first violation if there is "
+        "one\n"
+        "  dump PROGRAM      prints it, an instruction a line\n"
+        "    --segment NAME  of this segment only\n"
+        "  --rows N          rows of the step that is looked at (as many as the program takes)\n"
+        "  --position N      position of its rows (the last that the program takes)\n"
+        "  --json            one JSON object (compile, check)\n",
+    .run = run,
+};

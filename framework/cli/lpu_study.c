@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Looking at a program: nothing is executed, everything follows from the images, the links and the instructions.
+ */
+#include "lpu_study.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "tandem/base.h"
+
+/* A file may say anything: what a step may take here. */
+#define MOST_BLOCKS (INT64_C(1) << 26)
+#define MOST_CYCLES (1 << 22)
+
+const char *lpu_image_kind_name(int32_t kind) {
+  static const char *const names[] = {"weights", "constants", "KV", "inputs", "outputs", "scratch"};
+  return kind >= 0 && kind <= TD_IMAGE_SCRATCH ? names[kind] : "?";
+}
+
+const char *lpu_segment_words(const char *name) {
+  static const char *const words[][2] = {
+      {"dense", "norm; products with Q, K, V"},
+      {"row", "rotary positions; K and V into the cache"},
+      {"scores", "K installed, queries passed; scale and mask"},
+      {"soft", "maximum of the scores over the lanes"},
+      {"values", "exponentials; V installed, weights passed"},
+      {"merge", "division; heads side by side"},
+      {"output", "output product and residual; norm; FFN and residual"},
+      {"head", "final norm; product with the vocabulary"},
+  };
+  for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+    if (strcmp(words[i][0], name) == 0) return words[i][1];
+  }
+  return "";
+}
+
+/* ---- the step ---- */
+
+/* The largest value of a variable that every patch takes. */
+static int32_t most_of(const struct td_lpu_program *program, enum td_lpu_variable variable, int32_t most) {
+  for (int32_t s = 0; s < program->segment_count; s++) {
+    const struct td_lpu_segment *segment = &program->segments[s];
+    for (int32_t p = 0; p < segment->patch_count; p++) {
+      const struct td_lpu_patch *patch = &segment->patches[p];
+      if (patch->coefficient[variable] && patch->high[variable] < most) most = patch->high[variable];
+    }
+  }
+  return most;
+}
+
+static td_status make_step(struct lpu_study *study, int32_t rows, int32_t position) {
+  const struct td_lpu_program *program = study->program;
+  int32_t tokens = program->block_tokens, most = most_of(program, TD_VAR_POSITION, INT32_MAX);
+  study->entry = td_lpu_program_entry(program, rows);
+  if (study->entry < 0) return td_fail(TD_CONFIG, "--rows: found %d, expected what the program takes", rows);
+  study->position = position < 0 ? (most == INT32_MAX ? 0 : most) : position;
+  if (study->position > most) {
+    return td_fail(TD_CONFIG, "--position: found %d, expected 0..%d: the program's context", position, most);
+  }
+  int32_t count = tokens ? study->position / tokens + 1 : 0;
+  int32_t held = tokens ? most_of(program, TD_VAR_KV_BLOCK, INT32_MAX - 1) + 1 : 1;
+  if ((int64_t)rows * count > MOST_BLOCKS) {
+    return td_fail(TD_UNSUPPORTED, "found a step of %d rows with %d KV blocks each, expected at most %lld in all", rows,
+                   count, (long long)MOST_BLOCKS);
+  }
+  TD_TRY(td_alloc((size_t)rows, sizeof *study->rows, (void **)&study->rows));
+  TD_TRY(td_alloc((size_t)rows * (size_t)(count + 1), sizeof *study->blocks, (void **)&study->blocks));
+  for (int32_t r = 0; r < rows; r++) {
+    int32_t *blocks = study->blocks + (int64_t)r * count;
+    for (int32_t i = 0; i < count; i++) blocks[i] = (r * count + i) % held;
+    study->rows[r] = (struct td_lpu_row){study->position, blocks, count};
+  }
+  study->step = (struct td_lpu_step){study->rows, rows};
+  return TD_OK;
+}
+
+/* ---- cycles ---- */
+
+const char *lpu_spent_name(int spent) {
+  static const char *const names[LPU_SPENT_COUNT] = {"loads", "products", "vector", "switch",
+                                                     "links", "memory",   "waiting"};
+  return spent >= 0 && spent < LPU_SPENT_COUNT ? names[spent] : "?";
+}
+
+static enum lpu_spent spent_on(const struct td_lpu_machine *machine, const struct td_lpu_instruction *of) {
+  struct td_lpu_queue queue;
+  if (!td_lpu_queue_at(machine, of->queue, &queue)) return SPENT_WAITING;
+  switch (queue.unit) {
+    case TD_UNIT_MATRIX:
+      return queue.function == TD_MATRIX_LOAD ? SPENT_LOADS : SPENT_PRODUCTS;
+    case TD_UNIT_VECTOR:
+      return SPENT_VECTOR;
+    case TD_UNIT_SWITCH:
+      return SPENT_SWITCH;
+    case TD_UNIT_LINK:
+      return SPENT_LINKS;
+    default:
+      return SPENT_MEMORY;
+  }
+}
+
+static td_status spend_segment(const struct td_lpu_machine *machine, const struct td_lpu_segment *segment,
+                               struct lpu_cycles *out) {
+  void *memory = NULL;
+  if (segment->length > MOST_CYCLES) {
+    return td_fail(TD_UNSUPPORTED, "segment %.31s: found %d cycles, expected at most %d", segment->name,
+                   segment->length, MOST_CYCLES);
+  }
+  TD_TRY(td_alloc((size_t)segment->length + 1, 1, &memory));
+  uint8_t *cycles = memory;
+  memset(cycles, SPENT_WAITING, (size_t)segment->length);
+  for (int32_t i = 0; i < segment->instruction_count; i++) {
+    const struct td_lpu_instruction *of = &segment->instructions[i];
+    enum lpu_spent spent = spent_on(machine, of);
+    for (int64_t r = 0, at = of->cycle; r < of->repeat && at < segment->length; r++, at += of->gap) {
+      if (spent < cycles[at]) cycles[at] = (uint8_t)spent;
+    }
+  }
+  for (int32_t i = 0; i < segment->length; i++) out->of[cycles[i]]++;
+  free(cycles);
+  return TD_OK;
+}
+
+static td_status spend(struct lpu_study *study) {
+  const struct td_lpu_program *program = study->program;
+  TD_TRY(td_alloc((size_t)program->segment_count, sizeof *study->spent, (void **)&study->spent));
+  for (int32_t i = 0; i < program->segment_count; i++) {
+    TD_TRY(spend_segment(&program->machine, &program->segments[i], &study->spent[i]));
+  }
+  return TD_OK;
+}
+
+/* ---- SRAM ---- */
+
+static td_status count_sram(struct lpu_study *study) {
+  const struct td_lpu_program *program = study->program;
+  const struct td_lpu_machine *machine = &program->machine;
+  struct td_lpu_rates rates;
+  td_lpu_machine_rates(machine, &rates);
+  TD_TRY(td_alloc((size_t)program->chips, sizeof *study->sram, (void **)&study->sram));
+  for (int32_t i = 0; i < program->image_count; i++) {
+    const struct td_lpu_image *image = &program->images[i];
+    int64_t bytes = (int64_t)image->words * image->slices * machine->lanes;
+    struct lpu_sram *sram = &study->sram[image->chip];
+    sram->bytes[image->kind] += bytes;
+    sram->used += bytes;
+    if (image->kind == TD_IMAGE_WEIGHT) study->weight_bytes += bytes;
+  }
+  for (int32_t c = 0; c < program->chips; c++) study->sram[c].free = rates.sram_bytes - study->sram[c].used;
+  int64_t a_cycle = rates.stream_bytes_per_cycle * program->chips;
+  study->bound_cycles = (study->weight_bytes + a_cycle - 1) / a_cycle;
+  return TD_OK;
+}
+
+/* A program from a file may say anything. */
+static td_status check_images(const struct td_lpu_program *program) {
+  for (int32_t i = 0; i < program->image_count; i++) {
+    const struct td_lpu_image *image = &program->images[i];
+    bool right = image->chip >= 0 && image->chip < program->chips && image->kind >= 0 &&
+                 image->kind <= TD_IMAGE_SCRATCH && image->words >= 0 && image->slices >= 0;
+    if (!right) {
+      return td_fail(TD_CORRUPT, "image %.47s: found chip %d of %d, kind %d", image->name, image->chip, program->chips,
+                     image->kind);
+    }
+  }
+  return TD_OK;
+}
+
+static td_status open_all(struct lpu_study *study, int32_t rows, int32_t position) {
+  const struct td_lpu_program *program = study->program;
+  TD_TRY(check_images(program));
+  TD_TRY(make_step(study, rows, position));
+  TD_TRY(count_sram(study));
+  TD_TRY(spend(study));
+  TD_TRY(td_lpu_program_tallies(program, &study->tallies));
+  TD_TRY(td_alloc((size_t)program->segment_count, sizeof *study->runs, (void **)&study->runs));
+  td_lpu_program_runs(program, study->entry, &study->step, study->runs);
+  return td_lpu_program_counts(program, study->tallies, study->entry, &study->step, &study->counts);
+}
+
+td_status lpu_study_open(const struct td_lpu_program *program, int32_t rows, int32_t position,
+                         struct lpu_study *out_study) {
+  *out_study = (struct lpu_study){.program = program};
+  td_status status = open_all(out_study, rows, position);
+  if (status) lpu_study_close(out_study);
+  return status;
+}
+
+void lpu_study_close(struct lpu_study *study) {
+  free(study->rows);
+  free(study->blocks);
+  free(study->tallies);
+  free(study->runs);
+  free(study->spent);
+  free(study->sram);
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What `tandem lpu` says about a program: where SRAM goes, how long a step takes and why, which units work.
+ */
+#ifndef TD_CLI_LPU_STUDY_H
+#define TD_CLI_LPU_STUDY_H
+
+#include "tandem/lpu.h"
+
+/* Bytes of one chip, by kind of image. */
+struct lpu_sram {
+  int64_t bytes[TD_IMAGE_SCRATCH + 1];
+  int64_t used, free;
+};
+
+/* What a cycle went to: the first of these that issues in it. In a cycle of SPENT_WAITING nothing does: results are
+ * under way. */
+enum lpu_spent { SPENT_LOADS, SPENT_PRODUCTS, SPENT_VECTOR, SPENT_SWITCH, SPENT_LINKS, SPENT_MEMORY, SPENT_WAITING };
+#define LPU_SPENT_COUNT (SPENT_WAITING + 1)
+const char *lpu_spent_name(int spent);
+struct lpu_cycles {
+  int64_t of[LPU_SPENT_COUNT];
+};
+
+struct lpu_study {
+  const struct td_lpu_program *program;
+  struct td_lpu_step step; /* as many rows as were asked for, all at one position */
+  struct td_lpu_row *rows;
+  int32_t *blocks;
+  int32_t entry, position;
+  struct td_lpu_tally *tallies; /* [segments] */
+  int64_t *runs;                /* [segments] of the step */
+  struct lpu_cycles *spent;     /* [segments] of one run, on all its chips together */
+  struct td_lpu_counts counts;
+  struct lpu_sram *sram; /* [chips] */
+  int64_t weight_bytes;  /* of all chips */
+  int64_t bound_cycles;  /* the weights through the streams once, if nothing but that took time */
+};
+
+/* Looks at a step of `rows` rows at `position`, the last of its context; -1: the last that the program takes. TD_CONFIG
+ * if it takes no such step. */
+td_status lpu_study_open(const struct td_lpu_program *program, int32_t rows, int32_t position,
+                         struct lpu_study *out_study);
+void lpu_study_close(struct lpu_study *study);
+
+/* What a segment does, in words; "" for one that the compiler of today does not make. */
+const char *lpu_segment_words(const char *name);
+const char *lpu_image_kind_name(int32_t kind);
+
+void lpu_study_print(const struct lpu_study *study, FILE *out);
+void lpu_study_json(const struct lpu_study *study, FILE *out);
+/* The picture, as SVG: written to PATH.part and renamed. */
+td_status lpu_study_picture(const struct lpu_study *study, const char *path);
+
+#endif

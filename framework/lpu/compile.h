@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Private to the compiler: a decode step's graph onto a machine.
+ *
+ * A layer is seven segments: `dense` work on all rows (norm, Q, K, V), then for each row `row` (rope, KV append), for
+ * each KV block of it `scores`, then `soft` (the maxima), for each block `values`, then `merge`, and after the rows
+ * `output` (projection, residual, FFN). What passes from one to another lies in named images.
+ */
+#ifndef TANDEM_LPU_COMPILE_H
+#define TANDEM_LPU_COMPILE_H
+
+#include "builder.h"
+
+/* The free places of one chip. Inner slices (below lpu_weight_slice) are used in quads, one 32-bit vector wide:
+ * activations take turns among the first ones, constants lie in the last one of each hemisphere. */
+struct lpu_place {
+  int32_t quads;                             /* per hemisphere */
+  int32_t quad_word[TD_LPU_HEMISPHERES][16]; /* the first free word */
+  int32_t outer_word[TD_LPU_HEMISPHERES][2]; /* of the weight slices: those that feed the first and the second plane */
+  int32_t turn, constant_turn;
+};
+
+/* A weight matrix in SRAM, all layers of it: tiles and, for int8, scales. */
+struct lpu_matrix {
+  struct lpu_tiles tiles; /* the patches are each segment's own */
+  int32_t words;          /* per layer of a tile: of a full part; the last part has last_words */
+  int32_t last_words;
+  int32_t scale; /* image: F32, a vector per n block and layer; -1: none */
+  int64_t n, k;
+  int32_t layers;
+};
+
+/* What a layer's operators are, by their indices in the graph's first layer of the part. */
+struct lpu_layer {
+  int32_t norm[2];                    /* RMS_NORM ops */
+  int32_t q, k, v, o, gate, up, down; /* MATMUL ops */
+  int32_t rope_q, rope_k, append, attention, activation, add[2];
+};
+
+struct lpu_compiler {
+  struct lpu_builder *builder;
+  const struct td_lpu_machine *machine;
+  const void *const *weights; /* NULL: no data */
+  const struct td_graph *graph;
+  const struct td_lpu_options *options;
+  struct lpu_place place;
+  int32_t chips, chip;  /* that is being filled; the members below are this chip's */
+  int32_t rows, layers; /* its layers ... */
+  int32_t first_layer;  /* ... from this one on */
+  struct lpu_layer layer;
+  /* constants and weights */
+  struct lpu_matrix q, k, v, o, gate, up, down, head;
+  int32_t norm_weight[2], final_weight; /* images */
+  int32_t cosine, sine;                 /* a vector a position */
+  int32_t lane_number;                  /* F32: row b holds lane + b * block_tokens */
+  int32_t one;                          /* 1 in lpu_one_lane, 0 elsewhere */
+  int32_t superlane_map[32];            /* all lanes take lane 0 of superlane s */
+  /* what passes between segments */
+  int32_t x, position, q_out, k_out, v_out, heads_q, scores, top, product, attended, logits;
+  int32_t k_cache, v_cache;
+  int32_t hidden_vectors, q_vectors, kv_vectors, ffn_vectors; /* of a row */
+  int32_t head_halves;                                        /* heads that fit half the lanes */
+};
+
+td_status lpu_in_range(const char *name, int64_t value, int64_t low, int64_t high);
+/* TD_UNSUPPORTED: "KIND of layer N: why". */
+td_status lpu_refuse(const struct td_op *op, const char *why);
+/* The operators of `layer` by what feeds what, from its attention outwards. */
+td_status lpu_find_layer(const struct td_graph *graph, int32_t layer, struct lpu_layer *out);
+td_status lpu_add_weights(struct lpu_compiler *compiler);
+td_status lpu_add_state(struct lpu_compiler *compiler);
+/* Weights and state of a chip, after those of the chip before. */
+td_status lpu_place_chip(struct lpu_compiler *compiler, int32_t chip);
+/* options->chips, or the least that fits; TD_EXHAUSTED with the arithmetic and the least that would. */
+td_status lpu_choose_chips(struct lpu_compiler *compiler);
+
+/* ---- places (compile_place.c) ---- */
+void lpu_place_begin(struct lpu_compiler *compiler);
+/* `count` vectors of `type` in an activation quad. */
+td_status lpu_new_vectors(struct lpu_compiler *compiler, const char *name, enum td_lpu_image_kind kind,
+                          enum td_lpu_type type, int32_t count, int32_t *out_image);
+/* The same, for this segment alone, as a tensor; not in the quad of `beside` (may be NULL), with which it will be read
+ * in one cycle. */
+td_status lpu_new_scratch(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count,
+                          const struct lpu_tensor *beside, struct lpu_tensor **out);
+/* rows x cols float32 constants, a row in ceil(cols / lanes) vectors, in constant quad `hemisphere`. */
+td_status lpu_new_constants(struct lpu_compiler *compiler, const char *name, int32_t hemisphere, int32_t rows,
+                            int32_t cols, const float *data, int32_t *out_image);
+/* Words in the slices that feed planes: `slices` of them from `first` on. */
+td_status lpu_new_outer(struct lpu_compiler *compiler, const char *name, enum td_lpu_image_kind kind,
+                        enum td_lpu_type type, int32_t hemisphere, int32_t first, int32_t slices, int32_t words,
+                        int32_t *out_image);
+
+/* ---- weights (compile_weights.c) ---- */
+/* Places matrix `weight` of every layer (weights[] of `layers` layers) and fills tiles and scales. */
+td_status lpu_new_matrix(struct lpu_compiler *compiler, const char *name, const int32_t *weights, int32_t layers,
+                         struct lpu_matrix *out);
+td_status lpu_matrix_tiles(struct lpu_compiler *compiler, const struct lpu_matrix *matrix, struct lpu_tiles *out);
+
+/* ---- pieces of segments (compile_dense.c, compile_tree.c, compile_narrow.c) ---- */
+/* What a product takes: rows of fp16, or int8 with a scale a row. Two passes: rows rows .. 2 rows - 1 are the low
+ * parts. */
+struct lpu_activation {
+  struct lpu_tensor *x, *scale;
+  int32_t passes;
+};
+/* The type in which a value that only products read is kept: fp16, or float32 if it is to be narrowed by row. */
+enum td_lpu_type lpu_value_type(const struct lpu_compiler *compiler);
+td_status lpu_narrow(struct lpu_compiler *compiler, struct lpu_tensor *value, struct lpu_activation *out);
+extern const struct lpu_operand lpu_nothing;
+td_status lpu_view(struct lpu_compiler *compiler, int32_t image, struct lpu_tensor **out);
+td_status lpu_patch(struct lpu_compiler *compiler, enum td_lpu_variable variable, int32_t coefficient, int32_t low,
+                    int32_t high, uint16_t *out_number);
+td_status lpu_layer_patch(struct lpu_compiler *compiler, int32_t words, int32_t layers, uint16_t *out_number);
+/* The lane tree: every lane of out[i] becomes the sum (or maximum) over the lanes of in[i]. `finish`: reciprocal, or
+ * rsqrt of sum * scale + epsilon, or nothing. */
+enum lpu_finish { LPU_FINISH_NOTHING, LPU_FINISH_RECIPROCAL, LPU_FINISH_RSQRT };
+struct lpu_tree {
+  enum td_lpu_alu operation;
+  enum lpu_finish finish;
+  float scale, epsilon;
+  int32_t count;
+};
+td_status lpu_lane_tree(struct lpu_compiler *compiler, const struct lpu_tree *tree, struct lpu_tensor *in,
+                        struct lpu_tensor *out);
+td_status lpu_norm(struct lpu_compiler *compiler, struct lpu_tensor *x, int32_t weight_image, int32_t layers,
+                   const struct td_op *op, struct lpu_tensor *out);
+/* `beside`: what the sums will be read with. */
+td_status lpu_multiply(struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
+                       const struct lpu_activation *activation, const struct lpu_tensor *beside,
+                       struct lpu_tensor **out_sums);
+/* The product's sums, their scales (NULL: none) and patch, in a segment. */
+struct lpu_sums {
+  const struct lpu_matrix *matrix;
+  const struct lpu_activation *activation;
+  struct lpu_tensor *sums, *scales;
+  uint16_t patch;
+};
+/* Value [row, block] of a product, as operands of a chain over rows. */
+struct lpu_operand lpu_scaled(struct lpu_chain *chain, const struct lpu_sums *sums, int32_t block);
+
+/* ---- segments ---- */
+/* Rows of x from this chip to the next one's, whose image is `to`. */
+td_status lpu_segment_forward(struct lpu_compiler *compiler, int32_t to, int32_t *out_segment);
+int32_t lpu_one_lane(const struct lpu_compiler *compiler); /* -1: the heads fill all lanes */
+td_status lpu_segment_dense(struct lpu_compiler *compiler, int32_t *out_segment);
+td_status lpu_segment_row(struct lpu_compiler *compiler, int32_t *out_segment);
+td_status lpu_segment_scores(struct lpu_compiler *compiler, int32_t *out_segment);
+td_status lpu_segment_soft(struct lpu_compiler *compiler, int32_t *out_segment);
+td_status lpu_segment_values(struct lpu_compiler *compiler, int32_t *out_segment);
+td_status lpu_segment_merge(struct lpu_compiler *compiler, int32_t *out_segment);
+td_status lpu_segment_output(struct lpu_compiler *compiler, int32_t *out_segment);
+td_status lpu_segment_head(struct lpu_compiler *compiler, int32_t *out_segment);
+
+#endif

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Layers in a row over chips, the ends with the last: how many each takes, and how many chips it needs.
+ */
+#include <stdio.h>
+
+#include "compile.h"
+#include "tandem/base.h"
+
+/* Weights of a layer's matrices and of the head, by elements: what layers are dealt by. */
+static void sizes(const struct lpu_compiler *compiler, double *out_layer, double *out_head) {
+  const struct td_graph *graph = compiler->graph;
+  *out_layer = *out_head = 0.0;
+  for (int32_t i = 0; i < graph->op_count; i++) {
+    const struct td_op *op = &graph->ops[i];
+    if (op->kind != TD_OP_MATMUL) continue;
+    if (op->layer == 0) *out_layer += (double)op->n * (double)op->k;
+    if (op->layer == graph->shape.layers) *out_head += (double)op->n * (double)op->k;
+  }
+}
+
+/* Layers of chip `chip` of `chips`, so that the last one, which has the head too, holds about as much as the others. */
+static int32_t layers_of(const struct lpu_compiler *compiler, int32_t chips, int32_t chip) {
+  double layer, head;
+  int32_t layers = compiler->graph->shape.layers;
+  sizes(compiler, &layer, &head);
+  int32_t last = (int32_t)((layers * layer + head) / chips / layer - head / layer);
+  if (last < 1) last = 1;
+  if (chips == 1) last = layers;
+  if (chip == chips - 1) return last;
+  int32_t others = layers - last;
+  return others / (chips - 1) + (chip < others % (chips - 1));
+}
+
+/* Weights and state of a chip, after those of the chip before. */
+td_status lpu_place_chip(struct lpu_compiler *compiler, int32_t chip) {
+  compiler->first_layer = chip == 0 ? 0 : compiler->first_layer + compiler->layers;
+  compiler->chip = chip;
+  compiler->layers = layers_of(compiler, compiler->chips, chip);
+  if (compiler->layers < 1) {
+    return td_fail(TD_CONFIG, "lpu.chips: found %d, expected at most one a layer: %d", compiler->chips,
+                   compiler->graph->shape.layers);
+  }
+  lpu_place_begin(compiler);
+  TD_TRY(lpu_add_weights(compiler));
+  return lpu_add_state(compiler);
+}
+
+static td_status place_chips(struct lpu_compiler *compiler) {
+  for (int32_t chip = 0; chip < compiler->chips; chip++) TD_TRY(lpu_place_chip(compiler, chip));
+  return TD_OK;
+}
+
+/* Whether it fits `chips` chips; the error text says what does not. */
+static td_status try_places(const struct lpu_compiler *compiler, int32_t chips) {
+  struct lpu_compiler trial = *compiler;
+  trial.weights = NULL;
+  trial.chips = chips;
+  TD_TRY(lpu_builder_open(compiler->machine, chips, &trial.builder));
+  td_status status = place_chips(&trial);
+  lpu_builder_close(trial.builder);
+  return status;
+}
+
+#define MOST_CHIPS 64
+static int32_t least_chips(const struct lpu_compiler *compiler) {
+  int32_t most = compiler->graph->shape.layers < MOST_CHIPS ? compiler->graph->shape.layers : MOST_CHIPS;
+  for (int32_t chips = 1; chips <= most; chips++) {
+    if (!try_places(compiler, chips)) return chips;
+  }
+  return 0;
+}
+
+/* options->chips, or the least that fits. */
+td_status lpu_choose_chips(struct lpu_compiler *compiler) {
+  int32_t wanted = compiler->options->chips;
+  if (wanted < 0 || wanted > MOST_CHIPS) TD_TRY(lpu_in_range("chips", wanted, 0, MOST_CHIPS));
+  compiler->chips = wanted;
+  if (wanted > 0) {
+    td_status status = try_places(compiler, wanted);
+    if (status != TD_EXHAUSTED) return status;
+  }
+  char why[512];
+  snprintf(why, sizeof why, "%s", wanted > 0 ? td_error_text() : "it does not fit one chip");
+  int32_t least = least_chips(compiler);
+  if (wanted == 0 && least > 0) {
+    compiler->chips = least;
+    return TD_OK;
+  }
+  double layer, head;
+  sizes(compiler, &layer, &head);
+  double megabytes = (layer * compiler->graph->shape.layers + head) / 1e6 *
+                     (compiler->options->weights == TD_LPU_WEIGHTS_F16 ? 2.0 : 1.0);
+  char fit[64] = "no number of chips up to 64, one layer each, would do";
+  if (least > 0) snprintf(fit, sizeof fit, "%d chips would do", least);
+  return td_fail(TD_EXHAUSTED, "%s; weights of %.1f MB on chips of %.1f MB each: %s", why, megabytes,
+                 (double)compiler->machine->mem_slices * compiler->machine->mem_words * compiler->machine->lanes / 1e6,
+                 fit);
+}

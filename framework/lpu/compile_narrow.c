@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Activations of products: fp16 as they come, or int8 in one or two passes with a scale a row.
+ */
+#include "compile.h"
+
+/* The largest |x| counts as at least this: a row of zeros gives zeros. 2^-100. */
+#define LEAST_TOP 7.888609052210118e-31f
+#define FOLD 16
+
+enum td_lpu_type lpu_value_type(const struct lpu_compiler *compiler) {
+  return compiler->options->activations == TD_LPU_ACTIVATIONS_F16 ? TD_LPU_F16 : TD_LPU_F32;
+}
+
+/* Lane by lane, the maximum of |x| over a row's vectors. */
+static td_status fold_tops(struct lpu_compiler *compiler, struct lpu_tensor *x, int32_t vectors,
+                           struct lpu_tensor **out) {
+  struct lpu_tensor *before = NULL, *tops = NULL;
+  for (int32_t begin = 0; begin < vectors; begin += FOLD) {
+    struct lpu_chain chain;
+    struct lpu_operand top = lpu_nothing;
+    lpu_chain_begin(&chain, compiler->chip, compiler->rows);
+    TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, compiler->rows, NULL, &tops));
+    if (before) top = lpu_chain_input(&chain, before, 0, 1);
+    for (int32_t v = begin; v < vectors && v < begin + FOLD; v++) {
+      struct lpu_operand value = lpu_chain_input(&chain, x, v, vectors);
+      value = lpu_chain_step(&chain, TD_ALU_ABS, value, lpu_nothing, lpu_nothing);
+      top = top.from == LPU_FROM_NOTHING ? lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing)
+                                         : lpu_chain_step(&chain, TD_ALU_MAX, top, value, lpu_nothing);
+    }
+    lpu_chain_result(&chain, top, tops, 0, 1);
+    TD_TRY(lpu_chain_run(compiler->builder, &chain));
+    before = tops;
+  }
+  *out = tops;
+  return TD_OK;
+}
+
+/* scale = top / levels, factor = levels / top, by multiplication. */
+static td_status scales(struct lpu_compiler *compiler, struct lpu_tensor *top, float levels, struct lpu_tensor *factor,
+                        struct lpu_tensor *scale) {
+  struct lpu_chain chain;
+  lpu_chain_begin(&chain, compiler->chip, compiler->rows);
+  struct lpu_operand most = lpu_chain_input(&chain, top, 0, 1);
+  most = lpu_chain_step(&chain, TD_ALU_MAX, most, lpu_chain_number(LEAST_TOP), lpu_nothing);
+  most = lpu_chain_step(&chain, TD_ALU_RECIPROCAL, most, lpu_nothing, lpu_nothing);
+  most = lpu_chain_step(&chain, TD_ALU_MUL, most, lpu_chain_number(levels), lpu_nothing);
+  lpu_chain_result(&chain, most, factor, 0, 1);
+  TD_TRY(lpu_chain_run(compiler->builder, &chain));
+  lpu_chain_begin(&chain, compiler->chip, compiler->rows);
+  most = lpu_chain_input(&chain, top, 0, 1);
+  most = lpu_chain_step(&chain, TD_ALU_MAX, most, lpu_chain_number(LEAST_TOP), lpu_nothing);
+  most = lpu_chain_step(&chain, TD_ALU_MUL, most, lpu_chain_number(1.0f / levels), lpu_nothing);
+  lpu_chain_result(&chain, most, scale, 0, 1);
+  return lpu_chain_run(compiler->builder, &chain);
+}
+
+static struct lpu_operand whole(struct lpu_chain *chain, struct lpu_tensor *value, int32_t v, int32_t vectors,
+                                struct lpu_tensor *factor) {
+  struct lpu_operand x = lpu_chain_input(chain, value, v, vectors), by = lpu_chain_input(chain, factor, 0, 1);
+  x = lpu_chain_step(chain, TD_ALU_MUL, x, by, lpu_nothing);
+  return lpu_chain_step(chain, TD_ALU_TO_I32, x, lpu_nothing, lpu_nothing);
+}
+
+static struct lpu_operand integer(int32_t value) {
+  return (struct lpu_operand){LPU_FROM_NUMBER, 0, (uint32_t)value};
+}
+
+/* (q + 64) >> 7. */
+static struct lpu_operand high_part(struct lpu_chain *chain, struct lpu_operand q) {
+  q = lpu_chain_step(chain, TD_ALU_ADD_I32, q, integer(64), lpu_nothing);
+  return lpu_chain_step(chain, TD_ALU_SHIFT_I32, q, integer(-7), lpu_nothing);
+}
+
+static td_status write_vector(struct lpu_compiler *compiler, struct lpu_tensor *value, struct lpu_tensor *factor,
+                              int32_t v, int32_t part, struct lpu_tensor *out) {
+  int32_t rows = compiler->rows, vectors = value->count / rows;
+  struct lpu_chain chain;
+  lpu_chain_begin(&chain, compiler->chip, rows);
+  struct lpu_operand q = whole(&chain, value, v, vectors, factor);
+  if (compiler->options->activations == TD_LPU_ACTIVATIONS_I8X2) {
+    struct lpu_operand high = high_part(&chain, q);
+    if (part == 1) { /* q - (high << 7): q once more, to be there when high is */
+      high = lpu_chain_step(&chain, TD_ALU_SHIFT_I32, high, integer(7), lpu_nothing);
+      high = lpu_chain_step(&chain, TD_ALU_SUB_I32, whole(&chain, value, v, vectors, factor), high, lpu_nothing);
+    }
+    q = high;
+  }
+  lpu_chain_result(&chain, q, out, part * value->count + v, vectors);
+  return lpu_chain_run(compiler->builder, &chain);
+}
+
+td_status lpu_narrow(struct lpu_compiler *compiler, struct lpu_tensor *value, struct lpu_activation *out) {
+  *out = (struct lpu_activation){value, NULL, 1};
+  if (compiler->options->activations == TD_LPU_ACTIVATIONS_F16) return TD_OK;
+  bool twice = compiler->options->activations == TD_LPU_ACTIVATIONS_I8X2;
+  int32_t rows = compiler->rows, vectors = value->count / rows;
+  struct lpu_tensor *tops = NULL, *top = NULL, *factor = NULL;
+  struct lpu_tree tree = {TD_ALU_MAX, LPU_FINISH_NOTHING, 0, 0, rows};
+  out->passes = twice ? 2 : 1;
+  TD_TRY(fold_tops(compiler, value, vectors, &tops));
+  TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows, NULL, &top));
+  TD_TRY(lpu_lane_tree(compiler, &tree, tops, top));
+  TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows, value, &factor));
+  TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows, NULL, &out->scale));
+  TD_TRY(scales(compiler, top, twice ? 16256.0f : 127.0f, factor, out->scale));
+  TD_TRY(lpu_new_scratch(compiler, TD_LPU_I8, value->count * out->passes, NULL, &out->x));
+  for (int32_t v = 0; v < vectors; v++) {
+    for (int32_t part = 0; part < out->passes; part++) {
+      TD_TRY(write_vector(compiler, value, factor, v, part, out->x));
+    }
+  }
+  return TD_OK;
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Who gets which words of SRAM. Places are given in order and never taken back.
+ */
+#include <string.h>
+
+#include "compile.h"
+#include "tandem/base.h"
+
+void lpu_place_begin(struct lpu_compiler *compiler) {
+  struct lpu_place *place = &compiler->place;
+  memset(place, 0, sizeof *place);
+  place->quads = lpu_weight_slice(compiler->machine) / 4;
+  if (place->quads > 16) place->quads = 16;
+}
+
+static td_status full(const struct lpu_compiler *compiler, const char *name, int32_t slice, int32_t words,
+                      int32_t used) {
+  return td_fail(TD_EXHAUSTED, "LPU %s: %s takes %d words of slices %d and up, found %d free of %d",
+                 compiler->machine->name, name, words, slice, compiler->machine->mem_words - used,
+                 compiler->machine->mem_words);
+}
+
+static td_status new_image(struct lpu_compiler *compiler, struct td_lpu_image *image, int32_t *cursor,
+                           int32_t *out_image) {
+  int32_t free_words = compiler->machine->mem_words - *cursor;
+  if (image->words > free_words) return full(compiler, image->name, image->slice, image->words, *cursor);
+  image->word = *cursor;
+  *cursor += image->words;
+  return lpu_add_image(compiler->builder, image, out_image);
+}
+
+static td_status in_quad(struct lpu_compiler *compiler, const char *name, enum td_lpu_image_kind kind,
+                         enum td_lpu_type type, int32_t hemisphere, int32_t quad, int32_t count, int32_t *out_image) {
+  struct td_lpu_image image;
+  memset(&image, 0, sizeof image);
+  TD_TRY(td_format(image.name, sizeof image.name, "%s", name));
+  image.kind = kind;
+  image.chip = compiler->chip;
+  image.hemisphere = hemisphere;
+  image.slice = quad * 4;
+  image.slices = td_lpu_type_bytes(type);
+  image.words = count;
+  image.type = type;
+  image.rows = count;
+  image.cols = compiler->machine->lanes;
+  return new_image(compiler, &image, &compiler->place.quad_word[hemisphere][quad], out_image);
+}
+
+td_status lpu_new_vectors(struct lpu_compiler *compiler, const char *name, enum td_lpu_image_kind kind,
+                          enum td_lpu_type type, int32_t count, int32_t *out_image) {
+  struct lpu_place *place = &compiler->place;
+  int32_t turn = place->turn++ % ((place->quads - 1) * 2);
+  return in_quad(compiler, name, kind, type, turn % 2, turn / 2, count, out_image);
+}
+
+/* Whether the next turn would be in a tensor's quad. */
+static bool is_next(const struct lpu_place *place, const struct lpu_tensor *tensor) {
+  int32_t turn = place->turn % ((place->quads - 1) * 2);
+  return tensor->hemisphere == turn % 2 && tensor->slice / 4 == turn / 2;
+}
+
+td_status lpu_new_scratch(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count,
+                          const struct lpu_tensor *beside, struct lpu_tensor **out) {
+  char name[48];
+  int32_t image = 0;
+  if (beside && is_next(&compiler->place, beside)) compiler->place.turn++;
+  TD_TRY(
+      td_format(name, sizeof name, "%s.%d", compiler->builder->segment.name, compiler->builder->program->image_count));
+  TD_TRY(lpu_new_vectors(compiler, name, TD_IMAGE_SCRATCH, type, count, &image));
+  return lpu_tensor_of(compiler->builder, image, out);
+}
+
+/* Float32 rows into words: [words][4 slices][lanes], low byte first. */
+static void spread(const struct td_lpu_machine *machine, const float *data, int32_t rows, int32_t cols,
+                   uint8_t *words) {
+  int32_t lanes = machine->lanes, blocks = (cols + lanes - 1) / lanes;
+  for (int32_t row = 0; row < rows; row++) {
+    for (int32_t col = 0; col < cols; col++) {
+      uint32_t bits;
+      memcpy(&bits, &data[(int64_t)row * cols + col], sizeof bits);
+      uint8_t *word = words + (size_t)(row * blocks + col / lanes) * 4 * (size_t)lanes + col % lanes;
+      for (int32_t c = 0; c < 4; c++) word[c * lanes] = (uint8_t)(bits >> (8 * c));
+    }
+  }
+}
+
+td_status lpu_new_constants(struct lpu_compiler *compiler, const char *name, int32_t hemisphere, int32_t rows,
+                            int32_t cols, const float *data, int32_t *out_image) {
+  const struct td_lpu_machine *machine = compiler->machine;
+  int32_t blocks = (cols + machine->lanes - 1) / machine->lanes, quad = compiler->place.quads - 1;
+  TD_TRY(in_quad(compiler, name, TD_IMAGE_CONSTANT, TD_LPU_F32, hemisphere, quad, rows * blocks, out_image));
+  struct td_lpu_program *program = compiler->builder->program;
+  program->images[*out_image].rows = rows;
+  program->images[*out_image].cols = cols;
+  if (!data) return TD_OK;
+  uint64_t at = 0, bytes = (uint64_t)rows * (uint64_t)blocks * 4 * (uint64_t)machine->lanes;
+  TD_TRY(lpu_add_data(compiler->builder, bytes, &at));
+  program->images[*out_image].data = at;
+  program->images[*out_image].data_bytes = bytes;
+  spread(machine, data, rows, cols, program->data + at);
+  return TD_OK;
+}
+
+td_status lpu_new_outer(struct lpu_compiler *compiler, const char *name, enum td_lpu_image_kind kind,
+                        enum td_lpu_type type, int32_t hemisphere, int32_t first, int32_t slices, int32_t words,
+                        int32_t *out_image) {
+  int32_t vectors = compiler->machine->load_vectors, *cursors = compiler->place.outer_word[hemisphere];
+  struct td_lpu_image image;
+  memset(&image, 0, sizeof image);
+  TD_TRY(td_format(image.name, sizeof image.name, "%s", name));
+  image.kind = kind;
+  image.chip = compiler->chip;
+  image.hemisphere = hemisphere;
+  image.slice = lpu_weight_slice(compiler->machine) + first;
+  image.slices = slices;
+  image.words = words;
+  image.type = type;
+  image.by_steps = slices / td_lpu_type_bytes(type);
+  if (slices == vectors) return new_image(compiler, &image, &cursors[first / vectors], out_image);
+  int32_t cursor = cursors[0] > cursors[1] ? cursors[0] : cursors[1];
+  TD_TRY(new_image(compiler, &image, &cursor, out_image));
+  cursors[0] = cursors[1] = cursor;
+  return TD_OK;
+}

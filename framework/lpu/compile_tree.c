@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Sums and maxima over lanes, through the switches.
+ */
+#include "compile.h"
+
+/* Iterations between two additions of a chain: so many rows share the switches without being in each other's way. */
+static int32_t spacing(const struct lpu_compiler *compiler, enum td_lpu_alu operation) {
+  int32_t func = compiler->machine->alu_func[operation] - compiler->machine->delay[TD_LPU_ALU].skew;
+  return func > 1 ? func : 1;
+}
+
+static struct lpu_operand rotated(struct lpu_chain *chain, struct lpu_tensor *in, int32_t offset) {
+  return lpu_chain_via(chain, in, 0, 1, LPU_VIA_ROTATE, offset);
+}
+
+static struct lpu_operand moved(struct lpu_chain *chain, struct lpu_operand value) {
+  return lpu_chain_step(chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
+}
+
+/* Two rounds of v[l] = v[l] op v[l + offset] inside each superlane, offsets `offset` and half of it, on one way through
+ * the switch: (v[0] op v[offset]) op (v[offset / 2] op v[offset / 2 + offset]). The switch rotates one vector a cycle,
+ * so the three rotated ones come one after another, and moves hold back who is early. */
+static struct lpu_operand two_rounds(struct lpu_chain *chain, const struct lpu_tree *tree, int32_t offset,
+                                     struct lpu_tensor *in) {
+  struct lpu_operand far = rotated(chain, in, offset);
+  struct lpu_operand left = lpu_chain_step(chain, tree->operation, lpu_chain_input(chain, in, 0, 1), far, lpu_nothing);
+  left = moved(chain, moved(chain, left));
+  struct lpu_operand right = moved(chain, rotated(chain, in, offset + offset / 2));
+  struct lpu_operand near = rotated(chain, in, offset / 2);
+  /* Operands stay in order: which of two zeros or of two NaNs comes first is part of the numerics. */
+  right = lpu_chain_step(chain, tree->operation, near, right, lpu_nothing);
+  return lpu_chain_step(chain, tree->operation, left, right, lpu_nothing);
+}
+
+static struct lpu_operand one_round(struct lpu_chain *chain, const struct lpu_tree *tree, int32_t offset,
+                                    struct lpu_tensor *in) {
+  struct lpu_operand here = lpu_chain_input(chain, in, 0, 1);
+  return lpu_chain_step(chain, tree->operation, here, rotated(chain, in, offset), lpu_nothing);
+}
+
+/* Rows [first, first + n) of `in` to rows 0 .. n - 1 of `out`. */
+static td_status tree_rounds(struct lpu_compiler *compiler, const struct lpu_tree *tree, int32_t offset, bool twice,
+                             struct lpu_tensor *in, int32_t first, struct lpu_tensor *out, int32_t n) {
+  struct lpu_chain chain;
+  lpu_chain_begin(&chain, compiler->chip, n);
+  chain.chunk = spacing(compiler, tree->operation);
+  lpu_chain_result(&chain, twice ? two_rounds(&chain, tree, offset, in) : one_round(&chain, tree, offset, in), out, 0,
+                   1);
+  for (int32_t i = 0; i < chain.input_count; i++) chain.inputs[i].offset += first;
+  return lpu_chain_run(compiler->builder, &chain);
+}
+
+static struct lpu_operand finish(struct lpu_chain *chain, const struct lpu_tree *tree, struct lpu_operand total) {
+  if (tree->finish == LPU_FINISH_NOTHING) return total;
+  if (tree->finish == LPU_FINISH_RECIPROCAL) {
+    return lpu_chain_step(chain, TD_ALU_RECIPROCAL, total, lpu_nothing, lpu_nothing);
+  }
+  struct lpu_operand mean = lpu_chain_step(chain, TD_ALU_MUL, total, lpu_chain_number(tree->scale), lpu_nothing);
+  struct lpu_operand moved = lpu_chain_step(chain, TD_ALU_ADD, mean, lpu_chain_number(tree->epsilon), lpu_nothing);
+  return lpu_chain_step(chain, TD_ALU_RSQRT, moved, lpu_nothing, lpu_nothing);
+}
+
+/* Lane 0 of every superlane, ascending, into all lanes: the switch spreads one superlane after the other. */
+static td_status tree_superlanes(struct lpu_compiler *compiler, const struct lpu_tree *tree, struct lpu_tensor *in,
+                                 struct lpu_tensor *out, int32_t first, int32_t n) {
+  struct lpu_chain chain;
+  lpu_chain_begin(&chain, compiler->chip, n);
+  chain.chunk = spacing(compiler, tree->operation);
+  struct lpu_operand total =
+      moved(&chain, lpu_chain_via(&chain, in, 0, 1, LPU_VIA_PERMUTE, compiler->superlane_map[0]));
+  for (int32_t s = 1; s < compiler->machine->superlanes; s++) {
+    struct lpu_operand next = lpu_chain_via(&chain, in, 0, 1, LPU_VIA_PERMUTE, compiler->superlane_map[s]);
+    total = lpu_chain_step(&chain, tree->operation, total, next, lpu_nothing);
+  }
+  lpu_chain_result(&chain, finish(&chain, tree, total), out, first, 1);
+  return lpu_chain_run(compiler->builder, &chain);
+}
+
+/* Rows [first, first + n): both halves of the rows have a switch of their own from the last rounds on. */
+static td_status tree_part(struct lpu_compiler *compiler, const struct lpu_tree *tree, struct lpu_tensor *in,
+                           struct lpu_tensor *out, int32_t first, int32_t n) {
+  int32_t begin = first;
+  for (int32_t offset = compiler->machine->lanes_per_superlane / 2; offset > 0;) {
+    bool twice = offset > 1;
+    struct lpu_tensor *next = NULL;
+    TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, n, NULL, &next));
+    TD_TRY(tree_rounds(compiler, tree, offset, twice, in, begin, next, n));
+    offset /= twice ? 4 : 2;
+    in = next;
+    begin = 0;
+  }
+  return tree_superlanes(compiler, tree, in, out, first, n);
+}
+
+td_status lpu_lane_tree(struct lpu_compiler *compiler, const struct lpu_tree *tree, struct lpu_tensor *in,
+                        struct lpu_tensor *out) {
+  int32_t half = (tree->count + 1) / 2;
+  TD_TRY(tree_part(compiler, tree, in, out, 0, half));
+  if (half == tree->count) return TD_OK;
+  /* Scratches take turns between the hemispheres: one more, and this half's are opposite to the other's. */
+  compiler->place.turn += 1;
+  return tree_part(compiler, tree, in, out, half, tree->count - half);
+}

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Weights into tiles: a vector is one k, its lanes are n, so that it can be loaded as it lies.
+ */
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compile.h"
+#include "tandem/base.h"
+#include "tandem/kernels.h"
+
+/* Rows of a matrix that are turned into lanes together: the destinations of one k are neighbours. */
+#define GROUP 64
+
+struct filling {
+  const struct lpu_compiler *compiler;
+  const struct lpu_matrix *matrix;
+  const struct td_weight *weight;
+  const void *data;
+  int32_t layer;
+  float *row;
+  int8_t *bytes;    /* [GROUP][k] */
+  uint16_t *halves; /* [GROUP][k] */
+  float *scales;    /* [n] */
+};
+
+static int32_t part_k(const struct lpu_compiler *compiler, enum td_lpu_type type) {
+  return type == TD_LPU_I8 ? compiler->machine->plane_k : compiler->machine->plane_k / 2;
+}
+
+/* q = w / scale to nearest even, scale = max |w| / 127: binary32, as the numerics say. */
+static float quantize_row(const float *row, int64_t k, int8_t *out) {
+  float most = 0.0f;
+  for (int64_t i = 0; i < k; i++) most = fmaxf(most, fabsf(row[i]));
+  float scale = most / 127.0f;
+  const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
+  for (int64_t i = 0; i < k; i++) {
+    float rounded = (row[i] / scale + magic) - magic;
+    out[i] = scale > 0.0f ? (int8_t)rounded : 0;
+  }
+  return scale;
+}
+
+static td_status convert_rows(struct filling *filling, int64_t first, int64_t rows) {
+  const struct td_weight *weight = filling->weight;
+  uint64_t row_bytes = 0;
+  TD_TRY(td_dtype_row_bytes(weight->dtype, weight->cols, &row_bytes));
+  for (int64_t r = 0; r < rows; r++) {
+    td_dequantize(weight->dtype, (const char *)filling->data + (uint64_t)(first + r) * row_bytes, filling->row,
+                  weight->cols);
+    if (filling->bytes) {
+      filling->scales[first + r] = quantize_row(filling->row, weight->cols, filling->bytes + r * weight->cols);
+      continue;
+    }
+    for (int64_t i = 0; i < weight->cols; i++) {
+      uint16_t half = td_float_to_half(filling->row[i]);
+      if ((half & 0x7c00u) == 0x7c00u) {
+        return td_fail(TD_UNSUPPORTED, "%s: weight %g at row %" PRId64 " is beyond float16", weight->name,
+                       (double)filling->row[i], first + r);
+      }
+      filling->halves[r * weight->cols + i] = half;
+    }
+  }
+  return TD_OK;
+}
+
+/* Where vector `v` of a tile lies in its image's data, component 0. */
+static size_t vector_at(const struct td_lpu_image *image, int32_t words, int32_t layer, int32_t v, int32_t lanes) {
+  int32_t word = layer * words + v / image->by_steps;
+  int32_t slice = v % image->by_steps * td_lpu_type_bytes((enum td_lpu_type)image->type);
+  return ((size_t)word * (size_t)image->slices + (size_t)slice) * (size_t)lanes;
+}
+
+static void store_part(const struct filling *filling, int64_t first, int64_t rows, int32_t part) {
+  const struct lpu_compiler *compiler = filling->compiler;
+  const struct lpu_matrix *matrix = filling->matrix;
+  struct td_lpu_program *program = compiler->builder->program;
+  int32_t lanes = compiler->machine->lanes, k = part_k(compiler, matrix->tiles.type);
+  int32_t block = (int32_t)(first / lanes), lane = (int32_t)(first % lanes);
+  const struct td_lpu_image *image = &program->images[matrix->tiles.image + block * matrix->tiles.parts + part];
+  int32_t words = part == matrix->tiles.parts - 1 ? matrix->last_words : matrix->words;
+  int64_t begin = (int64_t)part * k, end = begin + k < matrix->k ? begin + k : matrix->k;
+  for (int64_t i = begin; i < end; i++) {
+    uint8_t *out =
+        program->data + image->data + vector_at(image, words, filling->layer, (int32_t)(i - begin), lanes) + lane;
+    for (int64_t r = 0; r < rows; r++) {
+      if (filling->bytes) {
+        out[r] = (uint8_t)filling->bytes[r * matrix->k + i];
+      } else {
+        out[r] = (uint8_t)filling->halves[r * matrix->k + i];
+        out[lanes + r] = (uint8_t)(filling->halves[r * matrix->k + i] >> 8);
+      }
+    }
+  }
+}
+
+static td_status fill_rows(struct filling *filling) {
+  int32_t lanes = filling->compiler->machine->lanes;
+  for (int64_t first = 0; first < filling->matrix->n;) {
+    int64_t rows = GROUP, left = lanes - first % lanes;
+    if (rows > left) rows = left;
+    if (rows > filling->matrix->n - first) rows = filling->matrix->n - first;
+    TD_TRY(convert_rows(filling, first, rows));
+    for (int32_t part = 0; part < filling->matrix->tiles.parts; part++) store_part(filling, first, rows, part);
+    first += rows;
+  }
+  return TD_OK;
+}
+
+static td_status fill_layer(const struct lpu_compiler *compiler, const struct lpu_matrix *matrix, int32_t weight,
+                            int32_t layer, float *scales) {
+  struct filling filling = {.compiler = compiler,
+                            .matrix = matrix,
+                            .weight = &compiler->graph->weights[weight],
+                            .data = compiler->weights[weight],
+                            .layer = layer,
+                            .scales = scales};
+  size_t k = (size_t)matrix->k;
+  bool bytes = matrix->tiles.type != TD_LPU_F16;
+  td_status status = td_alloc(k, sizeof(float), (void **)&filling.row);
+  if (!status && bytes) status = td_alloc(k * GROUP, 1, (void **)&filling.bytes);
+  if (!status && !bytes) status = td_alloc(k * GROUP, 2, (void **)&filling.halves);
+  if (!status) status = fill_rows(&filling);
+  free(filling.row);
+  free(filling.bytes);
+  free(filling.halves);
+  return status;
+}
+
+/* ---- places ---- */
+
+static void shape_tiles(const struct lpu_compiler *compiler, struct lpu_matrix *matrix) {
+  const struct td_lpu_options *options = compiler->options;
+  const struct td_lpu_machine *machine = compiler->machine;
+  struct lpu_tiles *tiles = &matrix->tiles;
+  tiles->type = options->weights == TD_LPU_WEIGHTS_F16           ? TD_LPU_F16
+                : options->activations == TD_LPU_ACTIVATIONS_F16 ? TD_LPU_W8
+                                                                 : TD_LPU_I8;
+  int32_t k = part_k(compiler, tiles->type), vectors = machine->load_vectors;
+  tiles->parts = (int32_t)((matrix->k + k - 1) / k);
+  tiles->blocks = (int32_t)((matrix->n + machine->lanes - 1) / machine->lanes);
+  tiles->steps = k / vectors;
+  tiles->last_steps = (int32_t)(matrix->k - (int64_t)(tiles->parts - 1) * k + vectors - 1) / vectors;
+  int32_t per_word = tiles->type == TD_LPU_W8 ? 2 : 1;
+  matrix->words = (tiles->steps + per_word - 1) / per_word;
+  matrix->last_words = (tiles->last_steps + per_word - 1) / per_word;
+}
+
+/* Groups of slices that feed planes: of int8 tiles, a plane's each; else a hemisphere's. */
+struct group {
+  int32_t hemisphere, first; /* of its slices, from lpu_weight_slice on */
+};
+
+static struct group group_of(const struct lpu_compiler *compiler, enum td_lpu_type type, int32_t index) {
+  if (type != TD_LPU_I8) return (struct group){index, 0};
+  return (struct group){index % 2, index / 2 * compiler->machine->load_vectors};
+}
+
+/* Where the next block goes: where least is, but blocks of one matrix spread, so that they are computed side by side.
+ */
+static struct group choose_group(const struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
+                                 int32_t blocks[4]) {
+  int32_t groups = matrix->tiles.type == TD_LPU_I8 ? 4 : 2, best = 0;
+  int64_t block_words = ((int64_t)(matrix->tiles.parts - 1) * matrix->words + matrix->last_words) * matrix->layers;
+  int64_t least = INT64_MAX;
+  for (int32_t i = 0; i < groups; i++) {
+    struct group group = group_of(compiler, matrix->tiles.type, i);
+    const int32_t *used = compiler->place.outer_word[group.hemisphere];
+    int64_t cost = used[group.first > 0] + 2 * (blocks[i] < 4 ? blocks[i] : 4) * block_words;
+    if (cost < least) {
+      least = cost;
+      best = i;
+    }
+  }
+  blocks[best]++;
+  return group_of(compiler, matrix->tiles.type, best);
+}
+
+static td_status place_tile(struct lpu_compiler *compiler, const char *name, struct lpu_matrix *matrix, int32_t block,
+                            int32_t part, struct group group) {
+  const struct td_lpu_machine *machine = compiler->machine;
+  struct lpu_tiles *tiles = &matrix->tiles;
+  char full[48];
+  int32_t vectors = machine->load_vectors, words = part == tiles->parts - 1 ? matrix->last_words : matrix->words;
+  int32_t slices = tiles->type == TD_LPU_I8 ? vectors : 2 * vectors, image = 0;
+  TD_TRY(td_format(full, sizeof full, "%s.%d.%d", name, block, part));
+  TD_TRY(lpu_new_outer(compiler, full, TD_IMAGE_WEIGHT, tiles->type, group.hemisphere, group.first, slices,
+                       words * matrix->layers, &image));
+  if (block == 0 && part == 0) tiles->image = image;
+  struct td_lpu_program *program = compiler->builder->program;
+  program->images[image].rows = words * matrix->layers * program->images[image].by_steps;
+  program->images[image].cols = machine->lanes;
+  if (!compiler->weights) return TD_OK;
+  uint64_t bytes =
+      (uint64_t)program->images[image].words * (uint64_t)program->images[image].slices * (uint64_t)machine->lanes;
+  program->images[image].data_bytes = bytes;
+  return lpu_add_data(compiler->builder, bytes, &program->images[image].data);
+}
+
+static td_status fill(struct lpu_compiler *compiler, const char *name, const int32_t *weights,
+                      struct lpu_matrix *matrix) {
+  float *scales = NULL;
+  size_t count = (size_t)matrix->n * (size_t)matrix->layers;
+  td_status status = td_alloc(count, sizeof *scales, (void **)&scales);
+  for (int32_t layer = 0; !status && compiler->weights && layer < matrix->layers; layer++) {
+    status = fill_layer(compiler, matrix, weights[layer], layer, scales + layer * matrix->n);
+  }
+  char full[48];
+  if (!status) status = td_format(full, sizeof full, "%s.scale", name);
+  matrix->scale = -1;
+  if (!status && matrix->tiles.type != TD_LPU_F16) {
+    status = lpu_new_constants(compiler, full, compiler->place.constant_turn++ % 2, matrix->layers, (int32_t)matrix->n,
+                               compiler->weights ? scales : NULL, &matrix->scale);
+  }
+  free(scales);
+  return status;
+}
+
+td_status lpu_new_matrix(struct lpu_compiler *compiler, const char *name, const int32_t *weights, int32_t layers,
+                         struct lpu_matrix *out) {
+  const struct td_weight *weight = &compiler->graph->weights[weights[0]];
+  struct lpu_matrix matrix = {.n = weight->rows, .k = weight->cols, .layers = layers, .scale = -1};
+  shape_tiles(compiler, &matrix);
+  int32_t blocks[4] = {0, 0, 0, 0};
+  for (int32_t block = 0; block < matrix.tiles.blocks; block++) {
+    struct group group = choose_group(compiler, &matrix, blocks);
+    for (int32_t part = 0; part < matrix.tiles.parts; part++) {
+      TD_TRY(place_tile(compiler, name, &matrix, block, part, group));
+    }
+  }
+  TD_TRY(fill(compiler, name, weights, &matrix));
+  *out = matrix;
+  return TD_OK;
+}
+
+td_status lpu_matrix_tiles(struct lpu_compiler *compiler, const struct lpu_matrix *matrix, struct lpu_tiles *out) {
+  *out = matrix->tiles;
+  TD_TRY(lpu_layer_patch(compiler, matrix->words, matrix->layers, &out->patch));
+  return lpu_layer_patch(compiler, matrix->last_words, matrix->layers, &out->last_patch);
+}

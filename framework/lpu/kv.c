@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * KV caches in SRAM, a position at a time: what a program appends, as a host writes and reads it.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "sram.h"
+
+#define ONE_F16 0x3c00u
+
+int32_t td_lpu_kv_lane(const struct td_lpu_machine *machine, int32_t head_dim, int32_t kv_head) {
+  int32_t half = machine->lanes / 2, heads = half / head_dim;
+  return kv_head / heads * half + kv_head % heads * head_dim;
+}
+
+int32_t td_lpu_kv_one_lane(const struct td_lpu_machine *machine, int32_t kv_heads, int32_t head_dim) {
+  int32_t half = machine->lanes / 2, heads = half / head_dim;
+  int32_t last = td_lpu_kv_lane(machine, head_dim, kv_heads - 1) + head_dim;
+  if (last < machine->lanes) return last;
+  return heads * head_dim < half ? heads * head_dim : -1;
+}
+
+static td_status outside(const char *what, int32_t found, int32_t count) {
+  return td_fail(TD_CONFIG, "KV cache in SRAM: found %s %d, expected 0..%d", what, found, count - 1);
+}
+
+/* Names begin alike where several images share the layers. */
+static bool is_cache(const struct td_lpu_image *image, const char *name) {
+  return image->kind == TD_IMAGE_KV && strncmp(image->name, name, strlen(name)) == 0;
+}
+
+/* The image that holds the layer; `*layer` becomes its number there. */
+static const struct td_lpu_image *image_of(const struct td_lpu_program *program, const char *name, int32_t layer_words,
+                                           int32_t *layer) {
+  for (int32_t i = 0; i < program->image_count; i++) {
+    const struct td_lpu_image *image = &program->images[i];
+    if (!is_cache(image, name)) continue;
+    int32_t layers = (image->words - 1) / layer_words;
+    if (*layer < layers) return image;
+    *layer -= layers;
+  }
+  return NULL;
+}
+
+td_status sram_find_kv(const struct td_lpu_program *program, const struct td_lpu_kv *kv, const char *name,
+                       int32_t layer, int32_t block, int32_t slot, uint64_t *out) {
+  const struct td_lpu_machine *machine = &program->machine;
+  int32_t group = program->block_tokens / machine->load_vectors, of_image = layer;
+  if (block < 0 || block >= kv->kv_blocks) return outside("block", block, kv->kv_blocks);
+  if (slot < 0 || slot >= program->block_tokens) return outside("slot", slot, program->block_tokens);
+  const struct td_lpu_image *image = layer < 0 ? NULL : image_of(program, name, kv->kv_blocks * group, &of_image);
+  if (!image) return td_fail(TD_CONFIG, "KV cache in SRAM: found no layer %d in images %s", layer, name);
+  int64_t word = image->word + ((int64_t)of_image * kv->kv_blocks + block) * group + slot / machine->load_vectors;
+  int64_t slice = image->hemisphere * (machine->mem_slices / 2) + image->slice + slot % machine->load_vectors * 2;
+  *out = sram_word(machine, image->chip, slice, word);
+  uint64_t pair = 2 * (uint64_t)machine->lanes, room = sram_bytes(program);
+  if (slot % machine->load_vectors * 2 + 2 > image->slices || *out > room || pair > room - *out) {
+    return td_fail(TD_CORRUPT, "image %.47s: found %d slices, expected two for each of %d vectors", image->name,
+                   image->slices, machine->load_vectors);
+  }
+  return TD_OK;
+}
+
+static void put(const struct td_lpu_machine *machine, uint8_t *pair, int32_t lane, uint16_t value) {
+  pair[lane] = (uint8_t)value;
+  pair[machine->lanes + lane] = (uint8_t)(value >> 8);
+}
+
+void sram_pack_kv(const struct td_lpu_machine *machine, const struct td_lpu_kv *kv, const uint16_t *from, bool v,
+                  uint8_t *pair) {
+  int32_t one = v ? td_lpu_kv_one_lane(machine, kv->kv_heads, kv->head_dim) : -1;
+  memset(pair, 0, 2 * (size_t)machine->lanes);
+  for (int32_t head = 0; head < kv->kv_heads; head++) {
+    int32_t lane = td_lpu_kv_lane(machine, kv->head_dim, head);
+    for (int32_t i = 0; i < kv->head_dim; i++) put(machine, pair, lane + i, *from++);
+  }
+  if (one >= 0) put(machine, pair, one, ONE_F16);
+}
+
+void sram_unpack_kv(const struct td_lpu_machine *machine, const struct td_lpu_kv *kv, const uint8_t *pair,
+                    uint16_t *to) {
+  for (int32_t head = 0; head < kv->kv_heads; head++) {
+    int32_t lane = td_lpu_kv_lane(machine, kv->head_dim, head);
+    for (int32_t i = 0; i < kv->head_dim; i++) {
+      *to++ = (uint16_t)(pair[lane + i] | (unsigned)pair[machine->lanes + lane + i] << 8);
+    }
+  }
+}
+
+td_status td_lpu_kv_write(struct td_lpu_system *system, const struct td_lpu_kv *kv, int32_t layer, int32_t block,
+                          int32_t slot, const uint16_t *k, const uint16_t *v) {
+  const struct td_lpu_program *program = system->program;
+  uint64_t k_at, v_at;
+  TD_TRY(sram_find_kv(program, kv, "k.cache", layer, block, slot, &k_at));
+  TD_TRY(sram_find_kv(program, kv, "v.cache", layer, block, slot, &v_at));
+  sram_pack_kv(&program->machine, kv, k, false, system->sram + k_at);
+  sram_pack_kv(&program->machine, kv, v, true, system->sram + v_at);
+  return TD_OK;
+}
+
+td_status td_lpu_kv_read(const struct td_lpu_system *system, const struct td_lpu_kv *kv, int32_t layer, int32_t block,
+                         int32_t slot, uint16_t *k, uint16_t *v) {
+  const struct td_lpu_program *program = system->program;
+  uint64_t k_at, v_at;
+  TD_TRY(sram_find_kv(program, kv, "k.cache", layer, block, slot, &k_at));
+  TD_TRY(sram_find_kv(program, kv, "v.cache", layer, block, slot, &v_at));
+  sram_unpack_kv(&program->machine, kv, system->sram + k_at, k);
+  sram_unpack_kv(&program->machine, kv, system->sram + v_at, v);
+  return TD_OK;
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lpu/decoder.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "tandem/kernels.h"
+
+void lpu_decoder_open(struct lpu_decoder *decoder, const char *device, const char *model,
+                      const struct td_lpu_options *options) {
+  memset(decoder, 0, sizeof *decoder);
+  decoder->options = *options;
+  assert_ok(td_device_params_open(device, &decoder->params));
+  decoder->machine = td_lpu_machine_of(decoder->params);
+  assert_non_null(decoder->machine);
+  assert_ok(td_model_open(model, &decoder->model));
+  assert_ok(td_graph_build(decoder->model, &decoder->graph));
+  assert_ok(td_lpu_model_weights(decoder->model, decoder->graph, &decoder->weights));
+  decoder->per_row = (options->context + options->block_tokens - 1) / options->block_tokens;
+  decoder->options.kv_blocks = decoder->per_row * options->rows;
+  struct td_slice whole = td_slice_whole(decoder->graph);
+  assert_ok(
+      td_lpu_compile(decoder->machine, decoder->graph, &whole, decoder->weights, &decoder->options, &decoder->program));
+  assert_ok(td_lpu_system_open(decoder->program, &decoder->system));
+  decoder->blocks = calloc((size_t)decoder->options.kv_blocks, sizeof *decoder->blocks);
+  decoder->rows = calloc((size_t)options->rows, sizeof *decoder->rows);
+  assert_non_null(decoder->blocks);
+  assert_non_null(decoder->rows);
+  /* Blocks in an order of their own, so that a block's number is not its ordinal. */
+  for (int32_t i = 0; i < decoder->options.kv_blocks; i++) decoder->blocks[i] = decoder->options.kv_blocks - 1 - i;
+  for (int32_t r = 0; r < options->rows; r++) decoder->rows[r].blocks = decoder->blocks + r * decoder->per_row;
+}
+
+void lpu_decoder_close(struct lpu_decoder *decoder) {
+  td_lpu_system_close(decoder->system);
+  td_lpu_program_free(decoder->program);
+  free(decoder->weights);
+  td_graph_free(decoder->graph);
+  td_model_close(decoder->model);
+  td_device_params_close(decoder->params);
+  free(decoder->blocks);
+  free(decoder->rows);
+}
+
+static void write_row(struct lpu_decoder *decoder, int32_t row, int32_t id, int32_t position) {
+  const struct td_tensor *embedding = td_model_tensor(decoder->model, "token_embd.weight");
+  int32_t hidden = td_model_shape(decoder->model)->hidden, lanes = decoder->machine->lanes;
+  float *x = malloc((size_t)hidden * sizeof *x), *where = malloc((size_t)lanes * sizeof *where);
+  assert_non_null(x);
+  assert_non_null(where);
+  td_dequantize(embedding->dtype,
+                (const char *)embedding->data + (uint64_t)id * (embedding->bytes / (uint64_t)embedding->rows), x,
+                hidden);
+  for (int32_t i = 0; i < lanes; i++) where[i] = (float)position;
+  assert_ok(td_lpu_image_write(decoder->system, "x", row, x));
+  assert_ok(td_lpu_image_write(decoder->system, "position", row, where));
+  free(x);
+  free(where);
+}
+
+void lpu_decoder_step(struct lpu_decoder *decoder, const int32_t *ids, const int32_t *positions, bool check,
+                      float *logits) {
+  int32_t rows = decoder->options.rows, vocab = td_model_shape(decoder->model)->vocab;
+  struct td_lpu_step step = {decoder->rows, rows};
+  struct td_lpu_counts counts;
+  for (int32_t r = 0; r < rows; r++) {
+    write_row(decoder, r, ids[r], positions[r]);
+    decoder->rows[r].position = positions[r];
+    decoder->rows[r].block_count = positions[r] / decoder->options.block_tokens + 1;
+  }
+  if (check) {
+    struct td_lpu_violation violation;
+    assert_ok(td_lpu_check(decoder->program, 0, &step, &violation));
+    if (violation.found) fail_msg("%s", violation.text);
+  }
+  assert_ok(td_lpu_execute(decoder->system, 0, &step, &counts));
+  assert_int_equal(counts.cycles, td_lpu_program_cycles(decoder->program, 0, &step));
+  for (int32_t r = 0; r < rows; r++) {
+    assert_ok(td_lpu_image_read(decoder->system, "logits", r, logits + (int64_t)r * vocab));
+  }
+}
