@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # Thin on purpose: CMake builds, scripts/ do the rest.
-#   make demo     install what is missing, build, run the quickstart (under two minutes once the packages are there)
+#   make demo     install what is missing, build, run the mission and the quickstart (two minutes once the packages are there)
 #   make check    everything CI checks: lint, warnings as errors, all tests, ASan/UBSan, TSan, fuzz targets
 .PHONY: build demo check format fuzz clean
 
+# CUDA kernels take minutes to compile: where there is no GPU to run them, only `make check` does it.
 build:
 	@scripts/install-packages demo
-	@cmake --preset release
+	@cmake --preset release $$([ -e /dev/nvidiactl ] || echo -DTANDEM_NVCC=OFF)
 	@cmake --build --preset release --target tandem
 
 demo: build

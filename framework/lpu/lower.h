@@ -52,6 +52,7 @@ struct lower_temp {
   int32_t first, vectors, chip;
   int32_t reads, begin, end; /* operations */
   int32_t place;
+  int32_t twin; /* the same as one whole value; -1: none */
   bool kept; /* for other chips: never reused */
 };
 struct lower_store {

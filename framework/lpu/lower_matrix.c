@@ -206,6 +206,7 @@ td_status lower_sum(struct lowering *lower, int32_t iteration) {
   if (of->flags & TD_LPU_KEEP) *sum = (struct lower_sum){lower->now, op.whole >= 0 ? op.whole : row->whole, wide};
   if (of->flags & TD_LPU_EMIT) {
     TD_TRY(lower_temp_new(lower, 4, &op.out.vector));
+    lower_temp_at(lower, op.out.vector)->twin = op.whole >= 0 ? op.whole : row->whole;
     lower->state[lower->instance] = op.out.vector;
   }
   return of->flags & (TD_LPU_ADD | TD_LPU_EMIT) ? lower_emit(lower, &op) : TD_OK;

@@ -69,6 +69,13 @@ static td_status take_chain(struct lowering *lower, int which, struct td_lpu_cod
   return TD_OK;
 }
 
+/* Four vectors that an operation made of one value. */
+static int32_t twin_of(const struct lowering *lower, struct td_lpu_code_place place) {
+  if (place.patch != TD_CODE_WORK) return -1;
+  const struct lower_temp *temp = lower_temp_at(lower, place.vector);
+  return place.vector == temp->first ? temp->twin : -1;
+}
+
 static td_status take(struct lowering *lower, int which, struct td_lpu_code_op *op, struct td_lpu_code_place *out) {
   const struct td_lpu_instruction *of = lower->op->of;
   int32_t type = TD_OPERAND_IMMEDIATE;
@@ -78,6 +85,11 @@ static td_status take(struct lowering *lower, int which, struct td_lpu_code_op *
   } else if (of->source[which] == TD_SOURCE_STREAM) {
     type = (int32_t)lower_types[of->in_type[which]];
     TD_TRY(lower_operand(lower, which, lower->op->in_width[which], out));
+    int32_t twin = type == TD_OPERAND_32 ? twin_of(lower, *out) : -1;
+    if (twin >= 0) {
+      type = TD_OPERAND_WHOLE;
+      out->vector = twin;
+    }
   }
   op->types |= type << (4 * which);
   return TD_OK;
@@ -96,6 +108,7 @@ static td_status name_result(struct lowering *lower, struct td_lpu_code_op *op) 
   op->types |= (int32_t)lower_types[of->out_type] << 12;
   TD_TRY(lower_temp_new(lower, lower->op->out_width, &op->out.vector));
   lower->state[lower->instance] = op->out.vector;
+  if (lower->op->out_width == 4) lower_temp_at(lower, op->out.vector)->twin = op->whole;
   return TD_OK;
 }
 

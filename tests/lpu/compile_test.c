@@ -109,6 +109,48 @@ static void test_many_rows(void **state) {
   compare(&course, &lpu_modes[3]);
 }
 
+/* Other delays, distances and depths: another schedule, as valid, and the same bits. */
+static void test_other_machines(void **state) {
+  (void)state;
+  static const char *const machines[][9] = {
+      {NULL},
+      {"alu_skew=2", "load_skew=3", "load_func=8", "pass_skew=1", "memory_write_skew=4", "rotate_skew=2",
+       "permute_skew=3", "permute_func=40", NULL},
+      {"pass_func=64", "permute_func=64", "alu_add=8", "alu_mul=5", "sum_func=12", "memory_func=10", NULL},
+      {"install_cycles=20", "accumulator_depth=16", NULL},
+      {"mem_slices_per_hop=1", NULL},
+      {"alu_add=1", "alu_move=1", "alu_mul=1", "rotate_func=1", NULL},
+  };
+  float *logits[2];
+  int64_t cycles[2] = {0, 0};
+  for (size_t i = 0; i < sizeof machines / sizeof *machines; i++) {
+    struct lpu_decoder decoder;
+    struct td_lpu_options options = {.weights = TD_LPU_WEIGHTS_I8,
+                                     .activations = TD_LPU_ACTIVATIONS_I8X2,
+                                     .chips = 2,
+                                     .rows = 1,
+                                     .block_tokens = 32,
+                                     .context = 64};
+    lpu_decoder_open_varied(&decoder, "groq-lpu-v1", machines[i], TINY("llama"), &options);
+    int32_t vocab = td_model_shape(decoder.model)->vocab;
+    logits[i > 0] = calloc((size_t)vocab, sizeof(float));
+    assert_non_null(logits[i > 0]);
+    for (int32_t position = 0; position < 3; position++) {
+      int32_t id = id_at(0, position, vocab);
+      lpu_decoder_step(&decoder, &id, &position, true, logits[i > 0]);
+    }
+    struct td_lpu_step step = {decoder.rows, 1};
+    cycles[i > 0] = td_lpu_program_cycles(decoder.program, 0, &step);
+    if (i > 0) {
+      assert_same_bits(logits[1], logits[0], vocab, "another machine", 0, 2);
+      assert_int_not_equal(cycles[1], cycles[0]);
+      free(logits[1]);
+    }
+    lpu_decoder_close(&decoder);
+  }
+  free(logits[0]);
+}
+
 /* Layers in a row over chips: two rows that are apart, and blocks that change. */
 static void test_chips(void **state) {
   (void)state;
@@ -193,10 +235,10 @@ static void test_deterministic(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_one_row),       cmocka_unit_test(test_blocks),    cmocka_unit_test(test_long_context),
-      cmocka_unit_test(test_rows_apart),    cmocka_unit_test(test_many_rows), cmocka_unit_test(test_scaled_rope),
-      cmocka_unit_test(test_chips),         cmocka_unit_test(test_refused),   cmocka_unit_test(test_smollm2),
-      cmocka_unit_test(test_deterministic),
+      cmocka_unit_test(test_one_row),    cmocka_unit_test(test_blocks),         cmocka_unit_test(test_long_context),
+      cmocka_unit_test(test_rows_apart), cmocka_unit_test(test_many_rows),      cmocka_unit_test(test_scaled_rope),
+      cmocka_unit_test(test_chips),      cmocka_unit_test(test_other_machines), cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_smollm2),    cmocka_unit_test(test_deterministic),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

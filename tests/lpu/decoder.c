@@ -8,11 +8,22 @@
 
 void lpu_decoder_open(struct lpu_decoder *decoder, const char *device, const char *model,
                       const struct td_lpu_options *options) {
+  lpu_decoder_open_varied(decoder, device, (const char *const[]){NULL}, model, options);
+}
+
+void lpu_decoder_open_varied(struct lpu_decoder *decoder, const char *device, const char *const *sets,
+                             const char *model, const struct td_lpu_options *options) {
   memset(decoder, 0, sizeof *decoder);
   decoder->options = *options;
   assert_ok(td_device_params_open(device, &decoder->params));
   decoder->machine = td_lpu_machine_of(decoder->params);
   assert_non_null(decoder->machine);
+  int32_t count = 0;
+  while (sets[count]) count++;
+  if (count > 0) {
+    assert_ok(td_lpu_machine_vary(decoder->params, sets, count, &decoder->varied));
+    decoder->machine = &decoder->varied;
+  }
   assert_ok(td_model_open(model, &decoder->model));
   assert_ok(td_graph_build(decoder->model, &decoder->graph));
   assert_ok(td_lpu_model_weights(decoder->model, decoder->graph, &decoder->weights));

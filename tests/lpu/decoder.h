@@ -18,6 +18,7 @@
 struct lpu_decoder {
   struct td_device_params *params;
   const struct td_lpu_machine *machine;
+  struct td_lpu_machine varied;
   struct td_model *model;
   struct td_graph *graph;
   const void **weights;
@@ -32,6 +33,9 @@ struct lpu_decoder {
 /* `rows` sequences of at most `context` positions; rows begin at position 0. Fails the test on any error. */
 void lpu_decoder_open(struct lpu_decoder *decoder, const char *device, const char *model,
                       const struct td_lpu_options *options);
+/* The same on a machine with other parameters ("name=value", NULL at the end). */
+void lpu_decoder_open_varied(struct lpu_decoder *decoder, const char *device, const char *const *sets,
+                             const char *model, const struct td_lpu_options *options);
 void lpu_decoder_close(struct lpu_decoder *decoder);
 /* One step: ids[r] at positions[r] in row r; logits: [rows][vocab]. Checks the program's step against the rules first
  * if `check`, and always that counted cycles are those of the closed form. */
