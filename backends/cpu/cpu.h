@@ -123,5 +123,6 @@ td_status cpu_router(struct cpu_device *device, const struct td_op_call *call);
 td_status cpu_expert_matmul(struct cpu_device *device, const struct td_op_call *call);
 td_status cpu_expert_sum(struct cpu_device *device, const struct td_op_call *call);
 td_status cpu_select(struct cpu_device *device, const struct td_op_call *call);
+td_status cpu_lpu_run(struct cpu_device *device, const struct td_op_call *call);
 
 #endif

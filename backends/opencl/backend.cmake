@@ -8,6 +8,7 @@ if(TANDEM_OPENCL_INCLUDE)
   set(shared ${PROJECT_SOURCE_DIR}/framework/kernels/shared/tandem)
   file(GLOB kernels CONFIGURE_DEPENDS ${folder}/kernels/*.cl)
   tandem_embed(tandem_backend_opencl opencl_sources ${shared}/portable.h ${shared}/blocks.h ${shared}/positions.h
+    ${shared}/lpu_math.h ${shared}/lpu_code.h
     ${kernels})
 else()
   set_target_properties(tandem_backend_opencl PROPERTIES SOURCES ${folder}/opencl.c)

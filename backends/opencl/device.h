@@ -10,7 +10,7 @@
 
 /* ---- programs: one per topic and element type, built when a kernel of it is first wanted ---- */
 
-enum opencl_topic { OPENCL_POINTWISE, OPENCL_CACHE, OPENCL_WEIGHT };
+enum opencl_topic { OPENCL_POINTWISE, OPENCL_CACHE, OPENCL_WEIGHT, OPENCL_LPU };
 enum opencl_kernel {
   OPENCL_ADD,
   OPENCL_BIAS,
@@ -26,6 +26,7 @@ enum opencl_kernel {
   OPENCL_EMBED,
   OPENCL_MATMUL,
   OPENCL_FEW, /* GPU form only */
+  OPENCL_LPU_RUN,
   OPENCL_KERNEL_COUNT
 };
 struct opencl_program {
@@ -169,15 +170,16 @@ td_status opencl_kv_import(struct td_device *device, const struct td_kv_view *vi
 /* ---- programs.c ---- */
 
 /* Sizes that kernels and host must agree on; the kernels get them by these names less OPENCL_. */
-#define OPENCL_GROUP 64     /* GPU form: items of a work-group */
-#define OPENCL_SHARE 1024   /* CPU form: elements of a dense operator per item */
-#define OPENCL_ROWS 16      /* CPU form, matmul: weight rows of an item */
-#define OPENCL_TOKENS 64    /* and tokens of it, at most */
-#define OPENCL_QUERIES 4    /* CPU form, attention: rows of an item, at most */
-#define OPENCL_SIDE 32      /* GPU form, matmul: weight rows, and tokens, of a work-group */
-#define OPENCL_MINE 4       /* and of an item */
-#define OPENCL_FEW_ROWS 8   /* GPU form, few: weight rows of a work-group */
-#define OPENCL_FEW_TOKENS 4 /* up to so many tokens go through few */
+#define OPENCL_GROUP 64      /* GPU form: items of a work-group */
+#define OPENCL_SHARE 1024    /* CPU form: elements of a dense operator per item */
+#define OPENCL_ROWS 16       /* CPU form, matmul: weight rows of an item */
+#define OPENCL_TOKENS 64     /* and tokens of it, at most */
+#define OPENCL_QUERIES 4     /* CPU form, attention: rows of an item, at most */
+#define OPENCL_SIDE 32       /* GPU form, matmul: weight rows, and tokens, of a work-group */
+#define OPENCL_MINE 4        /* and of an item */
+#define OPENCL_FEW_ROWS 8    /* GPU form, few: weight rows of a work-group */
+#define OPENCL_LPU_GROUP 256 /* GPU form, lpu_run: items of a chip */
+#define OPENCL_FEW_TOKENS 4  /* up to so many tokens go through few */
 
 const char *opencl_kernel_name(enum opencl_kernel which);
 
@@ -234,5 +236,11 @@ td_status opencl_add(struct opencl_device *device, const struct td_op_call *call
 td_status opencl_route(struct opencl_device *device, const struct td_op_call *call);
 td_status opencl_expert_sum(struct opencl_device *device, const struct td_op_call *call);
 td_status opencl_select(struct opencl_device *device, const struct td_op_call *call);
+
+/* ---- lpu.c ---- */
+
+/* TD_UNSUPPORTED if the device's arithmetic is not the LPU's: it needs binary64, and binary32 with subnormals. */
+td_status opencl_lpu_supports(const struct opencl_device *device);
+td_status opencl_lpu_run(struct opencl_device *device, const struct td_op_call *call);
 
 #endif

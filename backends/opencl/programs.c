@@ -34,6 +34,7 @@ static const struct {
     [OPENCL_EMBED] = {"embed", OPENCL_WEIGHT},
     [OPENCL_MATMUL] = {"matmul", OPENCL_WEIGHT},
     [OPENCL_FEW] = {"few", OPENCL_WEIGHT},
+    [OPENCL_LPU_RUN] = {"lpu_run", OPENCL_LPU},
 };
 
 const char *opencl_kernel_name(enum opencl_kernel which) {
@@ -44,13 +45,15 @@ const char *opencl_kernel_name(enum opencl_kernel which) {
 
 /* The files of a topic in their order; [form]: 0 GPU, 1 CPU. */
 #define MOST_FILES 8
-static const char *const files[3][2][MOST_FILES] = {
+static const char *const files[4][2][MOST_FILES] = {
     [OPENCL_POINTWISE] = {{"portable.h", "positions.h", "form.cl", "pointwise.cl"},
                           {"portable.h", "positions.h", "form.cl", "pointwise.cl"}},
     [OPENCL_CACHE] = {{"portable.h", "positions.h", "form.cl", "cache.cl", "attention_gpu.cl"},
                       {"portable.h", "positions.h", "form.cl", "cache.cl", "attention_cpu.cl"}},
     [OPENCL_WEIGHT] = {{"portable.h", "half.cl", "blocks.h", "positions.h", "form.cl", "weights.cl", "matmul_gpu.cl"},
                        {"portable.h", "half.cl", "blocks.h", "positions.h", "form.cl", "weights.cl", "matmul_cpu.cl"}},
+    [OPENCL_LPU] = {{"portable.h", "lpu_math.h", "lpu_code.h", "form.cl", "lpu_vector.cl", "lpu_matrix.cl", "lpu.cl"},
+                    {"portable.h", "lpu_math.h", "lpu_code.h", "form.cl", "lpu_vector.cl", "lpu_matrix.cl", "lpu.cl"}},
 };
 
 /* Appends a file without the lines by which headers include each other: they are put in front instead. */
@@ -91,8 +94,8 @@ static td_status options_of(const struct opencl_device *device, const struct ope
 #define SIZE(name) " -D" #name "=" SIZE_TEXT(OPENCL_##name)
 #define SIZE_TEXT(value) SIZE_TEXT_(value)
 #define SIZE_TEXT_(value) #value
-  static const char sizes[] =
-      SIZE(GROUP) SIZE(SHARE) SIZE(ROWS) SIZE(TOKENS) SIZE(QUERIES) SIZE(SIDE) SIZE(MINE) SIZE(FEW_ROWS);
+  static const char sizes[] = SIZE(GROUP) SIZE(SHARE) SIZE(ROWS) SIZE(TOKENS) SIZE(QUERIES) SIZE(SIDE) SIZE(MINE)
+      SIZE(FEW_ROWS) SIZE(LPU_GROUP);
   return td_format(out, size,
                    "-cl-std=CL1.2 -DFORM_CPU=%d -DHAS_FMA=%d -DCACHE_HALF=%d -DWEIGHT=%s -DWEIGHT_BLOCK=%d "
                    "-DWEIGHT_IS_F32=%d%s",
@@ -215,7 +218,7 @@ td_status opencl_kernel(struct opencl_device *device, enum opencl_kernel which, 
   enum opencl_topic topic = kernels[which].topic;
   struct opencl_program *program = NULL;
   cl_int error = CL_SUCCESS;
-  TD_TRY(find_program(device, topic, topic == OPENCL_POINTWISE ? TD_F32 : dtype, &program));
+  TD_TRY(find_program(device, topic, topic == OPENCL_POINTWISE || topic == OPENCL_LPU ? TD_F32 : dtype, &program));
   if (!program->kernels[which]) {
     program->kernels[which] = OPENCL(CreateKernel)(program->program, kernels[which].name, &error);
     OPENCL_TRY(device, kernels[which].name, error);

@@ -33,11 +33,12 @@ static void print_help(FILE *out) {
 }
 
 static const struct td_command *find_command(const char *name, const char **out_nearest) {
-  int best = 4; /* further away is not a typing mistake */
+  int best = 8; /* 4 edits or more are not a typing mistake */
   *out_nearest = NULL;
   for (const struct td_command *const *command = td_commands; *command; command++) {
     if (!strcmp((*command)->name, name)) return *command;
-    int distance = td_edit_distance((*command)->name, name);
+    /* Of names as near as each other, one that begins alike. */
+    int distance = 2 * td_edit_distance((*command)->name, name) + ((*command)->name[0] != name[0]);
     if (distance < best) {
       best = distance;
       *out_nearest = (*command)->name;

@@ -12,7 +12,7 @@
 #include "tandem/device.h"
 #include "tandem/lpu_host.h"
 
-enum { BLOCK_BYTES = 4 * TD_LPU_MOST_LANES };
+enum { BLOCK_BYTES = 4 * TD_LPU_MOST_LANES, HOST_THREADS = 8 };
 
 struct td_lpu_host {
   const struct td_lpu_program *program;
@@ -26,7 +26,8 @@ struct td_lpu_host {
   uint64_t words_bytes, step_bytes, work_bytes, sram_bytes;
   int32_t *step_words;
   size_t step_capacity;
-  uint8_t *staging;
+  uint8_t *staging, *hull;
+  size_t hull_capacity;
 };
 
 /* ---- opening ---- */
@@ -91,7 +92,8 @@ static td_status open_device(struct td_lpu_host *host, struct td_device *device,
 }
 
 static td_status open_spec(struct td_lpu_host *host, const char *spec) {
-  const struct td_device_options options = {.threads = 1};
+  int32_t chips = host->program->chips;
+  const struct td_device_options options = {.threads = chips < HOST_THREADS ? chips : HOST_THREADS};
   if (strcmp(spec, "step") == 0) return td_lpu_system_open(host->program, &host->system);
   TD_TRY(td_device_open(spec, &options, &host->own));
   return open_device(host, host->own, spec);
@@ -134,6 +136,7 @@ void td_lpu_host_close(struct td_lpu_host *host) {
   free(host->tallies);
   free(host->step_words);
   free(host->staging);
+  free(host->hull);
   free(host);
 }
 
@@ -232,11 +235,30 @@ td_status td_lpu_host_image_write(struct td_lpu_host *host, const char *image, i
   return TD_OK;
 }
 
+/* Blocks lie a word apart; where all of them are within this, they come in one read. */
+#define MOST_AT_ONCE (UINT64_C(16) << 20)
+
+static td_status read_at_once(struct td_lpu_host *host, const struct sram_row *at, uint64_t first, uint64_t bytes,
+                              void *elements) {
+  void *hull = host->hull;
+  TD_TRY(td_grow(&hull, &host->hull_capacity, bytes, 1));
+  host->hull = hull;
+  TD_TRY(td_device_read(host->device, host->sram, first, hull, bytes));
+  for (int32_t b = 0; b < at->blocks; b++) sram_unpack(at, b, host->hull + (sram_block(at, b) - first), elements);
+  return TD_OK;
+}
+
 td_status td_lpu_host_image_read(struct td_lpu_host *host, const char *image, int32_t row, void *elements) {
   struct sram_row at;
   if (host->system) return td_lpu_image_read(host->system, image, row, elements);
   TD_TRY(sram_find_row(host->program, image, 0, row, &at));
-  uint64_t bytes = (uint64_t)at.bytes * (uint64_t)host->program->machine.lanes;
+  uint64_t bytes = (uint64_t)at.bytes * (uint64_t)host->program->machine.lanes, low = UINT64_MAX, high = 0;
+  for (int32_t b = 0; b < at.blocks; b++) {
+    uint64_t offset = sram_block(&at, b);
+    low = offset < low ? offset : low;
+    high = offset > high ? offset : high;
+  }
+  if (high + bytes - low <= MOST_AT_ONCE) return read_at_once(host, &at, low, high + bytes - low, elements);
   for (int32_t b = 0; b < at.blocks; b++) {
     TD_TRY(td_device_read(host->device, host->sram, sram_block(&at, b), host->staging, bytes));
     sram_unpack(&at, b, host->staging, elements);

@@ -53,7 +53,7 @@ struct lower_temp {
   int32_t reads, begin, end; /* operations */
   int32_t place;
   int32_t twin; /* the same as one whole value; -1: none */
-  bool kept; /* for other chips: never reused */
+  bool kept;    /* for other chips: never reused */
 };
 struct lower_store {
   int32_t time, word, patch;

@@ -40,9 +40,13 @@ td_status lower_temp_new(struct lowering *lower, int32_t vectors, int32_t *out_f
   lower->temp_of = numbers;
   *out_first = (int32_t)lower->vector_count;
   for (int32_t i = 0; i < vectors; i++) lower->temp_of[lower->vector_count++] = (int32_t)lower->temp_count;
-  lower->temps[lower->temp_count++] = (struct lower_temp){
-      .first = *out_first, .vectors = vectors, .chip = lower->op->of->chip, .begin = -1, .end = -1, .place = -1,
-      .twin = -1};
+  lower->temps[lower->temp_count++] = (struct lower_temp){.first = *out_first,
+                                                          .vectors = vectors,
+                                                          .chip = lower->op->of->chip,
+                                                          .begin = -1,
+                                                          .end = -1,
+                                                          .place = -1,
+                                                          .twin = -1};
   return TD_OK;
 }
 

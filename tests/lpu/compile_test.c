@@ -168,6 +168,9 @@ static void test_scaled_rope(void **state) {
 
 static void test_smollm2(void **state) {
   (void)state;
+#ifdef TANDEM_SANITIZED
+  skip(); /* minutes, and the small models go the same ways */
+#endif
   const char *path = test_model_path();
   if (!path) skip();
   const struct course course = {path, 1, 320, 320, 2, 0, 1};

@@ -4,8 +4,8 @@
 #include "tandem/device.h"
 
 const struct lpu_host_kind lpu_host_kinds[] = {
-    {"cpu plain", "cpu", "TANDEM_CPU_ISA", "plain"},       {"cpu avx2", "cpu", "TANDEM_CPU_ISA", "avx2"},
-    {"cpu avx512", "cpu", "TANDEM_CPU_ISA", "avx512"},     {"opencl cpu", "opencl:0", "TANDEM_OPENCL_FORM", "cpu"},
+    {"cpu plain", "cpu", "TANDEM_CPU_ISA", "plain"},         {"cpu avx2", "cpu", "TANDEM_CPU_ISA", "avx2"},
+    {"cpu avx512", "cpu", "TANDEM_CPU_ISA", "avx512"},       {"opencl cpu", "opencl:0", "TANDEM_OPENCL_FORM", "cpu"},
     {"opencl gpu", "opencl:0", "TANDEM_OPENCL_FORM", "gpu"},
 };
 const size_t lpu_host_kind_count = sizeof lpu_host_kinds / sizeof *lpu_host_kinds;

@@ -203,9 +203,10 @@ static void test_experts(void **state) {
 
 static void test_priced_only_calls(void **state) {
   (void)state;
-  for (int kind = TD_OP_EXECUTED_COUNT; kind <= TD_OP_KIND_COUNT; kind++) {
-    SPOILED(TD_OP_MATMUL, op.kind = kind < TD_OP_KIND_COUNT ? (enum td_op_kind)kind : TD_OP_SAMPLE, "operator");
+  for (int kind = TD_OP_EXECUTED_COUNT; kind <= TD_OP_LPU_RUN; kind++) {
+    SPOILED(TD_OP_MATMUL, op.kind = kind < TD_OP_LPU_RUN ? (enum td_op_kind)kind : TD_OP_SAMPLE, "operator");
   }
+  SPOILED(TD_OP_MATMUL, op.kind = TD_OP_LPU_RUN, "operand weight: found 8 x 16, expected 1 x 16");
   SPOILED(TD_OP_ATTENTION, op.bidirectional = true, "causal");
   SPOILED(TD_OP_ATTENTION, call.weight = call.in[0], "sinks");
   SPOILED(TD_OP_ATTENTION, call.in[1] = call.in[0], "latent");

@@ -75,14 +75,16 @@ enum td_lpu_code_reason {
 };
 
 enum td_lpu_code_kind {
-  TD_CODE_COPY,   /* `count` vectors from a to out */
-  TD_CODE_ALU,    /* detail: enum td_lpu_code_alu of a, b, c, as `types` says; result to `out` in its type and to `whole` */
+  TD_CODE_COPY, /* `count` vectors from a to out */
+  TD_CODE_ALU,  /* detail: enum td_lpu_code_alu of a, b, c, as `types` says; result to `out` in its type and to `whole`
+                 */
   TD_CODE_ROTATE, /* `count` vectors of a, by `immediate` */
   TD_CODE_SHIFT,
   TD_CODE_PERMUTE, /* by map `first` + patches[detail] */
   TD_CODE_SELECT,  /* of a and b, the same */
   TD_CODE_TRANSPOSE,
-  TD_CODE_EXPAND, /* a tile of columns to `out`: int8 [k][lanes], or float32 [k][lanes]. detail: TD_OPERAND_I8, _F16, _W8 */
+  TD_CODE_EXPAND, /* a tile of columns to `out`: int8 [k][lanes], or float32 [k][lanes]. detail: TD_OPERAND_I8, _F16,
+                     _W8 */
   TD_CODE_PASS,   /* a: activations, from lane `immediate` on; detail: enum td_lpu_code_tile; `whole`: the sums */
   TD_CODE_SUM     /* whole a (+ whole b, unless its vector is -1), to `whole` and planar to `out`. detail: 1 floats */
 };
