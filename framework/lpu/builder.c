@@ -118,9 +118,7 @@ td_status lpu_add_patch(struct lpu_builder *builder, const struct td_lpu_patch *
 
 td_status lpu_add_data(struct lpu_builder *builder, uint64_t bytes, uint64_t *out_at) {
   struct td_lpu_program *program = builder->program;
-  size_t old = builder->data_capacity;
   TD_TRY(td_grow((void **)&program->data, &builder->data_capacity, (size_t)(program->data_bytes + bytes), 1));
-  (void)old;
   memset(program->data + program->data_bytes, 0, (size_t)bytes);
   *out_at = program->data_bytes;
   program->data_bytes += bytes;

@@ -122,6 +122,8 @@ td_status lpu_mean_range(struct lpu_builder *builder, const struct td_lpu_meanin
 struct td_lpu_instruction lpu_instruction(enum td_lpu_opcode opcode, int32_t chip, int32_t queue, int32_t cycle,
                                           int32_t repeat);
 
+int32_t lpu_distance(int32_t a, int32_t b); /* hops between positions */
+
 /* READs of vectors offset, offset + stride, ... of a tensor, one a cycle, so that they pass position `at` together:
  * books in the pattern (`when`: that cycle from T on), then emits. */
 struct lpu_read {

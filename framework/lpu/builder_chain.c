@@ -141,8 +141,7 @@ static void book_way(struct lpu_builder *builder, struct work *work, int32_t ste
   if (input->via) {
     enum td_lpu_opcode opcode = via_opcode(input->via);
     int32_t hemisphere = input->tensor->hemisphere, at = td_lpu_switch_position(machine, hemisphere);
-    int32_t hops = at < middle ? middle - at : at - middle;
-    int32_t issue = arrives - hops - machine->delay[opcode].func;
+    int32_t issue = arrives - lpu_distance(at, middle) - machine->delay[opcode].func;
     enum td_lpu_switch_queue function = input->via == LPU_VIA_ROTATE ? TD_SWITCH_SHIFT : TD_SWITCH_PERMUTE;
     int32_t width = td_lpu_type_bytes(input->tensor->type);
     way->moved_use = lpu_use_queue(&builder->pattern, work->chain->chip,
@@ -163,7 +162,7 @@ static int32_t tapped_at(const struct lpu_builder *builder, const struct lpu_cha
     if (chain->results[i].tap != result) continue;
     for (int32_t c = 0; c < td_lpu_type_bytes(tensor->type); c++) {
       int32_t at = td_lpu_memory_position(builder->machine, tensor->hemisphere, tensor->slice + c);
-      if (farthest < 0 || (at > middle ? at > farthest : at < farthest)) farthest = at;
+      if (farthest < 0 || lpu_distance(at, middle) > lpu_distance(farthest, middle)) farthest = at;
     }
   }
   return farthest;

@@ -119,13 +119,13 @@ static int32_t slice_position(const struct lpu_builder *builder, const struct lp
   return td_lpu_memory_position(builder->machine, tensor->hemisphere, tensor->slice + component);
 }
 
-static int32_t distance(int32_t a, int32_t b) {
+int32_t lpu_distance(int32_t a, int32_t b) {
   return a < b ? b - a : a - b;
 }
 
 /* The issue, from T on, of component c's READ. */
 static int32_t read_issue(const struct lpu_builder *builder, const struct lpu_read *read, int32_t component) {
-  int32_t hops = distance(slice_position(builder, read->tensor, component), read->at);
+  int32_t hops = lpu_distance(slice_position(builder, read->tensor, component), read->at);
   return read->when - hops - builder->machine->delay[TD_LPU_MEMORY].func;
 }
 
@@ -134,7 +134,7 @@ static int32_t extreme_position(const struct lpu_builder *builder, const struct 
   int32_t width = td_lpu_type_bytes(tensor->type), best = slice_position(builder, tensor, 0);
   for (int32_t c = 1; c < width; c++) {
     int32_t position = slice_position(builder, tensor, c);
-    if (distance(position, at) > distance(best, at)) best = position;
+    if (lpu_distance(position, at) > lpu_distance(best, at)) best = position;
   }
   return best;
 }
@@ -210,7 +210,7 @@ void lpu_write_book(struct lpu_builder *builder, struct lpu_pattern *pattern, st
   const struct lpu_tensor *tensor = write->tensor;
   int32_t width = td_lpu_type_bytes(tensor->type);
   for (int32_t c = 0; c < width; c++) {
-    int32_t hops = distance(slice_position(builder, tensor, c), write->from);
+    int32_t hops = lpu_distance(slice_position(builder, tensor, c), write->from);
     int32_t issue = write->when + hops - builder->machine->memory_write_skew;
     int32_t queue = td_lpu_memory_queue(builder->machine, tensor->hemisphere, tensor->slice + c);
     int32_t use = lpu_use_queue(pattern, tensor->chip, queue, issue, write->n);
@@ -219,9 +219,9 @@ void lpu_write_book(struct lpu_builder *builder, struct lpu_pattern *pattern, st
   write->stream_use = write->tap;
   if (write->tap >= 0) return;
   int32_t to = extreme_position(builder, tensor, write->from);
-  if (write->reach >= 0 && distance(write->reach, write->from) > distance(to, write->from)) to = write->reach;
-  write->stream_use =
-      lpu_use_stream(pattern, tensor->chip, write->from, to, write->when + distance(write->from, to), width, write->n);
+  if (write->reach >= 0 && lpu_distance(write->reach, write->from) > lpu_distance(to, write->from)) to = write->reach;
+  write->stream_use = lpu_use_stream(pattern, tensor->chip, write->from, to,
+                                     write->when + lpu_distance(write->from, to), width, write->n);
 }
 
 /* What later reads of the segment wait for and mean. */

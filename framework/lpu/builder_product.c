@@ -8,10 +8,6 @@
 #include "builder.h"
 #include "tandem/base.h"
 
-static int32_t distance(int32_t a, int32_t b) {
-  return a < b ? b - a : a - b;
-}
-
 int32_t lpu_weight_slice(const struct td_lpu_machine *machine) {
   return machine->mem_slices / 2 - 2 * machine->load_vectors;
 }
@@ -77,11 +73,11 @@ static void book_load(struct lpu_builder *builder, const struct tile *tile, stru
   for (int32_t i = 0; i < load->streams; i++) {
     int32_t slice = image->slice + load->slice + i;
     int32_t from = td_lpu_memory_position(machine, image->hemisphere, slice);
-    int32_t issue = arrives - distance(from, at) - machine->delay[TD_LPU_MEMORY].func;
+    int32_t issue = arrives - lpu_distance(from, at) - machine->delay[TD_LPU_MEMORY].func;
     int32_t use = lpu_use_queue(&builder->pattern, image->chip, td_lpu_memory_queue(machine, image->hemisphere, slice),
                                 issue, load->n);
     if (i == 0) load->reads = use;
-    if (distance(from, at) > distance(farthest, at)) farthest = from;
+    if (lpu_distance(from, at) > lpu_distance(farthest, at)) farthest = from;
   }
   load->stream_use = lpu_use_stream(&builder->pattern, image->chip, farthest, at, arrives, load->streams, load->n);
 }

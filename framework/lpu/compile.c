@@ -147,6 +147,7 @@ td_status td_lpu_compile(const struct td_lpu_machine *machine, const struct td_g
     return td_fail(TD_UNSUPPORTED, "LPU: found a slice of layers %d..%d, expected the whole model", slice->layer_begin,
                    slice->layer_end - 1);
   }
+  TD_TRY(lpu_check_slices(machine));
   compiler.machine = machine;
   compiler.weights = weights;
   compiler.graph = graph;

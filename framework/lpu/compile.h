@@ -41,6 +41,7 @@ struct lpu_compiler {
   struct lpu_builder *builder;
   const struct td_lpu_machine *machine;
   const void *const *weights; /* NULL: no data */
+  bool places_only;           /* a trial: tables need not be computed */
   const struct td_graph *graph;
   const struct td_lpu_options *options;
   struct lpu_place place;
@@ -75,6 +76,8 @@ td_status lpu_place_chip(struct lpu_compiler *compiler, int32_t chip);
 td_status lpu_choose_chips(struct lpu_compiler *compiler);
 
 /* ---- places (compile_place.c) ---- */
+/* TD_UNSUPPORTED if the inner slices are too few for activations and constants to be read side by side. */
+td_status lpu_check_slices(const struct td_lpu_machine *machine);
 void lpu_place_begin(struct lpu_compiler *compiler);
 /* `count` vectors of `type` in an activation quad. */
 td_status lpu_new_vectors(struct lpu_compiler *compiler, const char *name, enum td_lpu_image_kind kind,

@@ -55,6 +55,7 @@ static td_status place_chips(struct lpu_compiler *compiler) {
 static td_status try_places(const struct lpu_compiler *compiler, int32_t chips) {
   struct lpu_compiler trial = *compiler;
   trial.weights = NULL;
+  trial.places_only = true;
   trial.chips = chips;
   TD_TRY(lpu_builder_open(compiler->machine, chips, &trial.builder));
   td_status status = place_chips(&trial);

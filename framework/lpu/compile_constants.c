@@ -31,6 +31,10 @@ static td_status rope_tables(struct lpu_compiler *compiler) {
   int32_t lanes = compiler->machine->lanes, rows = compiler->options->context;
   const float *factors = op->weight >= 0 && compiler->weights ? compiler->weights[op->weight] : NULL;
   float *tables = NULL;
+  if (compiler->places_only) {
+    TD_TRY(lpu_new_constants(compiler, "rope.cos", 0, rows, lanes, NULL, &compiler->cosine));
+    return lpu_new_constants(compiler, "rope.sin", 1, rows, lanes, NULL, &compiler->sine);
+  }
   TD_TRY(td_alloc((size_t)rows * (size_t)lanes * 2, sizeof *tables, (void **)&tables));
   float *cosine = tables, *sine = tables + (size_t)rows * (size_t)lanes;
   for (int32_t position = 0; position < rows; position++) {

@@ -7,6 +7,16 @@
 #include "compile.h"
 #include "tandem/base.h"
 
+#define LEAST_INNER 8 /* a quad of activations and one of constants */
+td_status lpu_check_slices(const struct td_lpu_machine *machine) {
+  int32_t least = 2 * machine->load_vectors + LEAST_INNER;
+  if (machine->mem_slices / 2 >= least) return TD_OK;
+  return td_fail(TD_UNSUPPORTED,
+                 "LPU %s: found %d memory slices in a hemisphere, expected at least %d: %d that feed the "
+                 "planes and %d for activations and constants",
+                 machine->name, machine->mem_slices / 2, least, 2 * machine->load_vectors, LEAST_INNER);
+}
+
 void lpu_place_begin(struct lpu_compiler *compiler) {
   struct lpu_place *place = &compiler->place;
   memset(place, 0, sizeof *place);

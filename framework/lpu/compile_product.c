@@ -353,6 +353,7 @@ td_status td_lpu_compile_product(const struct td_lpu_machine *machine, enum td_l
     return td_fail(TD_CONFIG, "LPU: a product of %lld x %lld x %lld in type %d, expected sizes from 1 on and f16 or i8",
                    (long long)rows, (long long)n, (long long)k, (int)type);
   }
+  TD_TRY(lpu_check_slices(machine));
   TD_TRY(td_alloc(1, sizeof *study, (void **)&study));
   study->compiler.machine = machine;
   study->type = type;

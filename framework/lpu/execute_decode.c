@@ -30,32 +30,12 @@ static td_status refuse(const struct decoder *at, const char *format, ...) {
                  text);
 }
 
-/* The unit and function whose queue an opcode stands in. */
-static const struct {
-  enum td_lpu_unit unit;
-  int32_t function;
-} places[TD_LPU_OPCODE_COUNT] = {
-    [TD_LPU_MEMORY] = {TD_UNIT_MEMORY, 0},
-    [TD_LPU_LOAD] = {TD_UNIT_MATRIX, TD_MATRIX_LOAD},
-    [TD_LPU_INSTALL] = {TD_UNIT_MATRIX, TD_MATRIX_INSTALL},
-    [TD_LPU_PASS] = {TD_UNIT_MATRIX, TD_MATRIX_PASS},
-    [TD_LPU_SUM] = {TD_UNIT_MATRIX, TD_MATRIX_SUM},
-    [TD_LPU_ALU] = {TD_UNIT_VECTOR, 0},
-    [TD_LPU_ROTATE] = {TD_UNIT_SWITCH, TD_SWITCH_SHIFT},
-    [TD_LPU_SHIFT] = {TD_UNIT_SWITCH, TD_SWITCH_SHIFT},
-    [TD_LPU_PERMUTE] = {TD_UNIT_SWITCH, TD_SWITCH_PERMUTE},
-    [TD_LPU_SELECT] = {TD_UNIT_SWITCH, TD_SWITCH_SELECT},
-    [TD_LPU_TRANSPOSE] = {TD_UNIT_SWITCH, TD_SWITCH_TRANSPOSE},
-    [TD_LPU_SEND] = {TD_UNIT_LINK, 0},
-    [TD_LPU_RECEIVE] = {TD_UNIT_LINK, 0},
-};
-
 static td_status decode_place(struct decoder *at) {
   struct execute_op *op = at->op;
   const struct td_lpu_instruction *of = op->of;
   if (of->opcode >= TD_LPU_OPCODE_COUNT) return refuse(at, "found opcode %d", of->opcode);
-  if (!td_lpu_queue_at(at->machine, of->queue, &op->queue) || op->queue.unit != places[of->opcode].unit ||
-      op->queue.function != places[of->opcode].function) {
+  if (!td_lpu_queue_at(at->machine, of->queue, &op->queue) ||
+      !td_lpu_queue_takes(&op->queue, (enum td_lpu_opcode)of->opcode)) {
     return refuse(at, "the opcode does not belong into this queue");
   }
   if (op->queue.unit == TD_UNIT_LINK && op->queue.index >= at->machine->links_used) {

@@ -115,3 +115,25 @@ bool td_lpu_queue_at(const struct td_lpu_machine *machine, int32_t queue, struct
   }
   return true;
 }
+
+bool td_lpu_queue_takes(const struct td_lpu_queue *queue, enum td_lpu_opcode opcode) {
+  static const struct {
+    enum td_lpu_unit unit;
+    int32_t function;
+  } takes[TD_LPU_OPCODE_COUNT] = {
+      [TD_LPU_MEMORY] = {TD_UNIT_MEMORY, 0},
+      [TD_LPU_LOAD] = {TD_UNIT_MATRIX, TD_MATRIX_LOAD},
+      [TD_LPU_INSTALL] = {TD_UNIT_MATRIX, TD_MATRIX_INSTALL},
+      [TD_LPU_PASS] = {TD_UNIT_MATRIX, TD_MATRIX_PASS},
+      [TD_LPU_SUM] = {TD_UNIT_MATRIX, TD_MATRIX_SUM},
+      [TD_LPU_ALU] = {TD_UNIT_VECTOR, 0},
+      [TD_LPU_ROTATE] = {TD_UNIT_SWITCH, TD_SWITCH_SHIFT},
+      [TD_LPU_SHIFT] = {TD_UNIT_SWITCH, TD_SWITCH_SHIFT},
+      [TD_LPU_PERMUTE] = {TD_UNIT_SWITCH, TD_SWITCH_PERMUTE},
+      [TD_LPU_SELECT] = {TD_UNIT_SWITCH, TD_SWITCH_SELECT},
+      [TD_LPU_TRANSPOSE] = {TD_UNIT_SWITCH, TD_SWITCH_TRANSPOSE},
+      [TD_LPU_SEND] = {TD_UNIT_LINK, 0},
+      [TD_LPU_RECEIVE] = {TD_UNIT_LINK, 0},
+  };
+  return takes[opcode].unit == queue->unit && takes[opcode].function == queue->function;
+}

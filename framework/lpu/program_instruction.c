@@ -119,29 +119,6 @@ static td_status check_operands(const struct place *at) {
 
 /* ---- queues ---- */
 
-/* The queue that takes an opcode. */
-static bool queue_takes(const struct td_lpu_queue *queue, uint8_t opcode) {
-  static const struct {
-    enum td_lpu_unit unit;
-    int32_t function;
-  } takes[TD_LPU_OPCODE_COUNT] = {
-      [TD_LPU_MEMORY] = {TD_UNIT_MEMORY, 0},
-      [TD_LPU_LOAD] = {TD_UNIT_MATRIX, TD_MATRIX_LOAD},
-      [TD_LPU_INSTALL] = {TD_UNIT_MATRIX, TD_MATRIX_INSTALL},
-      [TD_LPU_PASS] = {TD_UNIT_MATRIX, TD_MATRIX_PASS},
-      [TD_LPU_SUM] = {TD_UNIT_MATRIX, TD_MATRIX_SUM},
-      [TD_LPU_ALU] = {TD_UNIT_VECTOR, 0},
-      [TD_LPU_ROTATE] = {TD_UNIT_SWITCH, TD_SWITCH_SHIFT},
-      [TD_LPU_SHIFT] = {TD_UNIT_SWITCH, TD_SWITCH_SHIFT},
-      [TD_LPU_PERMUTE] = {TD_UNIT_SWITCH, TD_SWITCH_PERMUTE},
-      [TD_LPU_SELECT] = {TD_UNIT_SWITCH, TD_SWITCH_SELECT},
-      [TD_LPU_TRANSPOSE] = {TD_UNIT_SWITCH, TD_SWITCH_TRANSPOSE},
-      [TD_LPU_SEND] = {TD_UNIT_LINK, 0},
-      [TD_LPU_RECEIVE] = {TD_UNIT_LINK, 0},
-  };
-  return takes[opcode].unit == queue->unit && takes[opcode].function == queue->function;
-}
-
 static td_status check_queue(const struct place *at) {
   const struct td_lpu_instruction *instruction = at->instruction;
   struct td_lpu_queue queue;
@@ -151,7 +128,7 @@ static td_status check_queue(const struct place *at) {
   if (!td_lpu_queue_at(&at->program->machine, instruction->queue, &queue)) {
     return bad(at, "found queue %d, expected one of %d", instruction->queue, at->program->machine.instruction_queues);
   }
-  if (instruction->opcode >= TD_LPU_OPCODE_COUNT || !queue_takes(&queue, instruction->opcode)) {
+  if (instruction->opcode >= TD_LPU_OPCODE_COUNT || !td_lpu_queue_takes(&queue, instruction->opcode)) {
     return bad(at, "found opcode %d on queue %d of a %s unit, expected one that it takes", instruction->opcode,
                instruction->queue, td_lpu_unit_name(queue.unit));
   }

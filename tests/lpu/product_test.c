@@ -186,6 +186,10 @@ static void test_vector_product(void **state) {
 static void test_refused(void **state) {
   (void)state;
   struct td_lpu_program *program = NULL;
+  struct td_lpu_machine narrow = *machine;
+  narrow.mem_slices = 64; /* 32 in a hemisphere: they all feed the planes */
+  assert_int_equal(td_lpu_compile_product(&narrow, TD_LPU_F16, 1, 1, 1, &program), TD_UNSUPPORTED);
+  assert_non_null(strstr(td_error_text(), "found 32 memory slices in a hemisphere, expected at least 40"));
   assert_int_equal(td_lpu_compile_product(machine, TD_LPU_F32, 1, 1, 1, &program), TD_CONFIG);
   assert_int_equal(td_lpu_compile_product(machine, TD_LPU_F16, 0, 1, 1, &program), TD_CONFIG);
   assert_int_equal(td_lpu_compile_product(machine, TD_LPU_F16, 100000, 320, 320, &program), TD_EXHAUSTED);

@@ -168,6 +168,9 @@ int32_t td_lpu_link_queue(const struct td_lpu_machine *machine, int32_t link);
 /* The inverse; false if there is no such queue. */
 bool td_lpu_queue_at(const struct td_lpu_machine *machine, int32_t queue, struct td_lpu_queue *out);
 
+/* Whether instructions of this opcode (one that exists) stand in this queue. */
+bool td_lpu_queue_takes(const struct td_lpu_queue *queue, enum td_lpu_opcode opcode);
+
 /* ---- what follows from the numbers alone ---- */
 struct td_lpu_rates {
   int64_t sram_bytes;             /* v1: 230,686,720 = 220 MiB */
