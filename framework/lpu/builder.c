@@ -14,11 +14,12 @@ td_status lpu_builder_open(const struct td_lpu_machine *machine, int32_t chips, 
   TD_TRY(td_alloc(1, sizeof *builder, (void **)&builder));
   size_t queues = (size_t)chips * (size_t)machine->instruction_queues;
   size_t streams = (size_t)chips * 2 * LPU_ZONES * (size_t)machine->streams;
-  size_t alus = (size_t)chips * (size_t)machine->alus;
+  size_t alus = (size_t)chips * (size_t)machine->alus, links = (size_t)chips * (size_t)machine->links;
   td_status status = td_alloc(1, sizeof *builder->program, (void **)&builder->program);
   if (!status) status = td_alloc(queues, sizeof *builder->queues, (void **)&builder->queues);
   if (!status) status = td_alloc(streams, sizeof *builder->streams, (void **)&builder->streams);
   if (!status) status = td_alloc(alus, sizeof *builder->results, (void **)&builder->results);
+  if (!status) status = td_alloc(links + 1, sizeof *builder->sends, (void **)&builder->sends);
   if (status) {
     lpu_builder_close(builder);
     return status;
@@ -41,6 +42,7 @@ static void drop_tensors(struct lpu_builder *builder) {
     free(builder->tensors[i]->ready);
     free(builder->tensors[i]->writer);
     free(builder->tensors[i]->iteration);
+    free(builder->tensors[i]->taken);
     free(builder->tensors[i]);
   }
   builder->tensor_count = 0;
@@ -53,6 +55,7 @@ void lpu_builder_close(struct lpu_builder *builder) {
     free_bits(builder->queues, (size_t)builder->chips * (size_t)machine->instruction_queues);
     free_bits(builder->streams, (size_t)builder->chips * 2 * LPU_ZONES * (size_t)machine->streams);
     free_bits(builder->results, (size_t)builder->chips * (size_t)machine->alus);
+    free_bits(builder->sends, (size_t)builder->chips * (size_t)machine->links);
   }
   drop_tensors(builder);
   free(builder->tensors);
@@ -140,6 +143,7 @@ td_status lpu_begin_segment(struct lpu_builder *builder, const char *name) {
   clear_bits(builder->queues, (size_t)builder->chips * (size_t)machine->instruction_queues);
   clear_bits(builder->streams, (size_t)builder->chips * 2 * LPU_ZONES * (size_t)machine->streams);
   clear_bits(builder->results, (size_t)builder->chips * (size_t)machine->alus);
+  clear_bits(builder->sends, (size_t)builder->chips * (size_t)machine->links);
   drop_tensors(builder);
   for (int32_t chip = 0; chip < builder->chips; chip++) {
     for (int32_t plane = 0; plane < machine->planes; plane++) {

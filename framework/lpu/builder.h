@@ -20,12 +20,12 @@ struct lpu_bits {
 /* Streams are booked by half chip (zone), direction and index, over moving slots. */
 #define LPU_ZONES 2
 
-enum lpu_use_kind { LPU_USE_QUEUE, LPU_USE_ALU, LPU_USE_STREAM };
+enum lpu_use_kind { LPU_USE_QUEUE, LPU_USE_ALU, LPU_USE_STREAM, LPU_USE_LINK };
 
 struct lpu_use {
   enum lpu_use_kind kind;
   int32_t chip, at, n;     /* cycles [T + at, T + at + n) of issue, or of passing `to` */
-  int32_t queue;           /* QUEUE; ALU: found */
+  int32_t queue;           /* QUEUE; ALU: found; LINK: its number */
   int32_t from, to, width; /* STREAM: positions of producer and last consumer; aligned group of this many streams */
   int32_t stream;          /* found: the first one's index */
   int32_t func;            /* ALU: cycles to the result; an ALU gives one result a cycle */
@@ -44,9 +44,11 @@ struct lpu_tensor {
   enum td_lpu_type type;
   int32_t count;
   bool part;       /* of a wider image: not the tensor that lpu_tensor_of gives */
+  int32_t byte;    /* a copy that is one component of the tensor alone: which one */
   int32_t *ready;  /* [count] first cycle whose read sees it; NULL: before the segment */
   int32_t *writer; /* [count] the WRITE of component 0, component c is the c-th after it */
   int32_t *iteration;
+  int32_t *taken; /* [count] the last cycle whose read must not see a later write; NULL: not read so far */
 };
 
 /* A plane's (or, for fp16, a pair's) state in placing order. */
@@ -68,6 +70,7 @@ struct lpu_builder {
   struct lpu_bits *queues;  /* [chips][instruction_queues] */
   struct lpu_bits *streams; /* [chips][2 directions][zones][streams] */
   struct lpu_bits *results; /* [chips][alus] */
+  struct lpu_bits *sends;   /* [chips][links] vectors on their way out: a link takes and gives at the same time */
   struct lpu_plane planes[64][TD_LPU_MOST_PLANES];
   int32_t end; /* the last cycle that anything happens in */
   struct lpu_tensor **tensors;
@@ -105,6 +108,8 @@ td_status lpu_part_tensor(struct lpu_builder *builder, int32_t image, int32_t sl
 void lpu_pattern_begin(struct lpu_pattern *pattern);
 int32_t lpu_use_queue(struct lpu_pattern *pattern, int32_t chip, int32_t queue, int32_t at, int32_t n);
 int32_t lpu_use_alu(struct lpu_pattern *pattern, int32_t chip, int32_t at, int32_t func, int32_t n);
+/* The way out of a link, for n cycles; its queue is another use. */
+void lpu_use_link(struct lpu_pattern *pattern, int32_t chip, int32_t link, int32_t at, int32_t n);
 /* `at`: the cycle in which the slot passes `to`. */
 int32_t lpu_use_stream(struct lpu_pattern *pattern, int32_t chip, int32_t from, int32_t to, int32_t at, int32_t width,
                        int32_t n);
@@ -151,6 +156,9 @@ struct lpu_write {
 void lpu_write_book(struct lpu_builder *builder, struct lpu_pattern *pattern, struct lpu_write *write);
 td_status lpu_write_emit(struct lpu_builder *builder, const struct lpu_pattern *pattern, int32_t cycle,
                          struct lpu_write *write, int32_t producer);
+/* What later reads wait for and mean: vectors of `write` come with WRITE `first`, one a cycle from `issue` on (of the
+ * component that comes last). lpu_write_emit does it. */
+td_status lpu_note_written(struct lpu_builder *builder, const struct lpu_write *write, int32_t issue, int32_t first);
 
 /* ---- chains: vector operations over n iterations ---- */
 enum lpu_via { LPU_VIA_NOTHING, LPU_VIA_ROTATE, LPU_VIA_PERMUTE };

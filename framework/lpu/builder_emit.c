@@ -175,9 +175,20 @@ static td_status mean_words(struct lpu_builder *builder, const struct lpu_read *
       if (tensor->writer[next] != writer || tensor->iteration[next] != first + scale * (end - begin)) break;
     }
     if (end == begin + 1) scale = 0;
-    struct td_lpu_meaning meaning = {TD_MEANING_WORD, 0, begin, end, writer + component, scale, first - scale * begin};
+    struct td_lpu_meaning meaning = {
+        TD_MEANING_WORD, 0, begin, end, writer + tensor->byte + component, scale, first - scale * begin};
     if (writer >= 0) TD_TRY(lpu_mean_range(builder, &meaning));
     begin = end;
+  }
+  return TD_OK;
+}
+
+/* What writes of the segment that are placed later wait for. */
+static td_status note_taken(struct lpu_tensor *tensor, const struct lpu_read *read, int32_t issue) {
+  if (!tensor->taken) TD_TRY(td_alloc((size_t)tensor->count, sizeof(int32_t), (void **)&tensor->taken));
+  for (int32_t i = 0; i < read->n; i++) {
+    int32_t *taken = &tensor->taken[read->offset + i * read->stride];
+    if (issue + i > *taken) *taken = issue + i;
   }
   return TD_OK;
 }
@@ -200,11 +211,24 @@ td_status lpu_read_emit(struct lpu_builder *builder, const struct lpu_pattern *p
     TD_TRY(lpu_emit(builder, &instruction, &index));
     if (c == 0) read->first = index;
     TD_TRY(mean_words(builder, read, c));
+    TD_TRY(note_taken(read->tensor, read, instruction.cycle));
   }
   return TD_OK;
 }
 
 /* ---- writes ---- */
+
+/* T such that nothing that is read, or was written, before is written over. */
+static void wait_taken(const struct lpu_builder *builder, struct lpu_pattern *pattern, const struct lpu_write *write,
+                       int32_t issue) {
+  const struct lpu_tensor *tensor = write->tensor;
+  for (int32_t i = 0; (tensor->taken || tensor->ready) && i < write->n; i++) {
+    int32_t at = write->offset + i * write->stride, seen = issue + i + builder->machine->memory_write_skew;
+    int32_t taken = tensor->taken ? tensor->taken[at] : 0, ready = tensor->ready ? tensor->ready[at] : 0;
+    int32_t last = taken > ready ? taken : ready;
+    if (last - seen > pattern->not_before) pattern->not_before = last - seen;
+  }
+}
 
 void lpu_write_book(struct lpu_builder *builder, struct lpu_pattern *pattern, struct lpu_write *write) {
   const struct lpu_tensor *tensor = write->tensor;
@@ -215,6 +239,7 @@ void lpu_write_book(struct lpu_builder *builder, struct lpu_pattern *pattern, st
     int32_t queue = td_lpu_memory_queue(builder->machine, tensor->hemisphere, tensor->slice + c);
     int32_t use = lpu_use_queue(pattern, tensor->chip, queue, issue, write->n);
     if (c == 0) write->first_use = use;
+    wait_taken(builder, pattern, write, issue);
   }
   write->stream_use = write->tap;
   if (write->tap >= 0) return;
@@ -224,9 +249,7 @@ void lpu_write_book(struct lpu_builder *builder, struct lpu_pattern *pattern, st
                                      write->when + lpu_distance(write->from, to), width, write->n);
 }
 
-/* What later reads of the segment wait for and mean. */
-static td_status note_written(struct lpu_builder *builder, const struct lpu_write *write, int32_t issue,
-                              int32_t first) {
+td_status lpu_note_written(struct lpu_builder *builder, const struct lpu_write *write, int32_t issue, int32_t first) {
   struct lpu_tensor *tensor = write->tensor;
   size_t count = (size_t)tensor->count;
   if (!tensor->ready) {
@@ -264,5 +287,5 @@ td_status lpu_write_emit(struct lpu_builder *builder, const struct lpu_pattern *
     if (c == 0) first = index;
     if (instruction.cycle > latest) latest = instruction.cycle;
   }
-  return note_written(builder, write, latest, first);
+  return lpu_note_written(builder, write, latest, first);
 }

@@ -82,6 +82,11 @@ int32_t lpu_use_alu(struct lpu_pattern *pattern, int32_t chip, int32_t at, int32
   return index;
 }
 
+void lpu_use_link(struct lpu_pattern *pattern, int32_t chip, int32_t link, int32_t at, int32_t n) {
+  int32_t index = lpu_use_queue(pattern, chip, link, at, n);
+  pattern->uses[index].kind = LPU_USE_LINK;
+}
+
 int32_t lpu_use_stream(struct lpu_pattern *pattern, int32_t chip, int32_t from, int32_t to, int32_t at, int32_t width,
                        int32_t n) {
   int32_t index;
@@ -100,8 +105,9 @@ uint8_t lpu_stream_of(const struct lpu_use *use, int32_t component) {
   return (uint8_t)((use->to > use->from ? TD_LPU_EAST : 0) | (use->stream + component));
 }
 
-static struct lpu_bits *queue_bits(struct lpu_builder *builder, int32_t chip, int32_t queue) {
-  return &builder->queues[chip * builder->machine->instruction_queues + queue];
+static struct lpu_bits *queue_bits(struct lpu_builder *builder, const struct lpu_use *use) {
+  if (use->kind == LPU_USE_LINK) return &builder->sends[use->chip * builder->machine->links + use->queue];
+  return &builder->queues[use->chip * builder->machine->instruction_queues + use->queue];
 }
 
 static struct lpu_bits *stream_bits(struct lpu_builder *builder, const struct lpu_use *use, int32_t zone,
@@ -161,7 +167,7 @@ static td_status book_stream(struct lpu_builder *builder, struct lpu_use *use, i
 }
 
 static td_status book_queue(struct lpu_builder *builder, struct lpu_use *use, int32_t cycle, int32_t *out_skip) {
-  struct lpu_bits *bits = queue_bits(builder, use->chip, use->queue);
+  struct lpu_bits *bits = queue_bits(builder, use);
   int32_t hit = last_set(bits, cycle + use->at, use->n);
   *out_skip = hit < 0 ? 0 : hit - (cycle + use->at) + 1;
   return hit < 0 ? set_range(bits, cycle + use->at, use->n) : TD_OK;
@@ -176,7 +182,7 @@ static td_status book_alu(struct lpu_builder *builder, struct lpu_use *use, int3
   *out_skip = 1;
   for (int32_t alu = 0; alu < builder->machine->alus; alu++) {
     use->queue = td_lpu_vector_queue(builder->machine, alu);
-    struct lpu_bits *issues = queue_bits(builder, use->chip, use->queue);
+    struct lpu_bits *issues = queue_bits(builder, use);
     struct lpu_bits *results = result_bits(builder, use->chip, use->queue);
     if (last_set(issues, begin, use->n) >= 0 || last_set(results, begin + use->func, use->n) >= 0) continue;
     *out_skip = 0;
@@ -187,14 +193,14 @@ static td_status book_alu(struct lpu_builder *builder, struct lpu_use *use, int3
 }
 
 static td_status book(struct lpu_builder *builder, struct lpu_use *use, int32_t cycle, int32_t *out_skip) {
-  if (use->kind == LPU_USE_QUEUE) return book_queue(builder, use, cycle, out_skip);
+  if (use->kind == LPU_USE_QUEUE || use->kind == LPU_USE_LINK) return book_queue(builder, use, cycle, out_skip);
   if (use->kind == LPU_USE_ALU) return book_alu(builder, use, cycle, out_skip);
   return book_stream(builder, use, cycle, out_skip);
 }
 
 static void unbook(struct lpu_builder *builder, const struct lpu_use *use, int32_t cycle) {
   if (use->kind != LPU_USE_STREAM) {
-    clear_range(queue_bits(builder, use->chip, use->queue), cycle + use->at, use->n);
+    clear_range(queue_bits(builder, use), cycle + use->at, use->n);
     if (use->kind == LPU_USE_ALU) {
       clear_range(result_bits(builder, use->chip, use->queue), cycle + use->at + use->func, use->n);
     }
