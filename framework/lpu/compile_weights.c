@@ -175,17 +175,18 @@ static struct group group_of(const struct lpu_compiler *compiler, enum td_lpu_ty
   return (struct group){index % 2, index / 2 * compiler->machine->load_vectors};
 }
 
-/* Where the next block goes: where least is, but blocks of one matrix spread, so that they are computed side by side.
- */
+/* Where the next block goes: blocks of one matrix spread, so that they are computed side by side. Over the two groups
+ * of wide tiles evenly, among those with as few where least is; over four groups a few large blocks would leave one
+ * full and one empty, so that from the fourth block on only the room counts. */
 static struct group choose_group(const struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
                                  int32_t blocks[4]) {
   int32_t groups = matrix->tiles.type == TD_LPU_I8 ? 4 : 2, best = 0;
   int64_t block_words = ((int64_t)(matrix->tiles.parts - 1) * matrix->words + matrix->last_words) * matrix->layers;
-  int64_t least = INT64_MAX;
+  int64_t each = groups == 2 ? compiler->machine->mem_words : 2 * block_words, least = INT64_MAX;
   for (int32_t i = 0; i < groups; i++) {
     struct group group = group_of(compiler, matrix->tiles.type, i);
     const int32_t *used = compiler->place.outer_word[group.hemisphere];
-    int64_t cost = used[group.first > 0] + 2 * (blocks[i] < 4 ? blocks[i] : 4) * block_words;
+    int64_t cost = used[group.first > 0] + each * (groups == 2 || blocks[i] < 4 ? blocks[i] : 4);
     if (cost < least) {
       least = cost;
       best = i;
