@@ -30,6 +30,7 @@ static td_status take(const char *key, const char *value, struct td_lpu_choice *
   static const char *const weights[] = {"f16", "i8"}, *const activations[] = {"f16", "i8", "i8x2"};
   int word = 0;
   if (strcmp(key, "chips") == 0) return take_number(key, value, 65536, &choice->chips);
+  if (strcmp(key, "tensor") == 0) return take_number(key, value, 65536, &choice->tensor);
   if (strcmp(key, "rows") == 0) return take_number(key, value, 512, &choice->rows);
   if (strcmp(key, "context") == 0) return take_number(key, value, 10000000, &choice->context);
   if (strcmp(key, "emulate_on") == 0) {
@@ -46,8 +47,8 @@ static td_status take(const char *key, const char *value, struct td_lpu_choice *
     choice->activations = (enum td_lpu_activations)word;
     return TD_OK;
   }
-  return td_fail(TD_USAGE, "--lpu: found \"%s\", expected chips, weights, activations, rows, context or emulate_on",
-                 key);
+  return td_fail(TD_USAGE,
+                 "--lpu: found \"%s\", expected chips, tensor, weights, activations, rows, context or emulate_on", key);
 }
 
 td_status lpu_keys_parse(const char *text, struct lpu_keys *out_keys) {

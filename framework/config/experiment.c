@@ -52,6 +52,10 @@ static const struct td_option_group engine_group = {"engine", sizeof(struct td_c
 
 static const struct td_option lpu_options[] = {
     KEY(td_cfg_lpu, chips, TD_OPT_INT, "chips", "0", 0, 65536, "chips of the system; 0 = the fewest that fit"),
+    KEY(td_cfg_lpu, tensor, TD_OPT_INT, "chips", "0", 0, 65536,
+        "chips that share each layer's heads and rows, a divisor of chips; the others take other layers; 0 = what has "
+        "the "
+        "fewest cycles"),
     CHOICE(td_cfg_lpu, weights, "f16|i8", "f16",
            "how weights stand in SRAM: fp16, or int8 with one scale per output row"),
     CHOICE(td_cfg_lpu, activations, "f16|i8|i8x2", "f16",

@@ -64,6 +64,7 @@ td_status td_cfg_check_lpu(const struct td_config *config, const struct td_exper
 struct td_lpu_choice td_experiment_lpu(const struct td_cfg_pool *pool) {
   const struct td_cfg_lpu *lpu = &pool->lpu;
   return (struct td_lpu_choice){.chips = (int32_t)lpu->chips,
+                                .tensor = (int32_t)lpu->tensor,
                                 .weights = (enum td_lpu_weights)lpu->weights,
                                 .activations = (enum td_lpu_activations)lpu->activations,
                                 .rows = (int32_t)lpu->rows,

@@ -28,6 +28,7 @@ td_status lpu_builder_open(const struct td_lpu_machine *machine, int32_t chips, 
   builder->chips = chips;
   builder->program->machine = *machine;
   builder->program->chips = chips;
+  builder->program->tensor = 1;
   *out_builder = builder;
   return TD_OK;
 }

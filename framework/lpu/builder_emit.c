@@ -175,8 +175,8 @@ static td_status mean_words(struct lpu_builder *builder, const struct lpu_read *
       if (tensor->writer[next] != writer || tensor->iteration[next] != first + scale * (end - begin)) break;
     }
     if (end == begin + 1) scale = 0;
-    struct td_lpu_meaning meaning = {
-        TD_MEANING_WORD, 0, begin, end, writer + tensor->byte + component, scale, first - scale * begin};
+    struct td_lpu_meaning meaning = {TD_MEANING_WORD,      0, begin, end, writer + tensor->byte + component, scale,
+                                     first - scale * begin};
     if (writer >= 0) TD_TRY(lpu_mean_range(builder, &meaning));
     begin = end;
   }

@@ -165,6 +165,7 @@ void td_codec_program(struct td_codec *code, struct td_lpu_program *program) {
   td_codec_machine(code, &program->machine);
   code->what = "the program's head";
   td_codec_i32(code, &program->chips);
+  td_codec_i32(code, &program->tensor);
   td_codec_i32(code, &program->block_tokens);
   CODE_ARRAY("images", program, image, IMAGE_BYTES, code_image);
   CODE_ARRAY("maps", program, map, MAP_BYTES, code_map);

@@ -37,58 +37,8 @@ static td_status check_options(const struct lpu_compiler *compiler) {
     return td_fail(TD_UNSUPPORTED, "LPU: heads of %d elements, expected a divisor of the %d lanes", op->head_dim,
                    machine->lanes);
   }
-  if (op->heads > machine->accumulator_depth || compiler->head_halves * 2 < op->kv_heads) {
-    return td_fail(TD_UNSUPPORTED, "LPU: %d KV heads of %d elements, expected at most %d in %d lanes", op->kv_heads,
-                   op->head_dim, compiler->head_halves * 2, machine->lanes);
-  }
-  if (lpu_one_lane(compiler) < 0) return lpu_refuse(op, "expected a lane of V that no head needs");
   if (op->window > 0) return lpu_refuse(op, "sliding windows are not compiled");
   return TD_OK;
-}
-
-/* ---- segments and links ---- */
-
-static td_status run(struct lpu_compiler *compiler, int32_t segment) {
-  struct td_lpu_link link = {TD_LINK_RUN, segment, 0, 0, 0, 0};
-  return lpu_add_link(compiler->builder, &link);
-}
-
-static td_status loop(struct lpu_compiler *compiler, enum td_lpu_variable variable, int32_t count) {
-  struct td_lpu_link link = {TD_LINK_LOOP, 0, 0, (int32_t)variable, 0, count};
-  return lpu_add_link(compiler->builder, &link);
-}
-
-static td_status end(struct lpu_compiler *compiler) {
-  struct td_lpu_link link = {TD_LINK_END, 0, 0, 0, 0, 0};
-  return lpu_add_link(compiler->builder, &link);
-}
-
-static td_status loop_over_blocks(struct lpu_compiler *compiler, int32_t segment) {
-  TD_TRY(loop(compiler, TD_VAR_BLOCK, 0));
-  TD_TRY(run(compiler, segment));
-  return end(compiler);
-}
-
-static td_status add_layers(struct lpu_compiler *compiler) {
-  int32_t dense, row, scores, soft, values, merge, output;
-  TD_TRY(lpu_segment_dense(compiler, &dense));
-  TD_TRY(lpu_segment_row(compiler, &row));
-  TD_TRY(lpu_segment_scores(compiler, &scores));
-  TD_TRY(lpu_segment_soft(compiler, &soft));
-  TD_TRY(lpu_segment_values(compiler, &values));
-  TD_TRY(lpu_segment_merge(compiler, &merge));
-  TD_TRY(lpu_segment_output(compiler, &output));
-  TD_TRY(loop(compiler, TD_VAR_LAYER, compiler->layers));
-  TD_TRY(run(compiler, dense));
-  TD_TRY(loop(compiler, TD_VAR_ROW, 0));
-  TD_TRY(run(compiler, row));
-  TD_TRY(loop_over_blocks(compiler, scores));
-  TD_TRY(run(compiler, soft));
-  TD_TRY(loop_over_blocks(compiler, values));
-  TD_TRY(run(compiler, merge));
-  TD_TRY(end(compiler));
-  TD_TRY(run(compiler, output));
-  return end(compiler);
 }
 
 static int32_t vectors_of(const struct lpu_compiler *compiler, int64_t elements) {
@@ -107,22 +57,42 @@ static void measure(struct lpu_compiler *compiler) {
 
 /* ---- whole ---- */
 
-static td_status compile(struct lpu_compiler *compiler) {
-  int32_t head = 0;
-  for (int32_t chip = 0; chip < compiler->chips; chip++) {
-    struct lpu_compiler sender = *compiler;
-    int32_t forward = 0;
-    TD_TRY(lpu_place_chip(compiler, chip));
-    if (chip > 0) { /* into places that had to be there first */
-      TD_TRY(lpu_segment_forward(&sender, compiler->x, &forward));
-      TD_TRY(run(compiler, forward));
-    }
-    TD_TRY(add_layers(compiler));
+static td_status compile_stages(struct lpu_compiler *before, struct lpu_compiler *chips) {
+  size_t bytes = (size_t)chips->tensor * sizeof *chips;
+  for (int32_t stage = 0; stage < chips->stages; stage++) {
+    memcpy(before, chips, bytes);
+    TD_TRY(lpu_place_stage(chips, stage));
+    if (stage > 0) TD_TRY(lpu_add_forward(before, chips)); /* into places that had to be there first */
+    TD_TRY(lpu_add_layers(chips));
   }
-  TD_TRY(lpu_segment_head(compiler, &head));
-  TD_TRY(run(compiler, head));
-  struct td_lpu_entry entry = {compiler->rows, 0, compiler->builder->program->link_count};
-  return lpu_add_entry(compiler->builder, &entry);
+  TD_TRY(lpu_add_head(chips));
+  struct td_lpu_entry entry = {chips->rows, 0, chips->builder->program->link_count};
+  return lpu_add_entry(chips->builder, &entry);
+}
+
+static td_status compile(const struct lpu_compiler *compiler) {
+  size_t count = (size_t)compiler->tensor;
+  struct lpu_compiler *chips = NULL;
+  TD_TRY(td_alloc(2 * count, sizeof *chips, (void **)&chips));
+  for (size_t i = 0; i < count; i++) chips[i] = *compiler;
+  td_status status = compile_stages(chips + count, chips);
+  free(chips);
+  return status;
+}
+
+td_status lpu_compile_grouping(const struct lpu_compiler *from, const struct td_lpu_grouping *grouping,
+                               struct td_lpu_program **out_program) {
+  struct lpu_compiler compiler = *from;
+  compiler.tensor = grouping->tensor;
+  compiler.stages = grouping->stages;
+  compiler.chips = grouping->tensor * grouping->stages;
+  TD_TRY(lpu_builder_open(compiler.machine, compiler.chips, &compiler.builder));
+  compiler.builder->program->block_tokens = compiler.options->block_tokens;
+  compiler.builder->program->tensor = compiler.tensor;
+  td_status status = compile(&compiler);
+  if (!status) status = lpu_builder_finish(compiler.builder, out_program);
+  lpu_builder_close(compiler.builder);
+  return status;
 }
 
 td_status td_lpu_model_weights(const struct td_model *model, const struct td_graph *graph, const void ***out_weights) {
@@ -136,29 +106,39 @@ td_status td_lpu_model_weights(const struct td_model *model, const struct td_gra
   return TD_OK;
 }
 
-td_status td_lpu_compile(const struct td_lpu_machine *machine, const struct td_graph *graph,
-                         const struct td_slice *slice, const void *const *weights, const struct td_lpu_options *options,
-                         struct td_lpu_program **out_program) {
-  struct lpu_compiler compiler;
-  memset(&compiler, 0, sizeof compiler);
+static td_status begin(const struct td_lpu_machine *machine, const struct td_graph *graph, const struct td_slice *slice,
+                       const struct td_lpu_options *options, struct lpu_compiler *compiler) {
   struct td_slice whole = td_slice_whole(graph);
+  memset(compiler, 0, sizeof *compiler);
   if (slice->layer_begin != whole.layer_begin || slice->layer_end != whole.layer_end || slice->parts != whole.parts) {
     return td_fail(TD_UNSUPPORTED, "LPU: found a slice of layers %d..%d, expected the whole model", slice->layer_begin,
                    slice->layer_end - 1);
   }
   TD_TRY(lpu_check_slices(machine));
-  compiler.machine = machine;
+  compiler->machine = machine;
+  compiler->graph = graph;
+  compiler->options = options;
+  TD_TRY(lpu_find_layer(graph, 0, &compiler->layer));
+  measure(compiler);
+  return check_options(compiler);
+}
+
+td_status td_lpu_groupings(const struct td_lpu_machine *machine, const struct td_graph *graph,
+                           const struct td_slice *slice, const struct td_lpu_options *options,
+                           struct td_lpu_grouping out[TD_LPU_MOST_GROUPINGS], int32_t *out_count) {
+  struct lpu_compiler compiler;
+  TD_TRY(begin(machine, graph, slice, options, &compiler));
+  return lpu_choose(&compiler, out, out_count);
+}
+
+td_status td_lpu_compile(const struct td_lpu_machine *machine, const struct td_graph *graph,
+                         const struct td_slice *slice, const void *const *weights, const struct td_lpu_options *options,
+                         struct td_lpu_program **out_program) {
+  struct lpu_compiler compiler;
+  struct td_lpu_grouping groupings[TD_LPU_MOST_GROUPINGS];
+  int32_t count = 0;
+  TD_TRY(begin(machine, graph, slice, options, &compiler));
+  TD_TRY(lpu_choose(&compiler, groupings, &count));
   compiler.weights = weights;
-  compiler.graph = graph;
-  compiler.options = options;
-  TD_TRY(lpu_find_layer(graph, 0, &compiler.layer));
-  measure(&compiler);
-  TD_TRY(check_options(&compiler));
-  TD_TRY(lpu_choose_chips(&compiler));
-  TD_TRY(lpu_builder_open(machine, compiler.chips, &compiler.builder));
-  compiler.builder->program->block_tokens = options->block_tokens;
-  td_status status = compile(&compiler);
-  if (!status) status = lpu_builder_finish(compiler.builder, out_program);
-  lpu_builder_close(compiler.builder);
-  return status;
+  return lpu_compile_grouping(&compiler, &groupings[0], out_program);
 }

@@ -2,6 +2,11 @@
  *
  * Private to the compiler: a decode step's graph onto a machine.
  *
+ * Chips are in stages, `tensor` of them in each, side by side: a stage has a range of the layers, and its chips share
+ * each of them. x is on all of them; KV heads and blocks of the matrices' rows are dealt out, all of k on every chip,
+ * so that the bits are those of one chip; what all need goes round over the links (compile_exchange.c). A segment holds
+ * the work of all chips of a stage.
+ *
  * A layer is seven segments: `dense` work on all rows (norm, Q, K, V), then for each row `row` (rope, KV append), for
  * each KV block of it `scores`, then `soft` (the maxima), for each block `values`, then `merge`, and after the rows
  * `output` (projection, residual, FFN). What passes from one to another lies in named images.
@@ -34,6 +39,7 @@ struct lpu_matrix {
   int32_t scale; /* image: F32, a vector per n block and layer; -1: none */
   int64_t n, k;
   int32_t layers;
+  int32_t first_block, row_blocks; /* a row of its results takes row_blocks vectors, its own from first_block on */
 };
 
 /* What a layer's operators are, by their indices in the graph's first layer of the part. */
@@ -51,9 +57,13 @@ struct lpu_compiler {
   const struct td_graph *graph;
   const struct td_lpu_options *options;
   struct lpu_place place;
-  int32_t chips, chip;  /* that is being filled; the members below are this chip's */
-  int32_t rows, layers; /* its layers ... */
-  int32_t first_layer;  /* ... from this one on */
+  int32_t tensor, stages; /* chips of a stage; stages */
+  int32_t chips, chip;    /* tensor * stages; that is being filled: what follows is this chip's */
+  int32_t stage, part;    /* chip = stage * tensor + part */
+  struct td_op attention; /* with the chip's heads alone, ... */
+  int32_t first_kv_head;  /* ... from this one on */
+  int32_t rows, layers;   /* its layers ... */
+  int32_t first_layer;    /* ... from this one on */
   struct lpu_layer layer;
   /* constants and weights */
   struct lpu_matrix qkv, o, gate, up, down, head; /* qkv: the rows of Q, then K, then V */
@@ -64,8 +74,10 @@ struct lpu_compiler {
   int32_t superlane_map[32];                      /* all lanes take lane 0 of superlane s */
   /* what passes between segments */
   int32_t x, position, qkv_out, heads_q, scores, top, product, attended, logits;
+  int32_t shared; /* a vector a row and chip: its heads of the vector of `attended` that a chip before it has too */
+  struct lpu_tensor *inner; /* in a segment: what `down` takes */
   int32_t k_cache, v_cache;
-  int32_t hidden_vectors, q_vectors, ffn_vectors; /* of a row */
+  int32_t hidden_vectors, q_vectors, ffn_vectors; /* of a row, whole */
   int32_t head_halves;                            /* heads that fit half the lanes */
 };
 
@@ -76,10 +88,20 @@ td_status lpu_refuse(const struct td_op *op, const char *why);
 td_status lpu_find_layer(const struct td_graph *graph, int32_t layer, struct lpu_layer *out);
 td_status lpu_add_weights(struct lpu_compiler *compiler);
 td_status lpu_add_state(struct lpu_compiler *compiler);
-/* Weights and state of a chip, after those of the chip before. */
-td_status lpu_place_chip(struct lpu_compiler *compiler, int32_t chip);
-/* options->chips, or the least that fits; TD_EXHAUSTED with the arithmetic and the least that would. */
-td_status lpu_choose_chips(struct lpu_compiler *compiler);
+/* ---- chips and stages (compile_chips.c) ---- */
+/* Weights and state of the chips of a stage, chips[tensor], after those of the stage before. */
+td_status lpu_place_stage(struct lpu_compiler *chips, int32_t stage);
+/* Whether it fits so many stages of so many chips; the error text says what does not. */
+td_status lpu_try_places(const struct lpu_compiler *compiler, int32_t tensor, int32_t stages);
+/* Weights of a layer's matrices and of the head, by elements: what layers are dealt by. */
+void lpu_weight_sizes(const struct lpu_compiler *compiler, double *out_layer, double *out_head);
+/* The groupings that fit options->chips, or the least number of chips that any fits; the first is to be taken.
+ * TD_EXHAUSTED with the arithmetic and the least that would do. (compile_choose.c) */
+td_status lpu_choose(const struct lpu_compiler *compiler, struct td_lpu_grouping out[TD_LPU_MOST_GROUPINGS],
+                     int32_t *out_count);
+/* Compiles that grouping. (compile.c) */
+td_status lpu_compile_grouping(const struct lpu_compiler *compiler, const struct td_lpu_grouping *grouping,
+                               struct td_lpu_program **out_program);
 
 /* ---- places (compile_place.c) ---- */
 /* TD_UNSUPPORTED if the inner slices are too few for activations and constants to be read side by side. */
@@ -149,17 +171,43 @@ struct lpu_sums {
 /* Value [row, block] of a product, as operands of a chain over rows. */
 struct lpu_operand lpu_scaled(struct lpu_chain *chain, const struct lpu_sums *sums, int32_t block);
 
-/* ---- segments ---- */
-/* Rows of x from this chip to the next one's, whose image is `to`. */
-td_status lpu_segment_forward(struct lpu_compiler *compiler, int32_t to, int32_t *out_segment);
+/* ---- exchanges between chips, in a segment (compile_exchange.c) ---- */
+/* Vectors that some chip has go to all others: tensors[count] of one shape, on chips side by side, rows of `vectors`
+ * vectors. */
+struct lpu_gather {
+  struct lpu_tensor *const *tensors;
+  int32_t count, vectors;
+  const int32_t *owner; /* [vectors] of each row: who has it; -1: nobody */
+};
+td_status lpu_exchange_gather(struct lpu_builder *builder, const struct lpu_gather *gather);
+/* All vectors of tensors[0] to tensors[1], from there to tensors[2], ...: `count` neighbours up the ring. */
+td_status lpu_exchange_pass(struct lpu_builder *builder, struct lpu_tensor *const *tensors, int32_t count);
+
+/* ---- a chip's work in segments ---- */
 int32_t lpu_one_lane(const struct lpu_compiler *compiler); /* -1: the heads fill all lanes */
-td_status lpu_segment_dense(struct lpu_compiler *compiler, int32_t *out_segment);
-td_status lpu_segment_row(struct lpu_compiler *compiler, int32_t *out_segment);
-td_status lpu_segment_scores(struct lpu_compiler *compiler, int32_t *out_segment);
-td_status lpu_segment_soft(struct lpu_compiler *compiler, int32_t *out_segment);
-td_status lpu_segment_values(struct lpu_compiler *compiler, int32_t *out_segment);
-td_status lpu_segment_merge(struct lpu_compiler *compiler, int32_t *out_segment);
-td_status lpu_segment_output(struct lpu_compiler *compiler, int32_t *out_segment);
-td_status lpu_segment_head(struct lpu_compiler *compiler, int32_t *out_segment);
+td_status lpu_dense(struct lpu_compiler *compiler);
+td_status lpu_row(struct lpu_compiler *compiler);
+td_status lpu_scores(struct lpu_compiler *compiler);
+td_status lpu_soft(struct lpu_compiler *compiler);
+td_status lpu_values(struct lpu_compiler *compiler);
+td_status lpu_merge(struct lpu_compiler *compiler);
+/* The parts of `output`: attended vectors complete, x after attention, the FFN's inner value, x after it. */
+td_status lpu_join_heads(struct lpu_compiler *compiler);
+td_status lpu_output(struct lpu_compiler *compiler);
+td_status lpu_inner(struct lpu_compiler *compiler);
+td_status lpu_down(struct lpu_compiler *compiler);
+td_status lpu_head(struct lpu_compiler *compiler);
+/* Vectors of a row of `attended` that hold heads of chip `part`: [first, end). True if a chip before it has heads in
+ * the first of them too. */
+bool lpu_head_vectors(const struct lpu_compiler *compiler, int32_t part, int32_t *out_first, int32_t *out_end);
+/* KV heads, blocks: what chip `part` of the stage gets of `count`, [first, end). */
+int32_t lpu_first_kv_head(const struct lpu_compiler *compiler, int32_t part);
+int32_t lpu_first_block(const struct lpu_compiler *compiler, int32_t count, int32_t part);
+
+/* ---- segments of a stage, chips[tensor], and their links (compile_stage.c) ---- */
+/* x from the last chip of the stage before to all of this one. */
+td_status lpu_add_forward(struct lpu_compiler *before, struct lpu_compiler *chips);
+td_status lpu_add_layers(struct lpu_compiler *chips);
+td_status lpu_add_head(struct lpu_compiler *chips);
 
 #endif

@@ -11,7 +11,7 @@
 #define LEAST (-3.0e38f) /* what masked scores are: its exponential is 0 */
 
 static const struct td_op *attention_op(const struct lpu_compiler *compiler) {
-  return &compiler->graph->ops[compiler->layer.attention];
+  return &compiler->attention;
 }
 
 /* The first lane of a KV head in K and V words. */
@@ -172,12 +172,11 @@ static td_status clear_head_state(struct lpu_compiler *compiler) {
   return TD_OK;
 }
 
-td_status lpu_segment_row(struct lpu_compiler *compiler, int32_t *out_segment) {
+td_status lpu_row(struct lpu_compiler *compiler) {
   const struct td_op *op = attention_op(compiler);
   int32_t k = op->heads * op->head_dim, v = k + op->kv_heads * op->head_dim;
   struct lpu_tensor *qkv = NULL, *rotated = NULL, *one = NULL;
   uint16_t by_row = 0;
-  TD_TRY(lpu_begin_segment(compiler->builder, "row"));
   TD_TRY(lpu_view(compiler, compiler->qkv_out, &qkv));
   TD_TRY(lpu_patch(compiler, TD_VAR_ROW, compiler->qkv.tiles.blocks, 0, compiler->rows - 1, &by_row));
   TD_TRY(rotate(compiler, qkv, by_row, &rotated));
@@ -185,8 +184,7 @@ td_status lpu_segment_row(struct lpu_compiler *compiler, int32_t *out_segment) {
   TD_TRY(lpu_view(compiler, compiler->one, &one));
   TD_TRY(append(compiler, qkv, v, by_row, one, compiler->v_cache));
   TD_TRY(place_queries(compiler, rotated));
-  TD_TRY(clear_head_state(compiler));
-  return lpu_end_segment(compiler->builder, out_segment);
+  return clear_head_state(compiler);
 }
 
 /* ---- scores of one block ---- */
@@ -270,27 +268,23 @@ static td_status mask_scores(struct lpu_compiler *compiler, struct lpu_tensor *r
   return lpu_chain_run(compiler->builder, &chain);
 }
 
-td_status lpu_segment_scores(struct lpu_compiler *compiler, int32_t *out_segment) {
+td_status lpu_scores(struct lpu_compiler *compiler) {
   const struct td_op *op = attention_op(compiler);
   struct lpu_tensor *raw = NULL;
-  TD_TRY(lpu_begin_segment(compiler->builder, "scores"));
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, op->heads, NULL, &raw));
   for (int32_t half = 0; half * compiler->head_halves < op->kv_heads; half++) {
     TD_TRY(score_half(compiler, half, raw));
   }
-  TD_TRY(mask_scores(compiler, raw));
-  return lpu_end_segment(compiler->builder, out_segment);
+  return mask_scores(compiler, raw);
 }
 
 /* ---- the maxima over lanes ---- */
 
-td_status lpu_segment_soft(struct lpu_compiler *compiler, int32_t *out_segment) {
+td_status lpu_soft(struct lpu_compiler *compiler) {
   struct lpu_tree tree = {TD_ALU_MAX, LPU_FINISH_NOTHING, 0, 0, attention_op(compiler)->heads};
   struct lpu_tensor *top = NULL;
-  TD_TRY(lpu_begin_segment(compiler->builder, "soft"));
   TD_TRY(lpu_view(compiler, compiler->top, &top));
-  TD_TRY(lpu_lane_tree(compiler, &tree, top, top));
-  return lpu_end_segment(compiler->builder, out_segment);
+  return lpu_lane_tree(compiler, &tree, top, top);
 }
 
 /* ---- values of one block ---- */
@@ -314,13 +308,12 @@ static td_status weigh(struct lpu_compiler *compiler, struct lpu_tensor *p) {
   return lpu_chain_run(compiler->builder, &chain);
 }
 
-td_status lpu_segment_values(struct lpu_compiler *compiler, int32_t *out_segment) {
+td_status lpu_values(struct lpu_compiler *compiler) {
   const struct td_op *op = attention_op(compiler);
   struct lpu_tensor *p = NULL, *parts = NULL, *total = NULL;
   struct lpu_product product;
   struct lpu_chain chain;
   memset(&product, 0, sizeof product);
-  TD_TRY(lpu_begin_segment(compiler->builder, "values"));
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F16, op->heads, NULL, &p));
   TD_TRY(weigh(compiler, p));
   TD_TRY(cache_tiles(compiler, compiler->v_cache, false, &product.tiles));
@@ -344,8 +337,7 @@ td_status lpu_segment_values(struct lpu_compiler *compiler, int32_t *out_segment
     sum = lpu_chain_step(&chain, TD_ALU_ADD, sum, next, lpu_nothing);
   }
   lpu_chain_result(&chain, sum, total, 0, 1);
-  TD_TRY(lpu_chain_run(compiler->builder, &chain));
-  return lpu_end_segment(compiler->builder, out_segment);
+  return lpu_chain_run(compiler->builder, &chain);
 }
 
 /* ---- division, and the heads side by side ---- */
@@ -353,21 +345,24 @@ td_status lpu_segment_values(struct lpu_compiler *compiler, int32_t *out_segment
 static td_status merge_vector(struct lpu_compiler *compiler, struct lpu_tensor *divided, int32_t v) {
   const struct td_op *op = attention_op(compiler);
   int32_t lanes = compiler->machine->lanes, width = op->head_dim, group = op->heads / op->kv_heads;
+  int32_t above = compiler->first_kv_head * group * width - v * lanes, first = 0, end_vector = 0;
+  bool shared = lpu_head_vectors(compiler, compiler->part, &first, &end_vector) && v == first;
   struct lpu_tensor *out = NULL;
   struct lpu_chain chain;
   struct lpu_operand sum = lpu_nothing;
   uint16_t by_row = 0;
-  TD_TRY(lpu_view(compiler, compiler->attended, &out));
-  TD_TRY(lpu_patch(compiler, TD_VAR_ROW, compiler->q_vectors, 0, compiler->rows - 1, &by_row));
+  int32_t stride = shared ? compiler->tensor : compiler->q_vectors;
+  TD_TRY(lpu_view(compiler, shared ? compiler->shared : compiler->attended, &out));
+  TD_TRY(lpu_patch(compiler, TD_VAR_ROW, stride, 0, compiler->rows - 1, &by_row));
   lpu_chain_begin(&chain, compiler->chip, 1);
   for (int32_t head = 0; head < op->heads; head++) {
-    int32_t begin = head * width < v * lanes ? v * lanes : head * width;
-    int32_t end = (head + 1) * width > (v + 1) * lanes ? (v + 1) * lanes : (head + 1) * width;
+    int32_t at = above + head * width; /* lanes from the vector's first */
+    int32_t begin = at < 0 ? 0 : at, end = at + width > lanes ? lanes : at + width;
     if (begin >= end) continue;
-    int32_t from = head * lanes + head_lane(compiler, head / group) + begin - head * width;
-    TD_TRY(gather(compiler, &chain, divided, from, end - begin, begin - v * lanes, &sum));
+    int32_t from = head * lanes + head_lane(compiler, head / group) + begin - at;
+    TD_TRY(gather(compiler, &chain, divided, from, end - begin, begin, &sum));
   }
-  int32_t index = lpu_chain_result(&chain, sum, out, v, 1);
+  int32_t index = lpu_chain_result(&chain, sum, out, shared ? compiler->part : v, 1);
   for (int32_t c = 0; c < 4; c++) chain.results[index].patch[c] = by_row;
   return lpu_chain_run(compiler->builder, &chain);
 }
@@ -378,16 +373,15 @@ int32_t lpu_one_lane(const struct lpu_compiler *compiler) {
   return td_lpu_kv_one_lane(compiler->machine, op->kv_heads, op->head_dim);
 }
 
-td_status lpu_segment_merge(struct lpu_compiler *compiler, int32_t *out_segment) {
+td_status lpu_merge(struct lpu_compiler *compiler) {
   const struct td_op *op = attention_op(compiler);
   struct lpu_tensor *product = NULL, *divided = NULL;
   struct lpu_chain chain;
   struct td_lpu_map map;
-  int32_t spread = 0;
+  int32_t spread = 0, first = 0, end = 0;
   memset(&map, 0xff, sizeof map);
   for (int32_t lane = 0; lane < compiler->machine->lanes; lane++) map.lane[lane] = (int16_t)lpu_one_lane(compiler);
   TD_TRY(lpu_add_map(compiler->builder, &map, &spread));
-  TD_TRY(lpu_begin_segment(compiler->builder, "merge"));
   TD_TRY(lpu_view(compiler, compiler->product, &product));
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, op->heads, NULL, &divided));
   lpu_chain_begin(&chain, compiler->chip, op->heads);
@@ -397,6 +391,7 @@ td_status lpu_segment_merge(struct lpu_compiler *compiler, int32_t *out_segment)
   struct lpu_operand result = lpu_chain_step(&chain, TD_ALU_MUL, value, inverse, lpu_nothing);
   lpu_chain_result(&chain, result, divided, 0, 1);
   TD_TRY(lpu_chain_run(compiler->builder, &chain));
-  for (int32_t v = 0; v < compiler->q_vectors; v++) TD_TRY(merge_vector(compiler, divided, v));
-  return lpu_end_segment(compiler->builder, out_segment);
+  lpu_head_vectors(compiler, compiler->part, &first, &end);
+  for (int32_t v = first; v < end; v++) TD_TRY(merge_vector(compiler, divided, v));
+  return TD_OK;
 }

@@ -1,14 +1,51 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Layers in a row over chips, the ends with the last: how many each takes, and how many chips it needs.
+ * Layers in a row over stages, the ends with the last; heads and blocks over the chips of a stage: how much each takes.
  */
-#include <stdio.h>
+#include <stdlib.h>
 
 #include "compile.h"
 #include "tandem/base.h"
 
-/* Weights of a layer's matrices and of the head, by elements: what layers are dealt by. */
-static void sizes(const struct lpu_compiler *compiler, double *out_layer, double *out_head) {
+/* ---- a chip's share ---- */
+
+int32_t lpu_first_kv_head(const struct lpu_compiler *compiler, int32_t part) {
+  int32_t heads = compiler->graph->ops[compiler->layer.attention].kv_heads;
+  return td_lpu_kv_first_head(heads, compiler->tensor, part);
+}
+
+/* Where blocks are few, the last chips have more: the first ones have more heads. */
+int32_t lpu_first_block(const struct lpu_compiler *compiler, int32_t count, int32_t part) {
+  return (int32_t)((int64_t)count * part / compiler->tensor);
+}
+
+bool lpu_head_vectors(const struct lpu_compiler *compiler, int32_t part, int32_t *out_first, int32_t *out_end) {
+  const struct td_op *op = &compiler->graph->ops[compiler->layer.attention];
+  int32_t width = op->heads / op->kv_heads * op->head_dim, lanes = compiler->machine->lanes;
+  int32_t begin = lpu_first_kv_head(compiler, part) * width, end = lpu_first_kv_head(compiler, part + 1) * width;
+  *out_first = begin / lanes;
+  *out_end = (end + lanes - 1) / lanes;
+  return begin % lanes > 0;
+}
+
+static td_status take_heads(struct lpu_compiler *compiler) {
+  const struct td_op *whole = &compiler->graph->ops[compiler->layer.attention];
+  struct td_op *op = &compiler->attention;
+  compiler->first_kv_head = lpu_first_kv_head(compiler, compiler->part);
+  *op = *whole;
+  op->kv_heads = lpu_first_kv_head(compiler, compiler->part + 1) - compiler->first_kv_head;
+  op->heads = whole->heads / whole->kv_heads * op->kv_heads;
+  if (op->heads > compiler->machine->accumulator_depth || compiler->head_halves * 2 < op->kv_heads) {
+    return td_fail(TD_UNSUPPORTED, "LPU: %d KV heads of %d elements, expected at most %d in %d lanes", op->kv_heads,
+                   op->head_dim, compiler->head_halves * 2, compiler->machine->lanes);
+  }
+  if (lpu_one_lane(compiler) < 0) return lpu_refuse(op, "expected a lane of V that no head needs");
+  return TD_OK;
+}
+
+/* ---- stages ---- */
+
+void lpu_weight_sizes(const struct lpu_compiler *compiler, double *out_layer, double *out_head) {
   const struct td_graph *graph = compiler->graph;
   *out_layer = *out_head = 0.0;
   for (int32_t i = 0; i < graph->op_count; i++) {
@@ -19,82 +56,63 @@ static void sizes(const struct lpu_compiler *compiler, double *out_layer, double
   }
 }
 
-/* Layers of chip `chip` of `chips`, so that the last one, which has the head too, holds about as much as the others. */
-static int32_t layers_of(const struct lpu_compiler *compiler, int32_t chips, int32_t chip) {
+/* Layers of a stage, so that the last one, which has the head too, holds about as much as the others. */
+static int32_t layers_of(const struct lpu_compiler *compiler, int32_t stage) {
   double layer, head;
-  int32_t layers = compiler->graph->shape.layers;
-  sizes(compiler, &layer, &head);
-  int32_t last = (int32_t)((layers * layer + head) / chips / layer - head / layer);
+  int32_t layers = compiler->graph->shape.layers, stages = compiler->stages;
+  lpu_weight_sizes(compiler, &layer, &head);
+  int32_t last = (int32_t)((layers * layer + head) / stages / layer - head / layer);
   if (last < 1) last = 1;
-  if (chips == 1) last = layers;
-  if (chip == chips - 1) return last;
+  if (stages == 1) last = layers;
+  if (stage == stages - 1) return last;
   int32_t others = layers - last;
-  return others / (chips - 1) + (chip < others % (chips - 1));
+  return others / (stages - 1) + (stage < others % (stages - 1));
 }
 
-/* Weights and state of a chip, after those of the chip before. */
-td_status lpu_place_chip(struct lpu_compiler *compiler, int32_t chip) {
-  compiler->first_layer = chip == 0 ? 0 : compiler->first_layer + compiler->layers;
-  compiler->chip = chip;
-  compiler->layers = layers_of(compiler, compiler->chips, chip);
-  if (compiler->layers < 1) {
-    return td_fail(TD_CONFIG, "lpu.chips: found %d, expected at most one a layer: %d", compiler->chips,
-                   compiler->graph->shape.layers);
-  }
+static td_status place_chip(struct lpu_compiler *compiler) {
+  TD_TRY(take_heads(compiler));
   lpu_place_begin(compiler);
   TD_TRY(lpu_add_weights(compiler));
   return lpu_add_state(compiler);
 }
 
-static td_status place_chips(struct lpu_compiler *compiler) {
-  for (int32_t chip = 0; chip < compiler->chips; chip++) TD_TRY(lpu_place_chip(compiler, chip));
+td_status lpu_place_stage(struct lpu_compiler *chips, int32_t stage) {
+  int32_t first_layer = stage == 0 ? 0 : chips->first_layer + chips->layers, layers = layers_of(chips, stage);
+  if (layers < 1) {
+    return td_fail(TD_CONFIG, "lpu.chips: found %d stages, expected at most one a layer: %d", chips->stages,
+                   chips->graph->shape.layers);
+  }
+  for (int32_t part = 0; part < chips->tensor; part++) {
+    struct lpu_compiler *compiler = &chips[part];
+    compiler->first_layer = first_layer;
+    compiler->layers = layers;
+    compiler->stage = stage;
+    compiler->part = part;
+    compiler->chip = stage * compiler->tensor + part;
+    TD_TRY(place_chip(compiler));
+  }
   return TD_OK;
 }
 
-/* Whether it fits `chips` chips; the error text says what does not. */
-static td_status try_places(const struct lpu_compiler *compiler, int32_t chips) {
-  struct lpu_compiler trial = *compiler;
-  trial.weights = NULL;
-  trial.places_only = true;
-  trial.chips = chips;
-  TD_TRY(lpu_builder_open(compiler->machine, chips, &trial.builder));
-  td_status status = place_chips(&trial);
-  lpu_builder_close(trial.builder);
+static td_status place_stages(const struct lpu_compiler *compiler) {
+  struct lpu_compiler *chips = NULL;
+  TD_TRY(td_alloc((size_t)compiler->tensor, sizeof *chips, (void **)&chips));
+  for (int32_t part = 0; part < compiler->tensor; part++) chips[part] = *compiler;
+  td_status status = TD_OK;
+  for (int32_t stage = 0; !status && stage < compiler->stages; stage++) status = lpu_place_stage(chips, stage);
+  free(chips);
   return status;
 }
 
-#define MOST_CHIPS 64
-static int32_t least_chips(const struct lpu_compiler *compiler) {
-  int32_t most = compiler->graph->shape.layers < MOST_CHIPS ? compiler->graph->shape.layers : MOST_CHIPS;
-  for (int32_t chips = 1; chips <= most; chips++) {
-    if (!try_places(compiler, chips)) return chips;
-  }
-  return 0;
-}
-
-/* options->chips, or the least that fits. */
-td_status lpu_choose_chips(struct lpu_compiler *compiler) {
-  int32_t wanted = compiler->options->chips;
-  if (wanted < 0 || wanted > MOST_CHIPS) TD_TRY(lpu_in_range("chips", wanted, 0, MOST_CHIPS));
-  compiler->chips = wanted;
-  if (wanted > 0) {
-    td_status status = try_places(compiler, wanted);
-    if (status != TD_EXHAUSTED) return status;
-  }
-  char why[512];
-  snprintf(why, sizeof why, "%s", wanted > 0 ? td_error_text() : "it does not fit one chip");
-  int32_t least = least_chips(compiler);
-  if (wanted == 0 && least > 0) {
-    compiler->chips = least;
-    return TD_OK;
-  }
-  double layer, head;
-  sizes(compiler, &layer, &head);
-  double megabytes = (layer * compiler->graph->shape.layers + head) / 1e6 *
-                     (compiler->options->weights == TD_LPU_WEIGHTS_F16 ? 2.0 : 1.0);
-  char fit[64] = "no number of chips up to 64, one layer each, would do";
-  if (least > 0) snprintf(fit, sizeof fit, "%d chips would do", least);
-  return td_fail(TD_EXHAUSTED, "%s; weights of %.1f MB on chips of %.1f MB each: %s", why, megabytes,
-                 (double)compiler->machine->mem_slices * compiler->machine->mem_words * compiler->machine->lanes / 1e6,
-                 fit);
+td_status lpu_try_places(const struct lpu_compiler *compiler, int32_t tensor, int32_t stages) {
+  struct lpu_compiler trial = *compiler;
+  trial.weights = NULL;
+  trial.places_only = true;
+  trial.tensor = tensor;
+  trial.stages = stages;
+  trial.chips = tensor * stages;
+  TD_TRY(lpu_builder_open(compiler->machine, trial.chips, &trial.builder));
+  td_status status = place_stages(&trial);
+  lpu_builder_close(trial.builder);
+  return status;
 }

@@ -137,20 +137,44 @@ static td_status weights_of(const struct lpu_compiler *compiler, member *of, int
   return TD_OK;
 }
 
+/* A chip's share of a matrix: the rows of its KV heads, or of whole blocks. */
+enum share { BY_HEADS, BY_BLOCKS };
+
+static struct lpu_rows rows_of(const struct lpu_compiler *compiler, int32_t weight, enum share share) {
+  const struct td_op *op = &compiler->graph->ops[compiler->layer.attention];
+  int64_t rows = compiler->graph->weights[weight].rows, lanes = compiler->machine->lanes;
+  if (share == BY_HEADS) {
+    int64_t of_head = rows / op->kv_heads;
+    return (struct lpu_rows){weight, compiler->first_kv_head * of_head, compiler->attention.kv_heads * of_head};
+  }
+  int32_t blocks = (int32_t)((rows + lanes - 1) / lanes);
+  int64_t first = lanes * lpu_first_block(compiler, blocks, compiler->part);
+  int64_t end = lanes * lpu_first_block(compiler, blocks, compiler->part + 1);
+  return (struct lpu_rows){weight, first, (end < rows ? end : rows) - first};
+}
+
+/* Where the blocks stand in a row of the results that all chips of the stage make. */
+static void place_blocks(const struct lpu_compiler *compiler, int32_t weight, struct lpu_matrix *matrix) {
+  int64_t lanes = compiler->machine->lanes;
+  matrix->row_blocks = (int32_t)((compiler->graph->weights[weight].rows + lanes - 1) / lanes);
+  matrix->first_block = lpu_first_block(compiler, matrix->row_blocks, compiler->part);
+}
+
 /* The weights of `count` operators, one below the other. */
 static td_status add_matrix(struct lpu_compiler *compiler, const char *name, member *const *of, int32_t count,
-                            struct lpu_matrix *out) {
+                            enum share share, struct lpu_matrix *out) {
   struct lpu_rows *rows = NULL;
   td_status status = td_alloc((size_t)(compiler->layers * count), sizeof *rows, (void **)&rows);
   for (int32_t i = 0; !status && i < count; i++) {
     int32_t *weights = NULL;
     status = weights_of(compiler, of[i], &weights);
     for (int32_t layer = 0; !status && layer < compiler->layers; layer++) {
-      rows[layer * count + i] = (struct lpu_rows){weights[layer], 0, compiler->graph->weights[weights[layer]].rows};
+      rows[layer * count + i] = rows_of(compiler, weights[layer], share);
     }
     free(weights);
   }
   if (!status) status = lpu_new_matrix(compiler, name, rows, count, compiler->layers, out);
+  if (!status && share == BY_BLOCKS) place_blocks(compiler, rows[0].weight, out);
   free(rows);
   return status;
 }
@@ -165,7 +189,7 @@ static td_status add_norm(struct lpu_compiler *compiler, const char *name, membe
 
 static td_status add_ends(struct lpu_compiler *compiler) {
   const struct td_graph *graph = compiler->graph;
-  if (compiler->chip < compiler->chips - 1) return TD_OK;
+  if (compiler->stage < compiler->stages - 1) return TD_OK;
   for (int32_t i = 0; i < graph->op_count; i++) {
     const struct td_op *op = &graph->ops[i];
     if (op->layer != graph->shape.layers) continue;
@@ -173,7 +197,7 @@ static td_status add_ends(struct lpu_compiler *compiler) {
       TD_TRY(norm_weights(compiler, "norm.final", &op->weight, 1, &compiler->final_weight));
     }
     if (op->kind != TD_OP_MATMUL) continue;
-    const struct lpu_rows rows = {op->weight, 0, graph->weights[op->weight].rows};
+    const struct lpu_rows rows = rows_of(compiler, op->weight, BY_BLOCKS);
     TD_TRY(lpu_new_matrix(compiler, "head", &rows, 1, 1, &compiler->head));
   }
   return TD_OK;
@@ -182,11 +206,11 @@ static td_status add_ends(struct lpu_compiler *compiler) {
 td_status lpu_add_weights(struct lpu_compiler *compiler) {
   static member *const qkv[] = {of_q, of_k, of_v}, *const o[] = {of_o};
   static member *const gate[] = {of_gate}, *const up[] = {of_up}, *const down[] = {of_down};
-  TD_TRY(add_matrix(compiler, "qkv", qkv, 3, &compiler->qkv));
-  TD_TRY(add_matrix(compiler, "o", o, 1, &compiler->o));
-  TD_TRY(add_matrix(compiler, "gate", gate, 1, &compiler->gate));
-  TD_TRY(add_matrix(compiler, "up", up, 1, &compiler->up));
-  TD_TRY(add_matrix(compiler, "down", down, 1, &compiler->down));
+  TD_TRY(add_matrix(compiler, "qkv", qkv, 3, BY_HEADS, &compiler->qkv));
+  TD_TRY(add_matrix(compiler, "o", o, 1, BY_BLOCKS, &compiler->o));
+  TD_TRY(add_matrix(compiler, "gate", gate, 1, BY_BLOCKS, &compiler->gate));
+  TD_TRY(add_matrix(compiler, "up", up, 1, BY_BLOCKS, &compiler->up));
+  TD_TRY(add_matrix(compiler, "down", down, 1, BY_BLOCKS, &compiler->down));
   TD_TRY(add_norm(compiler, "norm.attention", of_norm, &compiler->norm_weight[0]));
   TD_TRY(add_norm(compiler, "norm.ffn", of_second_norm, &compiler->norm_weight[1]));
   TD_TRY(add_ends(compiler));

@@ -142,12 +142,12 @@ static td_status multiply(struct lpu_compiler *compiler, const struct lpu_matrix
   return lpu_layer_patch(compiler, matrix->tiles.blocks, matrix->layers, &out->patch);
 }
 
-/* out = x * matrix^T [+ residual], into an image. */
+/* out = x * matrix^T [+ residual], into an image: the chip's blocks of each row. */
 static td_status project(struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
                          const struct lpu_activation *activation, int32_t residual, int32_t out_image) {
   struct lpu_tensor *out = NULL, *old = NULL;
   struct lpu_sums sums;
-  int32_t blocks = matrix->tiles.blocks;
+  int32_t blocks = matrix->tiles.blocks, stride = matrix->row_blocks;
   TD_TRY(lpu_view(compiler, out_image, &out));
   if (residual >= 0) TD_TRY(lpu_view(compiler, residual, &old));
   TD_TRY(multiply(compiler, matrix, activation, old, &sums));
@@ -156,12 +156,12 @@ static td_status project(struct lpu_compiler *compiler, const struct lpu_matrix 
     lpu_chain_begin(&chain, compiler->chip, compiler->rows);
     struct lpu_operand value = lpu_scaled(&chain, &sums, block);
     if (old) {
-      struct lpu_operand base = lpu_chain_input(&chain, old, block, blocks);
+      struct lpu_operand base = lpu_chain_input(&chain, old, matrix->first_block + block, stride);
       value = lpu_chain_step(&chain, TD_ALU_ADD, base, value, lpu_nothing);
     } else if (value.from == LPU_FROM_INPUT) {
       value = lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
     }
-    lpu_chain_result(&chain, value, out, block, blocks);
+    lpu_chain_result(&chain, value, out, matrix->first_block + block, stride);
     TD_TRY(lpu_chain_run(compiler->builder, &chain));
   }
   return TD_OK;
@@ -177,25 +177,24 @@ static td_status normed(struct lpu_compiler *compiler, int32_t weight_image, int
   return lpu_narrow(compiler, value, out);
 }
 
-/* Rows that a step does not have attend to nothing: the products after attention take all rows. */
-static td_status clear_attended(struct lpu_compiler *compiler) {
-  struct lpu_tensor *attended = NULL;
+static td_status clear(struct lpu_compiler *compiler, int32_t image) {
+  struct lpu_tensor *tensor = NULL;
   struct lpu_chain chain;
-  TD_TRY(lpu_view(compiler, compiler->attended, &attended));
-  lpu_chain_begin(&chain, compiler->chip, attended->count);
+  TD_TRY(lpu_view(compiler, image, &tensor));
+  lpu_chain_begin(&chain, compiler->chip, tensor->count);
   struct lpu_operand zero = lpu_chain_step(&chain, TD_ALU_MOVE, lpu_chain_number(0.0f), lpu_nothing, lpu_nothing);
-  lpu_chain_result(&chain, zero, attended, 0, 1);
+  lpu_chain_result(&chain, zero, tensor, 0, 1);
   return lpu_chain_run(compiler->builder, &chain);
 }
 
-td_status lpu_segment_dense(struct lpu_compiler *compiler, int32_t *out_segment) {
+td_status lpu_dense(struct lpu_compiler *compiler) {
   struct lpu_activation x;
-  TD_TRY(lpu_begin_segment(compiler->builder, "dense"));
-  if (compiler->rows > 1) TD_TRY(clear_attended(compiler));
+  /* Rows that a step does not have attend to nothing: the products after attention take all rows. */
+  if (compiler->rows > 1) TD_TRY(clear(compiler, compiler->attended));
+  if (compiler->rows > 1 && compiler->tensor > 1) TD_TRY(clear(compiler, compiler->shared));
   TD_TRY(
       normed(compiler, compiler->norm_weight[0], compiler->layers, &compiler->graph->ops[compiler->layer.norm[0]], &x));
-  TD_TRY(project(compiler, &compiler->qkv, &x, -1, compiler->qkv_out));
-  return lpu_end_segment(compiler->builder, out_segment);
+  return project(compiler, &compiler->qkv, &x, -1, compiler->qkv_out);
 }
 
 /* ---- after attention ---- */
@@ -211,46 +210,70 @@ static td_status activate(struct lpu_compiler *compiler, const struct lpu_sums *
   struct lpu_operand silu = lpu_chain_step(&chain, TD_ALU_MUL, outer, sigmoid, lpu_nothing);
   struct lpu_operand other = lpu_scaled(&chain, up, block);
   struct lpu_operand result = lpu_chain_step(&chain, TD_ALU_MUL, silu, other, lpu_nothing);
-  lpu_chain_result(&chain, result, out, block, gate->matrix->tiles.blocks);
+  lpu_chain_result(&chain, result, out, gate->matrix->first_block + block, gate->matrix->row_blocks);
   return lpu_chain_run(compiler->builder, &chain);
 }
 
-static td_status feed_forward(struct lpu_compiler *compiler, const struct lpu_activation *x) {
-  struct lpu_tensor *inner = NULL;
-  struct lpu_sums gate, up;
-  struct lpu_activation narrow;
-  TD_TRY(multiply(compiler, &compiler->gate, x, NULL, &gate));
-  TD_TRY(multiply(compiler, &compiler->up, x, gate.sums, &up));
-  TD_TRY(lpu_new_scratch(compiler, lpu_value_type(compiler), compiler->rows * compiler->ffn_vectors, NULL, &inner));
-  for (int32_t block = 0; block < compiler->ffn_vectors; block++) {
-    TD_TRY(activate(compiler, &gate, &up, block, inner));
+/* Lanes that a chip before this one has of the same vector, and this one's: one of them is zero. */
+static td_status join(struct lpu_compiler *compiler, int32_t part, int32_t v) {
+  struct lpu_tensor *attended = NULL, *shared = NULL;
+  struct lpu_chain chain;
+  TD_TRY(lpu_view(compiler, compiler->attended, &attended));
+  TD_TRY(lpu_view(compiler, compiler->shared, &shared));
+  lpu_chain_begin(&chain, compiler->chip, compiler->rows);
+  struct lpu_operand here = lpu_chain_input(&chain, attended, v, compiler->q_vectors);
+  struct lpu_operand there = lpu_chain_input(&chain, shared, part, compiler->tensor);
+  struct lpu_operand sum = lpu_chain_step(&chain, TD_ALU_ADD, here, there, lpu_nothing);
+  lpu_chain_result(&chain, sum, attended, v, compiler->q_vectors);
+  return lpu_chain_run(compiler->builder, &chain);
+}
+
+td_status lpu_join_heads(struct lpu_compiler *compiler) {
+  for (int32_t part = 0; part < compiler->tensor; part++) {
+    int32_t first = 0, end = 0;
+    if (lpu_head_vectors(compiler, part, &first, &end)) TD_TRY(join(compiler, part, first));
   }
-  TD_TRY(lpu_narrow(compiler, inner, &narrow));
+  return TD_OK;
+}
+
+td_status lpu_output(struct lpu_compiler *compiler) {
+  struct lpu_tensor *attended = NULL;
+  struct lpu_activation narrow;
+  if (compiler->o.tiles.blocks == 0) return TD_OK;
+  TD_TRY(lpu_view(compiler, compiler->attended, &attended));
+  TD_TRY(lpu_narrow(compiler, attended, &narrow));
+  return project(compiler, &compiler->o, &narrow, compiler->x, compiler->x);
+}
+
+td_status lpu_inner(struct lpu_compiler *compiler) {
+  struct lpu_sums gate, up;
+  struct lpu_activation x;
+  int32_t blocks = compiler->gate.tiles.blocks, vectors = compiler->rows * compiler->ffn_vectors;
+  if (blocks == 0) return lpu_new_scratch(compiler, lpu_value_type(compiler), vectors, NULL, &compiler->inner);
+  TD_TRY(
+      normed(compiler, compiler->norm_weight[1], compiler->layers, &compiler->graph->ops[compiler->layer.norm[1]], &x));
+  TD_TRY(multiply(compiler, &compiler->gate, &x, NULL, &gate));
+  TD_TRY(multiply(compiler, &compiler->up, &x, gate.sums, &up));
+  TD_TRY(lpu_new_scratch(compiler, lpu_value_type(compiler), vectors, NULL, &compiler->inner));
+  for (int32_t block = 0; block < blocks; block++) TD_TRY(activate(compiler, &gate, &up, block, compiler->inner));
+  return TD_OK;
+}
+
+td_status lpu_down(struct lpu_compiler *compiler) {
+  struct lpu_activation narrow;
+  if (compiler->down.tiles.blocks == 0) return TD_OK;
+  TD_TRY(lpu_narrow(compiler, compiler->inner, &narrow));
   return project(compiler, &compiler->down, &narrow, compiler->x, compiler->x);
 }
 
-td_status lpu_segment_output(struct lpu_compiler *compiler, int32_t *out_segment) {
-  struct lpu_tensor *attended = NULL;
-  struct lpu_activation narrow, x;
-  TD_TRY(lpu_begin_segment(compiler->builder, "output"));
-  TD_TRY(lpu_view(compiler, compiler->attended, &attended));
-  TD_TRY(lpu_narrow(compiler, attended, &narrow));
-  TD_TRY(project(compiler, &compiler->o, &narrow, compiler->x, compiler->x));
-  TD_TRY(
-      normed(compiler, compiler->norm_weight[1], compiler->layers, &compiler->graph->ops[compiler->layer.norm[1]], &x));
-  TD_TRY(feed_forward(compiler, &x));
-  return lpu_end_segment(compiler->builder, out_segment);
-}
-
-td_status lpu_segment_head(struct lpu_compiler *compiler, int32_t *out_segment) {
+td_status lpu_head(struct lpu_compiler *compiler) {
   const struct td_graph *graph = compiler->graph;
   struct lpu_activation x;
   const struct td_op *norm = NULL;
+  if (compiler->head.tiles.blocks == 0) return TD_OK;
   for (int32_t i = 0; i < graph->op_count; i++) {
     if (graph->ops[i].kind == TD_OP_RMS_NORM && graph->ops[i].layer == graph->shape.layers) norm = &graph->ops[i];
   }
-  TD_TRY(lpu_begin_segment(compiler->builder, "head"));
   TD_TRY(normed(compiler, compiler->final_weight, 1, norm, &x));
-  TD_TRY(project(compiler, &compiler->head, &x, -1, compiler->logits));
-  return lpu_end_segment(compiler->builder, out_segment);
+  return project(compiler, &compiler->head, &x, -1, compiler->logits);
 }

@@ -17,10 +17,10 @@ static td_status add_cache(struct lpu_compiler *compiler, const char *name, int3
 }
 
 td_status lpu_add_state(struct lpu_compiler *compiler) {
-  int32_t rows = compiler->rows, heads = compiler->graph->ops[compiler->layer.attention].heads;
+  int32_t rows = compiler->rows, heads = compiler->attention.heads;
   int32_t blocks = compiler->builder->program->images[compiler->lane_number].rows;
   const enum td_lpu_image_kind scratch = TD_IMAGE_SCRATCH;
-  bool first = compiler->chip == 0, last = compiler->chip == compiler->chips - 1;
+  bool first = compiler->stage == 0, last = compiler->stage == compiler->stages - 1;
   TD_TRY(lpu_new_vectors(compiler, first ? "x" : "x.in", first ? TD_IMAGE_INPUT : scratch, TD_LPU_F32,
                          rows * compiler->hidden_vectors, &compiler->x));
   TD_TRY(lpu_new_vectors(compiler, "position", TD_IMAGE_INPUT, TD_LPU_F32, rows, &compiler->position));
@@ -32,15 +32,19 @@ td_status lpu_add_state(struct lpu_compiler *compiler) {
   TD_TRY(lpu_new_vectors(compiler, "product", scratch, TD_LPU_F32, heads, &compiler->product));
   TD_TRY(lpu_new_vectors(compiler, "attended", scratch, lpu_value_type(compiler), rows * compiler->q_vectors,
                          &compiler->attended));
+  if (compiler->tensor > 1) {
+    TD_TRY(lpu_new_vectors(compiler, "attended.shared", scratch, lpu_value_type(compiler), rows * compiler->tensor,
+                           &compiler->shared));
+  }
   struct td_lpu_image *image = &compiler->builder->program->images[compiler->x];
   image->rows = rows;
   image->cols = compiler->graph->shape.hidden;
-  if (last) {
+  if (last && compiler->head.tiles.blocks > 0) {
     TD_TRY(lpu_new_vectors(compiler, "logits", TD_IMAGE_OUTPUT, TD_LPU_F32, rows * compiler->head.tiles.blocks,
                            &compiler->logits));
     image = &compiler->builder->program->images[compiler->logits];
     image->rows = rows;
-    image->cols = compiler->graph->shape.vocab;
+    image->cols = (int32_t)compiler->head.n; /* the chip's, beside those of the others */
   }
   TD_TRY(add_cache(compiler, "k.cache", 0, &compiler->k_cache));
   return add_cache(compiler, "v.cache", 1, &compiler->v_cache);

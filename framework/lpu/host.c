@@ -248,47 +248,62 @@ static td_status read_at_once(struct td_lpu_host *host, const struct sram_row *a
   return TD_OK;
 }
 
-td_status td_lpu_host_image_read(struct td_lpu_host *host, const char *image, int32_t row, void *elements) {
-  struct sram_row at;
-  if (host->system) return td_lpu_image_read(host->system, image, row, elements);
-  TD_TRY(sram_find_row(host->program, image, 0, row, &at));
-  uint64_t bytes = (uint64_t)at.bytes * (uint64_t)host->program->machine.lanes, low = UINT64_MAX, high = 0;
-  for (int32_t b = 0; b < at.blocks; b++) {
-    uint64_t offset = sram_block(&at, b);
+static td_status read_row(struct td_lpu_host *host, const struct sram_row *at, void *elements) {
+  uint64_t bytes = (uint64_t)at->bytes * (uint64_t)host->program->machine.lanes, low = UINT64_MAX, high = 0;
+  for (int32_t b = 0; b < at->blocks; b++) {
+    uint64_t offset = sram_block(at, b);
     low = offset < low ? offset : low;
     high = offset > high ? offset : high;
   }
-  if (high + bytes - low <= MOST_AT_ONCE) return read_at_once(host, &at, low, high + bytes - low, elements);
-  for (int32_t b = 0; b < at.blocks; b++) {
-    TD_TRY(td_device_read(host->device, host->sram, sram_block(&at, b), host->staging, bytes));
-    sram_unpack(&at, b, host->staging, elements);
+  if (high + bytes - low <= MOST_AT_ONCE) return read_at_once(host, at, low, high + bytes - low, elements);
+  for (int32_t b = 0; b < at->blocks; b++) {
+    TD_TRY(td_device_read(host->device, host->sram, sram_block(at, b), host->staging, bytes));
+    sram_unpack(at, b, host->staging, elements);
   }
   return TD_OK;
 }
 
+td_status td_lpu_host_image_read(struct td_lpu_host *host, const char *image, int32_t row, void *elements) {
+  char *to = elements;
+  if (host->system) return td_lpu_image_read(host->system, image, row, elements);
+  for (int32_t part = 0; part < sram_parts(host->program, image); part++) {
+    struct sram_row at;
+    TD_TRY(sram_find_row(host->program, image, part, row, &at));
+    TD_TRY(read_row(host, &at, to));
+    to += (int64_t)at.image->cols * at.bytes;
+  }
+  return TD_OK;
+}
+
+/* Chip by chip of those that share the layer. */
 td_status td_lpu_host_kv_write(struct td_lpu_host *host, const struct td_lpu_kv *kv, int32_t layer, int32_t block,
                                int32_t slot, const uint16_t *k, const uint16_t *v) {
   const struct td_lpu_machine *machine = &host->program->machine;
-  uint64_t k_at, v_at, pair = 2 * (uint64_t)machine->lanes;
   if (host->system) return td_lpu_kv_write(host->system, kv, layer, block, slot, k, v);
-  TD_TRY(sram_find_kv(host->program, kv, "k.cache", layer, block, slot, &k_at));
-  TD_TRY(sram_find_kv(host->program, kv, "v.cache", layer, block, slot, &v_at));
-  sram_pack_kv(machine, kv, k, false, host->staging);
-  TD_TRY(td_device_write(host->device, host->sram, k_at, host->staging, pair));
-  sram_pack_kv(machine, kv, v, true, host->staging);
-  return td_device_write(host->device, host->sram, v_at, host->staging, pair);
+  for (int32_t part = 0; part < host->program->tensor; part++) {
+    struct sram_kv at;
+    uint64_t pair = 2 * (uint64_t)machine->lanes;
+    TD_TRY(sram_find_kv(host->program, kv, part, layer, block, slot, &at));
+    sram_pack_kv(machine, &at, k, false, host->staging);
+    TD_TRY(td_device_write(host->device, host->sram, at.k, host->staging, pair));
+    sram_pack_kv(machine, &at, v, true, host->staging);
+    TD_TRY(td_device_write(host->device, host->sram, at.v, host->staging, pair));
+  }
+  return TD_OK;
 }
 
 td_status td_lpu_host_kv_read(struct td_lpu_host *host, const struct td_lpu_kv *kv, int32_t layer, int32_t block,
                               int32_t slot, uint16_t *k, uint16_t *v) {
   const struct td_lpu_machine *machine = &host->program->machine;
-  uint64_t k_at, v_at, pair = 2 * (uint64_t)machine->lanes;
   if (host->system) return td_lpu_kv_read(host->system, kv, layer, block, slot, k, v);
-  TD_TRY(sram_find_kv(host->program, kv, "k.cache", layer, block, slot, &k_at));
-  TD_TRY(sram_find_kv(host->program, kv, "v.cache", layer, block, slot, &v_at));
-  TD_TRY(td_device_read(host->device, host->sram, k_at, host->staging, pair));
-  sram_unpack_kv(machine, kv, host->staging, k);
-  TD_TRY(td_device_read(host->device, host->sram, v_at, host->staging, pair));
-  sram_unpack_kv(machine, kv, host->staging, v);
+  for (int32_t part = 0; part < host->program->tensor; part++) {
+    struct sram_kv at;
+    uint64_t pair = 2 * (uint64_t)machine->lanes;
+    TD_TRY(sram_find_kv(host->program, kv, part, layer, block, slot, &at));
+    TD_TRY(td_device_read(host->device, host->sram, at.k, host->staging, pair));
+    sram_unpack_kv(machine, &at, host->staging, k);
+    TD_TRY(td_device_read(host->device, host->sram, at.v, host->staging, pair));
+    sram_unpack_kv(machine, &at, host->staging, v);
+  }
   return TD_OK;
 }

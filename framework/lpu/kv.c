@@ -9,6 +9,10 @@
 
 #define ONE_F16 0x3c00u
 
+int32_t td_lpu_kv_first_head(int32_t kv_heads, int32_t tensor, int32_t part) {
+  return (int32_t)(((int64_t)kv_heads * part + tensor - 1) / tensor);
+}
+
 int32_t td_lpu_kv_lane(const struct td_lpu_machine *machine, int32_t head_dim, int32_t kv_head) {
   int32_t half = machine->lanes / 2, heads = half / head_dim;
   return kv_head / heads * half + kv_head % heads * head_dim;
@@ -30,12 +34,13 @@ static bool is_cache(const struct td_lpu_image *image, const char *name) {
   return image->kind == TD_IMAGE_KV && strncmp(image->name, name, strlen(name)) == 0;
 }
 
-/* The image that holds the layer; `*layer` becomes its number there. */
-static const struct td_lpu_image *image_of(const struct td_lpu_program *program, const char *name, int32_t layer_words,
-                                           int32_t *layer) {
+/* The chip's image that holds the layer, of the chips that are part `part` of their groups; `*layer` becomes its number
+ * there. */
+static const struct td_lpu_image *image_of(const struct td_lpu_program *program, const char *name, int32_t part,
+                                           int32_t layer_words, int32_t *layer) {
   for (int32_t i = 0; i < program->image_count; i++) {
     const struct td_lpu_image *image = &program->images[i];
-    if (!is_cache(image, name)) continue;
+    if (!is_cache(image, name) || image->chip % program->tensor != part) continue;
     int32_t layers = (image->words - 1) / layer_words;
     if (*layer < layers) return image;
     *layer -= layers;
@@ -43,13 +48,11 @@ static const struct td_lpu_image *image_of(const struct td_lpu_program *program,
   return NULL;
 }
 
-td_status sram_find_kv(const struct td_lpu_program *program, const struct td_lpu_kv *kv, const char *name,
-                       int32_t layer, int32_t block, int32_t slot, uint64_t *out) {
+static td_status find_vector(const struct td_lpu_program *program, const struct td_lpu_kv *kv, const char *name,
+                             int32_t part, int32_t layer, int32_t block, int32_t slot, uint64_t *out) {
   const struct td_lpu_machine *machine = &program->machine;
   int32_t group = program->block_tokens / machine->load_vectors, of_image = layer;
-  if (block < 0 || block >= kv->kv_blocks) return outside("block", block, kv->kv_blocks);
-  if (slot < 0 || slot >= program->block_tokens) return outside("slot", slot, program->block_tokens);
-  const struct td_lpu_image *image = layer < 0 ? NULL : image_of(program, name, kv->kv_blocks * group, &of_image);
+  const struct td_lpu_image *image = layer < 0 ? NULL : image_of(program, name, part, kv->kv_blocks * group, &of_image);
   if (!image) return td_fail(TD_CONFIG, "KV cache in SRAM: found no layer %d in images %s", layer, name);
   int64_t word = image->word + ((int64_t)of_image * kv->kv_blocks + block) * group + slot / machine->load_vectors;
   int64_t slice = image->hemisphere * (machine->mem_slices / 2) + image->slice + slot % machine->load_vectors * 2;
@@ -62,25 +65,37 @@ td_status sram_find_kv(const struct td_lpu_program *program, const struct td_lpu
   return TD_OK;
 }
 
+td_status sram_find_kv(const struct td_lpu_program *program, const struct td_lpu_kv *kv, int32_t part, int32_t layer,
+                       int32_t block, int32_t slot, struct sram_kv *out) {
+  if (block < 0 || block >= kv->kv_blocks) return outside("block", block, kv->kv_blocks);
+  if (slot < 0 || slot >= program->block_tokens) return outside("slot", slot, program->block_tokens);
+  out->first_head = td_lpu_kv_first_head(kv->kv_heads, program->tensor, part);
+  out->heads = td_lpu_kv_first_head(kv->kv_heads, program->tensor, part + 1) - out->first_head;
+  out->head_dim = kv->head_dim;
+  TD_TRY(find_vector(program, kv, "k.cache", part, layer, block, slot, &out->k));
+  return find_vector(program, kv, "v.cache", part, layer, block, slot, &out->v);
+}
+
 static void put(const struct td_lpu_machine *machine, uint8_t *pair, int32_t lane, uint16_t value) {
   pair[lane] = (uint8_t)value;
   pair[machine->lanes + lane] = (uint8_t)(value >> 8);
 }
 
-void sram_pack_kv(const struct td_lpu_machine *machine, const struct td_lpu_kv *kv, const uint16_t *from, bool v,
+void sram_pack_kv(const struct td_lpu_machine *machine, const struct sram_kv *kv, const uint16_t *from, bool v,
                   uint8_t *pair) {
-  int32_t one = v ? td_lpu_kv_one_lane(machine, kv->kv_heads, kv->head_dim) : -1;
+  int32_t one = v ? td_lpu_kv_one_lane(machine, kv->heads, kv->head_dim) : -1;
   memset(pair, 0, 2 * (size_t)machine->lanes);
-  for (int32_t head = 0; head < kv->kv_heads; head++) {
+  from += (int64_t)kv->first_head * kv->head_dim;
+  for (int32_t head = 0; head < kv->heads; head++) {
     int32_t lane = td_lpu_kv_lane(machine, kv->head_dim, head);
     for (int32_t i = 0; i < kv->head_dim; i++) put(machine, pair, lane + i, *from++);
   }
   if (one >= 0) put(machine, pair, one, ONE_F16);
 }
 
-void sram_unpack_kv(const struct td_lpu_machine *machine, const struct td_lpu_kv *kv, const uint8_t *pair,
-                    uint16_t *to) {
-  for (int32_t head = 0; head < kv->kv_heads; head++) {
+void sram_unpack_kv(const struct td_lpu_machine *machine, const struct sram_kv *kv, const uint8_t *pair, uint16_t *to) {
+  to += (int64_t)kv->first_head * kv->head_dim;
+  for (int32_t head = 0; head < kv->heads; head++) {
     int32_t lane = td_lpu_kv_lane(machine, kv->head_dim, head);
     for (int32_t i = 0; i < kv->head_dim; i++) {
       *to++ = (uint16_t)(pair[lane + i] | (unsigned)pair[machine->lanes + lane + i] << 8);
@@ -90,22 +105,22 @@ void sram_unpack_kv(const struct td_lpu_machine *machine, const struct td_lpu_kv
 
 td_status td_lpu_kv_write(struct td_lpu_system *system, const struct td_lpu_kv *kv, int32_t layer, int32_t block,
                           int32_t slot, const uint16_t *k, const uint16_t *v) {
-  const struct td_lpu_program *program = system->program;
-  uint64_t k_at, v_at;
-  TD_TRY(sram_find_kv(program, kv, "k.cache", layer, block, slot, &k_at));
-  TD_TRY(sram_find_kv(program, kv, "v.cache", layer, block, slot, &v_at));
-  sram_pack_kv(&program->machine, kv, k, false, system->sram + k_at);
-  sram_pack_kv(&program->machine, kv, v, true, system->sram + v_at);
+  for (int32_t part = 0; part < system->program->tensor; part++) {
+    struct sram_kv at;
+    TD_TRY(sram_find_kv(system->program, kv, part, layer, block, slot, &at));
+    sram_pack_kv(&system->program->machine, &at, k, false, system->sram + at.k);
+    sram_pack_kv(&system->program->machine, &at, v, true, system->sram + at.v);
+  }
   return TD_OK;
 }
 
 td_status td_lpu_kv_read(const struct td_lpu_system *system, const struct td_lpu_kv *kv, int32_t layer, int32_t block,
                          int32_t slot, uint16_t *k, uint16_t *v) {
-  const struct td_lpu_program *program = system->program;
-  uint64_t k_at, v_at;
-  TD_TRY(sram_find_kv(program, kv, "k.cache", layer, block, slot, &k_at));
-  TD_TRY(sram_find_kv(program, kv, "v.cache", layer, block, slot, &v_at));
-  sram_unpack_kv(&program->machine, kv, system->sram + k_at, k);
-  sram_unpack_kv(&program->machine, kv, system->sram + v_at, v);
+  for (int32_t part = 0; part < system->program->tensor; part++) {
+    struct sram_kv at;
+    TD_TRY(sram_find_kv(system->program, kv, part, layer, block, slot, &at));
+    sram_unpack_kv(&system->program->machine, &at, system->sram + at.k, k);
+    sram_unpack_kv(&system->program->machine, &at, system->sram + at.v, v);
+  }
   return TD_OK;
 }

@@ -19,6 +19,9 @@ static td_status check_head(const struct td_lpu_program *program) {
   if (program->chips < 1 || program->chips > UINT16_MAX) {
     return td_fail(TD_CORRUPT, "chips: found %d, expected 1..%d", program->chips, UINT16_MAX);
   }
+  if (program->tensor < 1 || program->chips % program->tensor) {
+    return td_fail(TD_CORRUPT, "tensor: found %d, expected a divisor of the %d chips", program->tensor, program->chips);
+  }
   int32_t tokens = program->block_tokens;
   if (tokens >= 0 && tokens <= m->lanes && tokens % m->load_vectors == 0) return TD_OK;
   return td_fail(TD_CORRUPT, "block_tokens: found %d, expected 0 or a multiple of %d up to %d", tokens, m->load_vectors,

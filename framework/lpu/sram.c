@@ -49,6 +49,11 @@ int32_t sram_copies(const struct td_lpu_program *program, const char *name) {
   return copies;
 }
 
+int32_t sram_parts(const struct td_lpu_program *program, const char *name) {
+  const struct td_lpu_image *image = find_image(program, name, 0);
+  return image && image->kind == TD_IMAGE_OUTPUT ? sram_copies(program, name) : 1;
+}
+
 td_status sram_find_row(const struct td_lpu_program *program, const char *name, int32_t copy, int32_t row,
                         struct sram_row *out) {
   const struct td_lpu_image *image = find_image(program, name, copy);
@@ -114,8 +119,12 @@ td_status td_lpu_image_write(struct td_lpu_system *system, const char *image, in
 }
 
 td_status td_lpu_image_read(const struct td_lpu_system *system, const char *image, int32_t row, void *elements) {
-  struct sram_row at;
-  TD_TRY(sram_find_row(system->program, image, 0, row, &at));
-  for (int32_t b = 0; b < at.blocks; b++) sram_unpack(&at, b, system->sram + sram_block(&at, b), elements);
+  char *to = elements;
+  for (int32_t part = 0; part < sram_parts(system->program, image); part++) {
+    struct sram_row at;
+    TD_TRY(sram_find_row(system->program, image, part, row, &at));
+    for (int32_t b = 0; b < at.blocks; b++) sram_unpack(&at, b, system->sram + sram_block(&at, b), to);
+    to += (int64_t)at.image->cols * at.bytes;
+  }
   return TD_OK;
 }

@@ -23,6 +23,8 @@ struct sram_row {
 };
 /* Images of this name: what several chips hold is written to each of them. */
 int32_t sram_copies(const struct td_lpu_program *program, const char *name);
+/* How many of them a read takes: of an OUTPUT all, side by side, of others the first. */
+int32_t sram_parts(const struct td_lpu_program *program, const char *name);
 td_status sram_find_row(const struct td_lpu_program *program, const char *name, int32_t copy, int32_t row,
                         struct sram_row *out);
 /* Where block `block` begins. */
@@ -31,13 +33,16 @@ uint64_t sram_block(const struct sram_row *row, int32_t block);
 void sram_pack(const struct sram_row *row, int32_t block, const void *elements, uint8_t *vectors);
 void sram_unpack(const struct sram_row *row, int32_t block, const uint8_t *vectors, void *elements);
 
-/* Where a position's vector of "k.cache" or "v.cache" begins: its low bytes, then the high ones. */
-td_status sram_find_kv(const struct td_lpu_program *program, const struct td_lpu_kv *kv, const char *name,
-                       int32_t layer, int32_t block, int32_t slot, uint64_t *out);
-/* The pair of vectors that holds `from`; those of V with its lane of one. */
-void sram_pack_kv(const struct td_lpu_machine *machine, const struct td_lpu_kv *kv, const uint16_t *from, bool v,
+/* A position of one layer on one of the chips that share it: KV heads [first_head, first_head + heads). */
+struct sram_kv {
+  int32_t first_head, heads, head_dim;
+  uint64_t k, v; /* where its vectors of "k.cache" and "v.cache" begin: the low bytes, then the high ones */
+};
+td_status sram_find_kv(const struct td_lpu_program *program, const struct td_lpu_kv *kv, int32_t part, int32_t layer,
+                       int32_t block, int32_t slot, struct sram_kv *out);
+/* The pair of vectors that holds its heads of `from` (all heads of the layer); those of V with its lane of one. */
+void sram_pack_kv(const struct td_lpu_machine *machine, const struct sram_kv *kv, const uint16_t *from, bool v,
                   uint8_t *pair);
-void sram_unpack_kv(const struct td_lpu_machine *machine, const struct td_lpu_kv *kv, const uint8_t *pair,
-                    uint16_t *to);
+void sram_unpack_kv(const struct td_lpu_machine *machine, const struct sram_kv *kv, const uint8_t *pair, uint16_t *to);
 
 #endif

@@ -37,6 +37,7 @@ struct hand_code *hand_begin(const struct td_lpu_machine *machine, int32_t chips
   if (!code || !(code->program = calloc(1, sizeof *code->program))) abort();
   code->program->machine = *machine;
   code->program->chips = chips;
+  code->program->tensor = 1;
   return code;
 }
 

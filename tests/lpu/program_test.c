@@ -127,6 +127,7 @@ static void round_trip(void **state) {
   assert_int_equal(status, TD_OK);
   assert_int_equal(td_lpu_machine_digest(&a->machine), td_lpu_machine_digest(&b->machine));
   assert_int_equal(a->chips, b->chips);
+  assert_int_equal(a->tensor, b->tensor);
   assert_int_equal(a->block_tokens, b->block_tokens);
   SAME_ARRAY(a, b, image);
   SAME_ARRAY(a, b, map);
@@ -280,6 +281,8 @@ static struct td_lpu_meaning *first_meaning(struct td_lpu_program *program) {
     code;                                      \
   }
 SPOIL(no_chips, p->chips = 0)
+SPOIL(no_groups, p->tensor = 0)
+SPOIL(odd_groups, p->tensor = 3)
 SPOIL(odd_blocks, p->block_tokens = 17)
 SPOIL(long_blocks, p->block_tokens = 48)
 SPOIL(bad_machine, p->machine.planes = 6)
@@ -330,6 +333,8 @@ static void fields_by_name(void **state) {
   (void)state;
   static const struct spoil spoils[] = {
       {no_chips, "chips: found 0, expected 1..65535"},
+      {no_groups, "tensor: found 0, expected a divisor of the 2 chips"},
+      {odd_groups, "tensor: found 3, expected a divisor of the 2 chips"},
       {odd_blocks, "block_tokens: found 17, expected 0 or a multiple of 16 up to 32"},
       {long_blocks, "block_tokens: found 48, expected 0 or a multiple of 16 up to 32"},
       {bad_machine, "machine: planes: found 6, expected a multiple of 4"},
@@ -420,7 +425,7 @@ static void heads(void **state) {
   char *data = file_of(program, &path, &bytes);
   data[8] = 2;
   assert_int_equal(open_bytes(data, bytes, &out), TD_CORRUPT);
-  assert_non_null(strstr(td_error_text(), "found version 2 of the program file, expected 1"));
+  assert_non_null(strstr(td_error_text(), "found version 3 of the program file, expected 2"));
   data[0] = 'x';
   assert_int_equal(open_bytes(data, bytes, &out), TD_CORRUPT);
   assert_non_null(strstr(td_error_text(), "found no LPU program, expected the bytes TDLPUPRG at its start"));

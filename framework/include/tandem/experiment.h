@@ -26,7 +26,7 @@ struct td_cfg_engine {
   int64_t handoff_layers;  /* layers per push in mode "layers" */
 };
 struct td_cfg_lpu {
-  int64_t chips;
+  int64_t chips, tensor;
   int weights, activations; /* enum td_lpu_weights, td_lpu_activations */
   int64_t rows, context;
   const char *emulate_on;

@@ -57,6 +57,7 @@ struct td_lpu_options {
   enum td_lpu_weights weights;
   enum td_lpu_activations activations; /* i8, i8x2 need int8 weights */
   int32_t chips;                       /* 0: the smallest number that fits */
+  int32_t tensor;                      /* chips that share each layer: divides chips; 0: the compiler's choice */
   int32_t rows;                        /* most rows of a step (batch) */
   int32_t block_tokens;                /* of a KV block */
   int32_t kv_blocks;                   /* in all */
@@ -70,6 +71,18 @@ struct td_lpu_options {
 td_status td_lpu_compile(const struct td_lpu_machine *machine, const struct td_graph *graph,
                          const struct td_slice *slice, const void *const *weights, const struct td_lpu_options *options,
                          struct td_lpu_program **out_program);
+/* How a model may be dealt to chips: `stages` of layers, one after another, the heads and rows of each layer shared by
+ * `tensor` chips. */
+struct td_lpu_grouping {
+  int32_t tensor, stages;
+  int64_t cycles; /* of a step of options->rows rows at the context's end; 0: not compared, there is no other */
+};
+#define TD_LPU_MOST_GROUPINGS 12
+/* What td_lpu_compile chooses among: the groupings that fit options->chips (0: the least number of chips that any
+ * fits), each compiled without data. It takes the first, which has the fewest cycles. Failures as of td_lpu_compile. */
+td_status td_lpu_groupings(const struct td_lpu_machine *machine, const struct td_graph *graph,
+                           const struct td_slice *slice, const struct td_lpu_options *options,
+                           struct td_lpu_grouping out[TD_LPU_MOST_GROUPINGS], int32_t *out_count);
 /* The weights of an opened model, or NULL in *out_weights if it has none. malloc'd array of borrowed pointers. */
 td_status td_lpu_model_weights(const struct td_model *model, const struct td_graph *graph, const void ***out_weights);
 
@@ -147,23 +160,28 @@ td_status td_lpu_execute(struct td_lpu_system *system, int32_t entry, const stru
 
 /* Copies a row of an image's matrix (`cols` elements of its type) into or out of SRAM; TD_CONFIG if there is no such
  * row or image. For INPUT, OUTPUT and KV images, and for tests. Writes go to every image of that name (an input that
- * several chips hold), reads come from the first. */
+ * several chips hold). Reads of an OUTPUT gather the columns of all images of that name, in their order (logits that
+ * several chips made); others come from the first. */
 td_status td_lpu_image_write(struct td_lpu_system *system, const char *image, int32_t row, const void *elements);
 td_status td_lpu_image_read(const struct td_lpu_system *system, const char *image, int32_t row, void *elements);
 
 /* ---- KV caches in SRAM: where a compiled program keeps them ----
  *
- * The images "k.cache" and "v.cache" (one pair, or one for each group of layers, in the order of the layers) hold a
- * vector of fp16 per token: token t of KV block b of the image's layer l is in word (l * kv_blocks + b) * block_tokens
- * / load_vectors + t / load_vectors, in the pair t % load_vectors of its slices. The last word takes writes that mean
- * nothing. V's lane td_lpu_kv_one_lane is 1: its product with p is the sum of p. */
+ * The images "k.cache" and "v.cache" (one pair, or one for each group of layers, in the order of the layers; where
+ * program->tensor chips share the layers, each of them has such images, of its KV heads) hold a vector of fp16 per
+ * token: token t of KV block b of the image's layer l is in word (l * kv_blocks + b) * block_tokens / load_vectors + t
+ * / load_vectors, in the pair t % load_vectors of its slices. The last word takes writes that mean nothing. V's lane
+ * td_lpu_kv_one_lane is 1: its product with p is the sum of p. */
 struct td_lpu_kv {
   int32_t kv_blocks; /* of every layer */
   int32_t kv_heads, head_dim;
 };
-/* The first lane of a KV head: as many heads as fit in each half of the lanes. */
+/* The first KV head of chip `part` of `tensor` (of part tensor: kv_heads): the first chips have one more where they do
+ * not divide. */
+int32_t td_lpu_kv_first_head(int32_t kv_heads, int32_t tensor, int32_t part);
+/* The first lane of a chip's KV head: as many heads as fit in each half of the lanes. */
 int32_t td_lpu_kv_lane(const struct td_lpu_machine *machine, int32_t head_dim, int32_t kv_head);
-/* -1: the heads fill all lanes. */
+/* Behind a chip's kv_heads; -1: the heads fill all lanes. */
 int32_t td_lpu_kv_one_lane(const struct td_lpu_machine *machine, int32_t kv_heads, int32_t head_dim);
 /* One position of one layer: kv_heads * head_dim fp16 elements each of K and V, in canonical order. TD_CONFIG if there
  * is no such layer, block or slot. */
@@ -195,7 +213,8 @@ int64_t td_lpu_program_units(const struct td_lpu_program *program, enum td_lpu_u
 
 /* How a pool of backend lpu wants its system: the config's group `lpu`. Zeros are the defaults. */
 struct td_lpu_choice {
-  int32_t chips; /* 0: the fewest that fit */
+  int32_t chips;  /* 0: the fewest that fit */
+  int32_t tensor; /* chips that share each layer; 0: the compiler's choice */
   enum td_lpu_weights weights;
   enum td_lpu_activations activations;
   int32_t rows;           /* most rows of a pass through the program; a larger step takes several. 0: 1 */

@@ -189,10 +189,11 @@ struct td_lpu_map {
   int16_t lane[TD_LPU_MOST_LANES];
 };
 
-#define TD_LPU_PROGRAM_VERSION 1
+#define TD_LPU_PROGRAM_VERSION 2
 struct td_lpu_program {
   struct td_lpu_machine machine;
   int32_t chips;
+  int32_t tensor; /* chips side by side that share their layers' heads: chip c has part c % tensor; divides chips */
   int32_t block_tokens; /* of a KV block: a multiple of load_vectors, at most lanes; 0: no KV */
   struct td_lpu_image *images;
   int32_t image_count;

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * How many chips, and how many of them share each layer: the fewest chips, then the fewest cycles.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "compile.h"
+#include "tandem/base.h"
+
+static int32_t kv_heads(const struct lpu_compiler *compiler) {
+  return compiler->graph->ops[compiler->layer.attention].kv_heads;
+}
+
+static td_status check_wishes(const struct lpu_compiler *compiler) {
+  int32_t chips = compiler->options->chips, tensor = compiler->options->tensor, heads = kv_heads(compiler);
+  TD_TRY(lpu_in_range("chips", chips, 0, LPU_MOST_CHIPS));
+  TD_TRY(lpu_in_range("tensor", tensor, 0, LPU_MOST_CHIPS));
+  if (tensor > heads) {
+    return td_fail(TD_CONFIG, "lpu.tensor: found %d, expected at most one chip a KV head: %d", tensor, heads);
+  }
+  if (chips == 0 || tensor == 0 || chips % tensor == 0) return TD_OK;
+  return td_fail(TD_CONFIG, "lpu.tensor: found %d, expected a divisor of lpu.chips: %d", tensor, chips);
+}
+
+/* Whether `chips` may be in groups of `tensor`, by the wish, the heads and the layers. */
+static bool may_group(const struct lpu_compiler *compiler, int32_t chips, int32_t tensor) {
+  int32_t wish = compiler->options->tensor;
+  return chips % tensor == 0 && (wish == 0 || wish == tensor) && tensor <= kv_heads(compiler) &&
+         chips / tensor <= compiler->graph->shape.layers;
+}
+
+/* The groupings of so many chips that fit. TD_EXHAUSTED and the text of the first that does not, TD_CONFIG: there is
+ * none at all. Other failures are no question of room. */
+static td_status find_groupings(const struct lpu_compiler *compiler, int32_t chips,
+                                struct td_lpu_grouping out[TD_LPU_MOST_GROUPINGS], int32_t *out_count) {
+  td_status first = TD_CONFIG;
+  char why[512] = "";
+  *out_count = 0;
+  for (int32_t tensor = 1; tensor <= chips && *out_count < TD_LPU_MOST_GROUPINGS; tensor++) {
+    if (!may_group(compiler, chips, tensor)) continue;
+    td_status status = lpu_try_places(compiler, tensor, chips / tensor);
+    if (!status) out[(*out_count)++] = (struct td_lpu_grouping){tensor, chips / tensor, 0};
+    if (!status || *why) continue;
+    first = status;
+    snprintf(why, sizeof why, "%s", td_error_text());
+  }
+  if (*out_count > 0) return TD_OK;
+  if (*why) return td_fail(first, "%s", why);
+  int32_t layers = compiler->graph->shape.layers;
+  int32_t most = compiler->options->tensor ? compiler->options->tensor : kv_heads(compiler);
+  return td_fail(TD_CONFIG, "lpu.chips: found %d, expected at most one a layer and KV head, %d x %d, in equal groups",
+                 chips, layers, most);
+}
+
+static td_status find_least(const struct lpu_compiler *compiler, struct td_lpu_grouping out[TD_LPU_MOST_GROUPINGS],
+                            int32_t *out_count) {
+  for (int32_t chips = 1; chips <= LPU_MOST_CHIPS; chips++) {
+    td_status status = find_groupings(compiler, chips, out, out_count);
+    if (status != TD_EXHAUSTED && status != TD_CONFIG) return status;
+  }
+  return TD_EXHAUSTED;
+}
+
+/* `why` it does not fit, the arithmetic, and the least number of chips that would do. */
+static td_status too_much(const struct lpu_compiler *compiler, const char *why) {
+  const struct td_lpu_machine *machine = compiler->machine;
+  struct td_lpu_grouping groupings[TD_LPU_MOST_GROUPINGS];
+  int32_t count = 0;
+  double layer, head, bytes = compiler->options->weights == TD_LPU_WEIGHTS_F16 ? 2.0 : 1.0;
+  char fit[96];
+  td_status least = find_least(compiler, groupings, &count);
+  lpu_weight_sizes(compiler, &layer, &head);
+  snprintf(fit, sizeof fit, "no number of chips up to %d would do", LPU_MOST_CHIPS);
+  if (!least) snprintf(fit, sizeof fit, "%d chips would do", groupings[0].tensor * groupings[0].stages);
+  return td_fail(TD_EXHAUSTED, "%s; weights of %.1f MB on chips of %.1f MB each: %s", why,
+                 (layer * compiler->graph->shape.layers + head) / 1e6 * bytes,
+                 (double)machine->mem_slices * machine->mem_words * machine->lanes / 1e6, fit);
+}
+
+/* ---- which of them ---- */
+
+static td_status count_cycles(const struct lpu_compiler *compiler, struct td_lpu_grouping *grouping) {
+  struct lpu_compiler trial = *compiler;
+  struct td_lpu_program *program = NULL;
+  int32_t last = compiler->options->context - 1, count = compiler->options->rows;
+  struct td_lpu_row *rows = NULL;
+  trial.weights = NULL;
+  trial.places_only = true;
+  TD_TRY(td_alloc((size_t)count, sizeof *rows, (void **)&rows));
+  td_status status = lpu_compile_grouping(&trial, grouping, &program);
+  for (int32_t r = 0; r < count; r++) rows[r] = (struct td_lpu_row){last, NULL, last / trial.options->block_tokens + 1};
+  const struct td_lpu_step step = {rows, count};
+  if (!status) grouping->cycles = td_lpu_program_cycles(program, 0, &step);
+  td_lpu_program_free(program);
+  free(rows);
+  return status;
+}
+
+static int by_cycles(const void *left, const void *right) {
+  const struct td_lpu_grouping *a = left, *b = right;
+  if (a->cycles != b->cycles) return a->cycles < b->cycles ? -1 : 1;
+  return a->tensor - b->tensor;
+}
+
+td_status lpu_choose(const struct lpu_compiler *compiler, struct td_lpu_grouping out[TD_LPU_MOST_GROUPINGS],
+                     int32_t *out_count) {
+  int32_t wanted = compiler->options->chips;
+  TD_TRY(check_wishes(compiler));
+  td_status status =
+      wanted > 0 ? find_groupings(compiler, wanted, out, out_count) : find_least(compiler, out, out_count);
+  if (status == TD_EXHAUSTED) {
+    char why[512];
+    snprintf(why, sizeof why, "%s", wanted > 0 ? td_error_text() : "it does not fit one chip");
+    return too_much(compiler, why);
+  }
+  TD_TRY(status);
+  for (int32_t i = 0; *out_count > 1 && i < *out_count; i++) TD_TRY(count_cycles(compiler, &out[i]));
+  qsort(out, (size_t)*out_count, sizeof *out, by_cycles);
+  return TD_OK;
+}
