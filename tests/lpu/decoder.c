@@ -69,16 +69,20 @@ static void write_row(struct lpu_decoder *decoder, int32_t row, int32_t id, int3
   free(where);
 }
 
+void lpu_decoder_inputs(struct lpu_decoder *decoder, const int32_t *ids, const int32_t *positions) {
+  for (int32_t r = 0; r < decoder->options.rows; r++) {
+    write_row(decoder, r, ids[r], positions[r]);
+    decoder->rows[r].position = positions[r];
+    decoder->rows[r].block_count = positions[r] / decoder->options.block_tokens + 1;
+  }
+}
+
 void lpu_decoder_step(struct lpu_decoder *decoder, const int32_t *ids, const int32_t *positions, bool check,
                       float *logits) {
   int32_t rows = decoder->options.rows, vocab = td_model_shape(decoder->model)->vocab;
   struct td_lpu_step step = {decoder->rows, rows};
   struct td_lpu_counts counts;
-  for (int32_t r = 0; r < rows; r++) {
-    write_row(decoder, r, ids[r], positions[r]);
-    decoder->rows[r].position = positions[r];
-    decoder->rows[r].block_count = positions[r] / decoder->options.block_tokens + 1;
-  }
+  lpu_decoder_inputs(decoder, ids, positions);
   if (check) {
     struct td_lpu_violation violation;
     assert_ok(td_lpu_check(decoder->program, 0, &step, &violation));

@@ -37,6 +37,8 @@ void lpu_decoder_open(struct lpu_decoder *decoder, const char *device, const cha
 void lpu_decoder_open_varied(struct lpu_decoder *decoder, const char *device, const char *const *sets,
                              const char *model, const struct td_lpu_options *options);
 void lpu_decoder_close(struct lpu_decoder *decoder);
+/* Writes what the step of these would begin with. */
+void lpu_decoder_inputs(struct lpu_decoder *decoder, const int32_t *ids, const int32_t *positions);
 /* One step: ids[r] at positions[r] in row r; logits: [rows][vocab]. Checks the program's step against the rules first
  * if `check`, and always that counted cycles are those of the closed form. */
 void lpu_decoder_step(struct lpu_decoder *decoder, const int32_t *ids, const int32_t *positions, bool check,

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Chips that share layers: the bits of the graph's reference, however heads and blocks are dealt; every rule kept; the
+ * same on fast hosts; KV and logits gathered; and what is refused.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lpu/decoder.h"
+#include "lpu/hosts.h"
+#include "lpu/modes.h"
+#include "lpu/reference.h"
+#include "lpu/small_model.h"
+
+#define TINY TANDEM_SOURCE_DIR "/tests/data/tiny/llama.gguf"
+#define SMALL TANDEM_SOURCE_DIR "/devices/lpu-tiny.cfg"
+
+/* 64 lanes: several blocks a matrix, heads across vectors, one link each way. */
+static const char *const narrow[] = {"superlanes=4", "plane_k=64", "mem_words=1024", "accumulator_depth=64", NULL};
+static const char *const two_links[] = {"superlanes=4",         "plane_k=64",   "mem_words=1024",
+                                        "accumulator_depth=64", "links_used=4", NULL};
+static const char *const wide[] = {NULL};
+
+struct course {
+  const char *device;
+  const char *const *sets;
+  int32_t rows, block_tokens, steps, lag, chips, tensor;
+};
+
+static void expect_bits(const float *found, const float *expected, int32_t count, const char *what, int32_t row,
+                        int32_t position) {
+  for (int32_t i = 0; i < count; i++) {
+    if (memcmp(&found[i], &expected[i], sizeof *found) == 0) continue;
+    fail_msg("%s: row %d, position %d, logit %d: found %.9g, expected %.9g", what, row, position, i, (double)found[i],
+             (double)expected[i]);
+  }
+}
+
+/* The same step, from the same SRAM, on the host cpu. */
+static void on_host(const struct lpu_decoder *decoder, const uint8_t *before, const struct td_lpu_step *step) {
+  struct td_lpu_host *host = lpu_host_open(&lpu_host_kinds[0], decoder->program);
+  struct td_lpu_counts counts;
+  if (!host) return;
+  assert_ok(td_lpu_host_sram_write(host, 0, decoder->system->sram_bytes, before));
+  assert_ok(td_lpu_host_run(host, 0, step, &counts));
+  lpu_host_compare(host, &lpu_host_kinds[0], decoder->program, decoder->system->sram, decoder->system->sram_bytes,
+                   "tensor");
+  td_lpu_host_close(host);
+}
+
+static void step_hosts(struct lpu_decoder *decoder, const int32_t *ids, const int32_t *positions, float *logits) {
+  uint64_t bytes = decoder->system->sram_bytes;
+  uint8_t *before = malloc(bytes);
+  assert_non_null(before);
+  lpu_decoder_inputs(decoder, ids, positions);
+  memcpy(before, decoder->system->sram, bytes);
+  lpu_decoder_step(decoder, ids, positions, true, logits);
+  on_host(decoder, before, &(struct td_lpu_step){decoder->rows, decoder->options.rows});
+  free(before);
+}
+
+static void run(const struct course *course, struct lpu_decoder *decoder, struct lpu_reference *reference,
+                const char *what) {
+  int32_t vocab = td_model_shape(decoder->model)->vocab, ids[8], positions[8];
+  float *found = calloc((size_t)(course->rows * vocab), sizeof *found),
+        *expected = calloc((size_t)vocab, sizeof *found);
+  assert_true(found && expected && course->rows <= 8);
+  for (int32_t step = 0; step < course->steps; step++) {
+    for (int32_t r = 0; r < course->rows; r++) {
+      positions[r] = step > r * course->lag ? step - r * course->lag : 0;
+      ids[r] = (r * 131 + positions[r] * 37 + 5) % vocab;
+    }
+    if (step == course->steps - 1) step_hosts(decoder, ids, positions, found);
+    else lpu_decoder_step(decoder, ids, positions, step < 2, found);
+    for (int32_t r = 0; r < course->rows; r++) {
+      if (step < r * course->lag) continue;
+      assert_ok(lpu_reference_feed(reference, r, &ids[r], 1, 1, expected));
+      expect_bits(found + (int64_t)r * vocab, expected, vocab, what, r, positions[r]);
+    }
+  }
+  free(found);
+  free(expected);
+}
+
+static void compare(const char *model, const struct course *course, const struct lpu_mode *mode) {
+  struct lpu_decoder decoder;
+  struct lpu_reference *reference = NULL;
+  struct td_lpu_options options = {.weights = mode->weights,
+                                   .activations = mode->activations,
+                                   .chips = course->chips,
+                                   .tensor = course->tensor,
+                                   .rows = course->rows,
+                                   .block_tokens = course->block_tokens,
+                                   .context = 64};
+  char what[64];
+  snprintf(what, sizeof what, "%s, %d chips in groups of %d", mode->name, course->chips, course->tensor);
+  lpu_decoder_open_varied(&decoder, course->device, course->sets, model, &options);
+  struct lpu_reference_options numbers = lpu_reference_options(mode->weights, mode->activations, 64);
+  numbers.block_tokens = course->block_tokens;
+  numbers.sequences = course->rows;
+  numbers.lanes = numbers.plane_k = decoder.machine->lanes;
+  assert_int_equal(decoder.program->chips, course->chips);
+  assert_int_equal(decoder.program->tensor, course->tensor);
+  assert_ok(lpu_reference_open(decoder.model, &numbers, &reference));
+  run(course, &decoder, reference, what);
+  lpu_reference_close(reference);
+  lpu_decoder_close(&decoder);
+}
+
+/* ---- models ---- */
+
+static char four_heads[64], three_heads[64]; /* paths */
+
+static int write_models(void **state) {
+  (void)state;
+  snprintf(four_heads, sizeof four_heads, "lpu_tensor_four_%ld.gguf", (long)getpid());
+  snprintf(three_heads, sizeof three_heads, "lpu_tensor_three_%ld.gguf", (long)getpid());
+  /* 12 heads of 16: chips' heads end inside vectors of 64 lanes. */
+  small_model_write(&(struct small_model){3, 192, 288, 12, 4}, four_heads);
+  small_model_write(&(struct small_model){2, 96, 160, 6, 3}, three_heads);
+  return 0;
+}
+
+static int remove_models(void **state) {
+  (void)state;
+  return remove(four_heads) || remove(three_heads);
+}
+
+static void test_narrow(void **state) {
+  (void)state;
+  static const int32_t groups[][2] = {{2, 2}, {4, 4}, {4, 2}, {3, 3}};
+  for (size_t g = 0; g < 4; g++) {
+    for (size_t m = 0; m < LPU_MODES; m++) {
+      int32_t rows = (g + m) % 2 ? 3 : 1;
+      const struct course course = {SMALL, m % 2 ? narrow : two_links, rows, 16, 6, 2, groups[g][0], groups[g][1]};
+      compare(four_heads, &course, &lpu_modes[m]);
+    }
+  }
+}
+
+/* One block a matrix: most chips have none of it. */
+static void test_wide(void **state) {
+  (void)state;
+  static const int32_t groups[][2] = {{1, 1}, {2, 2}, {3, 3}, {4, 4}, {4, 2}, {2, 1}};
+  for (size_t g = 0; g < 6; g++) {
+    const struct course course = {"groq-lpu-v1", wide, g % 2 ? 2 : 1, 32, 3, 1, groups[g][0], groups[g][1]};
+    compare(four_heads, &course, &lpu_modes[g % LPU_MODES]);
+  }
+}
+
+/* 2 + 1 heads, and one each. */
+static void test_uneven(void **state) {
+  (void)state;
+  for (size_t m = 0; m < LPU_MODES; m++) {
+    const struct course two = {SMALL, narrow, 2, 32, 5, 2, 2, 2}, three = {SMALL, two_links, 1, 16, 5, 0, 3, 3};
+    compare(three_heads, &two, &lpu_modes[m]);
+    compare(three_heads, &three, &lpu_modes[m]);
+  }
+}
+
+static void test_llama(void **state) {
+  (void)state;
+  for (size_t m = 0; m < LPU_MODES; m++) {
+    const struct course course = {"groq-lpu-v1", wide, 1 + (int32_t)m, 16, 5, 2, 2, 2};
+    compare(TINY, &course, &lpu_modes[m]);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_narrow),
+      cmocka_unit_test(test_uneven),
+      cmocka_unit_test(test_wide),
+      cmocka_unit_test(test_llama),
+  };
+  return cmocka_run_group_tests(tests, write_models, remove_models);
+}
