@@ -88,6 +88,8 @@ td_status lpu_refuse(const struct td_op *op, const char *why);
 td_status lpu_find_layer(const struct td_graph *graph, int32_t layer, struct lpu_layer *out);
 td_status lpu_add_weights(struct lpu_compiler *compiler);
 td_status lpu_add_state(struct lpu_compiler *compiler);
+/* Words that K (in one hemisphere) and V (in the other) take of the slices that feed planes. */
+int32_t lpu_cache_words(const struct lpu_compiler *compiler);
 /* ---- chips and stages (compile_chips.c) ---- */
 /* Weights and state of the chips of a stage, chips[tensor], after those of the stage before. */
 td_status lpu_place_stage(struct lpu_compiler *chips, int32_t stage);

@@ -4,10 +4,13 @@
  */
 #include "compile.h"
 
+int32_t lpu_cache_words(const struct lpu_compiler *compiler) {
+  int32_t group = compiler->options->block_tokens / compiler->machine->load_vectors;
+  return compiler->layers * compiler->options->kv_blocks * group + 1;
+}
+
 static td_status add_cache(struct lpu_compiler *compiler, const char *name, int32_t hemisphere, int32_t *out_image) {
-  const struct td_lpu_options *options = compiler->options;
-  int32_t group = options->block_tokens / compiler->machine->load_vectors;
-  int32_t words = compiler->layers * options->kv_blocks * group + 1;
+  int32_t words = lpu_cache_words(compiler);
   TD_TRY(lpu_new_outer(compiler, name, TD_IMAGE_KV, TD_LPU_F16, hemisphere, 0, 2 * compiler->machine->load_vectors,
                        words, out_image));
   struct td_lpu_image *image = &compiler->builder->program->images[*out_image];

@@ -178,8 +178,10 @@ static struct group group_of(const struct lpu_compiler *compiler, enum td_lpu_ty
 /* Where the next block goes: blocks of one matrix spread, so that they are computed side by side. Over the two groups
  * of wide tiles evenly, among those with as few where least is; over four groups a few large blocks would leave one
  * full and one empty, so that from the fourth block on only the room counts. */
+#define NO_ROOM (INT64_C(1) << 40) /* more than any other cost: where else there is room */
 static struct group choose_group(const struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
                                  int32_t blocks[4]) {
+  int64_t room = compiler->machine->mem_words - lpu_cache_words(compiler);
   int32_t groups = matrix->tiles.type == TD_LPU_I8 ? 4 : 2, best = 0;
   int64_t block_words = ((int64_t)(matrix->tiles.parts - 1) * matrix->words + matrix->last_words) * matrix->layers;
   int64_t each = groups == 2 ? compiler->machine->mem_words : 2 * block_words, least = INT64_MAX;
@@ -187,6 +189,7 @@ static struct group choose_group(const struct lpu_compiler *compiler, const stru
     struct group group = group_of(compiler, matrix->tiles.type, i);
     const int32_t *used = compiler->place.outer_word[group.hemisphere];
     int64_t cost = used[group.first > 0] + each * (groups == 2 || blocks[i] < 4 ? blocks[i] : 4);
+    if (used[group.first > 0] + block_words > room) cost += NO_ROOM;
     if (cost < least) {
       least = cost;
       best = i;
