@@ -54,17 +54,27 @@ static enum td_lpu_unit busiest(const struct lpu_study *study, int32_t segment, 
   return (enum td_lpu_unit)best;
 }
 
+/* Cycles of a run with vectors under way from chip to chip, and how busy links are. */
+static void print_exchange(const struct lpu_study *study, int32_t segment, FILE *out) {
+  int64_t links = td_lpu_program_units(study->program, TD_UNIT_LINK);
+  fprintf(out, "%8" PRId64 " %5.1f %%   ", study->spent[segment].exchange,
+          share(study->tallies[segment].busy[TD_UNIT_LINK], links * study->program->segments[segment].length));
+}
+
 static void print_path(const struct lpu_study *study, FILE *out) {
-  fprintf(out, "\nsegment      runs   cycles    in all   share   busiest unit      what it does\n");
+  bool alone = study->program->chips == 1;
+  fprintf(out, "\nsegment      runs   cycles    in all   share   busiest unit      %swhat it does\n",
+          alone ? "" : "exchange   links   ");
   for (int32_t i = 0; i < study->program->segment_count; i++) {
     const struct td_lpu_segment *segment = &study->program->segments[i];
     double occupancy;
     enum td_lpu_unit unit = busiest(study, i, &occupancy);
     int64_t cycles = segment_cycles(study, i);
     if (!study->runs[i]) continue;
-    fprintf(out, "%-10.31s %6" PRId64 " %8d %9" PRId64 " %5.1f %%   %-7s %5.1f %%   %s\n", segment->name,
-            study->runs[i], segment->length, cycles, share(cycles, study->counts.cycles), td_lpu_unit_name(unit),
-            occupancy, lpu_segment_words(segment->name));
+    fprintf(out, "%-10.31s %6" PRId64 " %8d %9" PRId64 " %5.1f %%   %-7s %5.1f %%   ", segment->name, study->runs[i],
+            segment->length, cycles, share(cycles, study->counts.cycles), td_lpu_unit_name(unit), occupancy);
+    if (!alone) print_exchange(study, i, out);
+    fprintf(out, "%s\n", lpu_segment_words(segment->name));
   }
   fprintf(out, "%-10s %6d %8d %9d %5.1f %%   the last instruction reaches the last superlane\n", "tail", 1,
           study->program->machine.superlanes - 1, study->program->machine.superlanes - 1,
@@ -176,8 +186,11 @@ static void json_segments(const struct lpu_study *study, FILE *out) {
     const struct td_lpu_segment *segment = &study->program->segments[i];
     fprintf(out, "%s{\"name\": ", i ? ", " : "");
     json_name(segment->name, sizeof segment->name, out);
-    fprintf(out, ", \"runs\": %" PRId64 ", \"cycles\": %d, \"instructions\": %d, \"does\": \"%s\", \"spent\": {",
-            study->runs[i], segment->length, segment->instruction_count, lpu_segment_words(segment->name));
+    fprintf(out,
+            ", \"runs\": %" PRId64 ", \"cycles\": %d, \"exchange\": %" PRId64
+            ", \"instructions\": %d, \"does\": \"%s\", \"spent\": {",
+            study->runs[i], segment->length, study->spent[i].exchange, segment->instruction_count,
+            lpu_segment_words(segment->name));
     for (int s = 0; s < LPU_SPENT_COUNT; s++) {
       fprintf(out, "%s\"%s\": %" PRId64, s ? ", " : "", lpu_spent_name(s), study->spent[i].of[s]);
     }
@@ -192,7 +205,7 @@ static void json_segments(const struct lpu_study *study, FILE *out) {
 
 void lpu_study_json(const struct lpu_study *study, FILE *out) {
   const struct td_lpu_program *program = study->program;
-  fprintf(out, "{\"chips\": %d, \"machine\": ", program->chips);
+  fprintf(out, "{\"chips\": %d, \"tensor\": %d, \"machine\": ", program->chips, program->tensor);
   json_name(program->machine.name, sizeof program->machine.name, out);
   fprintf(out, ", \"digest\": \"%016" PRIx64 "\", \"clock_hz\": %.17g", td_lpu_program_digest(program),
           program->machine.clock_hz);

@@ -27,6 +27,7 @@ const char *lpu_segment_words(const char *name) {
       {"values", "exponentials; V installed, weights passed"},
       {"merge", "division; heads side by side"},
       {"output", "output product and residual; norm; FFN and residual"},
+      {"forward", "x over the links, from stage to stage"},
       {"head", "final norm; product with the vocabulary"},
   };
   for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
@@ -100,6 +101,12 @@ static enum lpu_spent spent_on(const struct td_lpu_machine *machine, const struc
   }
 }
 
+/* From a SEND to the far end. */
+static void fly(const struct td_lpu_machine *machine, const struct td_lpu_segment *segment, int64_t at,
+                uint8_t *flying) {
+  for (int64_t end = at + machine->link_latency; at <= end && at < segment->length; at++) flying[at] = 1;
+}
+
 static td_status spend_segment(const struct td_lpu_machine *machine, const struct td_lpu_segment *segment,
                                struct lpu_cycles *out) {
   void *memory = NULL;
@@ -107,17 +114,21 @@ static td_status spend_segment(const struct td_lpu_machine *machine, const struc
     return td_fail(TD_UNSUPPORTED, "segment %.31s: found %d cycles, expected at most %d", segment->name,
                    segment->length, MOST_CYCLES);
   }
-  TD_TRY(td_alloc((size_t)segment->length + 1, 1, &memory));
-  uint8_t *cycles = memory;
+  TD_TRY(td_alloc(2 * (size_t)segment->length + 1, 1, &memory));
+  uint8_t *cycles = memory, *flying = cycles + segment->length;
   memset(cycles, SPENT_WAITING, (size_t)segment->length);
   for (int32_t i = 0; i < segment->instruction_count; i++) {
     const struct td_lpu_instruction *of = &segment->instructions[i];
     enum lpu_spent spent = spent_on(machine, of);
     for (int64_t r = 0, at = of->cycle; r < of->repeat && at < segment->length; r++, at += of->gap) {
       if (spent < cycles[at]) cycles[at] = (uint8_t)spent;
+      if (of->opcode == TD_LPU_SEND) fly(machine, segment, at, flying);
     }
   }
-  for (int32_t i = 0; i < segment->length; i++) out->of[cycles[i]]++;
+  for (int32_t i = 0; i < segment->length; i++) {
+    out->of[cycles[i]]++;
+    out->exchange += flying[i];
+  }
   free(cycles);
   return TD_OK;
 }

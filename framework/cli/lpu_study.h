@@ -20,6 +20,7 @@ enum lpu_spent { SPENT_LOADS, SPENT_PRODUCTS, SPENT_VECTOR, SPENT_SWITCH, SPENT_
 const char *lpu_spent_name(int spent);
 struct lpu_cycles {
   int64_t of[LPU_SPENT_COUNT];
+  int64_t exchange; /* in which vectors are under way from chip to chip, whatever else is done */
 };
 
 /* What a cycle of the critical path is: a unit's delay, a vector on its way between units, or waiting for a unit or

@@ -69,28 +69,39 @@ static td_status find_pool(const struct td_config *config, const struct td_exper
   return td_config_fail(config, "cluster.pools", "found no pool of backend lpu, expected one");
 }
 
+/* What the compiler was asked, what it chose among, and what it made. */
+struct made {
+  struct td_lpu_options options;
+  struct td_lpu_grouping groupings[TD_LPU_MOST_GROUPINGS];
+  int32_t grouping_count;
+  struct td_lpu_program *program;
+};
+
 static td_status compile_graph(const struct td_lpu_machine *machine, const struct td_model *model, bool data,
-                               const struct td_lpu_options *options, struct td_lpu_program **out_program) {
+                               struct made *made) {
   struct td_graph *graph = NULL;
   const void **weights = NULL;
   TD_TRY(td_graph_build(model, &graph));
   struct td_slice whole = td_slice_whole(graph);
   td_status status = data ? td_lpu_model_weights(model, graph, &weights) : TD_OK;
-  if (!status) status = td_lpu_compile(machine, graph, &whole, weights, options, out_program);
+  if (!status) status = td_lpu_compile(machine, graph, &whole, weights, &made->options, &made->program);
+  if (!status && made->program->chips > 1) {
+    status = td_lpu_groupings(machine, graph, &whole, &made->options, made->groupings, &made->grouping_count);
+  }
   free(weights);
   td_graph_free(graph);
   return status;
 }
 
 static td_status compile_pool(const struct td_config *config, const struct td_experiment *experiment, int32_t pool,
-                              bool data, struct td_lpu_options *options, struct td_lpu_program **out_program) {
+                              bool data, struct made *made) {
   const struct td_cfg_pool *pools = experiment->cluster.pools.items;
   struct td_device_params *params = NULL;
   struct td_model *model = NULL;
-  TD_TRY(td_engine_lpu_options(config, experiment, pool, options));
+  TD_TRY(td_engine_lpu_options(config, experiment, pool, &made->options));
   TD_TRY(td_device_params_open(pools[pool].device, &params));
   td_status status = td_model_open(experiment->model, &model);
-  if (!status) status = compile_graph(td_lpu_machine_of(params), model, data, options, out_program);
+  if (!status) status = compile_graph(td_lpu_machine_of(params), model, data, made);
   td_model_close(model);
   td_device_params_close(params);
   return status;
@@ -104,17 +115,38 @@ static void print_head(const struct td_experiment *experiment, const struct td_l
          options->rows == 1 ? "" : "s", options->context, options->kv_blocks);
 }
 
+static void print_grouping(const struct td_lpu_grouping *grouping) {
+  printf("%d stage%s of %d chip%s", grouping->stages, grouping->stages == 1 ? "" : "s", grouping->tensor,
+         grouping->tensor == 1 ? "" : "s");
+  if (grouping->cycles) printf(" (%" PRId64 " cycles)", grouping->cycles);
+}
+
+/* Why the layers lie as they do. */
+static void print_groupings(const struct made *made) {
+  const char *why = made->options.tensor ? ": asked for" : ": nothing else fits";
+  if (made->grouping_count == 0) return;
+  printf("grouping    ");
+  print_grouping(&made->groupings[0]);
+  for (int32_t i = 1; i < made->grouping_count; i++) {
+    printf(i == 1 ? ": the shortest of a step at the context's end, before " : ", ");
+    print_grouping(&made->groupings[i]);
+  }
+  puts(made->grouping_count > 1 ? "" : why);
+}
+
 static td_status report(const struct arguments *arguments, const struct td_experiment *experiment,
-                        const struct td_lpu_options *options, const struct td_lpu_program *program) {
+                        const struct made *made) {
+  const struct td_lpu_program *program = made->program;
   struct lpu_study study;
   int32_t rows, position;
-  TD_TRY(read_step(arguments, options->rows, &rows, &position));
+  TD_TRY(read_step(arguments, made->options.rows, &rows, &position));
   TD_TRY(lpu_study_open(program, rows, position, &study));
   td_status status = arguments->picture ? lpu_study_picture(&study, arguments->picture) : TD_OK;
   if (!status && arguments->output) status = td_lpu_program_save(program, arguments->output);
   if (!status && arguments->json) lpu_study_json(&study, stdout);
   if (!status && !arguments->json) {
-    print_head(experiment, options);
+    print_head(experiment, &made->options);
+    print_groupings(made);
     lpu_study_print(&study, stdout);
     if (arguments->dump) td_lpu_program_dump(program, -1, stdout);
   }
@@ -136,17 +168,16 @@ static td_status check_outputs(const struct arguments *arguments, const struct t
 static td_status compile(const struct arguments *arguments) {
   struct td_config *config;
   struct td_experiment experiment;
-  struct td_lpu_program *program = NULL;
-  struct td_lpu_options options = {.rows = 1};
+  struct made made = {.options = {.rows = 1}};
   int32_t pool = 0;
   TD_TRY(refuse_flag("compile", "--segment", arguments->segment != NULL));
   TD_TRY(refuse_flag("compile", "--dump beside --json", arguments->dump && arguments->json));
   TD_TRY(td_experiment_open(arguments->positionals[1], arguments->sets, arguments->set_count, &config, &experiment));
   td_status status = find_pool(config, &experiment, arguments->pool, &pool);
   if (!status) status = check_outputs(arguments, &experiment);
-  if (!status) status = compile_pool(config, &experiment, pool, arguments->output != NULL, &options, &program);
-  if (!status) status = report(arguments, &experiment, &options, program);
-  td_lpu_program_free(program);
+  if (!status) status = compile_pool(config, &experiment, pool, arguments->output != NULL, &made);
+  if (!status) status = report(arguments, &experiment, &made);
+  td_lpu_program_free(made.program);
   td_config_close(config);
   return status;
 }
