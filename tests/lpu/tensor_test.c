@@ -71,8 +71,10 @@ static void run(const struct course *course, struct lpu_decoder *decoder, struct
       positions[r] = step > r * course->lag ? step - r * course->lag : 0;
       ids[r] = (r * 131 + positions[r] * 37 + 5) % vocab;
     }
-    if (step == course->steps - 1) step_hosts(decoder, ids, positions, found);
-    else lpu_decoder_step(decoder, ids, positions, step < 2, found);
+    if (step == course->steps - 1)
+      step_hosts(decoder, ids, positions, found);
+    else
+      lpu_decoder_step(decoder, ids, positions, step < 2, found);
     for (int32_t r = 0; r < course->rows; r++) {
       if (step < r * course->lag) continue;
       assert_ok(lpu_reference_feed(reference, r, &ids[r], 1, 1, expected));
@@ -142,8 +144,8 @@ static void test_narrow(void **state) {
 /* One block a matrix: most chips have none of it. */
 static void test_wide(void **state) {
   (void)state;
-  static const int32_t groups[][2] = {{1, 1}, {2, 2}, {3, 3}, {4, 4}, {4, 2}, {2, 1}};
-  for (size_t g = 0; g < 6; g++) {
+  static const int32_t groups[][2] = {{1, 1}, {2, 2}, {3, 3}, {4, 2}};
+  for (size_t g = 0; g < 4; g++) {
     const struct course course = {"groq-lpu-v1", wide, g % 2 ? 2 : 1, 32, 3, 1, groups[g][0], groups[g][1]};
     compare(four_heads, &course, &lpu_modes[g % LPU_MODES]);
   }
@@ -159,20 +161,173 @@ static void test_uneven(void **state) {
   }
 }
 
+/* One KV head a chip: two would fill the lanes. */
 static void test_llama(void **state) {
   (void)state;
   for (size_t m = 0; m < LPU_MODES; m++) {
-    const struct course course = {"groq-lpu-v1", wide, 1 + (int32_t)m, 16, 5, 2, 2, 2};
+    const struct course course = {SMALL, narrow, 1 + (int32_t)m, 16, 5, 2, m % 2 ? 4 : 2, 2};
     compare(TINY, &course, &lpu_modes[m]);
   }
 }
 
+/* ---- KV caches ---- */
+
+static void open_for_kv(struct lpu_decoder *decoder, int32_t chips, int32_t tensor) {
+  const struct td_lpu_options options = {
+      .chips = chips, .tensor = tensor, .rows = 1, .block_tokens = 32, .context = 64};
+  lpu_decoder_open(decoder, "groq-lpu-v1", three_heads, &options);
+}
+
+/* What chips in groups appended, moved to one chip: both go on alike. And back. */
+static void move_kv(struct lpu_decoder *from, struct lpu_decoder *to, int32_t positions) {
+  const struct td_shape *shape = td_model_shape(from->model);
+  const struct td_lpu_kv kv = {from->options.kv_blocks, shape->kv_heads, shape->head_dim};
+  uint16_t k[64], v[64];
+  assert_true(shape->kv_heads * shape->head_dim <= 64);
+  for (int32_t layer = 0; layer < shape->layers; layer++) {
+    for (int32_t p = 0; p < positions; p++) {
+      int32_t block = from->rows[0].blocks[p / 32];
+      assert_ok(td_lpu_kv_read(from->system, &kv, layer, block, p % 32, k, v));
+      assert_ok(td_lpu_kv_write(to->system, &kv, layer, block, p % 32, k, v));
+    }
+  }
+  assert_int_equal(td_lpu_kv_read(from->system, &kv, shape->layers, 0, 0, k, v), TD_CONFIG);
+}
+
+static void test_kv(void **state) {
+  (void)state;
+  enum { POSITIONS = 35 };
+  struct lpu_decoder one, group;
+  float logits[2][512];
+  open_for_kv(&one, 1, 1);
+  open_for_kv(&group, 2, 2);
+  for (int32_t p = 0; p < POSITIONS; p++) {
+    int32_t id = 3 * p + 1;
+    lpu_decoder_step(p < 33 ? &group : &one, &id, &p, false, logits[0]);
+    if (p == 32) move_kv(&group, &one, p + 1);
+  }
+  for (int32_t p = 33; p < POSITIONS; p++) {
+    int32_t id = 3 * p + 1;
+    if (p == 34) move_kv(&one, &group, p);
+    if (p == 34) lpu_decoder_step(&group, &id, &p, true, logits[1]);
+  }
+  expect_bits(logits[1], logits[0], td_model_shape(one.model)->vocab, "KV moved", 0, POSITIONS - 1);
+  lpu_decoder_close(&one);
+  lpu_decoder_close(&group);
+}
+
+/* ---- the choice ---- */
+
+struct study {
+  struct td_device_params *params;
+  struct td_lpu_machine machine;
+  struct td_model *model;
+  struct td_graph *graph;
+  struct td_slice whole;
+};
+
+static void open_study(struct study *study, const char *device, const char *model) {
+  assert_ok(td_device_params_open(device, &study->params));
+  study->machine = *td_lpu_machine_of(study->params);
+  assert_ok(td_model_open(model, &study->model));
+  assert_ok(td_graph_build(study->model, &study->graph));
+  study->whole = td_slice_whole(study->graph);
+}
+
+static void close_study(struct study *study) {
+  td_graph_free(study->graph);
+  td_model_close(study->model);
+  td_device_params_close(study->params);
+}
+
+static void refuse(const struct study *study, struct td_lpu_options options, td_status code, const char *words) {
+  struct td_lpu_program *program = NULL;
+  assert_int_equal(td_lpu_compile(&study->machine, study->graph, &study->whole, NULL, &options, &program), code);
+  if (!strstr(td_error_text(), words)) fail_msg("found \"%s\", expected \"%s\"", td_error_text(), words);
+}
+
+static void test_refused(void **state) {
+  (void)state;
+  struct study study;
+  struct td_lpu_options options = {
+      .chips = 4, .tensor = 3, .rows = 1, .block_tokens = 32, .kv_blocks = 2, .context = 64};
+  open_study(&study, "groq-lpu-v1", three_heads);
+  refuse(&study, options, TD_CONFIG, "lpu.tensor: found 3, expected a divisor of lpu.chips: 4");
+  options.tensor = 4;
+  refuse(&study, options, TD_CONFIG, "lpu.tensor: found 4, expected at most one chip a KV head: 3");
+  options.chips = 7;
+  options.tensor = 0;
+  refuse(&study, options, TD_CONFIG, "lpu.chips: found 7, expected at most one a layer and KV head, 2 x 3");
+  options.tensor = -1;
+  refuse(&study, options, TD_CONFIG, "lpu.tensor: found -1, expected 0..64");
+  options.chips = options.tensor = 2;
+  study.machine.links_used = 1;
+  refuse(&study, options, TD_UNSUPPORTED, "no link leads from chip 0 to chip 1 of 2 (1 links are wired)");
+  close_study(&study);
+}
+
+/* The fewest cycles first, and it is taken; all that fit are there. */
+static void test_choice(void **state) {
+  (void)state;
+  struct study study;
+  struct td_lpu_grouping groupings[TD_LPU_MOST_GROUPINGS];
+  struct td_lpu_program *program = NULL;
+  struct td_lpu_options options = {.chips = 4, .rows = 1, .block_tokens = 32, .kv_blocks = 2, .context = 64};
+  int32_t count = 0;
+  open_study(&study, "groq-lpu-v1", four_heads);
+  assert_ok(td_lpu_groupings(&study.machine, study.graph, &study.whole, &options, groupings, &count));
+  assert_int_equal(count, 2); /* three layers: not four stages */
+  assert_true(groupings[0].cycles > 0 && groupings[0].cycles <= groupings[1].cycles);
+  assert_int_equal(groupings[0].tensor * groupings[0].stages, 4);
+  assert_int_equal(groupings[0].tensor + groupings[1].tensor, 2 + 4);
+  assert_ok(td_lpu_compile(&study.machine, study.graph, &study.whole, NULL, &options, &program));
+  assert_int_equal(program->tensor, groupings[0].tensor);
+  const struct td_lpu_row row = {63, NULL, 2};
+  assert_int_equal(td_lpu_program_cycles(program, 0, &(struct td_lpu_step){&row, 1}), groupings[0].cycles);
+  td_lpu_program_free(program);
+  options.chips = 0; /* one chip does */
+  assert_ok(td_lpu_groupings(&study.machine, study.graph, &study.whole, &options, groupings, &count));
+  assert_int_equal(count, 1);
+  assert_int_equal(groupings[0].tensor * groupings[0].stages, 1);
+  options.tensor = 2; /* two, then */
+  assert_ok(td_lpu_groupings(&study.machine, study.graph, &study.whole, &options, groupings, &count));
+  assert_int_equal(groupings[0].tensor, 2);
+  assert_int_equal(groupings[0].stages, 1);
+  close_study(&study);
+}
+
+/* SmolLM2 in fp16 on two chips, both ways: valid, and what each takes. */
+static void test_smollm2(void **state) {
+  (void)state;
+  const char *path = test_model_path();
+  struct td_lpu_options options = {.chips = 2, .rows = 1, .block_tokens = 320, .kv_blocks = 1, .context = 320};
+  struct study study;
+  if (!path) {
+    printf("SKIPPED: no SmolLM2 here\n");
+    skip();
+  }
+  open_study(&study, "groq-lpu-v1", path);
+  for (options.tensor = 1; options.tensor <= 2; options.tensor++) {
+    struct td_lpu_program *program = NULL;
+    struct td_lpu_violation violation;
+    const int32_t block = 0;
+    const struct td_lpu_row row = {319, &block, 1};
+    const struct td_lpu_step step = {&row, 1};
+    assert_ok(td_lpu_compile(&study.machine, study.graph, &study.whole, NULL, &options, &program));
+    assert_ok(td_lpu_check(program, 0, &step, &violation));
+    if (violation.found) fail_msg("%s", violation.text);
+    printf("SmolLM2, fp16, 2 chips in groups of %d: %lld cycles\n", options.tensor,
+           (long long)td_lpu_program_cycles(program, 0, &step));
+    td_lpu_program_free(program);
+  }
+  close_study(&study);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_narrow),
-      cmocka_unit_test(test_uneven),
-      cmocka_unit_test(test_wide),
-      cmocka_unit_test(test_llama),
+      cmocka_unit_test(test_narrow),  cmocka_unit_test(test_uneven),  cmocka_unit_test(test_wide),
+      cmocka_unit_test(test_llama),   cmocka_unit_test(test_kv),      cmocka_unit_test(test_choice),
+      cmocka_unit_test(test_refused), cmocka_unit_test(test_smollm2),
   };
   return cmocka_run_group_tests(tests, write_models, remove_models);
 }
