@@ -16,22 +16,28 @@ td_status lpu_in_range(const char *name, int64_t value, int64_t low, int64_t hig
                  (long long)high);
 }
 
+static td_status check_products(const struct lpu_compiler *compiler) {
+  const struct td_lpu_options *options = compiler->options;
+  const struct td_lpu_machine *machine = compiler->machine;
+  bool integers = options->activations != TD_LPU_ACTIVATIONS_F16;
+  int32_t passes = options->activations == TD_LPU_ACTIVATIONS_I8X2 ? 2 : 1;
+  TD_TRY(lpu_in_range("rows", options->rows, 1, machine->accumulator_depth * (integers ? 1 : 2) / passes));
+  if (integers && options->weights != TD_LPU_WEIGHTS_I8) {
+    return td_fail(TD_CONFIG, "lpu.activations: found int8 with fp16 weights, expected int8 weights");
+  }
+  return TD_OK;
+}
+
 static td_status check_options(const struct lpu_compiler *compiler) {
   const struct td_lpu_options *options = compiler->options;
   const struct td_lpu_machine *machine = compiler->machine;
   const struct td_op *op = &compiler->graph->ops[compiler->layer.attention];
-  bool integers = options->activations != TD_LPU_ACTIVATIONS_F16;
-  int32_t passes = options->activations == TD_LPU_ACTIVATIONS_I8X2 ? 2 : 1;
-  TD_TRY(lpu_in_range("rows", options->rows, 1, machine->accumulator_depth * (integers ? 1 : 2) / passes));
   TD_TRY(lpu_in_range("block_tokens", options->block_tokens, machine->load_vectors, machine->lanes));
   TD_TRY(lpu_in_range("kv_blocks", options->kv_blocks, 1, machine->mem_words));
   TD_TRY(lpu_in_range("context", options->context, 1, compiler->graph->shape.context));
   if (options->block_tokens % machine->load_vectors) {
     return td_fail(TD_CONFIG, "lpu.block_tokens: found %d, expected a multiple of %d", options->block_tokens,
                    machine->load_vectors);
-  }
-  if (options->activations != TD_LPU_ACTIVATIONS_F16 && options->weights != TD_LPU_WEIGHTS_I8) {
-    return td_fail(TD_CONFIG, "lpu.activations: found int8 with fp16 weights, expected int8 weights");
   }
   if (machine->lanes % op->head_dim) {
     return td_fail(TD_UNSUPPORTED, "LPU: heads of %d elements, expected a divisor of the %d lanes", op->head_dim,
@@ -41,8 +47,14 @@ static td_status check_options(const struct lpu_compiler *compiler) {
     return td_fail(TD_UNSUPPORTED, "LPU: %d KV heads of %d elements, expected at most %d in %d lanes", op->kv_heads,
                    op->head_dim, compiler->head_halves * 2, machine->lanes);
   }
+  if (compiler->layer.rope_q < 0) return lpu_refuse(op, "expected Q and K through a rope");
+  int32_t superlane = machine->lanes_per_superlane;
+  bool even = op->head_dim < superlane ? !(op->head_dim & (op->head_dim - 1)) : op->head_dim % superlane == 0;
+  if (compiler->layer.q_norm >= 0 && !even) {
+    return td_fail(TD_UNSUPPORTED, "LPU: norms of heads of %d elements, expected a power of two or a multiple of %d",
+                   op->head_dim, superlane);
+  }
   if (lpu_one_lane(compiler) < 0) return lpu_refuse(op, "expected a lane of V that no head needs");
-  if (op->window > 0) return lpu_refuse(op, "sliding windows are not compiled");
   return TD_OK;
 }
 
@@ -53,8 +65,8 @@ static td_status run(struct lpu_compiler *compiler, int32_t segment) {
   return lpu_add_link(compiler->builder, &link);
 }
 
-static td_status loop(struct lpu_compiler *compiler, enum td_lpu_variable variable, int32_t count) {
-  struct td_lpu_link link = {TD_LINK_LOOP, 0, 0, (int32_t)variable, 0, count};
+static td_status loop(struct lpu_compiler *compiler, enum td_lpu_variable variable, int32_t first, int32_t count) {
+  struct td_lpu_link link = {TD_LINK_LOOP, 0, 0, (int32_t)variable, first, count};
   return lpu_add_link(compiler->builder, &link);
 }
 
@@ -64,31 +76,55 @@ static td_status end(struct lpu_compiler *compiler) {
 }
 
 static td_status loop_over_blocks(struct lpu_compiler *compiler, int32_t segment) {
-  TD_TRY(loop(compiler, TD_VAR_BLOCK, 0));
+  TD_TRY(loop(compiler, TD_VAR_BLOCK, 0, 0));
   TD_TRY(run(compiler, segment));
   return end(compiler);
 }
 
-static td_status add_layers(struct lpu_compiler *compiler) {
-  int32_t dense, row, scores, soft, values, merge, output;
-  TD_TRY(lpu_segment_dense(compiler, &dense));
-  TD_TRY(lpu_segment_row(compiler, &row));
-  TD_TRY(lpu_segment_scores(compiler, &scores));
-  TD_TRY(lpu_segment_soft(compiler, &soft));
-  TD_TRY(lpu_segment_values(compiler, &values));
-  TD_TRY(lpu_segment_merge(compiler, &merge));
-  TD_TRY(lpu_segment_output(compiler, &output));
-  TD_TRY(loop(compiler, TD_VAR_LAYER, compiler->layers));
-  TD_TRY(run(compiler, dense));
-  TD_TRY(loop(compiler, TD_VAR_ROW, 0));
-  TD_TRY(run(compiler, row));
-  TD_TRY(loop_over_blocks(compiler, scores));
-  TD_TRY(run(compiler, soft));
-  TD_TRY(loop_over_blocks(compiler, values));
-  TD_TRY(run(compiler, merge));
+/* The segments of a layer; of those that look at positions, one for each kind of attention. */
+struct body {
+  int32_t dense, row[LPU_MOST_KINDS], scores[LPU_MOST_KINDS], soft, values, merge, output;
+};
+
+static td_status add_segments(struct lpu_compiler *compiler, struct body *out) {
+  TD_TRY(lpu_segment_dense(compiler, &out->dense));
+  for (int32_t kind = 0; kind < compiler->kind_count; kind++) {
+    lpu_turn_to(compiler, kind);
+    TD_TRY(lpu_segment_row(compiler, &out->row[kind]));
+    TD_TRY(lpu_segment_scores(compiler, &out->scores[kind]));
+  }
+  lpu_turn_to(compiler, 0);
+  TD_TRY(lpu_segment_soft(compiler, &out->soft));
+  TD_TRY(lpu_segment_values(compiler, &out->values));
+  TD_TRY(lpu_segment_merge(compiler, &out->merge));
+  return lpu_segment_output(compiler, &out->output);
+}
+
+/* Layers [first, first + count) of the chip, of one kind. */
+static td_status link_layers(struct lpu_compiler *compiler, const struct body *body, int32_t kind, int32_t first,
+                             int32_t count) {
+  TD_TRY(loop(compiler, TD_VAR_LAYER, first, count));
+  TD_TRY(run(compiler, body->dense));
+  TD_TRY(loop(compiler, TD_VAR_ROW, 0, 0));
+  TD_TRY(run(compiler, body->row[kind]));
+  TD_TRY(loop_over_blocks(compiler, body->scores[kind]));
+  TD_TRY(run(compiler, body->soft));
+  TD_TRY(loop_over_blocks(compiler, body->values));
+  TD_TRY(run(compiler, body->merge));
   TD_TRY(end(compiler));
-  TD_TRY(run(compiler, output));
+  TD_TRY(run(compiler, body->output));
   return end(compiler);
+}
+
+static td_status add_layers(struct lpu_compiler *compiler) {
+  struct body body;
+  TD_TRY(add_segments(compiler, &body));
+  for (int32_t first = 0, count; first < compiler->layers; first += count) {
+    int32_t kind = lpu_kind_of(compiler, first);
+    for (count = 1; first + count < compiler->layers && lpu_kind_of(compiler, first + count) == kind;) count++;
+    TD_TRY(link_layers(compiler, &body, kind, first, count));
+  }
+  return TD_OK;
 }
 
 static int32_t vectors_of(const struct lpu_compiler *compiler, int64_t elements) {
@@ -97,12 +133,13 @@ static int32_t vectors_of(const struct lpu_compiler *compiler, int64_t elements)
 
 static void measure(struct lpu_compiler *compiler) {
   const struct td_graph *graph = compiler->graph;
-  const struct td_op *op = &graph->ops[compiler->layer.attention];
   compiler->rows = compiler->options->rows;
-  compiler->head_halves = compiler->machine->lanes / 2 / op->head_dim;
   compiler->hidden_vectors = vectors_of(compiler, graph->shape.hidden);
+  compiler->ffn_vectors = vectors_of(compiler, graph->ops[compiler->layer.up].n);
+  if (compiler->ffn_only) return;
+  const struct td_op *op = &graph->ops[compiler->layer.attention];
+  compiler->head_halves = compiler->machine->lanes / 2 / op->head_dim;
   compiler->q_vectors = vectors_of(compiler, (int64_t)op->heads * op->head_dim);
-  compiler->ffn_vectors = vectors_of(compiler, graph->shape.ffn);
 }
 
 /* ---- whole ---- */
@@ -121,7 +158,8 @@ static td_status compile(struct lpu_compiler *compiler) {
   }
   TD_TRY(lpu_segment_head(compiler, &head));
   TD_TRY(run(compiler, head));
-  struct td_lpu_entry entry = {compiler->rows, 0, compiler->builder->program->link_count};
+  struct td_lpu_entry entry = {
+      .rows = compiler->rows, .layer = -1, .link_count = compiler->builder->program->link_count};
   return lpu_add_entry(compiler->builder, &entry);
 }
 
@@ -136,29 +174,57 @@ td_status td_lpu_model_weights(const struct td_model *model, const struct td_gra
   return TD_OK;
 }
 
+/* The whole model, or the FFNs of some layers. */
+static td_status take_slice(struct lpu_compiler *compiler, const struct td_slice *slice) {
+  struct td_slice whole = td_slice_whole(compiler->graph);
+  int32_t layers = compiler->graph->shape.layers;
+  compiler->end = layers;
+  if (slice->layer_begin == whole.layer_begin && slice->layer_end == whole.layer_end && slice->parts == whole.parts) {
+    return TD_OK;
+  }
+  bool inside = slice->layer_begin >= 0 && slice->layer_begin < slice->layer_end && slice->layer_end <= layers;
+  if (!inside || slice->parts != TD_PART_FFN) {
+    return td_fail(TD_UNSUPPORTED,
+                   "LPU: found a slice of layers %d..%d, parts %u, expected the whole model, or the FFNs (parts %d) of "
+                   "some of its layers 0..%d",
+                   slice->layer_begin, slice->layer_end - 1, slice->parts, TD_PART_FFN, layers - 1);
+  }
+  compiler->begin = slice->layer_begin;
+  compiler->end = slice->layer_end;
+  compiler->ffn_only = true;
+  return TD_OK;
+}
+
+uint32_t lpu_parts(const struct lpu_compiler *compiler) {
+  return compiler->ffn_only ? TD_PART_FFN : TD_PART_ALL;
+}
+
+static td_status compile_layers(struct lpu_compiler *compiler, struct td_lpu_program **out_program) {
+  measure(compiler);
+  TD_TRY(check_products(compiler));
+  if (!compiler->ffn_only) TD_TRY(check_options(compiler));
+  TD_TRY(lpu_choose_chips(compiler));
+  TD_TRY(lpu_builder_open(compiler->machine, compiler->chips, &compiler->builder));
+  compiler->builder->program->block_tokens = compiler->ffn_only ? 0 : compiler->options->block_tokens;
+  td_status status = compiler->ffn_only ? lpu_compile_ffn(compiler) : compile(compiler);
+  if (!status) status = lpu_builder_finish(compiler->builder, out_program);
+  lpu_builder_close(compiler->builder);
+  return status;
+}
+
 td_status td_lpu_compile(const struct td_lpu_machine *machine, const struct td_graph *graph,
                          const struct td_slice *slice, const void *const *weights, const struct td_lpu_options *options,
                          struct td_lpu_program **out_program) {
   struct lpu_compiler compiler;
   memset(&compiler, 0, sizeof compiler);
-  struct td_slice whole = td_slice_whole(graph);
-  if (slice->layer_begin != whole.layer_begin || slice->layer_end != whole.layer_end || slice->parts != whole.parts) {
-    return td_fail(TD_UNSUPPORTED, "LPU: found a slice of layers %d..%d, expected the whole model", slice->layer_begin,
-                   slice->layer_end - 1);
-  }
   TD_TRY(lpu_check_slices(machine));
   compiler.machine = machine;
   compiler.weights = weights;
   compiler.graph = graph;
   compiler.options = options;
-  TD_TRY(lpu_find_layer(graph, 0, &compiler.layer));
-  measure(&compiler);
-  TD_TRY(check_options(&compiler));
-  TD_TRY(lpu_choose_chips(&compiler));
-  TD_TRY(lpu_builder_open(machine, compiler.chips, &compiler.builder));
-  compiler.builder->program->block_tokens = options->block_tokens;
-  td_status status = compile(&compiler);
-  if (!status) status = lpu_builder_finish(compiler.builder, out_program);
-  lpu_builder_close(compiler.builder);
+  TD_TRY(take_slice(&compiler, slice));
+  td_status status = lpu_find_layers(&compiler);
+  if (!status) status = compile_layers(&compiler, out_program);
+  free(compiler.found);
   return status;
 }

@@ -32,15 +32,31 @@ struct lpu_matrix {
   int32_t words;          /* per layer of a tile: of a full part; the last part has last_words */
   int32_t last_words;
   int32_t scale; /* image: F32, a vector per n block and layer; -1: none */
+  int32_t bias;  /* the same, added to what the product gives */
   int64_t n, k;
   int32_t layers;
 };
 
-/* What a layer's operators are, by their indices in the graph's first layer of the part. */
+/* A norm of the layers: its operator in the first of them (-1: they have none), a vector of weights and, for a layer
+ * norm, one of biases per block and layer (images). */
+struct lpu_norm {
+  int32_t op, weight, bias, layers;
+};
+
+/* What a layer's operators are, by their indices in the graph; -1: it has none. */
 struct lpu_layer {
-  int32_t norm[2];                    /* RMS_NORM ops */
-  int32_t q, k, v, o, gate, up, down; /* MATMUL ops */
-  int32_t rope_q, rope_k, append, attention, activation, add[2];
+  int32_t norm[2];                    /* in front of attention and FFN */
+  int32_t branch[2], add[2], post[2]; /* norm of what they made, residual, norm of that */
+  int32_t q, k, v, o, gate, up, down; /* MATMUL ops; no gate: the activation is a POINTWISE op */
+  int32_t q_bias, k_bias, v_bias, o_bias, up_bias, down_bias;
+  int32_t q_norm, k_norm, rope_q, rope_k, append, attention, activation;
+};
+
+/* Layers whose attention is alike: one segment for all of them, one rope table. */
+#define LPU_MOST_KINDS 8
+struct lpu_kind {
+  struct lpu_layer layer; /* of the first such layer */
+  int32_t cosine, sine;   /* images */
 };
 
 struct lpu_compiler {
@@ -54,16 +70,25 @@ struct lpu_compiler {
   int32_t chips, chip;  /* that is being filled; the members below are this chip's */
   int32_t rows, layers; /* its layers ... */
   int32_t first_layer;  /* ... from this one on */
-  struct lpu_layer layer;
+  int32_t begin, end;   /* of the slice's layers */
+  bool ffn_only;
+  struct lpu_layer *found;               /* [end - begin] */
+  struct lpu_layer layer;                /* whose segments are being built */
+  struct lpu_kind kinds[LPU_MOST_KINDS]; /* of this chip's layers */
+  int32_t kind_count;
   /* constants and weights */
   struct lpu_matrix qkv, o, gate, up, down, head; /* qkv: the rows of Q, then K, then V */
-  int32_t norm_weight[2], final_weight;           /* images */
-  int32_t cosine, sine;                           /* a vector a position */
-  int32_t lane_number;                            /* F32: row b holds lane + b * block_tokens */
-  int32_t one;                                    /* 1 in lpu_one_lane, 0 elsewhere */
-  int32_t superlane_map[32];                      /* all lanes take lane 0 of superlane s */
+  struct lpu_norm norm[2], branch[2], post[2], final_norm;
+  int32_t head_weight;       /* of the norms of Q and K, side by side: an image, -1: none */
+  int32_t group_map[32];     /* all lanes of a head take the first one of its superlane s */
+  int32_t row_mask;          /* 1 in the lanes of a row's last vector, 0 beyond; -1: none */
+  int32_t cosine, sine;      /* a vector a position */
+  int32_t lane_number;       /* F32: row b holds lane + b * block_tokens */
+  int32_t one;               /* 1 in lpu_one_lane, 0 elsewhere */
+  int32_t superlane_map[32]; /* all lanes take lane 0 of superlane s */
   /* what passes between segments */
   int32_t x, position, qkv_out, heads_q, scores, top, product, attended, logits;
+  int32_t y; /* what FFNs alone make */
   int32_t k_cache, v_cache;
   int32_t hidden_vectors, q_vectors, ffn_vectors; /* of a row */
   int32_t head_halves;                            /* heads that fit half the lanes */
@@ -72,10 +97,22 @@ struct lpu_compiler {
 td_status lpu_in_range(const char *name, int64_t value, int64_t low, int64_t high);
 /* TD_UNSUPPORTED: "KIND of layer N: why". */
 td_status lpu_refuse(const struct td_op *op, const char *why);
-/* The operators of `layer` by what feeds what, from its attention outwards. */
-td_status lpu_find_layer(const struct td_graph *graph, int32_t layer, struct lpu_layer *out);
+/* The operators of `layer` by what feeds what; of its FFN alone if that is all `parts` (enum td_part) says. */
+td_status lpu_find_layer(const struct td_graph *graph, int32_t layer, uint32_t parts, struct lpu_layer *out);
+/* Finds all layers of the slice; layer `layer` of this chip's. */
+td_status lpu_find_layers(struct lpu_compiler *compiler);
+const struct lpu_layer *lpu_layer_of(const struct lpu_compiler *compiler, int32_t layer);
+/* The kinds of this chip's layers (compile_kinds.c), the kind of one of them, and the segments of one from now on. */
+td_status lpu_find_kinds(struct lpu_compiler *compiler);
+int32_t lpu_kind_of(const struct lpu_compiler *compiler, int32_t layer);
+void lpu_turn_to(struct lpu_compiler *compiler, int32_t kind);
+/* The parts that are compiled. */
+uint32_t lpu_parts(const struct lpu_compiler *compiler);
 td_status lpu_add_weights(struct lpu_compiler *compiler);
 td_status lpu_add_state(struct lpu_compiler *compiler);
+td_status lpu_add_ffn_state(struct lpu_compiler *compiler);
+/* Segments, links and entries of a slice of FFNs. */
+td_status lpu_compile_ffn(struct lpu_compiler *compiler);
 /* Weights and state of a chip, after those of the chip before. */
 td_status lpu_place_chip(struct lpu_compiler *compiler, int32_t chip);
 /* options->chips, or the least that fits; TD_EXHAUSTED with the arithmetic and the least that would. */
@@ -123,31 +160,55 @@ td_status lpu_patch(struct lpu_compiler *compiler, enum td_lpu_variable variable
                     int32_t high, uint16_t *out_number);
 td_status lpu_layer_patch(struct lpu_compiler *compiler, int32_t words, int32_t layers, uint16_t *out_number);
 /* The lane tree: every lane of out[i] becomes the sum (or maximum) over the lanes of in[i]. `finish`: reciprocal, or
- * rsqrt of sum * scale + epsilon, or nothing. */
-enum lpu_finish { LPU_FINISH_NOTHING, LPU_FINISH_RECIPROCAL, LPU_FINISH_RSQRT };
+ * rsqrt of sum * scale + epsilon, or sum * scale, or nothing. */
+enum lpu_finish { LPU_FINISH_NOTHING, LPU_FINISH_RECIPROCAL, LPU_FINISH_RSQRT, LPU_FINISH_MEAN };
 struct lpu_tree {
   enum td_lpu_alu operation;
   enum lpu_finish finish;
   float scale, epsilon;
   int32_t count;
+  int32_t width;       /* > 0: groups of so many lanes, each by itself: a power of two, or whole superlanes */
+  const int32_t *maps; /* then: all lanes of a group take the first one of its superlane s */
 };
 td_status lpu_lane_tree(struct lpu_compiler *compiler, const struct lpu_tree *tree, struct lpu_tensor *in,
                         struct lpu_tensor *out);
-td_status lpu_norm(struct lpu_compiler *compiler, struct lpu_tensor *x, int32_t weight_image, int32_t layers,
-                   const struct td_op *op, struct lpu_tensor *out);
+/* Norms (compile_norm.c) of rows of the hidden width. */
+td_status lpu_normalize(struct lpu_compiler *compiler, struct lpu_tensor *x, const struct lpu_norm *norm,
+                        struct lpu_tensor *out);
+/* The norms of Q's and K's heads, each by itself: `count` vectors from in, at `patch`. *out is a scratch. */
+td_status lpu_head_norms(struct lpu_compiler *compiler, struct lpu_tensor *in, uint16_t patch, int32_t count,
+                         struct lpu_tensor **out);
+/* The norm of x, or x as it is if there is none, ready for products. */
+td_status lpu_normed(struct lpu_compiler *compiler, struct lpu_tensor *x, const struct lpu_norm *norm,
+                     struct lpu_activation *out);
 /* `beside`: what the sums will be read with. */
 td_status lpu_multiply(struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
                        const struct lpu_activation *activation, const struct lpu_tensor *beside,
                        struct lpu_tensor **out_sums);
-/* The product's sums, their scales (NULL: none) and patch, in a segment. */
+/* The product's sums, their scales and biases (NULL: none) and both's patch, in a segment. */
 struct lpu_sums {
   const struct lpu_matrix *matrix;
   const struct lpu_activation *activation;
-  struct lpu_tensor *sums, *scales;
+  struct lpu_tensor *sums, *scales, *biases;
   uint16_t patch;
 };
+/* x * matrix^T, as sums with what scales them. */
+td_status lpu_sum_up(struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
+                     const struct lpu_activation *activation, const struct lpu_tensor *beside, struct lpu_sums *out);
 /* Value [row, block] of a product, as operands of a chain over rows. */
 struct lpu_operand lpu_scaled(struct lpu_chain *chain, const struct lpu_sums *sums, int32_t block);
+/* out = x * matrix^T [+ old]. */
+td_status lpu_project(struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
+                      const struct lpu_activation *activation, struct lpu_tensor *old, struct lpu_tensor *out);
+/* out = the layer's next residual: old + x * matrix^T, with the norms of that half of the layer. */
+td_status lpu_residual(struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
+                       const struct lpu_activation *activation, int32_t half, struct lpu_tensor *old,
+                       struct lpu_tensor *out);
+/* out = x + FFN(x) (compile_ffn.c). */
+td_status lpu_feed_forward(struct lpu_compiler *compiler, struct lpu_tensor *x, struct lpu_tensor *out);
+/* f(gate) * up, or f(gate) if up is NULL, of one block. */
+td_status lpu_activate(struct lpu_compiler *compiler, const struct lpu_sums *gate, const struct lpu_sums *up,
+                       int32_t block, struct lpu_tensor *out);
 
 /* ---- segments ---- */
 /* Rows of x from this chip to the next one's, whose image is `to`. */

@@ -14,7 +14,8 @@ static void sizes(const struct lpu_compiler *compiler, double *out_layer, double
   for (int32_t i = 0; i < graph->op_count; i++) {
     const struct td_op *op = &graph->ops[i];
     if (op->kind != TD_OP_MATMUL) continue;
-    if (op->layer == 0) *out_layer += (double)op->n * (double)op->k;
+    if (compiler->ffn_only && op->part != TD_PART_FFN) continue;
+    if (op->layer == compiler->begin) *out_layer += (double)op->n * (double)op->k;
     if (op->layer == graph->shape.layers) *out_head += (double)op->n * (double)op->k;
   }
 }
@@ -22,7 +23,7 @@ static void sizes(const struct lpu_compiler *compiler, double *out_layer, double
 /* Layers of chip `chip` of `chips`, so that the last one, which has the head too, holds about as much as the others. */
 static int32_t layers_of(const struct lpu_compiler *compiler, int32_t chips, int32_t chip) {
   double layer, head;
-  int32_t layers = compiler->graph->shape.layers;
+  int32_t layers = compiler->end - compiler->begin;
   sizes(compiler, &layer, &head);
   int32_t last = (int32_t)((layers * layer + head) / chips / layer - head / layer);
   if (last < 1) last = 1;
@@ -34,12 +35,12 @@ static int32_t layers_of(const struct lpu_compiler *compiler, int32_t chips, int
 
 /* Weights and state of a chip, after those of the chip before. */
 td_status lpu_place_chip(struct lpu_compiler *compiler, int32_t chip) {
-  compiler->first_layer = chip == 0 ? 0 : compiler->first_layer + compiler->layers;
+  compiler->first_layer = chip == 0 ? compiler->begin : compiler->first_layer + compiler->layers;
   compiler->chip = chip;
   compiler->layers = layers_of(compiler, compiler->chips, chip);
   if (compiler->layers < 1) {
     return td_fail(TD_CONFIG, "lpu.chips: found %d, expected at most one a layer: %d", compiler->chips,
-                   compiler->graph->shape.layers);
+                   compiler->end - compiler->begin);
   }
   lpu_place_begin(compiler);
   TD_TRY(lpu_add_weights(compiler));
@@ -65,7 +66,7 @@ static td_status try_places(const struct lpu_compiler *compiler, int32_t chips) 
 
 #define MOST_CHIPS 64
 static int32_t least_chips(const struct lpu_compiler *compiler) {
-  int32_t most = compiler->graph->shape.layers < MOST_CHIPS ? compiler->graph->shape.layers : MOST_CHIPS;
+  int32_t layers = compiler->end - compiler->begin, most = layers < MOST_CHIPS ? layers : MOST_CHIPS;
   for (int32_t chips = 1; chips <= most; chips++) {
     if (!try_places(compiler, chips)) return chips;
   }
@@ -90,7 +91,7 @@ td_status lpu_choose_chips(struct lpu_compiler *compiler) {
   }
   double layer, head;
   sizes(compiler, &layer, &head);
-  double megabytes = (layer * compiler->graph->shape.layers + head) / 1e6 *
+  double megabytes = (layer * (compiler->end - compiler->begin) + head) / 1e6 *
                      (compiler->options->weights == TD_LPU_WEIGHTS_F16 ? 2.0 : 1.0);
   char fit[64] = "no number of chips up to 64, one layer each, would do";
   if (least > 0) snprintf(fit, sizeof fit, "%d chips would do", least);
