@@ -75,7 +75,7 @@ struct lpu_compiler {
   struct lpu_layer *found;               /* [end - begin] */
   struct lpu_layer layer;                /* whose segments are being built */
   struct lpu_kind kinds[LPU_MOST_KINDS]; /* of this chip's layers */
-  int32_t kind_count;
+  int32_t kind, kind_count;              /* kind: whose segments are being built */
   /* constants and weights */
   struct lpu_matrix qkv, o, gate, up, down, head; /* qkv: the rows of Q, then K, then V */
   struct lpu_norm norm[2], branch[2], post[2], final_norm;

@@ -14,6 +14,14 @@ static const struct td_op *attention_op(const struct lpu_compiler *compiler) {
   return &compiler->graph->ops[compiler->layer.attention];
 }
 
+/* A segment that layers of another kind have one of their own of. */
+static td_status begin_of_kind(struct lpu_compiler *compiler, const char *name) {
+  char full[16];
+  if (compiler->kind == 0) return lpu_begin_segment(compiler->builder, name);
+  TD_TRY(td_format(full, sizeof full, "%s.%d", name, compiler->kind));
+  return lpu_begin_segment(compiler->builder, full);
+}
+
 /* The first lane of a KV head in K and V words. */
 static int32_t head_lane(const struct lpu_compiler *compiler, int32_t kv_head) {
   return td_lpu_kv_lane(compiler->machine, attention_op(compiler)->head_dim, kv_head);
@@ -181,7 +189,7 @@ td_status lpu_segment_row(struct lpu_compiler *compiler, int32_t *out_segment) {
   int32_t k = op->heads * op->head_dim, v = k + op->kv_heads * op->head_dim;
   struct lpu_tensor *qkv = NULL, *rotated = NULL, *one = NULL;
   uint16_t by_row = 0;
-  TD_TRY(lpu_begin_segment(compiler->builder, "row"));
+  TD_TRY(begin_of_kind(compiler, "row"));
   TD_TRY(lpu_view(compiler, compiler->qkv_out, &qkv));
   TD_TRY(lpu_patch(compiler, TD_VAR_ROW, compiler->qkv.tiles.blocks, 0, compiler->rows - 1, &by_row));
   TD_TRY(rotate(compiler, qkv, by_row, &rotated));
@@ -316,7 +324,7 @@ static td_status mask_scores(struct lpu_compiler *compiler, struct lpu_tensor *r
 td_status lpu_segment_scores(struct lpu_compiler *compiler, int32_t *out_segment) {
   const struct td_op *op = attention_op(compiler);
   struct lpu_tensor *raw = NULL;
-  TD_TRY(lpu_begin_segment(compiler->builder, "scores"));
+  TD_TRY(begin_of_kind(compiler, "scores"));
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, op->heads, NULL, &raw));
   for (int32_t half = 0; half * compiler->head_halves < op->kv_heads; half++) {
     TD_TRY(score_half(compiler, half, raw));

@@ -55,6 +55,7 @@ td_status lpu_find_kinds(struct lpu_compiler *compiler) {
 }
 
 void lpu_turn_to(struct lpu_compiler *compiler, int32_t kind) {
+  compiler->kind = kind;
   compiler->layer = compiler->kinds[kind].layer;
   compiler->cosine = compiler->kinds[kind].cosine;
   compiler->sine = compiler->kinds[kind].sine;
