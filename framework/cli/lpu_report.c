@@ -105,7 +105,9 @@ static void print_spent(const struct lpu_study *study, FILE *out) {
 
 /* The segments one after another are the critical path; the longest of them says where to look. */
 static void print_longest(const struct lpu_study *study, FILE *out) {
-  int32_t longest = 0;
+  int32_t longest = 0, layers;
+  int64_t cycles = lpu_study_layers(study, &layers);
+  if (!layers) cycles = study->counts.cycles;
   double occupancy;
   for (int32_t i = 1; i < study->program->segment_count; i++) {
     if (segment_cycles(study, i) > segment_cycles(study, longest)) longest = i;
@@ -120,9 +122,20 @@ static void print_longest(const struct lpu_study *study, FILE *out) {
           occupancy);
   fprintf(out,
           "Weights alone, %" PRId64 " B at the streams' rate, would take %" PRId64
-          " cycles: the step takes %.2f times that.\n",
-          study->weight_bytes, study->bound_cycles,
-          study->bound_cycles ? (double)study->counts.cycles / (double)study->bound_cycles : 0.0);
+          " cycles: %s %.2f times that.\n",
+          study->weight_bytes, study->bound_cycles, layers ? "the layers take" : "the step takes",
+          study->bound_cycles ? (double)cycles / (double)study->bound_cycles : 0.0);
+}
+
+/* What the numbers are of, where the program has an entry a layer. */
+static void print_layers(const struct lpu_study *study, FILE *out) {
+  int32_t layers, first = study->program->entries[study->entry].layer;
+  if (first < 0) return;
+  int64_t cycles = lpu_study_layers(study, &layers);
+  fprintf(out,
+          "layers      %d, an entry each: the numbers are those of layer %d; all of them take %" PRId64
+          " cycles = %.3f us beside what is computed elsewhere\n",
+          layers, first, cycles, (double)cycles / study->program->machine.clock_hz * 1e6);
 }
 
 void lpu_study_print(const struct lpu_study *study, FILE *out) {
@@ -138,6 +151,7 @@ void lpu_study_print(const struct lpu_study *study, FILE *out) {
     fprintf(out, ", %.4g mJ a token", study->counts.energy_j * 1e3 / study->step.row_count);
   }
   fputc('\n', out);
+  print_layers(study, out);
   print_sram(study, out);
   print_units(study, out);
   print_path(study, out);
@@ -216,6 +230,12 @@ void lpu_study_json(const struct lpu_study *study, FILE *out) {
   fprintf(out, isnan(study->counts.energy_j) ? "null" : "%.9g", study->counts.energy_j);
   fprintf(out, ", \"weight_bytes\": %" PRId64 ", \"weight_stream_cycles\": %" PRId64, study->weight_bytes,
           study->bound_cycles);
+  int32_t layers;
+  int64_t cycles = lpu_study_layers(study, &layers);
+  if (layers) {
+    fprintf(out, ", \"layer\": %d, \"layers\": %d, \"layers_cycles\": %" PRId64, program->entries[study->entry].layer,
+            layers, cycles);
+  }
   json_sram(study, out);
   json_units(study, out);
   json_segments(study, out);

@@ -26,12 +26,15 @@ const char *lpu_segment_words(const char *name) {
       {"soft", "maximum of the scores over the lanes"},
       {"values", "exponentials; V installed, weights passed"},
       {"merge", "division; heads side by side"},
+      {"ffn", "norm; FFN and residual, of one layer"},
       {"output", "output product and residual; norm; FFN and residual"},
       {"forward", "x over the links, from stage to stage"},
       {"head", "final norm; product with the vocabulary"},
   };
   for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-    if (strcmp(words[i][0], name) == 0) return words[i][1];
+    size_t length = strlen(words[i][0]);
+    bool other = name[length] == '.'; /* of layers of another kind */
+    if (strncmp(words[i][0], name, length) == 0 && (!name[length] || other)) return words[i][1];
   }
   return "";
 }
@@ -50,10 +53,32 @@ static int32_t most_of(const struct td_lpu_program *program, enum td_lpu_variabl
   return most;
 }
 
+/* Of a whole step, or, where there is none, of the first layer alone. */
+static int32_t find_entry(const struct td_lpu_program *program, int32_t rows) {
+  int32_t whole = td_lpu_program_entry(program, rows), first = INT32_MAX;
+  for (int32_t i = 0; i < program->entry_count; i++) {
+    if (program->entries[i].layer < first) first = program->entries[i].layer;
+  }
+  return whole >= 0 || first < 0 ? whole : td_lpu_program_layer_entry(program, first, rows);
+}
+
+int64_t lpu_study_layers(const struct lpu_study *study, int32_t *out_layers) {
+  const struct td_lpu_program *program = study->program;
+  int64_t cycles = 0;
+  *out_layers = 0;
+  for (int32_t i = 0; i < program->entry_count; i++) {
+    bool alike = program->entries[i].layer >= 0 && program->entries[i].rows == program->entries[study->entry].rows;
+    if (!alike) continue;
+    cycles += td_lpu_program_cycles(program, i, &study->step);
+    *out_layers += 1;
+  }
+  return cycles;
+}
+
 static td_status make_step(struct lpu_study *study, int32_t rows, int32_t position) {
   const struct td_lpu_program *program = study->program;
   int32_t tokens = program->block_tokens, most = most_of(program, TD_VAR_POSITION, INT32_MAX);
-  study->entry = td_lpu_program_entry(program, rows);
+  study->entry = find_entry(program, rows);
   if (study->entry < 0) return td_fail(TD_CONFIG, "--rows: found %d, expected what the program takes", rows);
   study->position = position < 0 ? (most == INT32_MAX ? 0 : most) : position;
   if (study->position > most) {

@@ -70,6 +70,8 @@ struct lpu_study {
 td_status lpu_study_open(const struct td_lpu_program *program, int32_t rows, int32_t position,
                          struct lpu_study *out_study);
 void lpu_study_close(struct lpu_study *study);
+/* Of a program with an entry a layer: the cycles of all of them, and how many there are. */
+int64_t lpu_study_layers(const struct lpu_study *study, int32_t *out_layers);
 
 /* The critical path of one run of a segment. */
 void lpu_path_trace(const struct td_lpu_program *program, int32_t segment, struct lpu_path *out);

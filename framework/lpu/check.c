@@ -87,7 +87,12 @@ static td_status run_step(struct check *check, int32_t entry) {
 td_status td_lpu_check(const struct td_lpu_program *program, int32_t entry, const struct td_lpu_step *step,
                        struct td_lpu_violation *out) {
   struct td_lpu_violation found = {.found = false};
-  struct check check = {.program = program, .machine = &program->machine, .step = step, .out = &found, .ordinal = -1};
+  struct check check = {.program = program,
+                        .machine = &program->machine,
+                        .step = step,
+                        .entry = entry,
+                        .out = &found,
+                        .ordinal = -1};
   td_status status = run_step(&check, entry);
   check_state_close(&check);
   if (status == TD_OK) *out = found;

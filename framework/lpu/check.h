@@ -131,6 +131,7 @@ struct check {
   const struct td_lpu_program *program;
   const struct td_lpu_machine *machine;
   const struct td_lpu_step *step;
+  int32_t entry;
   struct td_lpu_violation *out;
   /* the machine, read by check_shape.c */
   struct check_place *places; /* [instruction_queues] */

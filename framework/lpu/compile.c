@@ -16,13 +16,22 @@ td_status lpu_in_range(const char *name, int64_t value, int64_t low, int64_t hig
                  (long long)high);
 }
 
+static td_status check_products(const struct lpu_compiler *compiler) {
+  const struct td_lpu_options *options = compiler->options;
+  const struct td_lpu_machine *machine = compiler->machine;
+  bool integers = options->activations != TD_LPU_ACTIVATIONS_F16;
+  int32_t passes = options->activations == TD_LPU_ACTIVATIONS_I8X2 ? 2 : 1;
+  TD_TRY(lpu_in_range("rows", options->rows, 1, machine->accumulator_depth * (integers ? 1 : 2) / passes));
+  if (integers && options->weights != TD_LPU_WEIGHTS_I8) {
+    return td_fail(TD_CONFIG, "lpu.activations: found int8 with fp16 weights, expected int8 weights");
+  }
+  return TD_OK;
+}
+
 static td_status check_options(const struct lpu_compiler *compiler) {
   const struct td_lpu_options *options = compiler->options;
   const struct td_lpu_machine *machine = compiler->machine;
   const struct td_op *op = &compiler->graph->ops[compiler->layer.attention];
-  bool integers = options->activations != TD_LPU_ACTIVATIONS_F16;
-  int32_t passes = options->activations == TD_LPU_ACTIVATIONS_I8X2 ? 2 : 1;
-  TD_TRY(lpu_in_range("rows", options->rows, 1, machine->accumulator_depth * (integers ? 1 : 2) / passes));
   TD_TRY(lpu_in_range("block_tokens", options->block_tokens, machine->load_vectors, machine->lanes));
   TD_TRY(lpu_in_range("kv_blocks", options->kv_blocks, 1, machine->mem_words));
   TD_TRY(lpu_in_range("context", options->context, 1, compiler->graph->shape.context));
@@ -30,14 +39,17 @@ static td_status check_options(const struct lpu_compiler *compiler) {
     return td_fail(TD_CONFIG, "lpu.block_tokens: found %d, expected a multiple of %d", options->block_tokens,
                    machine->load_vectors);
   }
-  if (options->activations != TD_LPU_ACTIVATIONS_F16 && options->weights != TD_LPU_WEIGHTS_I8) {
-    return td_fail(TD_CONFIG, "lpu.activations: found int8 with fp16 weights, expected int8 weights");
-  }
   if (machine->lanes % op->head_dim) {
     return td_fail(TD_UNSUPPORTED, "LPU: heads of %d elements, expected a divisor of the %d lanes", op->head_dim,
                    machine->lanes);
   }
-  if (op->window > 0) return lpu_refuse(op, "sliding windows are not compiled");
+  if (compiler->layer.rope_q < 0) return lpu_refuse(op, "expected Q and K through a rope");
+  int32_t superlane = machine->lanes_per_superlane;
+  bool even = op->head_dim < superlane ? !(op->head_dim & (op->head_dim - 1)) : op->head_dim % superlane == 0;
+  if (compiler->layer.q_norm >= 0 && !even) {
+    return td_fail(TD_UNSUPPORTED, "LPU: norms of heads of %d elements, expected a power of two or a multiple of %d",
+                   op->head_dim, superlane);
+  }
   return TD_OK;
 }
 
@@ -47,12 +59,13 @@ static int32_t vectors_of(const struct lpu_compiler *compiler, int64_t elements)
 
 static void measure(struct lpu_compiler *compiler) {
   const struct td_graph *graph = compiler->graph;
-  const struct td_op *op = &graph->ops[compiler->layer.attention];
   compiler->rows = compiler->options->rows;
-  compiler->head_halves = compiler->machine->lanes / 2 / op->head_dim;
   compiler->hidden_vectors = vectors_of(compiler, graph->shape.hidden);
+  compiler->ffn_vectors = vectors_of(compiler, graph->ops[compiler->layer.up].n);
+  if (compiler->ffn_only) return;
+  const struct td_op *op = &graph->ops[compiler->layer.attention];
+  compiler->head_halves = compiler->machine->lanes / 2 / op->head_dim;
   compiler->q_vectors = vectors_of(compiler, (int64_t)op->heads * op->head_dim);
-  compiler->ffn_vectors = vectors_of(compiler, graph->shape.ffn);
 }
 
 /* ---- whole ---- */
@@ -62,11 +75,16 @@ static td_status compile_stages(struct lpu_compiler *before, struct lpu_compiler
   for (int32_t stage = 0; stage < chips->stages; stage++) {
     memcpy(before, chips, bytes);
     TD_TRY(lpu_place_stage(chips, stage));
+    if (chips->ffn_only) {
+      TD_TRY(lpu_add_ffns(chips));
+      continue;
+    }
     if (stage > 0) TD_TRY(lpu_add_forward(before, chips)); /* into places that had to be there first */
     TD_TRY(lpu_add_layers(chips));
   }
+  if (chips->ffn_only) return TD_OK;
   TD_TRY(lpu_add_head(chips));
-  struct td_lpu_entry entry = {chips->rows, 0, chips->builder->program->link_count};
+  struct td_lpu_entry entry = {.rows = chips->rows, .layer = -1, .link_count = chips->builder->program->link_count};
   return lpu_add_entry(chips->builder, &entry);
 }
 
@@ -87,7 +105,7 @@ td_status lpu_compile_grouping(const struct lpu_compiler *from, const struct td_
   compiler.stages = grouping->stages;
   compiler.chips = grouping->tensor * grouping->stages;
   TD_TRY(lpu_builder_open(compiler.machine, compiler.chips, &compiler.builder));
-  compiler.builder->program->block_tokens = compiler.options->block_tokens;
+  compiler.builder->program->block_tokens = compiler.ffn_only ? 0 : compiler.options->block_tokens;
   compiler.builder->program->tensor = compiler.tensor;
   td_status status = compile(&compiler);
   if (!status) status = lpu_builder_finish(compiler.builder, out_program);
@@ -106,29 +124,58 @@ td_status td_lpu_model_weights(const struct td_model *model, const struct td_gra
   return TD_OK;
 }
 
+/* The whole model, or the FFNs of some layers. */
+static td_status take_slice(struct lpu_compiler *compiler, const struct td_slice *slice) {
+  struct td_slice whole = td_slice_whole(compiler->graph);
+  int32_t layers = compiler->graph->shape.layers;
+  compiler->end = layers;
+  if (slice->layer_begin == whole.layer_begin && slice->layer_end == whole.layer_end && slice->parts == whole.parts) {
+    return TD_OK;
+  }
+  bool inside = slice->layer_begin >= 0 && slice->layer_begin < slice->layer_end && slice->layer_end <= layers;
+  if (!inside || slice->parts != TD_PART_FFN) {
+    return td_fail(TD_UNSUPPORTED,
+                   "LPU: found a slice of layers %d..%d, parts %u, expected the whole model, or the FFNs (parts %d) of "
+                   "some of its layers 0..%d",
+                   slice->layer_begin, slice->layer_end - 1, slice->parts, TD_PART_FFN, layers - 1);
+  }
+  compiler->begin = slice->layer_begin;
+  compiler->end = slice->layer_end;
+  compiler->ffn_only = true;
+  return TD_OK;
+}
+
+uint32_t lpu_parts(const struct lpu_compiler *compiler) {
+  return compiler->ffn_only ? TD_PART_FFN : TD_PART_ALL;
+}
+
+static td_status check_all(struct lpu_compiler *compiler) {
+  measure(compiler);
+  TD_TRY(check_products(compiler));
+  return compiler->ffn_only ? TD_OK : check_options(compiler);
+}
+
+/* What is there to compile; free(compiler->found) also where it fails. */
 static td_status begin(const struct td_lpu_machine *machine, const struct td_graph *graph, const struct td_slice *slice,
                        const struct td_lpu_options *options, struct lpu_compiler *compiler) {
-  struct td_slice whole = td_slice_whole(graph);
   memset(compiler, 0, sizeof *compiler);
-  if (slice->layer_begin != whole.layer_begin || slice->layer_end != whole.layer_end || slice->parts != whole.parts) {
-    return td_fail(TD_UNSUPPORTED, "LPU: found a slice of layers %d..%d, expected the whole model", slice->layer_begin,
-                   slice->layer_end - 1);
-  }
   TD_TRY(lpu_check_slices(machine));
   compiler->machine = machine;
   compiler->graph = graph;
   compiler->options = options;
-  TD_TRY(lpu_find_layer(graph, 0, &compiler->layer));
-  measure(compiler);
-  return check_options(compiler);
+  TD_TRY(take_slice(compiler, slice));
+  TD_TRY(lpu_find_layers(compiler));
+  return check_all(compiler);
 }
 
 td_status td_lpu_groupings(const struct td_lpu_machine *machine, const struct td_graph *graph,
                            const struct td_slice *slice, const struct td_lpu_options *options,
                            struct td_lpu_grouping out[TD_LPU_MOST_GROUPINGS], int32_t *out_count) {
   struct lpu_compiler compiler;
-  TD_TRY(begin(machine, graph, slice, options, &compiler));
-  return lpu_choose(&compiler, out, out_count);
+  td_status status = begin(machine, graph, slice, options, &compiler);
+  if (!status) status = lpu_choose(&compiler, out, out_count);
+  free(compiler.found);
+  return status;
 }
 
 td_status td_lpu_compile(const struct td_lpu_machine *machine, const struct td_graph *graph,
@@ -137,8 +184,10 @@ td_status td_lpu_compile(const struct td_lpu_machine *machine, const struct td_g
   struct lpu_compiler compiler;
   struct td_lpu_grouping groupings[TD_LPU_MOST_GROUPINGS];
   int32_t count = 0;
-  TD_TRY(begin(machine, graph, slice, options, &compiler));
-  TD_TRY(lpu_choose(&compiler, groupings, &count));
+  td_status status = begin(machine, graph, slice, options, &compiler);
+  if (!status) status = lpu_choose(&compiler, groupings, &count);
   compiler.weights = weights;
-  return lpu_compile_grouping(&compiler, &groupings[0], out_program);
+  if (!status) status = lpu_compile_grouping(&compiler, &groupings[0], out_program);
+  free(compiler.found);
+  return status;
 }

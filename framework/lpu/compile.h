@@ -37,16 +37,32 @@ struct lpu_matrix {
   int32_t words;          /* per layer of a tile: of a full part; the last part has last_words */
   int32_t last_words;
   int32_t scale; /* image: F32, a vector per n block and layer; -1: none */
+  int32_t bias;  /* the same, added to what the product gives */
   int64_t n, k;
   int32_t layers;
   int32_t first_block, row_blocks; /* a row of its results takes row_blocks vectors, its own from first_block on */
 };
 
-/* What a layer's operators are, by their indices in the graph's first layer of the part. */
+/* A norm of the layers: its operator in the first of them (-1: they have none), a vector of weights and, for a layer
+ * norm, one of biases per block and layer (images). */
+struct lpu_norm {
+  int32_t op, weight, bias, layers;
+};
+
+/* What a layer's operators are, by their indices in the graph; -1: it has none. */
 struct lpu_layer {
-  int32_t norm[2];                    /* RMS_NORM ops */
-  int32_t q, k, v, o, gate, up, down; /* MATMUL ops */
-  int32_t rope_q, rope_k, append, attention, activation, add[2];
+  int32_t norm[2];                    /* in front of attention and FFN */
+  int32_t branch[2], add[2], post[2]; /* norm of what they made, residual, norm of that */
+  int32_t q, k, v, o, gate, up, down; /* MATMUL ops; no gate: the activation is a POINTWISE op */
+  int32_t q_bias, k_bias, v_bias, o_bias, up_bias, down_bias;
+  int32_t q_norm, k_norm, rope_q, rope_k, append, attention, activation;
+};
+
+/* Layers whose attention is alike: one segment for all of them, one rope table. */
+#define LPU_MOST_KINDS 8
+struct lpu_kind {
+  struct lpu_layer layer; /* of the first such layer */
+  int32_t cosine, sine;   /* images */
 };
 
 struct lpu_compiler {
@@ -60,22 +76,31 @@ struct lpu_compiler {
   int32_t tensor, stages; /* chips of a stage; stages */
   int32_t chips, chip;    /* tensor * stages; that is being filled: what follows is this chip's */
   int32_t stage, part;    /* chip = stage * tensor + part */
-  struct td_op attention; /* with the chip's heads alone, ... */
-  int32_t first_kv_head;  /* ... from this one on */
   int32_t rows, layers;   /* its layers ... */
   int32_t first_layer;    /* ... from this one on */
-  struct lpu_layer layer;
+  int32_t begin, end;     /* of the slice's layers */
+  bool ffn_only;
+  struct lpu_layer *found;               /* [end - begin] */
+  struct lpu_layer layer;                /* whose segments are being built */
+  struct td_op attention;                /* of that layer, with the chip's heads alone, ... */
+  int32_t first_kv_head;                 /* ... from this one on */
+  struct lpu_kind kinds[LPU_MOST_KINDS]; /* of this chip's layers */
+  int32_t kind, kind_count;              /* kind: whose segments are being built */
   /* constants and weights */
   struct lpu_matrix qkv, o, gate, up, down, head; /* qkv: the rows of Q, then K, then V */
-  int32_t norm_weight[2], final_weight;           /* images */
-  int32_t cosine, sine;                           /* a vector a position */
-  int32_t lane_number;                            /* F32: row b holds lane + b * block_tokens */
-  int32_t one;                                    /* 1 in lpu_one_lane, 0 elsewhere */
-  int32_t superlane_map[32];                      /* all lanes take lane 0 of superlane s */
+  struct lpu_norm norm[2], branch[2], post[2], final_norm;
+  int32_t head_weight;       /* of the norms of Q and K, side by side: an image, -1: none */
+  int32_t group_map[32];     /* all lanes of a head take the first one of its superlane s */
+  int32_t row_mask;          /* 1 in the lanes of a row's last vector, 0 beyond; -1: none */
+  int32_t cosine, sine;      /* a vector a position */
+  int32_t lane_number;       /* F32: row b holds lane + b * block_tokens */
+  int32_t one;               /* 1 in lpu_one_lane, 0 elsewhere */
+  int32_t superlane_map[32]; /* all lanes take lane 0 of superlane s */
   /* what passes between segments */
   int32_t x, position, qkv_out, heads_q, scores, top, product, attended, logits;
   int32_t shared; /* a vector a row and chip: its heads of the vector of `attended` that a chip before it has too */
-  struct lpu_tensor *inner; /* in a segment: what `down` takes */
+  int32_t y;      /* what FFNs alone make */
+  struct lpu_tensor *inner, *made; /* in a segment: what `down` takes; what a chip's blocks of a half layer go to */
   int32_t k_cache, v_cache;
   int32_t hidden_vectors, q_vectors, ffn_vectors; /* of a row, whole */
   int32_t head_halves;                            /* heads that fit half the lanes */
@@ -84,15 +109,33 @@ struct lpu_compiler {
 td_status lpu_in_range(const char *name, int64_t value, int64_t low, int64_t high);
 /* TD_UNSUPPORTED: "KIND of layer N: why". */
 td_status lpu_refuse(const struct td_op *op, const char *why);
-/* The operators of `layer` by what feeds what, from its attention outwards. */
-td_status lpu_find_layer(const struct td_graph *graph, int32_t layer, struct lpu_layer *out);
+/* The operators of `layer` by what feeds what; of its FFN alone if that is all `parts` (enum td_part) says. */
+td_status lpu_find_layer(const struct td_graph *graph, int32_t layer, uint32_t parts, struct lpu_layer *out);
+/* Finds all layers of the slice; layer `layer` of this chip's. */
+td_status lpu_find_layers(struct lpu_compiler *compiler);
+const struct lpu_layer *lpu_layer_of(const struct lpu_compiler *compiler, int32_t layer);
+/* The kinds of this chip's layers (compile_kinds.c), the kind of one of them, and the segments of one from now on. */
+td_status lpu_find_kinds(struct lpu_compiler *compiler);
+int32_t lpu_kind_of(const struct lpu_compiler *compiler, int32_t layer);
+void lpu_turn_to(struct lpu_compiler *compiler, int32_t kind);
+/* The parts that are compiled. */
+uint32_t lpu_parts(const struct lpu_compiler *compiler);
 td_status lpu_add_weights(struct lpu_compiler *compiler);
 td_status lpu_add_state(struct lpu_compiler *compiler);
 /* Words that K (in one hemisphere) and V (in the other) take of the slices that feed planes. */
 int32_t lpu_cache_words(const struct lpu_compiler *compiler);
+td_status lpu_add_ffn_state(struct lpu_compiler *compiler);
+
 /* ---- chips and stages (compile_chips.c) ---- */
 /* Weights and state of the chips of a stage, chips[tensor], after those of the stage before. */
 td_status lpu_place_stage(struct lpu_compiler *chips, int32_t stage);
+/* compiler->attention of compiler->layer. */
+void lpu_take_heads(struct lpu_compiler *compiler);
+/* A chip's share of a weight: the rows of its KV heads, or of whole blocks; where these stand in a row of the results
+ * that all chips of the stage make. */
+enum lpu_share { LPU_BY_HEADS, LPU_BY_BLOCKS };
+struct lpu_rows lpu_share_of(const struct lpu_compiler *compiler, int32_t weight, enum lpu_share share);
+void lpu_place_blocks(const struct lpu_compiler *compiler, int32_t weight, struct lpu_matrix *matrix);
 /* Whether it fits so many stages of so many chips; the error text says what does not. */
 td_status lpu_try_places(const struct lpu_compiler *compiler, int32_t tensor, int32_t stages);
 /* Weights of a layer's matrices and of the head, by elements: what layers are dealt by. */
@@ -147,31 +190,54 @@ td_status lpu_patch(struct lpu_compiler *compiler, enum td_lpu_variable variable
                     int32_t high, uint16_t *out_number);
 td_status lpu_layer_patch(struct lpu_compiler *compiler, int32_t words, int32_t layers, uint16_t *out_number);
 /* The lane tree: every lane of out[i] becomes the sum (or maximum) over the lanes of in[i]. `finish`: reciprocal, or
- * rsqrt of sum * scale + epsilon, or nothing. */
-enum lpu_finish { LPU_FINISH_NOTHING, LPU_FINISH_RECIPROCAL, LPU_FINISH_RSQRT };
+ * rsqrt of sum * scale + epsilon, or sum * scale, or nothing. */
+enum lpu_finish { LPU_FINISH_NOTHING, LPU_FINISH_RECIPROCAL, LPU_FINISH_RSQRT, LPU_FINISH_MEAN };
 struct lpu_tree {
   enum td_lpu_alu operation;
   enum lpu_finish finish;
   float scale, epsilon;
   int32_t count;
+  int32_t width;       /* > 0: groups of so many lanes, each by itself: a power of two, or whole superlanes */
+  const int32_t *maps; /* then: all lanes of a group take the first one of its superlane s */
 };
 td_status lpu_lane_tree(struct lpu_compiler *compiler, const struct lpu_tree *tree, struct lpu_tensor *in,
                         struct lpu_tensor *out);
-td_status lpu_norm(struct lpu_compiler *compiler, struct lpu_tensor *x, int32_t weight_image, int32_t layers,
-                   const struct td_op *op, struct lpu_tensor *out);
+/* Norms (compile_norm.c) of rows of the hidden width. */
+td_status lpu_normalize(struct lpu_compiler *compiler, struct lpu_tensor *x, const struct lpu_norm *norm,
+                        struct lpu_tensor *out);
+/* The norms of Q's and K's heads, each by itself: `count` vectors from in, at `patch`. *out is a scratch. */
+td_status lpu_head_norms(struct lpu_compiler *compiler, struct lpu_tensor *in, uint16_t patch, int32_t count,
+                         struct lpu_tensor **out);
+/* The norm of x, or x as it is if there is none, ready for products. */
+td_status lpu_normed(struct lpu_compiler *compiler, struct lpu_tensor *x, const struct lpu_norm *norm,
+                     struct lpu_activation *out);
 /* `beside`: what the sums will be read with. */
 td_status lpu_multiply(struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
                        const struct lpu_activation *activation, const struct lpu_tensor *beside,
                        struct lpu_tensor **out_sums);
-/* The product's sums, their scales (NULL: none) and patch, in a segment. */
+/* The product's sums, their scales and biases (NULL: none) and both's patch, in a segment. */
 struct lpu_sums {
   const struct lpu_matrix *matrix;
   const struct lpu_activation *activation;
-  struct lpu_tensor *sums, *scales;
+  struct lpu_tensor *sums, *scales, *biases;
   uint16_t patch;
 };
+/* x * matrix^T, as sums with what scales them. */
+td_status lpu_sum_up(struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
+                     const struct lpu_activation *activation, const struct lpu_tensor *beside, struct lpu_sums *out);
 /* Value [row, block] of a product, as operands of a chain over rows. */
 struct lpu_operand lpu_scaled(struct lpu_chain *chain, const struct lpu_sums *sums, int32_t block);
+/* out = x * matrix^T [+ old]: the chip's blocks of each row. */
+td_status lpu_project(struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
+                      const struct lpu_activation *activation, struct lpu_tensor *old, struct lpu_tensor *out);
+/* out = the layer's next residual: old + x * matrix^T, with the norms of that half of the layer. First the chip's
+ * blocks, in compiler->made; when that is complete on all chips, the rest. `x`: float32, or of lpu_value_type. */
+td_status lpu_begin_residual(struct lpu_compiler *compiler, const struct lpu_matrix *matrix, struct lpu_tensor *x,
+                             int32_t half, struct lpu_tensor *old, struct lpu_tensor *out);
+td_status lpu_end_residual(struct lpu_compiler *compiler, int32_t half, struct lpu_tensor *old, struct lpu_tensor *out);
+/* f(gate) * up, or f(gate) if up is NULL, of one block. */
+td_status lpu_activate(struct lpu_compiler *compiler, const struct lpu_sums *gate, const struct lpu_sums *up,
+                       int32_t block, struct lpu_tensor *out);
 
 /* ---- exchanges between chips, in a segment (compile_exchange.c) ---- */
 /* Vectors that some chip has go to all others: tensors[count] of one shape, on chips side by side, rows of `vectors`
@@ -193,11 +259,14 @@ td_status lpu_scores(struct lpu_compiler *compiler);
 td_status lpu_soft(struct lpu_compiler *compiler);
 td_status lpu_values(struct lpu_compiler *compiler);
 td_status lpu_merge(struct lpu_compiler *compiler);
-/* The parts of `output`: attended vectors complete, x after attention, the FFN's inner value, x after it. */
+/* The parts of `output`: attended vectors complete, x after attention, the FFN's inner value (compile_ffn.c), x after
+ * it. Between them goes round what chips have a part of. */
 td_status lpu_join_heads(struct lpu_compiler *compiler);
-td_status lpu_output(struct lpu_compiler *compiler);
+td_status lpu_begin_output(struct lpu_compiler *compiler);
+td_status lpu_end_output(struct lpu_compiler *compiler);
 td_status lpu_inner(struct lpu_compiler *compiler);
-td_status lpu_down(struct lpu_compiler *compiler);
+td_status lpu_begin_down(struct lpu_compiler *compiler);
+td_status lpu_end_down(struct lpu_compiler *compiler);
 td_status lpu_head(struct lpu_compiler *compiler);
 /* Vectors of a row of `attended` that hold heads of chip `part`: [first, end). True if a chip before it has heads in
  * the first of them too. */
@@ -211,5 +280,7 @@ int32_t lpu_first_block(const struct lpu_compiler *compiler, int32_t count, int3
 td_status lpu_add_forward(struct lpu_compiler *before, struct lpu_compiler *chips);
 td_status lpu_add_layers(struct lpu_compiler *chips);
 td_status lpu_add_head(struct lpu_compiler *chips);
+/* FFNs alone: a segment, and an entry a layer. */
+td_status lpu_add_ffns(struct lpu_compiler *chips);
 
 #endif

@@ -88,8 +88,12 @@ static td_status rotate(struct lpu_compiler *compiler, struct lpu_tensor *qkv, u
   const struct td_op *op = &compiler->graph->ops[compiler->layer.rope_q];
   int32_t elements = (attention_op(compiler)->heads + attention_op(compiler)->kv_heads) * op->head_dim, map = 0;
   int32_t vectors = (elements + compiler->machine->lanes - 1) / compiler->machine->lanes;
+  if (compiler->layer.q_norm >= 0) {
+    TD_TRY(lpu_head_norms(compiler, qkv, by_row, vectors, &qkv));
+    by_row = 0;
+  }
   TD_TRY(swap_map(compiler, op, &map));
-  TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, vectors, NULL, out));
+  TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, vectors, qkv, out));
   for (int32_t v = vectors - 1; v >= 0; v--) TD_TRY(rotate_vector(compiler, qkv, by_row, v, map, *out));
   return TD_OK;
 }
@@ -237,28 +241,67 @@ static td_status score_half(struct lpu_compiler *compiler, int32_t half, struct 
   return lpu_product_run(compiler->builder, &product);
 }
 
+/* What a lane's score is seen by: left <= right. */
+struct sight {
+  struct lpu_tensor *left, *right;
+  uint16_t left_patch, right_patch;
+};
+
+/* Position - window < lane <= position: |(lane - position) + (window - 1) / 2| <= (window - 1) / 2, exact below 2^22.
+ */
+static td_status see_window(struct lpu_compiler *compiler, struct sight *sight) {
+  float half = (float)(attention_op(compiler)->window - 1) / 2.0f;
+  struct lpu_tensor *distance = NULL, *most = NULL;
+  struct lpu_chain chain;
+  TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, 1, NULL, &distance));
+  TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, 1, distance, &most));
+  lpu_chain_begin(&chain, compiler->chip, 1);
+  struct lpu_operand lane = lpu_chain_input(&chain, sight->left, 0, 0);
+  struct lpu_operand last = lpu_chain_input(&chain, sight->right, 0, 0);
+  chain.inputs[lane.index].patch = sight->left_patch;
+  chain.inputs[last.index].patch = sight->right_patch;
+  struct lpu_operand step = lpu_chain_step(&chain, TD_ALU_SUB, lane, last, lpu_nothing);
+  step = lpu_chain_step(&chain, TD_ALU_ADD, step, lpu_chain_number(half), lpu_nothing);
+  step = lpu_chain_step(&chain, TD_ALU_ABS, step, lpu_nothing, lpu_nothing);
+  lpu_chain_result(&chain, step, distance, 0, 1);
+  TD_TRY(lpu_chain_run(compiler->builder, &chain));
+  lpu_chain_begin(&chain, compiler->chip, 1);
+  step = lpu_chain_step(&chain, TD_ALU_MOVE, lpu_chain_number(half), lpu_nothing, lpu_nothing);
+  lpu_chain_result(&chain, step, most, 0, 1);
+  *sight = (struct sight){distance, most, 0, 0};
+  return lpu_chain_run(compiler->builder, &chain);
+}
+
+static td_status see(struct lpu_compiler *compiler, int32_t blocks, struct sight *out) {
+  memset(out, 0, sizeof *out);
+  TD_TRY(lpu_view(compiler, compiler->lane_number, &out->left));
+  TD_TRY(lpu_view(compiler, compiler->position, &out->right));
+  TD_TRY(lpu_patch(compiler, TD_VAR_BLOCK, 1, 0, blocks - 1, &out->left_patch));
+  TD_TRY(lpu_patch(compiler, TD_VAR_ROW, 1, 0, compiler->rows - 1, &out->right_patch));
+  return attention_op(compiler)->window > 0 ? see_window(compiler, out) : TD_OK;
+}
+
 /* Scaled, masked beyond the position, and the running maximum. */
 static td_status mask_scores(struct lpu_compiler *compiler, struct lpu_tensor *raw) {
   const struct td_op *op = attention_op(compiler);
-  struct lpu_tensor *number = NULL, *position = NULL, *scores = NULL, *top = NULL;
+  struct lpu_tensor *scores = NULL, *top = NULL;
+  struct sight sight;
   int32_t blocks = compiler->builder->program->images[compiler->lane_number].rows;
-  uint16_t by_block = 0, by_row = 0, block_heads = 0;
+  uint16_t block_heads = 0;
   struct lpu_chain chain;
-  TD_TRY(lpu_view(compiler, compiler->lane_number, &number));
-  TD_TRY(lpu_view(compiler, compiler->position, &position));
+  TD_TRY(see(compiler, blocks, &sight));
   TD_TRY(lpu_view(compiler, compiler->scores, &scores));
   TD_TRY(lpu_view(compiler, compiler->top, &top));
-  TD_TRY(lpu_patch(compiler, TD_VAR_BLOCK, 1, 0, blocks - 1, &by_block));
-  TD_TRY(lpu_patch(compiler, TD_VAR_ROW, 1, 0, compiler->rows - 1, &by_row));
   TD_TRY(lpu_patch(compiler, TD_VAR_BLOCK, op->heads, 0, blocks - 1, &block_heads));
   lpu_chain_begin(&chain, compiler->chip, op->heads);
   struct lpu_operand score = lpu_chain_input(&chain, raw, 0, 1);
   struct lpu_operand scaled =
       lpu_chain_step(&chain, TD_ALU_MUL, score, lpu_chain_number((float)op->scale), lpu_nothing);
-  struct lpu_operand lane = lpu_chain_input(&chain, number, 0, 0), last = lpu_chain_input(&chain, position, 0, 0);
-  struct lpu_operand masked = lpu_chain_select(&chain, lane, last, scaled, LEAST);
-  chain.inputs[lane.index].patch = by_block;
-  chain.inputs[last.index].patch = by_row;
+  struct lpu_operand left = lpu_chain_input(&chain, sight.left, 0, 0);
+  struct lpu_operand right = lpu_chain_input(&chain, sight.right, 0, 0);
+  struct lpu_operand masked = lpu_chain_select(&chain, left, right, scaled, LEAST);
+  chain.inputs[left.index].patch = sight.left_patch;
+  chain.inputs[right.index].patch = sight.right_patch;
   struct lpu_operand before = lpu_chain_input(&chain, top, 0, 1);
   struct lpu_operand most = lpu_chain_step(&chain, TD_ALU_MAX, masked, before, lpu_nothing);
   int32_t kept = lpu_chain_result(&chain, masked, scores, 0, 1);
@@ -281,7 +324,7 @@ td_status lpu_scores(struct lpu_compiler *compiler) {
 /* ---- the maxima over lanes ---- */
 
 td_status lpu_soft(struct lpu_compiler *compiler) {
-  struct lpu_tree tree = {TD_ALU_MAX, LPU_FINISH_NOTHING, 0, 0, attention_op(compiler)->heads};
+  struct lpu_tree tree = {TD_ALU_MAX, LPU_FINISH_NOTHING, 0, 0, attention_op(compiler)->heads, 0, NULL};
   struct lpu_tensor *top = NULL;
   TD_TRY(lpu_view(compiler, compiler->top, &top));
   return lpu_lane_tree(compiler, &tree, top, top);

@@ -28,19 +28,41 @@ bool lpu_head_vectors(const struct lpu_compiler *compiler, int32_t part, int32_t
   return begin % lanes > 0;
 }
 
-static td_status take_heads(struct lpu_compiler *compiler) {
+void lpu_take_heads(struct lpu_compiler *compiler) {
   const struct td_op *whole = &compiler->graph->ops[compiler->layer.attention];
   struct td_op *op = &compiler->attention;
   compiler->first_kv_head = lpu_first_kv_head(compiler, compiler->part);
   *op = *whole;
   op->kv_heads = lpu_first_kv_head(compiler, compiler->part + 1) - compiler->first_kv_head;
   op->heads = whole->heads / whole->kv_heads * op->kv_heads;
+}
+
+static td_status check_heads(const struct lpu_compiler *compiler) {
+  const struct td_op *op = &compiler->attention;
   if (op->heads > compiler->machine->accumulator_depth || compiler->head_halves * 2 < op->kv_heads) {
     return td_fail(TD_UNSUPPORTED, "LPU: %d KV heads of %d elements, expected at most %d in %d lanes", op->kv_heads,
                    op->head_dim, compiler->head_halves * 2, compiler->machine->lanes);
   }
   if (lpu_one_lane(compiler) < 0) return lpu_refuse(op, "expected a lane of V that no head needs");
   return TD_OK;
+}
+
+struct lpu_rows lpu_share_of(const struct lpu_compiler *compiler, int32_t weight, enum lpu_share share) {
+  int64_t rows = compiler->graph->weights[weight].rows, lanes = compiler->machine->lanes;
+  if (share == LPU_BY_HEADS) {
+    int64_t of_head = rows / compiler->graph->ops[compiler->layer.attention].kv_heads;
+    return (struct lpu_rows){weight, compiler->first_kv_head * of_head, compiler->attention.kv_heads * of_head};
+  }
+  int32_t blocks = (int32_t)((rows + lanes - 1) / lanes);
+  int64_t first = lanes * lpu_first_block(compiler, blocks, compiler->part);
+  int64_t end = lanes * lpu_first_block(compiler, blocks, compiler->part + 1);
+  return (struct lpu_rows){weight, first, (end < rows ? end : rows) - first};
+}
+
+void lpu_place_blocks(const struct lpu_compiler *compiler, int32_t weight, struct lpu_matrix *matrix) {
+  int64_t lanes = compiler->machine->lanes;
+  matrix->row_blocks = (int32_t)((compiler->graph->weights[weight].rows + lanes - 1) / lanes);
+  matrix->first_block = lpu_first_block(compiler, matrix->row_blocks, compiler->part);
 }
 
 /* ---- stages ---- */
@@ -51,7 +73,8 @@ void lpu_weight_sizes(const struct lpu_compiler *compiler, double *out_layer, do
   for (int32_t i = 0; i < graph->op_count; i++) {
     const struct td_op *op = &graph->ops[i];
     if (op->kind != TD_OP_MATMUL) continue;
-    if (op->layer == 0) *out_layer += (double)op->n * (double)op->k;
+    if (compiler->ffn_only && op->part != TD_PART_FFN) continue;
+    if (op->layer == compiler->begin) *out_layer += (double)op->n * (double)op->k;
     if (op->layer == graph->shape.layers) *out_head += (double)op->n * (double)op->k;
   }
 }
@@ -59,7 +82,7 @@ void lpu_weight_sizes(const struct lpu_compiler *compiler, double *out_layer, do
 /* Layers of a stage, so that the last one, which has the head too, holds about as much as the others. */
 static int32_t layers_of(const struct lpu_compiler *compiler, int32_t stage) {
   double layer, head;
-  int32_t layers = compiler->graph->shape.layers, stages = compiler->stages;
+  int32_t layers = compiler->end - compiler->begin, stages = compiler->stages;
   lpu_weight_sizes(compiler, &layer, &head);
   int32_t last = (int32_t)((layers * layer + head) / stages / layer - head / layer);
   if (last < 1) last = 1;
@@ -70,17 +93,22 @@ static int32_t layers_of(const struct lpu_compiler *compiler, int32_t stage) {
 }
 
 static td_status place_chip(struct lpu_compiler *compiler) {
-  TD_TRY(take_heads(compiler));
+  if (!compiler->ffn_only) {
+    compiler->layer = *lpu_layer_of(compiler, 0);
+    lpu_take_heads(compiler);
+    TD_TRY(check_heads(compiler));
+  }
   lpu_place_begin(compiler);
   TD_TRY(lpu_add_weights(compiler));
   return lpu_add_state(compiler);
 }
 
 td_status lpu_place_stage(struct lpu_compiler *chips, int32_t stage) {
-  int32_t first_layer = stage == 0 ? 0 : chips->first_layer + chips->layers, layers = layers_of(chips, stage);
+  int32_t first_layer = stage == 0 ? chips->begin : chips->first_layer + chips->layers,
+          layers = layers_of(chips, stage);
   if (layers < 1) {
     return td_fail(TD_CONFIG, "lpu.chips: found %d stages, expected at most one a layer: %d", chips->stages,
-                   chips->graph->shape.layers);
+                   chips->end - chips->begin);
   }
   for (int32_t part = 0; part < chips->tensor; part++) {
     struct lpu_compiler *compiler = &chips[part];

@@ -8,16 +8,27 @@
 #include "compile.h"
 #include "tandem/base.h"
 
-static int32_t kv_heads(const struct lpu_compiler *compiler) {
+/* Chips that can share a layer: one a KV head; where FFNs are all there is, one a block of them. */
+static int32_t most_tensor(const struct lpu_compiler *compiler) {
+  if (compiler->ffn_only) return compiler->ffn_vectors;
   return compiler->graph->ops[compiler->layer.attention].kv_heads;
 }
 
+static const char *sharers(const struct lpu_compiler *compiler) {
+  return compiler->ffn_only ? "FFN block" : "KV head";
+}
+
+static int32_t layers_of(const struct lpu_compiler *compiler) {
+  return compiler->end - compiler->begin;
+}
+
 static td_status check_wishes(const struct lpu_compiler *compiler) {
-  int32_t chips = compiler->options->chips, tensor = compiler->options->tensor, heads = kv_heads(compiler);
+  int32_t chips = compiler->options->chips, tensor = compiler->options->tensor, most = most_tensor(compiler);
   TD_TRY(lpu_in_range("chips", chips, 0, LPU_MOST_CHIPS));
   TD_TRY(lpu_in_range("tensor", tensor, 0, LPU_MOST_CHIPS));
-  if (tensor > heads) {
-    return td_fail(TD_CONFIG, "lpu.tensor: found %d, expected at most one chip a KV head: %d", tensor, heads);
+  if (tensor > most) {
+    return td_fail(TD_CONFIG, "lpu.tensor: found %d, expected at most one chip a %s: %d", tensor, sharers(compiler),
+                   most);
   }
   if (chips == 0 || tensor == 0 || chips % tensor == 0) return TD_OK;
   return td_fail(TD_CONFIG, "lpu.tensor: found %d, expected a divisor of lpu.chips: %d", tensor, chips);
@@ -26,8 +37,8 @@ static td_status check_wishes(const struct lpu_compiler *compiler) {
 /* Whether `chips` may be in groups of `tensor`, by the wish, the heads and the layers. */
 static bool may_group(const struct lpu_compiler *compiler, int32_t chips, int32_t tensor) {
   int32_t wish = compiler->options->tensor;
-  return chips % tensor == 0 && (wish == 0 || wish == tensor) && tensor <= kv_heads(compiler) &&
-         chips / tensor <= compiler->graph->shape.layers;
+  return chips % tensor == 0 && (wish == 0 || wish == tensor) && tensor <= most_tensor(compiler) &&
+         chips / tensor <= layers_of(compiler);
 }
 
 /* The groupings of so many chips that fit. TD_EXHAUSTED and the text of the first that does not, TD_CONFIG: there is
@@ -47,10 +58,9 @@ static td_status find_groupings(const struct lpu_compiler *compiler, int32_t chi
   }
   if (*out_count > 0) return TD_OK;
   if (*why) return td_fail(first, "%s", why);
-  int32_t layers = compiler->graph->shape.layers;
-  int32_t most = compiler->options->tensor ? compiler->options->tensor : kv_heads(compiler);
-  return td_fail(TD_CONFIG, "lpu.chips: found %d, expected at most one a layer and KV head, %d x %d, in equal groups",
-                 chips, layers, most);
+  int32_t most = compiler->options->tensor ? compiler->options->tensor : most_tensor(compiler);
+  return td_fail(TD_CONFIG, "lpu.chips: found %d, expected at most one a layer and %s, %d x %d, in equal groups", chips,
+                 sharers(compiler), layers_of(compiler), most);
 }
 
 static td_status find_least(const struct lpu_compiler *compiler, struct td_lpu_grouping out[TD_LPU_MOST_GROUPINGS],
@@ -74,7 +84,7 @@ static td_status too_much(const struct lpu_compiler *compiler, const char *why) 
   snprintf(fit, sizeof fit, "no number of chips up to %d would do", LPU_MOST_CHIPS);
   if (!least) snprintf(fit, sizeof fit, "%d chips would do", groupings[0].tensor * groupings[0].stages);
   return td_fail(TD_EXHAUSTED, "%s; weights of %.1f MB on chips of %.1f MB each: %s", why,
-                 (layer * compiler->graph->shape.layers + head) / 1e6 * bytes,
+                 (layer * layers_of(compiler) + head) / 1e6 * bytes,
                  (double)machine->mem_slices * machine->mem_words * machine->lanes / 1e6, fit);
 }
 
@@ -83,13 +93,14 @@ static td_status too_much(const struct lpu_compiler *compiler, const char *why) 
 static td_status count_cycles(const struct lpu_compiler *compiler, struct td_lpu_grouping *grouping) {
   struct lpu_compiler trial = *compiler;
   struct td_lpu_program *program = NULL;
-  int32_t last = compiler->options->context - 1, count = compiler->options->rows;
+  int32_t tokens = compiler->ffn_only ? 0 : compiler->options->block_tokens;
+  int32_t last = tokens ? compiler->options->context - 1 : 0, count = compiler->options->rows;
   struct td_lpu_row *rows = NULL;
   trial.weights = NULL;
   trial.places_only = true;
   TD_TRY(td_alloc((size_t)count, sizeof *rows, (void **)&rows));
   td_status status = lpu_compile_grouping(&trial, grouping, &program);
-  for (int32_t r = 0; r < count; r++) rows[r] = (struct td_lpu_row){last, NULL, last / trial.options->block_tokens + 1};
+  for (int32_t r = 0; r < count; r++) rows[r] = (struct td_lpu_row){last, NULL, tokens ? last / tokens + 1 : 0};
   const struct td_lpu_step step = {rows, count};
   if (!status) grouping->cycles = td_lpu_program_cycles(program, 0, &step);
   td_lpu_program_free(program);

@@ -3,37 +3,60 @@
  * Weights, scales, tables and maps of one chip.
  */
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "compile.h"
 #include "tandem/base.h"
+#include "tandem/kernels.h"
 
 /* ---- constants ---- */
 
-static td_status norm_weights(struct lpu_compiler *compiler, const char *name, const int32_t *weights, int32_t layers,
-                              int32_t *out_image) {
-  int32_t cols = compiler->graph->shape.hidden;
+/* Row `row` of a weight, as float32. */
+static void weight_row(const struct lpu_compiler *compiler, int32_t weight, int64_t row, float *out) {
+  const struct td_weight *from = &compiler->graph->weights[weight];
+  uint64_t bytes = 0;
+  if (!compiler->weights || td_dtype_row_bytes(from->dtype, from->cols, &bytes)) return;
+  td_dequantize(from->dtype, (const char *)compiler->weights[weight] + (uint64_t)row * bytes, out, from->cols);
+}
+
+/* Row `row` of a weight of every layer. */
+static td_status vectors_of_layers(struct lpu_compiler *compiler, const char *name, int32_t hemisphere,
+                                   const int32_t *weights, int32_t layers, int64_t row, int32_t *out_image) {
+  int32_t cols = (int32_t)compiler->graph->weights[weights[0]].cols;
   float *data = NULL;
   TD_TRY(td_alloc((size_t)layers * (size_t)cols, sizeof *data, (void **)&data));
-  for (int32_t layer = 0; compiler->weights && layer < layers; layer++) {
-    memcpy(data + (int64_t)layer * cols, compiler->weights[weights[layer]], (size_t)cols * sizeof *data);
+  for (int32_t layer = 0; layer < layers; layer++) {
+    weight_row(compiler, weights[layer], row, data + (int64_t)layer * cols);
   }
-  td_status status = lpu_new_constants(compiler, name, compiler->place.constant_turn++ % 2, layers, cols,
-                                       compiler->weights ? data : NULL, out_image);
+  td_status status =
+      lpu_new_constants(compiler, name, hemisphere, layers, cols, compiler->weights ? data : NULL, out_image);
   free(data);
   return status;
 }
 
+/* Weights in one hemisphere, biases in the other: they are read side by side. */
+static td_status norm_vectors(struct lpu_compiler *compiler, const char *name, const int32_t *weights, int32_t op,
+                              int32_t layers, struct lpu_norm *out) {
+  char bias[48];
+  int32_t hemisphere = compiler->place.constant_turn++ % 2;
+  *out = (struct lpu_norm){op, -1, -1, layers};
+  TD_TRY(vectors_of_layers(compiler, name, hemisphere, weights, layers, 0, &out->weight));
+  if (compiler->graph->ops[op].kind != TD_OP_LAYER_NORM) return TD_OK;
+  TD_TRY(td_format(bias, sizeof bias, "%s.bias", name));
+  return vectors_of_layers(compiler, bias, 1 - hemisphere, weights, layers, 1, &out->bias);
+}
+
 /* cos and signed sin of each lane's element at each position. */
-static td_status rope_tables(struct lpu_compiler *compiler) {
-  const struct td_op *op = &compiler->graph->ops[compiler->layer.rope_q];
+static td_status rope_tables(struct lpu_compiler *compiler, struct lpu_kind *kind) {
+  const struct td_op *op = &compiler->graph->ops[kind->layer.rope_q];
   int32_t lanes = compiler->machine->lanes, rows = compiler->options->context;
   const float *factors = op->weight >= 0 && compiler->weights ? compiler->weights[op->weight] : NULL;
   float *tables = NULL;
   if (compiler->places_only) {
-    TD_TRY(lpu_new_constants(compiler, "rope.cos", 0, rows, lanes, NULL, &compiler->cosine));
-    return lpu_new_constants(compiler, "rope.sin", 1, rows, lanes, NULL, &compiler->sine);
+    TD_TRY(lpu_new_constants(compiler, "rope.cos", 0, rows, lanes, NULL, &kind->cosine));
+    return lpu_new_constants(compiler, "rope.sin", 1, rows, lanes, NULL, &kind->sine);
   }
   TD_TRY(td_alloc((size_t)rows * (size_t)lanes * 2, sizeof *tables, (void **)&tables));
   float *cosine = tables, *sine = tables + (size_t)rows * (size_t)lanes;
@@ -50,8 +73,8 @@ static td_status rope_tables(struct lpu_compiler *compiler) {
       sine[at] = element < op->rope_dim ? (float)(first ? -sin(angle) : sin(angle)) : 0.0f;
     }
   }
-  td_status status = lpu_new_constants(compiler, "rope.cos", 0, rows, lanes, cosine, &compiler->cosine);
-  if (!status) status = lpu_new_constants(compiler, "rope.sin", 1, rows, lanes, sine, &compiler->sine);
+  td_status status = lpu_new_constants(compiler, "rope.cos", 0, rows, lanes, cosine, &kind->cosine);
+  if (!status) status = lpu_new_constants(compiler, "rope.sin", 1, rows, lanes, sine, &kind->sine);
   free(tables);
   return status;
 }
@@ -92,99 +115,176 @@ static td_status superlane_maps(struct lpu_compiler *compiler) {
 
 /* ---- weights ---- */
 
-typedef int32_t member(const struct lpu_layer *layer);
-static int32_t of_q(const struct lpu_layer *layer) {
-  return layer->q;
-}
-static int32_t of_k(const struct lpu_layer *layer) {
-  return layer->k;
-}
-static int32_t of_v(const struct lpu_layer *layer) {
-  return layer->v;
-}
-static int32_t of_o(const struct lpu_layer *layer) {
-  return layer->o;
-}
-static int32_t of_gate(const struct lpu_layer *layer) {
-  return layer->gate;
-}
-static int32_t of_up(const struct lpu_layer *layer) {
-  return layer->up;
-}
-static int32_t of_down(const struct lpu_layer *layer) {
-  return layer->down;
-}
-static int32_t of_norm(const struct lpu_layer *layer) {
-  return layer->norm[0];
-}
-static int32_t of_second_norm(const struct lpu_layer *layer) {
-  return layer->norm[1];
+/* An operator of struct lpu_layer, by where it stands in it. */
+#define OF(member) offsetof(struct lpu_layer, member)
+
+static int32_t op_of(const struct lpu_layer *layer, size_t member) {
+  int32_t op;
+  memcpy(&op, (const char *)layer + member, sizeof op);
+  return op;
 }
 
-/* The weight of the same operator in every layer. */
-static td_status weights_of(const struct lpu_compiler *compiler, member *of, int32_t **out) {
+static td_status check_alike(const struct lpu_compiler *compiler, int32_t layer, int32_t first, int32_t op) {
   const struct td_graph *graph = compiler->graph;
-  TD_TRY(td_alloc((size_t)compiler->layers, sizeof **out, (void **)out));
-  for (int32_t layer = 0; layer < compiler->layers; layer++) {
-    struct lpu_layer found;
-    td_status status = lpu_find_layer(graph, compiler->first_layer + layer, &found);
-    if (status) {
-      free(*out);
-      return status;
+  if ((first < 0) != (op < 0)) {
+    return td_fail(TD_UNSUPPORTED, "LPU: layer %d has other operators than layer %d: %s", layer, compiler->begin,
+                   td_op_kind_name(graph->ops[op < 0 ? first : op].kind));
+  }
+  if (op < 0) return TD_OK;
+  const struct td_weight *a = &graph->weights[graph->ops[first].weight], *b = &graph->weights[graph->ops[op].weight];
+  if (a->rows == b->rows && a->cols == b->cols) return TD_OK;
+  return td_fail(TD_UNSUPPORTED, "LPU: %s: found %lld x %lld, expected what %s is: %lld x %lld", b->name,
+                 (long long)b->rows, (long long)b->cols, a->name, (long long)a->rows, (long long)a->cols);
+}
+
+/* The weights of the same operator in every layer of the chip; *out is NULL if the layers have none. */
+static td_status weights_of(const struct lpu_compiler *compiler, size_t member, int32_t **out) {
+  const struct td_graph *graph = compiler->graph;
+  int32_t first = op_of(&compiler->layer, member);
+  td_status status = TD_OK;
+  *out = NULL;
+  if (first >= 0) TD_TRY(td_alloc((size_t)compiler->layers, sizeof **out, (void **)out));
+  for (int32_t layer = 0; !status && layer < compiler->layers; layer++) {
+    int32_t op = op_of(lpu_layer_of(compiler, layer), member);
+    status = check_alike(compiler, compiler->first_layer + layer, first, op);
+    if (!status && op >= 0) (*out)[layer] = graph->ops[op].weight;
+  }
+  if (status) {
+    free(*out);
+    *out = NULL;
+  }
+  return status;
+}
+
+/* Operators whose weights lie one below the other, and the biases of what they make. */
+struct part {
+  size_t op, bias;
+  enum lpu_share share; /* what of the rows a chip has */
+};
+#define NO_BIAS SIZE_MAX
+
+static td_status add_rows(const struct lpu_compiler *compiler, const struct part *parts, int32_t count,
+                          struct lpu_rows *rows) {
+  for (int32_t i = 0; i < count; i++) {
+    int32_t *weights = NULL;
+    TD_TRY(weights_of(compiler, parts[i].op, &weights));
+    for (int32_t layer = 0; weights && layer < compiler->layers; layer++) {
+      rows[layer * count + i] = lpu_share_of(compiler, weights[layer], parts[i].share);
     }
-    (*out)[layer] = graph->ops[of(&found)].weight;
+    free(weights);
   }
   return TD_OK;
 }
 
-/* A chip's share of a matrix: the rows of its KV heads, or of whole blocks. */
-enum share { BY_HEADS, BY_BLOCKS };
-
-static struct lpu_rows rows_of(const struct lpu_compiler *compiler, int32_t weight, enum share share) {
-  const struct td_op *op = &compiler->graph->ops[compiler->layer.attention];
-  int64_t rows = compiler->graph->weights[weight].rows, lanes = compiler->machine->lanes;
-  if (share == BY_HEADS) {
-    int64_t of_head = rows / op->kv_heads;
-    return (struct lpu_rows){weight, compiler->first_kv_head * of_head, compiler->attention.kv_heads * of_head};
+/* The bias of one part's rows into its columns of every layer's row; *out_some if there is one. */
+static td_status take_bias(const struct lpu_compiler *compiler, const struct part *part, const struct lpu_rows *rows,
+                           int64_t n, float *data, bool *out_some) {
+  int32_t *weights = NULL;
+  float *whole = NULL;
+  if (part->bias == NO_BIAS) return TD_OK;
+  TD_TRY(weights_of(compiler, part->bias, &weights));
+  if (!weights) return TD_OK;
+  td_status status = td_alloc((size_t)compiler->graph->weights[weights[0]].cols, sizeof *whole, (void **)&whole);
+  for (int32_t layer = 0; !status && layer < compiler->layers; layer++) {
+    weight_row(compiler, weights[layer], 0, whole);
+    memcpy(data + layer * n, whole + rows->first, (size_t)rows->rows * sizeof *whole);
   }
-  int32_t blocks = (int32_t)((rows + lanes - 1) / lanes);
-  int64_t first = lanes * lpu_first_block(compiler, blocks, compiler->part);
-  int64_t end = lanes * lpu_first_block(compiler, blocks, compiler->part + 1);
-  return (struct lpu_rows){weight, first, (end < rows ? end : rows) - first};
+  free(whole);
+  free(weights);
+  *out_some = true;
+  return status;
 }
 
-/* Where the blocks stand in a row of the results that all chips of the stage make. */
-static void place_blocks(const struct lpu_compiler *compiler, int32_t weight, struct lpu_matrix *matrix) {
-  int64_t lanes = compiler->machine->lanes;
-  matrix->row_blocks = (int32_t)((compiler->graph->weights[weight].rows + lanes - 1) / lanes);
-  matrix->first_block = lpu_first_block(compiler, matrix->row_blocks, compiler->part);
+static td_status take_biases(struct lpu_compiler *compiler, const char *name, const struct part *parts,
+                             const struct lpu_rows *rows, int32_t count, float *data, struct lpu_matrix *matrix) {
+  bool some = false;
+  char full[48];
+  int64_t above = 0;
+  for (int32_t i = 0; i < count; i++) {
+    TD_TRY(take_bias(compiler, &parts[i], &rows[i], matrix->n, data + above, &some));
+    above += rows[i].rows;
+  }
+  if (!some) return TD_OK;
+  /* Beside the scales, which are read with them. */
+  int32_t hemisphere = matrix->scale < 0 ? compiler->place.constant_turn++ % 2
+                                         : 1 - compiler->builder->program->images[matrix->scale].hemisphere;
+  TD_TRY(td_format(full, sizeof full, "%s.bias", name));
+  return lpu_new_constants(compiler, full, hemisphere, compiler->layers, (int32_t)matrix->n,
+                           compiler->weights ? data : NULL, &matrix->bias);
 }
 
-/* The weights of `count` operators, one below the other. */
-static td_status add_matrix(struct lpu_compiler *compiler, const char *name, member *const *of, int32_t count,
-                            enum share share, struct lpu_matrix *out) {
+static td_status add_biases(struct lpu_compiler *compiler, const char *name, const struct part *parts,
+                            const struct lpu_rows *rows, int32_t count, struct lpu_matrix *matrix) {
+  float *data = NULL;
+  if (matrix->n == 0) return TD_OK;
+  TD_TRY(td_alloc((size_t)compiler->layers * (size_t)matrix->n, sizeof *data, (void **)&data));
+  td_status status = take_biases(compiler, name, parts, rows, count, data, matrix);
+  free(data);
+  return status;
+}
+
+static td_status add_matrix(struct lpu_compiler *compiler, const char *name, const struct part *parts, int32_t count,
+                            struct lpu_matrix *out) {
   struct lpu_rows *rows = NULL;
+  if (op_of(&compiler->layer, parts[0].op) < 0) return TD_OK;
   td_status status = td_alloc((size_t)(compiler->layers * count), sizeof *rows, (void **)&rows);
-  for (int32_t i = 0; !status && i < count; i++) {
-    int32_t *weights = NULL;
-    status = weights_of(compiler, of[i], &weights);
-    for (int32_t layer = 0; !status && layer < compiler->layers; layer++) {
-      rows[layer * count + i] = rows_of(compiler, weights[layer], share);
-    }
-    free(weights);
-  }
+  if (!status) status = add_rows(compiler, parts, count, rows);
   if (!status) status = lpu_new_matrix(compiler, name, rows, count, compiler->layers, out);
-  if (!status && share == BY_BLOCKS) place_blocks(compiler, rows[0].weight, out);
+  if (!status) status = add_biases(compiler, name, parts, rows, count, out);
+  if (!status && parts[0].share == LPU_BY_BLOCKS) lpu_place_blocks(compiler, rows[0].weight, out);
   free(rows);
   return status;
 }
 
-static td_status add_norm(struct lpu_compiler *compiler, const char *name, member *of, int32_t *out_image) {
+static td_status add_norm(struct lpu_compiler *compiler, const char *name, size_t member, struct lpu_norm *out) {
   int32_t *weights = NULL;
-  TD_TRY(weights_of(compiler, of, &weights));
-  td_status status = norm_weights(compiler, name, weights, compiler->layers, out_image);
+  *out = (struct lpu_norm){-1, -1, -1, 0};
+  TD_TRY(weights_of(compiler, member, &weights));
+  if (!weights) return TD_OK;
+  td_status status = norm_vectors(compiler, name, weights, op_of(&compiler->layer, member), compiler->layers, out);
   free(weights);
   return status;
+}
+
+/* One head's weights into the lanes of all of them. */
+static void repeat_heads(const struct lpu_compiler *compiler, int32_t op, int64_t heads, float *out) {
+  int32_t weight = compiler->graph->ops[op].weight;
+  int64_t width = compiler->graph->weights[weight].cols;
+  for (int64_t head = 0; head < heads; head++) weight_row(compiler, weight, 0, out + head * width);
+}
+
+/* Of Q's heads, then of K's, as the product has them; V's lanes are nobody's. */
+static td_status head_weights(struct lpu_compiler *compiler) {
+  const struct td_op *op = &compiler->attention;
+  int32_t q = op->heads * op->head_dim, cols = q + op->kv_heads * op->head_dim;
+  float *data = NULL;
+  compiler->head_weight = -1;
+  if (compiler->layer.q_norm < 0) return TD_OK;
+  TD_TRY(td_alloc((size_t)compiler->layers * (size_t)cols, sizeof *data, (void **)&data));
+  for (int32_t layer = 0; layer < compiler->layers; layer++) {
+    const struct lpu_layer *of = lpu_layer_of(compiler, layer);
+    repeat_heads(compiler, of->q_norm, op->heads, data + (int64_t)layer * cols);
+    repeat_heads(compiler, of->k_norm, op->kv_heads, data + (int64_t)layer * cols + q);
+  }
+  td_status status = lpu_new_constants(compiler, "norm.heads", compiler->place.constant_turn++ % 2, compiler->layers,
+                                       cols, compiler->weights ? data : NULL, &compiler->head_weight);
+  free(data);
+  return status;
+}
+
+/* Lanes of a head take the first one of its superlane s. */
+static td_status group_maps(struct lpu_compiler *compiler) {
+  int32_t width = compiler->graph->ops[compiler->layer.attention].head_dim;
+  int32_t superlane = compiler->machine->lanes_per_superlane;
+  for (int32_t s = 0; compiler->head_weight >= 0 && s * superlane < width; s++) {
+    struct td_lpu_map map;
+    memset(&map, 0xff, sizeof map);
+    for (int32_t lane = 0; lane < compiler->machine->lanes; lane++) {
+      map.lane[lane] = (int16_t)(lane / width * width + s * superlane);
+    }
+    TD_TRY(lpu_add_map(compiler->builder, &map, &compiler->group_map[s]));
+  }
+  return TD_OK;
 }
 
 static td_status add_ends(struct lpu_compiler *compiler) {
@@ -194,28 +294,59 @@ static td_status add_ends(struct lpu_compiler *compiler) {
     const struct td_op *op = &graph->ops[i];
     if (op->layer != graph->shape.layers) continue;
     if (op->kind == TD_OP_RMS_NORM) {
-      TD_TRY(norm_weights(compiler, "norm.final", &op->weight, 1, &compiler->final_weight));
+      TD_TRY(norm_vectors(compiler, "norm.final", &op->weight, i, 1, &compiler->final_norm));
     }
     if (op->kind != TD_OP_MATMUL) continue;
-    const struct lpu_rows rows = rows_of(compiler, op->weight, BY_BLOCKS);
+    const struct lpu_rows rows = lpu_share_of(compiler, op->weight, LPU_BY_BLOCKS);
     TD_TRY(lpu_new_matrix(compiler, "head", &rows, 1, 1, &compiler->head));
   }
   return TD_OK;
 }
 
-td_status lpu_add_weights(struct lpu_compiler *compiler) {
-  static member *const qkv[] = {of_q, of_k, of_v}, *const o[] = {of_o};
-  static member *const gate[] = {of_gate}, *const up[] = {of_up}, *const down[] = {of_down};
-  TD_TRY(add_matrix(compiler, "qkv", qkv, 3, BY_HEADS, &compiler->qkv));
-  TD_TRY(add_matrix(compiler, "o", o, 1, BY_BLOCKS, &compiler->o));
-  TD_TRY(add_matrix(compiler, "gate", gate, 1, BY_BLOCKS, &compiler->gate));
-  TD_TRY(add_matrix(compiler, "up", up, 1, BY_BLOCKS, &compiler->up));
-  TD_TRY(add_matrix(compiler, "down", down, 1, BY_BLOCKS, &compiler->down));
-  TD_TRY(add_norm(compiler, "norm.attention", of_norm, &compiler->norm_weight[0]));
-  TD_TRY(add_norm(compiler, "norm.ffn", of_second_norm, &compiler->norm_weight[1]));
-  TD_TRY(add_ends(compiler));
-  TD_TRY(rope_tables(compiler));
-  TD_TRY(lane_numbers(compiler));
-  TD_TRY(one_lane(compiler));
+/* 1 where a row of the hidden width has elements, in its last vector: layer norms centre the others too. */
+static td_status row_mask(struct lpu_compiler *compiler) {
+  int32_t lanes = compiler->machine->lanes, used = compiler->graph->shape.hidden % lanes;
+  float data[TD_LPU_MOST_LANES] = {0.0f};
+  compiler->row_mask = -1;
+  if (!used) return TD_OK;
+  for (int32_t lane = 0; lane < used; lane++) data[lane] = 1.0f;
+  return lpu_new_constants(compiler, "row.mask", compiler->place.constant_turn++ % 2, 1, lanes, data,
+                           &compiler->row_mask);
+}
+
+static td_status add_ffn(struct lpu_compiler *compiler) {
+  static const struct part gate = {OF(gate), NO_BIAS, LPU_BY_BLOCKS}, up = {OF(up), OF(up_bias), LPU_BY_BLOCKS};
+  static const struct part down = {OF(down), OF(down_bias), LPU_BY_BLOCKS};
+  TD_TRY(add_matrix(compiler, "gate", &gate, 1, &compiler->gate));
+  TD_TRY(add_matrix(compiler, "up", &up, 1, &compiler->up));
+  TD_TRY(add_matrix(compiler, "down", &down, 1, &compiler->down));
+  TD_TRY(add_norm(compiler, "norm.ffn", OF(norm[1]), &compiler->norm[1]));
+  TD_TRY(add_norm(compiler, "norm.ffn.out", OF(branch[1]), &compiler->branch[1]));
+  TD_TRY(add_norm(compiler, "norm.ffn.post", OF(post[1]), &compiler->post[1]));
+  TD_TRY(row_mask(compiler));
   return superlane_maps(compiler);
+}
+
+static td_status add_attention(struct lpu_compiler *compiler) {
+  static const struct part qkv[] = {
+      {OF(q), OF(q_bias), LPU_BY_HEADS}, {OF(k), OF(k_bias), LPU_BY_HEADS}, {OF(v), OF(v_bias), LPU_BY_HEADS}};
+  static const struct part o = {OF(o), OF(o_bias), LPU_BY_BLOCKS};
+  TD_TRY(add_matrix(compiler, "qkv", qkv, 3, &compiler->qkv));
+  TD_TRY(add_matrix(compiler, "o", &o, 1, &compiler->o));
+  TD_TRY(add_norm(compiler, "norm.attention", OF(norm[0]), &compiler->norm[0]));
+  TD_TRY(add_norm(compiler, "norm.attention.out", OF(branch[0]), &compiler->branch[0]));
+  TD_TRY(add_norm(compiler, "norm.attention.post", OF(post[0]), &compiler->post[0]));
+  TD_TRY(head_weights(compiler));
+  return group_maps(compiler);
+}
+
+td_status lpu_add_weights(struct lpu_compiler *compiler) {
+  if (compiler->ffn_only) return add_ffn(compiler);
+  TD_TRY(add_attention(compiler));
+  TD_TRY(add_ffn(compiler));
+  TD_TRY(add_ends(compiler));
+  TD_TRY(lpu_find_kinds(compiler));
+  for (int32_t i = 0; i < compiler->kind_count; i++) TD_TRY(rope_tables(compiler, &compiler->kinds[i]));
+  TD_TRY(lane_numbers(compiler));
+  return one_lane(compiler);
 }

@@ -29,60 +29,6 @@ td_status lpu_layer_patch(struct lpu_compiler *compiler, int32_t words, int32_t 
   return layers > 1 ? lpu_patch(compiler, TD_VAR_LAYER, words, 0, layers - 1, out_number) : TD_OK;
 }
 
-/* ---- norm ---- */
-
-/* Squares of a row's vectors, summed lane by lane; at most FOLD vectors in one chain. */
-#define FOLD 16
-static td_status fold_squares(struct lpu_compiler *compiler, struct lpu_tensor *x, int32_t vectors,
-                              struct lpu_tensor **out) {
-  struct lpu_tensor *before = NULL, *sums = NULL;
-  int32_t rows = x->count / vectors;
-  for (int32_t begin = 0; begin < vectors; begin += FOLD) {
-    struct lpu_chain chain;
-    struct lpu_operand sum = lpu_nothing;
-    lpu_chain_begin(&chain, compiler->chip, rows);
-    TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows, NULL, &sums));
-    if (before) sum = lpu_chain_input(&chain, before, 0, 1);
-    for (int32_t v = begin; v < vectors && v < begin + FOLD; v++) {
-      struct lpu_operand value = lpu_chain_input(&chain, x, v, vectors);
-      struct lpu_operand square = lpu_chain_step(&chain, TD_ALU_MUL, value, value, lpu_nothing);
-      /* The first one waits a step, so that no two vectors are wanted from their slices in one cycle. */
-      sum = sum.from == LPU_FROM_NOTHING ? lpu_chain_step(&chain, TD_ALU_MOVE, square, lpu_nothing, lpu_nothing)
-                                         : lpu_chain_step(&chain, TD_ALU_ADD, sum, square, lpu_nothing);
-    }
-    lpu_chain_result(&chain, sum, sums, 0, 1);
-    TD_TRY(lpu_chain_run(compiler->builder, &chain));
-    before = sums;
-  }
-  *out = sums;
-  return TD_OK;
-}
-
-td_status lpu_norm(struct lpu_compiler *compiler, struct lpu_tensor *x, int32_t weight_image, int32_t layers,
-                   const struct td_op *op, struct lpu_tensor *out) {
-  int32_t vectors = compiler->hidden_vectors, rows = x->count / vectors;
-  struct lpu_tensor *sums = NULL, *root = NULL, *weight = NULL;
-  struct lpu_tree tree = {TD_ALU_ADD, LPU_FINISH_RSQRT, (float)(1.0 / (double)op->n), (float)op->epsilon, rows};
-  uint16_t patch = 0;
-  TD_TRY(fold_squares(compiler, x, vectors, &sums));
-  TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows, x, &root));
-  TD_TRY(lpu_lane_tree(compiler, &tree, sums, root));
-  TD_TRY(lpu_view(compiler, weight_image, &weight));
-  TD_TRY(lpu_layer_patch(compiler, vectors, layers, &patch));
-  for (int32_t v = 0; v < vectors; v++) {
-    struct lpu_chain chain;
-    lpu_chain_begin(&chain, compiler->chip, rows);
-    struct lpu_operand value = lpu_chain_input(&chain, x, v, vectors), scale = lpu_chain_input(&chain, root, 0, 1);
-    struct lpu_operand scaled = lpu_chain_step(&chain, TD_ALU_MUL, value, scale, lpu_nothing);
-    struct lpu_operand by = lpu_chain_input(&chain, weight, v, 0);
-    chain.inputs[by.index].patch = patch;
-    struct lpu_operand result = lpu_chain_step(&chain, TD_ALU_MUL, scaled, by, lpu_nothing);
-    lpu_chain_result(&chain, result, out, v, vectors);
-    TD_TRY(lpu_chain_run(compiler->builder, &chain));
-  }
-  return TD_OK;
-}
-
 /* ---- products ---- */
 
 td_status lpu_multiply(struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
@@ -118,7 +64,7 @@ static struct lpu_operand widened(struct lpu_chain *chain, const struct lpu_sums
   return lpu_chain_step(chain, TD_ALU_ADD, high, low, lpu_nothing);
 }
 
-struct lpu_operand lpu_scaled(struct lpu_chain *chain, const struct lpu_sums *sums, int32_t block) {
+static struct lpu_operand unbiased(struct lpu_chain *chain, const struct lpu_sums *sums, int32_t block) {
   bool whole = sums->matrix->tiles.type == TD_LPU_I8;
   struct lpu_operand value =
       whole ? widened(chain, sums, block) : lpu_chain_input(chain, sums->sums, block, sums->matrix->tiles.blocks);
@@ -131,26 +77,28 @@ struct lpu_operand lpu_scaled(struct lpu_chain *chain, const struct lpu_sums *su
   return lpu_chain_step(chain, TD_ALU_MUL, value, row, lpu_nothing);
 }
 
-/* x * matrix^T, as sums with what scales them. */
-static td_status multiply(struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
-                          const struct lpu_activation *activation, const struct lpu_tensor *beside,
-                          struct lpu_sums *out) {
+struct lpu_operand lpu_scaled(struct lpu_chain *chain, const struct lpu_sums *sums, int32_t block) {
+  struct lpu_operand value = unbiased(chain, sums, block);
+  if (!sums->biases) return value;
+  struct lpu_operand bias = lpu_chain_input(chain, sums->biases, block, 0);
+  chain->inputs[bias.index].patch = sums->patch;
+  return lpu_chain_step(chain, TD_ALU_ADD, value, bias, lpu_nothing);
+}
+
+td_status lpu_sum_up(struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
+                     const struct lpu_activation *activation, const struct lpu_tensor *beside, struct lpu_sums *out) {
   *out = (struct lpu_sums){.matrix = matrix, .activation = activation};
   TD_TRY(lpu_multiply(compiler, matrix, activation, beside, &out->sums));
-  if (matrix->scale < 0) return TD_OK;
-  TD_TRY(lpu_view(compiler, matrix->scale, &out->scales));
+  if (matrix->scale >= 0) TD_TRY(lpu_view(compiler, matrix->scale, &out->scales));
+  if (matrix->bias >= 0) TD_TRY(lpu_view(compiler, matrix->bias, &out->biases));
   return lpu_layer_patch(compiler, matrix->tiles.blocks, matrix->layers, &out->patch);
 }
 
-/* out = x * matrix^T [+ residual], into an image: the chip's blocks of each row. */
-static td_status project(struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
-                         const struct lpu_activation *activation, int32_t residual, int32_t out_image) {
-  struct lpu_tensor *out = NULL, *old = NULL;
+td_status lpu_project(struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
+                      const struct lpu_activation *activation, struct lpu_tensor *old, struct lpu_tensor *out) {
   struct lpu_sums sums;
   int32_t blocks = matrix->tiles.blocks, stride = matrix->row_blocks;
-  TD_TRY(lpu_view(compiler, out_image, &out));
-  if (residual >= 0) TD_TRY(lpu_view(compiler, residual, &old));
-  TD_TRY(multiply(compiler, matrix, activation, old, &sums));
+  TD_TRY(lpu_sum_up(compiler, matrix, activation, old, &sums));
   for (int32_t block = 0; block < blocks; block++) {
     struct lpu_chain chain;
     lpu_chain_begin(&chain, compiler->chip, compiler->rows);
@@ -167,14 +115,45 @@ static td_status project(struct lpu_compiler *compiler, const struct lpu_matrix 
   return TD_OK;
 }
 
-/* The norm of x, ready for products. */
-static td_status normed(struct lpu_compiler *compiler, int32_t weight_image, int32_t layers, const struct td_op *op,
-                        struct lpu_activation *out) {
-  struct lpu_tensor *x = NULL, *value = NULL;
-  TD_TRY(lpu_view(compiler, compiler->x, &x));
-  TD_TRY(lpu_new_scratch(compiler, lpu_value_type(compiler), x->count, NULL, &value));
-  TD_TRY(lpu_norm(compiler, x, weight_image, layers, op, value));
-  return lpu_narrow(compiler, value, out);
+/* out = old + branch. */
+static td_status add_rows(struct lpu_compiler *compiler, struct lpu_tensor *old, struct lpu_tensor *branch,
+                          struct lpu_tensor *out) {
+  int32_t vectors = compiler->hidden_vectors;
+  for (int32_t v = 0; v < vectors; v++) {
+    struct lpu_chain chain;
+    lpu_chain_begin(&chain, compiler->chip, compiler->rows);
+    struct lpu_operand base = lpu_chain_input(&chain, old, v, vectors);
+    struct lpu_operand sum =
+        lpu_chain_step(&chain, TD_ALU_ADD, base, lpu_chain_input(&chain, branch, v, vectors), lpu_nothing);
+    lpu_chain_result(&chain, sum, out, v, vectors);
+    TD_TRY(lpu_chain_run(compiler->builder, &chain));
+  }
+  return TD_OK;
+}
+
+td_status lpu_begin_residual(struct lpu_compiler *compiler, const struct lpu_matrix *matrix, struct lpu_tensor *x,
+                             int32_t half, struct lpu_tensor *old, struct lpu_tensor *out) {
+  bool branch = compiler->branch[half].op >= 0, post = compiler->post[half].op >= 0;
+  struct lpu_activation narrow;
+  compiler->made = out;
+  if (branch || post) TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, old->count, branch ? NULL : old, &compiler->made));
+  if (matrix->tiles.blocks == 0) return TD_OK;
+  TD_TRY(lpu_narrow(compiler, x, &narrow));
+  return lpu_project(compiler, matrix, &narrow, branch ? NULL : old, compiler->made);
+}
+
+td_status lpu_end_residual(struct lpu_compiler *compiler, int32_t half, struct lpu_tensor *old,
+                           struct lpu_tensor *out) {
+  const struct lpu_norm *branch = &compiler->branch[half], *post = &compiler->post[half];
+  struct lpu_tensor *sum = compiler->made, *normed = NULL;
+  if (branch->op >= 0) {
+    sum = out;
+    if (post->op >= 0) TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, old->count, old, &sum));
+    TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, old->count, old, &normed));
+    TD_TRY(lpu_normalize(compiler, compiler->made, branch, normed));
+    TD_TRY(add_rows(compiler, old, normed, sum));
+  }
+  return post->op < 0 ? TD_OK : lpu_normalize(compiler, sum, post, out);
 }
 
 static td_status clear(struct lpu_compiler *compiler, int32_t image) {
@@ -188,31 +167,18 @@ static td_status clear(struct lpu_compiler *compiler, int32_t image) {
 }
 
 td_status lpu_dense(struct lpu_compiler *compiler) {
-  struct lpu_activation x;
+  struct lpu_tensor *x = NULL, *out = NULL;
+  struct lpu_activation normed;
   /* Rows that a step does not have attend to nothing: the products after attention take all rows. */
   if (compiler->rows > 1) TD_TRY(clear(compiler, compiler->attended));
   if (compiler->rows > 1 && compiler->tensor > 1) TD_TRY(clear(compiler, compiler->shared));
-  TD_TRY(
-      normed(compiler, compiler->norm_weight[0], compiler->layers, &compiler->graph->ops[compiler->layer.norm[0]], &x));
-  return project(compiler, &compiler->qkv, &x, -1, compiler->qkv_out);
+  TD_TRY(lpu_view(compiler, compiler->x, &x));
+  TD_TRY(lpu_view(compiler, compiler->qkv_out, &out));
+  TD_TRY(lpu_normed(compiler, x, &compiler->norm[0], &normed));
+  return lpu_project(compiler, &compiler->qkv, &normed, NULL, out);
 }
 
 /* ---- after attention ---- */
-
-/* (g * sigmoid(g)) * u of one block. */
-static td_status activate(struct lpu_compiler *compiler, const struct lpu_sums *gate, const struct lpu_sums *up,
-                          int32_t block, struct lpu_tensor *out) {
-  struct lpu_chain chain;
-  lpu_chain_begin(&chain, compiler->chip, compiler->rows);
-  struct lpu_operand inner = lpu_scaled(&chain, gate, block);
-  struct lpu_operand sigmoid = lpu_chain_step(&chain, TD_ALU_SIGMOID, inner, lpu_nothing, lpu_nothing);
-  struct lpu_operand outer = lpu_scaled(&chain, gate, block);
-  struct lpu_operand silu = lpu_chain_step(&chain, TD_ALU_MUL, outer, sigmoid, lpu_nothing);
-  struct lpu_operand other = lpu_scaled(&chain, up, block);
-  struct lpu_operand result = lpu_chain_step(&chain, TD_ALU_MUL, silu, other, lpu_nothing);
-  lpu_chain_result(&chain, result, out, gate->matrix->first_block + block, gate->matrix->row_blocks);
-  return lpu_chain_run(compiler->builder, &chain);
-}
 
 /* Lanes that a chip before this one has of the same vector, and this one's: one of them is zero. */
 static td_status join(struct lpu_compiler *compiler, int32_t part, int32_t v) {
@@ -236,44 +202,25 @@ td_status lpu_join_heads(struct lpu_compiler *compiler) {
   return TD_OK;
 }
 
-td_status lpu_output(struct lpu_compiler *compiler) {
-  struct lpu_tensor *attended = NULL;
-  struct lpu_activation narrow;
-  if (compiler->o.tiles.blocks == 0) return TD_OK;
+td_status lpu_begin_output(struct lpu_compiler *compiler) {
+  struct lpu_tensor *attended = NULL, *x = NULL;
   TD_TRY(lpu_view(compiler, compiler->attended, &attended));
-  TD_TRY(lpu_narrow(compiler, attended, &narrow));
-  return project(compiler, &compiler->o, &narrow, compiler->x, compiler->x);
+  TD_TRY(lpu_view(compiler, compiler->x, &x));
+  return lpu_begin_residual(compiler, &compiler->o, attended, 0, x, x);
 }
 
-td_status lpu_inner(struct lpu_compiler *compiler) {
-  struct lpu_sums gate, up;
-  struct lpu_activation x;
-  int32_t blocks = compiler->gate.tiles.blocks, vectors = compiler->rows * compiler->ffn_vectors;
-  if (blocks == 0) return lpu_new_scratch(compiler, lpu_value_type(compiler), vectors, NULL, &compiler->inner);
-  TD_TRY(
-      normed(compiler, compiler->norm_weight[1], compiler->layers, &compiler->graph->ops[compiler->layer.norm[1]], &x));
-  TD_TRY(multiply(compiler, &compiler->gate, &x, NULL, &gate));
-  TD_TRY(multiply(compiler, &compiler->up, &x, gate.sums, &up));
-  TD_TRY(lpu_new_scratch(compiler, lpu_value_type(compiler), vectors, NULL, &compiler->inner));
-  for (int32_t block = 0; block < blocks; block++) TD_TRY(activate(compiler, &gate, &up, block, compiler->inner));
-  return TD_OK;
-}
-
-td_status lpu_down(struct lpu_compiler *compiler) {
-  struct lpu_activation narrow;
-  if (compiler->down.tiles.blocks == 0) return TD_OK;
-  TD_TRY(lpu_narrow(compiler, compiler->inner, &narrow));
-  return project(compiler, &compiler->down, &narrow, compiler->x, compiler->x);
+td_status lpu_end_output(struct lpu_compiler *compiler) {
+  struct lpu_tensor *x = NULL;
+  TD_TRY(lpu_view(compiler, compiler->x, &x));
+  return lpu_end_residual(compiler, 0, x, x);
 }
 
 td_status lpu_head(struct lpu_compiler *compiler) {
-  const struct td_graph *graph = compiler->graph;
-  struct lpu_activation x;
-  const struct td_op *norm = NULL;
+  struct lpu_tensor *x = NULL, *logits = NULL;
+  struct lpu_activation normed;
   if (compiler->head.tiles.blocks == 0) return TD_OK;
-  for (int32_t i = 0; i < graph->op_count; i++) {
-    if (graph->ops[i].kind == TD_OP_RMS_NORM && graph->ops[i].layer == graph->shape.layers) norm = &graph->ops[i];
-  }
-  TD_TRY(normed(compiler, compiler->final_weight, 1, norm, &x));
-  return project(compiler, &compiler->head, &x, -1, compiler->logits);
+  TD_TRY(lpu_view(compiler, compiler->x, &x));
+  TD_TRY(lpu_view(compiler, compiler->logits, &logits));
+  TD_TRY(lpu_normed(compiler, x, &compiler->final_norm, &normed));
+  return lpu_project(compiler, &compiler->head, &normed, NULL, logits);
 }

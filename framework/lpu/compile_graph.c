@@ -8,72 +8,204 @@ td_status lpu_refuse(const struct td_op *op, const char *why) {
   return td_fail(TD_UNSUPPORTED, "LPU: %s of layer %d: %s", td_op_kind_name(op->kind), op->layer, why);
 }
 
-/* The matmul that reads a value, the n-th in graph order. */
-static int32_t reader(const struct td_graph *graph, enum td_op_kind kind, int32_t value, int32_t nth) {
-  for (int32_t i = 0; i < graph->op_count; i++) {
-    const struct td_op *op = &graph->ops[i];
-    if (op->kind == kind && (op->in[0] == value || op->in[1] == value) && nth-- == 0) return i;
+/* The operators of a layer that are looked at. */
+struct view {
+  const struct td_graph *graph;
+  int32_t layer;
+  enum td_part part;
+};
+
+typedef bool wanted(const struct td_op *op);
+
+static bool is_matrix(const struct td_op *op) {
+  return op->kind == TD_OP_MATMUL && op->groups <= 1;
+}
+static bool is_bias(const struct td_op *op) {
+  return op->kind == TD_OP_ADD && op->weight >= 0 && op->experts == 0;
+}
+static bool is_residual(const struct td_op *op) {
+  return op->kind == TD_OP_ADD && op->weight < 0;
+}
+static bool is_norm(const struct td_op *op) {
+  return (op->kind == TD_OP_RMS_NORM || op->kind == TD_OP_LAYER_NORM) && op->groups <= 1;
+}
+static bool is_head_norm(const struct td_op *op) {
+  return op->kind == TD_OP_RMS_NORM;
+}
+static bool is_rope(const struct td_op *op) {
+  return op->kind == TD_OP_ROPE;
+}
+static bool is_gated(const struct td_op *op) {
+  return op->kind == TD_OP_ACTIVATION;
+}
+static bool is_pointwise(const struct td_op *op) {
+  return op->kind == TD_OP_POINTWISE;
+}
+
+/* The n-th operator of the view that reads a value. */
+static int32_t reader(const struct view *view, wanted *is, int32_t value, int32_t nth) {
+  for (int32_t i = 0; value >= 0 && i < view->graph->op_count; i++) {
+    const struct td_op *op = &view->graph->ops[i];
+    if (op->layer != view->layer || op->part != view->part || !is(op)) continue;
+    if ((op->in[0] == value || op->in[1] == value) && nth-- == 0) return i;
   }
   return -1;
 }
 
-static int32_t producer(const struct td_graph *graph, int32_t value) {
-  for (int32_t i = 0; i < graph->op_count; i++) {
-    if (value >= 0 && graph->ops[i].out == value) return i;
+/* Where a value goes next, if it goes through such an operator: *value becomes what that makes. */
+static int32_t forth(const struct view *view, wanted *is, int32_t *value) {
+  int32_t op = reader(view, is, *value, 0);
+  if (op >= 0) *value = view->graph->ops[op].out;
+  return op;
+}
+
+/* Where a value came from, if such an operator made it: *value becomes what that took. */
+static int32_t back(const struct view *view, wanted *is, int32_t *value) {
+  for (int32_t i = 0; i < view->graph->op_count; i++) {
+    const struct td_op *op = &view->graph->ops[i];
+    if (op->out != *value || *value < 0 || !is(op)) continue;
+    *value = op->in[0];
+    return i;
   }
   return -1;
 }
 
-static bool is_kind(const struct td_graph *graph, int32_t op, enum td_op_kind kind) {
-  return op >= 0 && graph->ops[op].kind == kind;
+/* From a matrix' output to the layer's next residual; *value becomes that. */
+static td_status find_branch(const struct view *view, int32_t half, int32_t *value, struct lpu_layer *out) {
+  out->branch[half] = forth(view, is_norm, value);
+  out->add[half] = forth(view, is_residual, value);
+  if (out->add[half] < 0) {
+    return td_fail(TD_UNSUPPORTED, "LPU: layer %d: found no residual after the %s, expected one", view->layer,
+                   half ? "FFN" : "attention");
+  }
+  out->post[half] = forth(view, is_norm, value);
+  return TD_OK;
 }
 
-/* Finds the operators of `layer` by what feeds what, from its attention outwards. */
-td_status lpu_find_layer(const struct td_graph *graph, int32_t layer, struct lpu_layer *out) {
-  int32_t attention = -1;
-  for (int32_t i = 0; i < graph->op_count; i++) {
-    if (graph->ops[i].layer == layer && graph->ops[i].kind == TD_OP_ATTENTION) attention = i;
-    if (graph->ops[i].layer == layer && graph->ops[i].kind == TD_OP_KV_APPEND) out->append = i;
+/* ---- attention ---- */
+
+static td_status check_attention(const struct td_op *op) {
+  if (op->in[1] >= 0) return lpu_refuse(op, "latents are not compiled, expected heads of keys and values");
+  if (op->weight >= 0) return lpu_refuse(op, "sinks are not compiled");
+  return TD_OK;
+}
+
+static td_status find_heads(const struct view *view, const struct td_op *op, struct lpu_layer *out) {
+  int32_t q = op->in[0], k = view->graph->ops[out->append].in[0], v = view->graph->ops[out->append].in[1];
+  out->rope_q = back(view, is_rope, &q);
+  out->rope_k = back(view, is_rope, &k);
+  out->q_norm = back(view, is_head_norm, &q);
+  out->k_norm = back(view, is_head_norm, &k);
+  out->q_bias = back(view, is_bias, &q);
+  out->k_bias = back(view, is_bias, &k);
+  out->v_bias = back(view, is_bias, &v);
+  out->q = back(view, is_matrix, &q);
+  out->k = back(view, is_matrix, &k);
+  out->v = back(view, is_matrix, &v);
+  if (out->q < 0 || out->k < 0 || out->v < 0) return lpu_refuse(op, "expected Q, K and V from matrices");
+  if (q != k || q != v) return lpu_refuse(op, "expected Q, K and V of one value");
+  if ((out->q_norm < 0) != (out->k_norm < 0) || (out->rope_q < 0) != (out->rope_k < 0)) {
+    return lpu_refuse(op, "expected norms and ropes of both Q and K or of neither");
   }
-  if (attention < 0) return td_fail(TD_UNSUPPORTED, "LPU: layer %d has no attention", layer);
-  const struct td_op *op = &graph->ops[attention];
-  out->attention = attention;
-  out->rope_q = producer(graph, op->in[0]);
-  out->rope_k = producer(graph, graph->ops[out->append].in[0]);
-  out->v = producer(graph, graph->ops[out->append].in[1]);
-  if (!is_kind(graph, out->rope_q, TD_OP_ROPE) || !is_kind(graph, out->rope_k, TD_OP_ROPE)) {
-    return lpu_refuse(op, "expected Q and K straight from a rope");
+  out->norm[0] = back(view, is_norm, &q);
+  return TD_OK;
+}
+
+static td_status find_attention(const struct view *view, struct lpu_layer *out, int32_t *out_residual) {
+  out->attention = out->append = -1;
+  for (int32_t i = 0; i < view->graph->op_count; i++) {
+    if (view->graph->ops[i].layer != view->layer) continue;
+    if (view->graph->ops[i].kind == TD_OP_ATTENTION) out->attention = i;
+    if (view->graph->ops[i].kind == TD_OP_KV_APPEND) out->append = i;
   }
-  out->q = producer(graph, graph->ops[out->rope_q].in[0]);
-  out->k = producer(graph, graph->ops[out->rope_k].in[0]);
-  out->o = reader(graph, TD_OP_MATMUL, op->out, 0);
-  if (!is_kind(graph, out->q, TD_OP_MATMUL) || !is_kind(graph, out->k, TD_OP_MATMUL) ||
-      !is_kind(graph, out->v, TD_OP_MATMUL) || out->o < 0) {
-    return lpu_refuse(op, "expected Q, K, V and the output straight from and to matrices (no bias, no QK norm)");
+  if (out->attention < 0 || out->append < 0) {
+    return td_fail(TD_UNSUPPORTED, "LPU: layer %d has no attention", view->layer);
   }
-  if (graph->ops[out->k].in[0] != graph->ops[out->q].in[0] || graph->ops[out->v].in[0] != graph->ops[out->q].in[0]) {
-    return lpu_refuse(op, "expected Q, K and V of one value");
+  const struct td_op *op = &view->graph->ops[out->attention];
+  int32_t value = op->out;
+  TD_TRY(check_attention(op));
+  TD_TRY(find_heads(view, op, out));
+  out->o = forth(view, is_matrix, &value);
+  if (out->o < 0) return lpu_refuse(op, "expected a matrix after it");
+  /* Where a layer has no norm in front, the norm of the layer before is post[]. */
+  if (out->norm[0] >= 0 && view->graph->ops[out->norm[0]].layer != view->layer) out->norm[0] = -1;
+  out->o_bias = forth(view, is_bias, &value);
+  TD_TRY(find_branch(view, 0, &value, out));
+  *out_residual = value;
+  return TD_OK;
+}
+
+/* What the attention half of a layer makes, whatever it is made of. */
+static int32_t residual_of(const struct view *view) {
+  int32_t value = -1;
+  for (int32_t i = 0; i < view->graph->op_count; i++) {
+    const struct td_op *op = &view->graph->ops[i];
+    if (op->layer == view->layer && op->part == TD_PART_ATTENTION && op->out >= 0) value = op->out;
   }
-  out->norm[0] = producer(graph, graph->ops[out->q].in[0]);
-  out->add[0] = reader(graph, TD_OP_ADD, graph->ops[out->o].out, 0);
-  if (!is_kind(graph, out->norm[0], TD_OP_RMS_NORM) || out->add[0] < 0) {
-    return lpu_refuse(op, "expected a norm before and a residual after");
+  return value;
+}
+
+/* ---- FFN ---- */
+
+static td_status refuse_experts(const struct view *view) {
+  for (int32_t i = 0; i < view->graph->op_count; i++) {
+    const struct td_op *op = &view->graph->ops[i];
+    if (op->layer == view->layer && op->kind == TD_OP_ROUTER) return lpu_refuse(op, "experts are not compiled");
   }
-  out->norm[1] = reader(graph, TD_OP_RMS_NORM, graph->ops[out->add[0]].out, 0);
-  if (out->norm[1] < 0) return lpu_refuse(op, "expected a norm before the FFN");
-  out->gate = reader(graph, TD_OP_MATMUL, graph->ops[out->norm[1]].out, 0);
-  out->up = reader(graph, TD_OP_MATMUL, graph->ops[out->norm[1]].out, 1);
-  if (out->gate < 0 || out->up < 0) return lpu_refuse(op, "expected an FFN with gate and up");
-  out->activation = reader(graph, TD_OP_ACTIVATION, graph->ops[out->gate].out, 0);
-  if (out->activation < 0 || graph->ops[out->activation].activation != TD_ACT_SILU) {
-    return lpu_refuse(op, "expected a gate through silu");
-  }
-  if (graph->ops[out->activation].in[0] != graph->ops[out->gate].out) {
+  return TD_OK;
+}
+
+static td_status find_gate(const struct view *view, struct lpu_layer *out, int32_t *value) {
+  const struct td_op *ops = view->graph->ops;
+  out->activation = reader(view, is_gated, ops[out->up].out, 0);
+  if (out->activation < 0) return lpu_refuse(&ops[out->up], "expected an FFN's gate and up through an activation");
+  const struct td_op *op = &ops[out->activation];
+  if (op->in[0] != ops[out->gate].out) {
     int32_t gate = out->gate;
     out->gate = out->up;
     out->up = gate;
   }
-  out->down = reader(graph, TD_OP_MATMUL, graph->ops[out->activation].out, 0);
-  out->add[1] = out->down < 0 ? -1 : reader(graph, TD_OP_ADD, graph->ops[out->down].out, 0);
-  return out->add[1] < 0 ? lpu_refuse(op, "expected a residual after the FFN") : TD_OK;
+  if (op->in[0] != ops[out->gate].out || op->in[1] != ops[out->up].out) {
+    return lpu_refuse(op, "expected the FFN's gate and up straight from matrices");
+  }
+  if (op->activation > TD_ACT_GELU) return lpu_refuse(op, "expected a gate through silu or gelu");
+  *value = op->out;
+  return TD_OK;
+}
+
+static td_status find_plain(const struct view *view, struct lpu_layer *out, int32_t *value) {
+  const struct td_op *up = &view->graph->ops[out->up];
+  *value = up->out;
+  out->up_bias = forth(view, is_bias, value);
+  out->activation = forth(view, is_pointwise, value);
+  if (out->activation < 0) return lpu_refuse(up, "expected an FFN with gate and up, or with an activation");
+  const struct td_op *op = &view->graph->ops[out->activation];
+  return op->activation == TD_ACT_GELU ? TD_OK : lpu_refuse(op, "expected gelu");
+}
+
+static td_status find_ffn(const struct view *view, int32_t residual, struct lpu_layer *out) {
+  int32_t value = residual;
+  TD_TRY(refuse_experts(view));
+  out->norm[1] = forth(view, is_norm, &value);
+  out->gate = reader(view, is_matrix, value, 0);
+  out->up = reader(view, is_matrix, value, 1);
+  out->up_bias = -1;
+  if (out->gate < 0) return td_fail(TD_UNSUPPORTED, "LPU: layer %d has no FFN of matrices", view->layer);
+  if (out->up < 0) {
+    out->up = out->gate;
+    out->gate = -1;
+  }
+  TD_TRY(out->gate < 0 ? find_plain(view, out, &value) : find_gate(view, out, &value));
+  out->down = forth(view, is_matrix, &value);
+  if (out->down < 0) return lpu_refuse(&view->graph->ops[out->activation], "expected a matrix after it");
+  out->down_bias = forth(view, is_bias, &value);
+  return find_branch(view, 1, &value, out);
+}
+
+td_status lpu_find_layer(const struct td_graph *graph, int32_t layer, uint32_t parts, struct lpu_layer *out) {
+  struct view view = {graph, layer, TD_PART_ATTENTION};
+  int32_t residual = residual_of(&view);
+  if (parts & TD_PART_ATTENTION) TD_TRY(find_attention(&view, out, &residual));
+  view.part = TD_PART_FFN;
+  return find_ffn(&view, residual, out);
 }

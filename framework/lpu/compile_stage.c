@@ -16,14 +16,13 @@ static td_status each(struct lpu_compiler *chips, work *of) {
 
 /* ---- what all chips need ---- */
 
-/* What chip `part` of the stage holds: an image's vectors, or the inner value. */
-enum value { X, ATTENDED, SHARED, INNER };
+/* What chips hold a part of: images, or what stands in the segment under that name. */
+enum value { ATTENDED, SHARED, INNER, MADE };
 
 static td_status tensor_of(struct lpu_compiler *compiler, enum value value, struct lpu_tensor **out) {
-  *out = compiler->inner;
-  if (value == INNER) return TD_OK;
-  const int32_t images[] = {[X] = compiler->x, [ATTENDED] = compiler->attended, [SHARED] = compiler->shared};
-  return lpu_view(compiler, images[value], out);
+  *out = value == INNER ? compiler->inner : compiler->made;
+  if (value == INNER || value == MADE) return TD_OK;
+  return lpu_view(compiler, value == ATTENDED ? compiler->attended : compiler->shared, out);
 }
 
 static td_status gather(struct lpu_compiler *chips, enum value value, int32_t vectors, const int32_t *owner) {
@@ -72,17 +71,40 @@ static td_status segment(struct lpu_compiler *chips, const char *name, work *of,
   return lpu_end_segment(chips->builder, out_segment);
 }
 
+static td_status feed_forward(struct lpu_compiler *chips) {
+  TD_TRY(each(chips, lpu_inner));
+  TD_TRY(gather_blocks(chips, INNER, chips->ffn_vectors));
+  TD_TRY(each(chips, lpu_begin_down));
+  TD_TRY(gather_blocks(chips, MADE, chips->hidden_vectors));
+  return each(chips, lpu_end_down);
+}
+
 static td_status segment_output(struct lpu_compiler *chips, int32_t *out_segment) {
   TD_TRY(lpu_begin_segment(chips->builder, "output"));
   TD_TRY(gather_heads(chips));
   TD_TRY(each(chips, lpu_join_heads));
-  TD_TRY(each(chips, lpu_output));
-  TD_TRY(gather_blocks(chips, X, chips->hidden_vectors));
-  TD_TRY(each(chips, lpu_inner));
-  TD_TRY(gather_blocks(chips, INNER, chips->ffn_vectors));
-  TD_TRY(each(chips, lpu_down));
-  TD_TRY(gather_blocks(chips, X, chips->hidden_vectors));
+  TD_TRY(each(chips, lpu_begin_output));
+  TD_TRY(gather_blocks(chips, MADE, chips->hidden_vectors));
+  TD_TRY(each(chips, lpu_end_output));
+  TD_TRY(feed_forward(chips));
   return lpu_end_segment(chips->builder, out_segment);
+}
+
+static td_status segment_ffn(struct lpu_compiler *chips, int32_t *out_segment) {
+  TD_TRY(lpu_begin_segment(chips->builder, "ffn"));
+  TD_TRY(feed_forward(chips));
+  return lpu_end_segment(chips->builder, out_segment);
+}
+
+static void turn_to(struct lpu_compiler *chips, int32_t kind) {
+  for (int32_t part = 0; part < chips->tensor; part++) lpu_turn_to(&chips[part], kind);
+}
+
+/* A segment that layers of another kind have one of their own of. */
+static td_status segment_of_kind(struct lpu_compiler *chips, const char *name, work *of, int32_t *out_segment) {
+  char full[16];
+  TD_TRY(td_format(full, sizeof full, chips->kind ? "%s.%d" : "%s", name, chips->kind));
+  return segment(chips, full, of, out_segment);
 }
 
 /* ---- links ---- */
@@ -92,8 +114,8 @@ static td_status run(struct lpu_compiler *compiler, int32_t segment) {
   return lpu_add_link(compiler->builder, &link);
 }
 
-static td_status loop(struct lpu_compiler *compiler, enum td_lpu_variable variable, int32_t count) {
-  struct td_lpu_link link = {TD_LINK_LOOP, 0, 0, (int32_t)variable, 0, count};
+static td_status loop(struct lpu_compiler *compiler, enum td_lpu_variable variable, int32_t first, int32_t count) {
+  struct td_lpu_link link = {TD_LINK_LOOP, 0, 0, (int32_t)variable, first, count};
   return lpu_add_link(compiler->builder, &link);
 }
 
@@ -103,31 +125,72 @@ static td_status end(struct lpu_compiler *compiler) {
 }
 
 static td_status loop_over_blocks(struct lpu_compiler *compiler, int32_t segment) {
-  TD_TRY(loop(compiler, TD_VAR_BLOCK, 0));
+  TD_TRY(loop(compiler, TD_VAR_BLOCK, 0, 0));
   TD_TRY(run(compiler, segment));
   return end(compiler);
 }
 
-td_status lpu_add_layers(struct lpu_compiler *chips) {
-  int32_t dense, row, scores, soft, values, merge, output;
-  TD_TRY(segment(chips, "dense", lpu_dense, &dense));
-  TD_TRY(segment(chips, "row", lpu_row, &row));
-  TD_TRY(segment(chips, "scores", lpu_scores, &scores));
-  TD_TRY(segment(chips, "soft", lpu_soft, &soft));
-  TD_TRY(segment(chips, "values", lpu_values, &values));
-  TD_TRY(segment(chips, "merge", lpu_merge, &merge));
-  TD_TRY(segment_output(chips, &output));
-  TD_TRY(loop(chips, TD_VAR_LAYER, chips->layers));
-  TD_TRY(run(chips, dense));
-  TD_TRY(loop(chips, TD_VAR_ROW, 0));
-  TD_TRY(run(chips, row));
-  TD_TRY(loop_over_blocks(chips, scores));
-  TD_TRY(run(chips, soft));
-  TD_TRY(loop_over_blocks(chips, values));
-  TD_TRY(run(chips, merge));
+/* The segments of a layer; of those that look at positions, one for each kind of attention. */
+struct body {
+  int32_t dense, row[LPU_MOST_KINDS], scores[LPU_MOST_KINDS], soft, values, merge, output;
+};
+
+static td_status add_segments(struct lpu_compiler *chips, struct body *out) {
+  TD_TRY(segment(chips, "dense", lpu_dense, &out->dense));
+  for (int32_t kind = 0; kind < chips->kind_count; kind++) {
+    turn_to(chips, kind);
+    TD_TRY(segment_of_kind(chips, "row", lpu_row, &out->row[kind]));
+    TD_TRY(segment_of_kind(chips, "scores", lpu_scores, &out->scores[kind]));
+  }
+  turn_to(chips, 0);
+  TD_TRY(segment(chips, "soft", lpu_soft, &out->soft));
+  TD_TRY(segment(chips, "values", lpu_values, &out->values));
+  TD_TRY(segment(chips, "merge", lpu_merge, &out->merge));
+  return segment_output(chips, &out->output);
+}
+
+/* Layers [first, first + count) of the stage, of one kind. */
+static td_status link_layers(struct lpu_compiler *chips, const struct body *body, int32_t kind, int32_t first,
+                             int32_t count) {
+  TD_TRY(loop(chips, TD_VAR_LAYER, first, count));
+  TD_TRY(run(chips, body->dense));
+  TD_TRY(loop(chips, TD_VAR_ROW, 0, 0));
+  TD_TRY(run(chips, body->row[kind]));
+  TD_TRY(loop_over_blocks(chips, body->scores[kind]));
+  TD_TRY(run(chips, body->soft));
+  TD_TRY(loop_over_blocks(chips, body->values));
+  TD_TRY(run(chips, body->merge));
   TD_TRY(end(chips));
-  TD_TRY(run(chips, output));
+  TD_TRY(run(chips, body->output));
   return end(chips);
+}
+
+td_status lpu_add_layers(struct lpu_compiler *chips) {
+  struct body body;
+  TD_TRY(add_segments(chips, &body));
+  for (int32_t first = 0, count; first < chips->layers; first += count) {
+    int32_t kind = lpu_kind_of(chips, first);
+    for (count = 1; first + count < chips->layers && lpu_kind_of(chips, first + count) == kind;) count++;
+    TD_TRY(link_layers(chips, &body, kind, first, count));
+  }
+  return TD_OK;
+}
+
+/* An entry a layer. */
+td_status lpu_add_ffns(struct lpu_compiler *chips) {
+  int32_t ffn = 0;
+  TD_TRY(segment_ffn(chips, &ffn));
+  for (int32_t layer = 0; layer < chips->layers; layer++) {
+    struct td_lpu_entry entry = {.rows = chips->rows,
+                                 .layer = chips->first_layer + layer,
+                                 .link = chips->builder->program->link_count,
+                                 .link_count = 3};
+    TD_TRY(loop(chips, TD_VAR_LAYER, layer, 1));
+    TD_TRY(run(chips, ffn));
+    TD_TRY(end(chips));
+    TD_TRY(lpu_add_entry(chips->builder, &entry));
+  }
+  return TD_OK;
 }
 
 td_status lpu_add_head(struct lpu_compiler *chips) {

@@ -6,6 +6,7 @@
 
 int32_t lpu_cache_words(const struct lpu_compiler *compiler) {
   int32_t group = compiler->options->block_tokens / compiler->machine->load_vectors;
+  if (compiler->ffn_only) return 0;
   return compiler->layers * compiler->options->kv_blocks * group + 1;
 }
 
@@ -20,6 +21,7 @@ static td_status add_cache(struct lpu_compiler *compiler, const char *name, int3
 }
 
 td_status lpu_add_state(struct lpu_compiler *compiler) {
+  if (compiler->ffn_only) return lpu_add_ffn_state(compiler);
   int32_t rows = compiler->rows, heads = compiler->attention.heads;
   int32_t blocks = compiler->builder->program->images[compiler->lane_number].rows;
   const enum td_lpu_image_kind scratch = TD_IMAGE_SCRATCH;

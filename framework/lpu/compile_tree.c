@@ -57,6 +57,7 @@ static struct lpu_operand finish(struct lpu_chain *chain, const struct lpu_tree 
     return lpu_chain_step(chain, TD_ALU_RECIPROCAL, total, lpu_nothing, lpu_nothing);
   }
   struct lpu_operand mean = lpu_chain_step(chain, TD_ALU_MUL, total, lpu_chain_number(tree->scale), lpu_nothing);
+  if (tree->finish == LPU_FINISH_MEAN) return mean;
   struct lpu_operand moved = lpu_chain_step(chain, TD_ALU_ADD, mean, lpu_chain_number(tree->epsilon), lpu_nothing);
   return lpu_chain_step(chain, TD_ALU_RSQRT, moved, lpu_nothing, lpu_nothing);
 }
@@ -67,10 +68,11 @@ static td_status tree_superlanes(struct lpu_compiler *compiler, const struct lpu
   struct lpu_chain chain;
   lpu_chain_begin(&chain, compiler->chip, n);
   chain.chunk = spacing(compiler, tree->operation);
-  struct lpu_operand total =
-      moved(&chain, lpu_chain_via(&chain, in, 0, 1, LPU_VIA_PERMUTE, compiler->superlane_map[0]));
-  for (int32_t s = 1; s < compiler->machine->superlanes; s++) {
-    struct lpu_operand next = lpu_chain_via(&chain, in, 0, 1, LPU_VIA_PERMUTE, compiler->superlane_map[s]);
+  const int32_t *maps = tree->width ? tree->maps : compiler->superlane_map;
+  int32_t width = tree->width ? tree->width : compiler->machine->lanes;
+  struct lpu_operand total = moved(&chain, lpu_chain_via(&chain, in, 0, 1, LPU_VIA_PERMUTE, maps[0]));
+  for (int32_t s = 1; s * compiler->machine->lanes_per_superlane < width; s++) {
+    struct lpu_operand next = lpu_chain_via(&chain, in, 0, 1, LPU_VIA_PERMUTE, maps[s]);
     total = lpu_chain_step(&chain, tree->operation, total, next, lpu_nothing);
   }
   lpu_chain_result(&chain, finish(&chain, tree, total), out, first, 1);
@@ -80,8 +82,9 @@ static td_status tree_superlanes(struct lpu_compiler *compiler, const struct lpu
 /* Rows [first, first + n): both halves of the rows have a switch of their own from the last rounds on. */
 static td_status tree_part(struct lpu_compiler *compiler, const struct lpu_tree *tree, struct lpu_tensor *in,
                            struct lpu_tensor *out, int32_t first, int32_t n) {
-  int32_t begin = first;
-  for (int32_t offset = compiler->machine->lanes_per_superlane / 2; offset > 0;) {
+  int32_t begin = first, widest = compiler->machine->lanes_per_superlane;
+  if (tree->width && tree->width < widest) widest = tree->width;
+  for (int32_t offset = widest / 2; offset > 0;) {
     bool twice = offset > 1;
     struct lpu_tensor *next = NULL;
     TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, n, NULL, &next));

@@ -241,7 +241,8 @@ static td_status fill(struct lpu_compiler *compiler, const char *name, const str
 
 td_status lpu_new_matrix(struct lpu_compiler *compiler, const char *name, const struct lpu_rows *rows, int32_t count,
                          int32_t layers, struct lpu_matrix *out) {
-  struct lpu_matrix matrix = {.k = compiler->graph->weights[rows[0].weight].cols, .layers = layers, .scale = -1};
+  struct lpu_matrix matrix = {
+      .k = compiler->graph->weights[rows[0].weight].cols, .layers = layers, .scale = -1, .bias = -1};
   for (int32_t i = 0; i < count; i++) matrix.n += rows[i].rows;
   shape_tiles(compiler, &matrix);
   matrix.row_blocks = matrix.tiles.blocks;

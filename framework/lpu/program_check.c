@@ -238,6 +238,9 @@ static td_status check_entry(const struct td_lpu_program *program, int32_t index
   if (entry->rows < 1 || entry->rows > MOST_ROWS) {
     return td_fail(TD_CORRUPT, "entry %d: found %d rows, expected 1..%d", index, entry->rows, MOST_ROWS);
   }
+  if (entry->layer < -1) {
+    return td_fail(TD_CORRUPT, "entry %d: found layer %d, expected -1 (a whole step) or more", index, entry->layer);
+  }
   int32_t before = index ? program->entries[index - 1].link + program->entries[index - 1].link_count : 0;
   if (entry->link < before || !td_lpu_inside(entry->link, entry->link_count, program->link_count)) {
     return td_fail(TD_CORRUPT, "entry %d: found %d links from %d, expected ones of %d, behind the entry before", index,

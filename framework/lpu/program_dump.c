@@ -306,7 +306,9 @@ void td_lpu_program_dump(const struct td_lpu_program *program, int32_t segment, 
   fprintf(out, "LPU program for %d x %s, digest %016" PRIx64 "\n", program->chips, program->machine.name,
           td_lpu_program_digest(program));
   for (int32_t i = 0; segment < 0 && i < program->entry_count; i++) {
-    fprintf(out, "\nentry %d: a step of up to %d rows\n", i, program->entries[i].rows);
+    fprintf(out, "\nentry %d: a step of up to %d rows", i, program->entries[i].rows);
+    if (program->entries[i].layer >= 0) fprintf(out, ", of layer %d alone", program->entries[i].layer);
+    fputc('\n', out);
     dump_links(program, &program->entries[i], out);
   }
   if (segment < 0) dump_images(program, out);

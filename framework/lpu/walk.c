@@ -10,13 +10,34 @@
 
 static const char *const variables[TD_LPU_VARIABLES] = {"layer", "row", "block", "KV block", "position", "slot"};
 
-int32_t td_lpu_program_entry(const struct td_lpu_program *program, int32_t rows) {
+int32_t td_lpu_program_layer_entry(const struct td_lpu_program *program, int32_t layer, int32_t rows) {
   int32_t best = -1;
   for (int32_t i = 0; i < program->entry_count && rows > 0; i++) {
     int32_t room = program->entries[i].rows;
-    if (room >= rows && (best < 0 || room < program->entries[best].rows)) best = i;
+    if (program->entries[i].layer != layer || room < rows) continue;
+    if (best < 0 || room < program->entries[best].rows) best = i;
   }
   return best;
+}
+
+int32_t td_lpu_program_entry(const struct td_lpu_program *program, int32_t rows) {
+  return td_lpu_program_layer_entry(program, -1, rows);
+}
+
+const char *td_lpu_program_output(const struct td_lpu_program *program, int32_t entry) {
+  const struct td_lpu_entry *of = &program->entries[entry];
+  int32_t chip = 0;
+  for (int32_t i = of->link; i < of->link + of->link_count; i++) {
+    if (program->links[i].kind != TD_LINK_RUN) continue;
+    const struct td_lpu_segment *segment = &program->segments[program->links[i].segment];
+    if (!segment->instruction_count) continue;
+    chip = program->links[i].chip + segment->instructions[segment->instruction_count - 1].chip;
+  }
+  for (int32_t i = 0; i < program->image_count; i++) {
+    const struct td_lpu_image *image = &program->images[i];
+    if (image->kind == TD_IMAGE_OUTPUT && image->chip == chip) return image->name;
+  }
+  return NULL;
 }
 
 /* The END of the loop at `loop`; `end` if it has none. */

@@ -368,6 +368,7 @@ void hand_entry(struct hand_code *code, int32_t rows) {
   struct td_lpu_program *program = code->program;
   struct td_lpu_entry *entry = grown(&program->entries, program->entry_count++, sizeof *entry);
   entry->rows = rows;
+  entry->layer = -1;
   entry->link = program->link_count;
 }
 void hand_run(struct hand_code *code, int32_t segment, int32_t chip) {

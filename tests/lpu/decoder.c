@@ -62,6 +62,7 @@ static void write_row(struct lpu_decoder *decoder, int32_t row, int32_t id, int3
   td_dequantize(embedding->dtype,
                 (const char *)embedding->data + (uint64_t)id * (embedding->bytes / (uint64_t)embedding->rows), x,
                 hidden);
+  for (int32_t i = 0; i < hidden; i++) x[i] *= (float)decoder->graph->ops[0].scale; /* of the embedding */
   for (int32_t i = 0; i < lanes; i++) where[i] = (float)position;
   assert_ok(td_lpu_image_write(decoder->system, "x", row, x));
   assert_ok(td_lpu_image_write(decoder->system, "position", row, where));

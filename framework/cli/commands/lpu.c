@@ -14,7 +14,7 @@ enum { SETS_MAX = 64 };
 
 struct arguments {
   const char *positionals[2]; /* what to do, with what */
-  const char *output, *picture, *pool, *rows, *position, *segment;
+  const char *output, *picture, *pool, *part, *rows, *position, *segment;
   const char *sets[SETS_MAX];
   int32_t set_count;
   bool dump, json;
@@ -26,6 +26,7 @@ static td_status read_arguments(int argc, char **argv, struct arguments *argumen
       {.name = "-o", .value = &arguments->output},
       {.name = "--svg", .value = &arguments->picture},
       {.name = "--pool", .value = &arguments->pool},
+      {.name = "--part", .value = &arguments->part},
       {.name = "--rows", .value = &arguments->rows},
       {.name = "--position", .value = &arguments->position},
       {.name = "--segment", .value = &arguments->segment},
@@ -69,6 +70,12 @@ static td_status find_pool(const struct td_config *config, const struct td_exper
   return td_config_fail(config, "cluster.pools", "found no pool of backend lpu, expected one");
 }
 
+static td_status read_part(const struct arguments *arguments, bool *out_ffn) {
+  *out_ffn = arguments->part && strcmp(arguments->part, "ffn") == 0;
+  if (!arguments->part || *out_ffn || strcmp(arguments->part, "all") == 0) return TD_OK;
+  return td_fail(TD_USAGE, "--part: found \"%s\", expected all or ffn", arguments->part);
+}
+
 /* What the compiler was asked, what it chose among, and what it made. */
 struct made {
   struct td_lpu_options options;
@@ -77,16 +84,17 @@ struct made {
   struct td_lpu_program *program;
 };
 
-static td_status compile_graph(const struct td_lpu_machine *machine, const struct td_model *model, bool data,
+static td_status compile_graph(const struct td_lpu_machine *machine, const struct td_model *model, bool data, bool ffn,
                                struct made *made) {
   struct td_graph *graph = NULL;
   const void **weights = NULL;
   TD_TRY(td_graph_build(model, &graph));
-  struct td_slice whole = td_slice_whole(graph);
+  struct td_slice slice = td_slice_whole(graph);
+  if (ffn) slice = (struct td_slice){0, graph->shape.layers, TD_PART_FFN};
   td_status status = data ? td_lpu_model_weights(model, graph, &weights) : TD_OK;
-  if (!status) status = td_lpu_compile(machine, graph, &whole, weights, &made->options, &made->program);
+  if (!status) status = td_lpu_compile(machine, graph, &slice, weights, &made->options, &made->program);
   if (!status && made->program->chips > 1) {
-    status = td_lpu_groupings(machine, graph, &whole, &made->options, made->groupings, &made->grouping_count);
+    status = td_lpu_groupings(machine, graph, &slice, &made->options, made->groupings, &made->grouping_count);
   }
   free(weights);
   td_graph_free(graph);
@@ -94,14 +102,14 @@ static td_status compile_graph(const struct td_lpu_machine *machine, const struc
 }
 
 static td_status compile_pool(const struct td_config *config, const struct td_experiment *experiment, int32_t pool,
-                              bool data, struct made *made) {
+                              bool data, bool ffn, struct made *made) {
   const struct td_cfg_pool *pools = experiment->cluster.pools.items;
   struct td_device_params *params = NULL;
   struct td_model *model = NULL;
   TD_TRY(td_engine_lpu_options(config, experiment, pool, &made->options));
   TD_TRY(td_device_params_open(pools[pool].device, &params));
   td_status status = td_model_open(experiment->model, &model);
-  if (!status) status = compile_graph(td_lpu_machine_of(params), model, data, made);
+  if (!status) status = compile_graph(td_lpu_machine_of(params), model, data, ffn, made);
   td_model_close(model);
   td_device_params_close(params);
   return status;
@@ -170,12 +178,14 @@ static td_status compile(const struct arguments *arguments) {
   struct td_experiment experiment;
   struct made made = {.options = {.rows = 1}};
   int32_t pool = 0;
+  bool ffn;
+  TD_TRY(read_part(arguments, &ffn));
   TD_TRY(refuse_flag("compile", "--segment", arguments->segment != NULL));
   TD_TRY(refuse_flag("compile", "--dump beside --json", arguments->dump && arguments->json));
   TD_TRY(td_experiment_open(arguments->positionals[1], arguments->sets, arguments->set_count, &config, &experiment));
   td_status status = find_pool(config, &experiment, arguments->pool, &pool);
   if (!status) status = check_outputs(arguments, &experiment);
-  if (!status) status = compile_pool(config, &experiment, pool, arguments->output != NULL, &made);
+  if (!status) status = compile_pool(config, &experiment, pool, arguments->output != NULL, ffn, &made);
   if (!status) status = report(arguments, &experiment, &made);
   td_lpu_program_free(made.program);
   td_config_close(config);
@@ -235,6 +245,7 @@ static td_status read_program(const struct arguments *arguments, int *out_exit) 
   TD_TRY(refuse_flag(action, "-o", arguments->output != NULL));
   TD_TRY(refuse_flag(action, "--svg", arguments->picture != NULL));
   TD_TRY(refuse_flag(action, "--pool", arguments->pool != NULL));
+  TD_TRY(refuse_flag(action, "--part", arguments->part != NULL));
   TD_TRY(refuse_flag(action, "--set", arguments->set_count > 0));
   TD_TRY(refuse_flag(action, "--segment", checks && arguments->segment));
   TD_TRY(td_lpu_program_open(arguments->positionals[1], &program));
@@ -262,6 +273,7 @@ const struct td_command td_command_lpu = {
         "    -o PROGRAM      saves it, weights and all\n"
         "    --svg FILE      a picture of SRAM's use and of the schedule\n"
         "    --pool NAME     of this pool, not of the first one with backend lpu\n"
+        "    --part ffn      of the layers' FFNs alone, an entry a layer: attention is another device's (all)\n"
         "    --set PATH=VALUE  overrides a config key; may be repeated\n"
         "    --dump          prints the program too, an instruction a line\n"
         "  check PROGRAM     replays a step against the machine's rules: exit 1 and the first violation if there is "

@@ -160,7 +160,8 @@ struct td_lpu_link {
 };
 
 struct td_lpu_entry {
-  int32_t rows; /* at most; the steps of fewer rows run as many with masked ones */
+  int32_t rows;  /* at most; the steps of fewer rows run as many with masked ones */
+  int32_t layer; /* what it computes of the model: -1 a whole step; else the part of this layer that was compiled */
   int32_t link, link_count;
 };
 
@@ -230,8 +231,12 @@ struct td_lpu_step {
   const struct td_lpu_row *rows;
   int32_t row_count;
 };
-/* The entry that takes `rows` rows: the smallest that fits; -1 if none. */
+/* The entry that takes a whole step of `rows` rows: the smallest that fits; -1 if none. */
 int32_t td_lpu_program_entry(const struct td_lpu_program *program, int32_t rows);
+/* The same of one layer's part alone. */
+int32_t td_lpu_program_layer_entry(const struct td_lpu_program *program, int32_t layer, int32_t rows);
+/* The name of the OUTPUT image of the chip on which an entry ends; NULL if it has none. */
+const char *td_lpu_program_output(const struct td_lpu_program *program, int32_t entry);
 /* The closed form: cycles of a step, from its alignment epoch to the tail of its last instruction. */
 int64_t td_lpu_program_cycles(const struct td_lpu_program *program, int32_t entry, const struct td_lpu_step *step);
 
