@@ -150,6 +150,8 @@ struct check {
   const struct check_segment *looked;
   uint32_t arrays; /* planes whose arrays crossed the last seam */
   int32_t ordinal, now;
+  int32_t entry, entry_ordinal; /* of the chain; the ordinal of its first call */
+  int64_t base;                 /* the cycle that it starts in */
   bool no_memory;
 };
 

@@ -121,7 +121,7 @@ static td_status compile(struct lpu_compiler *compiler) {
   }
   TD_TRY(lpu_segment_head(compiler, &head));
   TD_TRY(run(compiler, head));
-  struct td_lpu_entry entry = {compiler->rows, 0, compiler->builder->program->link_count};
+  struct td_lpu_entry entry = {compiler->rows, 0, compiler->builder->program->link_count, 0};
   return lpu_add_entry(compiler->builder, &entry);
 }
 
