@@ -144,23 +144,54 @@ static void measure(struct lpu_compiler *compiler) {
 
 /* ---- whole ---- */
 
-static td_status compile(struct lpu_compiler *compiler) {
-  int32_t head = 0;
+/* The entry of what was linked since the one before. */
+static td_status add_entry(struct lpu_compiler *compiler, int32_t first_row) {
+  const struct td_lpu_program *program = compiler->builder->program;
+  const struct td_lpu_entry *before = program->entry_count ? &program->entries[program->entry_count - 1] : NULL;
+  struct td_lpu_entry entry = {.rows = compiler->rows, .layer = -1, .first_row = first_row};
+  entry.link = before ? before->link + before->link_count : 0;
+  entry.link_count = program->link_count - entry.link;
+  return lpu_add_entry(compiler->builder, &entry);
+}
+
+static td_status run_head(struct lpu_compiler *compiler, int32_t segment, int32_t row) {
+  TD_TRY(loop(compiler, TD_VAR_ROW, row, 1));
+  TD_TRY(run(compiler, segment));
+  TD_TRY(end(compiler));
+  return add_entry(compiler, row);
+}
+
+/* All rows, or an entry for each group of them. */
+static td_status add_head(struct lpu_compiler *compiler) {
+  int32_t rows = compiler->rows, some = compiler->layout.head_rows, whole = rows / some * some, head = 0, rest = 0;
+  TD_TRY(lpu_segment_head(compiler, some, whole - some, &head));
+  if (some == rows) {
+    TD_TRY(run(compiler, head));
+    return add_entry(compiler, 0);
+  }
+  if (whole < rows) TD_TRY(lpu_segment_head(compiler, rows - whole, whole, &rest));
+  for (int32_t row = 0; row < rows; row += some) TD_TRY(run_head(compiler, row < whole ? head : rest, row));
+  return TD_OK;
+}
+
+td_status lpu_chip_segments(struct lpu_compiler *compiler) {
+  if (compiler->ffn_only) return lpu_chip_ffn(compiler);
+  TD_TRY(add_layers(compiler));
+  return compiler->chip == compiler->chips - 1 ? add_head(compiler) : TD_OK;
+}
+
+td_status lpu_compile_all(struct lpu_compiler *compiler) {
   for (int32_t chip = 0; chip < compiler->chips; chip++) {
     struct lpu_compiler sender = *compiler;
     int32_t forward = 0;
     TD_TRY(lpu_place_chip(compiler, chip));
-    if (chip > 0) { /* into places that had to be there first */
+    if (chip > 0 && !compiler->ffn_only) { /* into places that had to be there first */
       TD_TRY(lpu_segment_forward(&sender, compiler->x, &forward));
       TD_TRY(run(compiler, forward));
     }
-    TD_TRY(add_layers(compiler));
+    TD_TRY(lpu_chip_segments(compiler));
   }
-  TD_TRY(lpu_segment_head(compiler, &head));
-  TD_TRY(run(compiler, head));
-  struct td_lpu_entry entry = {
-      .rows = compiler->rows, .layer = -1, .link_count = compiler->builder->program->link_count};
-  return lpu_add_entry(compiler->builder, &entry);
+  return TD_OK;
 }
 
 td_status td_lpu_model_weights(const struct td_model *model, const struct td_graph *graph, const void ***out_weights) {
@@ -206,7 +237,7 @@ static td_status compile_layers(struct lpu_compiler *compiler, struct td_lpu_pro
   TD_TRY(lpu_choose_chips(compiler));
   TD_TRY(lpu_builder_open(compiler->machine, compiler->chips, &compiler->builder));
   compiler->builder->program->block_tokens = compiler->ffn_only ? 0 : compiler->options->block_tokens;
-  td_status status = compiler->ffn_only ? lpu_compile_ffn(compiler) : compile(compiler);
+  td_status status = lpu_compile_all(compiler);
   if (!status) status = lpu_builder_finish(compiler->builder, out_program);
   lpu_builder_close(compiler->builder);
   return status;

@@ -17,9 +17,9 @@ static const struct td_op *attention_op(const struct lpu_compiler *compiler) {
 /* A segment that layers of another kind have one of their own of. */
 static td_status begin_of_kind(struct lpu_compiler *compiler, const char *name) {
   char full[16];
-  if (compiler->kind == 0) return lpu_begin_segment(compiler->builder, name);
+  if (compiler->kind == 0) return lpu_open_segment(compiler, name);
   TD_TRY(td_format(full, sizeof full, "%s.%d", name, compiler->kind));
-  return lpu_begin_segment(compiler->builder, full);
+  return lpu_open_segment(compiler, full);
 }
 
 /* The first lane of a KV head in K and V words. */
@@ -338,7 +338,7 @@ td_status lpu_segment_scores(struct lpu_compiler *compiler, int32_t *out_segment
 td_status lpu_segment_soft(struct lpu_compiler *compiler, int32_t *out_segment) {
   struct lpu_tree tree = {TD_ALU_MAX, LPU_FINISH_NOTHING, 0, 0, attention_op(compiler)->heads, 0, NULL};
   struct lpu_tensor *top = NULL;
-  TD_TRY(lpu_begin_segment(compiler->builder, "soft"));
+  TD_TRY(lpu_open_segment(compiler, "soft"));
   TD_TRY(lpu_view(compiler, compiler->top, &top));
   TD_TRY(lpu_lane_tree(compiler, &tree, top, top));
   return lpu_end_segment(compiler->builder, out_segment);
@@ -371,7 +371,7 @@ td_status lpu_segment_values(struct lpu_compiler *compiler, int32_t *out_segment
   struct lpu_product product;
   struct lpu_chain chain;
   memset(&product, 0, sizeof product);
-  TD_TRY(lpu_begin_segment(compiler->builder, "values"));
+  TD_TRY(lpu_open_segment(compiler, "values"));
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F16, op->heads, NULL, &p));
   TD_TRY(weigh(compiler, p));
   TD_TRY(cache_tiles(compiler, compiler->v_cache, false, &product.tiles));
@@ -438,7 +438,7 @@ td_status lpu_segment_merge(struct lpu_compiler *compiler, int32_t *out_segment)
   memset(&map, 0xff, sizeof map);
   for (int32_t lane = 0; lane < compiler->machine->lanes; lane++) map.lane[lane] = (int16_t)lpu_one_lane(compiler);
   TD_TRY(lpu_add_map(compiler->builder, &map, &spread));
-  TD_TRY(lpu_begin_segment(compiler->builder, "merge"));
+  TD_TRY(lpu_open_segment(compiler, "merge"));
   TD_TRY(lpu_view(compiler, compiler->product, &product));
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, op->heads, NULL, &divided));
   lpu_chain_begin(&chain, compiler->chip, op->heads);

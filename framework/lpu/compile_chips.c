@@ -43,32 +43,59 @@ td_status lpu_place_chip(struct lpu_compiler *compiler, int32_t chip) {
                    compiler->end - compiler->begin);
   }
   lpu_place_begin(compiler);
+  if (compiler->layout.spread) TD_TRY(lpu_spread_begin(compiler));
   TD_TRY(lpu_add_weights(compiler));
-  return lpu_add_state(compiler);
-}
-
-static td_status place_chips(struct lpu_compiler *compiler) {
-  for (int32_t chip = 0; chip < compiler->chips; chip++) TD_TRY(lpu_place_chip(compiler, chip));
+  TD_TRY(lpu_add_state(compiler));
+  lpu_place_scratches(compiler);
   return TD_OK;
 }
 
-/* Whether it fits `chips` chips; the error text says what does not. */
-static td_status try_places(const struct lpu_compiler *compiler, int32_t chips) {
+/* ---- layouts ---- */
+
+/* Whether it fits `chips` chips so; the error text says what does not. */
+static td_status try_layout(const struct lpu_compiler *compiler, int32_t chips, const struct lpu_layout *layout) {
   struct lpu_compiler trial = *compiler;
   trial.weights = NULL;
   trial.places_only = true;
   trial.chips = chips;
+  trial.layout = *layout;
   TD_TRY(lpu_builder_open(compiler->machine, chips, &trial.builder));
-  td_status status = place_chips(&trial);
+  trial.builder->dry = true;
+  td_status status = lpu_compile_all(&trial);
   lpu_builder_close(trial.builder);
   return status;
 }
 
+/* The head with as many rows at a time as fit, halving: the fewest first, to know whether any would do. */
+static td_status try_heads(const struct lpu_compiler *compiler, int32_t chips, struct lpu_layout *layout) {
+  layout->head_rows = 1;
+  TD_TRY(try_layout(compiler, chips, layout));
+  for (int32_t rows = compiler->rows; rows > 1; rows = (rows + 1) / 2) {
+    layout->head_rows = rows;
+    td_status status = try_layout(compiler, chips, layout);
+    if (status != TD_EXHAUSTED) return status;
+  }
+  layout->head_rows = 1;
+  return TD_OK;
+}
+
+/* The first layout in which it fits; the error text says what does not fit in the last. */
+static td_status try_places(const struct lpu_compiler *compiler, int32_t chips, struct lpu_layout *out) {
+  *out = (struct lpu_layout){.head_rows = compiler->rows};
+  td_status status = try_layout(compiler, chips, out);
+  if (status != TD_EXHAUSTED) return status;
+  *out = (struct lpu_layout){.shared = true};
+  status = try_heads(compiler, chips, out);
+  if (status != TD_EXHAUSTED || !lpu_can_spread(compiler->machine)) return status;
+  *out = (struct lpu_layout){.shared = true, .spread = true};
+  return try_heads(compiler, chips, out);
+}
+
 #define MOST_CHIPS 64
-static int32_t least_chips(const struct lpu_compiler *compiler) {
+static int32_t least_chips(const struct lpu_compiler *compiler, struct lpu_layout *out) {
   int32_t layers = compiler->end - compiler->begin, most = layers < MOST_CHIPS ? layers : MOST_CHIPS;
   for (int32_t chips = 1; chips <= most; chips++) {
-    if (!try_places(compiler, chips)) return chips;
+    if (!try_places(compiler, chips, out)) return chips;
   }
   return 0;
 }
@@ -79,12 +106,12 @@ td_status lpu_choose_chips(struct lpu_compiler *compiler) {
   if (wanted < 0 || wanted > MOST_CHIPS) TD_TRY(lpu_in_range("chips", wanted, 0, MOST_CHIPS));
   compiler->chips = wanted;
   if (wanted > 0) {
-    td_status status = try_places(compiler, wanted);
+    td_status status = try_places(compiler, wanted, &compiler->layout);
     if (status != TD_EXHAUSTED) return status;
   }
   char why[512];
   snprintf(why, sizeof why, "%s", wanted > 0 ? td_error_text() : "it does not fit one chip");
-  int32_t least = least_chips(compiler);
+  int32_t least = least_chips(compiler, &compiler->layout);
   if (wanted == 0 && least > 0) {
     compiler->chips = least;
     return TD_OK;

@@ -93,7 +93,7 @@ td_status lpu_add_ffn_state(struct lpu_compiler *compiler) {
 
 static td_status ffn_segment(struct lpu_compiler *compiler, int32_t *out_segment) {
   struct lpu_tensor *x = NULL, *y = NULL;
-  TD_TRY(lpu_begin_segment(compiler->builder, "ffn"));
+  TD_TRY(lpu_open_segment(compiler, "ffn"));
   TD_TRY(lpu_view(compiler, compiler->x, &x));
   TD_TRY(lpu_view(compiler, compiler->y, &y));
   TD_TRY(lpu_feed_forward(compiler, x, y));
@@ -111,12 +111,9 @@ static td_status layer_entry(struct lpu_compiler *compiler, int32_t layer, int32
   return lpu_add_entry(compiler->builder, &entry);
 }
 
-td_status lpu_compile_ffn(struct lpu_compiler *compiler) {
-  for (int32_t chip = 0; chip < compiler->chips; chip++) {
-    int32_t segment = 0;
-    TD_TRY(lpu_place_chip(compiler, chip));
-    TD_TRY(ffn_segment(compiler, &segment));
-    for (int32_t layer = 0; layer < compiler->layers; layer++) TD_TRY(layer_entry(compiler, layer, segment));
-  }
+td_status lpu_chip_ffn(struct lpu_compiler *compiler) {
+  int32_t segment = 0;
+  TD_TRY(ffn_segment(compiler, &segment));
+  for (int32_t layer = 0; layer < compiler->layers; layer++) TD_TRY(layer_entry(compiler, layer, segment));
   return TD_OK;
 }
