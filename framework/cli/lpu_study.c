@@ -98,6 +98,7 @@ static td_status make_step(struct lpu_study *study, int32_t rows, int32_t positi
     study->rows[r] = (struct td_lpu_row){study->position, blocks, count};
   }
   study->step = (struct td_lpu_step){study->rows, rows};
+  for (int32_t at = study->entry; at >= 0; at = td_lpu_program_next(program, at, rows)) study->parts++;
   return TD_OK;
 }
 

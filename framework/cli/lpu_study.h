@@ -55,6 +55,7 @@ struct lpu_study {
   struct td_lpu_row *rows;
   int32_t *blocks;
   int32_t entry, position;
+  int32_t parts;                /* entries of the step's chain */
   struct td_lpu_tally *tallies; /* [segments] */
   int64_t *runs;                /* [segments] of the step */
   struct lpu_cycles *spent;     /* [segments] of one run, on all its chips together */

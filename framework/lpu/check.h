@@ -131,7 +131,6 @@ struct check {
   const struct td_lpu_program *program;
   const struct td_lpu_machine *machine;
   const struct td_lpu_step *step;
-  int32_t entry;
   struct td_lpu_violation *out;
   /* the machine, read by check_shape.c */
   struct check_place *places; /* [instruction_queues] */
@@ -151,6 +150,8 @@ struct check {
   const struct check_segment *looked;
   uint32_t arrays; /* planes whose arrays crossed the last seam */
   int32_t ordinal, now;
+  int32_t entry, entry_ordinal; /* of the chain; the ordinal of its first call */
+  int64_t base;                 /* the cycle that it starts in */
   bool no_memory;
 };
 

@@ -15,14 +15,18 @@ static td_status check_fields(const struct check *check, int32_t i) {
   bool placed = image->chip >= 0 && image->chip < check->program->chips && image->hemisphere >= 0 &&
                 image->hemisphere < TD_LPU_HEMISPHERES && image->slice >= 0 && image->slices >= 1 && image->word >= 0 &&
                 image->words >= 1 && image->rows >= 0 && image->cols >= 0;
+  bool owned =
+      image->owner >= 0 && image->owner <= (image->kind == TD_IMAGE_SCRATCH ? check->program->segment_count : 0);
   uint64_t bytes = (uint64_t)image->slices * (uint64_t)image->words * (uint64_t)check->machine->lanes;
   bool backed = image->data <= all && image->data_bytes <= all - image->data &&
                 (image->data_bytes == 0 || image->data_bytes == bytes);
-  if (known && placed && backed) return TD_OK;
-  return td_fail(TD_CORRUPT, "program: image %d (%.47s): found %s, expected kind, chip, place and data that are there",
-                 i, image->name,
+  if (known && placed && backed && owned) return TD_OK;
+  return td_fail(TD_CORRUPT,
+                 "program: image %d (%.47s): found %s, expected kind, chip, place, owner and data that are there", i,
+                 image->name,
                  !known    ? "an unknown kind or type"
                  : !placed ? "no place"
+                 : !owned  ? "an owner that is no segment"
                            : "data of another size");
 }
 
@@ -31,18 +35,28 @@ static bool fits_chip(const struct check *check, const struct td_lpu_image *imag
          (int64_t)image->word + image->words <= check->machine->mem_words;
 }
 
+/* Words are marked with the owner whose scratch was last marked there; images come by owner, the program's last. */
+#define NOBODYS 0
+#define THE_PROGRAMS (-1)
+
+static bool taken(int32_t mark, int32_t owner) {
+  return owner == 0 ? mark != NOBODYS : mark == owner;
+}
+
 /* Marks the image's words of its chip; false if one was marked before. */
-static bool mark(const struct check *check, uint8_t *used, const struct td_lpu_image *image) {
+static bool mark(const struct check *check, int32_t *used, const struct td_lpu_image *image) {
   for (int32_t s = 0; s < image->slices; s++) {
     int64_t slice = (int64_t)image->hemisphere * check->half_slices + image->slice + s;
-    uint8_t *words = used + slice * check->machine->mem_words + image->word;
-    if (memchr(words, 1, (size_t)image->words)) return false;
-    memset(words, 1, (size_t)image->words);
+    int32_t *words = used + slice * check->machine->mem_words + image->word;
+    for (int32_t w = 0; w < image->words; w++) {
+      if (taken(words[w], image->owner)) return false;
+      words[w] = image->owner ? image->owner : THE_PROGRAMS;
+    }
   }
   return true;
 }
 
-static void judge_image(struct check *check, uint8_t *used, int32_t i) {
+static void judge_image(struct check *check, int32_t *used, int32_t i) {
   const struct td_lpu_image *image = &check->program->images[i];
   if (!fits_chip(check, image)) {
     check_found_at(check, TD_RULE_ADDRESS, 0, NULL,
@@ -55,20 +69,40 @@ static void judge_image(struct check *check, uint8_t *used, int32_t i) {
   }
 }
 
+struct image_order {
+  int32_t chip, owner, index;
+};
+
+static int by_owner(const void *a, const void *b) {
+  const struct image_order *x = a, *y = b;
+  if (x->chip != y->chip) return x->chip < y->chip ? -1 : 1;
+  if (x->owner != y->owner) return x->owner > y->owner ? -1 : 1;
+  return x->index < y->index ? -1 : x->index > y->index;
+}
+
+static void judge_all(struct check *check, int32_t *used, size_t words, struct image_order *order) {
+  const struct td_lpu_program *program = check->program;
+  for (int32_t i = 0; i < program->image_count; i++) {
+    order[i] = (struct image_order){program->images[i].chip, program->images[i].owner, i};
+  }
+  qsort(order, (size_t)program->image_count, sizeof *order, by_owner);
+  for (int32_t i = 0; i < program->image_count; i++) {
+    if (i > 0 && order[i].chip != order[i - 1].chip) memset(used, 0, words * sizeof *used);
+    judge_image(check, used, order[i].index);
+  }
+}
+
 td_status check_images(struct check *check) {
   const struct td_lpu_program *program = check->program;
-  size_t bytes = (size_t)check->machine->mem_slices * (size_t)check->machine->mem_words;
+  size_t words = (size_t)check->machine->mem_slices * (size_t)check->machine->mem_words;
   for (int32_t i = 0; i < program->image_count; i++) TD_TRY(check_fields(check, i));
-  uint8_t *used = malloc(bytes);
-  if (!used) return td_fail(TD_NO_MEMORY, "checker: no memory for %zu words", bytes);
-  for (int32_t chip = 0; chip < program->chips; chip++) {
-    memset(used, 0, bytes);
-    for (int32_t i = 0; i < program->image_count; i++) {
-      if (program->images[i].chip == chip) judge_image(check, used, i);
-    }
-  }
+  int32_t *used = calloc(words, sizeof *used);
+  struct image_order *order = calloc((size_t)program->image_count + 1, sizeof *order);
+  if (used && order) judge_all(check, used, words, order);
+  bool made = used && order;
   free(used);
-  return TD_OK;
+  free(order);
+  return made ? TD_OK : td_fail(TD_NO_MEMORY, "checker: no memory for %zu words", words);
 }
 
 /* ---- FINISH ---- */
@@ -76,7 +110,7 @@ td_status check_images(struct check *check) {
 static bool written(const struct check *check, const struct td_lpu_image *image, int32_t slice, int32_t word) {
   const struct check_word *words =
       check->chips[image->chip].slices[image->hemisphere * check->half_slices + image->slice + slice];
-  return words && words[image->word + word].maker.call >= 0;
+  return words && words[image->word + word].maker.call >= check->entry_ordinal;
 }
 
 /* One byte of a vector of the image's matrix. */
@@ -94,7 +128,7 @@ static void expect_written(struct check *check, int32_t i, int64_t vector, int32
   }
 }
 
-/* The rows of the step, or the whole region where there is no matrix. */
+/* The rows that the entry gives, or the whole region where there is no matrix. */
 static void expect_image(struct check *check, int32_t i) {
   const struct td_lpu_image *image = &check->program->images[i];
   if (image->rows == 0) {
@@ -108,7 +142,8 @@ static void expect_image(struct check *check, int32_t i) {
     }
     return;
   }
-  int64_t rows = image->rows < check->step->row_count ? image->rows : check->step->row_count;
+  int32_t given = td_lpu_program_outputs(check->program, check->entry, check->step->row_count);
+  int64_t rows = image->rows < given ? image->rows : given;
   int64_t vectors = rows * check_positive_divide(image->cols, check->machine->lanes);
   int32_t bytes = td_lpu_type_bytes((enum td_lpu_type)image->type);
   for (int64_t vector = 0; vector < vectors && !check->out->found; vector++) {
@@ -116,7 +151,6 @@ static void expect_image(struct check *check, int32_t i) {
   }
 }
 
-/* At the step's end, in the cycle behind the last. */
 /* Of one layer alone comes the output of the chip that has it; of a step every output. */
 static bool is_made(const struct check *check, const struct td_lpu_image *image) {
   if (image->kind != TD_IMAGE_OUTPUT || check->program->entries[check->entry].layer < 0) {
@@ -126,6 +160,7 @@ static bool is_made(const struct check *check, const struct td_lpu_image *image)
   return made && strncmp(made, image->name, sizeof image->name) == 0;
 }
 
+/* At an entry's end, in the cycle behind the last. */
 void check_finish(struct check *check, int64_t cycle) {
   check->call.cycle = cycle;
   check->now = 0;

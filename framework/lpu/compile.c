@@ -75,20 +75,14 @@ static td_status compile_stages(struct lpu_compiler *before, struct lpu_compiler
   for (int32_t stage = 0; stage < chips->stages; stage++) {
     memcpy(before, chips, bytes);
     TD_TRY(lpu_place_stage(chips, stage));
-    if (chips->ffn_only) {
-      TD_TRY(lpu_add_ffns(chips));
-      continue;
-    }
-    if (stage > 0) TD_TRY(lpu_add_forward(before, chips)); /* into places that had to be there first */
-    TD_TRY(lpu_add_layers(chips));
+    if (stage > 0 && !chips->ffn_only)
+      TD_TRY(lpu_add_forward(before, chips)); /* into places that had to be there first */
+    TD_TRY(lpu_add_stage(chips));
   }
-  if (chips->ffn_only) return TD_OK;
-  TD_TRY(lpu_add_head(chips));
-  struct td_lpu_entry entry = {.rows = chips->rows, .layer = -1, .link_count = chips->builder->program->link_count};
-  return lpu_add_entry(chips->builder, &entry);
+  return TD_OK;
 }
 
-static td_status compile(const struct lpu_compiler *compiler) {
+td_status lpu_compile_all(const struct lpu_compiler *compiler) {
   size_t count = (size_t)compiler->tensor;
   struct lpu_compiler *chips = NULL;
   TD_TRY(td_alloc(2 * count, sizeof *chips, (void **)&chips));
@@ -98,16 +92,17 @@ static td_status compile(const struct lpu_compiler *compiler) {
   return status;
 }
 
-td_status lpu_compile_grouping(const struct lpu_compiler *from, const struct td_lpu_grouping *grouping,
-                               struct td_lpu_program **out_program) {
+td_status lpu_compile_candidate(const struct lpu_compiler *from, const struct lpu_candidate *candidate,
+                                struct td_lpu_program **out_program) {
   struct lpu_compiler compiler = *from;
-  compiler.tensor = grouping->tensor;
-  compiler.stages = grouping->stages;
-  compiler.chips = grouping->tensor * grouping->stages;
+  compiler.layout = candidate->layout;
+  compiler.tensor = candidate->grouping.tensor;
+  compiler.stages = candidate->grouping.stages;
+  compiler.chips = compiler.tensor * compiler.stages;
   TD_TRY(lpu_builder_open(compiler.machine, compiler.chips, &compiler.builder));
   compiler.builder->program->block_tokens = compiler.ffn_only ? 0 : compiler.options->block_tokens;
   compiler.builder->program->tensor = compiler.tensor;
-  td_status status = compile(&compiler);
+  td_status status = lpu_compile_all(&compiler);
   if (!status) status = lpu_builder_finish(compiler.builder, out_program);
   lpu_builder_close(compiler.builder);
   return status;
@@ -172,8 +167,10 @@ td_status td_lpu_groupings(const struct td_lpu_machine *machine, const struct td
                            const struct td_slice *slice, const struct td_lpu_options *options,
                            struct td_lpu_grouping out[TD_LPU_MOST_GROUPINGS], int32_t *out_count) {
   struct lpu_compiler compiler;
+  struct lpu_candidate candidates[TD_LPU_MOST_GROUPINGS];
   td_status status = begin(machine, graph, slice, options, &compiler);
-  if (!status) status = lpu_choose(&compiler, out, out_count);
+  if (!status) status = lpu_choose(&compiler, candidates, out_count);
+  for (int32_t i = 0; !status && i < *out_count; i++) out[i] = candidates[i].grouping;
   free(compiler.found);
   return status;
 }
@@ -182,12 +179,12 @@ td_status td_lpu_compile(const struct td_lpu_machine *machine, const struct td_g
                          const struct td_slice *slice, const void *const *weights, const struct td_lpu_options *options,
                          struct td_lpu_program **out_program) {
   struct lpu_compiler compiler;
-  struct td_lpu_grouping groupings[TD_LPU_MOST_GROUPINGS];
+  struct lpu_candidate candidates[TD_LPU_MOST_GROUPINGS];
   int32_t count = 0;
   td_status status = begin(machine, graph, slice, options, &compiler);
-  if (!status) status = lpu_choose(&compiler, groupings, &count);
+  if (!status) status = lpu_choose(&compiler, candidates, &count);
   compiler.weights = weights;
-  if (!status) status = lpu_compile_grouping(&compiler, &groupings[0], out_program);
+  if (!status) status = lpu_compile_candidate(&compiler, &candidates[0], out_program);
   free(compiler.found);
   return status;
 }

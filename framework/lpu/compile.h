@@ -16,6 +16,15 @@
 
 #include "builder.h"
 
+#define LPU_MOST_PIECES 64
+
+/* How a program lies in SRAM. The compiler takes the first that fits, in the order of what a step loses by it. */
+struct lpu_layout {
+  bool shared;       /* the scratches of segments share words */
+  bool spread;       /* weight tiles lie in pieces over all slices of a hemisphere, behind what else is there */
+  int32_t head_rows; /* that the head takes at a time */
+};
+
 /* The free places of one chip. Inner slices (below lpu_weight_slice) are used in quads, one 32-bit vector wide:
  * activations take turns among the first ones, constants lie in the last one of each hemisphere. */
 struct lpu_place {
@@ -23,6 +32,13 @@ struct lpu_place {
   int32_t quad_word[TD_LPU_HEMISPHERES][16]; /* the first free word */
   int32_t outer_word[TD_LPU_HEMISPHERES][2]; /* of the weight slices: those that feed the first and the second plane */
   int32_t turn, constant_turn;
+  int32_t first_scratch[TD_LPU_HEMISPHERES][16]; /* of a quad: where scratches begin that share words */
+  int32_t most_word[TD_LPU_HEMISPHERES][16];     /* of a quad: the end of what was ever used */
+  /* spread */
+  int32_t quad_end[TD_LPU_HEMISPHERES][16]; /* where weights begin; without them the slice's end */
+  int32_t piece_count;
+  int32_t piece_word[TD_LPU_HEMISPHERES][LPU_MOST_PIECES];
+  int64_t spread_words[TD_LPU_HEMISPHERES]; /* of weights, placed */
 };
 
 /* Rows [first, first + rows) of a weight. A matrix in SRAM may be several, one below the other. */
@@ -70,6 +86,8 @@ struct lpu_compiler {
   const struct td_lpu_machine *machine;
   const void *const *weights; /* NULL: no data */
   bool places_only;           /* a trial: tables need not be computed */
+  bool measuring;             /* a trial that leaves the weights out, to see what else there is */
+  struct lpu_layout layout;
   const struct td_graph *graph;
   const struct td_lpu_options *options;
   struct lpu_place place;
@@ -100,6 +118,9 @@ struct lpu_compiler {
   int32_t x, position, qkv_out, heads_q, scores, top, product, attended, logits;
   int32_t shared; /* a vector a row and chip: its heads of the vector of `attended` that a chip before it has too */
   int32_t y;      /* what FFNs alone make */
+  struct {
+    int32_t rows, last; /* so many rows: all, or those from the loop's row on, which is at most `last` */
+  } head_rows;
   struct lpu_tensor *inner, *made; /* in a segment: what `down` takes; what a chip's blocks of a half layer go to */
   int32_t k_cache, v_cache;
   int32_t hidden_vectors, q_vectors, ffn_vectors; /* of a row, whole */
@@ -136,22 +157,34 @@ void lpu_take_heads(struct lpu_compiler *compiler);
 enum lpu_share { LPU_BY_HEADS, LPU_BY_BLOCKS };
 struct lpu_rows lpu_share_of(const struct lpu_compiler *compiler, int32_t weight, enum lpu_share share);
 void lpu_place_blocks(const struct lpu_compiler *compiler, int32_t weight, struct lpu_matrix *matrix);
-/* Whether it fits so many stages of so many chips; the error text says what does not. */
-td_status lpu_try_places(const struct lpu_compiler *compiler, int32_t tensor, int32_t stages);
+/* The first layout in which it fits so many stages of so many chips; the error text says what does not fit in the last
+ * (compile_layout.c). */
+td_status lpu_try_places(const struct lpu_compiler *compiler, int32_t tensor, int32_t stages, struct lpu_layout *out);
 /* Weights of a layer's matrices and of the head, by elements: what layers are dealt by. */
 void lpu_weight_sizes(const struct lpu_compiler *compiler, double *out_layer, double *out_head);
-/* The groupings that fit options->chips, or the least number of chips that any fits; the first is to be taken.
- * TD_EXHAUSTED with the arithmetic and the least that would do. (compile_choose.c) */
-td_status lpu_choose(const struct lpu_compiler *compiler, struct td_lpu_grouping out[TD_LPU_MOST_GROUPINGS],
+/* A grouping that fits, and how it lies. */
+struct lpu_candidate {
+  struct td_lpu_grouping grouping;
+  struct lpu_layout layout;
+};
+/* Those that fit options->chips, or the least number of chips that any fits; the first is to be taken. TD_EXHAUSTED
+ * with the arithmetic and the least that would do. (compile_choose.c) */
+td_status lpu_choose(const struct lpu_compiler *compiler, struct lpu_candidate out[TD_LPU_MOST_GROUPINGS],
                      int32_t *out_count);
-/* Compiles that grouping. (compile.c) */
-td_status lpu_compile_grouping(const struct lpu_compiler *compiler, const struct td_lpu_grouping *grouping,
-                               struct td_lpu_program **out_program);
+/* Compiles one. (compile.c) */
+td_status lpu_compile_candidate(const struct lpu_compiler *compiler, const struct lpu_candidate *candidate,
+                                struct td_lpu_program **out_program);
+/* All stages, into compiler->builder. */
+td_status lpu_compile_all(const struct lpu_compiler *compiler);
 
 /* ---- places (compile_place.c) ---- */
 /* TD_UNSUPPORTED if the inner slices are too few for activations and constants to be read side by side. */
 td_status lpu_check_slices(const struct td_lpu_machine *machine);
 void lpu_place_begin(struct lpu_compiler *compiler);
+/* Scratches that share words lie behind what was placed up to now. */
+void lpu_place_scratches(struct lpu_compiler *compiler);
+/* A segment begins: its scratches may lie where those of others lay. */
+void lpu_reuse_scratches(struct lpu_compiler *compiler);
 /* `count` vectors of `type` in an activation quad. */
 td_status lpu_new_vectors(struct lpu_compiler *compiler, const char *name, enum td_lpu_image_kind kind,
                           enum td_lpu_type type, int32_t count, int32_t *out_image);
@@ -166,6 +199,15 @@ td_status lpu_new_constants(struct lpu_compiler *compiler, const char *name, int
 td_status lpu_new_outer(struct lpu_compiler *compiler, const char *name, enum td_lpu_image_kind kind,
                         enum td_lpu_type type, int32_t hemisphere, int32_t first, int32_t slices, int32_t words,
                         int32_t *out_image);
+
+/* ---- spread weights (compile_spread.c) ---- */
+/* False if the machine's loads are not made of pieces. */
+bool lpu_can_spread(const struct td_lpu_machine *machine);
+/* Finds out what the chip's slices hold besides weights, and leaves them the rest. */
+td_status lpu_spread_begin(struct lpu_compiler *compiler);
+/* A tile of `slices` slices, `words` of each: as pieces where most words are free. */
+td_status lpu_spread_tile(struct lpu_compiler *compiler, const char *name, enum td_lpu_type type, int32_t hemisphere,
+                          int32_t slices, int32_t words, int32_t *out_image);
 
 /* ---- weights (compile_weights.c) ---- */
 /* Places a matrix of every layer and fills tiles and scales: rows[layers][count], alike in all layers, of weights of
@@ -267,6 +309,7 @@ td_status lpu_end_output(struct lpu_compiler *compiler);
 td_status lpu_inner(struct lpu_compiler *compiler);
 td_status lpu_begin_down(struct lpu_compiler *compiler);
 td_status lpu_end_down(struct lpu_compiler *compiler);
+/* compiler->head_rows of them. */
 td_status lpu_head(struct lpu_compiler *compiler);
 /* Vectors of a row of `attended` that hold heads of chip `part`: [first, end). True if a chip before it has heads in
  * the first of them too. */
@@ -278,9 +321,8 @@ int32_t lpu_first_block(const struct lpu_compiler *compiler, int32_t count, int3
 /* ---- segments of a stage, chips[tensor], and their links (compile_stage.c) ---- */
 /* x from the last chip of the stage before to all of this one. */
 td_status lpu_add_forward(struct lpu_compiler *before, struct lpu_compiler *chips);
-td_status lpu_add_layers(struct lpu_compiler *chips);
-td_status lpu_add_head(struct lpu_compiler *chips);
-/* FFNs alone: a segment, and an entry a layer. */
-td_status lpu_add_ffns(struct lpu_compiler *chips);
+/* Its layers, and the head if it is the last; or its FFNs alone. Of the first chip alone if that is measuring. The
+ * head's groups of rows, and FFNs, are entries. */
+td_status lpu_add_stage(struct lpu_compiler *chips);
 
 #endif

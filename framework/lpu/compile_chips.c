@@ -99,8 +99,11 @@ static td_status place_chip(struct lpu_compiler *compiler) {
     TD_TRY(check_heads(compiler));
   }
   lpu_place_begin(compiler);
+  if (compiler->layout.spread) TD_TRY(lpu_spread_begin(compiler));
   TD_TRY(lpu_add_weights(compiler));
-  return lpu_add_state(compiler);
+  TD_TRY(lpu_add_state(compiler));
+  lpu_place_scratches(compiler);
+  return TD_OK;
 }
 
 td_status lpu_place_stage(struct lpu_compiler *chips, int32_t stage) {
@@ -120,27 +123,4 @@ td_status lpu_place_stage(struct lpu_compiler *chips, int32_t stage) {
     TD_TRY(place_chip(compiler));
   }
   return TD_OK;
-}
-
-static td_status place_stages(const struct lpu_compiler *compiler) {
-  struct lpu_compiler *chips = NULL;
-  TD_TRY(td_alloc((size_t)compiler->tensor, sizeof *chips, (void **)&chips));
-  for (int32_t part = 0; part < compiler->tensor; part++) chips[part] = *compiler;
-  td_status status = TD_OK;
-  for (int32_t stage = 0; !status && stage < compiler->stages; stage++) status = lpu_place_stage(chips, stage);
-  free(chips);
-  return status;
-}
-
-td_status lpu_try_places(const struct lpu_compiler *compiler, int32_t tensor, int32_t stages) {
-  struct lpu_compiler trial = *compiler;
-  trial.weights = NULL;
-  trial.places_only = true;
-  trial.tensor = tensor;
-  trial.stages = stages;
-  trial.chips = tensor * stages;
-  TD_TRY(lpu_builder_open(compiler->machine, trial.chips, &trial.builder));
-  td_status status = place_stages(&trial);
-  lpu_builder_close(trial.builder);
-  return status;
 }

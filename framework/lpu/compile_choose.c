@@ -44,14 +44,16 @@ static bool may_group(const struct lpu_compiler *compiler, int32_t chips, int32_
 /* The groupings of so many chips that fit. TD_EXHAUSTED and the text of the first that does not, TD_CONFIG: there is
  * none at all. Other failures are no question of room. */
 static td_status find_groupings(const struct lpu_compiler *compiler, int32_t chips,
-                                struct td_lpu_grouping out[TD_LPU_MOST_GROUPINGS], int32_t *out_count) {
+                                struct lpu_candidate out[TD_LPU_MOST_GROUPINGS], int32_t *out_count) {
   td_status first = TD_CONFIG;
   char why[512] = "";
   *out_count = 0;
   for (int32_t tensor = 1; tensor <= chips && *out_count < TD_LPU_MOST_GROUPINGS; tensor++) {
     if (!may_group(compiler, chips, tensor)) continue;
-    td_status status = lpu_try_places(compiler, tensor, chips / tensor);
-    if (!status) out[(*out_count)++] = (struct td_lpu_grouping){tensor, chips / tensor, 0};
+    struct lpu_candidate *candidate = &out[*out_count];
+    candidate->grouping = (struct td_lpu_grouping){tensor, chips / tensor, 0};
+    td_status status = lpu_try_places(compiler, tensor, chips / tensor, &candidate->layout);
+    *out_count += status == TD_OK;
     if (!status || *why) continue;
     first = status;
     snprintf(why, sizeof why, "%s", td_error_text());
@@ -63,7 +65,7 @@ static td_status find_groupings(const struct lpu_compiler *compiler, int32_t chi
                  sharers(compiler), layers_of(compiler), most);
 }
 
-static td_status find_least(const struct lpu_compiler *compiler, struct td_lpu_grouping out[TD_LPU_MOST_GROUPINGS],
+static td_status find_least(const struct lpu_compiler *compiler, struct lpu_candidate out[TD_LPU_MOST_GROUPINGS],
                             int32_t *out_count) {
   for (int32_t chips = 1; chips <= LPU_MOST_CHIPS; chips++) {
     td_status status = find_groupings(compiler, chips, out, out_count);
@@ -75,14 +77,14 @@ static td_status find_least(const struct lpu_compiler *compiler, struct td_lpu_g
 /* `why` it does not fit, the arithmetic, and the least number of chips that would do. */
 static td_status too_much(const struct lpu_compiler *compiler, const char *why) {
   const struct td_lpu_machine *machine = compiler->machine;
-  struct td_lpu_grouping groupings[TD_LPU_MOST_GROUPINGS];
+  struct lpu_candidate least[TD_LPU_MOST_GROUPINGS];
   int32_t count = 0;
   double layer, head, bytes = compiler->options->weights == TD_LPU_WEIGHTS_F16 ? 2.0 : 1.0;
   char fit[96];
-  td_status least = find_least(compiler, groupings, &count);
+  td_status none = find_least(compiler, least, &count);
   lpu_weight_sizes(compiler, &layer, &head);
   snprintf(fit, sizeof fit, "no number of chips up to %d would do", LPU_MOST_CHIPS);
-  if (!least) snprintf(fit, sizeof fit, "%d chips would do", groupings[0].tensor * groupings[0].stages);
+  if (!none) snprintf(fit, sizeof fit, "%d chips would do", least[0].grouping.tensor * least[0].grouping.stages);
   return td_fail(TD_EXHAUSTED, "%s; weights of %.1f MB on chips of %.1f MB each: %s", why,
                  (layer * layers_of(compiler) + head) / 1e6 * bytes,
                  (double)machine->mem_slices * machine->mem_words * machine->lanes / 1e6, fit);
@@ -90,7 +92,7 @@ static td_status too_much(const struct lpu_compiler *compiler, const char *why) 
 
 /* ---- which of them ---- */
 
-static td_status count_cycles(const struct lpu_compiler *compiler, struct td_lpu_grouping *grouping) {
+static td_status count_cycles(const struct lpu_compiler *compiler, struct lpu_candidate *candidate) {
   struct lpu_compiler trial = *compiler;
   struct td_lpu_program *program = NULL;
   int32_t tokens = compiler->ffn_only ? 0 : compiler->options->block_tokens;
@@ -99,22 +101,23 @@ static td_status count_cycles(const struct lpu_compiler *compiler, struct td_lpu
   trial.weights = NULL;
   trial.places_only = true;
   TD_TRY(td_alloc((size_t)count, sizeof *rows, (void **)&rows));
-  td_status status = lpu_compile_grouping(&trial, grouping, &program);
+  td_status status = lpu_compile_candidate(&trial, candidate, &program);
   for (int32_t r = 0; r < count; r++) rows[r] = (struct td_lpu_row){last, NULL, tokens ? last / tokens + 1 : 0};
   const struct td_lpu_step step = {rows, count};
-  if (!status) grouping->cycles = td_lpu_program_cycles(program, 0, &step);
+  if (!status) candidate->grouping.cycles = td_lpu_program_cycles(program, 0, &step);
   td_lpu_program_free(program);
   free(rows);
   return status;
 }
 
 static int by_cycles(const void *left, const void *right) {
-  const struct td_lpu_grouping *a = left, *b = right;
+  const struct td_lpu_grouping *a = &((const struct lpu_candidate *)left)->grouping;
+  const struct td_lpu_grouping *b = &((const struct lpu_candidate *)right)->grouping;
   if (a->cycles != b->cycles) return a->cycles < b->cycles ? -1 : 1;
   return a->tensor - b->tensor;
 }
 
-td_status lpu_choose(const struct lpu_compiler *compiler, struct td_lpu_grouping out[TD_LPU_MOST_GROUPINGS],
+td_status lpu_choose(const struct lpu_compiler *compiler, struct lpu_candidate out[TD_LPU_MOST_GROUPINGS],
                      int32_t *out_count) {
   int32_t wanted = compiler->options->chips;
   TD_TRY(check_wishes(compiler));

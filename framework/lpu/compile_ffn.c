@@ -104,10 +104,11 @@ static td_status rows_image(struct lpu_compiler *compiler, const char *name, enu
   return TD_OK;
 }
 
-/* All chips of a stage have y; the first one's is read. */
+/* All chips of a stage have y; the last one's is read. */
 td_status lpu_add_ffn_state(struct lpu_compiler *compiler) {
   char name[16] = "y";
-  if (compiler->chip > 0) TD_TRY(td_format(name, sizeof name, "y.%d", compiler->chip));
+  bool last = compiler->part == compiler->tensor - 1;
+  if (compiler->stage > 0) TD_TRY(td_format(name, sizeof name, "y.%d", compiler->stage));
   TD_TRY(rows_image(compiler, "x", TD_IMAGE_INPUT, &compiler->x));
-  return rows_image(compiler, name, compiler->part == 0 ? TD_IMAGE_OUTPUT : TD_IMAGE_SCRATCH, &compiler->y);
+  return rows_image(compiler, name, last ? TD_IMAGE_OUTPUT : TD_IMAGE_SCRATCH, &compiler->y);
 }

@@ -22,25 +22,35 @@ void lpu_place_begin(struct lpu_compiler *compiler) {
   memset(place, 0, sizeof *place);
   place->quads = lpu_weight_slice(compiler->machine) / 4;
   if (place->quads > 16) place->quads = 16;
+  for (int32_t h = 0; h < TD_LPU_HEMISPHERES; h++) {
+    for (int32_t quad = 0; quad < place->quads; quad++) place->quad_end[h][quad] = compiler->machine->mem_words;
+  }
 }
 
-static td_status full(const struct lpu_compiler *compiler, const char *name, int32_t slice, int32_t words,
-                      int32_t used) {
-  return td_fail(TD_EXHAUSTED, "LPU %s: %s takes %d words of slices %d and up, found %d free of %d",
-                 compiler->machine->name, name, words, slice, compiler->machine->mem_words - used,
-                 compiler->machine->mem_words);
+void lpu_place_scratches(struct lpu_compiler *compiler) {
+  memcpy(compiler->place.first_scratch, compiler->place.quad_word, sizeof compiler->place.quad_word);
 }
 
-static td_status new_image(struct lpu_compiler *compiler, struct td_lpu_image *image, int32_t *cursor,
+void lpu_reuse_scratches(struct lpu_compiler *compiler) {
+  if (!compiler->layout.shared) return;
+  memcpy(compiler->place.quad_word, compiler->place.first_scratch, sizeof compiler->place.quad_word);
+}
+
+/* Behind the cursor, before word `end`. */
+static td_status new_image(struct lpu_compiler *compiler, struct td_lpu_image *image, int32_t *cursor, int32_t end,
                            int32_t *out_image) {
-  int32_t free_words = compiler->machine->mem_words - *cursor;
-  if (image->words > free_words) return full(compiler, image->name, image->slice, image->words, *cursor);
+  if (image->words > end - *cursor) {
+    return td_fail(TD_EXHAUSTED, "LPU %s: %s takes %d words of slices %d and up, found %d free of %d",
+                   compiler->machine->name, image->name, image->words, image->slice, end - *cursor,
+                   compiler->machine->mem_words);
+  }
   image->word = *cursor;
   *cursor += image->words;
   return lpu_add_image(compiler->builder, image, out_image);
 }
 
-static td_status in_quad(struct lpu_compiler *compiler, const char *name, enum td_lpu_image_kind kind,
+/* `own`: a scratch of the segment that is being built. */
+static td_status in_quad(struct lpu_compiler *compiler, const char *name, enum td_lpu_image_kind kind, bool own,
                          enum td_lpu_type type, int32_t hemisphere, int32_t quad, int32_t count, int32_t *out_image) {
   struct td_lpu_image image;
   memset(&image, 0, sizeof image);
@@ -54,14 +64,24 @@ static td_status in_quad(struct lpu_compiler *compiler, const char *name, enum t
   image.type = type;
   image.rows = count;
   image.cols = compiler->machine->lanes;
-  return new_image(compiler, &image, &compiler->place.quad_word[hemisphere][quad], out_image);
+  image.owner = own && compiler->layout.shared ? compiler->builder->program->segment_count + 1 : 0;
+  struct lpu_place *place = &compiler->place;
+  int32_t *cursor = &place->quad_word[hemisphere][quad], *most = &place->most_word[hemisphere][quad];
+  TD_TRY(new_image(compiler, &image, cursor, place->quad_end[hemisphere][quad], out_image));
+  if (*cursor > *most) *most = *cursor;
+  return TD_OK;
+}
+
+static td_status in_turn(struct lpu_compiler *compiler, const char *name, enum td_lpu_image_kind kind, bool own,
+                         enum td_lpu_type type, int32_t count, int32_t *out_image) {
+  struct lpu_place *place = &compiler->place;
+  int32_t turn = place->turn++ % ((place->quads - 1) * 2);
+  return in_quad(compiler, name, kind, own, type, turn % 2, turn / 2, count, out_image);
 }
 
 td_status lpu_new_vectors(struct lpu_compiler *compiler, const char *name, enum td_lpu_image_kind kind,
                           enum td_lpu_type type, int32_t count, int32_t *out_image) {
-  struct lpu_place *place = &compiler->place;
-  int32_t turn = place->turn++ % ((place->quads - 1) * 2);
-  return in_quad(compiler, name, kind, type, turn % 2, turn / 2, count, out_image);
+  return in_turn(compiler, name, kind, false, type, count, out_image);
 }
 
 /* Whether the next turn would be in a tensor's quad. */
@@ -77,7 +97,7 @@ td_status lpu_new_scratch(struct lpu_compiler *compiler, enum td_lpu_type type, 
   if (beside && is_next(&compiler->place, beside)) compiler->place.turn++;
   TD_TRY(
       td_format(name, sizeof name, "%s.%d", compiler->builder->segment.name, compiler->builder->program->image_count));
-  TD_TRY(lpu_new_vectors(compiler, name, TD_IMAGE_SCRATCH, type, count, &image));
+  TD_TRY(in_turn(compiler, name, TD_IMAGE_SCRATCH, true, type, count, &image));
   return lpu_tensor_of(compiler->builder, image, out);
 }
 
@@ -99,7 +119,7 @@ td_status lpu_new_constants(struct lpu_compiler *compiler, const char *name, int
                             int32_t cols, const float *data, int32_t *out_image) {
   const struct td_lpu_machine *machine = compiler->machine;
   int32_t blocks = (cols + machine->lanes - 1) / machine->lanes, quad = compiler->place.quads - 1;
-  TD_TRY(in_quad(compiler, name, TD_IMAGE_CONSTANT, TD_LPU_F32, hemisphere, quad, rows * blocks, out_image));
+  TD_TRY(in_quad(compiler, name, TD_IMAGE_CONSTANT, false, TD_LPU_F32, hemisphere, quad, rows * blocks, out_image));
   struct td_lpu_program *program = compiler->builder->program;
   program->images[*out_image].rows = rows;
   program->images[*out_image].cols = cols;
@@ -127,9 +147,10 @@ td_status lpu_new_outer(struct lpu_compiler *compiler, const char *name, enum td
   image.words = words;
   image.type = type;
   image.by_steps = slices / td_lpu_type_bytes(type);
-  if (slices == vectors) return new_image(compiler, &image, &cursors[first / vectors], out_image);
+  int32_t end = compiler->machine->mem_words;
+  if (slices == vectors) return new_image(compiler, &image, &cursors[first / vectors], end, out_image);
   int32_t cursor = cursors[0] > cursors[1] ? cursors[0] : cursors[1];
-  TD_TRY(new_image(compiler, &image, &cursor, out_image));
+  TD_TRY(new_image(compiler, &image, &cursor, end, out_image));
   cursors[0] = cursors[1] = cursor;
   return TD_OK;
 }

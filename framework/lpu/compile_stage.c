@@ -9,8 +9,13 @@
 
 typedef td_status work(struct lpu_compiler *compiler);
 
+/* Chips whose work is placed: one that measures stands alone. */
+static int32_t count_of(const struct lpu_compiler *chips) {
+  return chips->measuring ? 1 : chips->tensor;
+}
+
 static td_status each(struct lpu_compiler *chips, work *of) {
-  for (int32_t part = 0; part < chips->tensor; part++) TD_TRY(of(&chips[part]));
+  for (int32_t part = 0; part < count_of(chips); part++) TD_TRY(of(&chips[part]));
   return TD_OK;
 }
 
@@ -27,6 +32,7 @@ static td_status tensor_of(struct lpu_compiler *compiler, enum value value, stru
 
 static td_status gather(struct lpu_compiler *chips, enum value value, int32_t vectors, const int32_t *owner) {
   struct lpu_tensor *tensors[LPU_MOST_CHIPS];
+  if (chips->builder->dry) return TD_OK;
   for (int32_t part = 0; part < chips->tensor; part++) TD_TRY(tensor_of(&chips[part], value, &tensors[part]));
   const struct lpu_gather all = {tensors, chips->tensor, vectors, owner};
   return lpu_exchange_gather(chips->builder, &all);
@@ -65,8 +71,13 @@ static td_status gather_heads(struct lpu_compiler *chips) {
 
 /* ---- segments ---- */
 
+static td_status open_segment(struct lpu_compiler *chips, const char *name) {
+  for (int32_t part = 0; part < count_of(chips); part++) lpu_reuse_scratches(&chips[part]);
+  return lpu_begin_segment(chips->builder, name);
+}
+
 static td_status segment(struct lpu_compiler *chips, const char *name, work *of, int32_t *out_segment) {
-  TD_TRY(lpu_begin_segment(chips->builder, name));
+  TD_TRY(open_segment(chips, name));
   TD_TRY(each(chips, of));
   return lpu_end_segment(chips->builder, out_segment);
 }
@@ -80,7 +91,7 @@ static td_status feed_forward(struct lpu_compiler *chips) {
 }
 
 static td_status segment_output(struct lpu_compiler *chips, int32_t *out_segment) {
-  TD_TRY(lpu_begin_segment(chips->builder, "output"));
+  TD_TRY(open_segment(chips, "output"));
   TD_TRY(gather_heads(chips));
   TD_TRY(each(chips, lpu_join_heads));
   TD_TRY(each(chips, lpu_begin_output));
@@ -91,13 +102,13 @@ static td_status segment_output(struct lpu_compiler *chips, int32_t *out_segment
 }
 
 static td_status segment_ffn(struct lpu_compiler *chips, int32_t *out_segment) {
-  TD_TRY(lpu_begin_segment(chips->builder, "ffn"));
+  TD_TRY(open_segment(chips, "ffn"));
   TD_TRY(feed_forward(chips));
   return lpu_end_segment(chips->builder, out_segment);
 }
 
 static void turn_to(struct lpu_compiler *chips, int32_t kind) {
-  for (int32_t part = 0; part < chips->tensor; part++) lpu_turn_to(&chips[part], kind);
+  for (int32_t part = 0; part < count_of(chips); part++) lpu_turn_to(&chips[part], kind);
 }
 
 /* A segment that layers of another kind have one of their own of. */
@@ -165,7 +176,7 @@ static td_status link_layers(struct lpu_compiler *chips, const struct body *body
   return end(chips);
 }
 
-td_status lpu_add_layers(struct lpu_compiler *chips) {
+static td_status add_layers(struct lpu_compiler *chips) {
   struct body body;
   TD_TRY(add_segments(chips, &body));
   for (int32_t first = 0, count; first < chips->layers; first += count) {
@@ -177,7 +188,7 @@ td_status lpu_add_layers(struct lpu_compiler *chips) {
 }
 
 /* An entry a layer. */
-td_status lpu_add_ffns(struct lpu_compiler *chips) {
+static td_status add_ffns(struct lpu_compiler *chips) {
   int32_t ffn = 0;
   TD_TRY(segment_ffn(chips, &ffn));
   for (int32_t layer = 0; layer < chips->layers; layer++) {
@@ -193,19 +204,57 @@ td_status lpu_add_ffns(struct lpu_compiler *chips) {
   return TD_OK;
 }
 
-td_status lpu_add_head(struct lpu_compiler *chips) {
-  int32_t head;
-  TD_TRY(segment(chips, "head", lpu_head, &head));
-  return run(chips, head);
+/* The entry of what was linked since the one before. */
+static td_status add_entry(struct lpu_compiler *chips, int32_t first_row) {
+  const struct td_lpu_program *program = chips->builder->program;
+  const struct td_lpu_entry *before = program->entry_count ? &program->entries[program->entry_count - 1] : NULL;
+  struct td_lpu_entry entry = {.rows = chips->rows, .layer = -1, .first_row = first_row};
+  entry.link = before ? before->link + before->link_count : 0;
+  entry.link_count = program->link_count - entry.link;
+  return lpu_add_entry(chips->builder, &entry);
+}
+
+static td_status segment_head(struct lpu_compiler *chips, int32_t rows, int32_t last, int32_t *out_segment) {
+  for (int32_t part = 0; part < count_of(chips); part++) {
+    chips[part].head_rows.rows = rows;
+    chips[part].head_rows.last = last;
+  }
+  return segment(chips, rows < chips->layout.head_rows ? "head.rest" : "head", lpu_head, out_segment);
+}
+
+static td_status run_head(struct lpu_compiler *chips, int32_t segment, int32_t row) {
+  TD_TRY(loop(chips, TD_VAR_ROW, row, 1));
+  TD_TRY(run(chips, segment));
+  TD_TRY(end(chips));
+  return add_entry(chips, row);
+}
+
+/* All rows, or an entry for each group of them. */
+static td_status add_head(struct lpu_compiler *chips) {
+  int32_t rows = chips->rows, some = chips->layout.head_rows, whole = rows / some * some, head = 0, rest = 0;
+  TD_TRY(segment_head(chips, some, whole - some, &head));
+  if (some == rows) {
+    TD_TRY(run(chips, head));
+    return add_entry(chips, 0);
+  }
+  if (whole < rows) TD_TRY(segment_head(chips, rows - whole, whole, &rest));
+  for (int32_t row = 0; row < rows; row += some) TD_TRY(run_head(chips, row < whole ? head : rest, row));
+  return TD_OK;
+}
+
+td_status lpu_add_stage(struct lpu_compiler *chips) {
+  if (chips->ffn_only) return add_ffns(chips);
+  TD_TRY(add_layers(chips));
+  return chips->stage == chips->stages - 1 ? add_head(chips) : TD_OK;
 }
 
 td_status lpu_add_forward(struct lpu_compiler *before, struct lpu_compiler *chips) {
   struct lpu_tensor *tensors[LPU_MOST_CHIPS + 1];
   int32_t forward = 0, tensor = chips->tensor;
-  TD_TRY(lpu_begin_segment(chips->builder, "forward"));
+  TD_TRY(open_segment(chips, "forward"));
   TD_TRY(lpu_view(before, before[tensor - 1].x, &tensors[0]));
   for (int32_t part = 0; part < tensor; part++) TD_TRY(lpu_view(chips, chips[part].x, &tensors[part + 1]));
-  TD_TRY(lpu_exchange_pass(chips->builder, tensors, tensor + 1));
+  if (!chips->builder->dry) TD_TRY(lpu_exchange_pass(chips->builder, tensors, tensor + 1));
   TD_TRY(lpu_end_segment(chips->builder, &forward));
   return run(chips, forward);
 }

@@ -5,9 +5,11 @@
 #include "compile.h"
 
 int32_t lpu_cache_words(const struct lpu_compiler *compiler) {
-  int32_t group = compiler->options->block_tokens / compiler->machine->load_vectors;
+  const struct td_lpu_options *options = compiler->options;
   if (compiler->ffn_only) return 0;
-  return compiler->layers * compiler->options->kv_blocks * group + 1;
+  int64_t words = (int64_t)compiler->layers * options->kv_blocks;
+  words = words * (options->block_tokens / compiler->machine->load_vectors) + 1;
+  return words < INT32_MAX ? (int32_t)words : INT32_MAX;
 }
 
 static td_status add_cache(struct lpu_compiler *compiler, const char *name, int32_t hemisphere, int32_t *out_image) {
@@ -45,10 +47,11 @@ td_status lpu_add_state(struct lpu_compiler *compiler) {
   image->rows = rows;
   image->cols = compiler->graph->shape.hidden;
   if (last && compiler->head.tiles.blocks > 0) {
-    TD_TRY(lpu_new_vectors(compiler, "logits", TD_IMAGE_OUTPUT, TD_LPU_F32, rows * compiler->head.tiles.blocks,
+    int32_t some = compiler->layout.head_rows;
+    TD_TRY(lpu_new_vectors(compiler, "logits", TD_IMAGE_OUTPUT, TD_LPU_F32, some * compiler->head.tiles.blocks,
                            &compiler->logits));
     image = &compiler->builder->program->images[compiler->logits];
-    image->rows = rows;
+    image->rows = some;
     image->cols = (int32_t)compiler->head.n; /* the chip's, beside those of the others */
   }
   TD_TRY(add_cache(compiler, "k.cache", 0, &compiler->k_cache));

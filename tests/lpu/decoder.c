@@ -84,14 +84,20 @@ void lpu_decoder_step(struct lpu_decoder *decoder, const int32_t *ids, const int
   struct td_lpu_step step = {decoder->rows, rows};
   struct td_lpu_counts counts;
   lpu_decoder_inputs(decoder, ids, positions);
+  int32_t entry = td_lpu_program_entry(decoder->program, rows);
   if (check) {
     struct td_lpu_violation violation;
-    assert_ok(td_lpu_check(decoder->program, 0, &step, &violation));
+    assert_ok(td_lpu_check(decoder->program, entry, &step, &violation));
     if (violation.found) fail_msg("%s", violation.text);
   }
-  assert_ok(td_lpu_execute(decoder->system, 0, &step, &counts));
-  assert_int_equal(counts.cycles, td_lpu_program_cycles(decoder->program, 0, &step));
-  for (int32_t r = 0; r < rows; r++) {
-    assert_ok(td_lpu_image_read(decoder->system, "logits", r, logits + (int64_t)r * vocab));
+  int64_t cycles = td_lpu_program_cycles(decoder->program, entry, &step);
+  for (; entry >= 0; entry = td_lpu_program_next(decoder->program, entry, rows)) {
+    assert_ok(td_lpu_execute(decoder->system, entry, &step, &counts));
+    cycles -= counts.cycles;
+    for (int32_t r = 0; r < td_lpu_program_outputs(decoder->program, entry, rows); r++) {
+      float *out = logits + (int64_t)(decoder->program->entries[entry].first_row + r) * vocab;
+      assert_ok(td_lpu_image_read(decoder->system, "logits", r, out));
+    }
   }
+  assert_int_equal(cycles, 0);
 }

@@ -423,7 +423,7 @@ static void heads(void **state) {
   const char *path;
   size_t bytes;
   char *data = file_of(program, &path, &bytes);
-  data[8] = 2;
+  data[8] = 3;
   assert_int_equal(open_bytes(data, bytes, &out), TD_CORRUPT);
   assert_non_null(strstr(td_error_text(), "found version 3 of the program file, expected 2"));
   data[0] = 'x';
