@@ -27,7 +27,7 @@ static td_status check_wishes(const struct lpu_compiler *compiler) {
   TD_TRY(lpu_in_range("chips", chips, 0, LPU_MOST_CHIPS));
   TD_TRY(lpu_in_range("tensor", tensor, 0, LPU_MOST_CHIPS));
   if (tensor > most) {
-    return td_fail(TD_CONFIG, "lpu.tensor: found %d, expected at most one chip a %s: %d", tensor, sharers(compiler),
+    return td_fail(TD_CONFIG, "lpu.tensor: found %d, expected at most one chip per %s: %d", tensor, sharers(compiler),
                    most);
   }
   if (chips == 0 || tensor == 0 || chips % tensor == 0) return TD_OK;
@@ -90,6 +90,19 @@ static td_status too_much(const struct lpu_compiler *compiler, const char *why) 
                  (double)machine->mem_slices * machine->mem_words * machine->lanes / 1e6, fit);
 }
 
+/* A vector is received link_latency cycles after its SEND, all of it: a link that takes longer cannot hand it on. */
+static td_status check_links(const struct lpu_compiler *compiler, int32_t chips) {
+  const struct td_lpu_machine *machine = compiler->machine;
+  int32_t bytes = machine->lanes + machine->link_overhead_bytes;
+  double cycles = bytes * machine->clock_hz / machine->link_bytes_per_second;
+  if (chips == 1 || cycles <= machine->link_latency) return TD_OK;
+  return td_fail(TD_UNSUPPORTED,
+                 "LPU %s: %d chips need links, and a vector of %d B takes %.0f cycles of %g MHz on one of %g GB/s: "
+                 "expected at most the %d of link_latency, that is %.3g GB/s",
+                 machine->name, chips, bytes, cycles, machine->clock_hz / 1e6, machine->link_bytes_per_second / 1e9,
+                 machine->link_latency, bytes * machine->clock_hz / machine->link_latency / 1e9);
+}
+
 /* ---- which of them ---- */
 
 static td_status count_cycles(const struct lpu_compiler *compiler, struct lpu_candidate *candidate) {
@@ -129,6 +142,7 @@ td_status lpu_choose(const struct lpu_compiler *compiler, struct lpu_candidate o
     return too_much(compiler, why);
   }
   TD_TRY(status);
+  TD_TRY(check_links(compiler, out->grouping.tensor * out->grouping.stages));
   for (int32_t i = 0; *out_count > 1 && i < *out_count; i++) TD_TRY(count_cycles(compiler, &out[i]));
   qsort(out, (size_t)*out_count, sizeof *out, by_cycles);
   return TD_OK;
