@@ -313,8 +313,9 @@ static td_status mask_scores(struct lpu_compiler *compiler, struct lpu_tensor *r
 
 td_status lpu_scores(struct lpu_compiler *compiler) {
   const struct td_op *op = attention_op(compiler);
-  struct lpu_tensor *raw = NULL;
-  TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, op->heads, NULL, &raw));
+  struct lpu_tensor *raw = NULL, *heads = NULL;
+  TD_TRY(lpu_view(compiler, compiler->heads_q, &heads));
+  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, op->heads, op->heads, heads, NULL, &raw));
   for (int32_t half = 0; half * compiler->head_halves < op->kv_heads; half++) {
     TD_TRY(score_half(compiler, half, raw));
   }
@@ -361,7 +362,7 @@ td_status lpu_values(struct lpu_compiler *compiler) {
   TD_TRY(weigh(compiler, p));
   TD_TRY(cache_tiles(compiler, compiler->v_cache, false, &product.tiles));
   TD_TRY(lpu_view(compiler, compiler->product, &total));
-  TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, op->heads * product.tiles.parts, total, &parts));
+  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, op->heads * product.tiles.parts, op->heads, p, total, &parts));
   product.rows = op->heads;
   product.chip = compiler->chip;
   product.plane = compiler->machine->planes / 2;

@@ -39,9 +39,12 @@ td_status lpu_try_places(const struct lpu_compiler *compiler, int32_t tensor, in
   *out = (struct lpu_layout){.head_rows = compiler->rows};
   td_status status = try_layout(&grouped, out);
   if (status != TD_EXHAUSTED) return status;
-  *out = (struct lpu_layout){.shared = true};
-  status = try_heads(&grouped, out);
-  if (status != TD_EXHAUSTED || !lpu_can_spread(compiler->machine)) return status;
-  *out = (struct lpu_layout){.shared = true, .spread = true};
-  return try_heads(&grouped, out);
+  static const struct lpu_layout layouts[] = {
+      {.shared = true}, {.shared = true, .spread = true}, {.shared = true, .spread = true, .balanced = true}};
+  for (size_t i = 0; i < sizeof layouts / sizeof *layouts && status == TD_EXHAUSTED; i++) {
+    if (layouts[i].spread && !lpu_can_spread(compiler->machine)) break;
+    *out = layouts[i];
+    status = try_heads(&grouped, out);
+  }
+  return status;
 }
