@@ -195,8 +195,12 @@ static td_status sort_segment(struct td_lpu_segment *segment) {
   return status;
 }
 
-td_status lpu_end_segment(struct lpu_builder *builder, int32_t *out_index) {
+td_status lpu_end_segment(struct lpu_builder *builder, int32_t first_chip, int32_t *out_index) {
   TD_TRY(sort_segment(&builder->segment));
+  for (int32_t i = 0; i < builder->segment.instruction_count; i++) {
+    struct td_lpu_instruction *instruction = &builder->segment.instructions[i];
+    instruction->chip = (uint16_t)(instruction->chip - first_chip);
+  }
   /* Everything that is read has arrived by then; what still flies nobody reads. */
   builder->segment.length = builder->end;
   *out_index = builder->program->segment_count;

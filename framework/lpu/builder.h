@@ -96,8 +96,9 @@ td_status lpu_add_data(struct lpu_builder *builder, uint64_t bytes, uint64_t *ou
 
 /* ---- segments ---- */
 td_status lpu_begin_segment(struct lpu_builder *builder, const char *name);
-/* Sorts, sets the length to what was used plus what drains, and forgets the tensors. */
-td_status lpu_end_segment(struct lpu_builder *builder, int32_t *out_index);
+/* Sorts, counts chips from the segment's first, sets the length to what was used plus what drains, and forgets the
+ * tensors. */
+td_status lpu_end_segment(struct lpu_builder *builder, int32_t first_chip, int32_t *out_index);
 /* An image as vectors: what stands in it since before the segment, or what the segment wrote last. One an image and
  * segment; the builder owns it. */
 td_status lpu_tensor_of(struct lpu_builder *builder, int32_t image, struct lpu_tensor **out);

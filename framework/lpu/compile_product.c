@@ -314,7 +314,7 @@ static td_status build_segment(struct study *study) {
   td_status status = place_all(study, xs);
   free(xs);
   TD_TRY(status);
-  TD_TRY(lpu_end_segment(builder, &segment));
+  TD_TRY(lpu_end_segment(builder, 0, &segment));
   struct td_lpu_link link = {TD_LINK_RUN, segment, 0, 0, 0, 0};
   struct td_lpu_entry entry = {.rows = 1, .layer = -1, .link_count = 1};
   TD_TRY(lpu_add_link(builder, &link));

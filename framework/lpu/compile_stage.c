@@ -79,7 +79,7 @@ static td_status open_segment(struct lpu_compiler *chips, const char *name) {
 static td_status segment(struct lpu_compiler *chips, const char *name, work *of, int32_t *out_segment) {
   TD_TRY(open_segment(chips, name));
   TD_TRY(each(chips, of));
-  return lpu_end_segment(chips->builder, out_segment);
+  return lpu_end_segment(chips->builder, chips->chip, out_segment);
 }
 
 static td_status feed_forward(struct lpu_compiler *chips) {
@@ -98,13 +98,13 @@ static td_status segment_output(struct lpu_compiler *chips, int32_t *out_segment
   TD_TRY(gather_blocks(chips, MADE, chips->hidden_vectors));
   TD_TRY(each(chips, lpu_end_output));
   TD_TRY(feed_forward(chips));
-  return lpu_end_segment(chips->builder, out_segment);
+  return lpu_end_segment(chips->builder, chips->chip, out_segment);
 }
 
 static td_status segment_ffn(struct lpu_compiler *chips, int32_t *out_segment) {
   TD_TRY(open_segment(chips, "ffn"));
   TD_TRY(feed_forward(chips));
-  return lpu_end_segment(chips->builder, out_segment);
+  return lpu_end_segment(chips->builder, chips->chip, out_segment);
 }
 
 static void turn_to(struct lpu_compiler *chips, int32_t kind) {
@@ -120,8 +120,9 @@ static td_status segment_of_kind(struct lpu_compiler *chips, const char *name, w
 
 /* ---- links ---- */
 
+/* A segment whose first chip this is. */
 static td_status run(struct lpu_compiler *compiler, int32_t segment) {
-  struct td_lpu_link link = {TD_LINK_RUN, segment, 0, 0, 0, 0};
+  struct td_lpu_link link = {TD_LINK_RUN, segment, compiler->chip, 0, 0, 0};
   return lpu_add_link(compiler->builder, &link);
 }
 
@@ -255,6 +256,6 @@ td_status lpu_add_forward(struct lpu_compiler *before, struct lpu_compiler *chip
   TD_TRY(lpu_view(before, before[tensor - 1].x, &tensors[0]));
   for (int32_t part = 0; part < tensor; part++) TD_TRY(lpu_view(chips, chips[part].x, &tensors[part + 1]));
   if (!chips->builder->dry) TD_TRY(lpu_exchange_pass(chips->builder, tensors, tensor + 1));
-  TD_TRY(lpu_end_segment(chips->builder, &forward));
-  return run(chips, forward);
+  TD_TRY(lpu_end_segment(chips->builder, before[tensor - 1].chip, &forward));
+  return run(&before[tensor - 1], forward);
 }
