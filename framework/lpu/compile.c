@@ -171,29 +171,37 @@ td_status td_lpu_model_weights(const struct td_model *model, const struct td_gra
   return TD_OK;
 }
 
-td_status td_lpu_compile(const struct td_lpu_machine *machine, const struct td_graph *graph,
-                         const struct td_slice *slice, const void *const *weights, const struct td_lpu_options *options,
-                         struct td_lpu_program **out_program) {
-  struct lpu_compiler compiler;
-  memset(&compiler, 0, sizeof compiler);
-  struct td_slice whole = td_slice_whole(graph);
-  if (slice->layer_begin != whole.layer_begin || slice->layer_end != whole.layer_end || slice->parts != whole.parts) {
-    return td_fail(TD_UNSUPPORTED, "LPU: found a slice of layers %d..%d, expected the whole model", slice->layer_begin,
-                   slice->layer_end - 1);
-  }
-  TD_TRY(lpu_check_slices(machine));
-  compiler.machine = machine;
-  compiler.weights = weights;
-  compiler.graph = graph;
-  compiler.options = options;
-  TD_TRY(lpu_find_layer(graph, 0, &compiler.layer));
-  measure(&compiler);
-  TD_TRY(check_options(&compiler));
-  TD_TRY(lpu_choose_chips(&compiler));
+static td_status open_compiler(struct lpu_compiler *compiler, const struct lpu_layout *layout) {
+  TD_TRY(lpu_check_slices(compiler->machine));
+  TD_TRY(lpu_find_layer(compiler->graph, 0, &compiler->layer));
+  measure(compiler);
+  TD_TRY(check_options(compiler));
+  if (!layout) return lpu_choose_chips(compiler);
+  compiler->chips = compiler->options->chips;
+  compiler->layout = *layout;
+  return TD_OK;
+}
+
+td_status lpu_compile_laid_out(const struct td_lpu_machine *machine, const struct td_graph *graph,
+                               const void *const *weights, const struct td_lpu_options *options,
+                               const struct lpu_layout *layout, struct td_lpu_program **out_program) {
+  struct lpu_compiler compiler = {.machine = machine, .weights = weights, .graph = graph, .options = options};
+  TD_TRY(open_compiler(&compiler, layout));
   TD_TRY(lpu_builder_open(machine, compiler.chips, &compiler.builder));
   compiler.builder->program->block_tokens = options->block_tokens;
   td_status status = lpu_compile_all(&compiler);
   if (!status) status = lpu_builder_finish(compiler.builder, out_program);
   lpu_builder_close(compiler.builder);
   return status;
+}
+
+td_status td_lpu_compile(const struct td_lpu_machine *machine, const struct td_graph *graph,
+                         const struct td_slice *slice, const void *const *weights, const struct td_lpu_options *options,
+                         struct td_lpu_program **out_program) {
+  struct td_slice whole = td_slice_whole(graph);
+  if (slice->layer_begin != whole.layer_begin || slice->layer_end != whole.layer_end || slice->parts != whole.parts) {
+    return td_fail(TD_UNSUPPORTED, "LPU: found a slice of layers %d..%d, expected the whole model", slice->layer_begin,
+                   slice->layer_end - 1);
+  }
+  return lpu_compile_laid_out(machine, graph, weights, options, NULL, out_program);
 }

@@ -83,8 +83,10 @@ static td_status try_places(const struct lpu_compiler *compiler, int32_t chips, 
   *out = (struct lpu_layout){.head_rows = compiler->rows};
   td_status status = try_layout(compiler, chips, out);
   if (status != TD_EXHAUSTED) return status;
-  static const struct lpu_layout layouts[] = {
-      {.shared = true}, {.shared = true, .spread = true}, {.shared = true, .spread = true, .balanced = true}};
+  static const struct lpu_layout layouts[] = {{.shared = true},
+                                              {.shared = true, .balanced = true},
+                                              {.shared = true, .spread = true},
+                                              {.shared = true, .spread = true, .balanced = true}};
   for (size_t i = 0; i < sizeof layouts / sizeof *layouts && status == TD_EXHAUSTED; i++) {
     if (layouts[i].spread && !lpu_can_spread(compiler->machine)) break;
     *out = layouts[i];
