@@ -25,7 +25,8 @@ static void open_program(struct lpu_decoder *decoder, const char *model, const s
   assert_ok(td_graph_build(decoder->model, &decoder->graph));
   assert_ok(td_lpu_model_weights(decoder->model, decoder->graph, &decoder->weights));
   decoder->per_row = (options->context + options->block_tokens - 1) / options->block_tokens;
-  decoder->options.kv_blocks = decoder->per_row * options->rows;
+  bool apart = options->kv_blocks == 0;
+  if (apart) decoder->options.kv_blocks = decoder->per_row * options->rows;
   assert_ok(lpu_compile_laid_out(decoder->machine, decoder->graph, decoder->weights, &decoder->options, layout,
                                  &decoder->program));
   assert_ok(td_lpu_system_open(decoder->program, &decoder->system));
@@ -35,7 +36,9 @@ static void open_program(struct lpu_decoder *decoder, const char *model, const s
   assert_non_null(decoder->rows);
   /* Blocks in an order of their own, so that a block's number is not its ordinal. */
   for (int32_t i = 0; i < decoder->options.kv_blocks; i++) decoder->blocks[i] = decoder->options.kv_blocks - 1 - i;
-  for (int32_t r = 0; r < options->rows; r++) decoder->rows[r].blocks = decoder->blocks + r * decoder->per_row;
+  for (int32_t r = 0; r < options->rows; r++) {
+    decoder->rows[r].blocks = decoder->blocks + (apart ? r * decoder->per_row : 0);
+  }
 }
 
 void lpu_decoder_open_varied(struct lpu_decoder *decoder, const char *device, const char *const *sets,

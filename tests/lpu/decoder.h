@@ -31,7 +31,8 @@ struct lpu_decoder {
   struct td_lpu_row *rows;
 };
 
-/* `rows` sequences of at most `context` positions; rows begin at position 0. Fails the test on any error. */
+/* `rows` sequences of at most `context` positions, or with options->kv_blocks one, whose tokens are the rows. Fails the
+ * test on any error. */
 void lpu_decoder_open(struct lpu_decoder *decoder, const char *device, const char *model,
                       const struct td_lpu_options *options);
 /* The same on a machine with other parameters ("name=value", NULL at the end). */

@@ -117,6 +117,46 @@ static void test_chips(void **state) {
   lpu_decoder_close(&decoder);
 }
 
+#ifdef TANDEM_SANITIZED
+enum { PREFILL = 80, PREFILL_HEAD = 30 };
+#else
+enum { PREFILL = 352, PREFILL_HEAD = 128 };
+#endif
+
+/* A short prefill: the rows of a step are one sequence's tokens, and each sees those before it. */
+static void test_prefill(void **state) {
+  (void)state;
+  static const struct lpu_layout layout = {.shared = true, .head_rows = PREFILL_HEAD};
+  const struct lpu_mode *mode = &lpu_modes[1];
+  struct td_lpu_options options = options_of(mode, PREFILL);
+  struct lpu_reference_options numbers = lpu_reference_options(mode->weights, mode->activations, PREFILL);
+  struct lpu_reference *reference = NULL;
+  struct lpu_decoder decoder;
+  int32_t ids[PREFILL], positions[PREFILL];
+  if (STEPS == 1) skip(); /* on hosts: test_layouts */
+  options.block_tokens = numbers.block_tokens = 320;
+  options.context = PREFILL;
+  options.kv_blocks = (PREFILL + 319) / 320;
+  lpu_decoder_open_laid_out(&decoder, "groq-lpu-v1", 4096, TINY, &options, &layout);
+  assert_ok(lpu_reference_open(decoder.model, &numbers, &reference));
+  int32_t vocab = td_model_shape(decoder.model)->vocab;
+  float *found = calloc((size_t)(PREFILL * vocab), sizeof *found), *expected = calloc((size_t)vocab, sizeof *found);
+  assert_true(found && expected);
+  for (int32_t r = 0; r < PREFILL; r++) {
+    positions[r] = r;
+    ids[r] = (r * 37 + 5) % vocab;
+  }
+  lpu_decoder_step(&decoder, ids, positions, true, found);
+  for (int32_t r = 0; r < PREFILL; r++) {
+    assert_ok(lpu_reference_feed(reference, 0, &ids[r], 1, 1, expected));
+    assert_same_bits(found + (int64_t)r * vocab, expected, vocab, "prefill", r);
+  }
+  free(found);
+  free(expected);
+  lpu_reference_close(reference);
+  lpu_decoder_close(&decoder);
+}
+
 /* ---- the compiler's choice ---- */
 
 /* Without weights: its places and cycles. */
@@ -203,6 +243,7 @@ static void test_full_chip(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_layouts), cmocka_unit_test(test_chips),
-                                     cmocka_unit_test(test_least_words), cmocka_unit_test(test_full_chip)};
+                                     cmocka_unit_test(test_prefill), cmocka_unit_test(test_least_words),
+                                     cmocka_unit_test(test_full_chip)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
