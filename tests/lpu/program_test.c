@@ -325,6 +325,9 @@ SPOIL(nested_turns, p->links[1].count = 1 << 20; p->links[2].count = 32)
 SPOIL(entry_rows, p->entries[0].rows = 0)
 SPOIL(entry_links, p->entries[1].link_count = 2)
 SPOIL(entry_overlap, p->entries[1].link = 0)
+SPOIL(entry_first, p->entries[0].first_row = 1)
+SPOIL(entry_behind, p->entries[1].first_row = p->entries[1].rows = p->entries[0].rows)
+SPOIL(image_owner, p->images[1].owner = 1)
 
 static void fields_by_name(void **state) {
   (void)state;
@@ -375,6 +378,9 @@ static void fields_by_name(void **state) {
       {entry_rows, "entry 0: found 0 rows, expected 1..65536"},
       {entry_links, "entry 1: found 2 links from 9, expected ones of 10, behind the entry before"},
       {entry_overlap, "entry 1: found 1 links from 0, expected ones of 10, behind the entry before"},
+      {entry_first, "entry 0: found rows from 1 on of"},
+      {entry_behind, "expected 0 or ones behind those of the entry before, of as many"},
+      {image_owner, "found owner 1, expected 0, or one of"},
   };
   for (size_t i = 0; i < sizeof spoils / sizeof *spoils; i++) {
     struct td_lpu_program *program = sample(), *out;
