@@ -188,3 +188,18 @@ td_status td_lpu_compile(const struct td_lpu_machine *machine, const struct td_g
   free(compiler.found);
   return status;
 }
+
+td_status lpu_compile_laid_out(const struct td_lpu_machine *machine, const struct td_graph *graph,
+                               const void *const *weights, const struct td_lpu_options *options,
+                               const struct lpu_layout *layout, struct td_lpu_program **out_program) {
+  struct lpu_compiler compiler;
+  struct td_slice whole = td_slice_whole(graph);
+  if (!layout) return td_lpu_compile(machine, graph, &whole, weights, options, out_program);
+  struct lpu_candidate candidate = {.grouping = {.tensor = options->tensor ? options->tensor : 1}, .layout = *layout};
+  candidate.grouping.stages = options->chips / candidate.grouping.tensor;
+  td_status status = begin(machine, graph, &whole, options, &compiler);
+  compiler.weights = weights;
+  if (!status) status = lpu_compile_candidate(&compiler, &candidate, out_program);
+  free(compiler.found);
+  return status;
+}

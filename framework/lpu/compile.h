@@ -175,6 +175,11 @@ td_status lpu_choose(const struct lpu_compiler *compiler, struct lpu_candidate o
 /* Compiles one. (compile.c) */
 td_status lpu_compile_candidate(const struct lpu_compiler *compiler, const struct lpu_candidate *candidate,
                                 struct td_lpu_program **out_program);
+/* td_lpu_compile of the whole model, in this layout on options->chips chips, options->tensor (0: 1) of them in a group;
+ * NULL: in the first that fits. */
+td_status lpu_compile_laid_out(const struct td_lpu_machine *machine, const struct td_graph *graph,
+                               const void *const *weights, const struct td_lpu_options *options,
+                               const struct lpu_layout *layout, struct td_lpu_program **out_program);
 /* All stages, into compiler->builder. */
 td_status lpu_compile_all(const struct lpu_compiler *compiler);
 

@@ -39,8 +39,10 @@ td_status lpu_try_places(const struct lpu_compiler *compiler, int32_t tensor, in
   *out = (struct lpu_layout){.head_rows = compiler->rows};
   td_status status = try_layout(&grouped, out);
   if (status != TD_EXHAUSTED) return status;
-  static const struct lpu_layout layouts[] = {
-      {.shared = true}, {.shared = true, .spread = true}, {.shared = true, .spread = true, .balanced = true}};
+  static const struct lpu_layout layouts[] = {{.shared = true},
+                                              {.shared = true, .balanced = true},
+                                              {.shared = true, .spread = true},
+                                              {.shared = true, .spread = true, .balanced = true}};
   for (size_t i = 0; i < sizeof layouts / sizeof *layouts && status == TD_EXHAUSTED; i++) {
     if (layouts[i].spread && !lpu_can_spread(compiler->machine)) break;
     *out = layouts[i];

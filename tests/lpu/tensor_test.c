@@ -21,11 +21,9 @@
 static const char *const narrow[] = {"superlanes=4", "plane_k=64", "mem_words=1024", "accumulator_depth=64", NULL};
 static const char *const two_links[] = {"superlanes=4",         "plane_k=64",   "mem_words=1024",
                                         "accumulator_depth=64", "links_used=4", NULL};
-static const char *const wide[] = {NULL};
 
 struct course {
-  const char *device;
-  const char *const *sets;
+  const char *const *sets; /* of the small machine; NULL: v1 with little memory */
   int32_t rows, block_tokens, steps, lag, chips, tensor;
 };
 
@@ -67,7 +65,7 @@ static void step_hosts(struct lpu_decoder *decoder, const int32_t *ids, const in
   uint64_t bytes = decoder->system->sram_bytes;
   uint8_t *before = malloc(bytes);
   assert_non_null(before);
-  lpu_decoder_inputs(decoder, ids, positions);
+  lpu_decoder_inputs(decoder, decoder->options.rows, ids, positions);
   memcpy(before, decoder->system->sram, bytes);
   lpu_decoder_step(decoder, ids, positions, true, logits);
   on_host(decoder, before, &(struct td_lpu_step){decoder->rows, decoder->options.rows});
@@ -112,7 +110,11 @@ static void compare(const char *model, const struct course *course, const struct
                                    .context = 64};
   char what[64];
   snprintf(what, sizeof what, "%s, %d chips in groups of %d", mode->name, course->chips, course->tensor);
-  lpu_decoder_open_varied(&decoder, course->device, course->sets, model, &options);
+  if (course->sets) {
+    lpu_decoder_open_varied(&decoder, SMALL, course->sets, model, &options);
+  } else {
+    lpu_decoder_open_laid_out(&decoder, "groq-lpu-v1", 1024, model, &options, NULL);
+  }
   struct lpu_reference_options numbers = lpu_reference_options(mode->weights, mode->activations, 64);
   numbers.block_tokens = course->block_tokens;
   numbers.sequences = course->rows;
@@ -150,7 +152,7 @@ static void test_narrow(void **state) {
   for (size_t g = 0; g < 4; g++) {
     for (size_t m = 0; m < LPU_MODES; m++) {
       int32_t rows = (g + m) % 2 ? 3 : 1;
-      const struct course course = {SMALL, m % 2 ? narrow : two_links, rows, 16, 6, 2, groups[g][0], groups[g][1]};
+      const struct course course = {m % 2 ? narrow : two_links, rows, 16, 6, 2, groups[g][0], groups[g][1]};
       compare(four_heads, &course, &lpu_modes[m]);
     }
   }
@@ -161,7 +163,7 @@ static void test_wide(void **state) {
   (void)state;
   static const int32_t groups[][2] = {{1, 1}, {3, 3}};
   for (size_t g = 0; g < 2; g++) {
-    const struct course course = {"groq-lpu-v1", wide, g % 2 ? 2 : 1, 32, 3, 1, groups[g][0], groups[g][1]};
+    const struct course course = {NULL, g % 2 ? 2 : 1, 32, 3, 1, groups[g][0], groups[g][1]};
     compare(four_heads, &course, &lpu_modes[2 * g]);
   }
 }
@@ -170,7 +172,7 @@ static void test_wide(void **state) {
 static void test_uneven(void **state) {
   (void)state;
   for (size_t m = 0; m < LPU_MODES; m++) {
-    const struct course two = {SMALL, narrow, 2, 32, 5, 2, 2, 2}, three = {SMALL, two_links, 1, 16, 5, 0, 3, 3};
+    const struct course two = {narrow, 2, 32, 5, 2, 2, 2}, three = {two_links, 1, 16, 5, 0, 3, 3};
     compare(three_heads, &two, &lpu_modes[m]);
     compare(three_heads, &three, &lpu_modes[m]);
   }
@@ -180,7 +182,7 @@ static void test_uneven(void **state) {
 static void test_llama(void **state) {
   (void)state;
   for (size_t m = 0; m < LPU_MODES; m++) {
-    const struct course course = {SMALL, narrow, 1 + (int32_t)m, 16, 5, 2, m % 2 ? 4 : 2, 2};
+    const struct course course = {narrow, 1 + (int32_t)m, 16, 5, 2, m % 2 ? 4 : 2, 2};
     compare(TINY, &course, &lpu_modes[m]);
   }
 }
@@ -190,11 +192,11 @@ static void test_models(void **state) {
   (void)state;
   static const char *const shared[] = {"reference/tiny/gemma3.gguf", "reference/tiny/qwen3.gguf"};
   for (size_t m = 0; m < LPU_MODES; m++) {
-    const struct course course = {SMALL, narrow, 1 + 2 * (int32_t)(m % 2), 16, 4, 1, 2, 2};
+    const struct course course = {narrow, 1 + 2 * (int32_t)(m % 2), 16, 4, 1, 2, 2};
     compare(TANDEM_SOURCE_DIR "/tests/data/tiny/qwen2-small.gguf", &course, &lpu_modes[m]);
   }
   for (size_t i = 0; i < 2; i++) {
-    const struct course course = {"groq-lpu-v1", wide, 2, 16, 2, 0, 2, 2};
+    const struct course course = {NULL, 2, 16, 2, 0, 2, 2};
     const char *model = test_shared(shared[i]);
     if (model)
       compare(model, &course, &lpu_modes[2 * i]);
