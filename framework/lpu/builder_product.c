@@ -315,6 +315,7 @@ td_status lpu_product_run(struct lpu_builder *builder, const struct lpu_product 
 td_status lpu_units_run(struct lpu_builder *builder, const struct lpu_unit *units, int32_t count) {
   struct tile waiting = {.product = NULL};
   int32_t before = -1;
+  if (builder->dry) return TD_OK;
   for (int32_t i = 0; i < count; i++) {
     TD_TRY(check_rows(builder, units[i].product));
     for (int32_t part = units[i].first_part; part < units[i].end_part; part++) {

@@ -60,25 +60,25 @@ static td_status check_options(const struct lpu_compiler *compiler) {
 
 /* ---- segments and links ---- */
 
-static td_status run(struct lpu_compiler *compiler, int32_t segment) {
+td_status lpu_run_link(struct lpu_compiler *compiler, int32_t segment) {
   struct td_lpu_link link = {TD_LINK_RUN, segment, 0, 0, 0, 0};
   return lpu_add_link(compiler->builder, &link);
 }
 
-static td_status loop(struct lpu_compiler *compiler, enum td_lpu_variable variable, int32_t first, int32_t count) {
+td_status lpu_loop_link(struct lpu_compiler *compiler, enum td_lpu_variable variable, int32_t first, int32_t count) {
   struct td_lpu_link link = {TD_LINK_LOOP, 0, 0, (int32_t)variable, first, count};
   return lpu_add_link(compiler->builder, &link);
 }
 
-static td_status end(struct lpu_compiler *compiler) {
+td_status lpu_end_link(struct lpu_compiler *compiler) {
   struct td_lpu_link link = {TD_LINK_END, 0, 0, 0, 0, 0};
   return lpu_add_link(compiler->builder, &link);
 }
 
 static td_status loop_over_blocks(struct lpu_compiler *compiler, int32_t segment) {
-  TD_TRY(loop(compiler, TD_VAR_BLOCK, 0, 0));
-  TD_TRY(run(compiler, segment));
-  return end(compiler);
+  TD_TRY(lpu_loop_link(compiler, TD_VAR_BLOCK, 0, 0));
+  TD_TRY(lpu_run_link(compiler, segment));
+  return lpu_end_link(compiler);
 }
 
 /* The segments of a layer; of those that look at positions, one for each kind of attention. */
@@ -103,17 +103,17 @@ static td_status add_segments(struct lpu_compiler *compiler, struct body *out) {
 /* Layers [first, first + count) of the chip, of one kind. */
 static td_status link_layers(struct lpu_compiler *compiler, const struct body *body, int32_t kind, int32_t first,
                              int32_t count) {
-  TD_TRY(loop(compiler, TD_VAR_LAYER, first, count));
-  TD_TRY(run(compiler, body->dense));
-  TD_TRY(loop(compiler, TD_VAR_ROW, 0, 0));
-  TD_TRY(run(compiler, body->row[kind]));
+  TD_TRY(lpu_loop_link(compiler, TD_VAR_LAYER, first, count));
+  TD_TRY(lpu_run_link(compiler, body->dense));
+  TD_TRY(lpu_loop_link(compiler, TD_VAR_ROW, 0, 0));
+  TD_TRY(lpu_run_link(compiler, body->row[kind]));
   TD_TRY(loop_over_blocks(compiler, body->scores[kind]));
-  TD_TRY(run(compiler, body->soft));
+  TD_TRY(lpu_run_link(compiler, body->soft));
   TD_TRY(loop_over_blocks(compiler, body->values));
-  TD_TRY(run(compiler, body->merge));
-  TD_TRY(end(compiler));
-  TD_TRY(run(compiler, body->output));
-  return end(compiler);
+  TD_TRY(lpu_run_link(compiler, body->merge));
+  TD_TRY(lpu_end_link(compiler));
+  TD_TRY(lpu_run_link(compiler, body->output));
+  return lpu_end_link(compiler);
 }
 
 static td_status add_layers(struct lpu_compiler *compiler) {
@@ -138,6 +138,7 @@ static void measure(struct lpu_compiler *compiler) {
   compiler->ffn_vectors = vectors_of(compiler, graph->ops[compiler->layer.up].n);
   if (compiler->ffn_only) return;
   const struct td_op *op = &graph->ops[compiler->layer.attention];
+  compiler->encoder = op->bidirectional;
   compiler->head_halves = compiler->machine->lanes / 2 / op->head_dim;
   compiler->q_vectors = vectors_of(compiler, (int64_t)op->heads * op->head_dim);
 }
@@ -145,7 +146,7 @@ static void measure(struct lpu_compiler *compiler) {
 /* ---- whole ---- */
 
 /* The entry of what was linked since the one before. */
-static td_status add_entry(struct lpu_compiler *compiler, int32_t first_row) {
+td_status lpu_entry_of_rest(struct lpu_compiler *compiler, int32_t first_row) {
   const struct td_lpu_program *program = compiler->builder->program;
   const struct td_lpu_entry *before = program->entry_count ? &program->entries[program->entry_count - 1] : NULL;
   struct td_lpu_entry entry = {.rows = compiler->rows, .layer = -1, .first_row = first_row};
@@ -155,10 +156,10 @@ static td_status add_entry(struct lpu_compiler *compiler, int32_t first_row) {
 }
 
 static td_status run_head(struct lpu_compiler *compiler, int32_t segment, int32_t row) {
-  TD_TRY(loop(compiler, TD_VAR_ROW, row, 1));
-  TD_TRY(run(compiler, segment));
-  TD_TRY(end(compiler));
-  return add_entry(compiler, row);
+  TD_TRY(lpu_loop_link(compiler, TD_VAR_ROW, row, 1));
+  TD_TRY(lpu_run_link(compiler, segment));
+  TD_TRY(lpu_end_link(compiler));
+  return lpu_entry_of_rest(compiler, row);
 }
 
 /* All rows, or an entry for each group of them. */
@@ -166,8 +167,8 @@ static td_status add_head(struct lpu_compiler *compiler) {
   int32_t rows = compiler->rows, some = compiler->layout.head_rows, whole = rows / some * some, head = 0, rest = 0;
   TD_TRY(lpu_segment_head(compiler, some, whole - some, &head));
   if (some == rows) {
-    TD_TRY(run(compiler, head));
-    return add_entry(compiler, 0);
+    TD_TRY(lpu_run_link(compiler, head));
+    return lpu_entry_of_rest(compiler, 0);
   }
   if (whole < rows) TD_TRY(lpu_segment_head(compiler, rows - whole, whole, &rest));
   for (int32_t row = 0; row < rows; row += some) TD_TRY(run_head(compiler, row < whole ? head : rest, row));
@@ -176,6 +177,7 @@ static td_status add_head(struct lpu_compiler *compiler) {
 
 td_status lpu_chip_segments(struct lpu_compiler *compiler) {
   if (compiler->ffn_only) return lpu_chip_ffn(compiler);
+  if (compiler->encoder) return lpu_chip_encoder(compiler);
   TD_TRY(add_layers(compiler));
   return compiler->chip == compiler->chips - 1 ? add_head(compiler) : TD_OK;
 }
@@ -187,7 +189,7 @@ td_status lpu_compile_all(struct lpu_compiler *compiler) {
     TD_TRY(lpu_place_chip(compiler, chip));
     if (chip > 0 && !compiler->ffn_only) { /* into places that had to be there first */
       TD_TRY(lpu_segment_forward(&sender, compiler->x, &forward));
-      TD_TRY(run(compiler, forward));
+      TD_TRY(lpu_run_link(compiler, forward));
     }
     TD_TRY(lpu_chip_segments(compiler));
   }
@@ -233,10 +235,12 @@ uint32_t lpu_parts(const struct lpu_compiler *compiler) {
 static td_status compile_layers(struct lpu_compiler *compiler, struct td_lpu_program **out_program) {
   measure(compiler);
   TD_TRY(check_products(compiler));
-  if (!compiler->ffn_only) TD_TRY(check_options(compiler));
+  if (compiler->encoder) TD_TRY(lpu_check_encoder(compiler));
+  if (!compiler->ffn_only && !compiler->encoder) TD_TRY(check_options(compiler));
   TD_TRY(lpu_choose_chips(compiler));
   TD_TRY(lpu_builder_open(compiler->machine, compiler->chips, &compiler->builder));
-  compiler->builder->program->block_tokens = compiler->ffn_only ? 0 : compiler->options->block_tokens;
+  compiler->builder->program->block_tokens =
+      compiler->ffn_only || compiler->encoder ? 0 : compiler->options->block_tokens;
   td_status status = lpu_compile_all(compiler);
   if (!status) status = lpu_builder_finish(compiler->builder, out_program);
   lpu_builder_close(compiler->builder);

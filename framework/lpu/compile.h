@@ -38,7 +38,7 @@ struct lpu_place {
 
 /* Rows [first, first + rows) of a weight. A matrix in SRAM may be several, one below the other. */
 struct lpu_rows {
-  int32_t weight; /* of the graph */
+  int32_t weight; /* of the graph; -1: zeros */
   int64_t first, rows;
 };
 
@@ -75,6 +75,24 @@ struct lpu_kind {
   int32_t cosine, sine;   /* images */
 };
 
+/* An encoder's attention (compile_self.c): all rows are of one sequence and see each other. Queries are dealt to blocks
+ * of as many lanes; a vector holds as many heads as fit each half of its lanes. */
+#define LPU_MOST_SLOTS 32
+#define LPU_CHUNKS 4
+struct lpu_self {
+  int32_t heads, head_dim, slots, vectors; /* slots: heads of a vector */
+  int32_t query_blocks, query_lanes;       /* blocks of queries, and how many each has */
+  int32_t token_blocks;                    /* blocks of a vector's lanes */
+  int32_t k;                               /* image: F16, row r of head vector v is v * rows + r */
+  int32_t q, v;                 /* the first images of [heads][query_blocks] and of [vectors][token_blocks] */
+  int32_t p, mixed;             /* of [slots][query_blocks] and of [query_blocks] */
+  int32_t v_turned;             /* of [slots]: rows are elements, lanes are tokens; the last row is ones */
+  int32_t mask[LPU_MOST_SLOTS]; /* 1 in a slot's lanes */
+  int32_t identity, number, last, hidden[2]; /* hidden: what is added to the scores of a token, twice */
+};
+
+struct lpu_activation;
+
 struct lpu_compiler {
   struct lpu_builder *builder;
   const struct td_lpu_machine *machine;
@@ -89,7 +107,9 @@ struct lpu_compiler {
   int32_t rows, layers; /* its layers ... */
   int32_t first_layer;  /* ... from this one on */
   int32_t begin, end;   /* of the slice's layers */
-  bool ffn_only;
+  bool ffn_only, encoder;
+  struct lpu_self self;
+  struct lpu_norm embed_norm;
   struct lpu_layer *found;               /* [end - begin] */
   struct lpu_layer layer;                /* whose segments are being built */
   struct lpu_kind kinds[LPU_MOST_KINDS]; /* of this chip's layers */
@@ -129,6 +149,26 @@ uint32_t lpu_parts(const struct lpu_compiler *compiler);
 td_status lpu_add_weights(struct lpu_compiler *compiler);
 td_status lpu_add_state(struct lpu_compiler *compiler);
 td_status lpu_add_ffn_state(struct lpu_compiler *compiler);
+/* Encoders (compile_encoder.c): what they ask of the model and the options; weights and state beside those of any
+ * model; a chip's segments and links. */
+td_status lpu_check_encoder(const struct lpu_compiler *compiler);
+td_status lpu_add_encoder_weights(struct lpu_compiler *compiler);
+td_status lpu_add_encoder_state(struct lpu_compiler *compiler);
+int32_t lpu_encoder_words(const struct lpu_compiler *compiler); /* of each slice that feeds planes, for its state */
+td_status lpu_chip_encoder(struct lpu_compiler *compiler);
+/* Attention of many rows (compile_self.c): state; segments, with their links. */
+td_status lpu_add_self(struct lpu_compiler *compiler);
+td_status lpu_self_heads(struct lpu_compiler *compiler, const struct lpu_activation *x);
+td_status lpu_link_self(struct lpu_compiler *compiler);
+td_status lpu_self_mixed(struct lpu_compiler *compiler, struct lpu_tensor **out);
+/* Row `row` of a weight, as float32; nothing without data. */
+void lpu_weight_row(const struct lpu_compiler *compiler, int32_t weight, int64_t row, float *out);
+/* The norm `op` in front of or behind the layers. */
+td_status lpu_add_end_norm(struct lpu_compiler *compiler, const char *name, int32_t op, struct lpu_norm *out);
+td_status lpu_run_link(struct lpu_compiler *compiler, int32_t segment);
+td_status lpu_loop_link(struct lpu_compiler *compiler, enum td_lpu_variable variable, int32_t first, int32_t count);
+td_status lpu_end_link(struct lpu_compiler *compiler);
+td_status lpu_entry_of_rest(struct lpu_compiler *compiler, int32_t first_row);
 /* A chip's segment, links and entries of a slice of FFNs. */
 td_status lpu_chip_ffn(struct lpu_compiler *compiler);
 /* Words that a chip's K (or V) takes of each of its slices. */

@@ -83,11 +83,21 @@ static td_status compile_graph(const struct td_lpu_machine *machine, const struc
   TD_TRY(td_graph_build(model, &graph));
   struct td_slice slice = td_slice_whole(graph);
   if (ffn) slice = (struct td_slice){0, graph->shape.layers, TD_PART_FFN};
-  td_status status = data ? td_lpu_model_weights(model, graph, &weights) : TD_OK;
+  td_status status = data ? td_lpu_model_weights(model, graph, &weights) : TD_OK; /* of a shape none */
   if (!status) status = td_lpu_compile(machine, graph, &slice, weights, options, out_program);
   free(weights);
   td_graph_free(graph);
   return status;
+}
+
+/* What a run would ask the compiler; of a shape, which no run executes, what the pool says by itself. */
+static td_status find_options(const struct td_config *config, const struct td_experiment *experiment, int32_t pool,
+                              const struct td_model *model, struct td_lpu_options *out) {
+  const struct td_cfg_pool *pools = experiment->cluster.pools.items;
+  if (td_model_has_weights(model)) return td_engine_lpu_options(config, experiment, pool, out);
+  struct td_lpu_choice choice = td_experiment_lpu(&pools[pool]);
+  *out = td_lpu_choice_options(&choice, td_model_shape(model), (int32_t)experiment->engine.block_tokens, 0);
+  return TD_OK;
 }
 
 static td_status compile_pool(const struct td_config *config, const struct td_experiment *experiment, int32_t pool,
@@ -96,12 +106,12 @@ static td_status compile_pool(const struct td_config *config, const struct td_ex
   const struct td_cfg_pool *pools = experiment->cluster.pools.items;
   struct td_device_params *params = NULL;
   struct td_model *model = NULL;
-  TD_TRY(td_engine_lpu_options(config, experiment, pool, options));
-  TD_TRY(td_device_params_open(pools[pool].device, &params));
-  td_status status = td_model_open(experiment->model, &model);
+  TD_TRY(td_model_open(experiment->model, &model));
+  td_status status = find_options(config, experiment, pool, model, options);
+  if (!status) status = td_device_params_open(pools[pool].device, &params);
   if (!status) status = compile_graph(td_lpu_machine_of(params), model, data, ffn, options, out_program);
-  td_model_close(model);
   td_device_params_close(params);
+  td_model_close(model);
   return status;
 }
 
