@@ -20,6 +20,13 @@ int32_t lpu_tile_plane(const struct td_lpu_machine *machine, const struct td_lpu
   return first + pair + (tiles->type == TD_LPU_I8 ? second : 0);
 }
 
+/* Patterns of products that are in their own way are a fault of who placed their tensors. */
+static td_status place(struct lpu_builder *builder, int32_t *out_cycle) {
+  td_status status = lpu_place(builder, &builder->pattern, out_cycle);
+  if (status != TD_EXHAUSTED) return status;
+  return td_fail(TD_INTERNAL, "lpu: segment %s: a product reads and writes the same slices", builder->segment.name);
+}
+
 /* One tile on its plane. */
 struct tile {
   const struct lpu_product *product;
@@ -139,7 +146,7 @@ static td_status load_tile(struct lpu_builder *builder, struct tile *tile, struc
   /* The buffer is empty from the cycle after the install on. */
   int32_t earliest = plane->installed + 1 - func;
   if (earliest > builder->pattern.not_before) builder->pattern.not_before = earliest;
-  TD_TRY(lpu_place(builder, &builder->pattern, &cycle));
+  TD_TRY(place(builder, &cycle));
   for (int32_t i = 0; i < tile->load_count; i++) {
     TD_TRY(emit_load(builder, tile, &load[i], cycle, &tile->loads[i]));
     int32_t filled = cycle + load[i].n - 1 + func;
@@ -156,7 +163,7 @@ static td_status install_tile(struct lpu_builder *builder, struct tile *tile, co
   lpu_pattern_begin(&builder->pattern);
   lpu_use_queue(&builder->pattern, tile->image->chip, queue, 0, 1);
   builder->pattern.not_before = (plane->filled > plane->passed ? plane->filled : plane->passed) + 1;
-  TD_TRY(lpu_place(builder, &builder->pattern, &cycle));
+  TD_TRY(place(builder, &cycle));
   struct td_lpu_instruction instruction = lpu_instruction(TD_LPU_INSTALL, tile->image->chip, queue, cycle, 1);
   instruction.type = (uint8_t)tile->product->tiles.type;
   TD_TRY(lpu_emit(builder, &instruction, &tile->install));
@@ -263,7 +270,7 @@ static td_status pass_tile(struct lpu_builder *builder, struct tile *tile, int32
   book_pass(builder, tile, &passing);
   int32_t earliest = plane->installed + builder->machine->install_cycles;
   if (earliest > builder->pattern.not_before) builder->pattern.not_before = earliest;
-  TD_TRY(lpu_place(builder, &builder->pattern, &cycle));
+  TD_TRY(place(builder, &cycle));
   TD_TRY(emit_pass(builder, tile, &passing, cycle));
   TD_TRY(emit_sum(builder, tile, &passing, cycle, before));
   plane->passed = cycle + tile->product->rows - 1;

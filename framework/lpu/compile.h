@@ -17,6 +17,7 @@
 struct lpu_layout {
   bool shared;       /* the scratches of segments share words */
   bool spread;       /* weight tiles lie in pieces over all slices of a hemisphere, behind what else is there */
+  bool balanced;     /* scratches go where most room is, not by turns */
   int32_t head_rows; /* that the head takes at a time */
 };
 
@@ -197,6 +198,9 @@ td_status lpu_new_vectors(struct lpu_compiler *compiler, const char *name, enum 
  * in one cycle. */
 td_status lpu_new_scratch(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count,
                           const struct lpu_tensor *beside, struct lpu_tensor **out);
+/* The same for what products of `rows` rows of x come to: they are written while later rows are read. */
+td_status lpu_new_sums(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count, int32_t rows,
+                       const struct lpu_tensor *x, const struct lpu_tensor *beside, struct lpu_tensor **out);
 /* rows x cols float32 constants, a row in ceil(cols / lanes) vectors, in constant quad `hemisphere`. */
 td_status lpu_new_constants(struct lpu_compiler *compiler, const char *name, int32_t hemisphere, int32_t rows,
                             int32_t cols, const float *data, int32_t *out_image);

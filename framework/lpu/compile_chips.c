@@ -84,11 +84,14 @@ static td_status try_places(const struct lpu_compiler *compiler, int32_t chips, 
   *out = (struct lpu_layout){.head_rows = compiler->rows};
   td_status status = try_layout(compiler, chips, out);
   if (status != TD_EXHAUSTED) return status;
-  *out = (struct lpu_layout){.shared = true};
-  status = try_heads(compiler, chips, out);
-  if (status != TD_EXHAUSTED || !lpu_can_spread(compiler->machine)) return status;
-  *out = (struct lpu_layout){.shared = true, .spread = true};
-  return try_heads(compiler, chips, out);
+  static const struct lpu_layout layouts[] = {
+      {.shared = true}, {.shared = true, .spread = true}, {.shared = true, .spread = true, .balanced = true}};
+  for (size_t i = 0; i < sizeof layouts / sizeof *layouts && status == TD_EXHAUSTED; i++) {
+    if (layouts[i].spread && !lpu_can_spread(compiler->machine)) break;
+    *out = layouts[i];
+    status = try_heads(compiler, chips, out);
+  }
+  return status;
 }
 
 #define MOST_CHIPS 64

@@ -38,7 +38,7 @@ td_status lpu_multiply(struct lpu_compiler *compiler, const struct lpu_matrix *m
   enum td_lpu_type type = matrix->tiles.type == TD_LPU_I8 ? TD_LPU_I32 : TD_LPU_F32;
   struct lpu_product product;
   memset(&product, 0, sizeof product);
-  TD_TRY(lpu_new_scratch(compiler, type, rows * blocks, beside, out_sums));
+  TD_TRY(lpu_new_sums(compiler, type, rows * blocks, rows, activation->x, beside, out_sums));
   TD_TRY(lpu_matrix_tiles(compiler, matrix, &product.tiles));
   product.rows = rows;
   product.chip = compiler->chip;

@@ -74,33 +74,106 @@ static td_status in_quad(struct lpu_compiler *compiler, const char *name, enum t
   return TD_OK;
 }
 
-static td_status in_turn(struct lpu_compiler *compiler, const char *name, enum td_lpu_image_kind kind, bool own,
-                         enum td_lpu_type type, int32_t count, int32_t *out_image) {
-  struct lpu_place *place = &compiler->place;
-  int32_t turn = place->turn++ % ((place->quads - 1) * 2);
-  return in_quad(compiler, name, kind, own, type, turn % 2, turn / 2, count, out_image);
-}
-
 td_status lpu_new_vectors(struct lpu_compiler *compiler, const char *name, enum td_lpu_image_kind kind,
                           enum td_lpu_type type, int32_t count, int32_t *out_image) {
-  return in_turn(compiler, name, kind, false, type, count, out_image);
+  struct lpu_place *place = &compiler->place;
+  int32_t turn = place->turn++ % ((place->quads - 1) * 2);
+  return in_quad(compiler, name, kind, false, type, turn % 2, turn / 2, count, out_image);
 }
 
-/* Whether the next turn would be in a tensor's quad. */
-static bool is_next(const struct lpu_place *place, const struct lpu_tensor *tensor) {
-  int32_t turn = place->turn % ((place->quads - 1) * 2);
-  return tensor->hemisphere == turn % 2 && tensor->slice / 4 == turn / 2;
+/* ---- scratches ---- */
+
+/* Tensors whose quads a new one stays out of. */
+struct others {
+  const struct lpu_tensor *of[2];
+};
+
+static bool is_there(const struct others *others, int32_t hemisphere, int32_t quad) {
+  for (int i = 0; i < 2; i++) {
+    const struct lpu_tensor *tensor = others->of[i];
+    if (tensor && tensor->hemisphere == hemisphere && tensor->slice / 4 == quad) return true;
+  }
+  return false;
+}
+
+static bool has_room(const struct lpu_compiler *compiler, int32_t hemisphere, int32_t quad, int32_t count) {
+  return compiler->machine->mem_words - compiler->place.quad_word[hemisphere][quad] >= count;
+}
+
+/* The next turn's place; false if the others are everywhere. */
+static bool next_quad(struct lpu_place *place, const struct others *others, int32_t *out_hemisphere,
+                      int32_t *out_quad) {
+  int32_t turns = (place->quads - 1) * 2;
+  for (int32_t i = 0; i < turns; i++) {
+    int32_t turn = place->turn++ % turns;
+    *out_hemisphere = turn % 2;
+    *out_quad = turn / 2;
+    if (!is_there(others, *out_hemisphere, *out_quad)) return true;
+  }
+  return false;
+}
+
+/* Of a hemisphere, the quad with most room; -1: the others are in all. */
+static int32_t roomiest(const struct lpu_place *place, const struct others *others, int32_t hemisphere) {
+  const int32_t *words = place->quad_word[hemisphere];
+  int32_t best = -1;
+  for (int32_t quad = 0; quad < place->quads - 1; quad++) {
+    if (is_there(others, hemisphere, quad)) continue;
+    if (best < 0 || words[quad] < words[best]) best = quad;
+  }
+  return best;
+}
+
+/* Where there is most room in the turn's hemisphere, or if it is not enough, in the other. */
+static void room_quad(const struct lpu_compiler *compiler, const struct others *others, int32_t count,
+                      int32_t *hemisphere, int32_t *quad) {
+  int32_t here = roomiest(&compiler->place, others, *hemisphere);
+  int32_t there = roomiest(&compiler->place, others, 1 - *hemisphere);
+  if (here >= 0) *quad = here;
+  if (here >= 0 && has_room(compiler, *hemisphere, here, count)) return;
+  if (there < 0 || !has_room(compiler, 1 - *hemisphere, there, count)) return;
+  *hemisphere = 1 - *hemisphere;
+  *quad = there;
+}
+
+/* Turns keep apart what is read together, by and large; where there is no room, room comes first. What weights leave is
+ * not looked at: a trial without them must come to the same. */
+static bool choose_quad(struct lpu_compiler *compiler, const struct others *others, int32_t count, int32_t *hemisphere,
+                        int32_t *quad) {
+  if (!next_quad(&compiler->place, others, hemisphere, quad)) return false;
+  if (!compiler->layout.shared) return true;
+  if (compiler->layout.balanced || !has_room(compiler, *hemisphere, *quad, count)) {
+    room_quad(compiler, others, count, hemisphere, quad);
+  }
+  return true;
+}
+
+static td_status new_scratch(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count,
+                             const struct others *others, struct lpu_tensor **out) {
+  char name[48];
+  int32_t image = 0, hemisphere = 0, quad = 0;
+  if (!choose_quad(compiler, others, count, &hemisphere, &quad)) {
+    return td_fail(TD_UNSUPPORTED,
+                   "LPU %s: found %d memory slices for activations in a hemisphere, expected more: %s reads and writes "
+                   "three tensors in one cycle",
+                   compiler->machine->name, (compiler->place.quads - 1) * 4, compiler->builder->segment.name);
+  }
+  TD_TRY(
+      td_format(name, sizeof name, "%s.%d", compiler->builder->segment.name, compiler->builder->program->image_count));
+  TD_TRY(in_quad(compiler, name, TD_IMAGE_SCRATCH, true, type, hemisphere, quad, count, &image));
+  return lpu_tensor_of(compiler->builder, image, out);
 }
 
 td_status lpu_new_scratch(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count,
                           const struct lpu_tensor *beside, struct lpu_tensor **out) {
-  char name[48];
-  int32_t image = 0;
-  if (beside && is_next(&compiler->place, beside)) compiler->place.turn++;
-  TD_TRY(
-      td_format(name, sizeof name, "%s.%d", compiler->builder->segment.name, compiler->builder->program->image_count));
-  TD_TRY(in_turn(compiler, name, TD_IMAGE_SCRATCH, true, type, count, &image));
-  return lpu_tensor_of(compiler->builder, image, out);
+  return new_scratch(compiler, type, count, &(struct others){{beside, NULL}}, out);
+}
+
+/* So few rows have passed before the first sums leave. */
+#define FEW_ROWS 16
+td_status lpu_new_sums(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count, int32_t rows,
+                       const struct lpu_tensor *x, const struct lpu_tensor *beside, struct lpu_tensor **out) {
+  return new_scratch(compiler, type, count, &(struct others){{beside, rows > FEW_ROWS ? x : NULL}}, out);
 }
 
 /* Float32 rows into words: [words][4 slices][lanes], low byte first. */
