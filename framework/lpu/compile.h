@@ -250,6 +250,7 @@ struct lpu_tree {
   int32_t count;
   int32_t width;       /* > 0: groups of so many lanes, each by itself: a power of two, or whole superlanes */
   const int32_t *maps; /* then: all lanes of a group take the first one of its superlane s */
+  bool packs;          /* nothing is a negative zero: zeros may be added */
 };
 td_status lpu_lane_tree(struct lpu_compiler *compiler, const struct lpu_tree *tree, struct lpu_tensor *in,
                         struct lpu_tensor *out);

@@ -337,7 +337,7 @@ td_status lpu_segment_scores(struct lpu_compiler *compiler, int32_t *out_segment
 /* ---- the maxima over lanes ---- */
 
 td_status lpu_segment_soft(struct lpu_compiler *compiler, int32_t *out_segment) {
-  struct lpu_tree tree = {TD_ALU_MAX, LPU_FINISH_NOTHING, 0, 0, attention_op(compiler)->heads, 0, NULL};
+  struct lpu_tree tree = {TD_ALU_MAX, LPU_FINISH_NOTHING, 0, 0, attention_op(compiler)->heads, 0, NULL, false};
   struct lpu_tensor *top = NULL;
   TD_TRY(lpu_open_segment(compiler, "soft"));
   TD_TRY(lpu_view(compiler, compiler->top, &top));

@@ -32,6 +32,28 @@ static struct lpu_operand gelu(struct lpu_chain *chain, struct lpu_tensor *g, in
   return times(chain, half, inner);
 }
 
+/* The same with g read twice only: it waits in moves for the steps that take it. That needs steps of one length. */
+static struct lpu_operand gelu_once(struct lpu_chain *chain, struct lpu_tensor *g, int32_t block, int32_t blocks) {
+  struct lpu_operand x =
+      lpu_chain_step(chain, TD_ALU_MOVE, lpu_chain_input(chain, g, block, blocks), lpu_nothing, lpu_nothing);
+  struct lpu_operand inner = times(chain, x, lpu_chain_number(0.044715f));
+  for (int i = 0; i < 2; i++) {
+    x = lpu_chain_step(chain, TD_ALU_MOVE, x, lpu_nothing, lpu_nothing);
+    inner = times(chain, inner, x);
+  }
+  x = lpu_chain_step(chain, TD_ALU_MOVE, x, lpu_nothing, lpu_nothing);
+  inner = lpu_chain_step(chain, TD_ALU_ADD, inner, x, lpu_nothing);
+  inner = times(chain, inner, lpu_chain_number(0.79788456080286536f));
+  inner = lpu_chain_step(chain, TD_ALU_TANH, inner, lpu_nothing, lpu_nothing);
+  inner = lpu_chain_step(chain, TD_ALU_ADD, inner, lpu_chain_number(1.0f), lpu_nothing);
+  struct lpu_operand half = times(chain, lpu_chain_input(chain, g, block, blocks), lpu_chain_number(0.5f));
+  return times(chain, half, inner);
+}
+
+static bool is_even(const struct td_lpu_machine *machine) {
+  return machine->alu_func[TD_ALU_MOVE] == machine->alu_func[TD_ALU_MUL];
+}
+
 /* The sums of one block as they are, for what reads them often. */
 static td_status settle(struct lpu_compiler *compiler, const struct lpu_sums *sums, int32_t block,
                         struct lpu_tensor **out) {
@@ -51,7 +73,10 @@ td_status lpu_activate(struct lpu_compiler *compiler, const struct lpu_sums *gat
   struct lpu_chain chain;
   if (op->activation == TD_ACT_GELU) TD_TRY(settle(compiler, gate, block, &settled));
   lpu_chain_begin(&chain, compiler->chip, compiler->rows);
-  struct lpu_operand result = settled ? gelu(&chain, settled, 0, 1) : silu(&chain, gate, block);
+  bool once = settled && is_even(compiler->machine);
+  struct lpu_operand result = once      ? gelu_once(&chain, settled, 0, 1)
+                              : settled ? gelu(&chain, settled, 0, 1)
+                                        : silu(&chain, gate, block);
   if (up) result = times(&chain, result, lpu_scaled(&chain, up, block));
   lpu_chain_result(&chain, result, out, block, gate->matrix->tiles.blocks);
   return lpu_chain_run(compiler->builder, &chain);

@@ -96,7 +96,7 @@ td_status lpu_narrow(struct lpu_compiler *compiler, struct lpu_tensor *value, st
   bool twice = compiler->options->activations == TD_LPU_ACTIVATIONS_I8X2;
   int32_t rows = compiler->rows, vectors = value->count / rows;
   struct lpu_tensor *tops = NULL, *top = NULL, *factor = NULL;
-  struct lpu_tree tree = {TD_ALU_MAX, LPU_FINISH_NOTHING, 0, 0, rows, 0, NULL};
+  struct lpu_tree tree = {TD_ALU_MAX, LPU_FINISH_NOTHING, 0, 0, rows, 0, NULL, true};
   out->passes = twice ? 2 : 1;
   TD_TRY(fold_tops(compiler, value, vectors, &tops));
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows, NULL, &top));
