@@ -21,6 +21,13 @@ struct lpu_layout {
   int32_t head_rows; /* that the head takes at a time */
 };
 
+/* What a product takes: rows of fp16, or int8 with a scale a row. Two passes: rows rows .. 2 rows - 1 are the low
+ * parts. */
+struct lpu_activation {
+  struct lpu_tensor *x, *scale, *twin; /* twin: a copy in the other hemisphere, where many rows pass; or NULL */
+  int32_t passes;
+};
+
 /* The free places of one chip. Inner slices (below lpu_weight_slice) are used in quads, one 32-bit vector wide:
  * activations take turns among the first ones, constants lie in the last one of each hemisphere. */
 struct lpu_place {
@@ -91,8 +98,6 @@ struct lpu_self {
   int32_t mask[LPU_MOST_SLOTS]; /* 1 in a slot's lanes */
   int32_t identity, number, last, hidden[2]; /* hidden: what is added to the scores of a token, twice */
 };
-
-struct lpu_activation;
 
 struct lpu_compiler {
   struct lpu_builder *builder;
@@ -200,7 +205,7 @@ td_status lpu_new_scratch(struct lpu_compiler *compiler, enum td_lpu_type type, 
                           const struct lpu_tensor *beside, struct lpu_tensor **out);
 /* The same for what products of `rows` rows of x come to: they are written while later rows are read. */
 td_status lpu_new_sums(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count, int32_t rows,
-                       const struct lpu_tensor *x, const struct lpu_tensor *beside, struct lpu_tensor **out);
+                       const struct lpu_activation *x, const struct lpu_tensor *beside, struct lpu_tensor **out);
 /* rows x cols float32 constants, a row in ceil(cols / lanes) vectors, in constant quad `hemisphere`. */
 td_status lpu_new_constants(struct lpu_compiler *compiler, const char *name, int32_t hemisphere, int32_t rows,
                             int32_t cols, const float *data, int32_t *out_image);
@@ -226,12 +231,6 @@ td_status lpu_new_matrix(struct lpu_compiler *compiler, const char *name, const 
 td_status lpu_matrix_tiles(struct lpu_compiler *compiler, const struct lpu_matrix *matrix, struct lpu_tiles *out);
 
 /* ---- pieces of segments (compile_dense.c, compile_tree.c, compile_narrow.c) ---- */
-/* What a product takes: rows of fp16, or int8 with a scale a row. Two passes: rows rows .. 2 rows - 1 are the low
- * parts. */
-struct lpu_activation {
-  struct lpu_tensor *x, *scale;
-  int32_t passes;
-};
 /* The type in which a value that only products read is kept: fp16, or float32 if it is to be narrowed by row. */
 enum td_lpu_type lpu_value_type(const struct lpu_compiler *compiler);
 td_status lpu_narrow(struct lpu_compiler *compiler, struct lpu_tensor *value, struct lpu_activation *out);

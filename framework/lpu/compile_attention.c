@@ -326,7 +326,7 @@ td_status lpu_segment_scores(struct lpu_compiler *compiler, int32_t *out_segment
   struct lpu_tensor *raw = NULL, *heads = NULL;
   TD_TRY(begin_of_kind(compiler, "scores"));
   TD_TRY(lpu_view(compiler, compiler->heads_q, &heads));
-  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, op->heads, op->heads, heads, NULL, &raw));
+  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, op->heads, op->heads, &(struct lpu_activation){.x = heads}, NULL, &raw));
   for (int32_t half = 0; half * compiler->head_halves < op->kv_heads; half++) {
     TD_TRY(score_half(compiler, half, raw));
   }
@@ -377,7 +377,8 @@ td_status lpu_segment_values(struct lpu_compiler *compiler, int32_t *out_segment
   TD_TRY(weigh(compiler, p));
   TD_TRY(cache_tiles(compiler, compiler->v_cache, false, &product.tiles));
   TD_TRY(lpu_view(compiler, compiler->product, &total));
-  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, op->heads * product.tiles.parts, op->heads, p, total, &parts));
+  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, op->heads * product.tiles.parts, op->heads,
+                      &(struct lpu_activation){.x = p}, total, &parts));
   product.rows = op->heads;
   product.chip = compiler->chip;
   product.plane = compiler->machine->planes / 2;

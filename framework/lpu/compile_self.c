@@ -340,7 +340,7 @@ static td_status score_block(struct lpu_compiler *compiler, int32_t head, int32_
   struct lpu_tensor *scores[LPU_CHUNKS], *tops[2], *raw = NULL, *keys = NULL;
   TD_TRY(lpu_view(compiler, self->k, &keys));
   for (int32_t chunk = 0; chunk < LPU_CHUNKS; chunk++) {
-    TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, count, count, keys, NULL, &raw));
+    TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, count, count, &(struct lpu_activation){.x = keys}, NULL, &raw));
     TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, count, raw, &scores[chunk]));
     TD_TRY(pass_keys(compiler, head, block, chunk, raw));
     TD_TRY(hide(compiler, chunk, raw, scores[chunk]));
@@ -364,7 +364,7 @@ static td_status turn_values(struct lpu_compiler *compiler, int32_t head, int32_
   product.tiles = tiles_of(self->v + head / self->slots * self->token_blocks + block, true, half_of(compiler, slot),
                            tokens_of(compiler, block) / compiler->machine->load_vectors);
   TD_TRY(lpu_view(compiler, self->identity, &product.x));
-  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, width, width, product.x, NULL, &turned));
+  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, width, width, &(struct lpu_activation){.x = product.x}, NULL, &turned));
   product.x_offset = td_lpu_kv_lane(compiler->machine, width, slot);
   product.x_row_stride = 1;
   product.y = turned;
@@ -416,7 +416,8 @@ static td_status mix(struct lpu_compiler *compiler, int32_t head, int32_t block)
   product.tiles.parts = (steps + part - 1) / part;
   product.tiles.last_steps = steps - (product.tiles.parts - 1) * product.tiles.steps;
   TD_TRY(lpu_view(compiler, self->v_turned + slot, &product.x));
-  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, width + 1, width + 1, product.x, NULL, &sums));
+  TD_TRY(
+      lpu_new_sums(compiler, TD_LPU_F32, width + 1, width + 1, &(struct lpu_activation){.x = product.x}, NULL, &sums));
   product.x_row_stride = self->token_blocks;
   product.y = sums;
   product.y_row_stride = 1;
@@ -492,7 +493,7 @@ td_status lpu_self_mixed(struct lpu_compiler *compiler, struct lpu_tensor **out)
   struct lpu_tensor *wide = NULL, *identity = NULL;
   struct lpu_chain chain;
   TD_TRY(lpu_view(compiler, self->identity, &identity));
-  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, count, count, identity, NULL, &wide));
+  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, count, count, &(struct lpu_activation){.x = identity}, NULL, &wide));
   for (int32_t block = 0; block < self->query_blocks; block++) {
     for (int32_t h = 0; h * half < self->query_lanes; h++) {
       for (int32_t part = 0; part < compiler->q_vectors; part++) TD_TRY(turn_part(compiler, block, h, part, wide));
