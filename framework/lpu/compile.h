@@ -16,6 +16,7 @@
 /* How a program lies in SRAM. The compiler takes the first that fits, in the order of what a step loses by it. */
 struct lpu_layout {
   bool shared;       /* the scratches of segments share words */
+  bool single;       /* what many rows of products read lies in one hemisphere only */
   bool spread;       /* weight tiles lie in pieces over all slices of a hemisphere, behind what else is there */
   bool balanced;     /* scratches go where most room is, not by turns */
   int32_t head_rows; /* that the head takes at a time */
@@ -91,6 +92,7 @@ struct lpu_self {
   int32_t heads, head_dim, slots, vectors; /* slots: heads of a vector */
   int32_t query_blocks, query_lanes;       /* blocks of queries, and how many each has */
   int32_t token_blocks;                    /* blocks of a vector's lanes */
+  int32_t inner;                           /* image: what the FFN's activation makes */
   int32_t k;                               /* image: F16, row r of head vector v is v * rows + r */
   int32_t q, v;                 /* the first images of [heads][query_blocks] and of [vectors][token_blocks] */
   int32_t p, mixed;             /* of [slots][query_blocks] and of [query_blocks] */
@@ -233,6 +235,8 @@ td_status lpu_matrix_tiles(struct lpu_compiler *compiler, const struct lpu_matri
 /* ---- pieces of segments (compile_dense.c, compile_tree.c, compile_narrow.c) ---- */
 /* The type in which a value that only products read is kept: fp16, or float32 if it is to be narrowed by row. */
 enum td_lpu_type lpu_value_type(const struct lpu_compiler *compiler);
+/* Whether activations have copies in the other hemisphere, where there is room. */
+bool lpu_has_twins(const struct lpu_compiler *compiler);
 td_status lpu_narrow(struct lpu_compiler *compiler, struct lpu_tensor *value, struct lpu_activation *out);
 extern const struct lpu_operand lpu_nothing;
 td_status lpu_view(struct lpu_compiler *compiler, int32_t image, struct lpu_tensor **out);
@@ -285,7 +289,11 @@ td_status lpu_project(struct lpu_compiler *compiler, const struct lpu_matrix *ma
 td_status lpu_residual(struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
                        const struct lpu_activation *activation, int32_t half, struct lpu_tensor *old,
                        struct lpu_tensor *out);
-/* out = x + FFN(x) (compile_ffn.c). */
+/* The FFN's first half, up to what the activation makes, and its second, out = x + FFN(x) (compile_ffn.c). */
+td_status lpu_ffn_up(struct lpu_compiler *compiler, struct lpu_tensor *x, struct lpu_tensor *inner);
+td_status lpu_ffn_down(struct lpu_compiler *compiler, struct lpu_tensor *inner, struct lpu_tensor *x,
+                       struct lpu_tensor *out);
+/* Both. */
 td_status lpu_feed_forward(struct lpu_compiler *compiler, struct lpu_tensor *x, struct lpu_tensor *out);
 /* f(gate) * up, or f(gate) if up is NULL, of one block. */
 td_status lpu_activate(struct lpu_compiler *compiler, const struct lpu_sums *gate, const struct lpu_sums *up,

@@ -192,6 +192,8 @@ td_status lpu_add_encoder_state(struct lpu_compiler *compiler) {
     image->rows = 1;
     image->cols = hidden;
   }
+  TD_TRY(lpu_new_vectors(compiler, "inner", TD_IMAGE_SCRATCH, TD_LPU_F16, rows * compiler->ffn_vectors,
+                         &compiler->self.inner));
   return lpu_add_self(compiler);
 }
 
@@ -243,11 +245,22 @@ static td_status segment_project(struct lpu_compiler *compiler, int32_t *out_seg
   return lpu_end_segment(compiler->builder, out_segment);
 }
 
-static td_status segment_ffn(struct lpu_compiler *compiler, int32_t *out_segment) {
-  struct lpu_tensor *x = NULL;
-  TD_TRY(lpu_open_segment(compiler, "ffn"));
+/* In two, so that the scratches of one may lie where those of the other are. */
+static td_status segment_up(struct lpu_compiler *compiler, int32_t *out_segment) {
+  struct lpu_tensor *x = NULL, *inner = NULL;
+  TD_TRY(lpu_open_segment(compiler, "up"));
   TD_TRY(lpu_view(compiler, compiler->x, &x));
-  TD_TRY(lpu_feed_forward(compiler, x, x));
+  TD_TRY(lpu_view(compiler, compiler->self.inner, &inner));
+  TD_TRY(lpu_ffn_up(compiler, x, inner));
+  return lpu_end_segment(compiler->builder, out_segment);
+}
+
+static td_status segment_down(struct lpu_compiler *compiler, int32_t *out_segment) {
+  struct lpu_tensor *x = NULL, *inner = NULL;
+  TD_TRY(lpu_open_segment(compiler, "down"));
+  TD_TRY(lpu_view(compiler, compiler->x, &x));
+  TD_TRY(lpu_view(compiler, compiler->self.inner, &inner));
+  TD_TRY(lpu_ffn_down(compiler, inner, x, x));
   return lpu_end_segment(compiler->builder, out_segment);
 }
 
@@ -284,9 +297,10 @@ static td_status link_pool(struct lpu_compiler *compiler) {
   return status ? status : lpu_entry_of_rest(compiler, 0);
 }
 
-/* A layer is `heads` (Q, K and V of all rows), `scores` and `values` for each vector of heads, `project` and `ffn`. */
+/* A layer is `heads` (Q, K and V of all rows), `scores` and `values` for each vector of heads, `project`, `up` and
+ * `down`. */
 td_status lpu_chip_encoder(struct lpu_compiler *compiler) {
-  int32_t hide = 0, heads = 0, project = 0, ffn = 0;
+  int32_t hide = 0, heads = 0, project = 0, up = 0, down = 0;
   TD_TRY(segment_hide(compiler, &hide));
   TD_TRY(lpu_run_link(compiler, hide));
   TD_TRY(segment_heads(compiler, &heads));
@@ -295,8 +309,10 @@ td_status lpu_chip_encoder(struct lpu_compiler *compiler) {
   TD_TRY(lpu_link_self(compiler));
   TD_TRY(segment_project(compiler, &project));
   TD_TRY(lpu_run_link(compiler, project));
-  TD_TRY(segment_ffn(compiler, &ffn));
-  TD_TRY(lpu_run_link(compiler, ffn));
+  TD_TRY(segment_up(compiler, &up));
+  TD_TRY(lpu_run_link(compiler, up));
+  TD_TRY(segment_down(compiler, &down));
+  TD_TRY(lpu_run_link(compiler, down));
   TD_TRY(lpu_end_link(compiler));
   return compiler->chip == compiler->chips - 1 ? link_pool(compiler) : TD_OK;
 }

@@ -115,6 +115,10 @@ static td_status narrow(struct lpu_compiler *compiler, struct lpu_tensor *value,
 
 /* Planes of both hemispheres would wait for each other at the slices of x, for as long as rows pass. */
 #define MANY_ROWS 128
+bool lpu_has_twins(const struct lpu_compiler *compiler) {
+  return compiler->rows >= MANY_ROWS;
+}
+
 static td_status add_twin(struct lpu_compiler *compiler, struct lpu_activation *activation) {
   struct lpu_tensor *x = activation->x;
   int32_t rows = compiler->rows * activation->passes, vectors = x->count / rows;
@@ -133,5 +137,5 @@ static td_status add_twin(struct lpu_compiler *compiler, struct lpu_activation *
 
 td_status lpu_narrow(struct lpu_compiler *compiler, struct lpu_tensor *value, struct lpu_activation *out) {
   TD_TRY(narrow(compiler, value, out));
-  return compiler->rows < MANY_ROWS ? TD_OK : add_twin(compiler, out);
+  return lpu_has_twins(compiler) && !compiler->layout.single ? add_twin(compiler, out) : TD_OK;
 }
