@@ -238,6 +238,7 @@ struct lpu_product {
   struct lpu_tiles tiles;
   struct lpu_tensor *x;         /* F16 or I8; row r's vector b: offset + r * row_stride + b */
   struct lpu_tensor *const *xs; /* or NULL: x. Vector b is in xs[b] at offset + r * row_stride */
+  struct lpu_tensor *twin;      /* a copy of x for the planes of the other hemisphere; NULL: none */
   int32_t x_offset, x_row_stride;
   struct lpu_tensor *y; /* F32 or I32; row r's vector b: offset + r * row_stride + b * block_stride */
   int32_t y_offset, y_row_stride, y_block_stride, y_part_stride;

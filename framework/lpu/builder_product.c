@@ -3,6 +3,7 @@
  * Products on the matrix planes: tiles of the installed side are loaded behind the passes of the tile before, rows pass
  * one a cycle, parts of k are summed in the accumulators, totals leave on quads to SRAM.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "builder.h"
@@ -189,6 +190,7 @@ static void fill_read(const struct tile *tile, struct lpu_read *read) {
   int32_t vector = one ? tile->part : tile->part / 2;
   memset(read, 0, sizeof *read);
   read->tensor = product->xs ? product->xs[vector] : product->x;
+  if (product->twin && tile->image->hemisphere != product->x->hemisphere) read->tensor = product->twin;
   read->offset = product->x_offset + (product->xs ? 0 : vector);
   read->stride = product->x_row_stride;
   read->n = product->rows;
@@ -310,18 +312,10 @@ static td_status check_rows(const struct lpu_builder *builder, const struct lpu_
   return td_fail(TD_INTERNAL, "lpu: a product of %d rows, accumulators for %d", product->rows, most);
 }
 
-td_status lpu_product_run(struct lpu_builder *builder, const struct lpu_product *product) {
-  TD_TRY(check_rows(builder, product));
-  if (builder->dry) return TD_OK;
-  for (int32_t block = product->first_block; block < product->first_block + product->blocks; block++) {
-    TD_TRY(run_block(builder, product, block));
-  }
-  return TD_OK;
-}
-
 td_status lpu_units_run(struct lpu_builder *builder, const struct lpu_unit *units, int32_t count) {
   struct tile waiting = {.product = NULL};
   int32_t before = -1;
+  if (builder->dry) return TD_OK;
   for (int32_t i = 0; i < count; i++) {
     TD_TRY(check_rows(builder, units[i].product));
     for (int32_t part = units[i].first_part; part < units[i].end_part; part++) {
@@ -339,4 +333,37 @@ td_status lpu_units_run(struct lpu_builder *builder, const struct lpu_unit *unit
     }
   }
   return waiting.product ? pass_tile(builder, &waiting, before) : TD_OK;
+}
+
+/* The blocks of one plane, one behind the other. */
+static td_status run_plane(struct lpu_builder *builder, const struct lpu_product *product, int32_t plane,
+                           struct lpu_unit *units) {
+  int32_t count = 0;
+  for (int32_t block = product->first_block; block < product->first_block + product->blocks; block++) {
+    struct tile tile = tile_of(builder, product, block, 0);
+    if (tile.plane == plane) units[count++] = (struct lpu_unit){product, block, 0, product->tiles.parts};
+  }
+  return count > 0 ? lpu_units_run(builder, units, count) : TD_OK;
+}
+
+static td_status run_planes(struct lpu_builder *builder, const struct lpu_product *product) {
+  struct lpu_unit *units = NULL;
+  td_status status = td_alloc((size_t)product->blocks, sizeof *units, (void **)&units);
+  for (int32_t plane = 0; !status && plane < builder->machine->planes; plane++) {
+    status = run_plane(builder, product, plane, units);
+  }
+  free(units);
+  return status;
+}
+
+/* From so many rows on, passes leave a load's streams no gap but the one before them. */
+#define MANY_ROWS 64
+td_status lpu_product_run(struct lpu_builder *builder, const struct lpu_product *product) {
+  TD_TRY(check_rows(builder, product));
+  if (builder->dry) return TD_OK;
+  if (product->rows >= MANY_ROWS && !product->separate) return run_planes(builder, product);
+  for (int32_t block = product->first_block; block < product->first_block + product->blocks; block++) {
+    TD_TRY(run_block(builder, product, block));
+  }
+  return TD_OK;
 }

@@ -64,6 +64,7 @@ static void measure(struct lpu_compiler *compiler) {
   compiler->ffn_vectors = vectors_of(compiler, graph->ops[compiler->layer.up].n);
   if (compiler->ffn_only) return;
   const struct td_op *op = &graph->ops[compiler->layer.attention];
+  compiler->encoder = op->bidirectional;
   compiler->head_halves = compiler->machine->lanes / 2 / op->head_dim;
   compiler->q_vectors = vectors_of(compiler, (int64_t)op->heads * op->head_dim);
 }
@@ -100,7 +101,7 @@ td_status lpu_compile_candidate(const struct lpu_compiler *from, const struct lp
   compiler.stages = candidate->grouping.stages;
   compiler.chips = compiler.tensor * compiler.stages;
   TD_TRY(lpu_builder_open(compiler.machine, compiler.chips, &compiler.builder));
-  compiler.builder->program->block_tokens = compiler.ffn_only ? 0 : compiler.options->block_tokens;
+  compiler.builder->program->block_tokens = compiler.ffn_only || compiler.encoder ? 0 : compiler.options->block_tokens;
   compiler.builder->program->tensor = compiler.tensor;
   td_status status = lpu_compile_all(&compiler);
   if (!status) status = lpu_builder_finish(compiler.builder, out_program);
@@ -147,6 +148,7 @@ uint32_t lpu_parts(const struct lpu_compiler *compiler) {
 static td_status check_all(struct lpu_compiler *compiler) {
   measure(compiler);
   TD_TRY(check_products(compiler));
+  if (compiler->encoder) return lpu_check_encoder(compiler);
   return compiler->ffn_only ? TD_OK : check_options(compiler);
 }
 

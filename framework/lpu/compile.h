@@ -21,9 +21,17 @@
 /* How a program lies in SRAM. The compiler takes the first that fits, in the order of what a step loses by it. */
 struct lpu_layout {
   bool shared;       /* the scratches of segments share words */
+  bool single;       /* what many rows of products read lies in one hemisphere only */
   bool spread;       /* weight tiles lie in pieces over all slices of a hemisphere, behind what else is there */
   bool balanced;     /* scratches go where most room is, not by turns */
   int32_t head_rows; /* that the head takes at a time */
+};
+
+/* What a product takes: rows of fp16, or int8 with a scale a row. Two passes: rows rows .. 2 rows - 1 are the low
+ * parts. */
+struct lpu_activation {
+  struct lpu_tensor *x, *scale, *twin; /* twin: a copy in the other hemisphere, where many rows pass; or NULL */
+  int32_t passes;
 };
 
 /* The free places of one chip. Inner slices (below lpu_weight_slice) are used in quads, one 32-bit vector wide:
@@ -44,7 +52,7 @@ struct lpu_place {
 
 /* Rows [first, first + rows) of a weight. A matrix in SRAM may be several, one below the other. */
 struct lpu_rows {
-  int32_t weight; /* of the graph */
+  int32_t weight; /* of the graph; -1: zeros */
   int64_t first, rows;
 };
 
@@ -82,6 +90,23 @@ struct lpu_kind {
   int32_t cosine, sine;   /* images */
 };
 
+/* An encoder's attention (compile_self.c): all rows are of one sequence and see each other. Queries are dealt to blocks
+ * of as many lanes; a vector holds as many heads as fit each half of its lanes. */
+#define LPU_MOST_SLOTS 32
+#define LPU_CHUNKS 4
+struct lpu_self {
+  int32_t heads, head_dim, slots, vectors; /* slots: heads of a vector */
+  int32_t query_blocks, query_lanes;       /* blocks of queries, and how many each has */
+  int32_t token_blocks;                    /* blocks of a vector's lanes */
+  int32_t inner;                           /* image: what the FFN's activation makes */
+  int32_t k;                               /* image: F16, row r of head vector v is v * rows + r */
+  int32_t q, v;                 /* the first images of [heads][query_blocks] and of [vectors][token_blocks] */
+  int32_t p, mixed;             /* of [slots][query_blocks] and of [query_blocks] */
+  int32_t v_turned;             /* of [slots]: rows are elements, lanes are tokens; the last row is ones */
+  int32_t mask[LPU_MOST_SLOTS]; /* 1 in a slot's lanes */
+  int32_t identity, number, last, hidden[2]; /* hidden: what is added to the scores of a token, twice */
+};
+
 struct lpu_compiler {
   struct lpu_builder *builder;
   const struct td_lpu_machine *machine;
@@ -98,7 +123,9 @@ struct lpu_compiler {
   int32_t rows, layers;   /* its layers ... */
   int32_t first_layer;    /* ... from this one on */
   int32_t begin, end;     /* of the slice's layers */
-  bool ffn_only;
+  bool ffn_only, encoder;
+  struct lpu_self self;
+  struct lpu_norm embed_norm;
   struct lpu_layer *found;               /* [end - begin] */
   struct lpu_layer layer;                /* whose segments are being built */
   struct td_op attention;                /* of that layer, with the chip's heads alone, ... */
@@ -144,6 +171,27 @@ void lpu_turn_to(struct lpu_compiler *compiler, int32_t kind);
 uint32_t lpu_parts(const struct lpu_compiler *compiler);
 td_status lpu_add_weights(struct lpu_compiler *compiler);
 td_status lpu_add_state(struct lpu_compiler *compiler);
+/* Encoders (compile_encoder.c): what they ask of the model and the options; weights and state beside those of any
+ * model; a chip's segments and links. */
+td_status lpu_check_encoder(const struct lpu_compiler *compiler);
+td_status lpu_add_encoder_weights(struct lpu_compiler *compiler);
+td_status lpu_add_encoder_state(struct lpu_compiler *compiler);
+int32_t lpu_encoder_words(const struct lpu_compiler *compiler); /* of each slice that feeds planes, for its state */
+td_status lpu_chip_encoder(struct lpu_compiler *compiler);
+/* Attention of many rows (compile_self.c): state; segments, with their links. */
+td_status lpu_add_self(struct lpu_compiler *compiler);
+td_status lpu_self_heads(struct lpu_compiler *compiler, const struct lpu_activation *x);
+td_status lpu_link_self(struct lpu_compiler *compiler);
+td_status lpu_self_mixed(struct lpu_compiler *compiler, struct lpu_tensor **out);
+/* Row `row` of a weight, as float32; nothing without data. */
+void lpu_weight_row(const struct lpu_compiler *compiler, int32_t weight, int64_t row, float *out);
+/* The norm `op` in front of or behind the layers. */
+td_status lpu_add_end_norm(struct lpu_compiler *compiler, const char *name, int32_t op, struct lpu_norm *out);
+/* Links and entries of a stage, which its first chip stands for (compile_stage.c). */
+td_status lpu_run_link(struct lpu_compiler *compiler, int32_t segment);
+td_status lpu_loop_link(struct lpu_compiler *compiler, enum td_lpu_variable variable, int32_t first, int32_t count);
+td_status lpu_end_link(struct lpu_compiler *compiler);
+td_status lpu_entry_of_rest(struct lpu_compiler *compiler, int32_t first_row);
 /* Words that K (in one hemisphere) and V (in the other) take of the slices that feed planes. */
 int32_t lpu_cache_words(const struct lpu_compiler *compiler);
 td_status lpu_add_ffn_state(struct lpu_compiler *compiler);
@@ -191,6 +239,9 @@ void lpu_place_begin(struct lpu_compiler *compiler);
 void lpu_place_scratches(struct lpu_compiler *compiler);
 /* A segment begins: its scratches may lie where those of others lay. */
 void lpu_reuse_scratches(struct lpu_compiler *compiler);
+/* The segment of one chip alone. */
+td_status lpu_open_segment(struct lpu_compiler *compiler, const char *name);
+td_status lpu_close_segment(struct lpu_compiler *compiler, int32_t *out_segment);
 /* `count` vectors of `type` in an activation quad. */
 td_status lpu_new_vectors(struct lpu_compiler *compiler, const char *name, enum td_lpu_image_kind kind,
                           enum td_lpu_type type, int32_t count, int32_t *out_image);
@@ -200,7 +251,7 @@ td_status lpu_new_scratch(struct lpu_compiler *compiler, enum td_lpu_type type, 
                           const struct lpu_tensor *beside, struct lpu_tensor **out);
 /* The same for what products of `rows` rows of x come to: they are written while later rows are read. */
 td_status lpu_new_sums(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count, int32_t rows,
-                       const struct lpu_tensor *x, const struct lpu_tensor *beside, struct lpu_tensor **out);
+                       const struct lpu_activation *x, const struct lpu_tensor *beside, struct lpu_tensor **out);
 /* rows x cols float32 constants, a row in ceil(cols / lanes) vectors, in constant quad `hemisphere`. */
 td_status lpu_new_constants(struct lpu_compiler *compiler, const char *name, int32_t hemisphere, int32_t rows,
                             int32_t cols, const float *data, int32_t *out_image);
@@ -226,14 +277,10 @@ td_status lpu_new_matrix(struct lpu_compiler *compiler, const char *name, const 
 td_status lpu_matrix_tiles(struct lpu_compiler *compiler, const struct lpu_matrix *matrix, struct lpu_tiles *out);
 
 /* ---- pieces of segments (compile_dense.c, compile_tree.c, compile_narrow.c) ---- */
-/* What a product takes: rows of fp16, or int8 with a scale a row. Two passes: rows rows .. 2 rows - 1 are the low
- * parts. */
-struct lpu_activation {
-  struct lpu_tensor *x, *scale;
-  int32_t passes;
-};
 /* The type in which a value that only products read is kept: fp16, or float32 if it is to be narrowed by row. */
 enum td_lpu_type lpu_value_type(const struct lpu_compiler *compiler);
+/* Whether activations have copies in the other hemisphere, where there is room. */
+bool lpu_has_twins(const struct lpu_compiler *compiler);
 td_status lpu_narrow(struct lpu_compiler *compiler, struct lpu_tensor *value, struct lpu_activation *out);
 extern const struct lpu_operand lpu_nothing;
 td_status lpu_view(struct lpu_compiler *compiler, int32_t image, struct lpu_tensor **out);
@@ -250,6 +297,7 @@ struct lpu_tree {
   int32_t count;
   int32_t width;       /* > 0: groups of so many lanes, each by itself: a power of two, or whole superlanes */
   const int32_t *maps; /* then: all lanes of a group take the first one of its superlane s */
+  bool packs;          /* nothing is a negative zero: zeros may be added */
 };
 td_status lpu_lane_tree(struct lpu_compiler *compiler, const struct lpu_tree *tree, struct lpu_tensor *in,
                         struct lpu_tensor *out);
@@ -286,6 +334,8 @@ td_status lpu_project(struct lpu_compiler *compiler, const struct lpu_matrix *ma
 td_status lpu_begin_residual(struct lpu_compiler *compiler, const struct lpu_matrix *matrix, struct lpu_tensor *x,
                              int32_t half, struct lpu_tensor *old, struct lpu_tensor *out);
 td_status lpu_end_residual(struct lpu_compiler *compiler, int32_t half, struct lpu_tensor *old, struct lpu_tensor *out);
+/* The FFN's first half on the chip's blocks, up to what the activation makes (compile_ffn.c). */
+td_status lpu_ffn_up(struct lpu_compiler *compiler, struct lpu_tensor *x, struct lpu_tensor *inner);
 /* f(gate) * up, or f(gate) if up is NULL, of one block. */
 td_status lpu_activate(struct lpu_compiler *compiler, const struct lpu_sums *gate, const struct lpu_sums *up,
                        int32_t block, struct lpu_tensor *out);

@@ -315,7 +315,7 @@ td_status lpu_scores(struct lpu_compiler *compiler) {
   const struct td_op *op = attention_op(compiler);
   struct lpu_tensor *raw = NULL, *heads = NULL;
   TD_TRY(lpu_view(compiler, compiler->heads_q, &heads));
-  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, op->heads, op->heads, heads, NULL, &raw));
+  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, op->heads, op->heads, &(struct lpu_activation){.x = heads}, NULL, &raw));
   for (int32_t half = 0; half * compiler->head_halves < op->kv_heads; half++) {
     TD_TRY(score_half(compiler, half, raw));
   }
@@ -325,7 +325,7 @@ td_status lpu_scores(struct lpu_compiler *compiler) {
 /* ---- the maxima over lanes ---- */
 
 td_status lpu_soft(struct lpu_compiler *compiler) {
-  struct lpu_tree tree = {TD_ALU_MAX, LPU_FINISH_NOTHING, 0, 0, attention_op(compiler)->heads, 0, NULL};
+  struct lpu_tree tree = {TD_ALU_MAX, LPU_FINISH_NOTHING, 0, 0, attention_op(compiler)->heads, 0, NULL, false};
   struct lpu_tensor *top = NULL;
   TD_TRY(lpu_view(compiler, compiler->top, &top));
   return lpu_lane_tree(compiler, &tree, top, top);
@@ -362,7 +362,8 @@ td_status lpu_values(struct lpu_compiler *compiler) {
   TD_TRY(weigh(compiler, p));
   TD_TRY(cache_tiles(compiler, compiler->v_cache, false, &product.tiles));
   TD_TRY(lpu_view(compiler, compiler->product, &total));
-  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, op->heads * product.tiles.parts, op->heads, p, total, &parts));
+  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, op->heads * product.tiles.parts, op->heads,
+                      &(struct lpu_activation){.x = p}, total, &parts));
   product.rows = op->heads;
   product.chip = compiler->chip;
   product.plane = compiler->machine->planes / 2;

@@ -96,7 +96,7 @@ static td_status place_chip(struct lpu_compiler *compiler) {
   if (!compiler->ffn_only) {
     compiler->layer = *lpu_layer_of(compiler, 0);
     lpu_take_heads(compiler);
-    TD_TRY(check_heads(compiler));
+    if (!compiler->encoder) TD_TRY(check_heads(compiler));
   }
   lpu_place_begin(compiler);
   if (compiler->layout.spread) TD_TRY(lpu_spread_begin(compiler));

@@ -8,14 +8,16 @@
 #include "compile.h"
 #include "tandem/base.h"
 
-/* Chips that can share a layer: one a KV head; where FFNs are all there is, one a block of them. */
+/* Chips that can share a layer: one a KV head; where FFNs are all there is, one a block of them; encoders are not
+ * shared. */
 static int32_t most_tensor(const struct lpu_compiler *compiler) {
   if (compiler->ffn_only) return compiler->ffn_vectors;
+  if (compiler->encoder) return 1;
   return compiler->graph->ops[compiler->layer.attention].kv_heads;
 }
 
 static const char *sharers(const struct lpu_compiler *compiler) {
-  return compiler->ffn_only ? "FFN block" : "KV head";
+  return compiler->ffn_only ? "FFN block" : compiler->encoder ? "encoder" : "KV head";
 }
 
 static int32_t layers_of(const struct lpu_compiler *compiler) {
@@ -108,7 +110,7 @@ static td_status check_links(const struct lpu_compiler *compiler, int32_t chips)
 static td_status count_cycles(const struct lpu_compiler *compiler, struct lpu_candidate *candidate) {
   struct lpu_compiler trial = *compiler;
   struct td_lpu_program *program = NULL;
-  int32_t tokens = compiler->ffn_only ? 0 : compiler->options->block_tokens;
+  int32_t tokens = compiler->ffn_only || compiler->encoder ? 0 : compiler->options->block_tokens;
   int32_t last = tokens ? compiler->options->context - 1 : 0, count = compiler->options->rows;
   struct td_lpu_row *rows = NULL;
   trial.weights = NULL;

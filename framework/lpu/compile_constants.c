@@ -13,8 +13,7 @@
 
 /* ---- constants ---- */
 
-/* Row `row` of a weight, as float32. */
-static void weight_row(const struct lpu_compiler *compiler, int32_t weight, int64_t row, float *out) {
+void lpu_weight_row(const struct lpu_compiler *compiler, int32_t weight, int64_t row, float *out) {
   const struct td_weight *from = &compiler->graph->weights[weight];
   uint64_t bytes = 0;
   if (!compiler->weights || td_dtype_row_bytes(from->dtype, from->cols, &bytes)) return;
@@ -28,7 +27,7 @@ static td_status vectors_of_layers(struct lpu_compiler *compiler, const char *na
   float *data = NULL;
   TD_TRY(td_alloc((size_t)layers * (size_t)cols, sizeof *data, (void **)&data));
   for (int32_t layer = 0; layer < layers; layer++) {
-    weight_row(compiler, weights[layer], row, data + (int64_t)layer * cols);
+    lpu_weight_row(compiler, weights[layer], row, data + (int64_t)layer * cols);
   }
   td_status status =
       lpu_new_constants(compiler, name, hemisphere, layers, cols, compiler->weights ? data : NULL, out_image);
@@ -186,7 +185,7 @@ static td_status take_bias(const struct lpu_compiler *compiler, const struct par
   if (!weights) return TD_OK;
   td_status status = td_alloc((size_t)compiler->graph->weights[weights[0]].cols, sizeof *whole, (void **)&whole);
   for (int32_t layer = 0; !status && layer < compiler->layers; layer++) {
-    weight_row(compiler, weights[layer], 0, whole);
+    lpu_weight_row(compiler, weights[layer], 0, whole);
     memcpy(data + layer * n, whole + rows->first, (size_t)rows->rows * sizeof *whole);
   }
   free(whole);
@@ -250,7 +249,7 @@ static td_status add_norm(struct lpu_compiler *compiler, const char *name, size_
 static void repeat_heads(const struct lpu_compiler *compiler, int32_t op, int64_t heads, float *out) {
   int32_t weight = compiler->graph->ops[op].weight;
   int64_t width = compiler->graph->weights[weight].cols;
-  for (int64_t head = 0; head < heads; head++) weight_row(compiler, weight, 0, out + head * width);
+  for (int64_t head = 0; head < heads; head++) lpu_weight_row(compiler, weight, 0, out + head * width);
 }
 
 /* Of Q's heads, then of K's, as the product has them; V's lanes are nobody's. */
@@ -287,6 +286,10 @@ static td_status group_maps(struct lpu_compiler *compiler) {
   return TD_OK;
 }
 
+td_status lpu_add_end_norm(struct lpu_compiler *compiler, const char *name, int32_t op, struct lpu_norm *out) {
+  return norm_vectors(compiler, name, &compiler->graph->ops[op].weight, op, 1, out);
+}
+
 static td_status add_ends(struct lpu_compiler *compiler) {
   const struct td_graph *graph = compiler->graph;
   if (compiler->stage < compiler->stages - 1) return TD_OK;
@@ -294,7 +297,7 @@ static td_status add_ends(struct lpu_compiler *compiler) {
     const struct td_op *op = &graph->ops[i];
     if (op->layer != graph->shape.layers) continue;
     if (op->kind == TD_OP_RMS_NORM) {
-      TD_TRY(norm_vectors(compiler, "norm.final", &op->weight, i, 1, &compiler->final_norm));
+      TD_TRY(lpu_add_end_norm(compiler, "norm.final", i, &compiler->final_norm));
     }
     if (op->kind != TD_OP_MATMUL) continue;
     const struct lpu_rows rows = lpu_share_of(compiler, op->weight, LPU_BY_BLOCKS);
@@ -331,7 +334,7 @@ static td_status add_attention(struct lpu_compiler *compiler) {
   static const struct part qkv[] = {
       {OF(q), OF(q_bias), LPU_BY_HEADS}, {OF(k), OF(k_bias), LPU_BY_HEADS}, {OF(v), OF(v_bias), LPU_BY_HEADS}};
   static const struct part o = {OF(o), OF(o_bias), LPU_BY_BLOCKS};
-  TD_TRY(add_matrix(compiler, "qkv", qkv, 3, &compiler->qkv));
+  if (!compiler->encoder) TD_TRY(add_matrix(compiler, "qkv", qkv, 3, &compiler->qkv));
   TD_TRY(add_matrix(compiler, "o", &o, 1, &compiler->o));
   TD_TRY(add_norm(compiler, "norm.attention", OF(norm[0]), &compiler->norm[0]));
   TD_TRY(add_norm(compiler, "norm.attention.out", OF(branch[0]), &compiler->branch[0]));
@@ -344,6 +347,7 @@ td_status lpu_add_weights(struct lpu_compiler *compiler) {
   if (compiler->ffn_only) return add_ffn(compiler);
   TD_TRY(add_attention(compiler));
   TD_TRY(add_ffn(compiler));
+  if (compiler->encoder) return lpu_add_encoder_weights(compiler);
   TD_TRY(add_ends(compiler));
   TD_TRY(lpu_find_kinds(compiler));
   for (int32_t i = 0; i < compiler->kind_count; i++) TD_TRY(rope_tables(compiler, &compiler->kinds[i]));

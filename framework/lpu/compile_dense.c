@@ -38,13 +38,14 @@ td_status lpu_multiply(struct lpu_compiler *compiler, const struct lpu_matrix *m
   enum td_lpu_type type = matrix->tiles.type == TD_LPU_I8 ? TD_LPU_I32 : TD_LPU_F32;
   struct lpu_product product;
   memset(&product, 0, sizeof product);
-  TD_TRY(lpu_new_sums(compiler, type, rows * blocks, rows, activation->x, beside, out_sums));
+  TD_TRY(lpu_new_sums(compiler, type, rows * blocks, rows, activation, beside, out_sums));
   TD_TRY(lpu_matrix_tiles(compiler, matrix, &product.tiles));
   product.rows = rows;
   product.chip = compiler->chip;
   product.plane = -1;
   product.blocks = blocks;
   product.x = activation->x;
+  product.twin = activation->twin;
   product.x_row_stride = activation->x->count / rows;
   product.y = *out_sums;
   product.y_row_stride = blocks;

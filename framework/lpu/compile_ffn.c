@@ -32,6 +32,25 @@ static struct lpu_operand gelu(struct lpu_chain *chain, struct lpu_tensor *g, in
   return times(chain, half, inner);
 }
 
+/* The same of sums that are read twice only: g waits in moves for the steps that take it. That needs steps of one
+ * length. */
+static struct lpu_operand gelu_once(struct lpu_chain *chain, const struct lpu_sums *gate, int32_t block) {
+  struct lpu_operand x = lpu_scaled(chain, gate, block);
+  x = lpu_chain_step(chain, TD_ALU_MOVE, x, lpu_nothing, lpu_nothing);
+  struct lpu_operand inner = times(chain, x, lpu_chain_number(0.044715f));
+  for (int i = 0; i < 2; i++) {
+    x = lpu_chain_step(chain, TD_ALU_MOVE, x, lpu_nothing, lpu_nothing);
+    inner = times(chain, inner, x);
+  }
+  x = lpu_chain_step(chain, TD_ALU_MOVE, x, lpu_nothing, lpu_nothing);
+  inner = lpu_chain_step(chain, TD_ALU_ADD, inner, x, lpu_nothing);
+  inner = times(chain, inner, lpu_chain_number(0.79788456080286536f));
+  inner = lpu_chain_step(chain, TD_ALU_TANH, inner, lpu_nothing, lpu_nothing);
+  inner = lpu_chain_step(chain, TD_ALU_ADD, inner, lpu_chain_number(1.0f), lpu_nothing);
+  struct lpu_operand half = times(chain, lpu_scaled(chain, gate, block), lpu_chain_number(0.5f));
+  return times(chain, half, inner);
+}
+
 /* The sums of one block as they are, for what reads them often. */
 static td_status settle(struct lpu_compiler *compiler, const struct lpu_sums *sums, int32_t block,
                         struct lpu_tensor **out) {
@@ -44,35 +63,50 @@ static td_status settle(struct lpu_compiler *compiler, const struct lpu_sums *su
   return lpu_chain_run(compiler->builder, &chain);
 }
 
+/* Rows at a time, so that the second reading of the sums begins when the first one is done. */
+#define GELU_ROWS 24
 td_status lpu_activate(struct lpu_compiler *compiler, const struct lpu_sums *gate, const struct lpu_sums *up,
                        int32_t block, struct lpu_tensor *out) {
   const struct td_op *op = &compiler->graph->ops[compiler->layer.activation];
+  bool even = compiler->machine->alu_func[TD_ALU_MOVE] == compiler->machine->alu_func[TD_ALU_MUL];
   struct lpu_tensor *settled = NULL;
+  struct lpu_operand result;
   struct lpu_chain chain;
-  if (op->activation == TD_ACT_GELU) TD_TRY(settle(compiler, gate, block, &settled));
+  if (op->activation == TD_ACT_GELU && !even) TD_TRY(settle(compiler, gate, block, &settled));
   lpu_chain_begin(&chain, compiler->chip, compiler->rows);
-  struct lpu_operand result = settled ? gelu(&chain, settled, 0, 1) : silu(&chain, gate, block);
+  if (op->activation == TD_ACT_SILU) {
+    result = silu(&chain, gate, block);
+  } else if (even) {
+    chain.chunk = GELU_ROWS;
+    result = gelu_once(&chain, gate, block);
+  } else {
+    result = gelu(&chain, settled, 0, 1);
+  }
   if (up) result = times(&chain, result, lpu_scaled(&chain, up, block));
   lpu_chain_result(&chain, result, out, gate->matrix->first_block + block, gate->matrix->row_blocks);
   return lpu_chain_run(compiler->builder, &chain);
 }
 
-td_status lpu_inner(struct lpu_compiler *compiler) {
+td_status lpu_ffn_up(struct lpu_compiler *compiler, struct lpu_tensor *x, struct lpu_tensor *inner) {
   bool gated = compiler->layer.gate >= 0;
-  int32_t blocks = compiler->up.tiles.blocks, vectors = compiler->rows * compiler->ffn_vectors;
-  struct lpu_tensor *x = NULL;
   struct lpu_sums gate, up;
   struct lpu_activation normed;
-  if (blocks == 0) return lpu_new_scratch(compiler, lpu_value_type(compiler), vectors, NULL, &compiler->inner);
-  TD_TRY(lpu_view(compiler, compiler->x, &x));
   TD_TRY(lpu_normed(compiler, x, &compiler->norm[1], &normed));
   if (gated) TD_TRY(lpu_sum_up(compiler, &compiler->gate, &normed, NULL, &gate));
   TD_TRY(lpu_sum_up(compiler, &compiler->up, &normed, gated ? gate.sums : NULL, &up));
-  TD_TRY(lpu_new_scratch(compiler, lpu_value_type(compiler), vectors, NULL, &compiler->inner));
-  for (int32_t block = 0; block < blocks; block++) {
-    TD_TRY(lpu_activate(compiler, gated ? &gate : &up, gated ? &up : NULL, block, compiler->inner));
+  for (int32_t block = 0; block < compiler->up.tiles.blocks; block++) {
+    TD_TRY(lpu_activate(compiler, gated ? &gate : &up, gated ? &up : NULL, block, inner));
   }
   return TD_OK;
+}
+
+td_status lpu_inner(struct lpu_compiler *compiler) {
+  struct lpu_tensor *x = NULL;
+  int32_t vectors = compiler->rows * compiler->ffn_vectors;
+  TD_TRY(lpu_new_scratch(compiler, lpu_value_type(compiler), vectors, NULL, &compiler->inner));
+  if (compiler->up.tiles.blocks == 0) return TD_OK;
+  TD_TRY(lpu_view(compiler, compiler->x, &x));
+  return lpu_ffn_up(compiler, x, compiler->inner);
 }
 
 /* What the FFN is added to, and where the sum goes. */

@@ -43,9 +43,11 @@ td_status lpu_try_places(const struct lpu_compiler *compiler, int32_t tensor, in
                                               {.shared = true, .balanced = true},
                                               {.shared = true, .spread = true},
                                               {.shared = true, .spread = true, .balanced = true}};
-  for (size_t i = 0; i < sizeof layouts / sizeof *layouts && status == TD_EXHAUSTED; i++) {
-    if (layouts[i].spread && !lpu_can_spread(compiler->machine)) break;
-    *out = layouts[i];
+  const size_t count = sizeof layouts / sizeof *layouts, all = lpu_has_twins(compiler) ? 2 * count : count;
+  for (size_t i = 0; i < all && status == TD_EXHAUSTED; i++) {
+    if (layouts[i % count].spread && !lpu_can_spread(compiler->machine)) continue;
+    *out = layouts[i % count];
+    out->single = i >= count;
     status = try_heads(&grouped, out);
   }
   return status;

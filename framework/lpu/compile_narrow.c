@@ -90,13 +90,13 @@ static td_status write_vector(struct lpu_compiler *compiler, struct lpu_tensor *
   return lpu_chain_run(compiler->builder, &chain);
 }
 
-td_status lpu_narrow(struct lpu_compiler *compiler, struct lpu_tensor *value, struct lpu_activation *out) {
-  *out = (struct lpu_activation){value, NULL, 1};
+static td_status narrow(struct lpu_compiler *compiler, struct lpu_tensor *value, struct lpu_activation *out) {
+  *out = (struct lpu_activation){.x = value, .passes = 1};
   if (compiler->options->activations == TD_LPU_ACTIVATIONS_F16) return TD_OK;
   bool twice = compiler->options->activations == TD_LPU_ACTIVATIONS_I8X2;
   int32_t rows = compiler->rows, vectors = value->count / rows;
   struct lpu_tensor *tops = NULL, *top = NULL, *factor = NULL;
-  struct lpu_tree tree = {TD_ALU_MAX, LPU_FINISH_NOTHING, 0, 0, rows, 0, NULL};
+  struct lpu_tree tree = {TD_ALU_MAX, LPU_FINISH_NOTHING, 0, 0, rows, 0, NULL, true};
   out->passes = twice ? 2 : 1;
   TD_TRY(fold_tops(compiler, value, vectors, &tops));
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows, NULL, &top));
@@ -111,4 +111,31 @@ td_status lpu_narrow(struct lpu_compiler *compiler, struct lpu_tensor *value, st
     }
   }
   return TD_OK;
+}
+
+/* Planes of both hemispheres would wait for each other at the slices of x, for as long as rows pass. */
+#define MANY_ROWS 128
+bool lpu_has_twins(const struct lpu_compiler *compiler) {
+  return compiler->rows >= MANY_ROWS;
+}
+
+static td_status add_twin(struct lpu_compiler *compiler, struct lpu_activation *activation) {
+  struct lpu_tensor *x = activation->x;
+  int32_t rows = compiler->rows * activation->passes, vectors = x->count / rows;
+  if (compiler->place.turn % TD_LPU_HEMISPHERES == x->hemisphere) compiler->place.turn++;
+  TD_TRY(lpu_new_scratch(compiler, x->type, x->count, x, &activation->twin));
+  for (int32_t v = 0; v < vectors; v++) {
+    struct lpu_chain chain;
+    lpu_chain_begin(&chain, compiler->chip, rows);
+    struct lpu_operand value = lpu_chain_input(&chain, x, v, vectors);
+    value = lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
+    lpu_chain_result(&chain, value, activation->twin, v, vectors);
+    TD_TRY(lpu_chain_run(compiler->builder, &chain));
+  }
+  return TD_OK;
+}
+
+td_status lpu_narrow(struct lpu_compiler *compiler, struct lpu_tensor *value, struct lpu_activation *out) {
+  TD_TRY(narrow(compiler, value, out));
+  return lpu_has_twins(compiler) && !compiler->layout.single ? add_twin(compiler, out) : TD_OK;
 }

@@ -28,9 +28,11 @@ static td_status fold(struct lpu_compiler *compiler, struct lpu_tensor *x, int32
     if (before) sum = lpu_chain_input(&chain, before, 0, 1);
     for (int32_t v = begin; v < vectors && v < begin + FOLD; v++) {
       struct lpu_operand value = value_of(&chain, x, v, vectors, square);
-      /* The first one waits a step, so that no two vectors are wanted from their slices in one cycle. */
-      sum = sum.from == LPU_FROM_NOTHING ? lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing)
-                                         : lpu_chain_step(&chain, TD_ALU_ADD, sum, value, lpu_nothing);
+      /* The first one waits a step, so that no two vectors are wanted from their slices in one cycle. The zero: sums
+       * are never a negative one. */
+      sum = sum.from == LPU_FROM_NOTHING
+                ? lpu_chain_step(&chain, TD_ALU_ADD, value, lpu_chain_number(0.0f), lpu_nothing)
+                : lpu_chain_step(&chain, TD_ALU_ADD, sum, value, lpu_nothing);
     }
     lpu_chain_result(&chain, sum, sums, 0, 1);
     TD_TRY(lpu_chain_run(compiler->builder, &chain));
@@ -45,7 +47,7 @@ static td_status reduce(struct lpu_compiler *compiler, struct lpu_tensor *x, con
                         enum lpu_finish finish, struct lpu_tensor **out) {
   int32_t vectors = compiler->hidden_vectors, rows = x->count / vectors;
   struct lpu_tensor *sums = NULL;
-  struct lpu_tree tree = {TD_ALU_ADD, finish, (float)(1.0 / (double)op->n), (float)op->epsilon, rows, 0, NULL};
+  struct lpu_tree tree = {TD_ALU_ADD, finish, (float)(1.0 / (double)op->n), (float)op->epsilon, rows, 0, NULL, true};
   TD_TRY(fold(compiler, x, vectors, finish == LPU_FINISH_RSQRT, &sums));
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows, x, out));
   return lpu_lane_tree(compiler, &tree, sums, *out);
@@ -127,8 +129,8 @@ td_status lpu_head_norms(struct lpu_compiler *compiler, struct lpu_tensor *in, u
                          struct lpu_tensor **out) {
   const struct td_op *op = &compiler->graph->ops[compiler->layer.q_norm];
   int32_t width = (int32_t)(op->n / op->groups), vectors = 0;
-  struct lpu_tree tree = {TD_ALU_ADD, LPU_FINISH_RSQRT,   (float)(1.0 / width), (float)op->epsilon, count,
-                          width,      compiler->group_map};
+  struct lpu_tree tree = {
+      TD_ALU_ADD, LPU_FINISH_RSQRT, (float)(1.0 / width), (float)op->epsilon, count, width, compiler->group_map, false};
   struct lpu_tensor *squares = NULL, *roots = NULL, *weight = NULL;
   struct lpu_chain chain;
   uint16_t by_layer = 0;

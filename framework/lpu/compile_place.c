@@ -83,11 +83,11 @@ td_status lpu_new_vectors(struct lpu_compiler *compiler, const char *name, enum 
 
 /* Tensors whose quads a new one stays out of. */
 struct others {
-  const struct lpu_tensor *of[2];
+  const struct lpu_tensor *of[3];
 };
 
 static bool is_there(const struct others *others, int32_t hemisphere, int32_t quad) {
-  for (int i = 0; i < 2; i++) {
+  for (int i = 0; i < 3; i++) {
     const struct lpu_tensor *tensor = others->of[i];
     if (tensor && tensor->hemisphere == hemisphere && tensor->slice / 4 == quad) return true;
   }
@@ -164,14 +164,16 @@ static td_status new_scratch(struct lpu_compiler *compiler, enum td_lpu_type typ
 
 td_status lpu_new_scratch(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count,
                           const struct lpu_tensor *beside, struct lpu_tensor **out) {
-  return new_scratch(compiler, type, count, &(struct others){{beside, NULL}}, out);
+  return new_scratch(compiler, type, count, &(struct others){{beside, NULL, NULL}}, out);
 }
 
 /* So few rows have passed before the first sums leave. */
 #define FEW_ROWS 16
 td_status lpu_new_sums(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count, int32_t rows,
-                       const struct lpu_tensor *x, const struct lpu_tensor *beside, struct lpu_tensor **out) {
-  return new_scratch(compiler, type, count, &(struct others){{beside, rows > FEW_ROWS ? x : NULL}}, out);
+                       const struct lpu_activation *x, const struct lpu_tensor *beside, struct lpu_tensor **out) {
+  bool many = rows > FEW_ROWS;
+  const struct others others = {{beside, many ? x->x : NULL, many ? x->twin : NULL}};
+  return new_scratch(compiler, type, count, &others, out);
 }
 
 /* Float32 rows into words: [words][4 slices][lanes], low byte first. */

@@ -71,6 +71,15 @@ static td_status gather_heads(struct lpu_compiler *chips) {
 
 /* ---- segments ---- */
 
+td_status lpu_open_segment(struct lpu_compiler *compiler, const char *name) {
+  lpu_reuse_scratches(compiler);
+  return lpu_begin_segment(compiler->builder, name);
+}
+
+td_status lpu_close_segment(struct lpu_compiler *compiler, int32_t *out_segment) {
+  return lpu_end_segment(compiler->builder, compiler->chip, out_segment);
+}
+
 static td_status open_segment(struct lpu_compiler *chips, const char *name) {
   for (int32_t part = 0; part < count_of(chips); part++) lpu_reuse_scratches(&chips[part]);
   return lpu_begin_segment(chips->builder, name);
@@ -79,7 +88,7 @@ static td_status open_segment(struct lpu_compiler *chips, const char *name) {
 static td_status segment(struct lpu_compiler *chips, const char *name, work *of, int32_t *out_segment) {
   TD_TRY(open_segment(chips, name));
   TD_TRY(each(chips, of));
-  return lpu_end_segment(chips->builder, chips->chip, out_segment);
+  return lpu_close_segment(chips, out_segment);
 }
 
 static td_status feed_forward(struct lpu_compiler *chips) {
@@ -98,13 +107,13 @@ static td_status segment_output(struct lpu_compiler *chips, int32_t *out_segment
   TD_TRY(gather_blocks(chips, MADE, chips->hidden_vectors));
   TD_TRY(each(chips, lpu_end_output));
   TD_TRY(feed_forward(chips));
-  return lpu_end_segment(chips->builder, chips->chip, out_segment);
+  return lpu_close_segment(chips, out_segment);
 }
 
 static td_status segment_ffn(struct lpu_compiler *chips, int32_t *out_segment) {
   TD_TRY(open_segment(chips, "ffn"));
   TD_TRY(feed_forward(chips));
-  return lpu_end_segment(chips->builder, chips->chip, out_segment);
+  return lpu_close_segment(chips, out_segment);
 }
 
 static void turn_to(struct lpu_compiler *chips, int32_t kind) {
@@ -121,25 +130,25 @@ static td_status segment_of_kind(struct lpu_compiler *chips, const char *name, w
 /* ---- links ---- */
 
 /* A segment whose first chip this is. */
-static td_status run(struct lpu_compiler *compiler, int32_t segment) {
+td_status lpu_run_link(struct lpu_compiler *compiler, int32_t segment) {
   struct td_lpu_link link = {TD_LINK_RUN, segment, compiler->chip, 0, 0, 0};
   return lpu_add_link(compiler->builder, &link);
 }
 
-static td_status loop(struct lpu_compiler *compiler, enum td_lpu_variable variable, int32_t first, int32_t count) {
+td_status lpu_loop_link(struct lpu_compiler *compiler, enum td_lpu_variable variable, int32_t first, int32_t count) {
   struct td_lpu_link link = {TD_LINK_LOOP, 0, 0, (int32_t)variable, first, count};
   return lpu_add_link(compiler->builder, &link);
 }
 
-static td_status end(struct lpu_compiler *compiler) {
+td_status lpu_end_link(struct lpu_compiler *compiler) {
   struct td_lpu_link link = {TD_LINK_END, 0, 0, 0, 0, 0};
   return lpu_add_link(compiler->builder, &link);
 }
 
 static td_status loop_over_blocks(struct lpu_compiler *compiler, int32_t segment) {
-  TD_TRY(loop(compiler, TD_VAR_BLOCK, 0, 0));
-  TD_TRY(run(compiler, segment));
-  return end(compiler);
+  TD_TRY(lpu_loop_link(compiler, TD_VAR_BLOCK, 0, 0));
+  TD_TRY(lpu_run_link(compiler, segment));
+  return lpu_end_link(compiler);
 }
 
 /* The segments of a layer; of those that look at positions, one for each kind of attention. */
@@ -164,17 +173,17 @@ static td_status add_segments(struct lpu_compiler *chips, struct body *out) {
 /* Layers [first, first + count) of the stage, of one kind. */
 static td_status link_layers(struct lpu_compiler *chips, const struct body *body, int32_t kind, int32_t first,
                              int32_t count) {
-  TD_TRY(loop(chips, TD_VAR_LAYER, first, count));
-  TD_TRY(run(chips, body->dense));
-  TD_TRY(loop(chips, TD_VAR_ROW, 0, 0));
-  TD_TRY(run(chips, body->row[kind]));
+  TD_TRY(lpu_loop_link(chips, TD_VAR_LAYER, first, count));
+  TD_TRY(lpu_run_link(chips, body->dense));
+  TD_TRY(lpu_loop_link(chips, TD_VAR_ROW, 0, 0));
+  TD_TRY(lpu_run_link(chips, body->row[kind]));
   TD_TRY(loop_over_blocks(chips, body->scores[kind]));
-  TD_TRY(run(chips, body->soft));
+  TD_TRY(lpu_run_link(chips, body->soft));
   TD_TRY(loop_over_blocks(chips, body->values));
-  TD_TRY(run(chips, body->merge));
-  TD_TRY(end(chips));
-  TD_TRY(run(chips, body->output));
-  return end(chips);
+  TD_TRY(lpu_run_link(chips, body->merge));
+  TD_TRY(lpu_end_link(chips));
+  TD_TRY(lpu_run_link(chips, body->output));
+  return lpu_end_link(chips);
 }
 
 static td_status add_layers(struct lpu_compiler *chips) {
@@ -197,16 +206,16 @@ static td_status add_ffns(struct lpu_compiler *chips) {
                                  .layer = chips->first_layer + layer,
                                  .link = chips->builder->program->link_count,
                                  .link_count = 3};
-    TD_TRY(loop(chips, TD_VAR_LAYER, layer, 1));
-    TD_TRY(run(chips, ffn));
-    TD_TRY(end(chips));
+    TD_TRY(lpu_loop_link(chips, TD_VAR_LAYER, layer, 1));
+    TD_TRY(lpu_run_link(chips, ffn));
+    TD_TRY(lpu_end_link(chips));
     TD_TRY(lpu_add_entry(chips->builder, &entry));
   }
   return TD_OK;
 }
 
 /* The entry of what was linked since the one before. */
-static td_status add_entry(struct lpu_compiler *chips, int32_t first_row) {
+td_status lpu_entry_of_rest(struct lpu_compiler *chips, int32_t first_row) {
   const struct td_lpu_program *program = chips->builder->program;
   const struct td_lpu_entry *before = program->entry_count ? &program->entries[program->entry_count - 1] : NULL;
   struct td_lpu_entry entry = {.rows = chips->rows, .layer = -1, .first_row = first_row};
@@ -224,10 +233,10 @@ static td_status segment_head(struct lpu_compiler *chips, int32_t rows, int32_t 
 }
 
 static td_status run_head(struct lpu_compiler *chips, int32_t segment, int32_t row) {
-  TD_TRY(loop(chips, TD_VAR_ROW, row, 1));
-  TD_TRY(run(chips, segment));
-  TD_TRY(end(chips));
-  return add_entry(chips, row);
+  TD_TRY(lpu_loop_link(chips, TD_VAR_ROW, row, 1));
+  TD_TRY(lpu_run_link(chips, segment));
+  TD_TRY(lpu_end_link(chips));
+  return lpu_entry_of_rest(chips, row);
 }
 
 /* All rows, or an entry for each group of them. */
@@ -235,8 +244,8 @@ static td_status add_head(struct lpu_compiler *chips) {
   int32_t rows = chips->rows, some = chips->layout.head_rows, whole = rows / some * some, head = 0, rest = 0;
   TD_TRY(segment_head(chips, some, whole - some, &head));
   if (some == rows) {
-    TD_TRY(run(chips, head));
-    return add_entry(chips, 0);
+    TD_TRY(lpu_run_link(chips, head));
+    return lpu_entry_of_rest(chips, 0);
   }
   if (whole < rows) TD_TRY(segment_head(chips, rows - whole, whole, &rest));
   for (int32_t row = 0; row < rows; row += some) TD_TRY(run_head(chips, row < whole ? head : rest, row));
@@ -245,6 +254,7 @@ static td_status add_head(struct lpu_compiler *chips) {
 
 td_status lpu_add_stage(struct lpu_compiler *chips) {
   if (chips->ffn_only) return add_ffns(chips);
+  if (chips->encoder) return lpu_chip_encoder(chips);
   TD_TRY(add_layers(chips));
   return chips->stage == chips->stages - 1 ? add_head(chips) : TD_OK;
 }
@@ -257,5 +267,5 @@ td_status lpu_add_forward(struct lpu_compiler *before, struct lpu_compiler *chip
   for (int32_t part = 0; part < tensor; part++) TD_TRY(lpu_view(chips, chips[part].x, &tensors[part + 1]));
   if (!chips->builder->dry) TD_TRY(lpu_exchange_pass(chips->builder, tensors, tensor + 1));
   TD_TRY(lpu_end_segment(chips->builder, before[tensor - 1].chip, &forward));
-  return run(&before[tensor - 1], forward);
+  return lpu_run_link(&before[tensor - 1], forward);
 }

@@ -7,6 +7,7 @@
 int32_t lpu_cache_words(const struct lpu_compiler *compiler) {
   const struct td_lpu_options *options = compiler->options;
   if (compiler->ffn_only) return 0;
+  if (compiler->encoder) return lpu_encoder_words(compiler);
   int64_t words = (int64_t)compiler->layers * options->kv_blocks;
   words = words * (options->block_tokens / compiler->machine->load_vectors) + 1;
   return words < INT32_MAX ? (int32_t)words : INT32_MAX;
@@ -24,6 +25,7 @@ static td_status add_cache(struct lpu_compiler *compiler, const char *name, int3
 
 td_status lpu_add_state(struct lpu_compiler *compiler) {
   if (compiler->ffn_only) return lpu_add_ffn_state(compiler);
+  if (compiler->encoder) return lpu_add_encoder_state(compiler);
   int32_t rows = compiler->rows, heads = compiler->attention.heads;
   int32_t blocks = compiler->builder->program->images[compiler->lane_number].rows;
   const enum td_lpu_image_kind scratch = TD_IMAGE_SCRATCH;

@@ -2,6 +2,8 @@
  *
  * Sums and maxima over lanes, through the switches.
  */
+#include <string.h>
+
 #include "compile.h"
 
 /* Iterations between two additions of a chain: so many rows share the switches without being in each other's way. */
@@ -79,6 +81,105 @@ static td_status tree_superlanes(struct lpu_compiler *compiler, const struct lpu
   return lpu_chain_run(compiler->builder, &chain);
 }
 
+/* ---- many rows: their superlanes' sums side by side in one vector ---- */
+
+/* Rows whose sums fill a vector, and the maps that put them there, add them up and spread them. */
+static int32_t packed_rows(const struct lpu_compiler *compiler) {
+  return compiler->machine->lanes / compiler->machine->superlanes;
+}
+
+/* Lane l of row k's superlanes' sums is lane k * superlanes + s of the packed vector. */
+static td_status pack_map(struct lpu_compiler *compiler, int32_t k, int32_t *out_map) {
+  const struct td_lpu_machine *machine = compiler->machine;
+  struct td_lpu_map map;
+  memset(&map, 0xff, sizeof map);
+  for (int32_t s = 0; s < machine->superlanes; s++) {
+    map.lane[k * machine->superlanes + s] = (int16_t)(s * machine->lanes_per_superlane);
+  }
+  return lpu_add_map(compiler->builder, &map, out_map);
+}
+
+/* Lanes of a row's group take its superlane s. */
+static td_status step_map(struct lpu_compiler *compiler, int32_t s, int32_t *out_map) {
+  int32_t superlanes = compiler->machine->superlanes;
+  struct td_lpu_map map;
+  memset(&map, 0xff, sizeof map);
+  for (int32_t lane = 0; lane < compiler->machine->lanes; lane++) {
+    map.lane[lane] = (int16_t)(lane / superlanes * superlanes + s);
+  }
+  return lpu_add_map(compiler->builder, &map, out_map);
+}
+
+static td_status spread_map(struct lpu_compiler *compiler, int32_t k, int32_t *out_map) {
+  struct td_lpu_map map;
+  memset(&map, 0xff, sizeof map);
+  for (int32_t lane = 0; lane < compiler->machine->lanes; lane++) {
+    map.lane[lane] = (int16_t)(k * compiler->machine->superlanes);
+  }
+  return lpu_add_map(compiler->builder, &map, out_map);
+}
+
+/* A row has zeros where the others will be: adding them changes nothing but negative zeros. */
+static td_status pack(struct lpu_compiler *compiler, struct lpu_tensor *in, struct lpu_tensor *packed) {
+  struct lpu_chain chain;
+  struct lpu_operand sum = lpu_nothing;
+  int32_t rows = packed_rows(compiler);
+  lpu_chain_begin(&chain, compiler->chip, packed->count);
+  chain.chunk = spacing(compiler, TD_ALU_ADD);
+  for (int32_t k = 0; k < rows; k++) {
+    int32_t map = 0;
+    TD_TRY(pack_map(compiler, k, &map));
+    struct lpu_operand next = lpu_chain_via(&chain, in, k, rows, LPU_VIA_PERMUTE, map);
+    sum = k == 0 ? moved(&chain, next) : lpu_chain_step(&chain, TD_ALU_ADD, sum, next, lpu_nothing);
+  }
+  lpu_chain_result(&chain, sum, packed, 0, 1);
+  return lpu_chain_run(compiler->builder, &chain);
+}
+
+static td_status sum_packed(struct lpu_compiler *compiler, const struct lpu_tree *tree, struct lpu_tensor *packed,
+                            struct lpu_tensor *totals) {
+  struct lpu_chain chain;
+  struct lpu_operand total = lpu_nothing;
+  lpu_chain_begin(&chain, compiler->chip, packed->count);
+  chain.chunk = spacing(compiler, tree->operation);
+  for (int32_t s = 0; s < compiler->machine->superlanes; s++) {
+    int32_t map = 0;
+    TD_TRY(step_map(compiler, s, &map));
+    struct lpu_operand next = lpu_chain_via(&chain, packed, 0, 1, LPU_VIA_PERMUTE, map);
+    total = s == 0 ? moved(&chain, next) : lpu_chain_step(&chain, tree->operation, total, next, lpu_nothing);
+  }
+  lpu_chain_result(&chain, finish(&chain, tree, total), totals, 0, 1);
+  return lpu_chain_run(compiler->builder, &chain);
+}
+
+/* All rows of `in`, whole groups of them, to rows `first` and on of `out`. */
+static td_status tree_packed(struct lpu_compiler *compiler, const struct lpu_tree *tree, struct lpu_tensor *in,
+                             struct lpu_tensor *out, int32_t first) {
+  int32_t rows = packed_rows(compiler), groups = in->count / rows;
+  struct lpu_tensor *packed = NULL, *totals = NULL;
+  TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, groups, NULL, &packed));
+  TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, groups, NULL, &totals));
+  TD_TRY(pack(compiler, in, packed));
+  TD_TRY(sum_packed(compiler, tree, packed, totals));
+  for (int32_t k = 0; k < rows; k++) {
+    struct lpu_chain chain;
+    int32_t map = 0;
+    TD_TRY(spread_map(compiler, k, &map));
+    lpu_chain_begin(&chain, compiler->chip, groups);
+    struct lpu_operand total = moved(&chain, lpu_chain_via(&chain, totals, 0, 1, LPU_VIA_PERMUTE, map));
+    lpu_chain_result(&chain, total, out, first + k, rows);
+    TD_TRY(lpu_chain_run(compiler->builder, &chain));
+  }
+  return TD_OK;
+}
+
+/* From so many rows on that is quicker: a row alone takes a permutation for each superlane. */
+#define MANY_ROWS 32
+static bool is_packed(const struct lpu_compiler *compiler, const struct lpu_tree *tree, int32_t n) {
+  return n >= MANY_ROWS && n % packed_rows(compiler) == 0 && tree->width == 0 && tree->packs &&
+         packed_rows(compiler) <= LPU_CHAIN_INPUTS;
+}
+
 /* Rows [first, first + n): both halves of the rows have a switch of their own from the last rounds on. */
 static td_status tree_part(struct lpu_compiler *compiler, const struct lpu_tree *tree, struct lpu_tensor *in,
                            struct lpu_tensor *out, int32_t first, int32_t n) {
@@ -93,12 +194,14 @@ static td_status tree_part(struct lpu_compiler *compiler, const struct lpu_tree 
     in = next;
     begin = 0;
   }
+  if (is_packed(compiler, tree, n)) return tree_packed(compiler, tree, in, out, first);
   return tree_superlanes(compiler, tree, in, out, first, n);
 }
 
 td_status lpu_lane_tree(struct lpu_compiler *compiler, const struct lpu_tree *tree, struct lpu_tensor *in,
                         struct lpu_tensor *out) {
-  int32_t half = (tree->count + 1) / 2;
+  int32_t half = (tree->count + 1) / 2, rows = packed_rows(compiler);
+  if (half >= MANY_ROWS) half = (half + rows - 1) / rows * rows;
   TD_TRY(tree_part(compiler, tree, in, out, 0, half));
   if (half == tree->count) return TD_OK;
   /* Scratches take turns between the hemispheres: one more, and this half's are opposite to the other's. */

@@ -143,7 +143,7 @@ static td_status fill_layer(const struct lpu_compiler *compiler, const struct lp
                             const struct lpu_rows *rows, int32_t count, int32_t layer, float *scales) {
   int64_t above = 0;
   for (int32_t i = 0; i < count; i++) {
-    TD_TRY(fill_weight(compiler, matrix, &rows[i], above, layer, scales));
+    if (rows[i].weight >= 0) TD_TRY(fill_weight(compiler, matrix, &rows[i], above, layer, scales));
     above += rows[i].rows;
   }
   return TD_OK;

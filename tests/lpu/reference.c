@@ -44,11 +44,12 @@ static td_status check_options(const struct lpu_reference_options *o) {
 
 /* What LPUs run. */
 static td_status check_op(const struct td_op *op) {
-  bool gated = op->kind == TD_OP_ACTIVATION && op->activation > TD_ACT_GELU;
+  bool gated = (op->kind == TD_OP_ACTIVATION && op->activation > TD_ACT_GELU) ||
+               (op->kind == TD_OP_POINTWISE && op->activation != TD_ACT_GELU && op->activation != TD_ACT_TANH);
   bool odd = (op->kind == TD_OP_MATMUL && op->groups > 1) || gated ||
-             (op->kind == TD_OP_ATTENTION && (op->bidirectional || op->weight >= 0 || op->in[1] >= 0));
+             (op->kind == TD_OP_ATTENTION && (op->weight >= 0 || op->in[1] >= 0));
   bool experts = op->kind == TD_OP_ROUTER || op->kind == TD_OP_EXPERT_MATMUL || op->kind == TD_OP_EXPERT_SUM;
-  if (experts || op->kind >= TD_OP_EXECUTED_COUNT || odd) {
+  if (experts || op->kind >= TD_OP_LPU_RUN || odd) {
     return td_fail(TD_UNSUPPORTED, "layer %d: LPUs do not run %s", (int)op->layer, td_op_kind_name(op->kind));
   }
   return TD_OK;
@@ -59,7 +60,7 @@ static td_status allocate_values(struct lpu_reference *reference) {
   TD_TRY(td_alloc((size_t)graph->value_count, sizeof *reference->values, (void **)&reference->values));
   for (int32_t i = 0; i < graph->value_count; i++) {
     size_t cols = (size_t)graph->values[i].cols;
-    TD_TRY(td_alloc(LPU_REFERENCE_ROWS * cols, sizeof(float), (void **)&reference->values[i]));
+    TD_TRY(td_alloc((size_t)reference->most_rows * cols, sizeof(float), (void **)&reference->values[i]));
   }
   return TD_OK;
 }
@@ -70,8 +71,8 @@ static td_status allocate_scratch(struct lpu_reference *reference) {
   for (int32_t i = 0; i < graph->op_count; i++) {
     if (graph->ops[i].kind == TD_OP_MATMUL && (size_t)graph->ops[i].k > most_k) most_k = (size_t)graph->ops[i].k;
   }
-  TD_TRY(td_alloc(2 * LPU_REFERENCE_ROWS * most_k, sizeof(double), (void **)&reference->products));
-  TD_TRY(td_alloc(LPU_REFERENCE_ROWS, sizeof(float), (void **)&reference->row_scale));
+  TD_TRY(td_alloc(2 * (size_t)reference->most_rows * most_k, sizeof(double), (void **)&reference->products));
+  TD_TRY(td_alloc((size_t)reference->most_rows, sizeof(float), (void **)&reference->row_scale));
   TD_TRY(td_alloc(context, sizeof(float), (void **)&reference->scores));
   return td_alloc(context > head_dim ? context : head_dim, sizeof(double), (void **)&reference->sums);
 }
@@ -89,7 +90,7 @@ static td_status allocate_caches(struct lpu_reference *reference) {
 }
 
 static td_status fill(struct lpu_reference *reference) {
-  if (!td_model_has_weights(reference->model)) {
+  if (!reference->options.data && !td_model_has_weights(reference->model)) {
     return td_fail(TD_CONFIG, "%s: a shape without weights", td_model_path(reference->model));
   }
   TD_TRY(td_graph_build(reference->model, &reference->graph));
@@ -107,6 +108,7 @@ td_status lpu_reference_open(const struct td_model *model, const struct lpu_refe
   TD_TRY(td_alloc(1, sizeof *reference, (void **)&reference));
   reference->options = *options;
   reference->model = model;
+  reference->most_rows = options->rows ? options->rows : LPU_REFERENCE_ROWS;
   td_status status = fill(reference);
   if (status) {
     lpu_reference_close(reference);
@@ -157,8 +159,7 @@ void lpu_reference_set_length(struct lpu_reference *reference, int32_t sequence,
 /* ---- walking the graph ---- */
 
 static td_status embed(const struct lpu_reference *reference, const struct td_op *op, int32_t id, float *out) {
-  const char *name = reference->graph->weights[op->weight].name;
-  const struct td_tensor *tensor = td_model_tensor(reference->model, name);
+  const struct td_tensor found = reference_tensor(reference, op->weight), *tensor = &found;
   uint64_t row_bytes;
   if (id < 0 || id >= tensor->rows) return td_fail(TD_CONFIG, "token %d: not in the vocabulary", (int)id);
   TD_TRY(td_dtype_row_bytes(tensor->dtype, tensor->cols, &row_bytes));
@@ -182,6 +183,15 @@ static td_status run_row(struct lpu_reference *reference, const struct td_op *op
       return embed(reference, op, reference->ids[r], out);
     case TD_OP_RMS_NORM:
       reference_norm(reference, op, weight, in, out);
+      return TD_OK;
+    case TD_OP_LAYER_NORM:
+      reference_layer_norm(reference, op, weight, in, out);
+      return TD_OK;
+    case TD_OP_POINTWISE:
+      reference_pointwise(op, in, out);
+      return TD_OK;
+    case TD_OP_EMBED_POSITIONS:
+      for (int64_t i = 0; i < op->n; i++) out[i] = in[i] + weight[(reference->position + r) * op->n + i];
       return TD_OK;
     case TD_OP_ROPE:
       reference_rope(op, weight, reference->position + r, in, out);
@@ -250,10 +260,10 @@ static td_status run_slice(struct lpu_reference *reference, const struct td_slic
 td_status lpu_reference_run(struct lpu_reference *reference, const struct td_slice *slice, int32_t sequence,
                             int32_t position, int32_t rows, const int32_t *ids) {
   bool placed = position >= 0 && rows >= 1 && position <= reference->options.context - rows;
-  if (sequence < 0 || sequence >= reference->options.sequences || rows > LPU_REFERENCE_ROWS || !placed) {
+  if (sequence < 0 || sequence >= reference->options.sequences || rows > reference->most_rows || !placed) {
     return td_fail(TD_CONFIG, "sequence %d, position %d, rows %d: beyond %d sequences, %d positions, %d rows",
                    (int)sequence, (int)position, (int)rows, (int)reference->options.sequences,
-                   (int)reference->options.context, LPU_REFERENCE_ROWS);
+                   (int)reference->options.context, (int)reference->most_rows);
   }
   reference->sequence = sequence;
   reference->position = position;
@@ -271,7 +281,7 @@ td_status lpu_reference_feed(struct lpu_reference *reference, int32_t sequence, 
   body.layer_end--; /* without final norm and head */
   const float *made = lpu_reference_value(reference, "logits");
   for (int32_t done = 0; done < count;) {
-    int32_t rows = count - done < LPU_REFERENCE_ROWS ? count - done : LPU_REFERENCE_ROWS;
+    int32_t rows = count - done < reference->most_rows ? count - done : reference->most_rows;
     if (done < count - logit_rows && rows > count - logit_rows - done) rows = count - logit_rows - done;
     bool wanted = done >= count - logit_rows;
     struct cache *cache = &reference->caches[sequence];

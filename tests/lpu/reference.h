@@ -20,6 +20,10 @@ struct lpu_reference_options {
   int32_t lanes, lanes_per_superlane, plane_k; /* of the machine */
   int32_t block_tokens;                        /* of a KV block; at most lanes */
   int32_t sequences, context;                  /* KV caches, and positions in each */
+  int32_t rows;                                /* of values, at most; a multiple of 8. 0: LPU_REFERENCE_ROWS */
+  /* [weights of the graph] the data of each in its own dtype, for a model that has none of its own; NULL: the model's
+   */
+  const void *const *data;
 };
 /* The machine v1 and its KV blocks: 320 lanes in superlanes of 16, plane_k and block_tokens 320; one sequence. */
 struct lpu_reference_options lpu_reference_options(enum td_lpu_weights weights, enum td_lpu_activations activations,
@@ -47,7 +51,7 @@ td_status lpu_reference_greedy(struct lpu_reference *reference, int32_t sequence
 typedef void lpu_reference_observer(void *context, const struct td_value *value, int32_t position, const float *values);
 void lpu_reference_observe(struct lpu_reference *reference, lpu_reference_observer *observer, void *context);
 
-/* Rows of a value: [most rows][cols], LPU_REFERENCE_ROWS of them; NULL if no value has this name. To be written before
+/* Rows of a value: [most rows][cols], as many as the options say; NULL if no value has this name. To be written before
  * lpu_reference_run where another slice makes it, and read after it. */
 #define LPU_REFERENCE_ROWS 32
 float *lpu_reference_value(struct lpu_reference *reference, const char *name);

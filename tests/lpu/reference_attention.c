@@ -146,7 +146,7 @@ static td_status attend(struct lpu_reference *reference, const struct td_op *op,
 
 td_status reference_attention(struct lpu_reference *reference, const struct td_op *op) {
   for (int32_t r = 0; r < reference->rows; r++) {
-    int32_t end = reference->position + r + 1;
+    int32_t end = reference->position + (op->bidirectional ? reference->rows : r + 1);
     struct view view = {op->window > 0 && end > op->window ? end - op->window : 0, end};
     int64_t row = r * op->n;
     for (int32_t h = 0; h < op->heads; h++) {

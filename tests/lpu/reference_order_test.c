@@ -9,7 +9,8 @@
 
 static float sum_of(const float *lanes, int32_t count) {
   float v[16] = {0};
-  const struct lpu_reference reference = {.options = {.lanes = 16, .lanes_per_superlane = 4}};
+  const struct lpu_reference reference = {.most_rows = LPU_REFERENCE_ROWS,
+                                          .options = {.lanes = 16, .lanes_per_superlane = 4}};
   memcpy(v, lanes, (size_t)count * sizeof *v);
   return reference_lane_tree(&reference, v);
 }
@@ -36,6 +37,7 @@ static float product_of(enum td_lpu_activations activations, const float *x, con
   memcpy(in, x, K * sizeof *x);
   for (int i = 0; i < K; i++) panels[i * PANEL] = w[i];
   struct lpu_reference reference = {
+      .most_rows = LPU_REFERENCE_ROWS,
       .options = {.weights = activations ? TD_LPU_WEIGHTS_I8 : TD_LPU_WEIGHTS_F16,
                   .activations = activations,
                   .plane_k = K},

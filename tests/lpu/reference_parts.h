@@ -28,24 +28,30 @@ struct lpu_reference {
   const struct td_model *model;
   struct td_graph *graph;
   struct matrix *weights; /* by the graph's index */
-  float **values;         /* by the graph's index: [LPU_REFERENCE_ROWS][cols] */
+  float **values;         /* by the graph's index: [most_rows][cols] */
   struct cache *caches;
-  double *products; /* [LPU_REFERENCE_ROWS][most k]: operands of a product */
-  float *row_scale; /* [LPU_REFERENCE_ROWS] */
+  double *products; /* [most_rows][most k]: operands of a product */
+  float *row_scale; /* [most_rows] */
   float *scores;    /* [context] */
   double *sums;     /* [most of context, head_dim] */
   lpu_reference_observer *observer;
   void *observer_context;
+  int32_t most_rows;
   int32_t sequence, position, rows, logit_rows; /* of the step that runs */
   const int32_t *ids;
 };
 
+/* A weight of the graph, wherever it comes from; data NULL: nowhere. */
+struct td_tensor reference_tensor(const struct lpu_reference *reference, int32_t weight);
 td_status reference_load_weights(struct lpu_reference *reference);
 void reference_free_weights(struct lpu_reference *reference);
 
 /* One row of an operator each. */
 void reference_norm(const struct lpu_reference *reference, const struct td_op *op, const float *weight, const float *in,
                     float *out);
+void reference_layer_norm(const struct lpu_reference *reference, const struct td_op *op, const float *weight,
+                          const float *in, float *out);
+void reference_pointwise(const struct td_op *op, const float *in, float *out);
 void reference_rope(const struct td_op *op, const float *factors, int32_t position, const float *in, float *out);
 void reference_activate(const struct td_op *op, const float *gate, const float *up, float *out);
 /* Lanes in superlanes, then superlanes: the sum of v[lanes], which it destroys. */

@@ -52,7 +52,7 @@ struct operands {
 
 /* Operand `pass` of row r, element k: groups of ROWS rows lie together. */
 static double *operand(const struct lpu_reference *reference, const struct operands *operands, int pass, int32_t r) {
-  int64_t group = (int64_t)pass * (LPU_REFERENCE_ROWS / ROWS) + r / ROWS;
+  int64_t group = (int64_t)pass * (reference->most_rows / ROWS) + r / ROWS;
   return reference->products + group * ROWS * operands->k + r % ROWS;
 }
 

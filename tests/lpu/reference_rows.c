@@ -44,6 +44,23 @@ void reference_norm(const struct lpu_reference *reference, const struct td_op *o
   for (int64_t i = 0; i < op->n; i += n) norm_group(reference, op->epsilon, weight, in + i, out + i, n);
 }
 
+/* The mean and the squares of what is left go by lanes, as those of the norm above. */
+void reference_layer_norm(const struct lpu_reference *reference, const struct td_op *op, const float *weight,
+                          const float *in, float *out) {
+  float lanes[TD_LPU_MOST_LANES] = {0};
+  int32_t width = reference->options.lanes;
+  for (int64_t i = 0; i < op->n; i++) lanes[i % width] += in[i];
+  float mean = reference_lane_tree(reference, lanes) * (float)(1 / (double)op->n);
+  for (int32_t l = 0; l < width; l++) lanes[l] = 0;
+  for (int64_t i = 0; i < op->n; i++) {
+    out[i] = in[i] - mean;
+    lanes[i % width] += out[i] * out[i];
+  }
+  float variance = reference_lane_tree(reference, lanes) * (float)(1 / (double)op->n);
+  float factor = lpu_reference_rsqrt(variance + (float)op->epsilon);
+  for (int64_t i = 0; i < op->n; i++) out[i] = out[i] * factor * weight[i] + weight[op->n + i];
+}
+
 static void rotate(const struct td_op *op, int32_t pair, float c, float s, const float *in, float *out) {
   bool adjacent = op->rope_pairs == TD_ROPE_ADJACENT;
   int32_t a = adjacent ? 2 * pair : pair, b = adjacent ? 2 * pair + 1 : pair + op->rope_dim / 2;
@@ -72,4 +89,8 @@ void reference_activate(const struct td_op *op, const float *gate, const float *
     float g = gate[i];
     out[i] = (op->activation == TD_ACT_SILU ? g * lpu_reference_sigmoid(g) : gelu(g)) * up[i];
   }
+}
+
+void reference_pointwise(const struct td_op *op, const float *in, float *out) {
+  for (int64_t i = 0; i < op->n; i++) out[i] = op->activation == TD_ACT_TANH ? lpu_reference_tanh(in[i]) : gelu(in[i]);
 }

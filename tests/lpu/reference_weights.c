@@ -45,17 +45,29 @@ static td_status load_matrix(const struct lpu_reference *reference, const struct
   return TD_OK;
 }
 
+struct td_tensor reference_tensor(const struct lpu_reference *reference, int32_t weight) {
+  const struct td_weight *of = &reference->graph->weights[weight];
+  const struct td_tensor *tensor = td_model_tensor(reference->model, of->name);
+  if (!reference->options.data) return tensor ? *tensor : (struct td_tensor){.data = NULL};
+  return (struct td_tensor){.name = of->name,
+                            .dtype = of->dtype,
+                            .rows = of->rows,
+                            .cols = of->cols,
+                            .data = reference->options.data[weight]};
+}
+
 static td_status load(const struct lpu_reference *reference, const struct td_op *op) {
   struct matrix *matrix = &reference->weights[op->weight];
   const char *name = reference->graph->weights[op->weight].name;
-  const struct td_tensor *tensor = td_model_tensor(reference->model, name);
-  if (!tensor) return td_fail(TD_UNSUPPORTED, "%s: the model has no such tensor", name);
+  const struct td_tensor found = reference_tensor(reference, op->weight), *tensor = &found;
+  if (!tensor->data) return td_fail(TD_UNSUPPORTED, "%s: the model has no such tensor", name);
   *matrix = (struct matrix){
       .panels = matrix->panels, .scale = matrix->scale, .values = matrix->values, .n = tensor->rows, .k = tensor->cols};
   if (op->kind != TD_OP_MATMUL) {
     if (matrix->values) return TD_OK;
-    TD_TRY(td_alloc((size_t)tensor->cols, sizeof *matrix->values, (void **)&matrix->values));
-    td_dequantize(tensor->dtype, tensor->data, matrix->values, tensor->cols);
+    size_t elements = (size_t)(tensor->rows * tensor->cols);
+    TD_TRY(td_alloc(elements, sizeof *matrix->values, (void **)&matrix->values));
+    td_dequantize(tensor->dtype, tensor->data, matrix->values, tensor->rows * tensor->cols);
     return TD_OK;
   }
   if (matrix->panels) return TD_OK;

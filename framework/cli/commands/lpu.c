@@ -101,17 +101,27 @@ static td_status compile_graph(const struct td_lpu_machine *machine, const struc
   return status;
 }
 
+/* What a run would ask the compiler; of a shape, which no run executes, what the pool says by itself. */
+static td_status find_options(const struct td_config *config, const struct td_experiment *experiment, int32_t pool,
+                              const struct td_model *model, struct td_lpu_options *out) {
+  const struct td_cfg_pool *pools = experiment->cluster.pools.items;
+  if (td_model_has_weights(model)) return td_engine_lpu_options(config, experiment, pool, out);
+  struct td_lpu_choice choice = td_experiment_lpu(&pools[pool]);
+  *out = td_lpu_choice_options(&choice, td_model_shape(model), (int32_t)experiment->engine.block_tokens, 0);
+  return TD_OK;
+}
+
 static td_status compile_pool(const struct td_config *config, const struct td_experiment *experiment, int32_t pool,
                               bool data, bool ffn, struct made *made) {
   const struct td_cfg_pool *pools = experiment->cluster.pools.items;
   struct td_device_params *params = NULL;
   struct td_model *model = NULL;
-  TD_TRY(td_engine_lpu_options(config, experiment, pool, &made->options));
-  TD_TRY(td_device_params_open(pools[pool].device, &params));
-  td_status status = td_model_open(experiment->model, &model);
+  TD_TRY(td_model_open(experiment->model, &model));
+  td_status status = find_options(config, experiment, pool, model, &made->options);
+  if (!status) status = td_device_params_open(pools[pool].device, &params);
   if (!status) status = compile_graph(td_lpu_machine_of(params), model, data, ffn, made);
-  td_model_close(model);
   td_device_params_close(params);
+  td_model_close(model);
   return status;
 }
 

@@ -25,6 +25,9 @@
  * superlane v[l] += v[l + 8], + 4, + 2, + 1; then lane 0 of the superlanes, ascending. y = (x * rsqrt(sum * (1 / n) +
  * epsilon)) * weight. With groups, each group is a row of its own: n is its width, its first element is in lane 0.
  *
+ * LAYER_NORM: the lane sums of x, from +0 on, and their tree as above; mean = sum * (1 / n), d = x - mean; then as
+ * RMS_NORM of d, + bias.
+ *
  * MATMUL, by `activations`:
  *
  *  - f16: x = f16(x). For each part of k, K / 2 long, from 0: the products summed in binary64, ascending k, rounded
@@ -45,10 +48,11 @@
  * ATTENTION: fp16 always. q = f16(q); a score is the products summed in binary64, ascending, rounded once (head_dim > K
  * / 2: parts as above), * scale. Over all positions that are seen the maximum m; p = f16(exp(s - m)), 0 where not seen;
  * p V: parts of K / 2 positions of each block, blocks ascending, as above; the total of p likewise, as if V had one
- * more element that is 1 (on the machine it has: it saves a lane tree). y = sum * reciprocal(total).
+ * more element that is 1 (on the machine it has: it saves a lane tree). y = sum * reciprocal(total). Bidirectional: all
+ * rows of the step are seen by each; blocks are B positions long.
  *
  * ACTIVATION: silu: (g * sigmoid(g)) * u. gelu: ((g * 0.5) * (1 + tanh(sqrt(2 / pi) * (g + ((0.044715 * g) * g) * g)))
- * * u. ADD: binary32. logits: binary32 rows.
+ * * u. POINTWISE: gelu as there, without u; tanh. ADD: binary32. logits: binary32 rows.
  */
 enum td_lpu_weights { TD_LPU_WEIGHTS_F16, TD_LPU_WEIGHTS_I8 };
 enum td_lpu_activations { TD_LPU_ACTIVATIONS_F16, TD_LPU_ACTIVATIONS_I8, TD_LPU_ACTIVATIONS_I8X2 };
@@ -67,7 +71,16 @@ struct td_lpu_options {
 /* Compiles a slice of the graph. weights: [graph->weight_count] the data of each weight in its own dtype, as the model
  * file has it (td_lpu_model_weights); those of other slices may be NULL. Without (NULL) the program is timing-only:
  * images have no data. TD_UNSUPPORTED names an operator, TD_EXHAUSTED says what does not fit, with the arithmetic and
- * the smallest number of chips that would do; TD_CONFIG an option out of range. Same inputs, same bytes. */
+ * the smallest number of chips that would do; TD_CONFIG an option out of range. Same inputs, same bytes.
+ *
+ * What is compiled (docs/lpu.md says it in full):
+ *
+ *  - a whole decoder: images "x" (embedding rows) and "position" (in all lanes) in, "logits" out;
+ *  - a whole encoder: `rows` is the length of one sequence. Images "x" (embeddings with positions and types, before their
+ *    norm; zeros behind the sequence) and "last" (one row: the number of the last token, in all lanes) in, "pooled" out.
+ *    The options of the KV cache are not looked at;
+ *  - the FFNs of layers b .. e - 1, slice {b, e, TD_PART_FFN}: an entry a layer (td_lpu_program_layer_entry), from image
+ *    "x", the residual after attention, to td_lpu_program_output. No KV cache either. */
 td_status td_lpu_compile(const struct td_lpu_machine *machine, const struct td_graph *graph,
                          const struct td_slice *slice, const void *const *weights, const struct td_lpu_options *options,
                          struct td_lpu_program **out_program);
