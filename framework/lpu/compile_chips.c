@@ -83,10 +83,10 @@ void lpu_weight_sizes(const struct lpu_compiler *compiler, double *out_layer, do
 static int32_t layers_of(const struct lpu_compiler *compiler, int32_t stage) {
   double layer, head;
   int32_t layers = compiler->end - compiler->begin, stages = compiler->stages;
+  if (stages == 1) return layers;
   lpu_weight_sizes(compiler, &layer, &head);
   int32_t last = (int32_t)((layers * layer + head) / stages / layer - head / layer);
   if (last < 1) last = 1;
-  if (stages == 1) last = layers;
   if (stage == stages - 1) return last;
   int32_t others = layers - last;
   return others / (stages - 1) + (stage < others % (stages - 1));
