@@ -2,7 +2,9 @@
 # LPU programs on hosts: the lowered code, interpreted by cpu, opencl and cuda, against the instruction-by-instruction mode.
 set(lpu_hosts LINK tandem_lpu tandem_device tandem_backends tandem_cost tandem_model tandem_kernels tandem_config
   tandem_base LABELS lpu ENVIRONMENT TANDEM_OPENCL_CACHE=${PROJECT_BINARY_DIR}/opencl-cache)
+set(lpu_by_hand lpu/run_program_test.c lpu/sample.c lpu/rig.c lpu/assemble.c)
 tandem_test(lpu_run SOURCES lpu/run_test.c lpu/hosts.c ${lpu_hosts})
+tandem_test(lpu_run_by_hand SOURCES ${lpu_by_hand} lpu/hosts.c ${lpu_hosts})
 # The emulator's own tests once more: every step is done by every host too.
 foreach(topic vector matrix program)
   tandem_test(lpu_run_${topic} SOURCES lpu/execute_${topic}_test.c lpu/rig.c lpu/assemble.c lpu/rig_hosts.c lpu/hosts.c
@@ -20,6 +22,7 @@ function(lpu_cuda_emulated name)
 endfunction()
 if(TARGET tandem_cuda_emulator AND TANDEM_CUDA_VERSION)
   lpu_cuda_emulated(run lpu/run_test.c)
+  lpu_cuda_emulated(by_hand ${lpu_by_hand})
   foreach(topic vector matrix program)
     lpu_cuda_emulated(${topic} lpu/execute_${topic}_test.c lpu/rig.c lpu/assemble.c lpu/rig_hosts.c)
     target_compile_definitions(cuda_emulated_lpu_${topic} PRIVATE td_lpu_execute=rig_hosts_execute)
