@@ -102,7 +102,6 @@ static void measure(struct lpu_compiler *compiler) {
   compiler->head_halves = compiler->machine->lanes / 2 / op->head_dim;
   compiler->hidden_vectors = vectors_of(compiler, graph->shape.hidden);
   compiler->q_vectors = vectors_of(compiler, (int64_t)op->heads * op->head_dim);
-  compiler->kv_vectors = vectors_of(compiler, (int64_t)op->kv_heads * op->head_dim);
   compiler->ffn_vectors = vectors_of(compiler, graph->shape.ffn);
 }
 

@@ -20,6 +20,12 @@ struct lpu_place {
   int32_t turn, constant_turn;
 };
 
+/* Rows [first, first + rows) of a weight. A matrix in SRAM may be several, one below the other. */
+struct lpu_rows {
+  int32_t weight; /* of the graph */
+  int64_t first, rows;
+};
+
 /* A weight matrix in SRAM, all layers of it: tiles and, for int8, scales. */
 struct lpu_matrix {
   struct lpu_tiles tiles; /* the patches are each segment's own */
@@ -50,17 +56,17 @@ struct lpu_compiler {
   int32_t first_layer;  /* ... from this one on */
   struct lpu_layer layer;
   /* constants and weights */
-  struct lpu_matrix q, k, v, o, gate, up, down, head;
-  int32_t norm_weight[2], final_weight; /* images */
-  int32_t cosine, sine;                 /* a vector a position */
-  int32_t lane_number;                  /* F32: row b holds lane + b * block_tokens */
-  int32_t one;                          /* 1 in lpu_one_lane, 0 elsewhere */
-  int32_t superlane_map[32];            /* all lanes take lane 0 of superlane s */
+  struct lpu_matrix qkv, o, gate, up, down, head; /* qkv: the rows of Q, then K, then V */
+  int32_t norm_weight[2], final_weight;           /* images */
+  int32_t cosine, sine;                           /* a vector a position */
+  int32_t lane_number;                            /* F32: row b holds lane + b * block_tokens */
+  int32_t one;                                    /* 1 in lpu_one_lane, 0 elsewhere */
+  int32_t superlane_map[32];                      /* all lanes take lane 0 of superlane s */
   /* what passes between segments */
-  int32_t x, position, q_out, k_out, v_out, heads_q, scores, top, product, attended, logits;
+  int32_t x, position, qkv_out, heads_q, scores, top, product, attended, logits;
   int32_t k_cache, v_cache;
-  int32_t hidden_vectors, q_vectors, kv_vectors, ffn_vectors; /* of a row */
-  int32_t head_halves;                                        /* heads that fit half the lanes */
+  int32_t hidden_vectors, q_vectors, ffn_vectors; /* of a row */
+  int32_t head_halves;                            /* heads that fit half the lanes */
 };
 
 td_status lpu_in_range(const char *name, int64_t value, int64_t low, int64_t high);
@@ -95,9 +101,10 @@ td_status lpu_new_outer(struct lpu_compiler *compiler, const char *name, enum td
                         int32_t *out_image);
 
 /* ---- weights (compile_weights.c) ---- */
-/* Places matrix `weight` of every layer (weights[] of `layers` layers) and fills tiles and scales. */
-td_status lpu_new_matrix(struct lpu_compiler *compiler, const char *name, const int32_t *weights, int32_t layers,
-                         struct lpu_matrix *out);
+/* Places a matrix of every layer and fills tiles and scales: rows[layers][count], alike in all layers, of weights of
+ * one inner dimension. */
+td_status lpu_new_matrix(struct lpu_compiler *compiler, const char *name, const struct lpu_rows *rows, int32_t count,
+                         int32_t layers, struct lpu_matrix *out);
 td_status lpu_matrix_tiles(struct lpu_compiler *compiler, const struct lpu_matrix *matrix, struct lpu_tiles *out);
 
 /* ---- pieces of segments (compile_dense.c, compile_tree.c, compile_narrow.c) ---- */

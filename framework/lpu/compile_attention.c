@@ -81,17 +81,16 @@ static td_status rotate_vector(struct lpu_compiler *compiler, struct lpu_tensor 
   return lpu_chain_run(compiler->builder, &chain);
 }
 
-static td_status rotate(struct lpu_compiler *compiler, int32_t op_index, int32_t image, int32_t vectors,
+/* The vectors of a row that hold Q and K, rotated; K's first, that attention waits for. The last may hold V too: that
+ * is nobody's. */
+static td_status rotate(struct lpu_compiler *compiler, struct lpu_tensor *qkv, uint16_t by_row,
                         struct lpu_tensor **out) {
-  const struct td_op *op = &compiler->graph->ops[op_index];
-  struct lpu_tensor *in = NULL;
-  uint16_t by_row = 0;
-  int32_t map = 0;
-  TD_TRY(lpu_view(compiler, image, &in));
-  TD_TRY(lpu_patch(compiler, TD_VAR_ROW, vectors, 0, compiler->rows - 1, &by_row));
+  const struct td_op *op = &compiler->graph->ops[compiler->layer.rope_q];
+  int32_t elements = (attention_op(compiler)->heads + attention_op(compiler)->kv_heads) * op->head_dim, map = 0;
+  int32_t vectors = (elements + compiler->machine->lanes - 1) / compiler->machine->lanes;
   TD_TRY(swap_map(compiler, op, &map));
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, vectors, NULL, out));
-  for (int32_t v = 0; v < vectors; v++) TD_TRY(rotate_vector(compiler, in, by_row, v, map, *out));
+  for (int32_t v = vectors - 1; v >= 0; v--) TD_TRY(rotate_vector(compiler, qkv, by_row, v, map, *out));
   return TD_OK;
 }
 
@@ -140,15 +139,15 @@ static td_status append_results(struct lpu_compiler *compiler, struct lpu_chain 
   return TD_OK;
 }
 
-/* `one`: a constant to add, or NULL. */
-static td_status append(struct lpu_compiler *compiler, struct lpu_tensor *from, uint16_t patch, struct lpu_tensor *one,
-                        int32_t cache) {
+/* Elements of a row from `first` on; `one`: a constant to add, or NULL. */
+static td_status append(struct lpu_compiler *compiler, struct lpu_tensor *from, int32_t first, uint16_t patch,
+                        struct lpu_tensor *one, int32_t cache) {
   const struct td_op *op = attention_op(compiler);
   struct lpu_chain chain;
   struct lpu_operand sum = lpu_nothing;
   lpu_chain_begin(&chain, compiler->chip, 1);
   for (int32_t head = 0; head < op->kv_heads; head++) {
-    TD_TRY(gather(compiler, &chain, from, head * op->head_dim, op->head_dim, head_lane(compiler, head), &sum));
+    TD_TRY(gather(compiler, &chain, from, first + head * op->head_dim, op->head_dim, head_lane(compiler, head), &sum));
   }
   for (int32_t i = 0; i < chain.input_count; i++) chain.inputs[i].patch = patch;
   if (one) sum = lpu_chain_step(&chain, TD_ALU_ADD, sum, lpu_chain_input(&chain, one, 0, 0), lpu_nothing);
@@ -174,17 +173,18 @@ static td_status clear_head_state(struct lpu_compiler *compiler) {
 }
 
 td_status lpu_segment_row(struct lpu_compiler *compiler, int32_t *out_segment) {
-  struct lpu_tensor *q = NULL, *k = NULL, *v = NULL, *one = NULL;
+  const struct td_op *op = attention_op(compiler);
+  int32_t k = op->heads * op->head_dim, v = k + op->kv_heads * op->head_dim;
+  struct lpu_tensor *qkv = NULL, *rotated = NULL, *one = NULL;
   uint16_t by_row = 0;
   TD_TRY(lpu_begin_segment(compiler->builder, "row"));
-  TD_TRY(rotate(compiler, compiler->layer.rope_k, compiler->k_out, compiler->kv_vectors, &k));
-  TD_TRY(rotate(compiler, compiler->layer.rope_q, compiler->q_out, compiler->q_vectors, &q));
-  TD_TRY(append(compiler, k, 0, NULL, compiler->k_cache));
-  TD_TRY(lpu_patch(compiler, TD_VAR_ROW, compiler->kv_vectors, 0, compiler->rows - 1, &by_row));
-  TD_TRY(lpu_view(compiler, compiler->v_out, &v));
+  TD_TRY(lpu_view(compiler, compiler->qkv_out, &qkv));
+  TD_TRY(lpu_patch(compiler, TD_VAR_ROW, compiler->qkv.tiles.blocks, 0, compiler->rows - 1, &by_row));
+  TD_TRY(rotate(compiler, qkv, by_row, &rotated));
+  TD_TRY(append(compiler, rotated, k, 0, NULL, compiler->k_cache));
   TD_TRY(lpu_view(compiler, compiler->one, &one));
-  TD_TRY(append(compiler, v, by_row, one, compiler->v_cache));
-  TD_TRY(place_queries(compiler, q));
+  TD_TRY(append(compiler, qkv, v, by_row, one, compiler->v_cache));
+  TD_TRY(place_queries(compiler, rotated));
   TD_TRY(clear_head_state(compiler));
   return lpu_end_segment(compiler->builder, out_segment);
 }

@@ -137,11 +137,21 @@ static td_status weights_of(const struct lpu_compiler *compiler, member *of, int
   return TD_OK;
 }
 
-static td_status add_matrix(struct lpu_compiler *compiler, const char *name, member *of, struct lpu_matrix *out) {
-  int32_t *weights = NULL;
-  TD_TRY(weights_of(compiler, of, &weights));
-  td_status status = lpu_new_matrix(compiler, name, weights, compiler->layers, out);
-  free(weights);
+/* The weights of `count` operators, one below the other. */
+static td_status add_matrix(struct lpu_compiler *compiler, const char *name, member *const *of, int32_t count,
+                            struct lpu_matrix *out) {
+  struct lpu_rows *rows = NULL;
+  td_status status = td_alloc((size_t)(compiler->layers * count), sizeof *rows, (void **)&rows);
+  for (int32_t i = 0; !status && i < count; i++) {
+    int32_t *weights = NULL;
+    status = weights_of(compiler, of[i], &weights);
+    for (int32_t layer = 0; !status && layer < compiler->layers; layer++) {
+      rows[layer * count + i] = (struct lpu_rows){weights[layer], 0, compiler->graph->weights[weights[layer]].rows};
+    }
+    free(weights);
+  }
+  if (!status) status = lpu_new_matrix(compiler, name, rows, count, compiler->layers, out);
+  free(rows);
   return status;
 }
 
@@ -162,19 +172,21 @@ static td_status add_ends(struct lpu_compiler *compiler) {
     if (op->kind == TD_OP_RMS_NORM) {
       TD_TRY(norm_weights(compiler, "norm.final", &op->weight, 1, &compiler->final_weight));
     }
-    if (op->kind == TD_OP_MATMUL) TD_TRY(lpu_new_matrix(compiler, "head", &op->weight, 1, &compiler->head));
+    if (op->kind != TD_OP_MATMUL) continue;
+    const struct lpu_rows rows = {op->weight, 0, graph->weights[op->weight].rows};
+    TD_TRY(lpu_new_matrix(compiler, "head", &rows, 1, 1, &compiler->head));
   }
   return TD_OK;
 }
 
 td_status lpu_add_weights(struct lpu_compiler *compiler) {
-  TD_TRY(add_matrix(compiler, "q", of_q, &compiler->q));
-  TD_TRY(add_matrix(compiler, "k", of_k, &compiler->k));
-  TD_TRY(add_matrix(compiler, "v", of_v, &compiler->v));
-  TD_TRY(add_matrix(compiler, "o", of_o, &compiler->o));
-  TD_TRY(add_matrix(compiler, "gate", of_gate, &compiler->gate));
-  TD_TRY(add_matrix(compiler, "up", of_up, &compiler->up));
-  TD_TRY(add_matrix(compiler, "down", of_down, &compiler->down));
+  static member *const qkv[] = {of_q, of_k, of_v}, *const o[] = {of_o};
+  static member *const gate[] = {of_gate}, *const up[] = {of_up}, *const down[] = {of_down};
+  TD_TRY(add_matrix(compiler, "qkv", qkv, 3, &compiler->qkv));
+  TD_TRY(add_matrix(compiler, "o", o, 1, &compiler->o));
+  TD_TRY(add_matrix(compiler, "gate", gate, 1, &compiler->gate));
+  TD_TRY(add_matrix(compiler, "up", up, 1, &compiler->up));
+  TD_TRY(add_matrix(compiler, "down", down, 1, &compiler->down));
   TD_TRY(add_norm(compiler, "norm.attention", of_norm, &compiler->norm_weight[0]));
   TD_TRY(add_norm(compiler, "norm.ffn", of_second_norm, &compiler->norm_weight[1]));
   TD_TRY(add_ends(compiler));

@@ -194,9 +194,7 @@ td_status lpu_segment_dense(struct lpu_compiler *compiler, int32_t *out_segment)
   if (compiler->rows > 1) TD_TRY(clear_attended(compiler));
   TD_TRY(
       normed(compiler, compiler->norm_weight[0], compiler->layers, &compiler->graph->ops[compiler->layer.norm[0]], &x));
-  TD_TRY(project(compiler, &compiler->q, &x, -1, compiler->q_out));
-  TD_TRY(project(compiler, &compiler->k, &x, -1, compiler->k_out));
-  TD_TRY(project(compiler, &compiler->v, &x, -1, compiler->v_out));
+  TD_TRY(project(compiler, &compiler->qkv, &x, -1, compiler->qkv_out));
   return lpu_end_segment(compiler->builder, out_segment);
 }
 

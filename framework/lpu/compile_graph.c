@@ -51,6 +51,9 @@ td_status lpu_find_layer(const struct td_graph *graph, int32_t layer, struct lpu
       !is_kind(graph, out->v, TD_OP_MATMUL) || out->o < 0) {
     return lpu_refuse(op, "expected Q, K, V and the output straight from and to matrices (no bias, no QK norm)");
   }
+  if (graph->ops[out->k].in[0] != graph->ops[out->q].in[0] || graph->ops[out->v].in[0] != graph->ops[out->q].in[0]) {
+    return lpu_refuse(op, "expected Q, K and V of one value");
+  }
   out->norm[0] = producer(graph, graph->ops[out->q].in[0]);
   out->add[0] = reader(graph, TD_OP_ADD, graph->ops[out->o].out, 0);
   if (!is_kind(graph, out->norm[0], TD_OP_RMS_NORM) || out->add[0] < 0) {

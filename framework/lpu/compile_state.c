@@ -24,9 +24,8 @@ td_status lpu_add_state(struct lpu_compiler *compiler) {
   TD_TRY(lpu_new_vectors(compiler, first ? "x" : "x.in", first ? TD_IMAGE_INPUT : scratch, TD_LPU_F32,
                          rows * compiler->hidden_vectors, &compiler->x));
   TD_TRY(lpu_new_vectors(compiler, "position", TD_IMAGE_INPUT, TD_LPU_F32, rows, &compiler->position));
-  TD_TRY(lpu_new_vectors(compiler, "q.out", scratch, TD_LPU_F32, rows * compiler->q_vectors, &compiler->q_out));
-  TD_TRY(lpu_new_vectors(compiler, "k.out", scratch, TD_LPU_F32, rows * compiler->kv_vectors, &compiler->k_out));
-  TD_TRY(lpu_new_vectors(compiler, "v.out", scratch, TD_LPU_F32, rows * compiler->kv_vectors, &compiler->v_out));
+  TD_TRY(
+      lpu_new_vectors(compiler, "qkv.out", scratch, TD_LPU_F32, rows * compiler->qkv.tiles.blocks, &compiler->qkv_out));
   TD_TRY(lpu_new_vectors(compiler, "heads", scratch, TD_LPU_F16, heads, &compiler->heads_q));
   TD_TRY(lpu_new_vectors(compiler, "scores", scratch, TD_LPU_F32, heads * blocks, &compiler->scores));
   TD_TRY(lpu_new_vectors(compiler, "top", scratch, TD_LPU_F32, heads, &compiler->top));

@@ -17,13 +17,15 @@
 struct filling {
   const struct lpu_compiler *compiler;
   const struct lpu_matrix *matrix;
+  const struct lpu_rows *rows;
   const struct td_weight *weight;
   const void *data;
   int32_t layer;
+  int64_t above; /* the matrix's rows that are other weights' */
   float *row;
   int8_t *bytes;    /* [GROUP][k] */
   uint16_t *halves; /* [GROUP][k] */
-  float *scales;    /* [n] */
+  float *scales;    /* [n] of the matrix */
 };
 
 static int32_t part_k(const struct lpu_compiler *compiler, enum td_lpu_type type) {
@@ -43,12 +45,14 @@ static float quantize_row(const float *row, int64_t k, int8_t *out) {
   return scale;
 }
 
+/* Rows [first, first + rows) of the matrix. */
 static td_status convert_rows(struct filling *filling, int64_t first, int64_t rows) {
   const struct td_weight *weight = filling->weight;
+  int64_t from = filling->rows->first + first - filling->above;
   uint64_t row_bytes = 0;
   TD_TRY(td_dtype_row_bytes(weight->dtype, weight->cols, &row_bytes));
   for (int64_t r = 0; r < rows; r++) {
-    td_dequantize(weight->dtype, (const char *)filling->data + (uint64_t)(first + r) * row_bytes, filling->row,
+    td_dequantize(weight->dtype, (const char *)filling->data + (uint64_t)(from + r) * row_bytes, filling->row,
                   weight->cols);
     if (filling->bytes) {
       filling->scales[first + r] = quantize_row(filling->row, weight->cols, filling->bytes + r * weight->cols);
@@ -58,7 +62,7 @@ static td_status convert_rows(struct filling *filling, int64_t first, int64_t ro
       uint16_t half = td_float_to_half(filling->row[i]);
       if ((half & 0x7c00u) == 0x7c00u) {
         return td_fail(TD_UNSUPPORTED, "%s: weight %g at row %" PRId64 " is beyond float16", weight->name,
-                       (double)filling->row[i], first + r);
+                       (double)filling->row[i], from + r);
       }
       filling->halves[r * weight->cols + i] = half;
     }
@@ -98,10 +102,11 @@ static void store_part(const struct filling *filling, int64_t first, int64_t row
 
 static td_status fill_rows(struct filling *filling) {
   int32_t lanes = filling->compiler->machine->lanes;
-  for (int64_t first = 0; first < filling->matrix->n;) {
+  int64_t end = filling->above + filling->rows->rows;
+  for (int64_t first = filling->above; first < end;) {
     int64_t rows = GROUP, left = lanes - first % lanes;
     if (rows > left) rows = left;
-    if (rows > filling->matrix->n - first) rows = filling->matrix->n - first;
+    if (rows > end - first) rows = end - first;
     TD_TRY(convert_rows(filling, first, rows));
     for (int32_t part = 0; part < filling->matrix->tiles.parts; part++) store_part(filling, first, rows, part);
     first += rows;
@@ -109,13 +114,15 @@ static td_status fill_rows(struct filling *filling) {
   return TD_OK;
 }
 
-static td_status fill_layer(const struct lpu_compiler *compiler, const struct lpu_matrix *matrix, int32_t weight,
-                            int32_t layer, float *scales) {
+static td_status fill_weight(const struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
+                             const struct lpu_rows *rows, int64_t above, int32_t layer, float *scales) {
   struct filling filling = {.compiler = compiler,
                             .matrix = matrix,
-                            .weight = &compiler->graph->weights[weight],
-                            .data = compiler->weights[weight],
+                            .rows = rows,
+                            .weight = &compiler->graph->weights[rows->weight],
+                            .data = compiler->weights[rows->weight],
                             .layer = layer,
+                            .above = above,
                             .scales = scales};
   size_t k = (size_t)matrix->k;
   bool bytes = matrix->tiles.type != TD_LPU_F16;
@@ -127,6 +134,16 @@ static td_status fill_layer(const struct lpu_compiler *compiler, const struct lp
   free(filling.bytes);
   free(filling.halves);
   return status;
+}
+
+static td_status fill_layer(const struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
+                            const struct lpu_rows *rows, int32_t count, int32_t layer, float *scales) {
+  int64_t above = 0;
+  for (int32_t i = 0; i < count; i++) {
+    TD_TRY(fill_weight(compiler, matrix, &rows[i], above, layer, scales));
+    above += rows[i].rows;
+  }
+  return TD_OK;
 }
 
 /* ---- places ---- */
@@ -158,17 +175,18 @@ static struct group group_of(const struct lpu_compiler *compiler, enum td_lpu_ty
   return (struct group){index % 2, index / 2 * compiler->machine->load_vectors};
 }
 
-/* Where the next block goes: where least is, but blocks of one matrix spread, so that they are computed side by side.
- */
+/* Where the next block goes: blocks of one matrix spread, so that they are computed side by side. Over the two groups
+ * of wide tiles evenly, among those with as few where least is; over four groups a few large blocks would leave one
+ * full and one empty, so that from the fourth block on only the room counts. */
 static struct group choose_group(const struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
                                  int32_t blocks[4]) {
   int32_t groups = matrix->tiles.type == TD_LPU_I8 ? 4 : 2, best = 0;
   int64_t block_words = ((int64_t)(matrix->tiles.parts - 1) * matrix->words + matrix->last_words) * matrix->layers;
-  int64_t least = INT64_MAX;
+  int64_t each = groups == 2 ? compiler->machine->mem_words : 2 * block_words, least = INT64_MAX;
   for (int32_t i = 0; i < groups; i++) {
     struct group group = group_of(compiler, matrix->tiles.type, i);
     const int32_t *used = compiler->place.outer_word[group.hemisphere];
-    int64_t cost = used[group.first > 0] + 2 * (blocks[i] < 4 ? blocks[i] : 4) * block_words;
+    int64_t cost = used[group.first > 0] + each * (groups == 2 || blocks[i] < 4 ? blocks[i] : 4);
     if (cost < least) {
       least = cost;
       best = i;
@@ -199,13 +217,13 @@ static td_status place_tile(struct lpu_compiler *compiler, const char *name, str
   return lpu_add_data(compiler->builder, bytes, &program->images[image].data);
 }
 
-static td_status fill(struct lpu_compiler *compiler, const char *name, const int32_t *weights,
+static td_status fill(struct lpu_compiler *compiler, const char *name, const struct lpu_rows *rows, int32_t parts,
                       struct lpu_matrix *matrix) {
   float *scales = NULL;
   size_t count = (size_t)matrix->n * (size_t)matrix->layers;
   td_status status = td_alloc(count, sizeof *scales, (void **)&scales);
   for (int32_t layer = 0; !status && compiler->weights && layer < matrix->layers; layer++) {
-    status = fill_layer(compiler, matrix, weights[layer], layer, scales + layer * matrix->n);
+    status = fill_layer(compiler, matrix, rows + (int64_t)layer * parts, parts, layer, scales + layer * matrix->n);
   }
   char full[48];
   if (!status) status = td_format(full, sizeof full, "%s.scale", name);
@@ -218,10 +236,10 @@ static td_status fill(struct lpu_compiler *compiler, const char *name, const int
   return status;
 }
 
-td_status lpu_new_matrix(struct lpu_compiler *compiler, const char *name, const int32_t *weights, int32_t layers,
-                         struct lpu_matrix *out) {
-  const struct td_weight *weight = &compiler->graph->weights[weights[0]];
-  struct lpu_matrix matrix = {.n = weight->rows, .k = weight->cols, .layers = layers, .scale = -1};
+td_status lpu_new_matrix(struct lpu_compiler *compiler, const char *name, const struct lpu_rows *rows, int32_t count,
+                         int32_t layers, struct lpu_matrix *out) {
+  struct lpu_matrix matrix = {.k = compiler->graph->weights[rows[0].weight].cols, .layers = layers, .scale = -1};
+  for (int32_t i = 0; i < count; i++) matrix.n += rows[i].rows;
   shape_tiles(compiler, &matrix);
   int32_t blocks[4] = {0, 0, 0, 0};
   for (int32_t block = 0; block < matrix.tiles.blocks; block++) {
@@ -230,7 +248,7 @@ td_status lpu_new_matrix(struct lpu_compiler *compiler, const char *name, const 
       TD_TRY(place_tile(compiler, name, &matrix, block, part, group));
     }
   }
-  TD_TRY(fill(compiler, name, weights, &matrix));
+  TD_TRY(fill(compiler, name, rows, count, &matrix));
   *out = matrix;
   return TD_OK;
 }
