@@ -32,33 +32,43 @@ CUDA_FN td_u8 lpu_transposed(const td_u8 *in, int v, int lanes) {
   return in[lpu_lane() % 16 * lanes + lpu_lane() / 16 * 16 + v];
 }
 
-CUDA_FN void lpu_move(const struct lpu_chip &chip, const lpu_op &op) {
-  int lanes = chip.lanes, group = chip.head->lanes_per_superlane, lane = lpu_lane(), mapped = 0;
-  if (lane >= lanes || !lpu_read_later(op.out)) return;
-  const td_u8 *a = lpu_at(chip, op.a), *b = a;
-  td_u8 *out = lpu_at(chip, op.out) + lane;
-  if (op.kind == TD_CODE_SELECT) b = lpu_at(chip, op.b);
-  if (op.kind == TD_CODE_SELECT || op.kind == TD_CODE_PERMUTE) {
-    mapped = chip.maps[op.first + chip.patches[op.detail]].lane[lane];
+/* This thread's lane of vector v of the result. mapped: what the map says of the lane. */
+CUDA_FN td_u8 lpu_moved(const struct lpu_chip &chip, const lpu_op &op, const td_u8 *a, const td_u8 *b, int v,
+                        int mapped) {
+  int lanes = chip.lanes, group = chip.head->lanes_per_superlane;
+  const td_u8 *in = a + v * lanes;
+  switch (op.kind) {
+    case TD_CODE_ROTATE:
+      return lpu_rotated(in, (op.immediate % group + group) % group, group);
+    case TD_CODE_SHIFT:
+      return lpu_shifted(in, op.immediate, lanes);
+    case TD_CODE_PERMUTE:
+      return mapped < 0 ? td_u8{0} : in[mapped];
+    case TD_CODE_SELECT:
+      return mapped >= 0 ? in[lpu_lane()] : b[v * lanes + lpu_lane()];
+    default:
+      return lpu_transposed(a, v, lanes);
   }
-  for (int v = 0; v < op.count; v++) {
-    const td_u8 *in = a + v * lanes;
-    switch (op.kind) {
-      case TD_CODE_ROTATE:
-        out[v * lanes] = lpu_rotated(in, (op.immediate % group + group) % group, group);
-        break;
-      case TD_CODE_SHIFT:
-        out[v * lanes] = lpu_shifted(in, op.immediate, lanes);
-        break;
-      case TD_CODE_PERMUTE:
-        out[v * lanes] = mapped < 0 ? td_u8{0} : in[mapped];
-        break;
-      case TD_CODE_SELECT:
-        out[v * lanes] = mapped >= 0 ? in[lane] : b[v * lanes + lane];
-        break;
-      default:
-        out[v * lanes] = lpu_transposed(a, v, lanes);
-        break;
+}
+
+/* Results never lie on operands, so that a value's four bytes may be read before the first of them is written. */
+CUDA_FN void lpu_move(const struct lpu_chip &chip, const lpu_op &op) {
+  int lanes = chip.lanes, mapped = 0;
+  if (lpu_lane() >= lanes || !lpu_read_later(op.out)) return;
+  const td_u8 *a = lpu_at(chip, op.a), *b = op.kind == TD_CODE_SELECT ? lpu_at(chip, op.b) : a;
+  td_u8 *out = lpu_at(chip, op.out) + lpu_lane();
+  if (op.kind == TD_CODE_SELECT || op.kind == TD_CODE_PERMUTE) {
+    mapped = chip.maps[op.first + chip.patches[op.detail]].lane[lpu_lane()];
+  }
+  for (int first = 0; first < op.count; first += 4) {
+    td_u8 moved[4];
+    CUDA_UNROLL
+    for (int i = 0; i < 4; i++) {
+      if (first + i < op.count) moved[i] = lpu_moved(chip, op, a, b, first + i, mapped);
+    }
+    CUDA_UNROLL
+    for (int i = 0; i < 4; i++) {
+      if (first + i < op.count) out[(first + i) * lanes] = moved[i];
     }
   }
 }

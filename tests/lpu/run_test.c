@@ -169,7 +169,7 @@ static void test_smollm2(void **state) {
     skip();
   }
   open_fixture(&fixture, path, 0);
-#ifdef TANDEM_SANITIZED
+#if defined(TANDEM_SANITIZED) || defined(LPU_HOSTS_EMULATED)
   const size_t modes = 2; /* slow enough */
 #else
   const size_t modes = LPU_MODES;
