@@ -137,9 +137,13 @@ static void make_fp16(struct lpu_code *code) {
   }
   add_pass(code, TD_TILE_F16, ENDLESS, 2, 0);
   add_sum(code, 1, false);
-  add_columns(code, TD_OPERAND_W8, H, 3, 0);
-  add_columns(code, TD_OPERAND_F16, TILE_F16, 4, 1);
+  add_pass(code, TD_TILE_F16, ORDERED, 2, 0);
+  add_sum(code, 1, false);
+  add_columns(code, TD_OPERAND_W8, H, 3, 1);
+  add_columns(code, TD_OPERAND_F16, TILE_F16, 4, 0);
   add_sum(code, 1, true);
+  add_columns(code, TD_OPERAND_F16, ORDERED, 4, 0);
+  add_sum(code, 1, false);
 }
 
 /* ---- code and step as a device reads them ---- */
@@ -271,6 +275,16 @@ static void put_planar(uint8_t *at, int lane, uint32_t value, int bytes) {
   for (int i = 0; i < bytes; i++) at[i * LANES + lane] = (uint8_t)(value >> 8 * i);
 }
 
+/* Products 2^30, -2^30 and small ones, in lane 3 of the halves' rows and of column 7: what is left tells the order. */
+static void fill_ordered(uint8_t *at) {
+  static const uint32_t halves[] = {0x7800, 0xf800, 0x0155};
+  for (int k = 0; k < LANES / 2; k++) {
+    put_planar(at + (TILE_F16 + 2 * k) * LANES, 3, halves[k < 2 ? k : 2], 2);
+    put_planar(at + (TILE_F16 + 2 * 7) * LANES, k, halves[k < 2 ? k : 2], 2);
+  }
+  for (int lane = 0; lane < LANES; lane++) put_planar(at + ORDERED * LANES, lane, lane < 5 ? 0x7800 : 0x0155, 2);
+}
+
 void lpu_code_fill(uint8_t *at, uint32_t *seed) {
   static const uint32_t odd[] = {0x00000000, 0x80000000, 0x7f800000, 0xff800000,
                                  0x7fc12345, 0x00000123, 0x807fffff, 0x7f7fffff};
@@ -290,6 +304,7 @@ void lpu_code_fill(uint8_t *at, uint32_t *seed) {
   for (int i = 0; i < 2 * LOAD * TILE_STEPS / 2; i++) {
     for (int lane = 0; lane < LANES; lane++) at[(TILE_F16 + 2 * i + 1) * LANES + lane] &= 0xbf;
   }
+  fill_ordered(at);
 }
 
 /* ---- codes by number ---- */

@@ -24,8 +24,8 @@ enum {
   CODE_WORDS = 6144,
   STEP_WORDS = 256
 };
-/* Where a chip's operands are, in vectors: float32, and some that are no plain numbers; int32; halves, and some with an
- * infinity; a tile of int8, a tile of halves. Results go from OUT on. */
+/* Where a chip's operands are, in vectors: float32, and some that are no plain numbers; int32; halves, some with an
+ * infinity, some of very different sizes; a tile of int8, a tile of halves. Results go from OUT on. */
 enum {
   A = 0,
   ODD = 4,
@@ -34,6 +34,7 @@ enum {
   J = 16,
   H = 20,
   ENDLESS = 22,
+  ORDERED = 24,
   TILE_I8 = 32,
   TILE_F16 = 64,
   OUT = 128,
