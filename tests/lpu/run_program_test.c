@@ -30,13 +30,13 @@ static void fill_kv(struct td_lpu_host *host, const struct td_lpu_program *progr
   const struct td_lpu_machine *m = &program->machine;
   uint8_t row[TD_LPU_MOST_STREAMS * TD_LPU_MOST_LANES];
   size_t bytes = (size_t)image->slices * (size_t)m->lanes;
-  uint64_t slice = (uint64_t)(image->hemisphere * m->mem_slices / 2 + image->slice);
+  int64_t slice = (int64_t)image->hemisphere * m->mem_slices / 2 + image->slice;
   uint32_t seed = 11;
   assert_true(bytes <= sizeof row);
   for (int32_t w = 0; w < image->words; w++) {
-    uint64_t word = (uint64_t)(image->chip * m->mem_words + image->word + w);
+    int64_t word = (int64_t)image->chip * m->mem_words + image->word + w;
     for (size_t i = 0; i < bytes; i++) row[i] = (uint8_t)((seed = seed * 1664525u + 1013904223u) >> 24 & 0xbf);
-    assert_ok(td_lpu_host_sram_write(host, (word * (uint64_t)m->mem_slices + slice) * (uint64_t)m->lanes, bytes, row));
+    assert_ok(td_lpu_host_sram_write(host, (uint64_t)((word * m->mem_slices + slice) * m->lanes), bytes, row));
   }
 }
 
