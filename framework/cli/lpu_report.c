@@ -103,7 +103,8 @@ static void print_longest(const struct lpu_study *study, FILE *out) {
   const struct td_lpu_segment *segment = &study->program->segments[longest];
   enum td_lpu_unit unit = busiest(study, longest, &occupancy);
   fprintf(out,
-          "\nThe segments follow one another. The longest part is %.31s, %.1f %% of the step; it keeps its busiest "
+          "\nThe segments follow one another: their paths in a row are the step's. The longest part is %.31s, %.1f %% "
+          "of the step; it keeps its busiest "
           "unit, %s, at %.1f %%.\n",
           segment->name, share(segment_cycles(study, longest), study->counts.cycles), td_lpu_unit_name(unit),
           occupancy);
@@ -138,6 +139,7 @@ void lpu_study_print(const struct lpu_study *study, FILE *out) {
   print_units(study, out);
   print_path(study, out);
   print_spent(study, out);
+  lpu_path_print(study, out);
   print_longest(study, out);
 }
 
@@ -185,6 +187,10 @@ static void json_segments(const struct lpu_study *study, FILE *out) {
             study->runs[i], segment->length, segment->instruction_count, lpu_segment_words(segment->name));
     for (int s = 0; s < LPU_SPENT_COUNT; s++) {
       fprintf(out, "%s\"%s\": %" PRId64, s ? ", " : "", lpu_spent_name(s), study->spent[i].of[s]);
+    }
+    fputs("}, \"critical_path\": {", out);
+    for (int w = 0; w < LPU_WAITED_COUNT; w++) {
+      fprintf(out, "%s\"%s\": %" PRId64, w ? ", " : "", lpu_waited_name(w), study->paths[i].of[w]);
     }
     fputs("}}", out);
   }

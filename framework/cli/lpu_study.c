@@ -219,6 +219,8 @@ static td_status open_all(struct lpu_study *study, int32_t rows, int32_t positio
   TD_TRY(make_step(study, rows, position));
   TD_TRY(count_sram(study));
   TD_TRY(spend(study));
+  TD_TRY(td_alloc((size_t)program->segment_count, sizeof *study->paths, (void **)&study->paths));
+  for (int32_t i = 0; i < program->segment_count; i++) lpu_path_trace(program, i, &study->paths[i]);
   TD_TRY(td_lpu_program_tallies(program, &study->tallies));
   TD_TRY(td_alloc((size_t)program->segment_count, sizeof *study->runs, (void **)&study->runs));
   td_lpu_program_runs(program, study->entry, &study->step, study->runs);
@@ -239,5 +241,6 @@ void lpu_study_close(struct lpu_study *study) {
   free(study->tallies);
   free(study->runs);
   free(study->spent);
+  free(study->paths);
   free(study->sram);
 }

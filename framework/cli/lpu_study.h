@@ -22,6 +22,32 @@ struct lpu_cycles {
   int64_t of[LPU_SPENT_COUNT];
 };
 
+/* What a cycle of the critical path is: a unit's delay, a vector on its way between units, or waiting for a unit or
+ * stream that was not free. */
+enum lpu_waited {
+  WAITED_MEMORY,
+  WAITED_LOADS,
+  WAITED_PRODUCTS,
+  WAITED_VECTOR,
+  WAITED_SWITCH,
+  WAITED_LINKS,
+  WAITED_WAY,
+  WAITED_FREE
+};
+#define LPU_WAITED_COUNT (WAITED_FREE + 1)
+const char *lpu_waited_name(int waited);
+#define LPU_PATH_STOPS 256
+struct lpu_stop {
+  enum lpu_waited kind;
+  int32_t times; /* one after another */
+};
+struct lpu_path {
+  int64_t of[LPU_WAITED_COUNT]; /* their sum is the segment's length */
+  struct lpu_stop stops[LPU_PATH_STOPS];
+  int32_t stop_count; /* from the last back */
+  bool more;          /* earlier ones found no room */
+};
+
 struct lpu_study {
   const struct td_lpu_program *program;
   struct td_lpu_step step; /* as many rows as were asked for, all at one position */
@@ -32,6 +58,7 @@ struct lpu_study {
   struct td_lpu_tally *tallies; /* [segments] */
   int64_t *runs;                /* [segments] of the step */
   struct lpu_cycles *spent;     /* [segments] of one run, on all its chips together */
+  struct lpu_path *paths;       /* [segments] */
   struct td_lpu_counts counts;
   struct lpu_sram *sram; /* [chips] */
   bool shared, spread;   /* the layout: scratches share words, weights lie over all slices */
@@ -44,6 +71,10 @@ struct lpu_study {
 td_status lpu_study_open(const struct td_lpu_program *program, int32_t rows, int32_t position,
                          struct lpu_study *out_study);
 void lpu_study_close(struct lpu_study *study);
+
+/* The critical path of one run of a segment. */
+void lpu_path_trace(const struct td_lpu_program *program, int32_t segment, struct lpu_path *out);
+void lpu_path_print(const struct lpu_study *study, FILE *out);
 
 /* What a segment does, in words; "" for one that the compiler of today does not make. */
 const char *lpu_segment_words(const char *name);

@@ -178,6 +178,9 @@ static void test_configs_refused(void **state) {
   refused("cluster.pools.[1].lpu.emulate_on=modelled", "found \"modelled\"");
   refused("cluster.pools.[1].lpu.emulate_on=cpus", "did you mean");
   refused("cluster.pools.[1].lpu.emulate_on=\"\"", "expected \"step\"");
+  setenv("TANDEM_CUDA_DRIVER", "/nowhere/libcuda.so", 1);
+  refused("cluster.pools.[1].lpu.emulate_on=\"cuda:0\"", "lpu.emulate_on: device 'cuda:0': backend cuda has no device");
+  unsetenv("TANDEM_CUDA_DRIVER");
   refused("cluster.pools.[1].lpu.weights=f8", "lpu.weights");
   refused("cluster.pools.[1].lpu.rows=0", "lpu.rows");
   refused("cluster.pools.[1].lpu.context=20", "the longest request");
@@ -219,6 +222,39 @@ static void test_eval(void **state) {
   eval_refused("--device cpu --lpu rows=2", "--device lpu");
 }
 
+static json_int_t sum_of(const json_t *object) {
+  json_int_t sum = 0;
+  const char *key;
+  json_t *value;
+  json_object_foreach((json_t *)object, key, value) sum += json_integer_value(value);
+  return sum;
+}
+
+/* Every cycle of every segment is accounted for, and the paths see what they must: products wait for loads, trees for
+ * the switch, nobody for a link on one chip. */
+static void test_cycles_explained(void **state) {
+  struct setup setup = setup_of(PREFILL("cpu") DECODE("i8"), "priced", 1);
+  static char out[65536];
+  (void)state;
+  const char *config = harness_config("explained", &setup);
+  assert_int_equal(test_run(out, sizeof out, "%s lpu compile %s --json", TANDEM_PROGRAM, config), 0);
+  json_t *root = json_loads(out, 0, NULL), *segments = json_object_get(root, "segments"), *segment;
+  size_t i;
+  assert_true(json_array_size(segments) >= 8);
+  json_array_foreach(segments, i, segment) {
+    const json_t *path = json_object_get(segment, "critical_path");
+    const char *name = json_string_value(json_object_get(segment, "name"));
+    json_int_t cycles = json_integer_value(json_object_get(segment, "cycles"));
+    assert_int_equal(sum_of(path), cycles);
+    assert_int_equal(sum_of(json_object_get(segment, "spent")), cycles);
+    assert_int_equal(json_integer_value(json_object_get(path, "links")), 0);
+    assert_true(json_integer_value(json_object_get(path, "way")) > 0);
+    if (!strcmp(name, "soft")) assert_true(json_integer_value(json_object_get(path, "switch")) > 0);
+    if (!strcmp(name, "output")) assert_true(json_integer_value(json_object_get(path, "products")) > 0);
+  }
+  json_decref(root);
+}
+
 static void test_picture(void **state) {
   struct setup setup = setup_of(PREFILL("cpu") DECODE("i8"), "priced", 1);
   char out[65536], *text = NULL, path[4200];
@@ -246,6 +282,7 @@ int main(void) {
       cmocka_unit_test(test_show_says_counted),
       cmocka_unit_test(test_configs_refused),
       cmocka_unit_test(test_eval),
+      cmocka_unit_test(test_cycles_explained),
       cmocka_unit_test(test_picture),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
