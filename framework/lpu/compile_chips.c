@@ -27,7 +27,7 @@ static int32_t layers_of(const struct lpu_compiler *compiler, int32_t chips, int
   int32_t last = (int32_t)((layers * layer + head) / chips / layer - head / layer);
   if (last < 1) last = 1;
   if (chips == 1) last = layers;
-  if (chip == chips - 1) return last;
+  if (chips == 1 || chip == chips - 1) return last;
   int32_t others = layers - last;
   return others / (chips - 1) + (chip < others % (chips - 1));
 }
@@ -124,9 +124,11 @@ td_status lpu_choose_chips(struct lpu_compiler *compiler) {
   sizes(compiler, &layer, &head);
   double megabytes = (layer * compiler->graph->shape.layers + head) / 1e6 *
                      (compiler->options->weights == TD_LPU_WEIGHTS_F16 ? 2.0 : 1.0);
+  int64_t vectors = (int64_t)compiler->graph->shape.layers * compiler->options->kv_blocks;
+  double cache = (double)(vectors * compiler->options->block_tokens) * 2 * 2 * compiler->machine->lanes / 1e6;
   char fit[64] = "no number of chips up to 64, one layer each, would do";
   if (least > 0) snprintf(fit, sizeof fit, "%d chips would do", least);
-  return td_fail(TD_EXHAUSTED, "%s; weights of %.1f MB on chips of %.1f MB each: %s", why, megabytes,
-                 (double)compiler->machine->mem_slices * compiler->machine->mem_words * compiler->machine->lanes / 1e6,
-                 fit);
+  return td_fail(
+      TD_EXHAUSTED, "%s; weights of %.1f MB and KV of %.1f MB on chips of %.1f MB each: %s", why, megabytes, cache,
+      (double)compiler->machine->mem_slices * compiler->machine->mem_words * compiler->machine->lanes / 1e6, fit);
 }
