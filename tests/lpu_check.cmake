@@ -7,3 +7,4 @@ set(libraries tandem_lpu tandem_cost tandem_config tandem_model tandem_kernels t
 tandem_test(lpu_check SOURCES lpu/check_test.c lpu/sample.c lpu/smallest.c lpu/assemble.c ${mutants}
   LINK ${libraries} LABELS lpu)
 tandem_test(lpu_check_compiled SOURCES lpu/check_compiled_test.c lpu/decoder.c lpu/assemble.c ${mutants} LINK ${libraries} LABELS lpu)
+tandem_test(lpu_check_chain SOURCES lpu/check_chain_test.c lpu/assemble.c LINK ${libraries} LABELS lpu)

@@ -6,6 +6,7 @@ tandem_test(lpu_compile SOURCES lpu/compile_test.c lpu/course.c lpu/decoder.c ${
 tandem_test(lpu_compile_models SOURCES lpu/compile_models_test.c lpu/course.c lpu/decoder.c ${compiled})
 tandem_test(lpu_compile_ffn SOURCES lpu/compile_ffn_test.c lpu/course.c lpu/decoder.c ${compiled})
 tandem_test(lpu_compile_encoder SOURCES lpu/compile_encoder_test.c lpu/course.c lpu/decoder.c ${compiled})
+tandem_test(lpu_layout SOURCES lpu/layout_test.c lpu/decoder.c ${compiled})
 tandem_test(lpu_product SOURCES lpu/product_test.c
   LINK tandem_lpu tandem_cost tandem_model tandem_kernels tandem_config tandem_base LABELS lpu)
 

@@ -135,6 +135,10 @@ void lpu_study_print(const struct lpu_study *study, FILE *out) {
           program->machine.name, td_lpu_program_digest(program));
   fprintf(out, "step        %d row%s at position %d, KV blocks of %d\n", study->step.row_count,
           study->step.row_count == 1 ? "" : "s", study->position, program->block_tokens);
+  fprintf(
+      out, "layout      %s%s\n",
+      study->spread ? "weights over all slices, where words are free" : "weights in the slices that feed the planes",
+      study->shared ? "; segments' scratches share words" : "");
   if (study->parts > 1) {
     fprintf(out, "outputs     in %d groups of rows, each read before the next is computed\n", study->parts);
   }
@@ -213,7 +217,8 @@ void lpu_study_json(const struct lpu_study *study, FILE *out) {
   json_name(program->machine.name, sizeof program->machine.name, out);
   fprintf(out, ", \"digest\": \"%016" PRIx64 "\", \"clock_hz\": %.17g", td_lpu_program_digest(program),
           program->machine.clock_hz);
-  fprintf(out, ", \"output_groups\": %d", study->parts);
+  fprintf(out, ", \"spread\": %s, \"shared\": %s, \"output_groups\": %d", study->spread ? "true" : "false",
+          study->shared ? "true" : "false", study->parts);
   fprintf(out, ", \"rows\": %d, \"position\": %d, \"block_tokens\": %d", study->step.row_count, study->position,
           program->block_tokens);
   fprintf(out, ", \"cycles\": %" PRId64 ", \"seconds\": %.9g, \"energy_j\": ", study->counts.cycles,

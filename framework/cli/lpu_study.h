@@ -61,6 +61,7 @@ struct lpu_study {
   struct lpu_path *paths;       /* [segments] */
   struct td_lpu_counts counts;
   struct lpu_sram *sram; /* [chips] */
+  bool shared, spread;   /* the layout: scratches share words, weights lie over all slices */
   int64_t weight_bytes;  /* of all chips */
   int64_t bound_cycles;  /* the weights through the streams once, if nothing but that took time */
 };

@@ -232,12 +232,21 @@ uint32_t lpu_parts(const struct lpu_compiler *compiler) {
   return compiler->ffn_only ? TD_PART_FFN : TD_PART_ALL;
 }
 
-static td_status compile_layers(struct lpu_compiler *compiler, struct td_lpu_program **out_program) {
+static td_status open_compiler(struct lpu_compiler *compiler, const struct lpu_layout *layout) {
+  TD_TRY(lpu_find_layers(compiler));
   measure(compiler);
   TD_TRY(check_products(compiler));
   if (compiler->encoder) TD_TRY(lpu_check_encoder(compiler));
   if (!compiler->ffn_only && !compiler->encoder) TD_TRY(check_options(compiler));
-  TD_TRY(lpu_choose_chips(compiler));
+  if (!layout) return lpu_choose_chips(compiler);
+  compiler->chips = compiler->options->chips;
+  compiler->layout = *layout;
+  return TD_OK;
+}
+
+static td_status compile_layers(struct lpu_compiler *compiler, const struct lpu_layout *layout,
+                                struct td_lpu_program **out_program) {
+  TD_TRY(open_compiler(compiler, layout));
   TD_TRY(lpu_builder_open(compiler->machine, compiler->chips, &compiler->builder));
   compiler->builder->program->block_tokens =
       compiler->ffn_only || compiler->encoder ? 0 : compiler->options->block_tokens;
@@ -247,19 +256,26 @@ static td_status compile_layers(struct lpu_compiler *compiler, struct td_lpu_pro
   return status;
 }
 
+static td_status compile_slice(struct lpu_compiler *compiler, const struct td_slice *slice,
+                               const struct lpu_layout *layout, struct td_lpu_program **out_program) {
+  TD_TRY(lpu_check_slices(compiler->machine));
+  TD_TRY(take_slice(compiler, slice));
+  td_status status = compile_layers(compiler, layout, out_program);
+  free(compiler->found);
+  return status;
+}
+
+td_status lpu_compile_laid_out(const struct td_lpu_machine *machine, const struct td_graph *graph,
+                               const void *const *weights, const struct td_lpu_options *options,
+                               const struct lpu_layout *layout, struct td_lpu_program **out_program) {
+  struct lpu_compiler compiler = {.machine = machine, .weights = weights, .graph = graph, .options = options};
+  const struct td_slice whole = td_slice_whole(graph);
+  return compile_slice(&compiler, &whole, layout, out_program);
+}
+
 td_status td_lpu_compile(const struct td_lpu_machine *machine, const struct td_graph *graph,
                          const struct td_slice *slice, const void *const *weights, const struct td_lpu_options *options,
                          struct td_lpu_program **out_program) {
-  struct lpu_compiler compiler;
-  memset(&compiler, 0, sizeof compiler);
-  TD_TRY(lpu_check_slices(machine));
-  compiler.machine = machine;
-  compiler.weights = weights;
-  compiler.graph = graph;
-  compiler.options = options;
-  TD_TRY(take_slice(&compiler, slice));
-  td_status status = lpu_find_layers(&compiler);
-  if (!status) status = compile_layers(&compiler, out_program);
-  free(compiler.found);
-  return status;
+  struct lpu_compiler compiler = {.machine = machine, .weights = weights, .graph = graph, .options = options};
+  return compile_slice(&compiler, slice, NULL, out_program);
 }

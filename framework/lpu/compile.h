@@ -187,6 +187,10 @@ td_status lpu_place_chip(struct lpu_compiler *compiler, int32_t chip);
 td_status lpu_chip_segments(struct lpu_compiler *compiler);
 /* The whole program. */
 td_status lpu_compile_all(struct lpu_compiler *compiler);
+/* td_lpu_compile of the whole model, in this layout on options->chips chips; NULL: in the first that fits. */
+td_status lpu_compile_laid_out(const struct td_lpu_machine *machine, const struct td_graph *graph,
+                               const void *const *weights, const struct td_lpu_options *options,
+                               const struct lpu_layout *layout, struct td_lpu_program **out_program);
 /* options->chips, or the least that fits, and how; TD_EXHAUSTED with the arithmetic and the least that would. */
 td_status lpu_choose_chips(struct lpu_compiler *compiler);
 

@@ -28,7 +28,7 @@ static int32_t layers_of(const struct lpu_compiler *compiler, int32_t chips, int
   int32_t last = (int32_t)((layers * layer + head) / chips / layer - head / layer);
   if (last < 1) last = 1;
   if (chips == 1) last = layers;
-  if (chip == chips - 1) return last;
+  if (chips == 1 || chip == chips - 1) return last;
   int32_t others = layers - last;
   return others / (chips - 1) + (chip < others % (chips - 1));
 }
@@ -84,8 +84,10 @@ static td_status try_places(const struct lpu_compiler *compiler, int32_t chips, 
   *out = (struct lpu_layout){.head_rows = compiler->rows};
   td_status status = try_layout(compiler, chips, out);
   if (status != TD_EXHAUSTED) return status;
-  static const struct lpu_layout layouts[] = {
-      {.shared = true}, {.shared = true, .spread = true}, {.shared = true, .spread = true, .balanced = true}};
+  static const struct lpu_layout layouts[] = {{.shared = true},
+                                              {.shared = true, .balanced = true},
+                                              {.shared = true, .spread = true},
+                                              {.shared = true, .spread = true, .balanced = true}};
   const size_t count = sizeof layouts / sizeof *layouts, all = lpu_has_twins(compiler) ? 2 * count : count;
   for (size_t i = 0; i < all && status == TD_EXHAUSTED; i++) {
     if (layouts[i % count].spread && !lpu_can_spread(compiler->machine)) continue;
@@ -125,9 +127,12 @@ td_status lpu_choose_chips(struct lpu_compiler *compiler) {
   sizes(compiler, &layer, &head);
   double megabytes = (layer * (compiler->end - compiler->begin) + head) / 1e6 *
                      (compiler->options->weights == TD_LPU_WEIGHTS_F16 ? 2.0 : 1.0);
+  bool cached = !compiler->ffn_only && !compiler->encoder;
+  int64_t vectors = cached ? (int64_t)compiler->graph->shape.layers * compiler->options->kv_blocks : 0;
+  double cache = (double)(vectors * compiler->options->block_tokens) * 2 * 2 * compiler->machine->lanes / 1e6;
   char fit[64] = "no number of chips up to 64, one layer each, would do";
   if (least > 0) snprintf(fit, sizeof fit, "%d chips would do", least);
-  return td_fail(TD_EXHAUSTED, "%s; weights of %.1f MB on chips of %.1f MB each: %s", why, megabytes,
-                 (double)compiler->machine->mem_slices * compiler->machine->mem_words * compiler->machine->lanes / 1e6,
-                 fit);
+  return td_fail(
+      TD_EXHAUSTED, "%s; weights of %.1f MB and KV of %.1f MB on chips of %.1f MB each: %s", why, megabytes, cache,
+      (double)compiler->machine->mem_slices * compiler->machine->mem_words * compiler->machine->lanes / 1e6, fit);
 }
