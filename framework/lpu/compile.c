@@ -235,6 +235,7 @@ uint32_t lpu_parts(const struct lpu_compiler *compiler) {
 static td_status open_compiler(struct lpu_compiler *compiler, const struct lpu_layout *layout) {
   TD_TRY(lpu_find_layers(compiler));
   measure(compiler);
+  TD_TRY(lpu_check_layers(compiler));
   TD_TRY(check_products(compiler));
   if (compiler->encoder) TD_TRY(lpu_check_encoder(compiler));
   if (!compiler->ffn_only && !compiler->encoder) TD_TRY(check_options(compiler));
