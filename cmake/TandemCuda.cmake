@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # CUDA kernels without CMake's CUDA language: nvcc makes one compressed fat binary per .cu file, which the assembler puts
 # into an object file. Nothing links against CUDA; the driver is opened at run time.
-#   TANDEM_NVCC             nvcc; OFF builds without kernels. Looked for on the PATH, in CUDA_PATH, /usr/local/cuda and
-#                           where scripts/fetch-nvcc puts one
+#   TANDEM_NVCC             nvcc; OFF builds without kernels, ON is an error where there is none. Looked for on the PATH,
+#                           in CUDA_PATH, /usr/local/cuda and where scripts/fetch-nvcc puts one
 #   TANDEM_CUDA_CHIPS       compute capabilities to make machine code for. Machine code runs on later chips of the same
 #                           major number too (8.0 on 8.6 and 8.9); PTX of the last goes in for later majors
 #                           (builds with sanitizers: 80 alone, since no sanitizer looks into a kernel)
@@ -14,8 +14,13 @@ endif()
 set(TANDEM_CUDA_CHIPS "${TANDEM_CUDA_CHIPS_DEFAULT}" CACHE STRING "Compute capabilities to compile CUDA kernels for")
 file(GLOB fetched $ENV{TANDEM_CACHE}/nvcc-*/nvidia/cu* $ENV{XDG_CACHE_HOME}/tandem/nvcc-*/nvidia/cu*
   $ENV{HOME}/.cache/tandem/nvcc-*/nvidia/cu*)
+set(needed "")
+if("${TANDEM_NVCC}" STREQUAL "ON")
+  unset(TANDEM_NVCC CACHE)
+  set(needed REQUIRED)
+endif()
 find_program(TANDEM_NVCC nvcc PATHS ENV CUDA_PATH /usr/local/cuda ${fetched} PATH_SUFFIXES bin
-  DOC "The CUDA compiler, or OFF")
+  DOC "The CUDA compiler, or OFF" ${needed})
 
 set(TANDEM_CUDA "nvcc not found")
 set(TANDEM_CUDA_VERSION 0)
@@ -39,7 +44,8 @@ if(TANDEM_NVCC)
     endif()
   endforeach()
   if(NOT TANDEM_CUDA_TARGETS)
-    set(TANDEM_CUDA "nvcc ${TANDEM_CUDA}, which makes none of ${TANDEM_CUDA_CHIPS}")
+    list(JOIN TANDEM_CUDA_CHIPS " " wanted)
+    set(TANDEM_CUDA "nvcc ${TANDEM_CUDA}, which makes none of ${wanted}")
     set(TANDEM_CUDA_VERSION 0)
   else()
     list(JOIN TANDEM_CUDA_TARGETS " sm_" made)

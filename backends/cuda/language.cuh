@@ -132,6 +132,16 @@ CUDA_FN float4 load_float4(const float *at) {
   return *reinterpret_cast<const float4 *>(at);
 }
 
+/* sum + the products of four pairs of int8. */
+CUDA_FN int dot_of_bytes(unsigned a, unsigned b, int sum) {
+#if defined(CUDA_EMULATED)
+  for (int i = 0; i < 32; i += 8) sum += static_cast<td_i8>(a >> i) * static_cast<td_i8>(b >> i);
+  return sum;
+#else
+  return __dp4a(static_cast<int>(a), static_cast<int>(b), sum);
+#endif
+}
+
 /* ---- halves ---- */
 
 CUDA_FN float half_to_float(unsigned bits) {

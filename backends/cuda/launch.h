@@ -226,6 +226,22 @@ struct cuda_memory_args {
   int32_t reserved;
 };
 
+/* ---- LPU_RUN ---- */
+
+/* Part `part` of a step (tandem/lpu_code.h): one block a chip. Parts are launched in order; where one has failed, those
+ * after it do nothing. */
+struct cuda_lpu_run_args {
+  cuda_ptr code, step, work, sram;
+  int32_t part, reserved;
+};
+/* In front of the workspace, zeros before the first part: what the host reads as struct td_lpu_code_state, and how
+ * chips that fail beside each other agree on it. */
+struct cuda_lpu_state {
+  int32_t call, op, reason;
+  int32_t chip, part; /* of the failure; part: plus 1 */
+  uint32_t lock;
+};
+
 /* ---- names ---- */
 
 /* Kernels that exist once. */
@@ -245,6 +261,7 @@ struct cuda_memory_args {
   X(ATTENTION_MERGE, attention_merge)     /* cuda_attention_args */                                    \
   X(ATTENTION_PREFILL, attention_prefill) /* cuda_attention_args */                                    \
   X(ATTENTION_FAST, attention_fast)       /* cuda_attention_args, prefill on tensor cores (inexact) */ \
+  X(LPU_RUN, lpu_run)                                                                                  \
   X(NARROW, narrow)                                                                                    \
   X(AMAX, amax)                                                                                        \
   X(MEMORY_READ, memory_read)   /* cuda_memory_args: the bench's ceilings */                           \
@@ -382,6 +399,13 @@ CUDA_RULE struct cuda_grid cuda_attention_grid(enum cuda_kernel kernel, const st
     grid.x = (uint32_t)args->row_count;
     grid.shared = 0;
   }
+  return grid;
+}
+
+/* lpu_run: one block per chip of the part that has most; one thread per lane. */
+#define CUDA_LPU_THREADS 512
+CUDA_RULE struct cuda_grid cuda_lpu_grid(int64_t chips) {
+  struct cuda_grid grid = {(uint32_t)chips, 1, 1, CUDA_LPU_THREADS, 0};
   return grid;
 }
 

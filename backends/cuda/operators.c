@@ -232,6 +232,7 @@ static td_status refuse_shape(const struct cuda_device *device, const struct td_
 td_status cuda_supports(struct td_device *base, const struct td_op_query *query) {
   const struct cuda_device *device = cuda_of(base);
   const struct td_op *op = query->op;
+  if (op->kind == TD_OP_LPU_RUN) return TD_OK; /* every GPU has the arithmetic: binary64, subnormals, no contraction */
   if (op->kind >= TD_OP_EXECUTED_COUNT || op->kind == TD_OP_SAMPLE) {
     return td_fail(TD_UNSUPPORTED, "%s: operator %s runs on no device", device->chip->name, td_op_kind_name(op->kind));
   }
@@ -253,6 +254,7 @@ td_status cuda_op(struct td_device *base, const struct td_op_call *call) {
                               .kv_dtype = call->kv.k ? call->kv.dtype : TD_F32};
   TD_TRY(cuda_supports(base, &query));
   TD_TRY(cuda_enter(device));
+  if (op->kind == TD_OP_LPU_RUN) return cuda_lpu_run(device, call);
   struct cuda_step step = {0};
   bool cache = op->kind == TD_OP_KV_APPEND || op->kind == TD_OP_ATTENTION;
   bool batch = cache || op->kind == TD_OP_EMBED || op->kind == TD_OP_ROPE || op->kind == TD_OP_SELECT;

@@ -38,10 +38,11 @@ td_status cuda_rope_append(struct cuda_device *device, const struct cuda_step *s
 /* Bytes from one row of a weight to the next. */
 int64_t cuda_row_bytes(enum td_dtype dtype, int64_t cols);
 
-/* ---- experts.c, attention.c ---- */
+/* ---- experts.c, attention.c, lpu.c ---- */
 
 td_status cuda_experts(struct cuda_device *device, const struct cuda_work *work);
 td_status cuda_attention(struct cuda_device *device, const struct cuda_step *step, const struct cuda_work *work);
+td_status cuda_lpu_run(struct cuda_device *device, const struct td_op_call *call);
 struct cuda_kv cuda_cache(const struct td_kv_view *view);
 
 #endif

@@ -160,6 +160,8 @@ td_status lpu_in_range(const char *name, int64_t value, int64_t low, int64_t hig
 td_status lpu_refuse(const struct td_op *op, const char *why);
 /* The operators of `layer` by what feeds what; of its FFN alone if that is all `parts` (enum td_part) says. */
 td_status lpu_find_layer(const struct td_graph *graph, int32_t layer, uint32_t parts, struct lpu_layer *out);
+/* TD_UNSUPPORTED unless all layers are like the first, and nothing is left out of them and of the ends. */
+td_status lpu_check_layers(const struct lpu_compiler *compiler);
 /* Finds all layers of the slice; layer `layer` of this chip's. */
 td_status lpu_find_layers(struct lpu_compiler *compiler);
 const struct lpu_layer *lpu_layer_of(const struct lpu_compiler *compiler, int32_t layer);

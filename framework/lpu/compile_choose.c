@@ -76,6 +76,13 @@ static td_status find_least(const struct lpu_compiler *compiler, struct lpu_cand
   return TD_EXHAUSTED;
 }
 
+/* MB of K and V, a vector of fp16 each a token and layer; on every chip that shares a layer. */
+static double cache_size(const struct lpu_compiler *compiler) {
+  if (compiler->ffn_only || compiler->encoder) return 0.0;
+  double tokens = (double)compiler->options->kv_blocks * compiler->options->block_tokens;
+  return tokens * compiler->graph->shape.layers * 4.0 * compiler->machine->lanes / 1e6;
+}
+
 /* `why` it does not fit, the arithmetic, and the least number of chips that would do. */
 static td_status too_much(const struct lpu_compiler *compiler, const char *why) {
   const struct td_lpu_machine *machine = compiler->machine;
@@ -87,8 +94,8 @@ static td_status too_much(const struct lpu_compiler *compiler, const char *why) 
   lpu_weight_sizes(compiler, &layer, &head);
   snprintf(fit, sizeof fit, "no number of chips up to %d would do", LPU_MOST_CHIPS);
   if (!none) snprintf(fit, sizeof fit, "%d chips would do", least[0].grouping.tensor * least[0].grouping.stages);
-  return td_fail(TD_EXHAUSTED, "%s; weights of %.1f MB on chips of %.1f MB each: %s", why,
-                 (layer * layers_of(compiler) + head) / 1e6 * bytes,
+  return td_fail(TD_EXHAUSTED, "%s; weights of %.1f MB and KV of %.1f MB on chips of %.1f MB each: %s", why,
+                 (layer * layers_of(compiler) + head) / 1e6 * bytes, cache_size(compiler),
                  (double)machine->mem_slices * machine->mem_words * machine->lanes / 1e6, fit);
 }
 

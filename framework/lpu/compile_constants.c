@@ -123,12 +123,9 @@ static int32_t op_of(const struct lpu_layer *layer, size_t member) {
   return op;
 }
 
-static td_status check_alike(const struct lpu_compiler *compiler, int32_t layer, int32_t first, int32_t op) {
+/* Weights of one matrix in all layers are placed alike. */
+static td_status check_alike(const struct lpu_compiler *compiler, int32_t first, int32_t op) {
   const struct td_graph *graph = compiler->graph;
-  if ((first < 0) != (op < 0)) {
-    return td_fail(TD_UNSUPPORTED, "LPU: layer %d has other operators than layer %d: %s", layer, compiler->begin,
-                   td_op_kind_name(graph->ops[op < 0 ? first : op].kind));
-  }
   if (op < 0) return TD_OK;
   const struct td_weight *a = &graph->weights[graph->ops[first].weight], *b = &graph->weights[graph->ops[op].weight];
   if (a->rows == b->rows && a->cols == b->cols) return TD_OK;
@@ -145,7 +142,7 @@ static td_status weights_of(const struct lpu_compiler *compiler, size_t member, 
   if (first >= 0) TD_TRY(td_alloc((size_t)compiler->layers, sizeof **out, (void **)out));
   for (int32_t layer = 0; !status && layer < compiler->layers; layer++) {
     int32_t op = op_of(lpu_layer_of(compiler, layer), member);
-    status = check_alike(compiler, compiler->first_layer + layer, first, op);
+    status = check_alike(compiler, first, op);
     if (!status && op >= 0) (*out)[layer] = graph->ops[op].weight;
   }
   if (status) {

@@ -2,6 +2,8 @@
  *
  * Finds the operators of a layer in the graph, and what they must look like.
  */
+#include <string.h>
+
 #include "compile.h"
 
 td_status lpu_refuse(const struct td_op *op, const char *why) {
@@ -204,6 +206,7 @@ static td_status find_ffn(const struct view *view, int32_t residual, struct lpu_
 
 td_status lpu_find_layer(const struct td_graph *graph, int32_t layer, uint32_t parts, struct lpu_layer *out) {
   struct view view = {graph, layer, TD_PART_ATTENTION};
+  memset(out, 0xff, sizeof *out); /* -1 */
   int32_t residual = residual_of(&view);
   if (parts & TD_PART_ATTENTION) TD_TRY(find_attention(&view, out, &residual));
   view.part = TD_PART_FFN;

@@ -64,6 +64,7 @@ td_status conform_list_all(struct conform_list *list) {
   conform_list_memory(list);
   conform_list_price(list);
   conform_list_step(list);
+  conform_list_lpu(list);
   return list->failed;
 }
 

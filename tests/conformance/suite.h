@@ -66,6 +66,7 @@ void conform_list_memory(struct conform_list *list);
 void conform_list_kv(struct conform_list *list);
 void conform_list_price(struct conform_list *list);
 void conform_list_step(struct conform_list *list);
+void conform_list_lpu(struct conform_list *list);
 td_status conform_list_all(struct conform_list *list);
 
 /* The device under test and what the current case holds. */

@@ -3,8 +3,10 @@
  * Decoders beyond the plain ones: biases, norms of heads, windows, gates through gelu, norms after branches, scaled
  * embeddings and positions. Compiled programs say, bit for bit, what the graph's reference says, and keep every rule.
  */
+#include <string.h>
+
 #include "lpu/course.h"
-#include "support.h"
+#include "lpu/decoder.h"
 
 static const char *const models[] = {"qwen2", "qwen3", "gemma3"};
 #define MODELS (sizeof models / sizeof *models)
@@ -53,12 +55,80 @@ static void test_larger(void **state) {
   }
 }
 
+/* ---- what is refused ---- */
+
+struct opened {
+  struct td_device_params *params;
+  struct td_model *model;
+  struct td_graph *graph;
+};
+
+static struct opened open_graph(const char *model) {
+  struct opened opened;
+  assert_ok(td_device_params_open("groq-lpu-v1", &opened.params));
+  assert_ok(td_model_open(model, &opened.model));
+  assert_ok(td_graph_build(opened.model, &opened.graph));
+  return opened;
+}
+
+static void expect(const struct opened *opened, const char *words) {
+  const struct td_lpu_options options = {.chips = 1, .rows = 1, .block_tokens = 32, .kv_blocks = 2, .context = 64};
+  struct td_slice whole = td_slice_whole(opened->graph);
+  struct td_lpu_program *program = NULL;
+  td_status status = td_lpu_compile(td_lpu_machine_of(opened->params), opened->graph, &whole, NULL, &options, &program);
+  td_lpu_program_free(program);
+  assert_int_equal(status, words ? TD_UNSUPPORTED : TD_OK);
+  if (words && !strstr(td_error_text(), words)) fail_msg("found \"%s\", expected \"%s\"", td_error_text(), words);
+}
+
+static struct td_op *op_of(const struct opened *opened, int32_t layer, enum td_op_kind kind) {
+  for (int32_t i = 0; i < opened->graph->op_count; i++) {
+    struct td_op *op = &opened->graph->ops[i];
+    if (op->layer == layer && op->kind == kind) return op;
+  }
+  fail_msg("no %s in layer %d", td_op_kind_name(kind), layer);
+  return NULL;
+}
+
+/* Every operator of a layer, one after the other, made into one that nobody knows there. */
+static void test_other_operators(void **state) {
+  (void)state;
+  struct opened opened = open_graph(small("gemma3"));
+  for (int32_t i = 0; i < opened.graph->op_count; i++) {
+    struct td_op *op = &opened.graph->ops[i], kept = *op;
+    if (op->layer < 0 || op->kind == TD_OP_SELECT || op->kind == TD_OP_SAMPLE) continue;
+    op->kind = TD_OP_EXPERT_SUM;
+    expect(&opened, "LPU: ");
+    *op = kept;
+  }
+  expect(&opened, NULL);
+  td_graph_free(opened.graph);
+  td_model_close(opened.model);
+  td_device_params_close(opened.params);
+}
+
+/* Windows, scales and bases may differ between layers; nothing else may. */
+static void test_other_layers(void **state) {
+  (void)state;
+  struct opened opened = open_graph(small("qwen2"));
+  struct td_op *norm = op_of(&opened, 1, TD_OP_RMS_NORM), *attention = op_of(&opened, 1, TD_OP_ATTENTION);
+  norm->epsilon = 0.5;
+  expect(&opened, "rms_norm of layer 1: found epsilon 0.5");
+  norm->epsilon = op_of(&opened, 0, TD_OP_RMS_NORM)->epsilon;
+  attention->window = 8;
+  expect(&opened, NULL);
+  attention->kv_heads = 1;
+  expect(&opened, "attention of layer 1: found KV heads 1");
+  td_graph_free(opened.graph);
+  td_model_close(opened.model);
+  td_device_params_close(opened.params);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_modes),
-      cmocka_unit_test(test_rows),
-      cmocka_unit_test(test_window),
-      cmocka_unit_test(test_larger),
+      cmocka_unit_test(test_other_operators), cmocka_unit_test(test_other_layers),
+      cmocka_unit_test(test_modes),           cmocka_unit_test(test_rows),
+      cmocka_unit_test(test_window),          cmocka_unit_test(test_larger),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

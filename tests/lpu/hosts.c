@@ -4,9 +4,16 @@
 #include "tandem/device.h"
 
 const struct lpu_host_kind lpu_host_kinds[] = {
-    {"cpu plain", "cpu", "TANDEM_CPU_ISA", "plain"},         {"cpu avx2", "cpu", "TANDEM_CPU_ISA", "avx2"},
-    {"cpu avx512", "cpu", "TANDEM_CPU_ISA", "avx512"},       {"opencl cpu", "opencl:0", "TANDEM_OPENCL_FORM", "cpu"},
-    {"opencl gpu", "opencl:0", "TANDEM_OPENCL_FORM", "gpu"},
+#ifdef LPU_HOSTS_EMULATED /* the driver is the one of tests/cuda/emulator */
+    {"cuda emulated", "cuda:0", NULL, NULL, false},
+#else
+    {"cpu plain", "cpu", "TANDEM_CPU_ISA", "plain", false},
+    {"cpu avx2", "cpu", "TANDEM_CPU_ISA", "avx2", false},
+    {"cpu avx512", "cpu", "TANDEM_CPU_ISA", "avx512", false},
+    {"opencl cpu", "opencl:0", "TANDEM_OPENCL_FORM", "cpu", false},
+    {"opencl gpu", "opencl:0", "TANDEM_OPENCL_FORM", "gpu", true},
+    {"cuda", "cuda:0", NULL, NULL, false},
+#endif
 };
 const size_t lpu_host_kind_count = sizeof lpu_host_kinds / sizeof *lpu_host_kinds;
 
@@ -18,10 +25,13 @@ static struct td_device *device_of(size_t kind) {
   const struct lpu_host_kind *of = &lpu_host_kinds[kind];
   if (tried[kind]) return devices[kind];
   tried[kind] = true;
-  setenv(of->variable, of->value, 1);
+  if (of->variable) setenv(of->variable, of->value, 1);
   td_status status = td_device_open(of->spec, &(struct td_device_options){.threads = 1}, &devices[kind]);
-  unsetenv(of->variable);
+  if (of->variable) unsetenv(of->variable);
   if (status) printf("no %s here: %s\n", of->name, td_error_text());
+#ifdef LPU_HOSTS_EMULATED
+  if (status) fail_msg("%s: %s", of->name, td_error_text());
+#endif
   if (status && status != TD_UNAVAILABLE) fail_msg("%s: %s", of->name, td_error_text());
   return devices[kind];
 }

@@ -10,7 +10,8 @@
 
 struct lpu_host_kind {
   const char *name, *spec;
-  const char *variable, *value; /* of the environment, while it is opened */
+  const char *variable, *value; /* of the environment, while it is opened; NULL: none */
+  bool slow;                    /* PoCL takes long to compile barriers, and longer to run them */
 };
 extern const struct lpu_host_kind lpu_host_kinds[];
 extern const size_t lpu_host_kind_count;

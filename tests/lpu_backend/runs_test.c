@@ -178,6 +178,9 @@ static void test_configs_refused(void **state) {
   refused("cluster.pools.[1].lpu.emulate_on=modelled", "found \"modelled\"");
   refused("cluster.pools.[1].lpu.emulate_on=cpus", "did you mean");
   refused("cluster.pools.[1].lpu.emulate_on=\"\"", "expected \"step\"");
+  setenv("TANDEM_CUDA_DRIVER", "/nowhere/libcuda.so", 1);
+  refused("cluster.pools.[1].lpu.emulate_on=\"cuda:0\"", "lpu.emulate_on: device 'cuda:0': backend cuda has no device");
+  unsetenv("TANDEM_CUDA_DRIVER");
   refused("cluster.pools.[1].lpu.weights=f8", "lpu.weights");
   refused("cluster.pools.[1].lpu.rows=0", "lpu.rows");
   refused("cluster.pools.[1].lpu.context=20", "the longest request");

@@ -6,6 +6,7 @@
 #include "conformance/suite.h"
 #include "support.h"
 #include "tandem/base.h"
+#include "tandem/lpu_code.h"
 
 extern const struct td_backend td_backend_cpu;
 
@@ -203,6 +204,49 @@ static td_status reverse_result_ties(struct td_device *device, const struct td_o
   return each_routed(device, &call->out, later_on_ties);
 }
 
+/* Changes every operation of an LPU code, which its device has already. */
+static td_status each_operation(struct td_device *device, const struct td_op_call *call,
+                                void (*change)(struct td_lpu_code_op *)) {
+  struct td_lpu_code_head head;
+  struct td_lpu_code_op one;
+  TD_TRY(good_table->read(device, call->weight.buffer, call->weight.offset, &head, sizeof head));
+  for (int32_t i = 0; i < head.ops; i++) {
+    uint64_t at = call->weight.offset + (uint64_t)head.at_ops * sizeof(int32_t) + (uint64_t)i * sizeof one;
+    TD_TRY(good_table->read(device, call->weight.buffer, at, &one, sizeof one));
+    change(&one);
+    TD_TRY(good_table->write(device, call->weight.buffer, at, &one, sizeof one));
+  }
+  return TD_OK;
+}
+static void lane_further(struct td_lpu_code_op *one) {
+  one->immediate += one->kind == TD_CODE_ROTATE;
+}
+static void smaller_for_larger(struct td_lpu_code_op *one) {
+  if (one->kind == TD_CODE_ALU && one->detail == TD_CODE_MAX) one->detail = TD_CODE_MIN;
+}
+static void step_short(struct td_lpu_code_op *one) {
+  one->count -= one->kind == TD_CODE_PASS && one->detail == TD_TILE_I8 && one->count > 0;
+}
+static void column_short(struct td_lpu_code_op *one) {
+  one->count -= one->kind == TD_CODE_EXPAND && one->detail == TD_OPERAND_F16;
+}
+static td_status rotate_further(struct td_device *device, const struct td_op_call *call) {
+  return each_operation(device, call, lane_further);
+}
+static td_status take_smaller(struct td_device *device, const struct td_op_call *call) {
+  return each_operation(device, call, smaller_for_larger);
+}
+static td_status drop_step(struct td_device *device, const struct td_op_call *call) {
+  return each_operation(device, call, step_short);
+}
+static td_status drop_columns(struct td_device *device, const struct td_op_call *call) {
+  return each_operation(device, call, column_short);
+}
+static td_status forget_stop(struct td_device *device, const struct td_op_call *call) {
+  static const struct td_lpu_code_state none;
+  return good_table->write(device, call->in[1].buffer, call->in[1].offset, &none, sizeof none);
+}
+
 static td_status scale_first(struct td_device *device, const struct td_op_call *call) {
   float value;
   TD_TRY(good_table->read(device, call->out.buffer, call->out.offset, &value, sizeof value));
@@ -267,17 +311,26 @@ static const struct fault faults[] = {
      .least_rows = 9},
     {"matmul that depends on its batch, in batches", "step_batch/*", "matmul/*", TD_OP_MATMUL, .factor = 1.00001f,
      .least_rows = 40},
+    {"LPU: a rotation one lane further", "lpu_run/moves,*", "lpu_run/floats,*", TD_OP_LPU_RUN,
+     .before = rotate_further},
+    {"LPU: the smaller for the larger", "lpu_run/floats,*", "lpu_run/integers,*", TD_OP_LPU_RUN,
+     .before = take_smaller},
+    {"LPU: int8 passes one step short", "lpu_run/int8,*", "lpu_run/fp16,*", TD_OP_LPU_RUN, .before = drop_step},
+    {"LPU: columns one step short", "lpu_run/fp16,*", "lpu_run/int8,*", TD_OP_LPU_RUN, .before = drop_columns},
+    {"LPU: a stop that is not told", "lpu_run/stop,*", "lpu_run/moves,*", TD_OP_LPU_RUN, .after = forget_stop},
 };
 
 static td_status bent_op(struct td_device *device, const struct td_op_call *call) {
   if (!fault || call->op->kind != fault->kind) return good_table->op(device, call);
   struct td_op_call copy = *call;
   op = *call->op;
-  batch = *call->batch;
-  for (int32_t s = 0; s < batch.seq_count && s < 8; s++) seqs[s] = batch.seqs[s];
-  batch.seqs = seqs;
   copy.op = &op;
-  copy.batch = &batch;
+  if (call->batch) {
+    batch = *call->batch;
+    for (int32_t s = 0; s < batch.seq_count && s < 8; s++) seqs[s] = batch.seqs[s];
+    batch.seqs = seqs;
+    copy.batch = &batch;
+  }
   if (fault->bend) fault->bend(&copy);
   if (fault->before) TD_TRY(fault->before(device, &copy));
   TD_TRY(good_table->op(device, &copy));

@@ -143,6 +143,11 @@ T atomicAdd(T *at, T value) {
   *at = old + value;
   return old;
 }
+static inline unsigned atomicExch(unsigned *at, unsigned value) {
+  unsigned old = *at;
+  *at = value;
+  return old;
+}
 static inline unsigned atomicMax(unsigned *at, unsigned value) {
   unsigned old = *at;
   if (value > old) *at = value;

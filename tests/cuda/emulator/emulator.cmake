@@ -2,6 +2,7 @@
 # Target tandem_cuda_emulator: a library in the place of libcuda.so.1 that runs the kernels of backends/cuda on the host
 # (tests/cuda/emulator). It is C++, which nothing else here is: so the compiler is looked for, not enabled, and without
 # it or without the toolkit's cuda.h the target does not exist.
+include_guard()
 find_program(TANDEM_CXX NAMES g++ c++ clang++ DOC "A C++ compiler for the tests' emulated CUDA device")
 find_path(TANDEM_CUDA_INCLUDE cuda.h PATHS ENV CUDA_PATH /usr/local/cuda PATH_SUFFIXES include
   DOC "Folder of the CUDA toolkit's headers")
