@@ -41,7 +41,6 @@ struct mutant_tally mutant_try_rule(const struct td_lpu_program *program, const 
     mutant_free(mutant);
   }
   free(called);
-  printf("%-8s %3d mutants, %3d named\n", td_lpu_rule_name(rule), tally.made, tally.named);
   return tally;
 }
 
@@ -132,16 +131,17 @@ static void try_random(struct random_run *run, const struct mutant *mutant, uint
          status ? td_error_text() : "other outputs");
 }
 int32_t mutant_try_random(const struct td_lpu_program *program, const struct td_lpu_step *step, const uint8_t *sram,
-                          int32_t cases) {
+                          uint32_t first_seed, int32_t cases) {
   struct random_run *run = calloc(1, sizeof *run);
   int32_t first;
   bool *called = mutant_called(program, 0, step, &first);
   if (!run || !called) abort();
   *run = (struct random_run){.program = program, .step = step, .sram = sram};
   if (run_outputs(program, program, step, sram, &run->expected)) abort();
-  for (int32_t seed = 0; seed < cases; seed++) {
-    struct mutant *mutant = mutant_random(program, called, (uint32_t)seed);
-    try_random(run, mutant, (uint32_t)seed);
+  for (int32_t i = 0; i < cases; i++) {
+    uint32_t seed = first_seed + (uint32_t)i;
+    struct mutant *mutant = mutant_random(program, called, seed);
+    try_random(run, mutant, seed);
     mutant_free(mutant);
   }
   printf("%d random changes: %d rejected, %d change nothing, %d neither\n", cases, run->rejected, run->same,
