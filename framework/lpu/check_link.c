@@ -29,6 +29,11 @@ void check_send_issue(struct check *check, const struct check_issue *issue) {
                 issue->chip_number);
     return;
   }
+  if (check->spacing > check->machine->link_latency) {
+    check_found(check, TD_RULE_LINK, issue, "a vector takes %d cycles on the link, expected at most its latency of %d",
+                check->spacing, check->machine->link_latency);
+    return;
+  }
   const struct check_sent *before = link->count ? sent_at(check, link, link->count - 1) : NULL;
   if (before && check->now - before->cycle < check->spacing) {
     check_found(check, TD_RULE_LINK, issue, "sends %d cycles after the last vector, which takes %d",

@@ -62,6 +62,14 @@ static void judge_operand(struct check *check, const struct check_issue *issue, 
   }
 }
 
+/* What the ALU computes is what is meant, where the side table says so. */
+static void judge_operation(struct check *check, const struct check_issue *issue) {
+  const struct td_lpu_meaning *meaning = check_meaning(check, issue->instruction, TD_MEANING_ADDRESS, 0, 0);
+  if (!meaning || meaning->offset == issue->at->operation) return;
+  check_found(check, TD_RULE_ALU, issue, "computes %s, expected operation %d",
+              td_lpu_alu_name((enum td_lpu_alu)issue->at->operation), meaning->offset);
+}
+
 static void judge_shape(struct check *check, const struct check_issue *issue) {
   const struct td_lpu_instruction *at = issue->at;
   int32_t operands = 0,
@@ -72,6 +80,7 @@ static void judge_shape(struct check *check, const struct check_issue *issue) {
     if (at->source[which] == TD_SOURCE_CHAIN) operands++;
   }
   if (meant >= operands) check_found(check, TD_RULE_ALU, issue, "operand %d is meant, there are %d", meant, operands);
+  judge_operation(check, issue);
   if (at->out == TD_LPU_NO_STREAM) return;
   int32_t bytes = td_lpu_type_bytes((enum td_lpu_type)at->out_type);
   struct check_group out = {at->out, bytes, bytes};

@@ -72,17 +72,28 @@ static int32_t least_chips(const struct lpu_compiler *compiler) {
   return 0;
 }
 
-/* options->chips, or the least that fits. */
-td_status lpu_choose_chips(struct lpu_compiler *compiler) {
+/* A vector is received link_latency cycles after its SEND, all of it: a link that takes longer cannot hand it on. */
+static td_status check_links(const struct lpu_compiler *compiler) {
+  const struct td_lpu_machine *machine = compiler->machine;
+  int32_t bytes = machine->lanes + machine->link_overhead_bytes;
+  double cycles = bytes * machine->clock_hz / machine->link_bytes_per_second;
+  if (compiler->chips == 1 || cycles <= machine->link_latency) return TD_OK;
+  return td_fail(TD_UNSUPPORTED,
+                 "LPU %s: %d chips need links, and a vector of %d B takes %.0f cycles of %g MHz on one of %g GB/s: "
+                 "expected at most the %d of link_latency, that is %.3g GB/s",
+                 machine->name, compiler->chips, bytes, cycles, machine->clock_hz / 1e6,
+                 machine->link_bytes_per_second / 1e9, machine->link_latency,
+                 bytes * machine->clock_hz / machine->link_latency / 1e9);
+}
+
+static td_status choose_chips(struct lpu_compiler *compiler) {
   int32_t wanted = compiler->options->chips;
   if (wanted < 0 || wanted > MOST_CHIPS) TD_TRY(lpu_in_range("chips", wanted, 0, MOST_CHIPS));
-  compiler->chips = wanted;
-  if (wanted > 0) {
-    td_status status = try_places(compiler, wanted);
-    if (status != TD_EXHAUSTED) return status;
-  }
+  compiler->chips = wanted > 0 ? wanted : 1;
+  td_status status = try_places(compiler, compiler->chips);
+  if (status != TD_EXHAUSTED) return status;
   char why[512];
-  snprintf(why, sizeof why, "%s", wanted > 0 ? td_error_text() : "it does not fit one chip");
+  snprintf(why, sizeof why, "%s", td_error_text());
   int32_t least = least_chips(compiler);
   if (wanted == 0 && least > 0) {
     compiler->chips = least;
@@ -97,4 +108,10 @@ td_status lpu_choose_chips(struct lpu_compiler *compiler) {
   return td_fail(TD_EXHAUSTED, "%s; weights of %.1f MB on chips of %.1f MB each: %s", why, megabytes,
                  (double)compiler->machine->mem_slices * compiler->machine->mem_words * compiler->machine->lanes / 1e6,
                  fit);
+}
+
+/* options->chips, or the least that fits. */
+td_status lpu_choose_chips(struct lpu_compiler *compiler) {
+  TD_TRY(choose_chips(compiler));
+  return check_links(compiler);
 }
