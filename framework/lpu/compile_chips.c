@@ -64,9 +64,11 @@ static td_status try_places(const struct lpu_compiler *compiler, int32_t chips) 
 }
 
 #define MOST_CHIPS 64
+static int32_t most_chips(const struct lpu_compiler *compiler) {
+  return compiler->graph->shape.layers < MOST_CHIPS ? compiler->graph->shape.layers : MOST_CHIPS;
+}
 static int32_t least_chips(const struct lpu_compiler *compiler) {
-  int32_t most = compiler->graph->shape.layers < MOST_CHIPS ? compiler->graph->shape.layers : MOST_CHIPS;
-  for (int32_t chips = 1; chips <= most; chips++) {
+  for (int32_t chips = 1; chips <= most_chips(compiler); chips++) {
     if (!try_places(compiler, chips)) return chips;
   }
   return 0;
@@ -86,6 +88,12 @@ static td_status check_links(const struct lpu_compiler *compiler) {
                  bytes * machine->clock_hz / machine->link_latency / 1e9);
 }
 
+/* A vector of fp16 for K and one for V, a token and layer. */
+static double kv_megabytes(const struct lpu_compiler *compiler) {
+  double tokens = (double)compiler->options->kv_blocks * compiler->options->block_tokens;
+  return tokens * compiler->graph->shape.layers * 4.0 * compiler->machine->lanes / 1e6;
+}
+
 static td_status choose_chips(struct lpu_compiler *compiler) {
   int32_t wanted = compiler->options->chips;
   if (wanted < 0 || wanted > MOST_CHIPS) TD_TRY(lpu_in_range("chips", wanted, 0, MOST_CHIPS));
@@ -103,9 +111,11 @@ static td_status choose_chips(struct lpu_compiler *compiler) {
   sizes(compiler, &layer, &head);
   double megabytes = (layer * compiler->graph->shape.layers + head) / 1e6 *
                      (compiler->options->weights == TD_LPU_WEIGHTS_F16 ? 2.0 : 1.0);
-  char fit[64] = "no number of chips up to 64, one layer each, would do";
-  if (least > 0) snprintf(fit, sizeof fit, "%d chips would do", least);
-  return td_fail(TD_EXHAUSTED, "%s; weights of %.1f MB on chips of %.1f MB each: %s", why, megabytes,
+  char fit[64];
+  snprintf(fit, sizeof fit, "no number of chips up to %d, one a layer, would do", most_chips(compiler));
+  if (least > 0) snprintf(fit, sizeof fit, "%d chip%s would do", least, least > 1 ? "s" : "");
+  return td_fail(TD_EXHAUSTED, "%s; weights of %.1f MB and a KV cache of %.1f MB on chips of %.1f MB each: %s", why,
+                 megabytes, kv_megabytes(compiler),
                  (double)compiler->machine->mem_slices * compiler->machine->mem_words * compiler->machine->lanes / 1e6,
                  fit);
 }
