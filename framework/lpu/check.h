@@ -125,6 +125,7 @@ struct check_chip {
 };
 struct check_word {
   struct check_maker maker;
+  bool written; /* all zeros: not */
 };
 
 struct check {

@@ -76,7 +76,7 @@ td_status check_images(struct check *check) {
 static bool written(const struct check *check, const struct td_lpu_image *image, int32_t slice, int32_t word) {
   const struct check_word *words =
       check->chips[image->chip].slices[image->hemisphere * check->half_slices + image->slice + slice];
-  return words && words[image->word + word].maker.call >= 0;
+  return words && words[image->word + word].written;
 }
 
 /* One byte of a vector of the image's matrix. */

@@ -9,7 +9,7 @@
 #include "lpu/mutants_try.h"
 
 #define MUTANTS_ENOUGH 50 /* of each rule, over all programs */
-#define EACH 15           /* of each rule and program, where it has as many */
+#define EACH 9           /* of each rule and program, where it has as many */
 #ifdef TANDEM_SANITIZED
 #define RANDOM_CASES 100
 #else
