@@ -18,6 +18,7 @@ struct mutant {
   const struct td_lpu_program *from;
   struct td_lpu_program program; /* shares what was not changed */
   int32_t segment;               /* whose arrays are its own; -1: none */
+  const char *idle;              /* random: why it may change nothing; NULL: it may not */
   char text[200];                /* family and place */
 };
 

@@ -9,49 +9,80 @@
 struct field {
   const char *name;
   size_t offset, size;
+  const char *why; /* a change may change nothing; NULL: that needs a reason in the record */
 };
-#define FIELD(type, field) \
-  { #field, offsetof(struct type, field), sizeof(((struct type *)0)->field) }
-static const struct field instruction_fields[] = {
-    FIELD(td_lpu_instruction, cycle),         FIELD(td_lpu_instruction, chip),
-    FIELD(td_lpu_instruction, queue),         FIELD(td_lpu_instruction, opcode),
-    FIELD(td_lpu_instruction, operation),     FIELD(td_lpu_instruction, flags),
-    FIELD(td_lpu_instruction, type),          FIELD(td_lpu_instruction, width),
-    FIELD(td_lpu_instruction, in[0]),         FIELD(td_lpu_instruction, in[1]),
-    FIELD(td_lpu_instruction, in[2]),         FIELD(td_lpu_instruction, out),
-    FIELD(td_lpu_instruction, source[0]),     FIELD(td_lpu_instruction, source[1]),
-    FIELD(td_lpu_instruction, source[2]),     FIELD(td_lpu_instruction, in_type[0]),
-    FIELD(td_lpu_instruction, in_type[1]),    FIELD(td_lpu_instruction, in_type[2]),
-    FIELD(td_lpu_instruction, out_type),      FIELD(td_lpu_instruction, repeat),
-    FIELD(td_lpu_instruction, gap),           FIELD(td_lpu_instruction, address[0]),
-    FIELD(td_lpu_instruction, address[1]),    FIELD(td_lpu_instruction, stride[0]),
-    FIELD(td_lpu_instruction, stride[1]),     FIELD(td_lpu_instruction, image[0]),
-    FIELD(td_lpu_instruction, image[1]),      FIELD(td_lpu_instruction, patch[0]),
-    FIELD(td_lpu_instruction, patch[1]),      FIELD(td_lpu_instruction, meaning),
-    FIELD(td_lpu_instruction, meaning_count), FIELD(td_lpu_instruction, half)};
-static const struct field meaning_fields[] = {FIELD(td_lpu_meaning, operand),  FIELD(td_lpu_meaning, component),
-                                              FIELD(td_lpu_meaning, begin),    FIELD(td_lpu_meaning, end),
-                                              FIELD(td_lpu_meaning, producer), FIELD(td_lpu_meaning, scale),
-                                              FIELD(td_lpu_meaning, offset)};
-static const struct field segment_fields[] = {FIELD(td_lpu_segment, length), FIELD(td_lpu_segment, arrays_in),
-                                              FIELD(td_lpu_segment, arrays_out)};
+#define FIELD(type, field, why) \
+  { #field, offsetof(struct type, field), sizeof(((struct type *)0)->field), why }
+#define EXTRA "results that nobody reads, or words that are written as they were"
+#define FREE "streams that nobody else uses there"
+#define ASKED "the side table says more than is asked for, or nothing"
+#define IDLE "idle cycles, more or fewer, at a segment's end"
+#define CROSS "arrays may cross a seam that nobody uses behind it"
+#define COMES "a variable, a lane, an end of a range that the step does not come to"
+#define HOST "how the host finds a row, which is no matter of the step"
+#define ALIKE "a kind of image that the step treats alike"
+#define ROOM "room that nobody uses"
+#define TURNS "as many turns as the step has rows or blocks"
+#define CHIPS "chips that do nothing"
+static const struct field instruction_fields[] = {FIELD(td_lpu_instruction, cycle, NULL),
+                                                  FIELD(td_lpu_instruction, chip, NULL),
+                                                  FIELD(td_lpu_instruction, queue, NULL),
+                                                  FIELD(td_lpu_instruction, opcode, NULL),
+                                                  FIELD(td_lpu_instruction, operation, NULL),
+                                                  FIELD(td_lpu_instruction, flags, NULL),
+                                                  FIELD(td_lpu_instruction, type, NULL),
+                                                  FIELD(td_lpu_instruction, width, NULL),
+                                                  FIELD(td_lpu_instruction, in[0], NULL),
+                                                  FIELD(td_lpu_instruction, in[1], NULL),
+                                                  FIELD(td_lpu_instruction, in[2], NULL),
+                                                  FIELD(td_lpu_instruction, out, FREE),
+                                                  FIELD(td_lpu_instruction, source[0], NULL),
+                                                  FIELD(td_lpu_instruction, source[1], NULL),
+                                                  FIELD(td_lpu_instruction, source[2], NULL),
+                                                  FIELD(td_lpu_instruction, in_type[0], NULL),
+                                                  FIELD(td_lpu_instruction, in_type[1], NULL),
+                                                  FIELD(td_lpu_instruction, in_type[2], NULL),
+                                                  FIELD(td_lpu_instruction, out_type, NULL),
+                                                  FIELD(td_lpu_instruction, repeat, EXTRA),
+                                                  FIELD(td_lpu_instruction, gap, NULL),
+                                                  FIELD(td_lpu_instruction, address[0], NULL),
+                                                  FIELD(td_lpu_instruction, address[1], NULL),
+                                                  FIELD(td_lpu_instruction, stride[0], NULL),
+                                                  FIELD(td_lpu_instruction, stride[1], NULL),
+                                                  FIELD(td_lpu_instruction, image[0], NULL),
+                                                  FIELD(td_lpu_instruction, image[1], NULL),
+                                                  FIELD(td_lpu_instruction, patch[0], NULL),
+                                                  FIELD(td_lpu_instruction, patch[1], NULL),
+                                                  FIELD(td_lpu_instruction, meaning, ASKED),
+                                                  FIELD(td_lpu_instruction, meaning_count, ASKED),
+                                                  FIELD(td_lpu_instruction, half, NULL)};
+static const struct field meaning_fields[] = {
+    FIELD(td_lpu_meaning, operand, ASKED), FIELD(td_lpu_meaning, component, ASKED), FIELD(td_lpu_meaning, begin, ASKED),
+    FIELD(td_lpu_meaning, end, ASKED),     FIELD(td_lpu_meaning, producer, ASKED),  FIELD(td_lpu_meaning, scale, ASKED),
+    FIELD(td_lpu_meaning, offset, ASKED)};
+static const struct field segment_fields[] = {FIELD(td_lpu_segment, length, IDLE),
+                                              FIELD(td_lpu_segment, arrays_in, NULL),
+                                              FIELD(td_lpu_segment, arrays_out, CROSS)};
 static const struct field patch_fields[] = {
-    FIELD(td_lpu_patch, coefficient[0]), FIELD(td_lpu_patch, coefficient[1]), FIELD(td_lpu_patch, coefficient[2]),
-    FIELD(td_lpu_patch, coefficient[3]), FIELD(td_lpu_patch, coefficient[4]), FIELD(td_lpu_patch, coefficient[5]),
-    FIELD(td_lpu_patch, low[0]),         FIELD(td_lpu_patch, low[3]),         FIELD(td_lpu_patch, high[0]),
-    FIELD(td_lpu_patch, high[3]),        FIELD(td_lpu_patch, lane),           FIELD(td_lpu_patch, otherwise)};
+    FIELD(td_lpu_patch, coefficient[0], COMES), FIELD(td_lpu_patch, coefficient[1], COMES),
+    FIELD(td_lpu_patch, coefficient[2], COMES), FIELD(td_lpu_patch, coefficient[3], COMES),
+    FIELD(td_lpu_patch, coefficient[4], COMES), FIELD(td_lpu_patch, coefficient[5], COMES),
+    FIELD(td_lpu_patch, low[0], COMES),         FIELD(td_lpu_patch, low[3], COMES),
+    FIELD(td_lpu_patch, high[0], COMES),        FIELD(td_lpu_patch, high[3], COMES),
+    FIELD(td_lpu_patch, lane, COMES),           FIELD(td_lpu_patch, otherwise, COMES)};
 static const struct field image_fields[] = {
-    FIELD(td_lpu_image, chip),      FIELD(td_lpu_image, hemisphere), FIELD(td_lpu_image, slice),
-    FIELD(td_lpu_image, slices),    FIELD(td_lpu_image, word),       FIELD(td_lpu_image, words),
-    FIELD(td_lpu_image, type),      FIELD(td_lpu_image, kind),       FIELD(td_lpu_image, rows),
-    FIELD(td_lpu_image, cols),      FIELD(td_lpu_image, by_steps),   FIELD(td_lpu_image, data),
-    FIELD(td_lpu_image, data_bytes)};
-static const struct field link_fields[] = {FIELD(td_lpu_link, kind),  FIELD(td_lpu_link, segment),
-                                           FIELD(td_lpu_link, chip),  FIELD(td_lpu_link, variable),
-                                           FIELD(td_lpu_link, first), FIELD(td_lpu_link, count)};
-static const struct field entry_fields[] = {FIELD(td_lpu_entry, rows), FIELD(td_lpu_entry, link),
-                                            FIELD(td_lpu_entry, link_count)};
-static const struct field program_fields[] = {FIELD(td_lpu_program, chips), FIELD(td_lpu_program, block_tokens)};
+    FIELD(td_lpu_image, chip, NULL),      FIELD(td_lpu_image, hemisphere, NULL), FIELD(td_lpu_image, slice, NULL),
+    FIELD(td_lpu_image, slices, ROOM),    FIELD(td_lpu_image, word, NULL),       FIELD(td_lpu_image, words, ROOM),
+    FIELD(td_lpu_image, type, NULL),      FIELD(td_lpu_image, kind, ALIKE),      FIELD(td_lpu_image, rows, HOST),
+    FIELD(td_lpu_image, cols, HOST),      FIELD(td_lpu_image, by_steps, HOST),   FIELD(td_lpu_image, data, NULL),
+    FIELD(td_lpu_image, data_bytes, NULL)};
+static const struct field link_fields[] = {FIELD(td_lpu_link, kind, NULL),  FIELD(td_lpu_link, segment, NULL),
+                                           FIELD(td_lpu_link, chip, NULL),  FIELD(td_lpu_link, variable, NULL),
+                                           FIELD(td_lpu_link, first, NULL), FIELD(td_lpu_link, count, TURNS)};
+static const struct field entry_fields[] = {FIELD(td_lpu_entry, rows, ROOM), FIELD(td_lpu_entry, link, NULL),
+                                            FIELD(td_lpu_entry, link_count, NULL)};
+static const struct field program_fields[] = {FIELD(td_lpu_program, chips, CHIPS),
+                                              FIELD(td_lpu_program, block_tokens, NULL)};
 
 static uint32_t next_random(uint32_t *state) {
   *state = *state * 747796405u + 2891336453u;
@@ -68,6 +99,7 @@ static int64_t other_value(int64_t old, size_t size, uint32_t *state) {
   if (how < 7) return old ^ (int64_t)1 << next_random(state) % bits;
   return (int64_t)next_random(state);
 }
+#define UNUSED "a field that this opcode or kind has no use for"
 static void change(struct mutant *mutant, void *record, const struct field *field, const char *what, uint32_t *state) {
   char *at = (char *)record + field->offset;
   int64_t old = 0, made;
@@ -82,6 +114,7 @@ static void change(struct mutant *mutant, void *record, const struct field *fiel
     if (field->size == 4) now = (int32_t)now;
   }
   size_t used = strlen(mutant->text);
+  mutant->idle = field->why;
   snprintf(mutant->text + used, sizeof mutant->text - used, "%s.%s: %lld -> %lld", what, field->name, (long long)old,
            (long long)now);
 }
@@ -102,6 +135,57 @@ static uint32_t any_instruction(const struct td_lpu_segment *segment, uint32_t *
   for (uint32_t k = 0; other && k < count && segment->instructions[i].opcode == TD_LPU_MEMORY; k++) i = (i + 1) % count;
   return i;
 }
+/* Whether the opcode has a use for a field of the instruction. */
+static bool is_operand(const struct td_lpu_instruction *at, int which) {
+  switch (at->opcode) {
+    case TD_LPU_ALU:
+      return at->source[which] == TD_SOURCE_STREAM || at->source[which] == TD_SOURCE_CHAIN;
+    case TD_LPU_MEMORY:
+      return which == 0 && at->flags & TD_LPU_WRITE;
+    case TD_LPU_SELECT:
+      return which < 2;
+    case TD_LPU_INSTALL:
+    case TD_LPU_SUM:
+    case TD_LPU_RECEIVE:
+      return false;
+    default:
+      return which == 0;
+  }
+}
+static bool has_address(const struct td_lpu_instruction *at, int which) {
+  if (at->opcode == TD_LPU_MEMORY) return at->flags & (which ? TD_LPU_WRITE : TD_LPU_READ);
+  if (at->opcode == TD_LPU_SUM) return which == 0 && at->flags & (TD_LPU_ADD | TD_LPU_KEEP);
+  return which == 0 && (at->opcode == TD_LPU_LOAD || at->opcode == TD_LPU_PERMUTE || at->opcode == TD_LPU_SELECT);
+}
+static bool has_result(const struct td_lpu_instruction *at) {
+  if (at->opcode == TD_LPU_MEMORY) return at->flags & TD_LPU_READ;
+  if (at->opcode == TD_LPU_SUM) return at->flags & TD_LPU_EMIT;
+  return at->opcode == TD_LPU_ALU || (at->opcode >= TD_LPU_ROTATE && at->opcode != TD_LPU_SEND);
+}
+#define IS(field) (offset == offsetof(struct td_lpu_instruction, field))
+static bool is_used(const struct td_lpu_instruction *at, size_t offset) {
+  bool matrix = at->opcode == TD_LPU_LOAD || at->opcode == TD_LPU_PASS || at->opcode == TD_LPU_SUM;
+  for (int k = 0; k < 2; k++) {
+    if (IS(address[k]) || IS(patch[k])) return has_address(at, k);
+    if (IS(stride[k])) return has_address(at, k) && at->repeat > 1;
+    if (IS(image[k])) return has_address(at, k) && at->opcode == TD_LPU_MEMORY;
+  }
+  for (int k = 0; k < 3; k++) {
+    if (IS(in[k])) return is_operand(at, k);
+    if (IS(source[k])) return at->opcode == TD_LPU_ALU;
+    if (IS(in_type[k])) return at->opcode == TD_LPU_ALU && at->source[k] == TD_SOURCE_STREAM;
+  }
+  if (IS(gap)) return at->repeat > 1;
+  if (IS(operation)) return at->opcode == TD_LPU_ALU;
+  if (IS(type)) return matrix;
+  if (IS(half)) return at->opcode == TD_LPU_LOAD || at->opcode == TD_LPU_PASS;
+  if (IS(width)) return at->opcode >= TD_LPU_ROTATE && at->opcode < TD_LPU_TRANSPOSE;
+  if (IS(out)) return has_result(at);
+  if (IS(out_type)) return at->opcode == TD_LPU_ALU && at->out != TD_LPU_NO_STREAM;
+  if (IS(meaning)) return at->meaning_count > 0;
+  return true;
+}
+
 static bool means_operation(const struct td_lpu_segment *segment, const struct td_lpu_instruction *at) {
   for (int32_t m = 0; m < at->meaning_count; m++) {
     const struct td_lpu_meaning *meaning = &segment->meanings[at->meaning + m];
@@ -120,7 +204,9 @@ static void change_instruction(struct mutant *mutant, struct td_lpu_segment *seg
   char name[64];
   snprintf(name, sizeof name, "%d (%s)", (int)(at - segment->instructions),
            td_lpu_opcode_name((enum td_lpu_opcode)at->opcode));
+  bool used = is_used(at, field->offset);
   change(mutant, at, field, name, state);
+  if (!used) mutant->idle = UNUSED;
 }
 static void change_in_segment(const struct mutant_site *site, uint32_t what, uint32_t *state) {
   struct mutant *mutant = site->mutant;
@@ -141,8 +227,13 @@ static void change_in_segment(const struct mutant_site *site, uint32_t what, uin
 static void change_links(struct mutant *mutant, uint32_t *state) {
   struct td_lpu_program *program = &mutant->program;
   program->links = mutant_copy(program->links, (size_t)program->link_count, sizeof *program->links);
-  uint32_t i = next_random(state) % (uint32_t)program->link_count;
-  change(mutant, &program->links[i], any_field(link_fields, sizeof link_fields, state), "link", state);
+  struct td_lpu_link *link = &program->links[next_random(state) % (uint32_t)program->link_count];
+  const struct field *field = any_field(link_fields, sizeof link_fields, state);
+  bool run =
+      field->offset == offsetof(struct td_lpu_link, segment) || field->offset == offsetof(struct td_lpu_link, chip);
+  int32_t kind = field->offset == 0 ? link->kind : run ? TD_LINK_RUN : TD_LINK_LOOP;
+  change(mutant, link, field, "link", state);
+  if (link->kind != kind) mutant->idle = UNUSED;
 }
 static void change_whole(struct mutant *mutant, uint32_t *state) {
   struct td_lpu_program *program = &mutant->program;
@@ -167,6 +258,7 @@ struct mutant *mutant_random(const struct td_lpu_program *program, const bool *c
     uint32_t i = next_random(&state) % (uint32_t)program->image_count;
     snprintf(mutant->text, sizeof mutant->text, "image %u ", i);
     change(mutant, &mutant_images(&site)[i], any_field(image_fields, sizeof image_fields, &state), "", &state);
+    if (program->images[i].data_bytes == 0 && strstr(mutant->text, ".data:")) mutant->idle = UNUSED;
   } else if (what == 1) {
     change_whole(mutant, &state);
   } else if (what == 2) {

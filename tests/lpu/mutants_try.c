@@ -91,18 +91,38 @@ static td_status run_outputs(const struct td_lpu_program *program, const struct 
   return status;
 }
 
-/* Fields whose changes changed nothing, with how often. */
+/* Fields whose changes changed nothing, how often and why. */
 struct quiet {
   char name[64];
+  const char *why;
   int32_t count;
 };
-static void note_quiet(struct quiet *quiet, const char *text) {
-  const char *end = strrchr(text, ':'), *dot = strrchr(text, '.');
-  size_t length = end && dot && end > dot ? (size_t)(end - dot - 1) : 0;
-  if (length == 0 || length >= sizeof quiet->name) return;
-  while (*quiet->name && (strncmp(quiet->name, dot + 1, length) != 0 || quiet->name[length])) quiet++;
-  memcpy(quiet->name, dot + 1, length);
+#define QUIETS 256
+static void note_quiet(struct quiet *quiet, const struct mutant *mutant) {
+  const char *end = strrchr(mutant->text, ':'), *dot = strrchr(mutant->text, '.');
+  char name[sizeof quiet->name];
+  int length = end && dot && end > dot ? (int)(end - dot - 1) : 0;
+  snprintf(name, sizeof name, "%.*s", length, length ? dot + 1 : "");
+  struct quiet *last = quiet + QUIETS - 1;
+  while (quiet < last && quiet->why && (strcmp(quiet->name, name) != 0 || quiet->why != mutant->idle)) quiet++;
+  memcpy(quiet->name, name, sizeof name);
+  quiet->why = mutant->idle;
   quiet->count++;
+}
+static int by_reason(const void *a, const void *b) {
+  const struct quiet *x = a, *y = b;
+  int order = strcmp(x->why, y->why);
+  return order ? order : strcmp(x->name, y->name);
+}
+static void print_quiet(struct quiet *quiet) {
+  size_t count = 0;
+  while (count < QUIETS && quiet[count].why) count++;
+  qsort(quiet, count, sizeof *quiet, by_reason);
+  for (size_t i = 0; i < count; i++) {
+    if (i == 0 || strcmp(quiet[i].why, quiet[i - 1].why) != 0) printf("%s  %s:", i ? "\n" : "", quiet[i].why);
+    printf(" %s %d", quiet[i].name, quiet[i].count);
+  }
+  printf("\n");
 }
 
 struct random_run {
@@ -110,7 +130,7 @@ struct random_run {
   const struct td_lpu_step *step;
   const uint8_t *sram;
   uint64_t expected;
-  struct quiet quiet[128];
+  struct quiet quiet[QUIETS];
   int32_t rejected, same, neither;
 };
 static void try_random(struct random_run *run, const struct mutant *mutant, uint32_t seed) {
@@ -121,14 +141,16 @@ static void try_random(struct random_run *run, const struct mutant *mutant, uint
     return;
   }
   td_status status = run_outputs(&mutant->program, run->program, run->step, run->sram, &got);
-  if (status == TD_OK && got == run->expected) {
+  if (status == TD_OK && got == run->expected && mutant->idle) {
     run->same++;
-    note_quiet(run->quiet, mutant->text);
+    note_quiet(run->quiet, mutant);
     return;
   }
   run->neither++;
   printf("  seed %u: %s: passed the checker, then %s\n", seed, mutant->text,
-         status ? td_error_text() : "other outputs");
+         status                 ? td_error_text()
+         : got == run->expected ? "the same outputs, with no reason why"
+                                : "other outputs");
 }
 int32_t mutant_try_random(const struct td_lpu_program *program, const struct td_lpu_step *step, const uint8_t *sram,
                           uint32_t first_seed, int32_t cases) {
@@ -146,9 +168,7 @@ int32_t mutant_try_random(const struct td_lpu_program *program, const struct td_
   }
   printf("%d random changes: %d rejected, %d change nothing, %d neither\n", cases, run->rejected, run->same,
          run->neither);
-  printf("what changed nothing (a field that the opcode has no use for, another valid schedule or table):");
-  for (int i = 0; *run->quiet[i].name; i++) printf(" %s %d", run->quiet[i].name, run->quiet[i].count);
-  printf("\n");
+  print_quiet(run->quiet);
   int32_t neither = run->neither;
   free(called);
   free(run);
