@@ -26,7 +26,7 @@ static int32_t layers_of(const struct lpu_compiler *compiler, int32_t chips, int
   sizes(compiler, &layer, &head);
   int32_t last = (int32_t)((layers * layer + head) / chips / layer - head / layer);
   if (last < 1) last = 1;
-  if (chips == 1) last = layers;
+  if (chips < 2) return layers;
   if (chip == chips - 1) return last;
   int32_t others = layers - last;
   return others / (chips - 1) + (chip < others % (chips - 1));
