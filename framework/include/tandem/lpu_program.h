@@ -123,7 +123,8 @@ enum td_lpu_variable {
   TD_VAR_SLOT,     /* position % block_tokens / load_vectors: the word row of a KV block that an append writes */
   TD_LPU_VARIABLES
 };
-/* address += sum coefficient[v] * v. With lane >= 0 only in steps where position % load_vectors == lane; in others the
+/* address += sum coefficient[v] * v. A loop around the segment begins at low[v] and, if its count is not the step's,
+ * ends at high[v]. With lane >= 0 only in steps where position % load_vectors == lane; in others the
  * address is `otherwise`: an append writes all slices of a group, one for real, the others into a scratch word. */
 struct td_lpu_patch {
   int32_t coefficient[TD_LPU_VARIABLES];
