@@ -63,6 +63,17 @@ static void open_step(struct compiled *one) {
   one->sram = one->decoder.system->sram;
 }
 
+/* Bytes that are int8 numbers, and either byte of fp16 ones below 1. */
+static void fill(struct td_lpu_system *system, const struct td_lpu_image *image) {
+  const struct td_lpu_machine *machine = &system->program->machine;
+  uint64_t slice = (uint64_t)(image->hemisphere * machine->mem_slices / 2 + image->slice);
+  size_t bytes = (size_t)image->slices * (size_t)machine->lanes;
+  for (int32_t w = image->word; w < image->word + image->words; w++) {
+    uint8_t *row = system->sram + ((uint64_t)w * (uint64_t)machine->mem_slices + slice) * (uint64_t)machine->lanes;
+    for (size_t i = 0; i < bytes; i++) row[i] = (uint8_t)(((uint64_t)w * bytes + i) * 2654435761u >> 24 & 0x3b);
+  }
+}
+
 static void open_product(struct compiled *one) {
   static const struct td_lpu_row row = {.position = 0};
   struct lpu_decoder *decoder = &one->decoder;
@@ -70,9 +81,7 @@ static void open_product(struct compiled *one) {
   assert_ok(td_device_params_open("groq-lpu-v1", &decoder->params));
   assert_ok(td_lpu_compile_product(td_lpu_machine_of(decoder->params), type, one->product, 640, 640, &one->program));
   assert_ok(td_lpu_system_open(one->program, &decoder->system));
-  for (uint64_t i = 0; i < decoder->system->sram_bytes; i += 2) {
-    decoder->system->sram[i] = (uint8_t)(i * 2654435761u >> 24); /* low bytes: no number becomes too large */
-  }
+  for (int32_t i = 0; i < one->program->image_count; i++) fill(decoder->system, &one->program->images[i]);
   decoder->program = one->program;
   one->step = (struct td_lpu_step){&row, 1};
   one->sram = decoder->system->sram;
