@@ -13,6 +13,7 @@ struct field {
 };
 #define FIELD(type, field, why) \
   { #field, offsetof(struct type, field), sizeof(((struct type *)0)->field), why }
+#define OTHER "another valid schedule: nothing else is there then"
 #define EXTRA "results that nobody reads, or words that are written as they were"
 #define FREE "streams that nobody else uses there"
 #define ASKED "the side table says more than is asked for, or nothing"
@@ -24,9 +25,9 @@ struct field {
 #define ROOM "room that nobody uses"
 #define TURNS "as many turns as the step has rows or blocks"
 #define CHIPS "chips that do nothing"
-static const struct field instruction_fields[] = {FIELD(td_lpu_instruction, cycle, NULL),
+static const struct field instruction_fields[] = {FIELD(td_lpu_instruction, cycle, OTHER),
                                                   FIELD(td_lpu_instruction, chip, NULL),
-                                                  FIELD(td_lpu_instruction, queue, NULL),
+                                                  FIELD(td_lpu_instruction, queue, OTHER),
                                                   FIELD(td_lpu_instruction, opcode, NULL),
                                                   FIELD(td_lpu_instruction, operation, NULL),
                                                   FIELD(td_lpu_instruction, flags, NULL),
@@ -73,11 +74,11 @@ static const struct field patch_fields[] = {
 static const struct field image_fields[] = {
     FIELD(td_lpu_image, chip, NULL),      FIELD(td_lpu_image, hemisphere, NULL), FIELD(td_lpu_image, slice, NULL),
     FIELD(td_lpu_image, slices, ROOM),    FIELD(td_lpu_image, word, NULL),       FIELD(td_lpu_image, words, ROOM),
-    FIELD(td_lpu_image, type, NULL),      FIELD(td_lpu_image, kind, ALIKE),      FIELD(td_lpu_image, rows, HOST),
+    FIELD(td_lpu_image, type, HOST),      FIELD(td_lpu_image, kind, ALIKE),      FIELD(td_lpu_image, rows, HOST),
     FIELD(td_lpu_image, cols, HOST),      FIELD(td_lpu_image, by_steps, HOST),   FIELD(td_lpu_image, data, NULL),
     FIELD(td_lpu_image, data_bytes, NULL)};
 static const struct field link_fields[] = {FIELD(td_lpu_link, kind, NULL),  FIELD(td_lpu_link, segment, NULL),
-                                           FIELD(td_lpu_link, chip, NULL),  FIELD(td_lpu_link, variable, NULL),
+                                           FIELD(td_lpu_link, chip, NULL),  FIELD(td_lpu_link, variable, TURNS),
                                            FIELD(td_lpu_link, first, NULL), FIELD(td_lpu_link, count, TURNS)};
 static const struct field entry_fields[] = {FIELD(td_lpu_entry, rows, ROOM), FIELD(td_lpu_entry, link, NULL),
                                             FIELD(td_lpu_entry, link_count, NULL)};
