@@ -77,10 +77,12 @@ static td_status run_step(struct check *check, int32_t entry) {
   TD_TRY(check_state_open(check));
   for (int32_t i = 0; i < check->program->segment_count; i++) TD_TRY(check_segment_look(check, i));
   TD_TRY(check_images(check));
+  TD_TRY(check_whole(check));
   td_status status = td_lpu_program_walk(check->program, entry, check->step, run_call, check);
   if (status == TD_ABORTED && check->out->found) return TD_OK;
   TD_TRY(status);
-  check_finish(check, check->call.cycle + check->segment->length);
+  check_finish(check, check->segment ? check->call.cycle + check->segment->length : 0); /* a step may run nothing */
+  check_loops(check, entry);
   return TD_OK;
 }
 

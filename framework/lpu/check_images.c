@@ -76,7 +76,7 @@ td_status check_images(struct check *check) {
 static bool written(const struct check *check, const struct td_lpu_image *image, int32_t slice, int32_t word) {
   const struct check_word *words =
       check->chips[image->chip].slices[image->hemisphere * check->half_slices + image->slice + slice];
-  return words && words[image->word + word].maker.call >= 0;
+  return words && words[image->word + word].written;
 }
 
 /* One byte of a vector of the image's matrix. */
@@ -94,6 +94,16 @@ static void expect_written(struct check *check, int32_t i, int64_t vector, int32
   }
 }
 
+/* Rows of an output that a step of fewer rows than the program takes must write. */
+static int64_t rows_of(const struct check *check, const struct td_lpu_image *image) {
+  int64_t most = 1;
+  for (int32_t i = 0; i < check->program->entry_count; i++) {
+    if (check->program->entries[i].rows > most) most = check->program->entries[i].rows;
+  }
+  int64_t rows = (image->rows * (int64_t)check->step->row_count + most - 1) / most;
+  return rows < image->rows ? rows : image->rows;
+}
+
 /* The rows of the step, or the whole region where there is no matrix. */
 static void expect_image(struct check *check, int32_t i) {
   const struct td_lpu_image *image = &check->program->images[i];
@@ -108,8 +118,7 @@ static void expect_image(struct check *check, int32_t i) {
     }
     return;
   }
-  int64_t rows = image->rows < check->step->row_count ? image->rows : check->step->row_count;
-  int64_t vectors = rows * check_positive_divide(image->cols, check->machine->lanes);
+  int64_t vectors = rows_of(check, image) * check_positive_divide(image->cols, check->machine->lanes);
   int32_t bytes = td_lpu_type_bytes((enum td_lpu_type)image->type);
   for (int64_t vector = 0; vector < vectors && !check->out->found; vector++) {
     for (int32_t byte = 0; byte < bytes; byte++) expect_written(check, i, vector, byte);

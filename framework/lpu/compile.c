@@ -151,6 +151,7 @@ td_status td_lpu_compile(const struct td_lpu_machine *machine, const struct td_g
   compiler.weights = weights;
   compiler.graph = graph;
   compiler.options = options;
+  TD_TRY(lpu_check_layers(graph));
   TD_TRY(lpu_find_layer(graph, 0, &compiler.layer));
   measure(&compiler);
   TD_TRY(check_options(&compiler));
