@@ -11,3 +11,4 @@ tandem_test(lpu_check_compiled SOURCES lpu/check_compiled_test.c lpu/decoder.c $
 # By hand: ten thousand random changes of compiled programs, a minute or two.
 add_custom_target(lpu_random_changes COMMAND lpu_check_compiled 10000 USES_TERMINAL)
 tandem_test(lpu_check_whole SOURCES lpu/check_whole_test.c lpu/assemble.c LINK ${libraries} LABELS lpu)
+tandem_test(lpu_check_chain SOURCES lpu/check_chain_test.c lpu/assemble.c LINK ${libraries} LABELS lpu)

@@ -2,6 +2,8 @@
 # Compiled programs against the rules (lpu_check) and, bit for bit, against the reference (lpu_reference).
 tandem_test(lpu_compile SOURCES lpu/compile_test.c lpu/decoder.c
   LINK lpu_reference_parts tandem_lpu tandem_cost tandem_model tandem_kernels tandem_config tandem_base LABELS lpu)
+tandem_test(lpu_layout SOURCES lpu/layout_test.c lpu/decoder.c
+  LINK lpu_reference_parts tandem_lpu tandem_cost tandem_model tandem_kernels tandem_config tandem_base LABELS lpu)
 tandem_test(lpu_product SOURCES lpu/product_test.c
   LINK tandem_lpu tandem_cost tandem_model tandem_kernels tandem_config tandem_base LABELS lpu)
 

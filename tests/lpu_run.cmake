@@ -29,6 +29,10 @@ if(TARGET tandem_cuda_emulator AND TANDEM_CUDA_VERSION)
   endforeach()
 endif()
 
+tandem_test(lpu_run_layout SOURCES lpu/layout_test.c lpu/decoder.c lpu/rig_hosts.c lpu/hosts.c ${lpu_hosts})
+target_link_libraries(lpu_run_layout PRIVATE lpu_reference_parts)
+target_compile_definitions(lpu_run_layout PRIVATE td_lpu_execute=rig_hosts_execute)
+
 # By hand: how fast.
 add_executable(lpu_speed bench/lpu_speed.c)
 target_include_directories(lpu_speed PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})

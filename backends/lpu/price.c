@@ -118,6 +118,7 @@ static int64_t cycles_to(const struct pricing *pricing, const struct td_lpu_step
   struct td_lpu_entry cut = program.entries[entry];
   cut.link_count = end - cut.link;
   program.entries = &cut;
+  program.entry_count = 1;
   return td_lpu_program_cycles(&program, 0, step);
 }
 

@@ -62,23 +62,33 @@ static td_status write_inputs(const struct piece *piece) {
   return TD_OK;
 }
 
-static td_status read_logits(const struct piece *piece, struct td_view *logits) {
+/* Those of the rows that an entry gives. */
+static td_status read_logits(const struct piece *piece, int32_t entry, struct td_view *logits) {
   const struct td_batch *batch = piece->batch;
+  const struct td_lpu_program *program = piece->plan->program;
+  int64_t first = piece->first + program->entries[entry].first_row;
+  int32_t count = td_lpu_program_outputs(program, entry, piece->count);
   float *out = (float *)(void *)(logits->buffer->data + logits->offset);
   for (int64_t i = 0; i < batch->logit_count; i++) {
-    int64_t row = batch->logit_rows[i] - piece->first;
-    if (row < 0 || row >= piece->count) continue;
+    int64_t row = batch->logit_rows[i] - first;
+    if (row < 0 || row >= count) continue;
     TD_TRY(td_lpu_host_image_read(piece->plan->host, "logits", (int32_t)row, out + i * logits->cols));
   }
   return TD_OK;
 }
 
-static td_status run_piece(const struct piece *piece, struct td_view *logits, struct td_lpu_counts *counts) {
+static td_status run_piece(const struct piece *piece, struct td_view *logits, int64_t *cycles, double *energy_j) {
   struct td_plan *plan = piece->plan;
   const struct td_lpu_step step = {plan->step, piece->count};
   TD_TRY(write_inputs(piece));
-  TD_TRY(td_lpu_host_run(plan->host, piece->entry, &step, counts));
-  return piece->batch->logit_count ? read_logits(piece, logits) : TD_OK;
+  for (int32_t entry = piece->entry; entry >= 0; entry = td_lpu_program_next(plan->program, entry, piece->count)) {
+    struct td_lpu_counts counts;
+    TD_TRY(td_lpu_host_run(plan->host, entry, &step, &counts));
+    *cycles += counts.cycles;
+    *energy_j += counts.energy_j;
+    if (piece->batch->logit_count) TD_TRY(read_logits(piece, entry, logits));
+  }
+  return TD_OK;
 }
 
 td_status lpu_run(struct td_device *device, struct td_plan *plan, const struct td_batch *batch, struct td_view *live_in,
@@ -88,14 +98,11 @@ td_status lpu_run(struct td_device *device, struct td_plan *plan, const struct t
   int64_t cycles = 0;
   (void)live_in;
   for (; piece.first < batch->rows; piece.first += piece.count) {
-    struct td_lpu_counts counts;
     int64_t left = batch->rows - piece.first;
     piece.count = left < plan->rows ? (int32_t)left : plan->rows;
     piece.entry = td_lpu_program_entry(plan->program, piece.count);
     if (piece.entry < 0) return td_fail(TD_INTERNAL, "backend lpu: no entry of %d rows", piece.count);
-    TD_TRY(run_piece(&piece, live_out, &counts));
-    cycles += counts.cycles;
-    lpu->energy_j += counts.energy_j;
+    TD_TRY(run_piece(&piece, live_out, &cycles, &lpu->energy_j));
   }
   lpu->clock_ps += lpu_ps(lpu->machine, cycles);
   for (int32_t i = 0; layer_values && i < plan->graph->shape.layers; i++) layer_values[i] = device->submitted;

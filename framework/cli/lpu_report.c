@@ -66,9 +66,9 @@ static void print_path(const struct lpu_study *study, FILE *out) {
             study->runs[i], segment->length, cycles, share(cycles, study->counts.cycles), td_lpu_unit_name(unit),
             occupancy, lpu_segment_words(segment->name));
   }
-  fprintf(out, "%-10s %6d %8d %9d %5.1f %%   the last instruction reaches the last superlane\n", "tail", 1,
-          study->program->machine.superlanes - 1, study->program->machine.superlanes - 1,
-          share(study->program->machine.superlanes - 1, study->counts.cycles));
+  int32_t tail = study->program->machine.superlanes - 1;
+  fprintf(out, "%-10s %6d %8d %9d %5.1f %%   the last instruction reaches the last superlane\n", "tail", study->parts,
+          tail, study->parts * tail, share((int64_t)study->parts * tail, study->counts.cycles));
 }
 
 /* Each cycle of a segment counts for the first unit, in the order of the columns, that is told something in it. */
@@ -85,7 +85,7 @@ static void print_spent(const struct lpu_study *study, FILE *out) {
       all[i] += cycles;
     }
   }
-  all[SPENT_WAITING] += study->program->machine.superlanes - 1;
+  all[SPENT_WAITING] += (int64_t)study->parts * (study->program->machine.superlanes - 1);
   fprintf(out, "\n%-10s", "step");
   for (int i = 0; i < LPU_SPENT_COUNT; i++) fprintf(out, "%10" PRId64, all[i]);
   fprintf(out, "\n%-10s", "");
@@ -122,6 +122,13 @@ void lpu_study_print(const struct lpu_study *study, FILE *out) {
           program->machine.name, td_lpu_program_digest(program));
   fprintf(out, "step        %d row%s at position %d, KV blocks of %d\n", study->step.row_count,
           study->step.row_count == 1 ? "" : "s", study->position, program->block_tokens);
+  fprintf(
+      out, "layout      %s%s\n",
+      study->spread ? "weights over all slices, where words are free" : "weights in the slices that feed the planes",
+      study->shared ? "; segments' scratches share words" : "");
+  if (study->parts > 1) {
+    fprintf(out, "outputs     in %d groups of rows, each read before the next is computed\n", study->parts);
+  }
   fprintf(out, "length      %" PRId64 " cycles = %.3f us at %.0f MHz: %.1f tokens/s", study->counts.cycles,
           seconds * 1e6, program->machine.clock_hz / 1e6, study->step.row_count / seconds);
   if (!isnan(study->counts.energy_j)) {
@@ -196,6 +203,8 @@ void lpu_study_json(const struct lpu_study *study, FILE *out) {
   json_name(program->machine.name, sizeof program->machine.name, out);
   fprintf(out, ", \"digest\": \"%016" PRIx64 "\", \"clock_hz\": %.17g", td_lpu_program_digest(program),
           program->machine.clock_hz);
+  fprintf(out, ", \"spread\": %s, \"shared\": %s, \"output_groups\": %d", study->spread ? "true" : "false",
+          study->shared ? "true" : "false", study->parts);
   fprintf(out, ", \"rows\": %d, \"position\": %d, \"block_tokens\": %d", study->step.row_count, study->position,
           program->block_tokens);
   fprintf(out, ", \"cycles\": %" PRId64 ", \"seconds\": %.9g, \"energy_j\": ", study->counts.cycles,

@@ -35,6 +35,7 @@ static const char *const palette[] = {"#4e79a7", "#f28e2b", "#e15759", "#76b7b2"
 struct calls {
   struct td_lpu_call *items;
   size_t count, capacity;
+  int64_t base; /* the cycle that the entry starts in */
 };
 struct plot {
   const struct lpu_study *study;
@@ -58,8 +59,22 @@ double lpu_schedule_height(const struct lpu_study *study) {
 static td_status collect(void *context, const struct td_lpu_call *call) {
   struct calls *calls = context;
   TD_TRY(td_grow((void **)&calls->items, &calls->capacity, calls->count + 1, sizeof *call));
-  calls->items[calls->count++] = *call;
+  calls->items[calls->count] = *call;
+  calls->items[calls->count++].cycle += calls->base;
   return TD_OK;
+}
+
+/* The calls of the step, entry after entry. */
+static td_status collect_all(const struct lpu_study *study, struct calls *calls) {
+  const struct td_lpu_program *program = study->program;
+  int32_t rows = study->step.row_count;
+  for (int32_t entry = study->entry; entry >= 0; entry = td_lpu_program_next(program, entry, rows)) {
+    TD_TRY(td_lpu_program_walk(program, entry, &study->step, collect, calls));
+    int32_t next = td_lpu_program_next(program, entry, rows);
+    int64_t left = next < 0 ? 0 : td_lpu_program_cycles(program, next, &study->step);
+    calls->base = study->counts.cycles - left;
+  }
+  return calls->count ? TD_OK : td_fail(TD_CORRUPT, "found a program that runs nothing");
 }
 
 /* ---- who is busy when ---- */
@@ -213,8 +228,7 @@ static void draw_all(struct td_text *svg, const struct lpu_study *study, const s
 td_status lpu_schedule(struct td_text *svg, const struct lpu_study *study, double y) {
   struct calls calls = {0};
   void *plot = NULL;
-  td_status status = td_lpu_program_walk(study->program, study->entry, &study->step, collect, &calls);
-  if (!status && !calls.count) status = td_fail(TD_CORRUPT, "found a program that runs nothing");
+  td_status status = collect_all(study, &calls);
   if (!status) status = td_alloc(1, sizeof(struct plot), &plot);
   if (!status) {
     lpu_svg_words(svg, 20, y + 20, 14, "start", "Schedule: share of each group's queues that issue, over cycles");

@@ -72,6 +72,7 @@ static td_status make_step(struct lpu_study *study, int32_t rows, int32_t positi
     study->rows[r] = (struct td_lpu_row){study->position, blocks, count};
   }
   study->step = (struct td_lpu_step){study->rows, rows};
+  for (int32_t at = study->entry; at >= 0; at = td_lpu_program_next(program, at, rows)) study->parts++;
   return TD_OK;
 }
 
@@ -133,20 +134,65 @@ static td_status spend(struct lpu_study *study) {
 
 /* ---- SRAM ---- */
 
+/* Words of an image that none of the chip's before it had: scratches of segments share theirs. */
+static int64_t new_words(const struct td_lpu_machine *machine, const struct td_lpu_image *image, uint8_t *used) {
+  int64_t words = 0, slice = (int64_t)image->hemisphere * (machine->mem_slices / TD_LPU_HEMISPHERES) + image->slice;
+  for (int64_t s = slice; s < slice + image->slices; s++) {
+    uint8_t *at = used + s * machine->mem_words + image->word;
+    for (int32_t w = 0; w < image->words; w++) {
+      words += !at[w];
+      at[w] = 1;
+    }
+  }
+  return words;
+}
+
+/* Whether a tile lies where the plain layout has activations. */
+static bool is_spread(const struct td_lpu_machine *machine, const struct td_lpu_image *image) {
+  return image->kind == TD_IMAGE_WEIGHT && image->slice < machine->mem_slices / 2 - 2 * machine->load_vectors;
+}
+
+static int by_chip(const void *a, const void *b) {
+  const struct td_lpu_image *const *x = a, *const *y = b;
+  if ((*x)->chip != (*y)->chip) return (*x)->chip < (*y)->chip ? -1 : 1;
+  return *x < *y ? -1 : *x > *y;
+}
+
+static void count_image(struct lpu_study *study, const struct td_lpu_image *image, uint8_t *used) {
+  const struct td_lpu_machine *machine = &study->program->machine;
+  int64_t bytes = new_words(machine, image, used) * machine->lanes;
+  struct lpu_sram *sram = &study->sram[image->chip];
+  sram->bytes[image->kind] += bytes;
+  sram->used += bytes;
+  if (image->kind == TD_IMAGE_WEIGHT) study->weight_bytes += bytes;
+  study->shared |= image->owner > 0;
+  study->spread |= is_spread(machine, image);
+}
+
+static td_status count_images(struct lpu_study *study) {
+  const struct td_lpu_program *program = study->program;
+  size_t words = (size_t)program->machine.mem_slices * (size_t)program->machine.mem_words;
+  void *memory = NULL, *marks = NULL;
+  TD_TRY(td_alloc((size_t)program->image_count + 1, sizeof(struct td_lpu_image *), &memory));
+  td_status status = td_alloc(words, 1, &marks);
+  const struct td_lpu_image **images = memory;
+  for (int32_t i = 0; i < program->image_count; i++) images[i] = &program->images[i];
+  qsort(images, (size_t)program->image_count, sizeof *images, by_chip);
+  for (int32_t i = 0; !status && i < program->image_count; i++) {
+    if (i > 0 && images[i]->chip != images[i - 1]->chip) memset(marks, 0, words);
+    count_image(study, images[i], marks);
+  }
+  free(memory);
+  free(marks);
+  return status;
+}
+
 static td_status count_sram(struct lpu_study *study) {
   const struct td_lpu_program *program = study->program;
-  const struct td_lpu_machine *machine = &program->machine;
   struct td_lpu_rates rates;
-  td_lpu_machine_rates(machine, &rates);
+  td_lpu_machine_rates(&program->machine, &rates);
   TD_TRY(td_alloc((size_t)program->chips, sizeof *study->sram, (void **)&study->sram));
-  for (int32_t i = 0; i < program->image_count; i++) {
-    const struct td_lpu_image *image = &program->images[i];
-    int64_t bytes = (int64_t)image->words * image->slices * machine->lanes;
-    struct lpu_sram *sram = &study->sram[image->chip];
-    sram->bytes[image->kind] += bytes;
-    sram->used += bytes;
-    if (image->kind == TD_IMAGE_WEIGHT) study->weight_bytes += bytes;
-  }
+  TD_TRY(count_images(study));
   for (int32_t c = 0; c < program->chips; c++) study->sram[c].free = rates.sram_bytes - study->sram[c].used;
   int64_t a_cycle = rates.stream_bytes_per_cycle * program->chips;
   study->bound_cycles = (study->weight_bytes + a_cycle - 1) / a_cycle;

@@ -54,12 +54,14 @@ struct lpu_study {
   struct td_lpu_row *rows;
   int32_t *blocks;
   int32_t entry, position;
+  int32_t parts;                /* entries of the step's chain */
   struct td_lpu_tally *tallies; /* [segments] */
   int64_t *runs;                /* [segments] of the step */
   struct lpu_cycles *spent;     /* [segments] of one run, on all its chips together */
   struct lpu_path *paths;       /* [segments] */
   struct td_lpu_counts counts;
   struct lpu_sram *sram; /* [chips] */
+  bool shared, spread;   /* the layout: scratches share words, weights lie over all slices */
   int64_t weight_bytes;  /* of all chips */
   int64_t bound_cycles;  /* the weights through the streams once, if nothing but that took time */
 };

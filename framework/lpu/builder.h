@@ -59,6 +59,7 @@ struct lpu_plane {
 
 struct lpu_builder {
   const struct td_lpu_machine *machine;
+  bool dry; /* a trial: images are placed, work is not */
   struct td_lpu_program *program;
   size_t image_capacity, map_capacity, segment_capacity, link_capacity, entry_capacity, data_capacity;
   int32_t chips;
@@ -208,9 +209,11 @@ td_status lpu_chain_run(struct lpu_builder *builder, struct lpu_chain *chain);
 
 /* ---- products ---- */
 /* The installed side: tiles of `parts` k parts x `blocks` n blocks, images in that order from `image` on (part
- * fastest). Part p has `steps` LOAD steps (the last one last_steps). */
+ * fastest). Part p has `steps` LOAD steps (the last one last_steps). With `pieces` each tile is so many images, one
+ * after another, of LPU_PIECE slices each: LOAD's streams come from them in turn. */
+#define LPU_PIECE 4
 struct lpu_tiles {
-  int32_t image, parts, blocks, steps, last_steps;
+  int32_t image, parts, blocks, steps, last_steps, pieces;
   bool one_image;        /* all parts are in `image`, part p from word p * steps on */
   enum td_lpu_type type; /* I8, F16, W8 */
   bool columns;
@@ -243,7 +246,7 @@ td_status lpu_units_run(struct lpu_builder *builder, const struct lpu_unit *unit
 int32_t lpu_weight_slice(const struct td_lpu_machine *machine);
 /* The plane (of an fp16 pair, the even one) that the slices of a tile feed. Where they feed several, blocks take turns.
  */
-int32_t lpu_tile_plane(const struct td_lpu_machine *machine, const struct td_lpu_image *image, enum td_lpu_type type,
-                       int32_t block);
+int32_t lpu_tile_plane(const struct td_lpu_machine *machine, const struct td_lpu_image *image,
+                       const struct lpu_tiles *tiles, int32_t block);
 
 #endif

@@ -347,6 +347,7 @@ td_status lpu_chain_run(struct lpu_builder *builder, struct lpu_chain *chain) {
   int32_t chunk = chain->chunk > 0 ? chain->chunk : chain->n;
   memset(&timing, 0, sizeof timing);
   TD_TRY(check_room(chain));
+  if (builder->dry) return TD_OK;
   for (int32_t step = 0; step < chain->step_count; step++) TD_TRY(time_step(builder, chain, &timing, step));
   for (int32_t first = 0; first < chain->n; first += chunk) {
     struct lpu_chain part = part_of(chain, first, chain->n - first < chunk ? chain->n - first : chunk);

@@ -12,11 +12,19 @@ int32_t lpu_weight_slice(const struct td_lpu_machine *machine) {
   return machine->mem_slices / 2 - 2 * machine->load_vectors;
 }
 
-int32_t lpu_tile_plane(const struct td_lpu_machine *machine, const struct td_lpu_image *image, enum td_lpu_type type,
-                       int32_t block) {
+int32_t lpu_tile_plane(const struct td_lpu_machine *machine, const struct td_lpu_image *image,
+                       const struct lpu_tiles *tiles, int32_t block) {
   int32_t half = machine->planes / 2, first = image->hemisphere * half, pair = block % (half / 2) * 2;
   int32_t second = (image->slice - lpu_weight_slice(machine)) / machine->load_vectors;
-  return first + pair + (type == TD_LPU_I8 ? second : 0);
+  if (tiles->pieces > 0) second = block / TD_LPU_HEMISPHERES % 2;
+  return first + pair + (tiles->type == TD_LPU_I8 ? second : 0);
+}
+
+/* Patterns of products that are in their own way are a fault of who placed their tensors. */
+static td_status place(struct lpu_builder *builder, int32_t *out_cycle) {
+  td_status status = lpu_place(builder, &builder->pattern, out_cycle);
+  if (status != TD_EXHAUSTED) return status;
+  return td_fail(TD_INTERNAL, "lpu: segment %s: a product reads and writes the same slices", builder->segment.name);
 }
 
 /* One tile on its plane. */
@@ -38,15 +46,16 @@ static int32_t plane_position(const struct lpu_builder *builder, int32_t plane) 
 }
 
 static int32_t tile_image(const struct lpu_tiles *tiles, int32_t block, int32_t part) {
-  return tiles->one_image ? tiles->image : tiles->image + block * tiles->parts + part;
+  int32_t pieces = tiles->pieces > 0 ? tiles->pieces : 1;
+  return tiles->one_image ? tiles->image : tiles->image + (block * tiles->parts + part) * pieces;
 }
 
 /* ---- loads ---- */
 
-/* One LOAD instruction with its READs: steps first, first + stride, ... from the image's slices from `slice` on. */
+/* One LOAD instruction with its READs: steps first, first + stride, ... from the tile's slices from `slice` on. */
 struct load {
   int32_t queue, first, stride, n;
-  int32_t slice, streams; /* in the image */
+  int32_t slice, streams; /* counted through the tile's images */
   int32_t use, reads, stream_use;
 };
 
@@ -65,13 +74,26 @@ static int32_t loads_of(const struct lpu_builder *builder, const struct tile *ti
   return steps > 1 ? 2 : 1;
 }
 
+/* The image of the tile's slice number `*slice`, which becomes the hemisphere's. */
+static int32_t image_of_slice(const struct lpu_builder *builder, const struct tile *tile, int32_t *slice) {
+  const struct lpu_tiles *tiles = &tile->product->tiles;
+  int32_t image = tile_image(tiles, tile->block, tile->part);
+  if (tiles->pieces > 0) {
+    image += *slice / LPU_PIECE;
+    *slice %= LPU_PIECE;
+  }
+  *slice += builder->program->images[image].slice;
+  return image;
+}
+
 static void book_load(struct lpu_builder *builder, const struct tile *tile, struct load *load) {
   const struct td_lpu_machine *machine = builder->machine;
   const struct td_lpu_image *image = tile->image;
   int32_t at = plane_position(builder, tile->plane), arrives = machine->delay[TD_LPU_LOAD].skew, farthest = at;
   load->use = lpu_use_queue(&builder->pattern, image->chip, load->queue, 0, load->n);
   for (int32_t i = 0; i < load->streams; i++) {
-    int32_t slice = image->slice + load->slice + i;
+    int32_t slice = load->slice + i;
+    (void)image_of_slice(builder, tile, &slice);
     int32_t from = td_lpu_memory_position(machine, image->hemisphere, slice);
     int32_t issue = arrives - lpu_distance(from, at) - machine->delay[TD_LPU_MEMORY].func;
     int32_t use = lpu_use_queue(&builder->pattern, image->chip, td_lpu_memory_queue(machine, image->hemisphere, slice),
@@ -89,15 +111,15 @@ static td_status emit_load(struct lpu_builder *builder, const struct tile *tile,
   int32_t first = builder->segment.instruction_count;
   for (int32_t i = 0; i < load->streams; i++) {
     const struct lpu_use *use = &uses[load->reads + i];
-    int32_t index;
+    int32_t index, slice = load->slice + i, image = image_of_slice(builder, tile, &slice);
     struct td_lpu_instruction read =
         lpu_instruction(TD_LPU_MEMORY, tile->image->chip, use->queue, cycle + use->at, load->n);
     read.flags = TD_LPU_READ;
     read.out = lpu_stream_of(&uses[load->stream_use], i);
-    read.address[0] = tile->image->word + (tiles->one_image ? tile->part * tiles->steps : 0);
+    read.address[0] = builder->program->images[image].word + (tiles->one_image ? tile->part * tiles->steps : 0);
     read.stride[0] = 1;
     read.patch[0] = tile->part == tiles->parts - 1 ? tiles->last_patch : tiles->patch;
-    read.image[0] = tile_image(tiles, tile->block, tile->part);
+    read.image[0] = image;
     TD_TRY(lpu_emit(builder, &read, &index));
   }
   struct td_lpu_instruction instruction =
@@ -124,7 +146,7 @@ static td_status load_tile(struct lpu_builder *builder, struct tile *tile, struc
   /* The buffer is empty from the cycle after the install on. */
   int32_t earliest = plane->installed + 1 - func;
   if (earliest > builder->pattern.not_before) builder->pattern.not_before = earliest;
-  TD_TRY(lpu_place(builder, &builder->pattern, &cycle));
+  TD_TRY(place(builder, &cycle));
   for (int32_t i = 0; i < tile->load_count; i++) {
     TD_TRY(emit_load(builder, tile, &load[i], cycle, &tile->loads[i]));
     int32_t filled = cycle + load[i].n - 1 + func;
@@ -141,7 +163,7 @@ static td_status install_tile(struct lpu_builder *builder, struct tile *tile, co
   lpu_pattern_begin(&builder->pattern);
   lpu_use_queue(&builder->pattern, tile->image->chip, queue, 0, 1);
   builder->pattern.not_before = (plane->filled > plane->passed ? plane->filled : plane->passed) + 1;
-  TD_TRY(lpu_place(builder, &builder->pattern, &cycle));
+  TD_TRY(place(builder, &cycle));
   struct td_lpu_instruction instruction = lpu_instruction(TD_LPU_INSTALL, tile->image->chip, queue, cycle, 1);
   instruction.type = (uint8_t)tile->product->tiles.type;
   TD_TRY(lpu_emit(builder, &instruction, &tile->install));
@@ -248,7 +270,7 @@ static td_status pass_tile(struct lpu_builder *builder, struct tile *tile, int32
   book_pass(builder, tile, &passing);
   int32_t earliest = plane->installed + builder->machine->install_cycles;
   if (earliest > builder->pattern.not_before) builder->pattern.not_before = earliest;
-  TD_TRY(lpu_place(builder, &builder->pattern, &cycle));
+  TD_TRY(place(builder, &cycle));
   TD_TRY(emit_pass(builder, tile, &passing, cycle));
   TD_TRY(emit_sum(builder, tile, &passing, cycle, before));
   plane->passed = cycle + tile->product->rows - 1;
@@ -262,7 +284,7 @@ static struct tile tile_of(const struct lpu_builder *builder, const struct lpu_p
   const struct lpu_tiles *tiles = &product->tiles;
   struct tile tile = {.product = product, .block = block, .part = part};
   tile.image = &builder->program->images[tile_image(tiles, block, part)];
-  tile.plane = product->plane >= 0 ? product->plane : lpu_tile_plane(builder->machine, tile.image, tiles->type, block);
+  tile.plane = product->plane >= 0 ? product->plane : lpu_tile_plane(builder->machine, tile.image, tiles, block);
   tile.steps = part == tiles->parts - 1 ? tiles->last_steps : tiles->steps;
   return tile;
 }
@@ -290,6 +312,7 @@ static td_status check_rows(const struct lpu_builder *builder, const struct lpu_
 
 td_status lpu_product_run(struct lpu_builder *builder, const struct lpu_product *product) {
   TD_TRY(check_rows(builder, product));
+  if (builder->dry) return TD_OK;
   for (int32_t block = product->first_block; block < product->first_block + product->blocks; block++) {
     TD_TRY(run_block(builder, product, block));
   }

@@ -151,6 +151,8 @@ struct check {
   const struct check_segment *looked;
   uint32_t arrays; /* planes whose arrays crossed the last seam */
   int32_t ordinal, now;
+  int32_t entry, entry_ordinal; /* of the chain; the ordinal of its first call */
+  int64_t base;                 /* the cycle that it starts in */
   bool no_memory;
 };
 
@@ -174,7 +176,7 @@ td_status check_images(struct check *check);
 void check_finish(struct check *check, int64_t cycle);
 /* ---- check_whole.c ---- */
 td_status check_whole(struct check *check);
-void check_loops(struct check *check, int32_t entry);
+td_status check_loops(struct check *check);
 /* ---- check_segment.c ---- */
 td_status check_segment_look(struct check *check, int32_t segment);
 void check_segment_close(struct check_segment *looked);

@@ -15,14 +15,18 @@ static td_status check_fields(const struct check *check, int32_t i) {
   bool placed = image->chip >= 0 && image->chip < check->program->chips && image->hemisphere >= 0 &&
                 image->hemisphere < TD_LPU_HEMISPHERES && image->slice >= 0 && image->slices >= 1 && image->word >= 0 &&
                 image->words >= 1 && image->rows >= 0 && image->cols >= 0;
+  bool owned =
+      image->owner >= 0 && image->owner <= (image->kind == TD_IMAGE_SCRATCH ? check->program->segment_count : 0);
   uint64_t bytes = (uint64_t)image->slices * (uint64_t)image->words * (uint64_t)check->machine->lanes;
   bool backed = image->data <= all && image->data_bytes <= all - image->data &&
                 (image->data_bytes == 0 || image->data_bytes == bytes);
-  if (known && placed && backed) return TD_OK;
-  return td_fail(TD_CORRUPT, "program: image %d (%.47s): found %s, expected kind, chip, place and data that are there",
-                 i, image->name,
+  if (known && placed && backed && owned) return TD_OK;
+  return td_fail(TD_CORRUPT,
+                 "program: image %d (%.47s): found %s, expected kind, chip, place, owner and data that are there", i,
+                 image->name,
                  !known    ? "an unknown kind or type"
                  : !placed ? "no place"
+                 : !owned  ? "an owner that is no segment"
                            : "data of another size");
 }
 
@@ -31,18 +35,28 @@ static bool fits_chip(const struct check *check, const struct td_lpu_image *imag
          (int64_t)image->word + image->words <= check->machine->mem_words;
 }
 
+/* Words are marked with the owner whose scratch was last marked there; images come by owner, the program's last. */
+#define NOBODYS 0
+#define THE_PROGRAMS (-1)
+
+static bool taken(int32_t mark, int32_t owner) {
+  return owner == 0 ? mark != NOBODYS : mark == owner;
+}
+
 /* Marks the image's words of its chip; false if one was marked before. */
-static bool mark(const struct check *check, uint8_t *used, const struct td_lpu_image *image) {
+static bool mark(const struct check *check, int32_t *used, const struct td_lpu_image *image) {
   for (int32_t s = 0; s < image->slices; s++) {
     int64_t slice = (int64_t)image->hemisphere * check->half_slices + image->slice + s;
-    uint8_t *words = used + slice * check->machine->mem_words + image->word;
-    if (memchr(words, 1, (size_t)image->words)) return false;
-    memset(words, 1, (size_t)image->words);
+    int32_t *words = used + slice * check->machine->mem_words + image->word;
+    for (int32_t w = 0; w < image->words; w++) {
+      if (taken(words[w], image->owner)) return false;
+      words[w] = image->owner ? image->owner : THE_PROGRAMS;
+    }
   }
   return true;
 }
 
-static void judge_image(struct check *check, uint8_t *used, int32_t i) {
+static void judge_image(struct check *check, int32_t *used, int32_t i) {
   const struct td_lpu_image *image = &check->program->images[i];
   if (!fits_chip(check, image)) {
     check_found_at(check, TD_RULE_ADDRESS, 0, NULL,
@@ -55,20 +69,40 @@ static void judge_image(struct check *check, uint8_t *used, int32_t i) {
   }
 }
 
+struct image_order {
+  int32_t chip, owner, index;
+};
+
+static int by_owner(const void *a, const void *b) {
+  const struct image_order *x = a, *y = b;
+  if (x->chip != y->chip) return x->chip < y->chip ? -1 : 1;
+  if (x->owner != y->owner) return x->owner > y->owner ? -1 : 1;
+  return x->index < y->index ? -1 : x->index > y->index;
+}
+
+static void judge_all(struct check *check, int32_t *used, size_t words, struct image_order *order) {
+  const struct td_lpu_program *program = check->program;
+  for (int32_t i = 0; i < program->image_count; i++) {
+    order[i] = (struct image_order){program->images[i].chip, program->images[i].owner, i};
+  }
+  qsort(order, (size_t)program->image_count, sizeof *order, by_owner);
+  for (int32_t i = 0; i < program->image_count; i++) {
+    if (i > 0 && order[i].chip != order[i - 1].chip) memset(used, 0, words * sizeof *used);
+    judge_image(check, used, order[i].index);
+  }
+}
+
 td_status check_images(struct check *check) {
   const struct td_lpu_program *program = check->program;
-  size_t bytes = (size_t)check->machine->mem_slices * (size_t)check->machine->mem_words;
+  size_t words = (size_t)check->machine->mem_slices * (size_t)check->machine->mem_words;
   for (int32_t i = 0; i < program->image_count; i++) TD_TRY(check_fields(check, i));
-  uint8_t *used = malloc(bytes);
-  if (!used) return td_fail(TD_NO_MEMORY, "checker: no memory for %zu words", bytes);
-  for (int32_t chip = 0; chip < program->chips; chip++) {
-    memset(used, 0, bytes);
-    for (int32_t i = 0; i < program->image_count; i++) {
-      if (program->images[i].chip == chip) judge_image(check, used, i);
-    }
-  }
+  int32_t *used = calloc(words, sizeof *used);
+  struct image_order *order = calloc((size_t)program->image_count + 1, sizeof *order);
+  if (used && order) judge_all(check, used, words, order);
+  bool made = used && order;
   free(used);
-  return TD_OK;
+  free(order);
+  return made ? TD_OK : td_fail(TD_NO_MEMORY, "checker: no memory for %zu words", words);
 }
 
 /* ---- FINISH ---- */
@@ -76,7 +110,8 @@ td_status check_images(struct check *check) {
 static bool written(const struct check *check, const struct td_lpu_image *image, int32_t slice, int32_t word) {
   const struct check_word *words =
       check->chips[image->chip].slices[image->hemisphere * check->half_slices + image->slice + slice];
-  return words && words[image->word + word].written;
+  const struct check_word *at = words ? &words[image->word + word] : NULL;
+  return at && at->written && at->maker.call >= check->entry_ordinal;
 }
 
 /* One byte of a vector of the image's matrix. */
@@ -94,17 +129,20 @@ static void expect_written(struct check *check, int32_t i, int64_t vector, int32
   }
 }
 
-/* Rows of an output that a step of fewer rows than the program takes must write. */
+/* Rows of an output that an entry must write: of a chain those that it gives; else as great a part of them as the step
+ * has of the rows that the program takes. */
 static int64_t rows_of(const struct check *check, const struct td_lpu_image *image) {
-  int64_t most = 1;
-  for (int32_t i = 0; i < check->program->entry_count; i++) {
-    if (check->program->entries[i].rows > most) most = check->program->entries[i].rows;
+  const struct td_lpu_program *program = check->program;
+  int32_t given = td_lpu_program_outputs(program, check->entry, check->step->row_count), most = 1;
+  for (int32_t i = 0; i < program->entry_count; i++) {
+    if (program->entries[i].rows > most) most = program->entries[i].rows;
   }
-  int64_t rows = (image->rows * (int64_t)check->step->row_count + most - 1) / most;
+  bool chain = program->entries[check->entry].first_row > 0 || td_lpu_program_next(program, check->entry, most) >= 0;
+  int64_t rows = chain ? given : (image->rows * (int64_t)given + most - 1) / most;
   return rows < image->rows ? rows : image->rows;
 }
 
-/* The rows of the step, or the whole region where there is no matrix. */
+/* The rows that the entry gives, or the whole region where there is no matrix. */
 static void expect_image(struct check *check, int32_t i) {
   const struct td_lpu_image *image = &check->program->images[i];
   if (image->rows == 0) {
@@ -125,7 +163,7 @@ static void expect_image(struct check *check, int32_t i) {
   }
 }
 
-/* At the step's end, in the cycle behind the last. */
+/* At an entry's end, in the cycle behind the last. */
 void check_finish(struct check *check, int64_t cycle) {
   check->call.cycle = cycle;
   check->now = 0;

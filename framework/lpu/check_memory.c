@@ -27,7 +27,7 @@ static void judge_ports(struct check *check, const struct check_issue *issue) {
 
 static bool same_region(const struct td_lpu_image *x, const struct td_lpu_image *y) {
   return x->kind == y->kind && x->hemisphere == y->hemisphere && x->slice == y->slice && x->slices == y->slices &&
-         x->word == y->word && x->words == y->words && x->type == y->type;
+         x->word == y->word && x->words == y->words && x->type == y->type && x->owner == y->owner;
 }
 
 /* An image is named for the segment as it stands; where a link moves the segment to another chip, that chip has one
@@ -45,7 +45,8 @@ static bool on_chip(const struct check *check, const struct check_issue *issue, 
 /* A segment that was written for one chip names that chip's images. */
 static bool is_owner(const struct check *check, const struct check_issue *issue, const struct td_lpu_image *image) {
   const struct check_place *place = issue->place;
-  return image->hemisphere == place->hemisphere && place->index >= image->slice &&
+  bool lives = image->owner == 0 || image->owner == check->call.segment + 1;
+  return lives && image->hemisphere == place->hemisphere && place->index >= image->slice &&
          place->index < image->slice + image->slices &&
          (image->chip == issue->chip_number || on_chip(check, issue, image));
 }
@@ -98,8 +99,9 @@ static void judge_address(struct check *check, const struct check_issue *issue, 
   if (issue->iteration > 0) return;
   const struct td_lpu_image *image = image_of(check, issue, which);
   if (!is_owner(check, issue, image)) {
-    check_found(check, TD_RULE_ADDRESS, issue, "image %.47s is not in slice %d of hemisphere %d of this chip",
-                image->name, issue->place->index, issue->place->hemisphere);
+    bool other = image->owner && image->owner != check->call.segment + 1;
+    check_found(check, TD_RULE_ADDRESS, issue, "image %.47s is %s slice %d of hemisphere %d of this chip", image->name,
+                other ? "another segment's, in" : "not in", issue->place->index, issue->place->hemisphere);
   } else if (which == 1 && (image->kind == TD_IMAGE_WEIGHT || image->kind == TD_IMAGE_CONSTANT)) {
     check_found(check, TD_RULE_ADDRESS, issue, "writes into image %.47s, which is loaded once", image->name);
   } else {
@@ -162,7 +164,7 @@ static void judge_lifetime(struct check *check, const struct check_issue *issue)
   const struct check_word *word = word_at(check, issue, address, false);
   const struct check_maker *maker = word && word->written ? &word->maker : &nobody;
   const struct td_lpu_meaning *meaning = check_meaning(check, issue->instruction, TD_MEANING_WORD, 0, issue->iteration);
-  int32_t kind = image_of(check, issue, 0)->kind;
+  int32_t kind = image_of(check, issue, 0)->kind, owner = image_of(check, issue, 0)->owner;
   if (meaning && !check_meant(check, meaning, issue->iteration, maker)) {
     check_found(check, TD_RULE_LIFETIME, issue,
                 "word %d was last written by instruction %d iteration %d of call %d, "
@@ -175,6 +177,9 @@ static void judge_lifetime(struct check *check, const struct check_issue *issue)
                 address, maker->instruction, maker->iteration);
   } else if (maker->call < 0 && (kind == TD_IMAGE_SCRATCH || kind == TD_IMAGE_OUTPUT)) {
     check_found(check, TD_RULE_LIFETIME, issue, "word %d was not written in this step", address);
+  } else if (owner && maker->call != check->ordinal) {
+    check_found(check, TD_RULE_LIFETIME, issue, "word %d of the segment's own was last written in call %d", address,
+                maker->call);
   }
 }
 

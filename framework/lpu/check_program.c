@@ -138,9 +138,6 @@ static td_status check_link_row(const struct check *check, int32_t i, struct nes
 
 static td_status check_entry(const struct check *check, int32_t entry) {
   const struct td_lpu_program *program = check->program;
-  if (!inside(entry, 1, program->entry_count)) {
-    return td_fail(TD_CONFIG, "found entry %d, expected one of %d", entry, program->entry_count);
-  }
   const struct td_lpu_entry *at = &program->entries[entry];
   struct nest nest = {0, {1}};
   if (!inside(at->link, at->link_count, program->link_count)) {
@@ -157,5 +154,9 @@ td_status check_program(struct check *check, int32_t entry) {
     return td_fail(TD_CORRUPT, "program: found %d chips, expected 1..%d", program->chips, MOST_CHIPS);
   }
   TD_TRY(check_segments(check));
-  return check_entry(check, entry);
+  if (!inside(entry, 1, program->entry_count)) {
+    return td_fail(TD_CONFIG, "found entry %d, expected one of %d", entry, program->entry_count);
+  }
+  for (int32_t i = 0; i < program->entry_count; i++) TD_TRY(check_entry(check, i));
+  return TD_OK;
 }

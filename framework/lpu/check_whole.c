@@ -94,31 +94,62 @@ td_status check_whole(struct check *check) {
 
 /* ---- loops ---- */
 
-/* How many rows and blocks there are is the step's; the rest is the program's. */
-static void judge_patch(struct check *check, const struct td_lpu_segment *segment, int32_t number,
-                        const struct td_lpu_link *loop) {
-  const struct td_lpu_patch *patch = &segment->patches[number];
-  int32_t v = loop->variable, last = loop->first + loop->count - 1;
-  if (!patch->coefficient[v] || (patch->low[v] == loop->first && (loop->count == 0 || patch->high[v] == last))) return;
-  check_found(check, TD_RULE_SEGMENT, NULL, "segment %.31s: its loop goes from %d, %d times, patch %d says %d..%d",
-              segment->name, loop->first, loop->count, number, patch->low[v], patch->high[v]);
+/* The values that a variable takes around a segment, in all entries together. */
+struct span {
+  bool counted; /* else there is no loop, or the step says how far it goes */
+  bool looped;
+  int32_t first, last;
+};
+
+static void widen(struct span *span, const struct td_lpu_link *loop) {
+  int32_t last = loop->first + loop->count - 1;
+  if (!span->looped || loop->first < span->first) span->first = loop->first;
+  if (!span->looped || last > span->last) span->last = last;
+  span->looped = true;
+  span->counted = loop->count > 0;
 }
 
-/* A loop around a segment goes through what the segment's patches say, whose both ends are checked: a patch that goes
- * further names layers that nobody computes. */
-void check_loops(struct check *check, int32_t entry) {
-  const struct td_lpu_program *program = check->program;
-  const struct td_lpu_entry *at = &program->entries[entry];
+static void span_entry(const struct td_lpu_program *program, const struct td_lpu_entry *entry, struct span *spans) {
   const struct td_lpu_link *around[TD_LPU_VARIABLES];
   int32_t depth = 0;
-  for (const struct td_lpu_link *link = program->links + at->link; link < program->links + at->link + at->link_count;
-       link++) {
+  for (int32_t i = entry->link; i < entry->link + entry->link_count; i++) {
+    const struct td_lpu_link *link = &program->links[i];
     if (link->kind == TD_LINK_LOOP) around[depth++] = link; /* check_program.c: no more than variables */
     if (link->kind == TD_LINK_END) depth--;
     if (link->kind != TD_LINK_RUN) continue;
-    const struct td_lpu_segment *segment = &program->segments[link->segment];
-    for (int32_t i = 0; i < segment->patch_count; i++) {
-      for (int32_t k = 0; k < depth; k++) judge_patch(check, segment, i, around[k]);
+    for (int32_t k = 0; k < depth; k++) {
+      widen(&spans[(int64_t)link->segment * TD_LPU_VARIABLES + around[k]->variable], around[k]);
     }
   }
+}
+
+static void judge_patch(struct check *check, const struct td_lpu_segment *segment, int32_t number,
+                        const struct span *spans) {
+  const struct td_lpu_patch *patch = &segment->patches[number];
+  for (int32_t v = 0; v < TD_LPU_VARIABLES; v++) {
+    const struct span *span = &spans[v];
+    if (!patch->coefficient[v] || !span->looped) continue;
+    if (patch->low[v] == span->first && (!span->counted || patch->high[v] == span->last)) continue;
+    char to[24] = "on";
+    if (span->counted) snprintf(to, sizeof to, "to %d", span->last);
+    check_found(check, TD_RULE_SEGMENT, NULL, "segment %.31s: its loops go from %d %s, patch %d says %d..%d",
+                segment->name, span->first, to, number, patch->low[v], patch->high[v]);
+  }
+}
+
+/* Loops around a segment go through what the segment's patches say, whose both ends are checked: a patch that goes
+ * further names layers that nobody computes. */
+td_status check_loops(struct check *check) {
+  const struct td_lpu_program *program = check->program;
+  struct span *spans = calloc((size_t)program->segment_count * TD_LPU_VARIABLES + 1, sizeof *spans);
+  if (!spans) return td_fail(TD_NO_MEMORY, "checker: no memory for %d segments", program->segment_count);
+  for (int32_t i = 0; i < program->entry_count; i++) span_entry(program, &program->entries[i], spans);
+  for (int32_t s = 0; s < program->segment_count; s++) {
+    const struct td_lpu_segment *segment = &program->segments[s];
+    for (int32_t i = 0; i < segment->patch_count; i++) {
+      judge_patch(check, segment, i, spans + (int64_t)s * TD_LPU_VARIABLES);
+    }
+  }
+  free(spans);
+  return TD_OK;
 }

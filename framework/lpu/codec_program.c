@@ -60,7 +60,7 @@ void td_codec_machine(struct td_codec *code, struct td_lpu_machine *m) {
 static void code_image(struct td_codec *code, struct td_lpu_image *image) {
   int32_t *const numbers[] = {&image->kind,   &image->chip, &image->hemisphere, &image->slice,
                               &image->slices, &image->word, &image->words,      &image->type,
-                              &image->rows,   &image->cols, &image->by_steps};
+                              &image->rows,   &image->cols, &image->by_steps,   &image->owner};
   td_codec_name(code, image->name, sizeof image->name);
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) td_codec_i32(code, numbers[i]);
   td_codec_u64(code, &image->data);
@@ -101,9 +101,9 @@ static void code_patch(struct td_codec *code, struct td_lpu_patch *patch) {
   td_codec_i32(code, &patch->otherwise);
 }
 
-enum { IMAGE_BYTES = 48 + 11 * 4 + 16, INSTRUCTION_BYTES = 73, MEANING_BYTES = 28, PATCH_BYTES = 80, MAP_BYTES = 1024 };
+enum { IMAGE_BYTES = 48 + 12 * 4 + 16, INSTRUCTION_BYTES = 73, MEANING_BYTES = 28, PATCH_BYTES = 80, MAP_BYTES = 1024 };
 _Static_assert(sizeof((struct td_lpu_machine *)0)->name <= 64, "td_codec_name has room");
-enum { SEGMENT_BYTES = 32 + 12 + 12, LINK_BYTES = 24, ENTRY_BYTES = 12 };
+enum { SEGMENT_BYTES = 32 + 12 + 12, LINK_BYTES = 24, ENTRY_BYTES = 16 };
 
 /* Goes through a counted array; `one` codes *element. */
 #define CODE_ARRAY(what, owner, field, bytes, one)                                                                   \
@@ -140,6 +140,7 @@ static void code_entry(struct td_codec *code, struct td_lpu_entry *entry) {
   td_codec_i32(code, &entry->rows);
   td_codec_i32(code, &entry->link);
   td_codec_i32(code, &entry->link_count);
+  td_codec_i32(code, &entry->first_row);
 }
 
 static void code_data(struct td_codec *code, struct td_lpu_program *program) {

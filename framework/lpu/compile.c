@@ -53,9 +53,13 @@ static td_status run(struct lpu_compiler *compiler, int32_t segment) {
   return lpu_add_link(compiler->builder, &link);
 }
 
-static td_status loop(struct lpu_compiler *compiler, enum td_lpu_variable variable, int32_t count) {
-  struct td_lpu_link link = {TD_LINK_LOOP, 0, 0, (int32_t)variable, 0, count};
+static td_status loop_from(struct lpu_compiler *compiler, enum td_lpu_variable variable, int32_t first, int32_t count) {
+  struct td_lpu_link link = {TD_LINK_LOOP, 0, 0, (int32_t)variable, first, count};
   return lpu_add_link(compiler->builder, &link);
+}
+
+static td_status loop(struct lpu_compiler *compiler, enum td_lpu_variable variable, int32_t count) {
+  return loop_from(compiler, variable, 0, count);
 }
 
 static td_status end(struct lpu_compiler *compiler) {
@@ -107,8 +111,42 @@ static void measure(struct lpu_compiler *compiler) {
 
 /* ---- whole ---- */
 
-static td_status compile(struct lpu_compiler *compiler) {
-  int32_t head = 0;
+/* The entry of what was linked since the one before. */
+static td_status add_entry(struct lpu_compiler *compiler, int32_t first_row) {
+  const struct td_lpu_program *program = compiler->builder->program;
+  const struct td_lpu_entry *before = program->entry_count ? &program->entries[program->entry_count - 1] : NULL;
+  struct td_lpu_entry entry = {.rows = compiler->rows, .first_row = first_row};
+  entry.link = before ? before->link + before->link_count : 0;
+  entry.link_count = program->link_count - entry.link;
+  return lpu_add_entry(compiler->builder, &entry);
+}
+
+static td_status run_head(struct lpu_compiler *compiler, int32_t segment, int32_t row) {
+  TD_TRY(loop_from(compiler, TD_VAR_ROW, row, 1));
+  TD_TRY(run(compiler, segment));
+  TD_TRY(end(compiler));
+  return add_entry(compiler, row);
+}
+
+/* All rows, or an entry for each group of them. */
+static td_status add_head(struct lpu_compiler *compiler) {
+  int32_t rows = compiler->rows, some = compiler->layout.head_rows, whole = rows / some * some, head = 0, rest = 0;
+  TD_TRY(lpu_segment_head(compiler, some, whole - some, &head));
+  if (some == rows) {
+    TD_TRY(run(compiler, head));
+    return add_entry(compiler, 0);
+  }
+  if (whole < rows) TD_TRY(lpu_segment_head(compiler, rows - whole, whole, &rest));
+  for (int32_t row = 0; row < rows; row += some) TD_TRY(run_head(compiler, row < whole ? head : rest, row));
+  return TD_OK;
+}
+
+td_status lpu_chip_segments(struct lpu_compiler *compiler) {
+  TD_TRY(add_layers(compiler));
+  return compiler->chip == compiler->chips - 1 ? add_head(compiler) : TD_OK;
+}
+
+td_status lpu_compile_all(struct lpu_compiler *compiler) {
   for (int32_t chip = 0; chip < compiler->chips; chip++) {
     struct lpu_compiler sender = *compiler;
     int32_t forward = 0;
@@ -117,12 +155,9 @@ static td_status compile(struct lpu_compiler *compiler) {
       TD_TRY(lpu_segment_forward(&sender, compiler->x, &forward));
       TD_TRY(run(compiler, forward));
     }
-    TD_TRY(add_layers(compiler));
+    TD_TRY(lpu_chip_segments(compiler));
   }
-  TD_TRY(lpu_segment_head(compiler, &head));
-  TD_TRY(run(compiler, head));
-  struct td_lpu_entry entry = {compiler->rows, 0, compiler->builder->program->link_count};
-  return lpu_add_entry(compiler->builder, &entry);
+  return TD_OK;
 }
 
 td_status td_lpu_model_weights(const struct td_model *model, const struct td_graph *graph, const void ***out_weights) {
@@ -136,30 +171,38 @@ td_status td_lpu_model_weights(const struct td_model *model, const struct td_gra
   return TD_OK;
 }
 
+static td_status open_compiler(struct lpu_compiler *compiler, const struct lpu_layout *layout) {
+  TD_TRY(lpu_check_slices(compiler->machine));
+  TD_TRY(lpu_find_layer(compiler->graph, 0, &compiler->layer));
+  measure(compiler);
+  TD_TRY(check_options(compiler));
+  if (!layout) return lpu_choose_chips(compiler);
+  compiler->chips = compiler->options->chips;
+  compiler->layout = *layout;
+  return TD_OK;
+}
+
+td_status lpu_compile_laid_out(const struct td_lpu_machine *machine, const struct td_graph *graph,
+                               const void *const *weights, const struct td_lpu_options *options,
+                               const struct lpu_layout *layout, struct td_lpu_program **out_program) {
+  struct lpu_compiler compiler = {.machine = machine, .weights = weights, .graph = graph, .options = options};
+  TD_TRY(open_compiler(&compiler, layout));
+  TD_TRY(lpu_builder_open(machine, compiler.chips, &compiler.builder));
+  compiler.builder->program->block_tokens = options->block_tokens;
+  td_status status = lpu_compile_all(&compiler);
+  if (!status) status = lpu_builder_finish(compiler.builder, out_program);
+  lpu_builder_close(compiler.builder);
+  return status;
+}
+
 td_status td_lpu_compile(const struct td_lpu_machine *machine, const struct td_graph *graph,
                          const struct td_slice *slice, const void *const *weights, const struct td_lpu_options *options,
                          struct td_lpu_program **out_program) {
-  struct lpu_compiler compiler;
-  memset(&compiler, 0, sizeof compiler);
   struct td_slice whole = td_slice_whole(graph);
   if (slice->layer_begin != whole.layer_begin || slice->layer_end != whole.layer_end || slice->parts != whole.parts) {
     return td_fail(TD_UNSUPPORTED, "LPU: found a slice of layers %d..%d, expected the whole model", slice->layer_begin,
                    slice->layer_end - 1);
   }
-  TD_TRY(lpu_check_slices(machine));
-  compiler.machine = machine;
-  compiler.weights = weights;
-  compiler.graph = graph;
-  compiler.options = options;
   TD_TRY(lpu_check_layers(graph));
-  TD_TRY(lpu_find_layer(graph, 0, &compiler.layer));
-  measure(&compiler);
-  TD_TRY(check_options(&compiler));
-  TD_TRY(lpu_choose_chips(&compiler));
-  TD_TRY(lpu_builder_open(machine, compiler.chips, &compiler.builder));
-  compiler.builder->program->block_tokens = options->block_tokens;
-  td_status status = compile(&compiler);
-  if (!status) status = lpu_builder_finish(compiler.builder, out_program);
-  lpu_builder_close(compiler.builder);
-  return status;
+  return lpu_compile_laid_out(machine, graph, weights, options, NULL, out_program);
 }

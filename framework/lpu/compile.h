@@ -11,6 +11,16 @@
 
 #include "builder.h"
 
+#define LPU_MOST_PIECES 64
+
+/* How a program lies in SRAM. The compiler takes the first that fits, in the order of what a step loses by it. */
+struct lpu_layout {
+  bool shared;       /* the scratches of segments share words */
+  bool spread;       /* weight tiles lie in pieces over all slices of a hemisphere, behind what else is there */
+  bool balanced;     /* scratches go where most room is, not by turns */
+  int32_t head_rows; /* that the head takes at a time */
+};
+
 /* The free places of one chip. Inner slices (below lpu_weight_slice) are used in quads, one 32-bit vector wide:
  * activations take turns among the first ones, constants lie in the last one of each hemisphere. */
 struct lpu_place {
@@ -18,6 +28,13 @@ struct lpu_place {
   int32_t quad_word[TD_LPU_HEMISPHERES][16]; /* the first free word */
   int32_t outer_word[TD_LPU_HEMISPHERES][2]; /* of the weight slices: those that feed the first and the second plane */
   int32_t turn, constant_turn;
+  int32_t first_scratch[TD_LPU_HEMISPHERES][16]; /* of a quad: where scratches begin that share words */
+  int32_t most_word[TD_LPU_HEMISPHERES][16];     /* of a quad: the end of what was ever used */
+  /* spread */
+  int32_t quad_end[TD_LPU_HEMISPHERES][16]; /* where weights begin; without them the slice's end */
+  int32_t piece_count;
+  int32_t piece_word[TD_LPU_HEMISPHERES][LPU_MOST_PIECES];
+  int64_t spread_words[TD_LPU_HEMISPHERES]; /* of weights, placed */
 };
 
 /* Rows [first, first + rows) of a weight. A matrix in SRAM may be several, one below the other. */
@@ -48,6 +65,8 @@ struct lpu_compiler {
   const struct td_lpu_machine *machine;
   const void *const *weights; /* NULL: no data */
   bool places_only;           /* a trial: tables need not be computed */
+  bool measuring;             /* a trial that leaves the weights out, to see what else there is */
+  struct lpu_layout layout;
   const struct td_graph *graph;
   const struct td_lpu_options *options;
   struct lpu_place place;
@@ -78,15 +97,29 @@ td_status lpu_find_layer(const struct td_graph *graph, int32_t layer, struct lpu
 td_status lpu_check_layers(const struct td_graph *graph);
 td_status lpu_add_weights(struct lpu_compiler *compiler);
 td_status lpu_add_state(struct lpu_compiler *compiler);
+/* Words that a chip's K (or V) takes of each of its slices. */
+int32_t lpu_cache_words(const struct lpu_compiler *compiler);
 /* Weights and state of a chip, after those of the chip before. */
 td_status lpu_place_chip(struct lpu_compiler *compiler, int32_t chip);
-/* options->chips, or the least that fits; TD_EXHAUSTED with the arithmetic and the least that would. */
+/* The segments of the chip that was placed last, with their links; the head's groups of rows are entries. */
+td_status lpu_chip_segments(struct lpu_compiler *compiler);
+/* The whole program. */
+td_status lpu_compile_all(struct lpu_compiler *compiler);
+/* td_lpu_compile of the whole model, in this layout on options->chips chips; NULL: in the first that fits. */
+td_status lpu_compile_laid_out(const struct td_lpu_machine *machine, const struct td_graph *graph,
+                               const void *const *weights, const struct td_lpu_options *options,
+                               const struct lpu_layout *layout, struct td_lpu_program **out_program);
+/* options->chips, or the least that fits, and how; TD_EXHAUSTED with the arithmetic and the least that would. */
 td_status lpu_choose_chips(struct lpu_compiler *compiler);
 
 /* ---- places (compile_place.c) ---- */
 /* TD_UNSUPPORTED if the inner slices are too few for activations and constants to be read side by side. */
 td_status lpu_check_slices(const struct td_lpu_machine *machine);
 void lpu_place_begin(struct lpu_compiler *compiler);
+/* Scratches that share words lie behind what was placed up to now. */
+void lpu_place_scratches(struct lpu_compiler *compiler);
+/* Begins a segment: its scratches may lie where those of others lay. */
+td_status lpu_open_segment(struct lpu_compiler *compiler, const char *name);
 /* `count` vectors of `type` in an activation quad. */
 td_status lpu_new_vectors(struct lpu_compiler *compiler, const char *name, enum td_lpu_image_kind kind,
                           enum td_lpu_type type, int32_t count, int32_t *out_image);
@@ -94,6 +127,9 @@ td_status lpu_new_vectors(struct lpu_compiler *compiler, const char *name, enum 
  * in one cycle. */
 td_status lpu_new_scratch(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count,
                           const struct lpu_tensor *beside, struct lpu_tensor **out);
+/* The same for what products of `rows` rows of x come to: they are written while later rows are read. */
+td_status lpu_new_sums(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count, int32_t rows,
+                       const struct lpu_tensor *x, const struct lpu_tensor *beside, struct lpu_tensor **out);
 /* rows x cols float32 constants, a row in ceil(cols / lanes) vectors, in constant quad `hemisphere`. */
 td_status lpu_new_constants(struct lpu_compiler *compiler, const char *name, int32_t hemisphere, int32_t rows,
                             int32_t cols, const float *data, int32_t *out_image);
@@ -101,6 +137,15 @@ td_status lpu_new_constants(struct lpu_compiler *compiler, const char *name, int
 td_status lpu_new_outer(struct lpu_compiler *compiler, const char *name, enum td_lpu_image_kind kind,
                         enum td_lpu_type type, int32_t hemisphere, int32_t first, int32_t slices, int32_t words,
                         int32_t *out_image);
+
+/* ---- spread weights (compile_spread.c) ---- */
+/* False if the machine's loads are not made of pieces. */
+bool lpu_can_spread(const struct td_lpu_machine *machine);
+/* Finds out what the chip's slices hold besides weights, and leaves them the rest. */
+td_status lpu_spread_begin(struct lpu_compiler *compiler);
+/* A tile of `slices` slices, `words` of each: as pieces where most words are free. */
+td_status lpu_spread_tile(struct lpu_compiler *compiler, const char *name, enum td_lpu_type type, int32_t hemisphere,
+                          int32_t slices, int32_t words, int32_t *out_image);
 
 /* ---- weights (compile_weights.c) ---- */
 /* Places a matrix of every layer and fills tiles and scales: rows[layers][count], alike in all layers, of weights of
@@ -162,6 +207,7 @@ td_status lpu_segment_soft(struct lpu_compiler *compiler, int32_t *out_segment);
 td_status lpu_segment_values(struct lpu_compiler *compiler, int32_t *out_segment);
 td_status lpu_segment_merge(struct lpu_compiler *compiler, int32_t *out_segment);
 td_status lpu_segment_output(struct lpu_compiler *compiler, int32_t *out_segment);
-td_status lpu_segment_head(struct lpu_compiler *compiler, int32_t *out_segment);
+/* Of `rows` rows: all, or those from the loop's row on, which is at most `last`. */
+td_status lpu_segment_head(struct lpu_compiler *compiler, int32_t rows, int32_t last, int32_t *out_segment);
 
 #endif

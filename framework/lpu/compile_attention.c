@@ -177,7 +177,7 @@ td_status lpu_segment_row(struct lpu_compiler *compiler, int32_t *out_segment) {
   int32_t k = op->heads * op->head_dim, v = k + op->kv_heads * op->head_dim;
   struct lpu_tensor *qkv = NULL, *rotated = NULL, *one = NULL;
   uint16_t by_row = 0;
-  TD_TRY(lpu_begin_segment(compiler->builder, "row"));
+  TD_TRY(lpu_open_segment(compiler, "row"));
   TD_TRY(lpu_view(compiler, compiler->qkv_out, &qkv));
   TD_TRY(lpu_patch(compiler, TD_VAR_ROW, compiler->qkv.tiles.blocks, 0, compiler->rows - 1, &by_row));
   TD_TRY(rotate(compiler, qkv, by_row, &rotated));
@@ -272,9 +272,10 @@ static td_status mask_scores(struct lpu_compiler *compiler, struct lpu_tensor *r
 
 td_status lpu_segment_scores(struct lpu_compiler *compiler, int32_t *out_segment) {
   const struct td_op *op = attention_op(compiler);
-  struct lpu_tensor *raw = NULL;
-  TD_TRY(lpu_begin_segment(compiler->builder, "scores"));
-  TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, op->heads, NULL, &raw));
+  struct lpu_tensor *raw = NULL, *heads = NULL;
+  TD_TRY(lpu_open_segment(compiler, "scores"));
+  TD_TRY(lpu_view(compiler, compiler->heads_q, &heads));
+  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, op->heads, op->heads, heads, NULL, &raw));
   for (int32_t half = 0; half * compiler->head_halves < op->kv_heads; half++) {
     TD_TRY(score_half(compiler, half, raw));
   }
@@ -287,7 +288,7 @@ td_status lpu_segment_scores(struct lpu_compiler *compiler, int32_t *out_segment
 td_status lpu_segment_soft(struct lpu_compiler *compiler, int32_t *out_segment) {
   struct lpu_tree tree = {TD_ALU_MAX, LPU_FINISH_NOTHING, 0, 0, attention_op(compiler)->heads};
   struct lpu_tensor *top = NULL;
-  TD_TRY(lpu_begin_segment(compiler->builder, "soft"));
+  TD_TRY(lpu_open_segment(compiler, "soft"));
   TD_TRY(lpu_view(compiler, compiler->top, &top));
   TD_TRY(lpu_lane_tree(compiler, &tree, top, top));
   return lpu_end_segment(compiler->builder, out_segment);
@@ -320,12 +321,12 @@ td_status lpu_segment_values(struct lpu_compiler *compiler, int32_t *out_segment
   struct lpu_product product;
   struct lpu_chain chain;
   memset(&product, 0, sizeof product);
-  TD_TRY(lpu_begin_segment(compiler->builder, "values"));
+  TD_TRY(lpu_open_segment(compiler, "values"));
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F16, op->heads, NULL, &p));
   TD_TRY(weigh(compiler, p));
   TD_TRY(cache_tiles(compiler, compiler->v_cache, false, &product.tiles));
   TD_TRY(lpu_view(compiler, compiler->product, &total));
-  TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, op->heads * product.tiles.parts, total, &parts));
+  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, op->heads * product.tiles.parts, op->heads, p, total, &parts));
   product.rows = op->heads;
   product.chip = compiler->chip;
   product.plane = compiler->machine->planes / 2;
@@ -387,7 +388,7 @@ td_status lpu_segment_merge(struct lpu_compiler *compiler, int32_t *out_segment)
   memset(&map, 0xff, sizeof map);
   for (int32_t lane = 0; lane < compiler->machine->lanes; lane++) map.lane[lane] = (int16_t)lpu_one_lane(compiler);
   TD_TRY(lpu_add_map(compiler->builder, &map, &spread));
-  TD_TRY(lpu_begin_segment(compiler->builder, "merge"));
+  TD_TRY(lpu_open_segment(compiler, "merge"));
   TD_TRY(lpu_view(compiler, compiler->product, &product));
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, op->heads, NULL, &divided));
   lpu_chain_begin(&chain, compiler->chip, op->heads);

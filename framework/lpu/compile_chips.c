@@ -42,24 +42,56 @@ td_status lpu_place_chip(struct lpu_compiler *compiler, int32_t chip) {
                    compiler->graph->shape.layers);
   }
   lpu_place_begin(compiler);
+  if (compiler->layout.spread) TD_TRY(lpu_spread_begin(compiler));
   TD_TRY(lpu_add_weights(compiler));
-  return lpu_add_state(compiler);
-}
-
-static td_status place_chips(struct lpu_compiler *compiler) {
-  for (int32_t chip = 0; chip < compiler->chips; chip++) TD_TRY(lpu_place_chip(compiler, chip));
+  TD_TRY(lpu_add_state(compiler));
+  lpu_place_scratches(compiler);
   return TD_OK;
 }
 
-/* Whether it fits `chips` chips; the error text says what does not. */
-static td_status try_places(const struct lpu_compiler *compiler, int32_t chips) {
+/* ---- layouts ---- */
+
+/* Whether it fits `chips` chips so; the error text says what does not. */
+static td_status try_layout(const struct lpu_compiler *compiler, int32_t chips, const struct lpu_layout *layout) {
   struct lpu_compiler trial = *compiler;
   trial.weights = NULL;
   trial.places_only = true;
   trial.chips = chips;
+  trial.layout = *layout;
   TD_TRY(lpu_builder_open(compiler->machine, chips, &trial.builder));
-  td_status status = place_chips(&trial);
+  trial.builder->dry = true;
+  td_status status = lpu_compile_all(&trial);
   lpu_builder_close(trial.builder);
+  return status;
+}
+
+/* The head with as many rows at a time as fit, halving: the fewest first, to know whether any would do. */
+static td_status try_heads(const struct lpu_compiler *compiler, int32_t chips, struct lpu_layout *layout) {
+  layout->head_rows = 1;
+  TD_TRY(try_layout(compiler, chips, layout));
+  for (int32_t rows = compiler->rows; rows > 1; rows = (rows + 1) / 2) {
+    layout->head_rows = rows;
+    td_status status = try_layout(compiler, chips, layout);
+    if (status != TD_EXHAUSTED) return status;
+  }
+  layout->head_rows = 1;
+  return TD_OK;
+}
+
+/* The first layout in which it fits; the error text says what does not fit in the last. */
+static td_status try_places(const struct lpu_compiler *compiler, int32_t chips, struct lpu_layout *out) {
+  *out = (struct lpu_layout){.head_rows = compiler->rows};
+  td_status status = try_layout(compiler, chips, out);
+  if (status != TD_EXHAUSTED) return status;
+  static const struct lpu_layout layouts[] = {{.shared = true},
+                                              {.shared = true, .balanced = true},
+                                              {.shared = true, .spread = true},
+                                              {.shared = true, .spread = true, .balanced = true}};
+  for (size_t i = 0; i < sizeof layouts / sizeof *layouts && status == TD_EXHAUSTED; i++) {
+    if (layouts[i].spread && !lpu_can_spread(compiler->machine)) break;
+    *out = layouts[i];
+    status = try_heads(compiler, chips, out);
+  }
   return status;
 }
 
@@ -67,9 +99,9 @@ static td_status try_places(const struct lpu_compiler *compiler, int32_t chips) 
 static int32_t most_chips(const struct lpu_compiler *compiler) {
   return compiler->graph->shape.layers < MOST_CHIPS ? compiler->graph->shape.layers : MOST_CHIPS;
 }
-static int32_t least_chips(const struct lpu_compiler *compiler) {
+static int32_t least_chips(const struct lpu_compiler *compiler, struct lpu_layout *out) {
   for (int32_t chips = 1; chips <= most_chips(compiler); chips++) {
-    if (!try_places(compiler, chips)) return chips;
+    if (!try_places(compiler, chips, out)) return chips;
   }
   return 0;
 }
@@ -98,11 +130,11 @@ static td_status choose_chips(struct lpu_compiler *compiler) {
   int32_t wanted = compiler->options->chips;
   if (wanted < 0 || wanted > MOST_CHIPS) TD_TRY(lpu_in_range("chips", wanted, 0, MOST_CHIPS));
   compiler->chips = wanted > 0 ? wanted : 1;
-  td_status status = try_places(compiler, compiler->chips);
+  td_status status = try_places(compiler, compiler->chips, &compiler->layout);
   if (status != TD_EXHAUSTED) return status;
   char why[512];
   snprintf(why, sizeof why, "%s", td_error_text());
-  int32_t least = least_chips(compiler);
+  int32_t least = least_chips(compiler, &compiler->layout);
   if (wanted == 0 && least > 0) {
     compiler->chips = least;
     return TD_OK;

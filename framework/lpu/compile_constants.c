@@ -130,6 +130,7 @@ static td_status weights_of(const struct lpu_compiler *compiler, member *of, int
     td_status status = lpu_find_layer(graph, compiler->first_layer + layer, &found);
     if (status) {
       free(*out);
+      *out = NULL;
       return status;
     }
     (*out)[layer] = graph->ops[of(&found)].weight;
@@ -141,7 +142,7 @@ static td_status weights_of(const struct lpu_compiler *compiler, member *of, int
 static td_status add_matrix(struct lpu_compiler *compiler, const char *name, member *const *of, int32_t count,
                             struct lpu_matrix *out) {
   struct lpu_rows *rows = NULL;
-  td_status status = td_alloc((size_t)(compiler->layers * count), sizeof *rows, (void **)&rows);
+  td_status status = td_alloc((size_t)compiler->layers * (size_t)count, sizeof *rows, (void **)&rows);
   for (int32_t i = 0; !status && i < count; i++) {
     int32_t *weights = NULL;
     status = weights_of(compiler, of[i], &weights);

@@ -92,7 +92,7 @@ td_status lpu_multiply(struct lpu_compiler *compiler, const struct lpu_matrix *m
   enum td_lpu_type type = matrix->tiles.type == TD_LPU_I8 ? TD_LPU_I32 : TD_LPU_F32;
   struct lpu_product product;
   memset(&product, 0, sizeof product);
-  TD_TRY(lpu_new_scratch(compiler, type, rows * blocks, beside, out_sums));
+  TD_TRY(lpu_new_sums(compiler, type, rows * blocks, rows, activation->x, beside, out_sums));
   TD_TRY(lpu_matrix_tiles(compiler, matrix, &product.tiles));
   product.rows = rows;
   product.chip = compiler->chip;
@@ -167,11 +167,11 @@ static td_status project(struct lpu_compiler *compiler, const struct lpu_matrix 
   return TD_OK;
 }
 
-/* The norm of x, ready for products. */
-static td_status normed(struct lpu_compiler *compiler, int32_t weight_image, int32_t layers, const struct td_op *op,
-                        struct lpu_activation *out) {
-  struct lpu_tensor *x = NULL, *value = NULL;
-  TD_TRY(lpu_view(compiler, compiler->x, &x));
+/* The norm of x (NULL: the chip's), ready for products. */
+static td_status normed(struct lpu_compiler *compiler, struct lpu_tensor *x, int32_t weight_image, int32_t layers,
+                        const struct td_op *op, struct lpu_activation *out) {
+  struct lpu_tensor *value = NULL;
+  if (!x) TD_TRY(lpu_view(compiler, compiler->x, &x));
   TD_TRY(lpu_new_scratch(compiler, lpu_value_type(compiler), x->count, NULL, &value));
   TD_TRY(lpu_norm(compiler, x, weight_image, layers, op, value));
   return lpu_narrow(compiler, value, out);
@@ -190,10 +190,10 @@ static td_status clear_attended(struct lpu_compiler *compiler) {
 
 td_status lpu_segment_dense(struct lpu_compiler *compiler, int32_t *out_segment) {
   struct lpu_activation x;
-  TD_TRY(lpu_begin_segment(compiler->builder, "dense"));
+  TD_TRY(lpu_open_segment(compiler, "dense"));
   if (compiler->rows > 1) TD_TRY(clear_attended(compiler));
-  TD_TRY(
-      normed(compiler, compiler->norm_weight[0], compiler->layers, &compiler->graph->ops[compiler->layer.norm[0]], &x));
+  TD_TRY(normed(compiler, NULL, compiler->norm_weight[0], compiler->layers,
+                &compiler->graph->ops[compiler->layer.norm[0]], &x));
   TD_TRY(project(compiler, &compiler->qkv, &x, -1, compiler->qkv_out));
   return lpu_end_segment(compiler->builder, out_segment);
 }
@@ -232,25 +232,46 @@ static td_status feed_forward(struct lpu_compiler *compiler, const struct lpu_ac
 td_status lpu_segment_output(struct lpu_compiler *compiler, int32_t *out_segment) {
   struct lpu_tensor *attended = NULL;
   struct lpu_activation narrow, x;
-  TD_TRY(lpu_begin_segment(compiler->builder, "output"));
+  TD_TRY(lpu_open_segment(compiler, "output"));
   TD_TRY(lpu_view(compiler, compiler->attended, &attended));
   TD_TRY(lpu_narrow(compiler, attended, &narrow));
   TD_TRY(project(compiler, &compiler->o, &narrow, compiler->x, compiler->x));
-  TD_TRY(
-      normed(compiler, compiler->norm_weight[1], compiler->layers, &compiler->graph->ops[compiler->layer.norm[1]], &x));
+  TD_TRY(normed(compiler, NULL, compiler->norm_weight[1], compiler->layers,
+                &compiler->graph->ops[compiler->layer.norm[1]], &x));
   TD_TRY(feed_forward(compiler, &x));
   return lpu_end_segment(compiler->builder, out_segment);
 }
 
-td_status lpu_segment_head(struct lpu_compiler *compiler, int32_t *out_segment) {
+/* Some rows of x, as many as the head takes: those from the loop's row on. `last`: the last such row. */
+static td_status take_rows(struct lpu_compiler *compiler, int32_t rows, int32_t last, struct lpu_tensor **out) {
+  struct lpu_tensor *x = NULL;
+  struct lpu_chain chain;
+  uint16_t by_row = 0;
+  TD_TRY(lpu_view(compiler, compiler->x, &x));
+  TD_TRY(lpu_patch(compiler, TD_VAR_ROW, compiler->hidden_vectors, 0, last, &by_row));
+  TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows * compiler->hidden_vectors, x, out));
+  lpu_chain_begin(&chain, compiler->chip, (*out)->count);
+  struct lpu_operand value = lpu_chain_input(&chain, x, 0, 1);
+  chain.inputs[value.index].patch = by_row;
+  value = lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
+  lpu_chain_result(&chain, value, *out, 0, 1);
+  return lpu_chain_run(compiler->builder, &chain);
+}
+
+td_status lpu_segment_head(struct lpu_compiler *compiler, int32_t rows, int32_t last, int32_t *out_segment) {
   const struct td_graph *graph = compiler->graph;
+  struct lpu_tensor *some = NULL;
   struct lpu_activation x;
   const struct td_op *norm = NULL;
+  int32_t all = compiler->rows;
   for (int32_t i = 0; i < graph->op_count; i++) {
     if (graph->ops[i].kind == TD_OP_RMS_NORM && graph->ops[i].layer == graph->shape.layers) norm = &graph->ops[i];
   }
-  TD_TRY(lpu_begin_segment(compiler->builder, "head"));
-  TD_TRY(normed(compiler, compiler->final_weight, 1, norm, &x));
-  TD_TRY(project(compiler, &compiler->head, &x, -1, compiler->logits));
-  return lpu_end_segment(compiler->builder, out_segment);
+  TD_TRY(lpu_open_segment(compiler, rows < compiler->layout.head_rows ? "head.rest" : "head"));
+  if (rows < all) TD_TRY(take_rows(compiler, rows, last, &some));
+  compiler->rows = rows;
+  td_status status = normed(compiler, some, compiler->final_weight, 1, norm, &x);
+  if (!status) status = project(compiler, &compiler->head, &x, -1, compiler->logits);
+  compiler->rows = all;
+  return status ? status : lpu_end_segment(compiler->builder, out_segment);
 }

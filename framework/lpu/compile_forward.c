@@ -76,12 +76,12 @@ td_status lpu_segment_forward(struct lpu_compiler *compiler, int32_t to_image, i
     return td_fail(TD_UNSUPPORTED, "LPU %s: no link leads from chip %d to chip %d of %d (%d links are wired)",
                    compiler->machine->name, compiler->chip, next, compiler->chips, compiler->machine->links_used);
   }
-  TD_TRY(lpu_begin_segment(compiler->builder, "forward"));
+  TD_TRY(lpu_open_segment(compiler, "forward"));
   for (int32_t c = 0; c < 4; c++) {
     TD_TRY(lpu_part_tensor(compiler->builder, compiler->x, c, TD_LPU_I8, &from[c]));
     TD_TRY(lpu_part_tensor(compiler->builder, to_image, c, TD_LPU_I8, &to[c]));
   }
-  for (int32_t vector = 0; vector < from[0]->count; vector++) {
+  for (int32_t vector = 0; !compiler->builder->dry && vector < from[0]->count; vector++) {
     for (int32_t component = 0; component < 4; component++) {
       nth_link(compiler, compiler->chip, next, turn++ % links, &hop);
       TD_TRY(forward(compiler, &hop, from[component], vector, to[component]));

@@ -22,25 +22,37 @@ void lpu_place_begin(struct lpu_compiler *compiler) {
   memset(place, 0, sizeof *place);
   place->quads = lpu_weight_slice(compiler->machine) / 4;
   if (place->quads > 16) place->quads = 16;
+  for (int32_t h = 0; h < TD_LPU_HEMISPHERES; h++) {
+    for (int32_t quad = 0; quad < place->quads; quad++) place->quad_end[h][quad] = compiler->machine->mem_words;
+  }
 }
 
-static td_status full(const struct lpu_compiler *compiler, const char *name, int32_t slice, int32_t words,
-                      int32_t used) {
-  return td_fail(TD_EXHAUSTED, "LPU %s: %s takes %d words of slices %d and up, found %d free of %d",
-                 compiler->machine->name, name, words, slice, compiler->machine->mem_words - used,
-                 compiler->machine->mem_words);
+void lpu_place_scratches(struct lpu_compiler *compiler) {
+  memcpy(compiler->place.first_scratch, compiler->place.quad_word, sizeof compiler->place.quad_word);
 }
 
-static td_status new_image(struct lpu_compiler *compiler, struct td_lpu_image *image, int32_t *cursor,
+td_status lpu_open_segment(struct lpu_compiler *compiler, const char *name) {
+  if (compiler->layout.shared) {
+    memcpy(compiler->place.quad_word, compiler->place.first_scratch, sizeof compiler->place.quad_word);
+  }
+  return lpu_begin_segment(compiler->builder, name);
+}
+
+/* Behind the cursor, before word `end`. */
+static td_status new_image(struct lpu_compiler *compiler, struct td_lpu_image *image, int32_t *cursor, int32_t end,
                            int32_t *out_image) {
-  int32_t free_words = compiler->machine->mem_words - *cursor;
-  if (image->words > free_words) return full(compiler, image->name, image->slice, image->words, *cursor);
+  if (image->words > end - *cursor) {
+    return td_fail(TD_EXHAUSTED, "LPU %s: %s takes %d words of slices %d and up, found %d free of %d",
+                   compiler->machine->name, image->name, image->words, image->slice, end - *cursor,
+                   compiler->machine->mem_words);
+  }
   image->word = *cursor;
   *cursor += image->words;
   return lpu_add_image(compiler->builder, image, out_image);
 }
 
-static td_status in_quad(struct lpu_compiler *compiler, const char *name, enum td_lpu_image_kind kind,
+/* `own`: a scratch of the segment that is being built. */
+static td_status in_quad(struct lpu_compiler *compiler, const char *name, enum td_lpu_image_kind kind, bool own,
                          enum td_lpu_type type, int32_t hemisphere, int32_t quad, int32_t count, int32_t *out_image) {
   struct td_lpu_image image;
   memset(&image, 0, sizeof image);
@@ -54,31 +66,114 @@ static td_status in_quad(struct lpu_compiler *compiler, const char *name, enum t
   image.type = type;
   image.rows = count;
   image.cols = compiler->machine->lanes;
-  return new_image(compiler, &image, &compiler->place.quad_word[hemisphere][quad], out_image);
+  image.owner = own && compiler->layout.shared ? compiler->builder->program->segment_count + 1 : 0;
+  struct lpu_place *place = &compiler->place;
+  int32_t *cursor = &place->quad_word[hemisphere][quad], *most = &place->most_word[hemisphere][quad];
+  TD_TRY(new_image(compiler, &image, cursor, place->quad_end[hemisphere][quad], out_image));
+  if (*cursor > *most) *most = *cursor;
+  return TD_OK;
 }
 
 td_status lpu_new_vectors(struct lpu_compiler *compiler, const char *name, enum td_lpu_image_kind kind,
                           enum td_lpu_type type, int32_t count, int32_t *out_image) {
   struct lpu_place *place = &compiler->place;
   int32_t turn = place->turn++ % ((place->quads - 1) * 2);
-  return in_quad(compiler, name, kind, type, turn % 2, turn / 2, count, out_image);
+  return in_quad(compiler, name, kind, false, type, turn % 2, turn / 2, count, out_image);
 }
 
-/* Whether the next turn would be in a tensor's quad. */
-static bool is_next(const struct lpu_place *place, const struct lpu_tensor *tensor) {
-  int32_t turn = place->turn % ((place->quads - 1) * 2);
-  return tensor->hemisphere == turn % 2 && tensor->slice / 4 == turn / 2;
+/* ---- scratches ---- */
+
+/* Tensors whose quads a new one stays out of. */
+struct others {
+  const struct lpu_tensor *of[2];
+};
+
+static bool is_there(const struct others *others, int32_t hemisphere, int32_t quad) {
+  for (int i = 0; i < 2; i++) {
+    const struct lpu_tensor *tensor = others->of[i];
+    if (tensor && tensor->hemisphere == hemisphere && tensor->slice / 4 == quad) return true;
+  }
+  return false;
+}
+
+static bool has_room(const struct lpu_compiler *compiler, int32_t hemisphere, int32_t quad, int32_t count) {
+  return compiler->machine->mem_words - compiler->place.quad_word[hemisphere][quad] >= count;
+}
+
+/* The next turn's place; false if the others are everywhere. */
+static bool next_quad(struct lpu_place *place, const struct others *others, int32_t *out_hemisphere,
+                      int32_t *out_quad) {
+  int32_t turns = (place->quads - 1) * 2;
+  for (int32_t i = 0; i < turns; i++) {
+    int32_t turn = place->turn++ % turns;
+    *out_hemisphere = turn % 2;
+    *out_quad = turn / 2;
+    if (!is_there(others, *out_hemisphere, *out_quad)) return true;
+  }
+  return false;
+}
+
+/* Of a hemisphere, the quad with most room; -1: the others are in all. */
+static int32_t roomiest(const struct lpu_place *place, const struct others *others, int32_t hemisphere) {
+  const int32_t *words = place->quad_word[hemisphere];
+  int32_t best = -1;
+  for (int32_t quad = 0; quad < place->quads - 1; quad++) {
+    if (is_there(others, hemisphere, quad)) continue;
+    if (best < 0 || words[quad] < words[best]) best = quad;
+  }
+  return best;
+}
+
+/* Where there is most room in the turn's hemisphere, or if it is not enough, in the other. */
+static void room_quad(const struct lpu_compiler *compiler, const struct others *others, int32_t count,
+                      int32_t *hemisphere, int32_t *quad) {
+  int32_t here = roomiest(&compiler->place, others, *hemisphere);
+  int32_t there = roomiest(&compiler->place, others, 1 - *hemisphere);
+  if (here >= 0) *quad = here;
+  if (here >= 0 && has_room(compiler, *hemisphere, here, count)) return;
+  if (there < 0 || !has_room(compiler, 1 - *hemisphere, there, count)) return;
+  *hemisphere = 1 - *hemisphere;
+  *quad = there;
+}
+
+/* Turns keep apart what is read together, by and large; where there is no room, room comes first. What weights leave is
+ * not looked at: a trial without them must come to the same. */
+static bool choose_quad(struct lpu_compiler *compiler, const struct others *others, int32_t count, int32_t *hemisphere,
+                        int32_t *quad) {
+  if (!next_quad(&compiler->place, others, hemisphere, quad)) return false;
+  if (!compiler->layout.shared) return true;
+  if (compiler->layout.balanced || !has_room(compiler, *hemisphere, *quad, count)) {
+    room_quad(compiler, others, count, hemisphere, quad);
+  }
+  return true;
+}
+
+static td_status new_scratch(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count,
+                             const struct others *others, struct lpu_tensor **out) {
+  char name[48];
+  int32_t image = 0, hemisphere = 0, quad = 0;
+  if (!choose_quad(compiler, others, count, &hemisphere, &quad)) {
+    return td_fail(TD_UNSUPPORTED,
+                   "LPU %s: found %d memory slices for activations in a hemisphere, expected more: %s reads and writes "
+                   "three tensors in one cycle",
+                   compiler->machine->name, (compiler->place.quads - 1) * 4, compiler->builder->segment.name);
+  }
+  TD_TRY(
+      td_format(name, sizeof name, "%s.%d", compiler->builder->segment.name, compiler->builder->program->image_count));
+  TD_TRY(in_quad(compiler, name, TD_IMAGE_SCRATCH, true, type, hemisphere, quad, count, &image));
+  return lpu_tensor_of(compiler->builder, image, out);
 }
 
 td_status lpu_new_scratch(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count,
                           const struct lpu_tensor *beside, struct lpu_tensor **out) {
-  char name[48];
-  int32_t image = 0;
-  if (beside && is_next(&compiler->place, beside)) compiler->place.turn++;
-  TD_TRY(
-      td_format(name, sizeof name, "%s.%d", compiler->builder->segment.name, compiler->builder->program->image_count));
-  TD_TRY(lpu_new_vectors(compiler, name, TD_IMAGE_SCRATCH, type, count, &image));
-  return lpu_tensor_of(compiler->builder, image, out);
+  return new_scratch(compiler, type, count, &(struct others){{beside, NULL}}, out);
+}
+
+/* So few rows have passed before the first sums leave. */
+#define FEW_ROWS 16
+td_status lpu_new_sums(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count, int32_t rows,
+                       const struct lpu_tensor *x, const struct lpu_tensor *beside, struct lpu_tensor **out) {
+  return new_scratch(compiler, type, count, &(struct others){{beside, rows > FEW_ROWS ? x : NULL}}, out);
 }
 
 /* Float32 rows into words: [words][4 slices][lanes], low byte first. */
@@ -99,7 +194,7 @@ td_status lpu_new_constants(struct lpu_compiler *compiler, const char *name, int
                             int32_t cols, const float *data, int32_t *out_image) {
   const struct td_lpu_machine *machine = compiler->machine;
   int32_t blocks = (cols + machine->lanes - 1) / machine->lanes, quad = compiler->place.quads - 1;
-  TD_TRY(in_quad(compiler, name, TD_IMAGE_CONSTANT, TD_LPU_F32, hemisphere, quad, rows * blocks, out_image));
+  TD_TRY(in_quad(compiler, name, TD_IMAGE_CONSTANT, false, TD_LPU_F32, hemisphere, quad, rows * blocks, out_image));
   struct td_lpu_program *program = compiler->builder->program;
   program->images[*out_image].rows = rows;
   program->images[*out_image].cols = cols;
@@ -127,9 +222,10 @@ td_status lpu_new_outer(struct lpu_compiler *compiler, const char *name, enum td
   image.words = words;
   image.type = type;
   image.by_steps = slices / td_lpu_type_bytes(type);
-  if (slices == vectors) return new_image(compiler, &image, &cursors[first / vectors], out_image);
+  int32_t end = compiler->machine->mem_words;
+  if (slices == vectors) return new_image(compiler, &image, &cursors[first / vectors], end, out_image);
   int32_t cursor = cursors[0] > cursors[1] ? cursors[0] : cursors[1];
-  TD_TRY(new_image(compiler, &image, &cursor, out_image));
+  TD_TRY(new_image(compiler, &image, &cursor, end, out_image));
   cursors[0] = cursors[1] = cursor;
   return TD_OK;
 }

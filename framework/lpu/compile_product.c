@@ -316,7 +316,7 @@ static td_status build_segment(struct study *study) {
   TD_TRY(status);
   TD_TRY(lpu_end_segment(builder, &segment));
   struct td_lpu_link link = {TD_LINK_RUN, segment, 0, 0, 0, 0};
-  struct td_lpu_entry entry = {1, 0, 1};
+  struct td_lpu_entry entry = {1, 0, 1, 0};
   TD_TRY(lpu_add_link(builder, &link));
   return lpu_add_entry(builder, &entry);
 }

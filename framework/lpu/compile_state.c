@@ -4,10 +4,15 @@
  */
 #include "compile.h"
 
-static td_status add_cache(struct lpu_compiler *compiler, const char *name, int32_t hemisphere, int32_t *out_image) {
+int32_t lpu_cache_words(const struct lpu_compiler *compiler) {
   const struct td_lpu_options *options = compiler->options;
-  int32_t group = options->block_tokens / compiler->machine->load_vectors;
-  int32_t words = compiler->layers * options->kv_blocks * group + 1;
+  int64_t words = (int64_t)compiler->layers * options->kv_blocks;
+  words = words * (options->block_tokens / compiler->machine->load_vectors) + 1;
+  return words < INT32_MAX ? (int32_t)words : INT32_MAX;
+}
+
+static td_status add_cache(struct lpu_compiler *compiler, const char *name, int32_t hemisphere, int32_t *out_image) {
+  int32_t words = lpu_cache_words(compiler);
   TD_TRY(lpu_new_outer(compiler, name, TD_IMAGE_KV, TD_LPU_F16, hemisphere, 0, 2 * compiler->machine->load_vectors,
                        words, out_image));
   struct td_lpu_image *image = &compiler->builder->program->images[*out_image];
@@ -36,10 +41,11 @@ td_status lpu_add_state(struct lpu_compiler *compiler) {
   image->rows = rows;
   image->cols = compiler->graph->shape.hidden;
   if (last) {
-    TD_TRY(lpu_new_vectors(compiler, "logits", TD_IMAGE_OUTPUT, TD_LPU_F32, rows * compiler->head.tiles.blocks,
+    int32_t some = compiler->layout.head_rows;
+    TD_TRY(lpu_new_vectors(compiler, "logits", TD_IMAGE_OUTPUT, TD_LPU_F32, some * compiler->head.tiles.blocks,
                            &compiler->logits));
     image = &compiler->builder->program->images[compiler->logits];
-    image->rows = rows;
+    image->rows = some;
     image->cols = compiler->graph->shape.vocab;
   }
   TD_TRY(add_cache(compiler, "k.cache", 0, &compiler->k_cache));

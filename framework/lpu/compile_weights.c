@@ -70,25 +70,28 @@ static td_status convert_rows(struct filling *filling, int64_t first, int64_t ro
   return TD_OK;
 }
 
-/* Where vector `v` of a tile lies in its image's data, component 0. */
-static size_t vector_at(const struct td_lpu_image *image, int32_t words, int32_t layer, int32_t v, int32_t lanes) {
-  int32_t word = layer * words + v / image->by_steps;
-  int32_t slice = v % image->by_steps * td_lpu_type_bytes((enum td_lpu_type)image->type);
-  return ((size_t)word * (size_t)image->slices + (size_t)slice) * (size_t)lanes;
+/* Component 0 of vector `v` of a tile, in the data of its image, or of that piece of it. */
+static uint8_t *vector_at(const struct filling *filling, int32_t block, int32_t part, int32_t v) {
+  const struct lpu_tiles *tiles = &filling->matrix->tiles;
+  struct td_lpu_program *program = filling->compiler->builder->program;
+  int32_t pieces = tiles->pieces > 0 ? tiles->pieces : 1;
+  const struct td_lpu_image *image = &program->images[tiles->image + (block * tiles->parts + part) * pieces];
+  int32_t words = part == tiles->parts - 1 ? filling->matrix->last_words : filling->matrix->words;
+  int32_t beside = image->by_steps * pieces, word = filling->layer * words + v / beside;
+  image += v % beside / image->by_steps;
+  int32_t slice = v % image->by_steps * td_lpu_type_bytes(tiles->type);
+  return program->data + image->data +
+         ((size_t)word * (size_t)image->slices + (size_t)slice) * (size_t)filling->compiler->machine->lanes;
 }
 
 static void store_part(const struct filling *filling, int64_t first, int64_t rows, int32_t part) {
   const struct lpu_compiler *compiler = filling->compiler;
   const struct lpu_matrix *matrix = filling->matrix;
-  struct td_lpu_program *program = compiler->builder->program;
   int32_t lanes = compiler->machine->lanes, k = part_k(compiler, matrix->tiles.type);
   int32_t block = (int32_t)(first / lanes), lane = (int32_t)(first % lanes);
-  const struct td_lpu_image *image = &program->images[matrix->tiles.image + block * matrix->tiles.parts + part];
-  int32_t words = part == matrix->tiles.parts - 1 ? matrix->last_words : matrix->words;
   int64_t begin = (int64_t)part * k, end = begin + k < matrix->k ? begin + k : matrix->k;
   for (int64_t i = begin; i < end; i++) {
-    uint8_t *out =
-        program->data + image->data + vector_at(image, words, filling->layer, (int32_t)(i - begin), lanes) + lane;
+    uint8_t *out = vector_at(filling, block, part, (int32_t)(i - begin)) + lane;
     for (int64_t r = 0; r < rows; r++) {
       if (filling->bytes) {
         out[r] = (uint8_t)filling->bytes[r * matrix->k + i];
@@ -163,6 +166,7 @@ static void shape_tiles(const struct lpu_compiler *compiler, struct lpu_matrix *
   int32_t per_word = tiles->type == TD_LPU_W8 ? 2 : 1;
   matrix->words = (tiles->steps + per_word - 1) / per_word;
   matrix->last_words = (tiles->last_steps + per_word - 1) / per_word;
+  tiles->pieces = compiler->layout.spread ? (tiles->type == TD_LPU_I8 ? 1 : 2) * vectors / LPU_PIECE : 0;
 }
 
 /* Groups of slices that feed planes: of int8 tiles, a plane's each; else a hemisphere's. */
@@ -171,22 +175,28 @@ struct group {
 };
 
 static struct group group_of(const struct lpu_compiler *compiler, enum td_lpu_type type, int32_t index) {
-  if (type != TD_LPU_I8) return (struct group){index, 0};
+  if (type != TD_LPU_I8 || compiler->layout.spread) return (struct group){index, 0};
   return (struct group){index % 2, index / 2 * compiler->machine->load_vectors};
 }
 
 /* Where the next block goes: blocks of one matrix spread, so that they are computed side by side. Over the two groups
  * of wide tiles evenly, among those with as few where least is; over four groups a few large blocks would leave one
  * full and one empty, so that from the fourth block on only the room counts. */
+/* Words that are used where a group's next block goes. */
+static int64_t used_words(const struct lpu_compiler *compiler, struct group group) {
+  if (compiler->layout.spread) return compiler->place.spread_words[group.hemisphere];
+  return compiler->place.outer_word[group.hemisphere][group.first > 0];
+}
+
 static struct group choose_group(const struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
                                  int32_t blocks[4]) {
-  int32_t groups = matrix->tiles.type == TD_LPU_I8 ? 4 : 2, best = 0;
+  bool spread = compiler->layout.spread, even = matrix->tiles.type != TD_LPU_I8 && !spread;
+  int32_t groups = even || spread ? 2 : 4, best = 0;
   int64_t block_words = ((int64_t)(matrix->tiles.parts - 1) * matrix->words + matrix->last_words) * matrix->layers;
-  int64_t each = groups == 2 ? compiler->machine->mem_words : 2 * block_words, least = INT64_MAX;
+  int64_t each = even ? compiler->machine->mem_words : 2 * block_words, least = INT64_MAX;
   for (int32_t i = 0; i < groups; i++) {
     struct group group = group_of(compiler, matrix->tiles.type, i);
-    const int32_t *used = compiler->place.outer_word[group.hemisphere];
-    int64_t cost = used[group.first > 0] + each * (groups == 2 || blocks[i] < 4 ? blocks[i] : 4);
+    int64_t cost = used_words(compiler, group) + each * (even || blocks[i] < 4 ? blocks[i] : 4);
     if (cost < least) {
       least = cost;
       best = i;
@@ -194,6 +204,16 @@ static struct group choose_group(const struct lpu_compiler *compiler, const stru
   }
   blocks[best]++;
   return group_of(compiler, matrix->tiles.type, best);
+}
+
+static td_status add_data(struct lpu_compiler *compiler, int32_t first) {
+  struct td_lpu_program *program = compiler->builder->program;
+  for (int32_t i = first; compiler->weights && i < program->image_count; i++) {
+    struct td_lpu_image *image = &program->images[i];
+    image->data_bytes = (uint64_t)image->words * (uint64_t)image->slices * (uint64_t)compiler->machine->lanes;
+    TD_TRY(lpu_add_data(compiler->builder, image->data_bytes, &image->data));
+  }
+  return TD_OK;
 }
 
 static td_status place_tile(struct lpu_compiler *compiler, const char *name, struct lpu_matrix *matrix, int32_t block,
@@ -204,17 +224,18 @@ static td_status place_tile(struct lpu_compiler *compiler, const char *name, str
   int32_t vectors = machine->load_vectors, words = part == tiles->parts - 1 ? matrix->last_words : matrix->words;
   int32_t slices = tiles->type == TD_LPU_I8 ? vectors : 2 * vectors, image = 0;
   TD_TRY(td_format(full, sizeof full, "%s.%d.%d", name, block, part));
-  TD_TRY(lpu_new_outer(compiler, full, TD_IMAGE_WEIGHT, tiles->type, group.hemisphere, group.first, slices,
-                       words * matrix->layers, &image));
+  words *= matrix->layers;
+  if (compiler->layout.spread) {
+    TD_TRY(lpu_spread_tile(compiler, full, tiles->type, group.hemisphere, slices, words, &image));
+  } else {
+    TD_TRY(lpu_new_outer(compiler, full, TD_IMAGE_WEIGHT, tiles->type, group.hemisphere, group.first, slices, words,
+                         &image));
+    struct td_lpu_image *made = &compiler->builder->program->images[image];
+    made->rows = words * made->by_steps;
+    made->cols = machine->lanes;
+  }
   if (block == 0 && part == 0) tiles->image = image;
-  struct td_lpu_program *program = compiler->builder->program;
-  program->images[image].rows = words * matrix->layers * program->images[image].by_steps;
-  program->images[image].cols = machine->lanes;
-  if (!compiler->weights) return TD_OK;
-  uint64_t bytes =
-      (uint64_t)program->images[image].words * (uint64_t)program->images[image].slices * (uint64_t)machine->lanes;
-  program->images[image].data_bytes = bytes;
-  return lpu_add_data(compiler->builder, bytes, &program->images[image].data);
+  return add_data(compiler, image);
 }
 
 static td_status fill(struct lpu_compiler *compiler, const char *name, const struct lpu_rows *rows, int32_t parts,
@@ -242,7 +263,7 @@ td_status lpu_new_matrix(struct lpu_compiler *compiler, const char *name, const 
   for (int32_t i = 0; i < count; i++) matrix.n += rows[i].rows;
   shape_tiles(compiler, &matrix);
   int32_t blocks[4] = {0, 0, 0, 0};
-  for (int32_t block = 0; block < matrix.tiles.blocks; block++) {
+  for (int32_t block = 0; !compiler->measuring && block < matrix.tiles.blocks; block++) {
     struct group group = choose_group(compiler, &matrix, blocks);
     for (int32_t part = 0; part < matrix.tiles.parts; part++) {
       TD_TRY(place_tile(compiler, name, &matrix, block, part, group));

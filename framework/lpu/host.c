@@ -184,7 +184,9 @@ td_status td_lpu_host_run(struct td_lpu_host *host, int32_t entry, const struct 
   if (host->system) return td_lpu_execute(host->system, entry, step, out_counts);
   TD_TRY(run_device(host, entry, step));
   if (!out_counts) return TD_OK;
-  return td_lpu_program_counts(host->program, host->tallies, entry, step, out_counts);
+  struct td_lpu_program alone = *host->program; /* no entry goes on after this one */
+  alone.entry_count = entry + 1;
+  return td_lpu_program_counts(&alone, host->tallies, entry, step, out_counts);
 }
 
 /* ---- images and KV ---- */

@@ -70,6 +70,10 @@ static td_status check_image(const struct td_lpu_program *program, int32_t index
   if (!ends(image->name, sizeof image->name)) {
     return td_fail(TD_CORRUPT, "image %d: found no name, expected 1..%zu bytes", index, sizeof image->name - 1);
   }
+  if (image->owner < 0 || image->owner > (image->kind == TD_IMAGE_SCRATCH ? program->segment_count : 0)) {
+    return td_fail(TD_CORRUPT, "image %s: found owner %d, expected 0, or one of %d segments for a scratch", image->name,
+                   image->owner, program->segment_count);
+  }
   TD_TRY(check_region(program, image));
   TD_TRY(check_matrix(program, image));
   uint64_t bytes = (uint64_t)image->words * (uint64_t)image->slices * (uint64_t)program->machine.lanes;
@@ -230,6 +234,18 @@ static td_status check_links(const struct td_lpu_program *program, const struct 
   return nest.depth ? td_fail(TD_CORRUPT, "links: found %d loops without an end", nest.depth) : TD_OK;
 }
 
+/* A chain's entries take the same rows and give them in order. */
+static td_status check_chain(const struct td_lpu_program *program, int32_t index) {
+  const struct td_lpu_entry *entry = &program->entries[index], *before = index ? entry - 1 : NULL;
+  if (entry->first_row == 0) return TD_OK;
+  bool follows = before && entry->rows == before->rows && entry->first_row > before->first_row;
+  if (follows && entry->first_row < entry->rows) return TD_OK;
+  return td_fail(TD_CORRUPT,
+                 "entry %d: found rows from %d on of %d, expected 0 or ones behind those of the entry before, of as "
+                 "many",
+                 index, entry->first_row, entry->rows);
+}
+
 static td_status check_entry(const struct td_lpu_program *program, int32_t index) {
   const struct td_lpu_entry *entry = &program->entries[index];
   if (entry->rows < 1 || entry->rows > MOST_ROWS) {
@@ -240,6 +256,7 @@ static td_status check_entry(const struct td_lpu_program *program, int32_t index
     return td_fail(TD_CORRUPT, "entry %d: found %d links from %d, expected ones of %d, behind the entry before", index,
                    entry->link_count, entry->link, program->link_count);
   }
+  TD_TRY(check_chain(program, index));
   return check_links(program, entry);
 }
 

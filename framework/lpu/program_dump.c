@@ -278,6 +278,7 @@ static void dump_images(const struct td_lpu_program *program, FILE *out) {
     fprintf(out, "  words %d..%d", image->word, image->word + image->words - 1);
     if (image->rows) fprintf(out, "  %s %d x %d", NAME(type_names, image->type), image->rows, image->cols);
     if (image->by_steps) fprintf(out, ", %d vectors a word", image->by_steps);
+    if (image->owner > 0) fprintf(out, "  of %.31s alone", program->segments[image->owner - 1].name);
     fprintf(out, "\n");
   }
 }
@@ -306,7 +307,10 @@ void td_lpu_program_dump(const struct td_lpu_program *program, int32_t segment, 
   fprintf(out, "LPU program for %d x %s, digest %016" PRIx64 "\n", program->chips, program->machine.name,
           td_lpu_program_digest(program));
   for (int32_t i = 0; segment < 0 && i < program->entry_count; i++) {
-    fprintf(out, "\nentry %d: a step of up to %d rows\n", i, program->entries[i].rows);
+    const struct td_lpu_entry *entry = &program->entries[i];
+    fprintf(out, "\nentry %d: a step of up to %d rows", i, entry->rows);
+    if (entry->first_row) fprintf(out, " goes on; its outputs are those of rows %d and up", entry->first_row);
+    fputc('\n', out);
     dump_links(program, &program->entries[i], out);
   }
   if (segment < 0) dump_images(program, out);

@@ -185,9 +185,11 @@ static void count_range(const struct counting *counting, int32_t begin, int32_t 
 
 void td_lpu_program_runs(const struct td_lpu_program *program, int32_t entry, const struct td_lpu_step *step,
                          int64_t *runs) {
-  const struct td_lpu_entry *from = &program->entries[entry];
   struct counting counting = {program, step, runs};
-  count_range(&counting, from->link, from->link + from->link_count, -1, 1);
+  for (; entry >= 0; entry = td_lpu_program_next(program, entry, step->row_count)) {
+    const struct td_lpu_entry *from = &program->entries[entry];
+    count_range(&counting, from->link, from->link + from->link_count, -1, 1);
+  }
 }
 
 int64_t td_lpu_program_units(const struct td_lpu_program *program, enum td_lpu_unit unit) {

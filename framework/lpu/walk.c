@@ -13,10 +13,21 @@ static const char *const variables[TD_LPU_VARIABLES] = {"layer", "row", "block",
 int32_t td_lpu_program_entry(const struct td_lpu_program *program, int32_t rows) {
   int32_t best = -1;
   for (int32_t i = 0; i < program->entry_count && rows > 0; i++) {
-    int32_t room = program->entries[i].rows;
+    int32_t room = program->entries[i].first_row ? 0 : program->entries[i].rows;
     if (room >= rows && (best < 0 || room < program->entries[best].rows)) best = i;
   }
   return best;
+}
+
+int32_t td_lpu_program_next(const struct td_lpu_program *program, int32_t entry, int32_t rows) {
+  int32_t next = entry + 1;
+  bool goes_on = next < program->entry_count && program->entries[next].first_row > 0;
+  return goes_on && program->entries[next].first_row < rows ? next : -1;
+}
+
+int32_t td_lpu_program_outputs(const struct td_lpu_program *program, int32_t entry, int32_t rows) {
+  int32_t next = td_lpu_program_next(program, entry, rows);
+  return (next < 0 ? rows : program->entries[next].first_row) - program->entries[entry].first_row;
 }
 
 /* The END of the loop at `loop`; `end` if it has none. */
@@ -80,9 +91,13 @@ static int64_t range_cycles(const struct td_lpu_program *program, const struct t
 }
 
 int64_t td_lpu_program_cycles(const struct td_lpu_program *program, int32_t entry, const struct td_lpu_step *step) {
-  const struct td_lpu_entry *from = &program->entries[entry];
-  int64_t sum = range_cycles(program, step, from->link, from->link + from->link_count, -1);
-  return add_cycles(sum, program->machine.superlanes - 1);
+  int64_t sum = 0;
+  for (; entry >= 0; entry = td_lpu_program_next(program, entry, step->row_count)) {
+    const struct td_lpu_entry *from = &program->entries[entry];
+    sum = add_cycles(sum, range_cycles(program, step, from->link, from->link + from->link_count, -1));
+    sum = add_cycles(sum, program->machine.superlanes - 1);
+  }
+  return sum;
 }
 
 /* ---- the walk ---- */

@@ -56,6 +56,8 @@ static void use(const struct td_lpu_program *program) {
   for (int32_t i = 0; i < program->entry_count && i < 16; i++) {
     struct look look = {program, 0};
     if (td_lpu_program_cycles(program, i, &step) < 0) abort();
+    int32_t rows = program->entries[i].rows;
+    if (td_lpu_program_next(program, i, rows) >= 0 && td_lpu_program_outputs(program, i, rows) < 1) abort();
     if (is_short(program)) (void)td_lpu_program_walk(program, i, &step, run, &look);
   }
 }

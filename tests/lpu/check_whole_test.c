@@ -83,9 +83,9 @@ static void test_loops(void **state) {
   valid(program);
   program->images[2].kind = TD_IMAGE_SCRATCH; /* nobody misses the words */
   program->links[0].count = 1;
-  violates(program, TD_RULE_SEGMENT, "its loop goes from 0, 1 times, patch 0 says 0..1");
+  violates(program, TD_RULE_SEGMENT, "its loops go from 0 to 0, patch 0 says 0..1");
   program->links[0].first = 1;
-  violates(program, TD_RULE_SEGMENT, "its loop goes from 1, 1 times, patch 0 says 0..1");
+  violates(program, TD_RULE_SEGMENT, "its loops go from 1 to 1, patch 0 says 0..1");
   patch->low[TD_VAR_LAYER] = 1;
   valid(program);
   td_lpu_program_free(program);
@@ -101,7 +101,7 @@ static void test_loops_of_steps(void **state) {
   valid(program);
   program->images[2].kind = TD_IMAGE_SCRATCH;
   program->links[0].first = 1; /* no row is left */
-  violates(program, TD_RULE_SEGMENT, "its loop goes from 1");
+  violates(program, TD_RULE_SEGMENT, "its loops go from 1 on, patch 0 says 0..0");
   td_lpu_program_free(program);
 }
 

@@ -11,27 +11,24 @@ void lpu_decoder_open(struct lpu_decoder *decoder, const char *device, const cha
   lpu_decoder_open_varied(decoder, device, (const char *const[]){NULL}, model, options);
 }
 
-void lpu_decoder_open_varied(struct lpu_decoder *decoder, const char *device, const char *const *sets,
-                             const char *model, const struct td_lpu_options *options) {
+static void open_machine(struct lpu_decoder *decoder, const char *device) {
   memset(decoder, 0, sizeof *decoder);
-  decoder->options = *options;
   assert_ok(td_device_params_open(device, &decoder->params));
   decoder->machine = td_lpu_machine_of(decoder->params);
   assert_non_null(decoder->machine);
-  int32_t count = 0;
-  while (sets[count]) count++;
-  if (count > 0) {
-    assert_ok(td_lpu_machine_vary(decoder->params, sets, count, &decoder->varied));
-    decoder->machine = &decoder->varied;
-  }
+}
+
+static void open_program(struct lpu_decoder *decoder, const char *model, const struct td_lpu_options *options,
+                         const struct lpu_layout *layout) {
+  decoder->options = *options;
   assert_ok(td_model_open(model, &decoder->model));
   assert_ok(td_graph_build(decoder->model, &decoder->graph));
   assert_ok(td_lpu_model_weights(decoder->model, decoder->graph, &decoder->weights));
   decoder->per_row = (options->context + options->block_tokens - 1) / options->block_tokens;
-  decoder->options.kv_blocks = decoder->per_row * options->rows;
-  struct td_slice whole = td_slice_whole(decoder->graph);
-  assert_ok(
-      td_lpu_compile(decoder->machine, decoder->graph, &whole, decoder->weights, &decoder->options, &decoder->program));
+  bool apart = options->kv_blocks == 0;
+  if (apart) decoder->options.kv_blocks = decoder->per_row * options->rows;
+  assert_ok(lpu_compile_laid_out(decoder->machine, decoder->graph, decoder->weights, &decoder->options, layout,
+                                 &decoder->program));
   assert_ok(td_lpu_system_open(decoder->program, &decoder->system));
   decoder->blocks = calloc((size_t)decoder->options.kv_blocks, sizeof *decoder->blocks);
   decoder->rows = calloc((size_t)options->rows, sizeof *decoder->rows);
@@ -39,9 +36,31 @@ void lpu_decoder_open_varied(struct lpu_decoder *decoder, const char *device, co
   assert_non_null(decoder->rows);
   /* Blocks in an order of their own, so that a block's number is not its ordinal. */
   for (int32_t i = 0; i < decoder->options.kv_blocks; i++) decoder->blocks[i] = decoder->options.kv_blocks - 1 - i;
-  for (int32_t r = 0; r < options->rows; r++) decoder->rows[r].blocks = decoder->blocks + r * decoder->per_row;
+  for (int32_t r = 0; r < options->rows; r++) {
+    decoder->rows[r].blocks = decoder->blocks + (apart ? r * decoder->per_row : 0);
+  }
 }
 
+void lpu_decoder_open_varied(struct lpu_decoder *decoder, const char *device, const char *const *sets,
+                             const char *model, const struct td_lpu_options *options) {
+  open_machine(decoder, device);
+  int32_t count = 0;
+  while (sets[count]) count++;
+  if (count > 0) {
+    assert_ok(td_lpu_machine_vary(decoder->params, sets, count, &decoder->varied));
+    decoder->machine = &decoder->varied;
+  }
+  open_program(decoder, model, options, NULL);
+}
+
+void lpu_decoder_open_laid_out(struct lpu_decoder *decoder, const char *device, int32_t words, const char *model,
+                               const struct td_lpu_options *options, const struct lpu_layout *layout) {
+  open_machine(decoder, device);
+  decoder->varied = *decoder->machine;
+  decoder->varied.mem_words = words;
+  decoder->machine = &decoder->varied;
+  open_program(decoder, model, options, layout);
+}
 void lpu_decoder_close(struct lpu_decoder *decoder) {
   td_lpu_system_close(decoder->system);
   td_lpu_program_free(decoder->program);
@@ -71,7 +90,12 @@ static void write_row(struct lpu_decoder *decoder, int32_t row, int32_t id, int3
 
 void lpu_decoder_step(struct lpu_decoder *decoder, const int32_t *ids, const int32_t *positions, bool check,
                       float *logits) {
-  int32_t rows = decoder->options.rows, vocab = td_model_shape(decoder->model)->vocab;
+  lpu_decoder_step_of(decoder, decoder->options.rows, ids, positions, check, logits);
+}
+
+void lpu_decoder_step_of(struct lpu_decoder *decoder, int32_t rows, const int32_t *ids, const int32_t *positions,
+                         bool check, float *logits) {
+  int32_t vocab = td_model_shape(decoder->model)->vocab;
   struct td_lpu_step step = {decoder->rows, rows};
   struct td_lpu_counts counts;
   for (int32_t r = 0; r < rows; r++) {
@@ -79,14 +103,20 @@ void lpu_decoder_step(struct lpu_decoder *decoder, const int32_t *ids, const int
     decoder->rows[r].position = positions[r];
     decoder->rows[r].block_count = positions[r] / decoder->options.block_tokens + 1;
   }
+  int32_t entry = td_lpu_program_entry(decoder->program, rows);
   if (check) {
     struct td_lpu_violation violation;
-    assert_ok(td_lpu_check(decoder->program, 0, &step, &violation));
+    assert_ok(td_lpu_check(decoder->program, entry, &step, &violation));
     if (violation.found) fail_msg("%s", violation.text);
   }
-  assert_ok(td_lpu_execute(decoder->system, 0, &step, &counts));
-  assert_int_equal(counts.cycles, td_lpu_program_cycles(decoder->program, 0, &step));
-  for (int32_t r = 0; r < rows; r++) {
-    assert_ok(td_lpu_image_read(decoder->system, "logits", r, logits + (int64_t)r * vocab));
+  int64_t cycles = td_lpu_program_cycles(decoder->program, entry, &step);
+  for (; entry >= 0; entry = td_lpu_program_next(decoder->program, entry, rows)) {
+    assert_ok(td_lpu_execute(decoder->system, entry, &step, &counts));
+    cycles -= counts.cycles;
+    for (int32_t r = 0; r < td_lpu_program_outputs(decoder->program, entry, rows); r++) {
+      float *out = logits + (int64_t)(decoder->program->entries[entry].first_row + r) * vocab;
+      assert_ok(td_lpu_image_read(decoder->system, "logits", r, out));
+    }
   }
+  assert_int_equal(cycles, 0);
 }

@@ -5,6 +5,7 @@
 #ifndef TESTS_LPU_DECODER_H
 #define TESTS_LPU_DECODER_H
 
+#include "lpu/compile.h"
 #include "support.h"
 #include "tandem/lpu.h"
 #include "tandem/model.h"
@@ -30,16 +31,22 @@ struct lpu_decoder {
   struct td_lpu_row *rows;
 };
 
-/* `rows` sequences of at most `context` positions; rows begin at position 0. Fails the test on any error. */
+/* `rows` sequences of at most `context` positions, or with options->kv_blocks one, whose tokens are the rows. Fails the
+ * test on any error. */
 void lpu_decoder_open(struct lpu_decoder *decoder, const char *device, const char *model,
                       const struct td_lpu_options *options);
 /* The same on a machine with other parameters ("name=value", NULL at the end). */
 void lpu_decoder_open_varied(struct lpu_decoder *decoder, const char *device, const char *const *sets,
                              const char *model, const struct td_lpu_options *options);
+/* The same on a machine of `words` words a slice, in a layout (NULL: the compiler's choice). */
+void lpu_decoder_open_laid_out(struct lpu_decoder *decoder, const char *device, int32_t words, const char *model,
+                               const struct td_lpu_options *options, const struct lpu_layout *layout);
 void lpu_decoder_close(struct lpu_decoder *decoder);
-/* One step: ids[r] at positions[r] in row r; logits: [rows][vocab]. Checks the program's step against the rules first
- * if `check`, and always that counted cycles are those of the closed form. */
+/* One step of rows rows (lpu_decoder_step: all): ids[r] at positions[r] in row r; logits: [rows][vocab]. Checks the
+ * program's step against the rules first if `check`, and always that counted cycles are those of the closed form. */
 void lpu_decoder_step(struct lpu_decoder *decoder, const int32_t *ids, const int32_t *positions, bool check,
                       float *logits);
+void lpu_decoder_step_of(struct lpu_decoder *decoder, int32_t rows, const int32_t *ids, const int32_t *positions,
+                         bool check, float *logits);
 
 #endif

@@ -26,6 +26,7 @@ static struct td_lpu_program *sample(void) {
   hand_image_data(code, weights, data);
   int32_t cache = hand_image(code, "cache", TD_IMAGE_KV, TD_LPU_I8, 1, 0, 2, 1, 0, 64);
   hand_image_matrix(code, cache, 64, 32, 0);
+  int32_t own = hand_image(code, "own", TD_IMAGE_SCRATCH, TD_LPU_I8, 1, 0, 2, 1, 64, 8);
   int32_t map = hand_map(code, lanes);
   hand_segment(code, "everything", 400);
   hand_arrays(code, 1, 3);
@@ -66,9 +67,12 @@ static struct td_lpu_program *sample(void) {
   hand_end(code);
   hand_end(code);
   hand_end(code);
-  hand_entry(code, 1);
+  hand_entry(code, 4);
   hand_run(code, 0, 0);
-  return hand_finish(code);
+  struct td_lpu_program *program = hand_finish(code);
+  program->images[own].owner = 1;
+  program->entries[1].first_row = 2;
+  return program;
 }
 
 /* The sample's file. */
@@ -302,7 +306,7 @@ SPOIL(word_range, first(p, TD_LPU_MEMORY)->address[0] = 511)
 SPOIL(step_range, first(p, TD_LPU_LOAD)->address[0] = 2)
 SPOIL(accumulator, first(p, TD_LPU_SUM)->address[0] = 64)
 SPOIL(map_index, first(p, TD_LPU_SELECT)->address[0] = 1)
-SPOIL(image_index, first(p, TD_LPU_MEMORY)->image[0] = 2)
+SPOIL(image_index, first(p, TD_LPU_MEMORY)->image[0] = 3)
 SPOIL(patch_index, first(p, TD_LPU_SEND)->patch[0] = 2)
 SPOIL(patch_end, p->segments[0].patches[0].high[TD_VAR_LAYER] = 200)
 SPOIL(patch_other, p->segments[0].patches[0].otherwise = 512)
@@ -325,6 +329,9 @@ SPOIL(nested_turns, p->links[1].count = 1 << 20; p->links[2].count = 32)
 SPOIL(entry_rows, p->entries[0].rows = 0)
 SPOIL(entry_links, p->entries[1].link_count = 2)
 SPOIL(entry_overlap, p->entries[1].link = 0)
+SPOIL(entry_first, p->entries[0].first_row = 1)
+SPOIL(entry_behind, p->entries[1].first_row = 4)
+SPOIL(image_owner, p->images[1].owner = 1)
 
 static void fields_by_name(void **state) {
   (void)state;
@@ -352,7 +359,7 @@ static void fields_by_name(void **state) {
       {step_range, "found address[0] from 2 to 2, expected 0..1"},
       {accumulator, "found address[0] from 64 to 64, expected 0..63"},
       {map_index, "found address[0] from 1 to 1, expected 0..0"},
-      {image_index, "found image 2, expected one of 2"},
+      {image_index, "found image 3, expected one of 3"},
       {patch_index, "found patch 2, expected at most 1"},
       {patch_end, "found address[1] from 0 to 829, expected 0..511"},
       {patch_other, "found 512 as the other address of patch 1, expected 0..511"},
@@ -375,6 +382,9 @@ static void fields_by_name(void **state) {
       {entry_rows, "entry 0: found 0 rows, expected 1..65536"},
       {entry_links, "entry 1: found 2 links from 9, expected ones of 10, behind the entry before"},
       {entry_overlap, "entry 1: found 1 links from 0, expected ones of 10, behind the entry before"},
+      {entry_first, "entry 0: found rows from 1 on of"},
+      {entry_behind, "entry 1: found rows from 4 on of 4, expected 0 or ones behind those of the entry before"},
+      {image_owner, "found owner 1, expected 0, or one of"},
   };
   for (size_t i = 0; i < sizeof spoils / sizeof *spoils; i++) {
     struct td_lpu_program *program = sample(), *out;
@@ -418,9 +428,9 @@ static void heads(void **state) {
   const char *path;
   size_t bytes;
   char *data = file_of(program, &path, &bytes);
-  data[8] = 2;
+  data[8] = 3;
   assert_int_equal(open_bytes(data, bytes, &out), TD_CORRUPT);
-  assert_non_null(strstr(td_error_text(), "found version 2 of the program file, expected 1"));
+  assert_non_null(strstr(td_error_text(), "found version 3 of the program file, expected 2"));
   data[0] = 'x';
   assert_int_equal(open_bytes(data, bytes, &out), TD_CORRUPT);
   assert_non_null(strstr(td_error_text(), "found no LPU program, expected the bytes TDLPUPRG at its start"));

@@ -35,9 +35,9 @@ static struct td_lpu_segment segments[] = {{.name = "a", .length = 7},
 
 static struct td_lpu_program program_of(struct td_lpu_link *links, int32_t count) {
   static struct td_lpu_entry entries[3];
-  entries[0] = (struct td_lpu_entry){8, 0, count};
-  entries[1] = (struct td_lpu_entry){1, 0, count};
-  entries[2] = (struct td_lpu_entry){4, 0, count};
+  entries[0] = (struct td_lpu_entry){8, 0, count, 0};
+  entries[1] = (struct td_lpu_entry){1, 0, count, 0};
+  entries[2] = (struct td_lpu_entry){4, 0, count, 0};
   return (struct td_lpu_program){.machine = {.superlanes = 5, .lanes = 32, .load_vectors = VECTORS},
                                  .chips = 3,
                                  .block_tokens = TOKENS,

@@ -113,8 +113,8 @@ struct td_lpu_violation {
   int32_t segment, instruction, iteration;
   char text[256]; /* chip, queue, cycle, rule, found and expected */
 };
-/* Replays a step and reports the first violation, by cycle, then by rule. TD_OK also when one was found; other codes:
- * the program cannot be replayed (TD_CORRUPT: an index out of range). */
+/* Replays a step, from `entry` on to the end of its chain, and reports the first violation, by cycle, then by rule.
+ * TD_OK also when one was found; other codes: the program cannot be replayed (TD_CORRUPT: an index out of range). */
 td_status td_lpu_check(const struct td_lpu_program *program, int32_t entry, const struct td_lpu_step *step,
                        struct td_lpu_violation *out);
 
@@ -140,8 +140,8 @@ struct td_lpu_counts {
   int64_t busy[TD_LPU_UNIT_COUNT];
   double energy_j; /* of busy and idle units at their powers; NaN without powers */
 };
-/* Executes one step. TD_CORRUPT with chip, queue and cycle where an operand is not there, an accumulator was never
- * kept, a number overflows its type. *out_counts may be NULL. */
+/* Executes one entry of a step. TD_CORRUPT with chip, queue and cycle where an operand is not there, an accumulator was
+ * never kept, a number overflows its type. *out_counts may be NULL. */
 td_status td_lpu_execute(struct td_lpu_system *system, int32_t entry, const struct td_lpu_step *step,
                          struct td_lpu_counts *out_counts);
 
@@ -181,11 +181,11 @@ struct td_lpu_tally {
 };
 /* [segment_count], malloc'd. */
 td_status td_lpu_program_tallies(const struct td_lpu_program *program, struct td_lpu_tally **out_tallies);
-/* runs[s] += how often a step runs segment s. The step need not be one that could be executed: of its rows only
- * block_count is read. */
+/* runs[s] += how often a step runs segment s from `entry` on to the end of its chain. The step need not be one that
+ * could be executed: of its rows only block_count is read. */
 void td_lpu_program_runs(const struct td_lpu_program *program, int32_t entry, const struct td_lpu_step *step,
                          int64_t *runs);
-/* What td_lpu_execute would count. */
+/* What td_lpu_execute would count for all entries from `entry` on to the end of the chain. */
 td_status td_lpu_program_counts(const struct td_lpu_program *program, const struct td_lpu_tally *tallies, int32_t entry,
                                 const struct td_lpu_step *step, struct td_lpu_counts *out_counts);
 /* Units of that kind on all chips: memory slices, planes, ALUs, switch functions, wired links. */

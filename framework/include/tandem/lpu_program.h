@@ -5,7 +5,8 @@
  * A program is data without branches. Instructions stand in SEGMENTS (a layer's body, the work on one KV block), with
  * cycles counted from the segment's start. LINKS call segments one after another, in loops over layers, rows of the
  * batch and KV blocks; PATCHES move addresses by the loops' variables, so a longer context is not another program. An
- * ENTRY is where a step of up to `rows` rows starts.
+ * ENTRY is where a step of up to `rows` rows starts. Where SRAM has no room for the outputs of all rows, a step is a
+ * CHAIN of entries: the host reads the rows that one gives before it starts the next.
  *
  * Streams. What an instruction puts on stream (direction, i) at position p in cycle t is at p + k (east) or p - k
  * (west) in cycle t + k, until another producer writes that moving slot or it leaves the chip. Reading does not
@@ -160,12 +161,17 @@ struct td_lpu_link {
   int32_t variable, first, count;
 };
 
+/* An entry with first_row > 0 continues the step of the entry before it, from an alignment epoch of its own: SRAM is as
+ * that left it, and row r of its OUTPUT images is row first_row + r of the step, up to the next entry's first_row. A
+ * step that has no such row ends before it. */
 struct td_lpu_entry {
   int32_t rows; /* at most; the steps of fewer rows run as many with masked ones */
   int32_t link, link_count;
+  int32_t first_row;
 };
 
-/* A region of SRAM: words [word, word + words) of slices [slice, slice + slices) of one hemisphere. */
+/* A region of SRAM: words [word, word + words) of slices [slice, slice + slices) of one hemisphere. It is nobody
+ * else's, but for scratches with different owners, which may lie in the same words. */
 enum td_lpu_image_kind {
   TD_IMAGE_WEIGHT,   /* data written when the program is loaded */
   TD_IMAGE_CONSTANT, /* the same: tables of rope, masks, ones */
@@ -183,6 +189,8 @@ struct td_lpu_image {
   /* 0: vector v = row * blocks + block is in word v, slices 0 .. bytes - 1. s > 0, what LOAD takes: vector v is in word
    * v / s, slices v % s * bytes .. */
   int32_t by_steps;
+  int32_t owner; /* 0: it lives as long as the program. A scratch: or 1 + the segment that alone names it, and in each
+                    call writes what it reads there */
   uint64_t data, data_bytes; /* into the program's data: [words][slices][lanes]; 0 bytes: zero */
 };
 
@@ -190,7 +198,7 @@ struct td_lpu_map {
   int16_t lane[TD_LPU_MOST_LANES];
 };
 
-#define TD_LPU_PROGRAM_VERSION 1
+#define TD_LPU_PROGRAM_VERSION 2
 struct td_lpu_program {
   struct td_lpu_machine machine;
   int32_t chips;
@@ -230,13 +238,19 @@ struct td_lpu_step {
   const struct td_lpu_row *rows;
   int32_t row_count;
 };
-/* The entry that takes `rows` rows: the smallest that fits; -1 if none. */
+/* The entry that a step of `rows` rows starts with: the smallest that fits; -1 if none. */
 int32_t td_lpu_program_entry(const struct td_lpu_program *program, int32_t rows);
-/* The closed form: cycles of a step, from its alignment epoch to the tail of its last instruction. */
+/* The entry that continues a step of `rows` rows after `entry`; -1: it is done. */
+int32_t td_lpu_program_next(const struct td_lpu_program *program, int32_t entry, int32_t rows);
+/* How many rows of a step of `rows` rows stand in the OUTPUT images after `entry`, from its first_row on. */
+int32_t td_lpu_program_outputs(const struct td_lpu_program *program, int32_t entry, int32_t rows);
+/* The closed form: cycles of a step from `entry` on to the end of its chain, each entry from its alignment epoch to the
+ * tail of its last instruction. */
 int64_t td_lpu_program_cycles(const struct td_lpu_program *program, int32_t entry, const struct td_lpu_step *step);
 
-/* Walks the links of a step in order: calls `run` per RUN with the variables' values (of KV_BLOCK, POSITION, SLOT only
- * inside a loop over rows) and the cycle at which the segment starts. Stops at the first failure. */
+/* Walks the links of one entry of a step in order: calls `run` per RUN with the variables' values (of KV_BLOCK,
+ * POSITION, SLOT only inside a loop over rows) and the cycle at which the segment starts. Stops at the first failure.
+ */
 struct td_lpu_call {
   int32_t segment, chip;
   int64_t cycle;
