@@ -132,6 +132,7 @@ struct lpu_compiler {
   int32_t first_kv_head;                 /* ... from this one on */
   struct lpu_kind kinds[LPU_MOST_KINDS]; /* of this chip's layers */
   int32_t kind, kind_count;              /* kind: whose segments are being built */
+  int32_t low_layer, high_layer;         /* of the chip's, that these are of */
   /* constants and weights */
   struct lpu_matrix qkv, o, gate, up, down, head; /* qkv: the rows of Q, then K, then V */
   struct lpu_norm norm[2], branch[2], post[2], final_norm;
@@ -169,6 +170,7 @@ const struct lpu_layer *lpu_layer_of(const struct lpu_compiler *compiler, int32_
 td_status lpu_find_kinds(struct lpu_compiler *compiler);
 int32_t lpu_kind_of(const struct lpu_compiler *compiler, int32_t layer);
 void lpu_turn_to(struct lpu_compiler *compiler, int32_t kind);
+void lpu_turn_to_all(struct lpu_compiler *compiler); /* segments of all layers, which do not look at the kind */
 /* The parts that are compiled. */
 uint32_t lpu_parts(const struct lpu_compiler *compiler);
 td_status lpu_add_weights(struct lpu_compiler *compiler);

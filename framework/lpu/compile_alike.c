@@ -33,6 +33,10 @@ static td_status same_op(const struct td_op *op, const struct td_op *first, int3
                  {"activation", op->activation, first->activation},
                  {"both directions", op->bidirectional, first->bidirectional},
                  {"epsilon", op->epsilon, first->epsilon}};
+  if (op->kind != first->kind) {
+    return td_fail(TD_UNSUPPORTED, "LPU: layer %d: found %s, expected %s as in layer %d", op->layer,
+                   td_op_kind_name(op->kind), td_op_kind_name(first->kind), first_layer);
+  }
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
     if (numbers[i].found == numbers[i].expected) continue;
     return td_fail(TD_UNSUPPORTED, "LPU: %s of layer %d: found %s %.17g, expected %.17g as in layer %d",

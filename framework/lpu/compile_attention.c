@@ -127,7 +127,8 @@ static td_status append_results(struct lpu_compiler *compiler, struct lpu_chain 
     patch.coefficient[TD_VAR_LAYER] = per_layer;
     patch.coefficient[TD_VAR_KV_BLOCK] = group;
     patch.coefficient[TD_VAR_SLOT] = 1;
-    patch.high[TD_VAR_LAYER] = compiler->layers - 1;
+    patch.low[TD_VAR_LAYER] = compiler->low_layer;
+    patch.high[TD_VAR_LAYER] = compiler->high_layer;
     patch.high[TD_VAR_KV_BLOCK] = compiler->options->kv_blocks - 1;
     patch.high[TD_VAR_SLOT] = group - 1;
     patch.lane = lane;
@@ -201,7 +202,8 @@ static td_status cache_tiles(struct lpu_compiler *compiler, int32_t cache, bool 
   memset(out, 0, sizeof *out);
   patch.coefficient[TD_VAR_LAYER] = compiler->options->kv_blocks * group;
   patch.coefficient[TD_VAR_KV_BLOCK] = group;
-  patch.high[TD_VAR_LAYER] = compiler->layers - 1;
+  patch.low[TD_VAR_LAYER] = compiler->low_layer;
+  patch.high[TD_VAR_LAYER] = compiler->high_layer;
   patch.high[TD_VAR_KV_BLOCK] = compiler->options->kv_blocks - 1;
   patch.lane = -1;
   out->image = cache;

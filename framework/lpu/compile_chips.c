@@ -98,6 +98,8 @@ static td_status place_chip(struct lpu_compiler *compiler) {
     lpu_take_heads(compiler);
     if (!compiler->encoder) TD_TRY(check_heads(compiler));
   }
+  compiler->low_layer = 0;
+  compiler->high_layer = compiler->layers - 1;
   lpu_place_begin(compiler);
   if (compiler->layout.spread) TD_TRY(lpu_spread_begin(compiler));
   TD_TRY(lpu_add_weights(compiler));

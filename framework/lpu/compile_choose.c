@@ -67,9 +67,15 @@ static td_status find_groupings(const struct lpu_compiler *compiler, int32_t chi
                  sharers(compiler), layers_of(compiler), most);
 }
 
+/* One a layer and KV head. */
+static int32_t most_chips(const struct lpu_compiler *compiler) {
+  int64_t most = (int64_t)layers_of(compiler) * most_tensor(compiler);
+  return most < LPU_MOST_CHIPS ? (int32_t)most : LPU_MOST_CHIPS;
+}
+
 static td_status find_least(const struct lpu_compiler *compiler, struct lpu_candidate out[TD_LPU_MOST_GROUPINGS],
                             int32_t *out_count) {
-  for (int32_t chips = 1; chips <= LPU_MOST_CHIPS; chips++) {
+  for (int32_t chips = 1; chips <= most_chips(compiler); chips++) {
     td_status status = find_groupings(compiler, chips, out, out_count);
     if (status != TD_EXHAUSTED && status != TD_CONFIG) return status;
   }
@@ -83,18 +89,17 @@ static double cache_size(const struct lpu_compiler *compiler) {
   return tokens * compiler->graph->shape.layers * 4.0 * compiler->machine->lanes / 1e6;
 }
 
-/* `why` it does not fit, the arithmetic, and the least number of chips that would do. */
-static td_status too_much(const struct lpu_compiler *compiler, const char *why) {
+/* `why` it does not fit, the arithmetic, and the least number of chips that would do: least[0], or none if it is NULL.
+ */
+static td_status too_much(const struct lpu_compiler *compiler, const char *why, const struct lpu_candidate *least) {
   const struct td_lpu_machine *machine = compiler->machine;
-  struct lpu_candidate least[TD_LPU_MOST_GROUPINGS];
-  int32_t count = 0;
   double layer, head, bytes = compiler->options->weights == TD_LPU_WEIGHTS_F16 ? 2.0 : 1.0;
   char fit[96];
-  td_status none = find_least(compiler, least, &count);
+  int32_t chips = least ? least->grouping.tensor * least->grouping.stages : most_chips(compiler);
   lpu_weight_sizes(compiler, &layer, &head);
-  snprintf(fit, sizeof fit, "no number of chips up to %d would do", LPU_MOST_CHIPS);
-  if (!none) snprintf(fit, sizeof fit, "%d chips would do", least[0].grouping.tensor * least[0].grouping.stages);
-  return td_fail(TD_EXHAUSTED, "%s; weights of %.1f MB and KV of %.1f MB on chips of %.1f MB each: %s", why,
+  snprintf(fit, sizeof fit, "no number of chips up to %d, one a layer and %s, would do", chips, sharers(compiler));
+  if (least) snprintf(fit, sizeof fit, "%d chip%s would do", chips, chips > 1 ? "s" : "");
+  return td_fail(TD_EXHAUSTED, "%s; weights of %.1f MB and a KV cache of %.1f MB on chips of %.1f MB each: %s", why,
                  (layer * layers_of(compiler) + head) / 1e6 * bytes, cache_size(compiler),
                  (double)machine->mem_slices * machine->mem_words * machine->lanes / 1e6, fit);
 }
@@ -139,18 +144,24 @@ static int by_cycles(const void *left, const void *right) {
   return a->tensor - b->tensor;
 }
 
+/* options->chips, or as few as there can be; if that does not fit, the least that does, or why. */
+static td_status find_chips(const struct lpu_compiler *compiler, struct lpu_candidate out[TD_LPU_MOST_GROUPINGS],
+                            int32_t *out_count) {
+  int32_t wanted = compiler->options->chips, fewest = compiler->options->tensor ? compiler->options->tensor : 1;
+  char why[512];
+  td_status status = find_groupings(compiler, wanted > 0 ? wanted : fewest, out, out_count);
+  if (status != TD_EXHAUSTED) return status;
+  snprintf(why, sizeof why, "%s", td_error_text());
+  status = find_least(compiler, out, out_count);
+  if (status && status != TD_EXHAUSTED) return status;
+  if (!status && wanted == 0) return TD_OK;
+  return too_much(compiler, why, status ? NULL : out);
+}
+
 td_status lpu_choose(const struct lpu_compiler *compiler, struct lpu_candidate out[TD_LPU_MOST_GROUPINGS],
                      int32_t *out_count) {
-  int32_t wanted = compiler->options->chips;
   TD_TRY(check_wishes(compiler));
-  td_status status =
-      wanted > 0 ? find_groupings(compiler, wanted, out, out_count) : find_least(compiler, out, out_count);
-  if (status == TD_EXHAUSTED) {
-    char why[512];
-    snprintf(why, sizeof why, "%s", wanted > 0 ? td_error_text() : "it does not fit one chip");
-    return too_much(compiler, why);
-  }
-  TD_TRY(status);
+  TD_TRY(find_chips(compiler, out, out_count));
   TD_TRY(check_links(compiler, out->grouping.tensor * out->grouping.stages));
   for (int32_t i = 0; *out_count > 1 && i < *out_count; i++) TD_TRY(count_cycles(compiler, &out[i]));
   qsort(out, (size_t)*out_count, sizeof *out, by_cycles);

@@ -26,7 +26,8 @@ td_status lpu_patch(struct lpu_compiler *compiler, enum td_lpu_variable variable
 
 td_status lpu_layer_patch(struct lpu_compiler *compiler, int32_t words, int32_t layers, uint16_t *out_number) {
   *out_number = 0;
-  return layers > 1 ? lpu_patch(compiler, TD_VAR_LAYER, words, 0, layers - 1, out_number) : TD_OK;
+  return layers > 1 ? lpu_patch(compiler, TD_VAR_LAYER, words, compiler->low_layer, compiler->high_layer, out_number)
+                    : TD_OK;
 }
 
 /* ---- products ---- */

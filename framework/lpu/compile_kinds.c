@@ -54,7 +54,19 @@ td_status lpu_find_kinds(struct lpu_compiler *compiler) {
   return TD_OK;
 }
 
+void lpu_turn_to_all(struct lpu_compiler *compiler) {
+  lpu_turn_to(compiler, 0);
+  compiler->low_layer = 0;
+  compiler->high_layer = compiler->layers - 1;
+}
+
 void lpu_turn_to(struct lpu_compiler *compiler, int32_t kind) {
+  compiler->low_layer = -1;
+  for (int32_t layer = 0; layer < compiler->layers; layer++) {
+    if (lpu_kind_of(compiler, layer) != kind) continue;
+    if (compiler->low_layer < 0) compiler->low_layer = layer;
+    compiler->high_layer = layer;
+  }
   compiler->kind = kind;
   compiler->layer = compiler->kinds[kind].layer;
   lpu_take_heads(compiler);

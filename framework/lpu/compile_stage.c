@@ -120,6 +120,10 @@ static void turn_to(struct lpu_compiler *chips, int32_t kind) {
   for (int32_t part = 0; part < count_of(chips); part++) lpu_turn_to(&chips[part], kind);
 }
 
+static void turn_to_all(struct lpu_compiler *chips) {
+  for (int32_t part = 0; part < count_of(chips); part++) lpu_turn_to_all(&chips[part]);
+}
+
 /* A segment that layers of another kind have one of their own of. */
 static td_status segment_of_kind(struct lpu_compiler *chips, const char *name, work *of, int32_t *out_segment) {
   char full[16];
@@ -163,7 +167,7 @@ static td_status add_segments(struct lpu_compiler *chips, struct body *out) {
     TD_TRY(segment_of_kind(chips, "row", lpu_row, &out->row[kind]));
     TD_TRY(segment_of_kind(chips, "scores", lpu_scores, &out->scores[kind]));
   }
-  turn_to(chips, 0);
+  turn_to_all(chips);
   TD_TRY(segment(chips, "soft", lpu_soft, &out->soft));
   TD_TRY(segment(chips, "values", lpu_values, &out->values));
   TD_TRY(segment(chips, "merge", lpu_merge, &out->merge));

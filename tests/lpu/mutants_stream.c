@@ -115,6 +115,14 @@ static bool quiet_word(const struct td_lpu_program *program, int32_t chip, int32
   }
   return false;
 }
+/* The chip that the instructions of the site's segment count from. */
+static int32_t first_chip(const struct mutant_site *site) {
+  const struct td_lpu_program *program = site->mutant->from;
+  for (int32_t i = 0; i < program->link_count; i++) {
+    if (program->links[i].kind == TD_LINK_RUN && program->links[i].segment == site->s) return program->links[i].chip;
+  }
+  return 0;
+}
 /* Reads a word of a slice at `position` onto `out` in cycle `when`. */
 static bool insert_read(const struct mutant_site *site, int32_t position, int32_t when, uint8_t out) {
   const struct td_lpu_program *program = site->mutant->from;
@@ -123,7 +131,7 @@ static bool insert_read(const struct mutant_site *site, int32_t position, int32_
     struct td_lpu_queue place;
     int32_t image;
     if (!td_lpu_queue_at(machine, queue, &place) || place.position != position) continue;
-    if (!quiet_word(program, site->at->chip, place.hemisphere, place.index, &image)) continue;
+    if (!quiet_word(program, first_chip(site) + site->at->chip, place.hemisphere, place.index, &image)) continue;
     struct td_lpu_instruction read = {.cycle = when - machine->delay[TD_LPU_MEMORY].func,
                                       .chip = site->at->chip,
                                       .queue = (uint16_t)queue,
