@@ -148,7 +148,7 @@ struct lpu_compiler {
   int32_t shared; /* a vector a row and chip: its heads of the vector of `attended` that a chip before it has too */
   int32_t y;      /* what FFNs alone make */
   struct {
-    int32_t rows, last; /* so many rows: all, or those from the loop's row on, which is at most `last` */
+    int32_t rows, first, last; /* so many rows: all, or those from the loop's row on, which is in [first, last] */
   } head_rows;
   struct lpu_tensor *inner, *made; /* in a segment: what `down` takes; what a chip's blocks of a half layer go to */
   int32_t k_cache, v_cache;

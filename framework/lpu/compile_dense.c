@@ -217,13 +217,14 @@ td_status lpu_end_output(struct lpu_compiler *compiler) {
   return lpu_end_residual(compiler, 0, x, x);
 }
 
-/* Some rows of x, as many as the head takes: those from the loop's row on. `last`: the last such row. */
-static td_status take_rows(struct lpu_compiler *compiler, int32_t rows, int32_t last, struct lpu_tensor **out) {
+/* Some rows of x, as many as the head takes: those from the loop's row on. */
+static td_status take_rows(struct lpu_compiler *compiler, struct lpu_tensor **out) {
+  int32_t rows = compiler->head_rows.rows, first = compiler->head_rows.first, last = compiler->head_rows.last;
   struct lpu_tensor *x = NULL;
   struct lpu_chain chain;
   uint16_t by_row = 0;
   TD_TRY(lpu_view(compiler, compiler->x, &x));
-  TD_TRY(lpu_patch(compiler, TD_VAR_ROW, compiler->hidden_vectors, 0, last, &by_row));
+  TD_TRY(lpu_patch(compiler, TD_VAR_ROW, compiler->hidden_vectors, first, last, &by_row));
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows * compiler->hidden_vectors, x, out));
   lpu_chain_begin(&chain, compiler->chip, (*out)->count);
   struct lpu_operand value = lpu_chain_input(&chain, x, 0, 1);
@@ -239,8 +240,7 @@ td_status lpu_head(struct lpu_compiler *compiler) {
   int32_t all = compiler->rows, rows = compiler->head_rows.rows;
   if (compiler->head.tiles.blocks == 0) return TD_OK;
   TD_TRY(lpu_view(compiler, compiler->logits, &logits));
-  TD_TRY(rows < all ? take_rows(compiler, rows, compiler->head_rows.last, &some)
-                    : lpu_view(compiler, compiler->x, &some));
+  TD_TRY(rows < all ? take_rows(compiler, &some) : lpu_view(compiler, compiler->x, &some));
   compiler->rows = rows;
   td_status status = lpu_normed(compiler, some, &compiler->final_norm, &normed);
   if (!status) status = lpu_project(compiler, &compiler->head, &normed, NULL, logits);

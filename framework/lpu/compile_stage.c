@@ -228,9 +228,11 @@ td_status lpu_entry_of_rest(struct lpu_compiler *chips, int32_t first_row) {
   return lpu_add_entry(chips->builder, &entry);
 }
 
-static td_status segment_head(struct lpu_compiler *chips, int32_t rows, int32_t last, int32_t *out_segment) {
+static td_status segment_head(struct lpu_compiler *chips, int32_t rows, int32_t first, int32_t last,
+                              int32_t *out_segment) {
   for (int32_t part = 0; part < count_of(chips); part++) {
     chips[part].head_rows.rows = rows;
+    chips[part].head_rows.first = first;
     chips[part].head_rows.last = last;
   }
   return segment(chips, rows < chips->layout.head_rows ? "head.rest" : "head", lpu_head, out_segment);
@@ -246,12 +248,12 @@ static td_status run_head(struct lpu_compiler *chips, int32_t segment, int32_t r
 /* All rows, or an entry for each group of them. */
 static td_status add_head(struct lpu_compiler *chips) {
   int32_t rows = chips->rows, some = chips->layout.head_rows, whole = rows / some * some, head = 0, rest = 0;
-  TD_TRY(segment_head(chips, some, whole - some, &head));
+  TD_TRY(segment_head(chips, some, 0, whole - some, &head));
   if (some == rows) {
     TD_TRY(lpu_run_link(chips, head));
     return lpu_entry_of_rest(chips, 0);
   }
-  if (whole < rows) TD_TRY(segment_head(chips, rows - whole, whole, &rest));
+  if (whole < rows) TD_TRY(segment_head(chips, rows - whole, whole, whole, &rest));
   for (int32_t row = 0; row < rows; row += some) TD_TRY(run_head(chips, row < whole ? head : rest, row));
   return TD_OK;
 }
