@@ -237,7 +237,7 @@ static td_status open_compiler(struct lpu_compiler *compiler, const struct lpu_l
   measure(compiler);
   TD_TRY(lpu_check_layers(compiler));
   TD_TRY(check_products(compiler));
-  if (compiler->encoder) TD_TRY(lpu_check_encoder(compiler));
+  if (compiler->encoder) TD_TRY(lpu_open_encoder(compiler));
   if (!compiler->ffn_only && !compiler->encoder) TD_TRY(check_options(compiler));
   if (!layout) return lpu_choose_chips(compiler);
   compiler->chips = compiler->options->chips;
