@@ -2,11 +2,13 @@
 # Compiled programs against the rules (lpu_check) and, bit for bit, against the reference (lpu_reference).
 set(compiled LINK lpu_reference_parts tandem_lpu tandem_cost tandem_model tandem_kernels tandem_config tandem_base
   LABELS lpu)
+set(hosted LINK lpu_reference_parts tandem_lpu tandem_device tandem_backends tandem_cost tandem_model tandem_kernels
+  tandem_config tandem_base LABELS lpu)
 tandem_test(lpu_compile SOURCES lpu/compile_test.c lpu/course.c lpu/decoder.c ${compiled})
 tandem_test(lpu_layout SOURCES lpu/layout_test.c lpu/decoder.c ${compiled})
 tandem_test(lpu_compile_models SOURCES lpu/compile_models_test.c lpu/course.c lpu/decoder.c ${compiled})
-tandem_test(lpu_compile_ffn SOURCES lpu/compile_ffn_test.c lpu/course.c lpu/decoder.c ${compiled})
-tandem_test(lpu_compile_encoder SOURCES lpu/compile_encoder_test.c lpu/course.c lpu/decoder.c ${compiled})
+tandem_test(lpu_compile_ffn SOURCES lpu/compile_ffn_test.c lpu/course.c lpu/decoder.c ${hosted})
+tandem_test(lpu_compile_encoder SOURCES lpu/compile_encoder_test.c lpu/course.c lpu/decoder.c ${hosted})
 tandem_test(lpu_grouping SOURCES lpu/grouping_test.c lpu/course.c lpu/decoder.c lpu/small_model.c model/gguf_builder.c
   ${compiled})
 tandem_test(lpu_tensor SOURCES lpu/tensor_test.c lpu/course.c lpu/decoder.c lpu/hosts.c lpu/small_model.c model/gguf_builder.c

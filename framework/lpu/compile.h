@@ -175,9 +175,9 @@ void lpu_turn_to_all(struct lpu_compiler *compiler); /* segments of all layers, 
 uint32_t lpu_parts(const struct lpu_compiler *compiler);
 td_status lpu_add_weights(struct lpu_compiler *compiler);
 td_status lpu_add_state(struct lpu_compiler *compiler);
-/* Encoders (compile_encoder.c): what they ask of the model and the options; weights and state beside those of any
- * model; a chip's segments and links. */
-td_status lpu_check_encoder(const struct lpu_compiler *compiler);
+/* Encoders (compile_encoder.c): checks what they ask of the model and the options, and measures; weights and state
+ * beside those of any model; a chip's segments and links. */
+td_status lpu_open_encoder(struct lpu_compiler *compiler);
 td_status lpu_add_encoder_weights(struct lpu_compiler *compiler);
 td_status lpu_add_encoder_state(struct lpu_compiler *compiler);
 int32_t lpu_encoder_words(const struct lpu_compiler *compiler); /* of each slice that feeds planes, for its state */

@@ -223,7 +223,7 @@ static td_status add_matrix(struct lpu_compiler *compiler, const char *name, con
                             struct lpu_matrix *out) {
   struct lpu_rows *rows = NULL;
   if (op_of(&compiler->layer, parts[0].op) < 0) return TD_OK;
-  td_status status = td_alloc((size_t)(compiler->layers * count), sizeof *rows, (void **)&rows);
+  td_status status = td_alloc((size_t)compiler->layers * (size_t)count, sizeof *rows, (void **)&rows);
   if (!status) status = add_rows(compiler, parts, count, rows);
   if (!status) status = lpu_new_matrix(compiler, name, rows, count, compiler->layers, out);
   if (!status) status = add_biases(compiler, name, parts, rows, count, out);

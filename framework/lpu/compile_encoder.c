@@ -30,7 +30,20 @@ static td_status check_heads(const struct lpu_compiler *compiler) {
   return plain ? TD_OK : lpu_refuse(op, "an encoder's ropes, norms of heads and windows are not compiled");
 }
 
-td_status lpu_check_encoder(const struct lpu_compiler *compiler) {
+static void measure(struct lpu_compiler *compiler) {
+  const struct td_op *op = attention_of(compiler);
+  struct lpu_self *self = &compiler->self;
+  int32_t lanes = compiler->machine->lanes, rows = compiler->rows;
+  self->heads = op->heads;
+  self->head_dim = op->head_dim;
+  self->slots = compiler->head_halves * 2;
+  self->vectors = (op->heads + self->slots - 1) / self->slots;
+  self->token_blocks = (rows + lanes - 1) / lanes;
+  self->query_blocks = self->token_blocks;
+  self->query_lanes = rows / self->query_blocks;
+}
+
+td_status lpu_open_encoder(struct lpu_compiler *compiler) {
   const struct td_lpu_machine *machine = compiler->machine;
   const struct td_lpu_options *options = compiler->options;
   int32_t step = LPU_CHUNKS * machine->load_vectors, most = compiler->graph->shape.context;
@@ -43,7 +56,9 @@ td_status lpu_check_encoder(const struct lpu_compiler *compiler) {
   if (options->activations != TD_LPU_ACTIVATIONS_F16) {
     return td_fail(TD_UNSUPPORTED, "LPU: found int8 activations, expected f16: encoders are compiled so");
   }
-  return check_heads(compiler);
+  TD_TRY(check_heads(compiler));
+  measure(compiler);
+  return TD_OK;
 }
 
 /* ---- Q, K and V: heads where attention wants them ---- */
@@ -161,16 +176,6 @@ static td_status add_ends(struct lpu_compiler *compiler) {
 }
 
 td_status lpu_add_encoder_weights(struct lpu_compiler *compiler) {
-  const struct td_op *op = attention_of(compiler);
-  struct lpu_self *self = &compiler->self;
-  int32_t lanes = compiler->machine->lanes, rows = compiler->rows;
-  self->heads = op->heads;
-  self->head_dim = op->head_dim;
-  self->slots = compiler->head_halves * 2;
-  self->vectors = (op->heads + self->slots - 1) / self->slots;
-  self->token_blocks = (rows + lanes - 1) / lanes;
-  self->query_blocks = self->token_blocks;
-  self->query_lanes = rows / self->query_blocks;
   TD_TRY(add_qkv(compiler));
   return add_ends(compiler);
 }

@@ -89,7 +89,9 @@ static td_status add_numbers(struct lpu_compiler *compiler) {
   int32_t lanes = compiler->machine->lanes, rows = compiler->rows;
   float *data = NULL;
   TD_TRY(td_alloc((size_t)rows * (size_t)lanes, sizeof *data, (void **)&data));
-  for (int32_t i = 0; i < rows * lanes; i++) data[i] = (float)(i / lanes);
+  for (int32_t row = 0; row < rows; row++) {
+    for (int32_t lane = 0; lane < lanes; lane++) data[row * lanes + lane] = (float)row;
+  }
   td_status status = lpu_new_constants(compiler, "tokens", compiler->place.constant_turn++ % 2, rows, lanes,
                                        compiler->places_only ? NULL : data, &compiler->self.number);
   free(data);

@@ -57,6 +57,7 @@ static void use(const struct td_lpu_program *program) {
     struct look look = {program, 0};
     if (td_lpu_program_cycles(program, i, &step) < 0) abort();
     int32_t rows = program->entries[i].rows;
+    (void)td_lpu_program_output(program, i);
     if (td_lpu_program_next(program, i, rows) >= 0 && td_lpu_program_outputs(program, i, rows) < 1) abort();
     if (is_short(program)) (void)td_lpu_program_walk(program, i, &step, run, &look);
   }

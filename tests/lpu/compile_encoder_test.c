@@ -10,6 +10,7 @@
 #include "lpu/decoder.h"
 #include "lpu/reference.h"
 #include "tandem/kernels.h"
+#include "tandem/lpu_host.h"
 
 #define SHAPE(name) TANDEM_SOURCE_DIR "/tests/data/tiny/" name ".cfg"
 
@@ -21,6 +22,7 @@ struct encoder {
   struct lpu_reference *reference;
   struct td_lpu_program *program;
   struct td_lpu_system *system;
+  struct td_lpu_host *host; /* the same program as operations on whole vectors */
   int32_t rows;
 };
 
@@ -59,8 +61,9 @@ static void make_weights(struct encoder *encoder) {
   }
 }
 
+/* layout: NULL: the compiler's choice. */
 static void open_encoder(struct encoder *encoder, const char *shape, const struct lpu_mode *mode, int32_t rows,
-                         int32_t chips) {
+                         int32_t chips, const struct lpu_layout *layout) {
   struct td_lpu_options options = {
       .weights = mode->weights, .activations = mode->activations, .chips = chips, .rows = rows};
   struct lpu_reference_options numbers = lpu_reference_options(mode->weights, mode->activations, rows);
@@ -72,13 +75,15 @@ static void open_encoder(struct encoder *encoder, const char *shape, const struc
   numbers.rows = rows;
   numbers.data = (const void *const *)encoder->weights;
   assert_ok(lpu_reference_open(encoder->model, &numbers, &encoder->reference));
-  struct td_slice whole = td_slice_whole(encoder->graph);
-  assert_ok(td_lpu_compile(td_lpu_machine_of(encoder->params), encoder->graph, &whole, numbers.data, &options,
-                           &encoder->program));
+  assert_ok(lpu_compile_laid_out(td_lpu_machine_of(encoder->params), encoder->graph, numbers.data, &options, layout,
+                                 &encoder->program));
   assert_ok(td_lpu_system_open(encoder->program, &encoder->system));
+  assert_ok(td_lpu_host_open(encoder->program, "cpu", &encoder->host));
+  if (td_lpu_host_note(encoder->host)) fail_msg("%s", td_lpu_host_note(encoder->host));
 }
 
 static void close_encoder(struct encoder *encoder) {
+  td_lpu_host_close(encoder->host);
   td_lpu_system_close(encoder->system);
   td_lpu_program_free(encoder->program);
   lpu_reference_close(encoder->reference);
@@ -89,6 +94,11 @@ static void close_encoder(struct encoder *encoder) {
   td_device_params_close(encoder->params);
 }
 
+static void write_row(struct encoder *encoder, const char *image, int32_t row, const float *values) {
+  assert_ok(td_lpu_image_write(encoder->system, image, row, values));
+  assert_ok(td_lpu_host_image_write(encoder->host, image, row, values));
+}
+
 /* What the host does: embeddings of the tokens, zeros behind them, and where they end. */
 static void write_inputs(struct encoder *encoder, int32_t tokens) {
   int32_t hidden = encoder->graph->shape.hidden, lanes = encoder->program->machine.lanes;
@@ -97,10 +107,10 @@ static void write_inputs(struct encoder *encoder, int32_t tokens) {
   assert_true(row && embedded);
   for (int32_t r = 0; r < encoder->rows; r++) {
     if (r == tokens) memset(row, 0, (size_t)hidden * sizeof *row);
-    assert_ok(td_lpu_image_write(encoder->system, "x", r, r < tokens ? embedded + (int64_t)r * hidden : row));
+    write_row(encoder, "x", r, r < tokens ? embedded + (int64_t)r * hidden : row);
   }
   for (int32_t i = 0; i < lanes; i++) row[i] = (float)(tokens - 1);
-  assert_ok(td_lpu_image_write(encoder->system, "last", 0, row));
+  write_row(encoder, "last", 0, row);
   free(row);
 }
 
@@ -139,14 +149,24 @@ static void compare(struct encoder *encoder, int32_t tokens, bool check) {
   assert_ok(td_lpu_image_read(encoder->system, "pooled", 0, pooled));
   lpu_assert_same_bits(pooled, lpu_reference_value(encoder->reference, "pooled"), hidden, "pooled", 0, tokens);
   compare_rows(encoder, tokens, pooled);
+  struct td_lpu_counts on_cpu;
+  assert_ok(td_lpu_host_run(encoder->host, 0, &step, &on_cpu));
+  assert_int_equal(on_cpu.cycles, counts.cycles);
+  assert_ok(td_lpu_host_image_read(encoder->host, "pooled", 0, pooled));
+  lpu_assert_same_bits(pooled, lpu_reference_value(encoder->reference, "pooled"), hidden, "on cpu", 0, tokens);
   free(pooled);
 }
 
 static void test_small(void **state) {
   (void)state;
-  for (size_t m = 0; m < 2; m++) {
+#ifdef TANDEM_SANITIZED
+  const size_t modes = 1; /* slow enough */
+#else
+  const size_t modes = 2;
+#endif
+  for (size_t m = 0; m < modes; m++) {
     struct encoder encoder;
-    open_encoder(&encoder, SHAPE("bert-small"), &lpu_modes[m], 64, 1);
+    open_encoder(&encoder, SHAPE("bert-small"), &lpu_modes[m], 64, 1, NULL);
     compare(&encoder, 64, true);
     compare(&encoder, 37, false);
     compare(&encoder, 1, false);
@@ -154,11 +174,12 @@ static void test_small(void **state) {
   }
 }
 
-/* Heads in several vectors, layers on two chips. */
+/* Heads in several vectors, layers on two chips, weights wherever there is room. */
 static void test_chips(void **state) {
   (void)state;
+  const struct lpu_layout layout = {.shared = true, .spread = true, .head_rows = 128};
   struct encoder encoder;
-  open_encoder(&encoder, SHAPE("bert-wide"), &lpu_modes[1], 128, 2);
+  open_encoder(&encoder, SHAPE("bert-wide"), &lpu_modes[1], 128, 2, &layout);
   compare(&encoder, 100, true);
   close_encoder(&encoder);
 }
@@ -167,7 +188,7 @@ static void test_chips(void **state) {
 static void test_long(void **state) {
   (void)state;
   struct encoder encoder;
-  open_encoder(&encoder, SHAPE("bert-small"), &lpu_modes[1], 384, 1);
+  open_encoder(&encoder, SHAPE("bert-small"), &lpu_modes[1], 384, 1, NULL);
   compare(&encoder, 350, true);
   close_encoder(&encoder);
 }

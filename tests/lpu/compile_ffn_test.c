@@ -9,6 +9,7 @@
 #include "lpu/course.h"
 #include "lpu/decoder.h"
 #include "lpu/reference.h"
+#include "tandem/lpu_host.h"
 
 #define TINY(name) TANDEM_SOURCE_DIR "/tests/data/tiny/" name ".gguf"
 
@@ -21,7 +22,8 @@ struct part {
   struct lpu_reference *reference;
   struct td_lpu_program *program;
   struct td_lpu_system *system;
-  const char *name; /* of the mode */
+  struct td_lpu_host *host; /* the same program as operations on whole vectors */
+  const char *name;         /* of the mode */
   int32_t begin, end, rows, hidden;
 };
 
@@ -44,10 +46,12 @@ static void open_part(struct part *part, const char *model, const struct lpu_mod
   assert_ok(lpu_reference_open(part->model, &numbers, &part->reference));
   assert_ok(td_lpu_compile(part->machine, part->graph, &slice, part->weights, &options, &part->program));
   assert_ok(td_lpu_system_open(part->program, &part->system));
+  assert_ok(td_lpu_host_open(part->program, "cpu", &part->host));
   part->hidden = part->graph->shape.hidden;
 }
 
 static void close_part(struct part *part) {
+  td_lpu_host_close(part->host);
   td_lpu_system_close(part->system);
   td_lpu_program_free(part->program);
   lpu_reference_close(part->reference);
@@ -65,6 +69,23 @@ static float *value_of(const struct part *part, int32_t layer, const char *half)
   return value;
 }
 
+/* The same on the fast host. */
+static void run_on_cpu(struct part *part, int32_t entry, const struct td_lpu_step *step, const float *x,
+                       const float *made) {
+  struct td_lpu_counts counts;
+  float *y = calloc((size_t)part->hidden, sizeof *y);
+  assert_non_null(y);
+  for (int32_t r = 0; r < step->row_count; r++) {
+    assert_ok(td_lpu_host_image_write(part->host, "x", r, x + r * part->hidden));
+  }
+  assert_ok(td_lpu_host_run(part->host, entry, step, &counts));
+  for (int32_t r = 0; r < step->row_count; r++) {
+    assert_ok(td_lpu_host_image_read(part->host, td_lpu_program_output(part->program, entry), r, y));
+    lpu_assert_same_bits(y, made + r * part->hidden, part->hidden, "on cpu", r, entry);
+  }
+  free(y);
+}
+
 /* One layer's entry on `rows` rows of x; y. */
 static void run_layer(struct part *part, int32_t layer, int32_t rows, const float *x, float *y) {
   int32_t entry = td_lpu_program_layer_entry(part->program, layer, rows);
@@ -80,6 +101,7 @@ static void run_layer(struct part *part, int32_t layer, int32_t rows, const floa
   assert_ok(td_lpu_execute(part->system, entry, &step, &counts));
   assert_int_equal(counts.cycles, td_lpu_program_cycles(part->program, entry, &step));
   for (int32_t r = 0; r < rows; r++) assert_ok(td_lpu_image_read(part->system, output, r, y + r * part->hidden));
+  run_on_cpu(part, entry, &step, x, y);
 }
 
 /* The model from its embedding on, FFNs of the slice twice. */

@@ -330,6 +330,7 @@ SPOIL(loop_open, p->links[7].kind = TD_LINK_RUN)
 SPOIL(loop_turns, p->links[1].count = 1 << 21)
 SPOIL(nested_turns, p->links[1].count = 1 << 20; p->links[2].count = 32)
 SPOIL(entry_rows, p->entries[0].rows = 0)
+SPOIL(entry_layer, p->entries[0].layer = -2)
 SPOIL(entry_links, p->entries[1].link_count = 2)
 SPOIL(entry_overlap, p->entries[1].link = 0)
 SPOIL(entry_first, p->entries[0].first_row = 1)
@@ -385,6 +386,7 @@ static void fields_by_name(void **state) {
       {loop_turns, "link 1: found 2097152 turns from 1, expected at most 1048576"},
       {nested_turns, "link 2: found 33554432 turns with the loops around it, expected at most 16777216"},
       {entry_rows, "entry 0: found 0 rows, expected 1..65536"},
+      {entry_layer, "entry 0: found layer -2, expected -1 (a whole step) or more"},
       {entry_links, "entry 1: found 2 links from 9, expected ones of 10, behind the entry before"},
       {entry_overlap, "entry 1: found 1 links from 0, expected ones of 10, behind the entry before"},
       {entry_first, "entry 0: found rows from 1 on of"},

@@ -137,6 +137,20 @@ static void test_one_row(void **state) {
   close_fixture(&fixture);
 }
 
+/* What other models' programs have besides: biases, norms of heads, windows, layers of several kinds. */
+static void test_models(void **state) {
+  (void)state;
+  static const char *const models[] = {"qwen2", "qwen3", "gemma3"};
+  for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+    char path[512];
+    struct fixture fixture;
+    snprintf(path, sizeof path, "%s/tests/data/tiny/%s-small.gguf", TANDEM_SOURCE_DIR, models[i]);
+    open_fixture(&fixture, path, 1024);
+    compare(&fixture, &lpu_modes[i + 1], &(struct course){2, 16, SHORT, 14, false, 0});
+    close_fixture(&fixture);
+  }
+}
+
 static void test_rows(void **state) {
   (void)state;
   static const int32_t blocks[] = {320, 160, 16, 16};
@@ -191,8 +205,8 @@ static void test_smollm2(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_one_row),  cmocka_unit_test(test_rows),    cmocka_unit_test(test_two_chips),
-      cmocka_unit_test(test_gpu_form), cmocka_unit_test(test_smollm2),
+      cmocka_unit_test(test_one_row),   cmocka_unit_test(test_rows),     cmocka_unit_test(test_models),
+      cmocka_unit_test(test_two_chips), cmocka_unit_test(test_gpu_form), cmocka_unit_test(test_smollm2),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

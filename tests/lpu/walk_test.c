@@ -222,6 +222,14 @@ static void entries(void **state) {
   struct td_lpu_program program = PROGRAM(nested); /* entries of 8, 1 and 4 rows */
   static const int32_t best[] = {-1, 1, 2, 2, 2, 0, 0, 0, 0, -1};
   for (int32_t count = 0; count < 10; count++) assert_int_equal(td_lpu_program_entry(&program, count), best[count]);
+  for (int32_t count = 0; count < 10; count++) {
+    assert_int_equal(td_lpu_program_layer_entry(&program, -1, count), best[count]);
+  }
+  assert_int_equal(td_lpu_program_layer_entry(&program, 0, 1), -1);
+  program.entries[2].layer = 7;
+  assert_int_equal(td_lpu_program_entry(&program, 2), 0);
+  assert_int_equal(td_lpu_program_layer_entry(&program, 7, 2), 2);
+  assert_int_equal(td_lpu_program_layer_entry(&program, 7, 5), -1);
   assert_int_equal(td_lpu_program_entry(&program, -1), -1);
 }
 
