@@ -11,3 +11,8 @@ tandem_test(lpu_product SOURCES lpu/product_test.c
 add_executable(lpu_products EXCLUDE_FROM_ALL bench/lpu_products.c)
 target_link_libraries(lpu_products PRIVATE tandem_api tandem_lpu tandem_cost tandem_model tandem_kernels tandem_config
   tandem_base)
+
+# What is refused, through the API and the command line.
+tandem_test(lpu_refused SOURCES lpu/refused_test.c
+  LINK tandem_lpu tandem_cost tandem_model tandem_kernels tandem_config tandem_base LABELS lpu)
+add_dependencies(lpu_refused tandem)

@@ -92,6 +92,8 @@ static td_status mean_addresses(struct lpu_builder *builder, const struct td_lpu
     case TD_LPU_PERMUTE:
     case TD_LPU_SELECT:
       return mean_address(builder, 0, instruction->stride[0], instruction->address[0]);
+    case TD_LPU_ALU:
+      return mean_address(builder, 0, 0, instruction->operation);
     case TD_LPU_PASS:
     case TD_LPU_LOAD:
       return mean_address(builder, 1, instruction->flags & TD_LPU_COLUMNS ? 1 : 0, instruction->half);

@@ -92,10 +92,12 @@ static td_status run_step(struct check *check, int32_t entry) {
   TD_TRY(check_state_open(check));
   for (int32_t i = 0; i < check->program->segment_count; i++) TD_TRY(check_segment_look(check, i));
   TD_TRY(check_images(check));
+  TD_TRY(check_whole(check));
   int32_t rows = check->step->row_count;
   for (; entry >= 0 && !check->out->found; entry = td_lpu_program_next(check->program, entry, rows)) {
     TD_TRY(run_entry(check, entry));
   }
+  if (!check->out->found) TD_TRY(check_loops(check));
   return TD_OK;
 }
 

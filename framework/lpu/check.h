@@ -125,6 +125,7 @@ struct check_chip {
 };
 struct check_word {
   struct check_maker maker;
+  bool written; /* all zeros: not */
 };
 
 struct check {
@@ -173,6 +174,9 @@ td_status check_program(struct check *check, int32_t entry);
 /* ---- check_images.c ---- */
 td_status check_images(struct check *check);
 void check_finish(struct check *check, int64_t cycle);
+/* ---- check_whole.c ---- */
+td_status check_whole(struct check *check);
+td_status check_loops(struct check *check);
 /* ---- check_segment.c ---- */
 td_status check_segment_look(struct check *check, int32_t segment);
 void check_segment_close(struct check_segment *looked);

@@ -110,7 +110,8 @@ td_status check_images(struct check *check) {
 static bool written(const struct check *check, const struct td_lpu_image *image, int32_t slice, int32_t word) {
   const struct check_word *words =
       check->chips[image->chip].slices[image->hemisphere * check->half_slices + image->slice + slice];
-  return words && words[image->word + word].maker.call >= check->entry_ordinal;
+  const struct check_word *at = words ? &words[image->word + word] : NULL;
+  return at && at->written && at->maker.call >= check->entry_ordinal;
 }
 
 /* One byte of a vector of the image's matrix. */
@@ -128,6 +129,19 @@ static void expect_written(struct check *check, int32_t i, int64_t vector, int32
   }
 }
 
+/* Rows of an output that an entry must write: of a chain those that it gives; else as great a part of them as the step
+ * has of the rows that the program takes. */
+static int64_t rows_of(const struct check *check, const struct td_lpu_image *image) {
+  const struct td_lpu_program *program = check->program;
+  int32_t given = td_lpu_program_outputs(program, check->entry, check->step->row_count), most = 1;
+  for (int32_t i = 0; i < program->entry_count; i++) {
+    if (program->entries[i].rows > most) most = program->entries[i].rows;
+  }
+  bool chain = program->entries[check->entry].first_row > 0 || td_lpu_program_next(program, check->entry, most) >= 0;
+  int64_t rows = chain ? given : (image->rows * (int64_t)given + most - 1) / most;
+  return rows < image->rows ? rows : image->rows;
+}
+
 /* The rows that the entry gives, or the whole region where there is no matrix. */
 static void expect_image(struct check *check, int32_t i) {
   const struct td_lpu_image *image = &check->program->images[i];
@@ -142,9 +156,7 @@ static void expect_image(struct check *check, int32_t i) {
     }
     return;
   }
-  int32_t given = td_lpu_program_outputs(check->program, check->entry, check->step->row_count);
-  int64_t rows = image->rows < given ? image->rows : given;
-  int64_t vectors = rows * check_positive_divide(image->cols, check->machine->lanes);
+  int64_t vectors = rows_of(check, image) * check_positive_divide(image->cols, check->machine->lanes);
   int32_t bytes = td_lpu_type_bytes((enum td_lpu_type)image->type);
   for (int64_t vector = 0; vector < vectors && !check->out->found; vector++) {
     for (int32_t byte = 0; byte < bytes; byte++) expect_written(check, i, vector, byte);

@@ -20,26 +20,37 @@ static struct check_sent *sent_at(const struct check *check, const struct check_
   return &link->sent[ordinal % check->most_sent];
 }
 
-void check_send_issue(struct check *check, const struct check_issue *issue) {
-  const struct check_tag none = {TD_LPU_TYPE_COUNT, 0};
-  struct check_link *link = &issue->chip->links[issue->place->index];
+/* Whether the link can take a vector in this cycle. */
+static bool judge_send(struct check *check, const struct check_issue *issue, const struct check_link *link) {
   int32_t chip, far;
+  const struct check_sent *before = link->count ? sent_at(check, link, link->count - 1) : NULL;
   if (!check_shape_peer(check, issue->chip_number, issue->place->index, &chip, &far)) {
     check_found(check, TD_RULE_LINK, issue, "link %d of chip %d leads nowhere", issue->place->index,
                 issue->chip_number);
-    return;
-  }
-  const struct check_sent *before = link->count ? sent_at(check, link, link->count - 1) : NULL;
-  if (before && check->now - before->cycle < check->spacing) {
+  } else if (check->spacing > check->machine->link_latency) {
+    check_found(check, TD_RULE_LINK, issue, "a vector takes %d cycles on the link, expected at most its latency of %d",
+                check->spacing, check->machine->link_latency);
+  } else if (before && check->now - before->cycle < check->spacing) {
     check_found(check, TD_RULE_LINK, issue, "sends %d cycles after the last vector, which takes %d",
                 check->now - before->cycle, check->spacing);
-    return;
+  } else {
+    return true;
   }
-  *sent_at(check, link, link->count++) = (struct check_sent){check_maker_of(check, issue), check->now, false, none};
+  return false;
+}
+
+/* What is read may break a rule before LINK, in this very cycle. */
+void check_send_issue(struct check *check, const struct check_issue *issue) {
+  const struct check_tag none = {TD_LPU_TYPE_COUNT, 0};
+  struct check_link *link = &issue->chip->links[issue->place->index];
+  bool goes = judge_send(check, issue, link);
   struct check_group in = {issue->at->in[0], 1, 1};
+  if (goes) {
+    *sent_at(check, link, link->count++) = (struct check_sent){check_maker_of(check, issue), check->now, false, none};
+  }
   if (!check_group_fits(check, issue, in, "what is sent")) return;
   check_later(check, issue, CHECK_READ, CHECK_OPERANDS, check->machine->delay[TD_LPU_SEND].skew, none);
-  check_later(check, issue, CHECK_READ, CHECK_DUE, check->machine->link_latency, none);
+  if (goes) check_later(check, issue, CHECK_READ, CHECK_DUE, check->machine->link_latency, none);
 }
 
 /* The vector that an instruction sent, of the ring; NULL: long gone. */

@@ -17,7 +17,8 @@ static void judge_ports(struct check *check, const struct check_issue *issue) {
   if (!(at->flags & TD_LPU_READ) || !(at->flags & TD_LPU_WRITE)) return;
   int32_t read = td_lpu_address(check->program, &check->call, at, 0, issue->iteration);
   int32_t write = td_lpu_address(check->program, &check->call, at, 1, issue->iteration);
-  if (read / check->bank_words != write / check->bank_words) return;
+  bool there = read >= 0 && write >= 0 && read < check->machine->mem_words && write < check->machine->mem_words;
+  if (!there || read / check->bank_words != write / check->bank_words) return; /* not there: ADDRESS, not PORT */
   check_found(check, TD_RULE_PORT, issue, "reads word %d and writes word %d of one bank of %d words", read, write,
               check->bank_words);
 }
@@ -114,8 +115,7 @@ static struct check_word *word_at(struct check *check, const struct check_issue 
   struct check_word **slice = &issue->chip->slices[issue->place->hemisphere * check->half_slices + issue->place->index];
   if (word < 0 || word >= check->machine->mem_words) return NULL;
   if (!*slice && make) {
-    *slice = malloc((size_t)check->machine->mem_words * sizeof **slice);
-    for (int32_t i = 0; *slice && i < check->machine->mem_words; i++) (*slice)[i].maker.call = -1;
+    *slice = calloc((size_t)check->machine->mem_words, sizeof **slice);
   }
   return *slice ? *slice + word : NULL;
 }
@@ -162,7 +162,7 @@ static void judge_lifetime(struct check *check, const struct check_issue *issue)
   const struct check_maker nobody = {-1, 0, 0};
   int32_t address = td_lpu_address(check->program, &check->call, issue->at, 0, issue->iteration);
   const struct check_word *word = word_at(check, issue, address, false);
-  const struct check_maker *maker = word ? &word->maker : &nobody;
+  const struct check_maker *maker = word && word->written ? &word->maker : &nobody;
   const struct td_lpu_meaning *meaning = check_meaning(check, issue->instruction, TD_MEANING_WORD, 0, issue->iteration);
   int32_t kind = image_of(check, issue, 0)->kind, owner = image_of(check, issue, 0)->owner;
   if (meaning && !check_meant(check, meaning, issue->iteration, maker)) {
@@ -227,7 +227,7 @@ void check_memory_written(struct check *check, const struct check_issue *issue) 
   int32_t address = td_lpu_address(check->program, &check->call, issue->at, 1, issue->iteration);
   struct check_word *word = word_at(check, issue, address, true);
   if (word)
-    word->maker = check_maker_of(check, issue);
+    *word = (struct check_word){check_maker_of(check, issue), true};
   else if (address >= 0 && address < check->machine->mem_words)
     check->no_memory = true;
 }

@@ -157,8 +157,6 @@ td_status check_program(struct check *check, int32_t entry) {
   if (!inside(entry, 1, program->entry_count)) {
     return td_fail(TD_CONFIG, "found entry %d, expected one of %d", entry, program->entry_count);
   }
-  for (; entry >= 0; entry = td_lpu_program_next(program, entry, check->step->row_count)) {
-    TD_TRY(check_entry(check, entry));
-  }
+  for (int32_t i = 0; i < program->entry_count; i++) TD_TRY(check_entry(check, i));
   return TD_OK;
 }

@@ -101,8 +101,9 @@ static int32_t longest_delay(const struct td_lpu_machine *machine) {
 static void read_link(struct check *check) {
   const struct td_lpu_machine *machine = check->machine;
   double cycles = (machine->lanes + machine->link_overhead_bytes) * machine->clock_hz / machine->link_bytes_per_second;
-  /* A hair of rounding must not cost a cycle; without links there is no rate. */
-  check->spacing = cycles >= 1 && cycles < MOST_DELAY ? (int32_t)ceil(cycles - 1e-9) : 1;
+  /* A hair of rounding must not cost a cycle. A rate of nothing, or none: nothing ever comes. */
+  check->spacing = cycles < MOST_DELAY ? (int32_t)ceil(cycles - 1e-9) : MOST_DELAY + 1;
+  if (check->spacing < 1) check->spacing = 1;
   check->most_sent = machine->link_latency / check->spacing + 4;
 }
 

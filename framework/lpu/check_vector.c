@@ -44,48 +44,61 @@ static void judge_number(struct check *check, const struct check_issue *issue, e
               td_lpu_alu_name((enum td_lpu_alu)issue->at->operation), integer ? "an integer" : "a float");
 }
 
-static void judge_operand(struct check *check, const struct check_issue *issue, int32_t which) {
+/* False where the operand cannot be read. */
+static bool judge_operand(struct check *check, const struct check_issue *issue, int32_t which) {
   const struct td_lpu_instruction *at = issue->at;
   const struct shape *shape = &shapes[at->operation];
-  bool wanted = which < shape->operands;
+  bool wanted = which < shape->operands, good = true;
   if (wanted != (at->source[which] != TD_SOURCE_NONE)) {
     check_found(check, TD_RULE_ALU, issue, "%s takes %d operands, operand %d is %s",
                 td_lpu_alu_name((enum td_lpu_alu)at->operation), shape->operands, which,
                 wanted ? "none" : "one too many");
+    good = false; /* whose meaning is whose? */
   }
   if (at->source[which] == TD_SOURCE_STREAM) {
-    check_group_fits(check, issue, group_of(at, which), "an operand");
+    good = check_group_fits(check, issue, group_of(at, which), "an operand") && good;
     judge_number(check, issue, shape->takes, is_integer(at->in_type[which]), "an operand");
   }
   if (at->source[which] == TD_SOURCE_CHAIN && at->in[which] >= check->machine->alus) {
     check_found(check, TD_RULE_ALU, issue, "chains ALU %d of %d", at->in[which], check->machine->alus);
+    good = false;
   }
+  return good;
 }
 
-static void judge_shape(struct check *check, const struct check_issue *issue) {
+/* What the ALU computes is what is meant, where the side table says so. */
+static void judge_operation(struct check *check, const struct check_issue *issue) {
+  const struct td_lpu_meaning *meaning = check_meaning(check, issue->instruction, TD_MEANING_ADDRESS, 0, 0);
+  if (!meaning || meaning->offset == issue->at->operation) return;
+  check_found(check, TD_RULE_ALU, issue, "computes %s, expected operation %d",
+              td_lpu_alu_name((enum td_lpu_alu)issue->at->operation), meaning->offset);
+}
+
+/* False where it cannot go on. */
+static bool judge_shape(struct check *check, const struct check_issue *issue) {
   const struct td_lpu_instruction *at = issue->at;
   int32_t operands = 0,
           meant = at->meaning_count ? check->looked->meanings[at->meaning + at->meaning_count - 1].operand : -1;
+  bool good = true;
   for (int32_t which = 0; which < 3; which++) {
-    judge_operand(check, issue, which);
+    good = judge_operand(check, issue, which) && good;
     if (at->source[which] == TD_SOURCE_STREAM) operands += group_of(at, which).count;
     if (at->source[which] == TD_SOURCE_CHAIN) operands++;
   }
   if (meant >= operands) check_found(check, TD_RULE_ALU, issue, "operand %d is meant, there are %d", meant, operands);
-  if (at->out == TD_LPU_NO_STREAM) return;
+  judge_operation(check, issue);
+  if (at->out == TD_LPU_NO_STREAM) return good;
   int32_t bytes = td_lpu_type_bytes((enum td_lpu_type)at->out_type);
   struct check_group out = {at->out, bytes, bytes};
-  check_group_fits(check, issue, out, "the result");
+  good = check_group_fits(check, issue, out, "the result") && good;
   judge_number(check, issue, shapes[at->operation].gives, is_integer(at->out_type), "the result");
+  return good;
 }
 
 void check_alu_issue(struct check *check, const struct check_issue *issue) {
   const struct td_lpu_instruction *at = issue->at;
   const struct check_tag none = {0, 0};
-  if (issue->iteration == 0) {
-    judge_shape(check, issue);
-    if (check->out->found) return;
-  }
+  if (issue->iteration == 0 ? !judge_shape(check, issue) : check->out->found) return;
   check_later(check, issue, CHECK_READ, CHECK_OPERANDS, check->machine->delay[TD_LPU_ALU].skew, none);
   int32_t func = check->machine->alu_func[at->operation];
   struct check_tag tag = {check_plain_type(at->out_type), 0};

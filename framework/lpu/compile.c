@@ -203,5 +203,6 @@ td_status td_lpu_compile(const struct td_lpu_machine *machine, const struct td_g
     return td_fail(TD_UNSUPPORTED, "LPU: found a slice of layers %d..%d, expected the whole model", slice->layer_begin,
                    slice->layer_end - 1);
   }
+  TD_TRY(lpu_check_layers(graph));
   return lpu_compile_laid_out(machine, graph, weights, options, NULL, out_program);
 }

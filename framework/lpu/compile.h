@@ -93,6 +93,8 @@ td_status lpu_in_range(const char *name, int64_t value, int64_t low, int64_t hig
 td_status lpu_refuse(const struct td_op *op, const char *why);
 /* The operators of `layer` by what feeds what, from its attention outwards. */
 td_status lpu_find_layer(const struct td_graph *graph, int32_t layer, struct lpu_layer *out);
+/* TD_UNSUPPORTED unless all layers are like the first, and nothing is left out of them and of the ends. */
+td_status lpu_check_layers(const struct td_graph *graph);
 td_status lpu_add_weights(struct lpu_compiler *compiler);
 td_status lpu_add_state(struct lpu_compiler *compiler);
 /* Words that a chip's K (or V) takes of each of its slices. */

@@ -26,8 +26,8 @@ static int32_t layers_of(const struct lpu_compiler *compiler, int32_t chips, int
   sizes(compiler, &layer, &head);
   int32_t last = (int32_t)((layers * layer + head) / chips / layer - head / layer);
   if (last < 1) last = 1;
-  if (chips == 1) last = layers;
-  if (chips == 1 || chip == chips - 1) return last;
+  if (chips < 2) return layers;
+  if (chip == chips - 1) return last;
   int32_t others = layers - last;
   return others / (chips - 1) + (chip < others % (chips - 1));
 }
@@ -96,25 +96,44 @@ static td_status try_places(const struct lpu_compiler *compiler, int32_t chips, 
 }
 
 #define MOST_CHIPS 64
+static int32_t most_chips(const struct lpu_compiler *compiler) {
+  return compiler->graph->shape.layers < MOST_CHIPS ? compiler->graph->shape.layers : MOST_CHIPS;
+}
 static int32_t least_chips(const struct lpu_compiler *compiler, struct lpu_layout *out) {
-  int32_t most = compiler->graph->shape.layers < MOST_CHIPS ? compiler->graph->shape.layers : MOST_CHIPS;
-  for (int32_t chips = 1; chips <= most; chips++) {
+  for (int32_t chips = 1; chips <= most_chips(compiler); chips++) {
     if (!try_places(compiler, chips, out)) return chips;
   }
   return 0;
 }
 
-/* options->chips, or the least that fits. */
-td_status lpu_choose_chips(struct lpu_compiler *compiler) {
+/* A vector is received link_latency cycles after its SEND, all of it: a link that takes longer cannot hand it on. */
+static td_status check_links(const struct lpu_compiler *compiler) {
+  const struct td_lpu_machine *machine = compiler->machine;
+  int32_t bytes = machine->lanes + machine->link_overhead_bytes;
+  double cycles = bytes * machine->clock_hz / machine->link_bytes_per_second;
+  if (compiler->chips == 1 || cycles <= machine->link_latency) return TD_OK;
+  return td_fail(TD_UNSUPPORTED,
+                 "LPU %s: %d chips need links, and a vector of %d B takes %.0f cycles of %g MHz on one of %g GB/s: "
+                 "expected at most the %d of link_latency, that is %.3g GB/s",
+                 machine->name, compiler->chips, bytes, cycles, machine->clock_hz / 1e6,
+                 machine->link_bytes_per_second / 1e9, machine->link_latency,
+                 bytes * machine->clock_hz / machine->link_latency / 1e9);
+}
+
+/* A vector of fp16 for K and one for V, a token and layer. */
+static double kv_megabytes(const struct lpu_compiler *compiler) {
+  double tokens = (double)compiler->options->kv_blocks * compiler->options->block_tokens;
+  return tokens * compiler->graph->shape.layers * 4.0 * compiler->machine->lanes / 1e6;
+}
+
+static td_status choose_chips(struct lpu_compiler *compiler) {
   int32_t wanted = compiler->options->chips;
   if (wanted < 0 || wanted > MOST_CHIPS) TD_TRY(lpu_in_range("chips", wanted, 0, MOST_CHIPS));
-  compiler->chips = wanted;
-  if (wanted > 0) {
-    td_status status = try_places(compiler, wanted, &compiler->layout);
-    if (status != TD_EXHAUSTED) return status;
-  }
+  compiler->chips = wanted > 0 ? wanted : 1;
+  td_status status = try_places(compiler, compiler->chips, &compiler->layout);
+  if (status != TD_EXHAUSTED) return status;
   char why[512];
-  snprintf(why, sizeof why, "%s", wanted > 0 ? td_error_text() : "it does not fit one chip");
+  snprintf(why, sizeof why, "%s", td_error_text());
   int32_t least = least_chips(compiler, &compiler->layout);
   if (wanted == 0 && least > 0) {
     compiler->chips = least;
@@ -124,11 +143,17 @@ td_status lpu_choose_chips(struct lpu_compiler *compiler) {
   sizes(compiler, &layer, &head);
   double megabytes = (layer * compiler->graph->shape.layers + head) / 1e6 *
                      (compiler->options->weights == TD_LPU_WEIGHTS_F16 ? 2.0 : 1.0);
-  int64_t vectors = (int64_t)compiler->graph->shape.layers * compiler->options->kv_blocks;
-  double cache = (double)(vectors * compiler->options->block_tokens) * 2 * 2 * compiler->machine->lanes / 1e6;
-  char fit[64] = "no number of chips up to 64, one layer each, would do";
-  if (least > 0) snprintf(fit, sizeof fit, "%d chips would do", least);
-  return td_fail(
-      TD_EXHAUSTED, "%s; weights of %.1f MB and KV of %.1f MB on chips of %.1f MB each: %s", why, megabytes, cache,
-      (double)compiler->machine->mem_slices * compiler->machine->mem_words * compiler->machine->lanes / 1e6, fit);
+  char fit[64];
+  snprintf(fit, sizeof fit, "no number of chips up to %d, one a layer, would do", most_chips(compiler));
+  if (least > 0) snprintf(fit, sizeof fit, "%d chip%s would do", least, least > 1 ? "s" : "");
+  return td_fail(TD_EXHAUSTED, "%s; weights of %.1f MB and a KV cache of %.1f MB on chips of %.1f MB each: %s", why,
+                 megabytes, kv_megabytes(compiler),
+                 (double)compiler->machine->mem_slices * compiler->machine->mem_words * compiler->machine->lanes / 1e6,
+                 fit);
+}
+
+/* options->chips, or the least that fits. */
+td_status lpu_choose_chips(struct lpu_compiler *compiler) {
+  TD_TRY(choose_chips(compiler));
+  return check_links(compiler);
 }

@@ -31,11 +31,14 @@ static bool is_kind(const struct td_graph *graph, int32_t op, enum td_op_kind ki
 /* Finds the operators of `layer` by what feeds what, from its attention outwards. */
 td_status lpu_find_layer(const struct td_graph *graph, int32_t layer, struct lpu_layer *out) {
   int32_t attention = -1;
+  out->append = -1;
   for (int32_t i = 0; i < graph->op_count; i++) {
     if (graph->ops[i].layer == layer && graph->ops[i].kind == TD_OP_ATTENTION) attention = i;
     if (graph->ops[i].layer == layer && graph->ops[i].kind == TD_OP_KV_APPEND) out->append = i;
   }
-  if (attention < 0) return td_fail(TD_UNSUPPORTED, "LPU: layer %d has no attention", layer);
+  if (attention < 0 || out->append < 0) {
+    return td_fail(TD_UNSUPPORTED, "LPU: layer %d: found no attention with a KV cache of its own", layer);
+  }
   const struct td_op *op = &graph->ops[attention];
   out->attention = attention;
   out->rope_q = producer(graph, op->in[0]);

@@ -2,11 +2,9 @@
  *
  * The shared headers as OpenCL C 1.2, on every device here: they build, and say what C says.
  */
-#define CL_TARGET_OPENCL_VERSION 120
-#include <CL/cl.h>
-
 #include "kernels/shared_input.h"
 #include "kernels/stored.h"
+#include "opencl_devices.h"
 #include "tandem/portable.h"
 
 #define KERNEL static
@@ -14,7 +12,7 @@
 static td_i32 one_thread;
 #include "kernels/shared_kernels.h"
 
-static cl_context context;
+static cl_context context; /* of the device that is checked */
 static cl_command_queue queue;
 static cl_program program;
 
@@ -73,54 +71,25 @@ static void check_places(void) {
   assert_memory_equal(got, want, sizeof got);
 }
 
-static void build(cl_device_id device) {
-  char options[4200], log[4096] = "";
-  const char *source = "#include \"shared_kernels.cl\"\n";
-  snprintf(options, sizeof options, "-cl-std=CL1.2 -I %s -I %s", test_source("tests/kernels"),
-           test_source("framework/kernels/shared"));
+static void check_device(cl_context of, cl_device_id device) {
   cl_int error;
-  program = clCreateProgramWithSource(context, 1, &source, NULL, &error);
-  assert_int_equal(error, CL_SUCCESS);
-  error = clBuildProgram(program, 1, &device, options, NULL, NULL);
-  clGetProgramBuildInfo(program, device, CL_PROGRAM_BUILD_LOG, sizeof log - 1, log, NULL);
-  if (error != CL_SUCCESS) fail_msg("does not build: %s", log);
-}
-
-static void check_device(cl_device_id device) {
-  char name[256] = "";
-  cl_int error;
-  clGetDeviceInfo(device, CL_DEVICE_NAME, sizeof name - 1, name, NULL);
-  printf("device %s\n", name);
-  context = clCreateContext(NULL, 1, &device, NULL, NULL, &error);
-  assert_int_equal(error, CL_SUCCESS);
+  context = of;
   queue = clCreateCommandQueue(context, device, 0, &error);
   assert_int_equal(error, CL_SUCCESS);
-  build(device);
+  program = test_cl_program(context, device, "#include \"shared_kernels.cl\"\n", "kernels");
   check_values();
   check_places();
   clReleaseProgram(program);
   clReleaseCommandQueue(queue);
-  clReleaseContext(context);
 }
-
-static cl_platform_id platforms[8];
-static cl_uint platform_count;
 
 static void test_devices(void **state) {
   (void)state;
-  for (cl_uint p = 0; p < platform_count; p++) {
-    cl_device_id devices[8];
-    cl_uint count = 0;
-    if (clGetDeviceIDs(platforms[p], CL_DEVICE_TYPE_ALL, 8, devices, &count) != CL_SUCCESS) continue;
-    for (cl_uint d = 0; d < count && d < 8; d++) check_device(devices[d]);
-  }
+  test_each_device(check_device);
 }
 
 int main(void) {
-  if (clGetPlatformIDs(8, platforms, &platform_count) != CL_SUCCESS || platform_count == 0) {
-    test_skip_all("no OpenCL platform here");
-  }
-  if (platform_count > 8) platform_count = 8;
+  test_need_opencl();
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_devices)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -421,8 +421,9 @@ static void mean_instruction(struct table *table, const struct td_lpu_program *p
   if (map || (memory && at->flags & TD_LPU_READ)) mean_address(table, program, segment, at, 0);
   if (memory && at->flags & TD_LPU_WRITE) mean_address(table, program, segment, at, 1);
   if (at->opcode == TD_LPU_PASS || at->opcode == TD_LPU_LOAD) mean(table, at, 1, columns, at->half);
+  if (at->opcode == TD_LPU_ALU) mean(table, at, 0, 0, at->operation);
 }
-void hand_mean_addresses(struct td_lpu_program *program) {
+static void mean_addresses(struct td_lpu_program *program) {
   for (int32_t s = 0; s < program->segment_count; s++) {
     struct td_lpu_segment *segment = &program->segments[s];
     struct table table = {NULL, 0, 0};
@@ -448,6 +449,6 @@ struct td_lpu_program *hand_finish(struct hand_code *code) {
   struct td_lpu_program *program = code->program;
   free(code->meanings);
   free(code);
-  hand_mean_addresses(program);
+  mean_addresses(program);
   return program;
 }

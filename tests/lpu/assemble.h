@@ -21,11 +21,9 @@
 struct hand_code;
 
 struct hand_code *hand_begin(const struct td_lpu_machine *machine, int32_t chips);
-/* The program, sorted as the header demands; frees the code. Free the result with td_lpu_program_free. */
+/* The program, sorted as the header demands, with what TD_MEANING_ADDRESS says; frees the code. Free the result with
+ * td_lpu_program_free. */
 struct td_lpu_program *hand_finish(struct hand_code *code);
-
-/* Adds what TD_MEANING_ADDRESS says to all instructions, of a program whose maker left it out; hand_finish does. */
-void hand_mean_addresses(struct td_lpu_program *program);
 
 /* ---- images; each gives the image's index ---- */
 int32_t hand_image(struct hand_code *code, const char *name, enum td_lpu_image_kind kind, enum td_lpu_type type,

@@ -112,7 +112,7 @@ static struct td_lpu_program *chain(bool last_writes) {
   hand_image_matrix(made.code, out, 1, td_lpu_machine_of(params)->lanes, 0);
   add_segment(made.code, "first", made.x, made.a, -1);
   add_segment(made.code, "give", made.x, out, made.a);
-  add_segment(made.code, "look", made.x, -1, made.a);
+  if (!last_writes) add_segment(made.code, "look", made.x, -1, made.a);
   hand_entry(made.code, 3);
   hand_run(made.code, 0, 0);
   hand_run(made.code, 1, 0);

@@ -2,11 +2,8 @@
  *
  * tandem/lpu_math.h as OpenCL C 1.2, on every device here, gives the bits that C gives.
  */
-#define CL_TARGET_OPENCL_VERSION 120
-#include <CL/cl.h>
-
 #include "lpu/math_cases.h"
-#include "support.h"
+#include "opencl_devices.h"
 
 static const char source[] =
     "#include \"math_cases.h\"\n"
@@ -19,25 +16,11 @@ static const char source[] =
 
 static cl_uint got[MATH_COUNT * MATH_RESULTS];
 
-static cl_program build(cl_context context, cl_device_id device) {
-  char options[8400], log[4096] = "";
-  const char *text = source;
-  snprintf(options, sizeof options, "-cl-std=CL1.2 -I %s -I %s", test_source("tests/lpu"),
-           test_source("framework/kernels/shared"));
-  cl_int error;
-  cl_program program = clCreateProgramWithSource(context, 1, &text, NULL, &error);
-  assert_int_equal(error, CL_SUCCESS);
-  error = clBuildProgram(program, 1, &device, options, NULL, NULL);
-  clGetProgramBuildInfo(program, device, CL_PROGRAM_BUILD_LOG, sizeof log - 1, log, NULL);
-  if (error != CL_SUCCESS) fail_msg("does not build: %s", log);
-  return program;
-}
-
 static void compute(cl_context context, cl_device_id device) {
   cl_int error;
   cl_command_queue queue = clCreateCommandQueue(context, device, 0, &error);
   assert_int_equal(error, CL_SUCCESS);
-  cl_program program = build(context, device);
+  cl_program program = test_cl_program(context, device, source, "lpu");
   cl_kernel kernel = clCreateKernel(program, "all_results", &error);
   assert_int_equal(error, CL_SUCCESS);
   cl_mem out = clCreateBuffer(context, CL_MEM_WRITE_ONLY, sizeof got, NULL, &error);
@@ -52,15 +35,8 @@ static void compute(cl_context context, cl_device_id device) {
   clReleaseCommandQueue(queue);
 }
 
-static void check_device(cl_device_id device) {
-  char name[256] = "";
-  cl_int error;
-  clGetDeviceInfo(device, CL_DEVICE_NAME, sizeof name - 1, name, NULL);
-  printf("device %s\n", name);
-  cl_context context = clCreateContext(NULL, 1, &device, NULL, NULL, &error);
-  assert_int_equal(error, CL_SUCCESS);
+static void check_device(cl_context context, cl_device_id device) {
   compute(context, device);
-  clReleaseContext(context);
   for (int i = 0; i < MATH_COUNT; i++) {
     td_u32 want[MATH_RESULTS];
     math_results(math_pattern(i), want);
@@ -71,24 +47,13 @@ static void check_device(cl_device_id device) {
   }
 }
 
-static cl_platform_id platforms[8];
-static cl_uint platform_count;
-
 static void test_devices(void **state) {
   (void)state;
-  for (cl_uint p = 0; p < platform_count; p++) {
-    cl_device_id devices[8];
-    cl_uint count = 0;
-    if (clGetDeviceIDs(platforms[p], CL_DEVICE_TYPE_ALL, 8, devices, &count) != CL_SUCCESS) continue;
-    for (cl_uint d = 0; d < count && d < 8; d++) check_device(devices[d]);
-  }
+  test_each_device(check_device);
 }
 
 int main(void) {
-  if (clGetPlatformIDs(8, platforms, &platform_count) != CL_SUCCESS || platform_count == 0) {
-    test_skip_all("no OpenCL platform here");
-  }
-  if (platform_count > 8) platform_count = 8;
+  test_need_opencl();
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_devices)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -34,7 +34,7 @@ bool *mutant_called(const struct td_lpu_program *program, int32_t entry, const s
 
 /* ---- copies ---- */
 
-static void *copy_of(const void *from, size_t count, size_t size) {
+void *mutant_copy(const void *from, size_t count, size_t size) {
   void *copy = malloc(count * size + 1);
   if (!copy) abort();
   if (count) memcpy(copy, from, count * size);
@@ -46,11 +46,11 @@ struct td_lpu_segment *mutant_segment(const struct mutant_site *site) {
   if (mutant->segment >= 0) abort();
   const struct td_lpu_segment *from = site->segment;
   mutant->program.segments =
-      copy_of(mutant->from->segments, (size_t)mutant->from->segment_count, sizeof *mutant->program.segments);
+      mutant_copy(mutant->from->segments, (size_t)mutant->from->segment_count, sizeof *mutant->program.segments);
   struct td_lpu_segment *to = &mutant->program.segments[site->s];
-  to->instructions = copy_of(from->instructions, (size_t)from->instruction_count, sizeof *to->instructions);
-  to->meanings = copy_of(from->meanings, (size_t)from->meaning_count, sizeof *to->meanings);
-  to->patches = copy_of(from->patches, (size_t)from->patch_count, sizeof *to->patches);
+  to->instructions = mutant_copy(from->instructions, (size_t)from->instruction_count, sizeof *to->instructions);
+  to->meanings = mutant_copy(from->meanings, (size_t)from->meaning_count, sizeof *to->meanings);
+  to->patches = mutant_copy(from->patches, (size_t)from->patch_count, sizeof *to->patches);
   mutant->segment = site->s;
   return to;
 }
@@ -60,7 +60,7 @@ struct td_lpu_instruction *mutant_edit(const struct mutant_site *site) {
 struct td_lpu_image *mutant_images(const struct mutant_site *site) {
   struct td_lpu_program *program = &site->mutant->program;
   if (program->images == site->mutant->from->images) {
-    program->images = copy_of(program->images, (size_t)program->image_count, sizeof *program->images);
+    program->images = mutant_copy(program->images, (size_t)program->image_count, sizeof *program->images);
   }
   return program->images;
 }
@@ -218,7 +218,7 @@ static const struct mutant_family *family_of(int64_t all, enum td_lpu_rule rule,
   }
   return NULL;
 }
-static struct mutant *start(const struct td_lpu_program *program) {
+struct mutant *mutant_start(const struct td_lpu_program *program) {
   struct mutant *mutant = calloc(1, sizeof *mutant);
   if (!mutant) abort();
   mutant->from = program;
@@ -238,128 +238,10 @@ struct mutant *mutant_make(const struct td_lpu_program *program, const bool *cal
   at.i = (int32_t)i;
   at.segment = &program->segments[at.s];
   at.at = &at.segment->instructions[i];
-  struct mutant *mutant = at.mutant = start(program);
+  struct mutant *mutant = at.mutant = mutant_start(program);
   snprintf(mutant->text, sizeof mutant->text, "%s, variant %d, segment %d instruction %d (%s)", family->name,
            at.variant, at.s, at.i, td_lpu_opcode_name((enum td_lpu_opcode)at.at->opcode));
   if (family->make(&at)) return mutant;
   mutant_free(mutant);
   return NULL;
-}
-
-/* ---- random fields ---- */
-
-struct field {
-  const char *name;
-  size_t offset, size;
-};
-#define FIELD(type, field) \
-  { #field, offsetof(struct type, field), sizeof(((struct type *)0)->field) }
-static const struct field instruction_fields[] = {
-    FIELD(td_lpu_instruction, cycle),      FIELD(td_lpu_instruction, chip),
-    FIELD(td_lpu_instruction, queue),      FIELD(td_lpu_instruction, opcode),
-    FIELD(td_lpu_instruction, flags),      FIELD(td_lpu_instruction, type),
-    FIELD(td_lpu_instruction, width),      FIELD(td_lpu_instruction, in[0]),
-    FIELD(td_lpu_instruction, in[1]),      FIELD(td_lpu_instruction, in[2]),
-    FIELD(td_lpu_instruction, out),        FIELD(td_lpu_instruction, source[0]),
-    FIELD(td_lpu_instruction, source[1]),  FIELD(td_lpu_instruction, source[2]),
-    FIELD(td_lpu_instruction, in_type[0]), FIELD(td_lpu_instruction, in_type[1]),
-    FIELD(td_lpu_instruction, in_type[2]), FIELD(td_lpu_instruction, out_type),
-    FIELD(td_lpu_instruction, repeat),     FIELD(td_lpu_instruction, gap),
-    FIELD(td_lpu_instruction, address[0]), FIELD(td_lpu_instruction, address[1]),
-    FIELD(td_lpu_instruction, stride[0]),  FIELD(td_lpu_instruction, stride[1]),
-    FIELD(td_lpu_instruction, image[0]),   FIELD(td_lpu_instruction, image[1]),
-    FIELD(td_lpu_instruction, patch[0]),   FIELD(td_lpu_instruction, patch[1]),
-    FIELD(td_lpu_instruction, meaning),    FIELD(td_lpu_instruction, meaning_count),
-    FIELD(td_lpu_instruction, half)};
-static const struct field meaning_fields[] = {FIELD(td_lpu_meaning, operand),  FIELD(td_lpu_meaning, component),
-                                              FIELD(td_lpu_meaning, begin),    FIELD(td_lpu_meaning, end),
-                                              FIELD(td_lpu_meaning, producer), FIELD(td_lpu_meaning, scale),
-                                              FIELD(td_lpu_meaning, offset)};
-static const struct field segment_fields[] = {FIELD(td_lpu_segment, length), FIELD(td_lpu_segment, arrays_in),
-                                              FIELD(td_lpu_segment, arrays_out)};
-static const struct field patch_fields[] = {
-    FIELD(td_lpu_patch, coefficient[0]), FIELD(td_lpu_patch, coefficient[1]), FIELD(td_lpu_patch, coefficient[2]),
-    FIELD(td_lpu_patch, coefficient[3]), FIELD(td_lpu_patch, coefficient[4]), FIELD(td_lpu_patch, coefficient[5]),
-    FIELD(td_lpu_patch, low[0]),         FIELD(td_lpu_patch, low[3]),         FIELD(td_lpu_patch, high[0]),
-    FIELD(td_lpu_patch, high[3]),        FIELD(td_lpu_patch, lane),           FIELD(td_lpu_patch, otherwise)};
-static const struct field image_fields[] = {
-    FIELD(td_lpu_image, chip), FIELD(td_lpu_image, hemisphere), FIELD(td_lpu_image, slice), FIELD(td_lpu_image, slices),
-    FIELD(td_lpu_image, word), FIELD(td_lpu_image, words),      FIELD(td_lpu_image, type)};
-
-static uint32_t next_random(uint32_t *state) {
-  *state = *state * 747796405u + 2891336453u;
-  uint32_t word = ((*state >> ((*state >> 28) + 4)) ^ *state) * 277803737u;
-  return (word >> 22) ^ word;
-}
-/* Near the old value, a bit of it flipped, or anything. */
-static int64_t other_value(int64_t old, size_t size, uint32_t *state) {
-  uint32_t how = next_random(state) % 8, bits = (uint32_t)size * 8;
-  if (how < 5) return old + (next_random(state) % 2 ? 1 : -1) * (int64_t)(1 + next_random(state) % (how < 3 ? 3 : 40));
-  if (how < 7) return old ^ (int64_t)1 << next_random(state) % bits;
-  return (int64_t)next_random(state);
-}
-static void change(struct mutant *mutant, void *record, const struct field *field, const char *what, uint32_t *state) {
-  char *at = (char *)record + field->offset;
-  int64_t old = 0, made;
-  memcpy(&old, at, field->size); /* little-endian hosts, as all that tandem runs on */
-  if (field->size == 4) old = (int32_t)old;
-  int64_t now = old;
-  while (now == old) {
-    made = other_value(old, field->size, state);
-    memcpy(at, &made, field->size);
-    now = 0;
-    memcpy(&now, at, field->size);
-    if (field->size == 4) now = (int32_t)now;
-  }
-  size_t used = strlen(mutant->text);
-  snprintf(mutant->text + used, sizeof mutant->text - used, "%s.%s: %lld -> %lld", what, field->name, (long long)old,
-           (long long)now);
-}
-static const struct field *any_field(const struct field *fields, size_t bytes, uint32_t *state) {
-  return &fields[next_random(state) % (bytes / sizeof *fields)];
-}
-static int32_t any_segment(const struct td_lpu_program *program, const bool *called, uint32_t *state) {
-  int32_t s;
-  do {
-    s = (int32_t)(next_random(state) % (uint32_t)program->segment_count);
-  } while (!called[s] || program->segments[s].instruction_count == 0);
-  return s;
-}
-/* Most are MEMORY; half of the time another one is taken. */
-static uint32_t any_instruction(const struct td_lpu_segment *segment, uint32_t *state) {
-  uint32_t count = (uint32_t)segment->instruction_count, i = next_random(state) % count;
-  bool other = next_random(state) % 2;
-  for (uint32_t k = 0; other && k < count && segment->instructions[i].opcode == TD_LPU_MEMORY; k++) i = (i + 1) % count;
-  return i;
-}
-struct mutant *mutant_random(const struct td_lpu_program *program, const bool *called, uint32_t seed) {
-  uint32_t state = seed * 2654435761u + 1;
-  struct mutant *mutant = start(program);
-  struct mutant_site site = {.mutant = mutant, .s = any_segment(program, called, &state)};
-  site.segment = &program->segments[site.s];
-  uint32_t what = next_random(&state) % 16;
-  if (what == 0) {
-    uint32_t i = next_random(&state) % (uint32_t)program->image_count;
-    snprintf(mutant->text, sizeof mutant->text, "image %u ", i);
-    change(mutant, &mutant_images(&site)[i], any_field(image_fields, sizeof image_fields, &state), "", &state);
-    return mutant;
-  }
-  struct td_lpu_segment *segment = mutant_segment(&site);
-  uint32_t i = any_instruction(segment, &state);
-  snprintf(mutant->text, sizeof mutant->text, "segment %d ", site.s);
-  if (what == 1) {
-    change(mutant, segment, any_field(segment_fields, sizeof segment_fields, &state), "segment", &state);
-  } else if (what == 2 && segment->patch_count) {
-    uint32_t p = next_random(&state) % (uint32_t)segment->patch_count;
-    change(mutant, &segment->patches[p], any_field(patch_fields, sizeof patch_fields, &state), "patch", &state);
-  } else if (what < 5 && segment->meaning_count) {
-    uint32_t m = next_random(&state) % (uint32_t)segment->meaning_count;
-    change(mutant, &segment->meanings[m], any_field(meaning_fields, sizeof meaning_fields, &state), "meaning", &state);
-  } else {
-    char name[64];
-    snprintf(name, sizeof name, "%u (%s)", i, td_lpu_opcode_name((enum td_lpu_opcode)segment->instructions[i].opcode));
-    change(mutant, &segment->instructions[i], any_field(instruction_fields, sizeof instruction_fields, &state), name,
-           &state);
-  }
-  return mutant;
 }

@@ -18,6 +18,7 @@ struct mutant {
   const struct td_lpu_program *from;
   struct td_lpu_program program; /* shares what was not changed */
   int32_t segment;               /* whose arrays are its own; -1: none */
+  const char *idle;              /* random: why it may change nothing; NULL: it may not */
   char text[200];                /* family and place */
 };
 
@@ -29,8 +30,8 @@ int64_t mutant_sites(const struct td_lpu_program *program, enum td_lpu_rule rule
 /* The mutant of a site, or NULL where the family has nothing to change. `first`: the segment that runs first. */
 struct mutant *mutant_make(const struct td_lpu_program *program, const bool *called, int32_t first,
                            enum td_lpu_rule rule, int64_t site);
-/* Sets one field of the program to another value, seeded; text says which. Immediates, operations, maps and data stay:
- * they say what is computed, not when and where. */
+/* Sets one field of the program to another value, seeded; text says which. Immediates, maps and data stay: nothing else
+ * says what they should be. So do operations that the side table does not mean. */
 struct mutant *mutant_random(const struct td_lpu_program *program, const bool *called, uint32_t seed);
 void mutant_free(struct mutant *mutant);
 
@@ -53,6 +54,8 @@ extern const struct mutant_family *const mutant_families[]; /* lists that end wi
 extern const struct mutant_family mutant_issue_families[], mutant_memory_families[], mutant_stream_families[],
     mutant_unit_families[], mutant_step_families[];
 
+struct mutant *mutant_start(const struct td_lpu_program *program);
+void *mutant_copy(const void *from, size_t count, size_t size);
 /* The segment, from now on with arrays of its own. */
 struct td_lpu_segment *mutant_segment(const struct mutant_site *site);
 struct td_lpu_instruction *mutant_edit(const struct mutant_site *site);

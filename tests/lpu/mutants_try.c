@@ -41,7 +41,6 @@ struct mutant_tally mutant_try_rule(const struct td_lpu_program *program, const 
     mutant_free(mutant);
   }
   free(called);
-  printf("%-8s %3d mutants, %3d named\n", td_lpu_rule_name(rule), tally.made, tally.named);
   return tally;
 }
 
@@ -92,18 +91,38 @@ static td_status run_outputs(const struct td_lpu_program *program, const struct 
   return status;
 }
 
-/* Fields whose changes changed nothing, with how often. */
+/* Fields whose changes changed nothing, how often and why. */
 struct quiet {
   char name[64];
+  const char *why;
   int32_t count;
 };
-static void note_quiet(struct quiet *quiet, const char *text) {
-  const char *end = strrchr(text, ':'), *dot = strrchr(text, '.');
-  size_t length = end && dot && end > dot ? (size_t)(end - dot - 1) : 0;
-  if (length == 0 || length >= sizeof quiet->name) return;
-  while (*quiet->name && (strncmp(quiet->name, dot + 1, length) != 0 || quiet->name[length])) quiet++;
-  memcpy(quiet->name, dot + 1, length);
+#define QUIETS 256
+static void note_quiet(struct quiet *quiet, const struct mutant *mutant) {
+  const char *end = strrchr(mutant->text, ':'), *dot = strrchr(mutant->text, '.');
+  char name[sizeof quiet->name];
+  int length = end && dot && end > dot ? (int)(end - dot - 1) : 0;
+  snprintf(name, sizeof name, "%.*s", length, length ? dot + 1 : "");
+  struct quiet *last = quiet + QUIETS - 1;
+  while (quiet < last && quiet->why && (strcmp(quiet->name, name) != 0 || quiet->why != mutant->idle)) quiet++;
+  memcpy(quiet->name, name, sizeof name);
+  quiet->why = mutant->idle;
   quiet->count++;
+}
+static int by_reason(const void *a, const void *b) {
+  const struct quiet *x = a, *y = b;
+  int order = strcmp(x->why, y->why);
+  return order ? order : strcmp(x->name, y->name);
+}
+static void print_quiet(struct quiet *quiet) {
+  size_t count = 0;
+  while (count < QUIETS && quiet[count].why) count++;
+  qsort(quiet, count, sizeof *quiet, by_reason);
+  for (size_t i = 0; i < count; i++) {
+    if (i == 0 || strcmp(quiet[i].why, quiet[i - 1].why) != 0) printf("%s  %s:", i ? "\n" : "", quiet[i].why);
+    printf(" %s %d", quiet[i].name, quiet[i].count);
+  }
+  printf("\n");
 }
 
 struct random_run {
@@ -111,7 +130,7 @@ struct random_run {
   const struct td_lpu_step *step;
   const uint8_t *sram;
   uint64_t expected;
-  struct quiet quiet[128];
+  struct quiet quiet[QUIETS];
   int32_t rejected, same, neither;
 };
 static void try_random(struct random_run *run, const struct mutant *mutant, uint32_t seed) {
@@ -122,33 +141,34 @@ static void try_random(struct random_run *run, const struct mutant *mutant, uint
     return;
   }
   td_status status = run_outputs(&mutant->program, run->program, run->step, run->sram, &got);
-  if (status == TD_OK && got == run->expected) {
+  if (status == TD_OK && got == run->expected && mutant->idle) {
     run->same++;
-    note_quiet(run->quiet, mutant->text);
+    note_quiet(run->quiet, mutant);
     return;
   }
   run->neither++;
   printf("  seed %u: %s: passed the checker, then %s\n", seed, mutant->text,
-         status ? td_error_text() : "other outputs");
+         status                 ? td_error_text()
+         : got == run->expected ? "the same outputs, with no reason why"
+                                : "other outputs");
 }
 int32_t mutant_try_random(const struct td_lpu_program *program, const struct td_lpu_step *step, const uint8_t *sram,
-                          int32_t cases) {
+                          uint32_t first_seed, int32_t cases) {
   struct random_run *run = calloc(1, sizeof *run);
   int32_t first;
   bool *called = mutant_called(program, 0, step, &first);
   if (!run || !called) abort();
   *run = (struct random_run){.program = program, .step = step, .sram = sram};
   if (run_outputs(program, program, step, sram, &run->expected)) abort();
-  for (int32_t seed = 0; seed < cases; seed++) {
-    struct mutant *mutant = mutant_random(program, called, (uint32_t)seed);
-    try_random(run, mutant, (uint32_t)seed);
+  for (int32_t i = 0; i < cases; i++) {
+    uint32_t seed = first_seed + (uint32_t)i;
+    struct mutant *mutant = mutant_random(program, called, seed);
+    try_random(run, mutant, seed);
     mutant_free(mutant);
   }
   printf("%d random changes: %d rejected, %d change nothing, %d neither\n", cases, run->rejected, run->same,
          run->neither);
-  printf("what changed nothing (a field that the opcode has no use for, another valid schedule or table):");
-  for (int i = 0; *run->quiet[i].name; i++) printf(" %s %d", run->quiet[i].name, run->quiet[i].count);
-  printf("\n");
+  print_quiet(run->quiet);
   int32_t neither = run->neither;
   free(called);
   free(run);

@@ -13,10 +13,10 @@ struct mutant_tally {
 /* At most `most` mutants of a rule, spread over the program; prints those that are not named, a few. */
 struct mutant_tally mutant_try_rule(const struct td_lpu_program *program, const struct td_lpu_step *step,
                                     enum td_lpu_rule rule, int32_t most);
-/* `cases` random changes. Each must be rejected by the checker, the walk or the emulator's own opening of programs, or
- * leave the outputs and the KV cache as they were; gives how many do neither. `sram`: what the step starts from, or
- * NULL: what the program's data say. Prints what changed nothing, by field. */
+/* `cases` random changes, from seed `first_seed` on. Each must be rejected by the checker, or leave the outputs and the
+ * KV cache as they were, for a reason; gives how many do neither. `sram`: what the step starts from, or NULL: what the
+ * program's data say. Prints what changed nothing, by reason and field. */
 int32_t mutant_try_random(const struct td_lpu_program *program, const struct td_lpu_step *step, const uint8_t *sram,
-                          int32_t cases);
+                          uint32_t first_seed, int32_t cases);
 
 #endif

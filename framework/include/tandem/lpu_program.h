@@ -104,8 +104,8 @@ struct td_lpu_instruction {
  * `which`: before patches, address[which] of iteration r is scale * r + offset, for MEMORY counted from the image's
  * first word. Component which + 2 * (1 + v): its patch adds `offset` times variable v; without such an entry 0.
  * Component which + 2 * (1 + TD_LPU_VARIABLES): the patch is for lane `scale` and says `offset` otherwise; without: no
- * lane. PASS, LOAD: component 1: the half of the lanes is `offset`, and `scale` is 1 for columns. `producer` says
- * nothing. */
+ * lane. PASS, LOAD: component 1: the half of the lanes is `offset`, and `scale` is 1 for columns. ALU: component 0: the
+ * operation is `offset`. `producer` says nothing. */
 #define TD_MEANING_ADDRESS (-7)
 #define TD_MEANING_ADDRESS_COMPONENTS (2 * (2 + TD_LPU_VARIABLES))
 struct td_lpu_meaning {
@@ -124,7 +124,8 @@ enum td_lpu_variable {
   TD_VAR_SLOT,     /* position % block_tokens / load_vectors: the word row of a KV block that an append writes */
   TD_LPU_VARIABLES
 };
-/* address += sum coefficient[v] * v. With lane >= 0 only in steps where position % load_vectors == lane; in others the
+/* address += sum coefficient[v] * v. A loop around the segment begins at low[v] and, if its count is not the step's,
+ * ends at high[v]. With lane >= 0 only in steps where position % load_vectors == lane; in others the
  * address is `otherwise`: an append writes all slices of a group, one for real, the others into a scratch word. */
 struct td_lpu_patch {
   int32_t coefficient[TD_LPU_VARIABLES];
