@@ -131,12 +131,12 @@ static td_status run_head(struct lpu_compiler *compiler, int32_t segment, int32_
 /* All rows, or an entry for each group of them. */
 static td_status add_head(struct lpu_compiler *compiler) {
   int32_t rows = compiler->rows, some = compiler->layout.head_rows, whole = rows / some * some, head = 0, rest = 0;
-  TD_TRY(lpu_segment_head(compiler, some, whole - some, &head));
+  TD_TRY(lpu_segment_head(compiler, some, 0, whole - some, &head));
   if (some == rows) {
     TD_TRY(run(compiler, head));
     return add_entry(compiler, 0);
   }
-  if (whole < rows) TD_TRY(lpu_segment_head(compiler, rows - whole, whole, &rest));
+  if (whole < rows) TD_TRY(lpu_segment_head(compiler, rows - whole, whole, whole, &rest));
   for (int32_t row = 0; row < rows; row += some) TD_TRY(run_head(compiler, row < whole ? head : rest, row));
   return TD_OK;
 }

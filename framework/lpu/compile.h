@@ -207,7 +207,8 @@ td_status lpu_segment_soft(struct lpu_compiler *compiler, int32_t *out_segment);
 td_status lpu_segment_values(struct lpu_compiler *compiler, int32_t *out_segment);
 td_status lpu_segment_merge(struct lpu_compiler *compiler, int32_t *out_segment);
 td_status lpu_segment_output(struct lpu_compiler *compiler, int32_t *out_segment);
-/* Of `rows` rows: all, or those from the loop's row on, which is at most `last`. */
-td_status lpu_segment_head(struct lpu_compiler *compiler, int32_t rows, int32_t last, int32_t *out_segment);
+/* Of `rows` rows: all, or those from the loop's row on, which goes from `first` to `last`. */
+td_status lpu_segment_head(struct lpu_compiler *compiler, int32_t rows, int32_t first, int32_t last,
+                           int32_t *out_segment);
 
 #endif

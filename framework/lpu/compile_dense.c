@@ -242,13 +242,14 @@ td_status lpu_segment_output(struct lpu_compiler *compiler, int32_t *out_segment
   return lpu_end_segment(compiler->builder, out_segment);
 }
 
-/* Some rows of x, as many as the head takes: those from the loop's row on. `last`: the last such row. */
-static td_status take_rows(struct lpu_compiler *compiler, int32_t rows, int32_t last, struct lpu_tensor **out) {
+/* Some rows of x, as many as the head takes: those from the loop's row on, which goes from `first` to `last`. */
+static td_status take_rows(struct lpu_compiler *compiler, int32_t rows, int32_t first, int32_t last,
+                           struct lpu_tensor **out) {
   struct lpu_tensor *x = NULL;
   struct lpu_chain chain;
   uint16_t by_row = 0;
   TD_TRY(lpu_view(compiler, compiler->x, &x));
-  TD_TRY(lpu_patch(compiler, TD_VAR_ROW, compiler->hidden_vectors, 0, last, &by_row));
+  TD_TRY(lpu_patch(compiler, TD_VAR_ROW, compiler->hidden_vectors, first, last, &by_row));
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows * compiler->hidden_vectors, x, out));
   lpu_chain_begin(&chain, compiler->chip, (*out)->count);
   struct lpu_operand value = lpu_chain_input(&chain, x, 0, 1);
@@ -258,7 +259,8 @@ static td_status take_rows(struct lpu_compiler *compiler, int32_t rows, int32_t 
   return lpu_chain_run(compiler->builder, &chain);
 }
 
-td_status lpu_segment_head(struct lpu_compiler *compiler, int32_t rows, int32_t last, int32_t *out_segment) {
+td_status lpu_segment_head(struct lpu_compiler *compiler, int32_t rows, int32_t first, int32_t last,
+                           int32_t *out_segment) {
   const struct td_graph *graph = compiler->graph;
   struct lpu_tensor *some = NULL;
   struct lpu_activation x;
@@ -268,7 +270,7 @@ td_status lpu_segment_head(struct lpu_compiler *compiler, int32_t rows, int32_t 
     if (graph->ops[i].kind == TD_OP_RMS_NORM && graph->ops[i].layer == graph->shape.layers) norm = &graph->ops[i];
   }
   TD_TRY(lpu_open_segment(compiler, rows < compiler->layout.head_rows ? "head.rest" : "head"));
-  if (rows < all) TD_TRY(take_rows(compiler, rows, last, &some));
+  if (rows < all) TD_TRY(take_rows(compiler, rows, first, last, &some));
   compiler->rows = rows;
   td_status status = normed(compiler, some, compiler->final_weight, 1, norm, &x);
   if (!status) status = project(compiler, &compiler->head, &x, -1, compiler->logits);
