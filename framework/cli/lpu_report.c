@@ -121,8 +121,7 @@ static void print_longest(const struct lpu_study *study, FILE *out) {
           segment->name, share(segment_cycles(study, longest), study->counts.cycles), td_lpu_unit_name(unit),
           occupancy);
   fprintf(out,
-          "Weights alone, %" PRId64 " B at the streams' rate, would take %" PRId64
-          " cycles: %s %.2f times that.\n",
+          "Weights alone, %" PRId64 " B at the streams' rate, would take %" PRId64 " cycles: %s %.2f times that.\n",
           study->weight_bytes, study->bound_cycles, layers ? "the layers take" : "the step takes",
           study->bound_cycles ? (double)cycles / (double)study->bound_cycles : 0.0);
 }
@@ -143,8 +142,9 @@ void lpu_study_print(const struct lpu_study *study, FILE *out) {
   double seconds = (double)study->counts.cycles / program->machine.clock_hz;
   fprintf(out, "program     %d chip%s %s, digest %016" PRIx64 "\n", program->chips, program->chips == 1 ? "" : "s",
           program->machine.name, td_lpu_program_digest(program));
-  fprintf(out, "step        %d row%s at position %d, KV blocks of %d\n", study->step.row_count,
-          study->step.row_count == 1 ? "" : "s", study->position, program->block_tokens);
+  fprintf(out, "step        %d row%s", study->step.row_count, study->step.row_count == 1 ? "" : "s");
+  if (program->block_tokens) fprintf(out, " at position %d, KV blocks of %d", study->position, program->block_tokens);
+  fputc('\n', out);
   fprintf(
       out, "layout      %s%s\n",
       study->spread ? "weights over all slices, where words are free" : "weights in the slices that feed the planes",

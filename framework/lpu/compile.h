@@ -182,7 +182,7 @@ td_status lpu_add_encoder_weights(struct lpu_compiler *compiler);
 td_status lpu_add_encoder_state(struct lpu_compiler *compiler);
 int32_t lpu_encoder_words(const struct lpu_compiler *compiler); /* of each slice that feeds planes, for its state */
 td_status lpu_chip_encoder(struct lpu_compiler *compiler);
-/* Attention of many rows (compile_self.c): state; segments, with their links. */
+/* Attention of many rows (compile_self.c, compile_self_scores.c): state; segments, with their links. */
 td_status lpu_add_self(struct lpu_compiler *compiler);
 td_status lpu_self_heads(struct lpu_compiler *compiler, const struct lpu_activation *x);
 td_status lpu_link_self(struct lpu_compiler *compiler);
@@ -343,6 +343,10 @@ td_status lpu_ffn_up(struct lpu_compiler *compiler, struct lpu_tensor *x, struct
 /* f(gate) * up, or f(gate) if up is NULL, of one block. */
 td_status lpu_activate(struct lpu_compiler *compiler, const struct lpu_sums *gate, const struct lpu_sums *up,
                        int32_t block, struct lpu_tensor *out);
+
+#define LPU_LEAST (-3.0e38f) /* what masked scores are: its exponential is 0 */
+/* A block's scores scaled, masked where the row does not see, and the running maximum (compile_mask.c). */
+td_status lpu_mask_scores(struct lpu_compiler *compiler, struct lpu_tensor *raw);
 
 /* ---- exchanges between chips, in a segment (compile_exchange.c) ---- */
 /* Vectors that some chip has go to all others: tensors[count] of one shape, on chips side by side, rows of `vectors`

@@ -125,12 +125,14 @@ static td_status compile_pool(const struct td_config *config, const struct td_ex
   return status;
 }
 
-static void print_head(const struct td_experiment *experiment, const struct td_lpu_options *options) {
+static void print_head(const struct td_experiment *experiment, const struct td_lpu_options *options,
+                       const struct td_lpu_program *program) {
   static const char *const activations[] = {"f16", "i8", "i8x2"};
   printf("model       %s\n", experiment->model);
-  printf("weights     %s, activations %s, up to %d row%s, context %d, %d KV blocks\n",
-         options->weights == TD_LPU_WEIGHTS_I8 ? "i8" : "f16", activations[options->activations], options->rows,
-         options->rows == 1 ? "" : "s", options->context, options->kv_blocks);
+  printf("weights     %s, activations %s, up to %d row%s", options->weights == TD_LPU_WEIGHTS_I8 ? "i8" : "f16",
+         activations[options->activations], options->rows, options->rows == 1 ? "" : "s");
+  if (program->block_tokens) printf(", context %d, %d KV blocks", options->context, options->kv_blocks);
+  printf("\n");
 }
 
 static void print_grouping(const struct td_lpu_grouping *grouping) {
@@ -163,7 +165,7 @@ static td_status report(const struct arguments *arguments, const struct td_exper
   if (!status && arguments->output) status = td_lpu_program_save(program, arguments->output);
   if (!status && arguments->json) lpu_study_json(&study, stdout);
   if (!status && !arguments->json) {
-    print_head(experiment, &made->options);
+    print_head(experiment, &made->options, program);
     print_groupings(made);
     lpu_study_print(&study, stdout);
     if (arguments->dump) td_lpu_program_dump(program, -1, stdout);
