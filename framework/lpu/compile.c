@@ -71,14 +71,38 @@ static void measure(struct lpu_compiler *compiler) {
 
 /* ---- whole ---- */
 
-static td_status compile_stages(struct lpu_compiler *before, struct lpu_compiler *chips) {
-  size_t bytes = (size_t)chips->tensor * sizeof *chips;
-  for (int32_t stage = 0; stage < chips->stages; stage++) {
-    memcpy(before, chips, bytes);
-    TD_TRY(lpu_place_stage(chips, stage));
-    if (stage > 0 && !chips->ffn_only)
-      TD_TRY(lpu_add_forward(before, chips)); /* into places that had to be there first */
-    TD_TRY(lpu_add_stage(chips));
+/* The chips of all stages, one stage after the other. */
+static td_status place_stages(struct lpu_compiler *chips) {
+  int32_t tensor = chips->tensor, stages = chips->stages;
+  for (int32_t stage = 0; stage < stages; stage++) {
+    struct lpu_compiler *own = chips + stage * tensor;
+    if (stage > 0) memcpy(own, own - tensor, (size_t)tensor * sizeof *own);
+    TD_TRY(lpu_place_stage(own, stage));
+  }
+  return TD_OK;
+}
+
+/* Steps of up to `rows` rows. */
+static td_status add_steps(struct lpu_compiler *chips, int32_t rows) {
+  int32_t tensor = chips->tensor, stages = chips->stages;
+  for (int32_t i = 0; i < tensor * stages; i++) chips[i].rows = rows;
+  for (int32_t stage = 0; stage < stages; stage++) {
+    struct lpu_compiler *own = chips + stage * tensor;
+    if (stage > 0 && !own->ffn_only) TD_TRY(lpu_add_forward(own - tensor, own));
+    TD_TRY(lpu_add_stage(own));
+  }
+  return TD_OK;
+}
+
+/* A step of few rows need not take as long as one of all: the next bucket has a quarter of them. */
+#define FEWER 4
+static td_status compile_steps(struct lpu_compiler *chips) {
+  TD_TRY(place_stages(chips));
+  int32_t rows = chips->rows;
+  TD_TRY(add_steps(chips, rows));
+  while (rows > 1 && !chips->encoder) {
+    rows = rows > FEWER ? rows / FEWER : 1;
+    TD_TRY(add_steps(chips, rows));
   }
   return TD_OK;
 }
@@ -86,9 +110,9 @@ static td_status compile_stages(struct lpu_compiler *before, struct lpu_compiler
 td_status lpu_compile_all(const struct lpu_compiler *compiler) {
   size_t count = (size_t)compiler->tensor;
   struct lpu_compiler *chips = NULL;
-  TD_TRY(td_alloc(2 * count, sizeof *chips, (void **)&chips));
+  TD_TRY(td_alloc(count * (size_t)compiler->stages, sizeof *chips, (void **)&chips));
   for (size_t i = 0; i < count; i++) chips[i] = *compiler;
-  td_status status = compile_stages(chips + count, chips);
+  td_status status = compile_steps(chips);
   free(chips);
   return status;
 }

@@ -287,6 +287,7 @@ enum td_lpu_type lpu_value_type(const struct lpu_compiler *compiler);
 bool lpu_has_twins(const struct lpu_compiler *compiler);
 td_status lpu_narrow(struct lpu_compiler *compiler, struct lpu_tensor *value, struct lpu_activation *out);
 extern const struct lpu_operand lpu_nothing;
+/* An image as vectors; of what every row of a step has vectors in, those of the rows that are being compiled. */
 td_status lpu_view(struct lpu_compiler *compiler, int32_t image, struct lpu_tensor **out);
 td_status lpu_patch(struct lpu_compiler *compiler, enum td_lpu_variable variable, int32_t coefficient, int32_t low,
                     int32_t high, uint16_t *out_number);

@@ -9,8 +9,18 @@
 
 const struct lpu_operand lpu_nothing = {LPU_FROM_NOTHING, 0, 0};
 
+/* Images with vectors of every row of a step. */
+static bool has_rows(const struct lpu_compiler *compiler, int32_t image) {
+  if (compiler->ffn_only) return image == compiler->x || image == compiler->y;
+  return image == compiler->x || image == compiler->qkv_out || image == compiler->attended ||
+         (compiler->tensor > 1 && image == compiler->shared);
+}
+
 td_status lpu_view(struct lpu_compiler *compiler, int32_t image, struct lpu_tensor **out) {
-  return lpu_tensor_of(compiler->builder, image, out);
+  TD_TRY(lpu_tensor_of(compiler->builder, image, out));
+  if (compiler->encoder || !has_rows(compiler, image)) return TD_OK;
+  (*out)->count = compiler->builder->program->images[image].words / compiler->options->rows * compiler->rows;
+  return TD_OK;
 }
 
 td_status lpu_patch(struct lpu_compiler *compiler, enum td_lpu_variable variable, int32_t coefficient, int32_t low,

@@ -228,14 +228,14 @@ td_status lpu_entry_of_rest(struct lpu_compiler *chips, int32_t first_row) {
   return lpu_add_entry(chips->builder, &entry);
 }
 
-static td_status segment_head(struct lpu_compiler *chips, int32_t rows, int32_t first, int32_t last,
+static td_status segment_head(struct lpu_compiler *chips, const char *name, int32_t rows, int32_t first, int32_t last,
                               int32_t *out_segment) {
   for (int32_t part = 0; part < count_of(chips); part++) {
     chips[part].head_rows.rows = rows;
     chips[part].head_rows.first = first;
     chips[part].head_rows.last = last;
   }
-  return segment(chips, rows < chips->layout.head_rows ? "head.rest" : "head", lpu_head, out_segment);
+  return segment(chips, name, lpu_head, out_segment);
 }
 
 static td_status run_head(struct lpu_compiler *chips, int32_t segment, int32_t row) {
@@ -247,13 +247,14 @@ static td_status run_head(struct lpu_compiler *chips, int32_t segment, int32_t r
 
 /* All rows, or an entry for each group of them. */
 static td_status add_head(struct lpu_compiler *chips) {
-  int32_t rows = chips->rows, some = chips->layout.head_rows, whole = rows / some * some, head = 0, rest = 0;
-  TD_TRY(segment_head(chips, some, 0, whole - some, &head));
+  int32_t rows = chips->rows, some = rows < chips->layout.head_rows ? rows : chips->layout.head_rows;
+  int32_t whole = rows / some * some, head = 0, rest = 0;
+  TD_TRY(segment_head(chips, "head", some, 0, whole - some, &head));
   if (some == rows) {
     TD_TRY(lpu_run_link(chips, head));
     return lpu_entry_of_rest(chips, 0);
   }
-  if (whole < rows) TD_TRY(segment_head(chips, rows - whole, whole, whole, &rest));
+  if (whole < rows) TD_TRY(segment_head(chips, "head.rest", rows - whole, whole, whole, &rest));
   for (int32_t row = 0; row < rows; row += some) TD_TRY(run_head(chips, row < whole ? head : rest, row));
   return TD_OK;
 }
@@ -269,8 +270,8 @@ td_status lpu_add_forward(struct lpu_compiler *before, struct lpu_compiler *chip
   struct lpu_tensor *tensors[LPU_MOST_CHIPS + 1];
   int32_t forward = 0, tensor = chips->tensor;
   TD_TRY(open_segment(chips, "forward"));
-  TD_TRY(lpu_view(before, before[tensor - 1].x, &tensors[0]));
-  for (int32_t part = 0; part < tensor; part++) TD_TRY(lpu_view(chips, chips[part].x, &tensors[part + 1]));
+  TD_TRY(lpu_view(&before[tensor - 1], before[tensor - 1].x, &tensors[0]));
+  for (int32_t part = 0; part < tensor; part++) TD_TRY(lpu_view(&chips[part], chips[part].x, &tensors[part + 1]));
   if (!chips->builder->dry) TD_TRY(lpu_exchange_pass(chips->builder, tensors, tensor + 1));
   TD_TRY(lpu_end_segment(chips->builder, before[tensor - 1].chip, &forward));
   return lpu_run_link(&before[tensor - 1], forward);

@@ -71,12 +71,21 @@ static bool is_shared(const struct td_lpu_program *program) {
   return false;
 }
 
+/* That a step takes. */
+static int32_t entries_of(const struct td_lpu_program *program, int32_t rows) {
+  int32_t count = 0;
+  for (int32_t entry = td_lpu_program_entry(program, rows); entry >= 0; count++) {
+    entry = td_lpu_program_next(program, entry, rows);
+  }
+  return count;
+}
+
 static void try_layout(const struct lpu_mode *mode, const struct lpu_layout *layout, int32_t steps) {
   static const int32_t rows_of[] = {4, ROWS, 2, ROWS};
   struct td_lpu_options options = options_of(mode, ROWS);
   struct lpu_decoder decoder;
   lpu_decoder_open_laid_out(&decoder, "groq-lpu-v1", WORDS, TINY, &options, layout);
-  assert_int_equal(decoder.program->entry_count, (ROWS + layout->head_rows - 1) / layout->head_rows);
+  assert_int_equal(entries_of(decoder.program, ROWS), (ROWS + layout->head_rows - 1) / layout->head_rows);
   assert_int_equal(is_spread(decoder.program), layout->spread);
   assert_int_equal(is_shared(decoder.program), layout->shared);
   compare(&decoder, mode, rows_of, steps);
@@ -213,8 +222,36 @@ static void test_least_words(void **state) {
   lpu_decoder_close(&decoder);
   lpu_decoder_open_laid_out(&decoder, "groq-lpu-v1", 8192, TINY, &options, NULL);
   assert_false(is_spread(decoder.program) || is_shared(decoder.program));
-  assert_int_equal(decoder.program->entry_count, 1);
+  assert_int_equal(entries_of(decoder.program, 10), 1);
   lpu_decoder_close(&decoder);
+}
+
+static int64_t cycles_of(const struct td_lpu_program *program, int32_t rows) {
+  struct td_lpu_row row[16] = {{0}};
+  for (int32_t r = 0; r < rows; r++) row[r].block_count = 1;
+  const struct td_lpu_step step = {row, rows};
+  return td_lpu_program_cycles(program, td_lpu_program_entry(program, rows), &step);
+}
+
+/* A step of few rows takes an entry of few rows: of one about as long as in a program for one. */
+static void test_buckets(void **state) {
+  (void)state;
+  static const int32_t expected[] = {0, 1, 4, 4, 4, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16};
+  struct td_lpu_options options = options_of(&lpu_modes[1], 16), alone = options_of(&lpu_modes[1], 1);
+  struct lpu_decoder decoder, one;
+  lpu_decoder_open_laid_out(&decoder, "groq-lpu-v1", 8192, TINY, &options, NULL);
+  lpu_decoder_open_laid_out(&one, "groq-lpu-v1", 8192, TINY, &alone, NULL);
+  const struct td_lpu_program *program = decoder.program;
+  assert_int_equal(program->entry_count, 3);
+  for (int32_t rows = 1; rows <= 16; rows++) {
+    assert_int_equal(program->entries[td_lpu_program_entry(program, rows)].rows, expected[rows]);
+    if (rows > 1) assert_true(cycles_of(program, rows) > cycles_of(program, rows - 1));
+  }
+  assert_int_equal(td_lpu_program_entry(program, 17), -1);
+  int64_t few = cycles_of(program, 1), least = cycles_of(one.program, 1);
+  if (few * 10 > least * 11) fail_msg("found %lld cycles, alone %lld", (long long)few, (long long)least);
+  lpu_decoder_close(&decoder);
+  lpu_decoder_close(&one);
 }
 
 /* 64 sequences of 32 tokens with int8 weights: one chip, all but full. */
@@ -250,6 +287,6 @@ static void test_full_chip(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_layouts), cmocka_unit_test(test_chips),
                                      cmocka_unit_test(test_prefill), cmocka_unit_test(test_least_words),
-                                     cmocka_unit_test(test_full_chip)};
+                                     cmocka_unit_test(test_buckets), cmocka_unit_test(test_full_chip)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
