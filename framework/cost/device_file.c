@@ -7,6 +7,7 @@
 
 #include "device_folder.h"
 #include "lpu_table.h"
+#include "op_model.h"
 #include "quantity.h"
 #include "tandem/base.h"
 
@@ -15,6 +16,7 @@ struct opened {
   struct td_device_params params; /* first: the user's pointer is ours */
   struct td_config *config;
   struct td_lpu_params lpu;
+  struct td_op_fits fits;
 };
 
 static const char *const bases[] = {NULL, "chip", "all-in", "utility"};
@@ -71,6 +73,17 @@ static td_status take_lpu(const struct td_config *config, const struct td_lpu_fi
   return TD_OK;
 }
 
+static td_status take_fits(const struct td_config *config, const struct td_list *list, struct opened *opened) {
+  if (!list->count) return TD_OK;
+  if (opened->params.kind == TD_KIND_LINK) {
+    return td_config_fail(config, "fits", "found it in a link, expected it only in a chip");
+  }
+  TD_TRY(td_op_fits_take(config, list, &opened->fits));
+  opened->params.fits = opened->fits.fits;
+  opened->params.fit_count = opened->fits.count;
+  return TD_OK;
+}
+
 static td_status take_name(const char *path, struct td_device_params *params) {
   const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
   size_t bytes = strlen(base);
@@ -100,6 +113,7 @@ static td_status fill(struct opened *opened, const char *path) {
   params->power_basis = bases[file.power_basis];
   TD_TRY(take_numbers(opened->config, &file, params));
   TD_TRY(take_lpu(opened->config, &file.lpu, opened));
+  TD_TRY(take_fits(opened->config, &file.fits, opened));
   return check_complete(opened->config, params);
 }
 
@@ -119,6 +133,7 @@ td_status td_device_file_open(const char *path, struct td_device_params **out_pa
 void td_device_params_close(struct td_device_params *params) {
   if (!params) return;
   struct opened *opened = (struct opened *)(void *)params;
+  td_op_fits_free(&opened->fits);
   td_config_close(opened->config);
   free(opened);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lpu_table.h"
+#include "op_model.h"
 #include "tandem/base.h"
 
 #define ROW(name_, kind_, dimension_, least_, most_, help_) \
@@ -79,6 +80,12 @@ static const struct td_option file_options[] = {{.name = "title",
                                                  .help = "the numbers of an SRAM-resident, statically scheduled chip",
                                                  .offset = offsetof(struct td_device_file, lpu),
                                                  .group = &td_lpu_group},
+                                                {.name = "fits",
+                                                 .type = TD_OPT_LIST,
+                                                 .fallback = "()",
+                                                 .help = "what tandem calibrate fitted, one an operator and path",
+                                                 .offset = offsetof(struct td_device_file, fits),
+                                                 .group = &td_op_fit_group},
                                                 TD_QUANTITIES(KEY){.name = NULL}};
 const struct td_option_group td_device_file_group = {"a device file", sizeof(struct td_device_file), file_options};
 

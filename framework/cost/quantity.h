@@ -31,20 +31,22 @@ struct td_quantity_text {
 
 /* Every number a device file may hold: key and field, kind of device, dimension, least and most value in base units,
  * meaning. The bounds are wide on purpose: they catch a wrong unit, not a bold chip. */
-#define TD_QUANTITIES(X)                                                                         \
-  X(memory_bytes, CHIP, BYTES, 1, 1e18, "memory for weights and KV cache")                       \
-  X(memory_bandwidth, CHIP, BYTES_PER_SECOND, 1e3, 1e18, "peak read rate of that memory")        \
-  X(memory_efficiency, CHIP, FRACTION, 1e-3, 1, "share of the peak that streams reach")          \
-  X(flops_f32, CHIP, FLOPS, 1e3, 1e21, "peak of float32 products, dense")                        \
-  X(flops_bf16, CHIP, FLOPS, 1e3, 1e21, "peak of bfloat16 products, dense")                      \
-  X(flops_f16, CHIP, FLOPS, 1e3, 1e21, "peak of float16 products, dense")                        \
-  X(flops_fp8, CHIP, FLOPS, 1e3, 1e21, "peak of float8 products, dense")                         \
-  X(flops_fp4, CHIP, FLOPS, 1e3, 1e21, "peak of float4 products, dense")                         \
-  X(compute_efficiency, CHIP, FRACTION, 1e-3, 1, "share of the peak that matrix products reach") \
-  X(op_overhead, CHIP, SECONDS, 0, 10, "time of an operator before it does anything")            \
-  X(power_busy, CHIP, WATTS, 0, 1e9, "power while a step runs")                                  \
-  X(power_idle, CHIP, WATTS, 0, 1e9, "power while nothing runs")                                 \
-  X(link_bandwidth, LINK, BYTES_PER_SECOND, 1, 1e18, "rate per direction that messages reach")   \
+#define TD_QUANTITIES(X)                                                                              \
+  X(memory_bytes, CHIP, BYTES, 1, 1e18, "memory for weights and KV cache")                            \
+  X(memory_bandwidth, CHIP, BYTES_PER_SECOND, 1e3, 1e18, "peak read rate of that memory")             \
+  X(memory_efficiency, CHIP, FRACTION, 1e-3, 1, "share of the peak that streams reach")               \
+  X(flops_f32, CHIP, FLOPS, 1e3, 1e21, "peak of float32 products, dense")                             \
+  X(flops_bf16, CHIP, FLOPS, 1e3, 1e21, "peak of bfloat16 products, dense")                           \
+  X(flops_f16, CHIP, FLOPS, 1e3, 1e21, "peak of float16 products, dense")                             \
+  X(flops_fp8, CHIP, FLOPS, 1e3, 1e21, "peak of float8 products, dense")                              \
+  X(flops_fp4, CHIP, FLOPS, 1e3, 1e21, "peak of float4 products, dense")                              \
+  X(compute_efficiency, CHIP, FRACTION, 1e-3, 1, "share of the peak that matrix products reach")      \
+  X(op_overhead, CHIP, SECONDS, 0, 10, "time of an operator before it does anything")                 \
+  X(multiprocessors, CHIP, COUNT, 1, 1e7, "units that tiles are dealt to: SMs, compute units, cores") \
+  X(l2_bytes, CHIP, BYTES, 1, 1e12, "last cache before the memory, all of it")                        \
+  X(power_busy, CHIP, WATTS, 0, 1e9, "power while a step runs")                                       \
+  X(power_idle, CHIP, WATTS, 0, 1e9, "power while nothing runs")                                      \
+  X(link_bandwidth, LINK, BYTES_PER_SECOND, 1, 1e18, "rate per direction that messages reach")        \
   X(link_latency, LINK, SECONDS, 0, 3600, "time of an empty message")
 
 struct td_quantity_row {
@@ -72,6 +74,7 @@ struct td_device_file {
   TD_QUANTITIES(TD_FIELD)
 #undef TD_FIELD
   struct td_lpu_file lpu;
+  struct td_list fits; /* of struct td_op_fit_text (op_file.c) */
 };
 extern const struct td_option_group td_quantity_group;
 extern const struct td_option_group td_device_file_group;

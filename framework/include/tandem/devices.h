@@ -33,6 +33,7 @@ enum td_device_kind {
 const char *td_device_kind_name(enum td_device_kind kind);
 
 struct td_lpu_params;
+struct td_op_fit;
 
 struct td_device_params {
   char name[TD_NAME_BYTES]; /* = file name without .cfg */
@@ -47,6 +48,8 @@ struct td_device_params {
   struct td_quantity flops_f32, flops_bf16, flops_f16, flops_fp8, flops_fp4; /* dense, FLOP/s */
   struct td_quantity compute_efficiency;     /* fraction of the peak that matrix products reach */
   struct td_quantity op_overhead;            /* seconds per operator (launch) */
+  struct td_quantity multiprocessors;        /* units that tiles are dealt to */
+  struct td_quantity l2_bytes;               /* B, last cache before the memory */
   struct td_quantity power_busy, power_idle; /* W */
   const char *power_basis;                   /* "chip", "all-in", "utility"; required with power */
   /* link */
@@ -54,6 +57,9 @@ struct td_device_params {
   struct td_quantity link_latency;   /* seconds per message */
   /* LPU: read through td_lpu_machine_of and td_lpu_machine_quantity; NULL for other kinds */
   const struct td_lpu_params *lpu;
+  /* chip: what tandem calibrate fitted (tandem/operators.h) */
+  const struct td_op_fit *fits;
+  int32_t fit_count;
 };
 
 /* Opens a device file by path (has a '/' or ends in .cfg) or by name in the devices folder: $TANDEM_DEVICES if set,

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A matrix product out[m, n] = in[m, k] * weight[n, k]^T. The library has kernels of several tile sizes, each of which
+ * may also split k; it takes the one that is soonest done. Tiles are dealt to the multiprocessors in waves, and the
+ * last wave is as long as a full one: that is where the steps in measured curves come from. A tile's time is its
+ * products, or its operands at the rate one multiprocessor can load; the whole cannot be faster than its bytes from
+ * memory.
+ */
+#include <math.h>
+
+#include "op_model.h"
+
+enum { COMPUTE, MEMORY, START, LOAD, RAMP, SHARPNESS, SPLIT, CACHED, SUSTAINED, NARROW, PARAMETERS };
+
+static const struct td_op_parameter parameters[] = {
+    {"compute_share", "1", 0.85, 0.1, 1.2, "share of the peak that full tiles reach"},
+    {"memory_share", "1", 0.8, 0.1, 1.2, "share of the memory bandwidth that weights stream at"},
+    {"start", "us", 3, 0.1, 100, "launch, and kernels that always come with it (activation quantisation)"},
+    {"unit_load", "1", 6, 0.5, 100, "a multiprocessor's load rate, in even shares of the memory bandwidth"},
+    {"ramp", "1", 150, 1, 5000, "a tile's start and end, as that many steps of k"},
+    {"sharpness", "1", 4, 1, 40, "of the corner between the bounds"},
+    {"split", "us", 2, 0.05, 50, "what summing the parts of a split k adds"},
+    {"cached_share", "1", 0.4, 0.02, 1, "part of the activations' bytes that memory sees while they fit the cache"},
+    {"sustained", "1", 0.2, 0.001, 2, "how much longer products take once the chip is warm and throttles"},
+    {"narrowing", "1", 0.5, 0.02, 5, "share of the memory bandwidth at which activations are narrowed, if they are"},
+};
+
+static const struct td_op_field fields[] = {
+    {.name = "n", .octaves = 2, .most = INT64_C(1) << 24},
+    {.name = "k", .octaves = 2, .most = INT64_C(1) << 24},
+    {.name = "m", .octaves = 1, .most = INT64_C(1) << 24},
+};
+
+static const struct {
+  int32_t m, n;
+} tiles[] = {{64, 32}, {64, 64}, {64, 128}, {64, 256}, {128, 64}, {128, 128}, {128, 256}, {256, 128}};
+static const int32_t splits[] = {1, 2, 3, 4, 6, 8, 12, 16, 32};
+
+#define K_STEP 64
+#define WARM_SECONDS 2e-3 /* half of the throttling shows in products of that length at peak */
+
+static int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+struct product {
+  int64_t m, n, k, units;
+  double per_flop, per_load; /* seconds: of a multiprocessor's multiply-add and of an operand's element */
+  double memory, ramp, split;
+};
+
+struct choice {
+  double soonest, compute, load, extra;
+};
+
+/* False: more splits of this tile do not help. */
+static bool try_split(const struct product *p, int32_t tile, int32_t split, struct choice *best) {
+  int64_t ctas = ceil_div(p->m, tiles[tile].m) * ceil_div(p->n, tiles[tile].n) * split;
+  int64_t depth = ceil_div(ceil_div(p->k, split), K_STEP) * K_STEP;
+  double waves = (double)ceil_div(ctas, p->units);
+  double rows = p->m < tiles[tile].m ? (double)p->m : tiles[tile].m;
+  double columns = p->n < tiles[tile].n ? (double)p->n : tiles[tile].n;
+  double compute = waves * tiles[tile].m * tiles[tile].n * ((double)depth + p->ramp) * p->per_flop;
+  double load = waves * (rows + columns) * (double)depth * p->per_load;
+  double extra = split > 1 ? p->split : 0;
+  double longest = compute > load ? compute : load;
+  if (p->memory > longest) longest = p->memory;
+  if (longest + extra < best->soonest) *best = (struct choice){longest + extra, compute, load, extra};
+  return ctas < 4 * p->units && depth > K_STEP;
+}
+
+static struct choice choose(const struct product *p) {
+  struct choice best = {.soonest = INFINITY};
+  for (int32_t tile = 0; tile < (int32_t)(sizeof tiles / sizeof *tiles); tile++) {
+    for (size_t i = 0; i < sizeof splits / sizeof *splits; i++) {
+      if (!try_split(p, tile, splits[i], &best)) break;
+    }
+  }
+  return best;
+}
+
+static double memory_seconds(const struct td_op_chip *chip, const double *p, double m, double n, double k) {
+  double activations = m * k * chip->bytes + m * n * 2, fill = activations / (0.5 * chip->cache);
+  double cached = 1 / (1 + fill * fill);
+  double seen = activations * (cached * p[CACHED] + 1 - cached);
+  return (n * k * chip->bytes + seen) / (p[MEMORY] * chip->bandwidth);
+}
+
+/* Activations come in 16 bits: read, and written in the product's type, by a kernel before it. Its launch is part of
+ * the start. */
+static double narrowing_seconds(const struct td_op_chip *chip, const double *p, double m, double k) {
+  return chip->bytes < 2 ? m * k * (2 + chip->bytes) / (p[NARROW] * chip->bandwidth) : 0;
+}
+
+static double seconds(const struct td_op_chip *chip, const double *p, const int64_t *v) {
+  double n = (double)v[0], k = (double)v[1], m = (double)v[2];
+  double ideal = 2 * m * n * k / (chip->peak * p[COMPUTE]);
+  double warm = 1 + p[SUSTAINED] * ideal / (ideal + WARM_SECONDS);
+  const struct product product = {.m = v[2],
+                                  .n = v[0],
+                                  .k = v[1],
+                                  .units = (int64_t)chip->units,
+                                  .per_flop = 2 * warm * chip->units / (chip->peak * p[COMPUTE]),
+                                  .per_load = chip->bytes * chip->units / (p[LOAD] * chip->bandwidth),
+                                  .memory = memory_seconds(chip, p, m, n, k),
+                                  .ramp = p[RAMP],
+                                  .split = p[SPLIT] * 1e-6};
+  struct choice best = choose(&product);
+  double inside = td_op_smooth_max(best.compute, best.load, p[SHARPNESS]);
+  double before = p[START] * 1e-6 + narrowing_seconds(chip, p, m, k);
+  return before + td_op_smooth_max(inside, product.memory, p[SHARPNESS]) + best.extra;
+}
+
+static const char *refuses(const int64_t *v) {
+  (void)v;
+  return NULL;
+}
+
+const struct td_op_model td_op_gemm = {
+    .name = "gemm",
+    .parameters = parameters,
+    .parameter_count = PARAMETERS,
+    .fields = fields,
+    .field_count = 3,
+    .family_fields = 2,
+    .class_bounds = {64, 512},
+    .class_names = {"all", "m <= 64", "m 65..512", "m > 512"},
+    .refuses = refuses,
+    .seconds = seconds,
+};

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What measurements say beyond a model's parameters: log(measured / modelled) at points, interpolated by simple kriging
+ * with an exponential covariance exp(-distance / length) over the nearest points. Far from all points it says nothing.
+ * Distances are octaves of the fields, each scaled by the model.
+ */
+#include <math.h>
+
+#include "op_model.h"
+#include "tandem/base.h"
+
+#define NEAREST 24
+
+static void place(const struct td_op_model *model, const struct td_op_shape *shape, float *out) {
+  for (int32_t i = 0; i < model->field_count; i++) {
+    const struct td_op_field *field = &model->fields[i];
+    double v = (double)shape->v[i];
+    /* a window of 0 is none: as wide as the longest contexts */
+    out[i] = (float)(field->linear ? v / 1000 / field->octaves : log2(v > 0 ? v : 131072) / field->octaves);
+    if (field->linear && field->most < 1000) out[i] = (float)(v / field->octaves);
+  }
+  for (int32_t i = model->field_count; i < TD_SHAPE_FIELDS; i++) out[i] = 0;
+}
+
+td_status td_op_residual_prepare(struct td_op_fit *fit) {
+  void *memory;
+  TD_TRY(td_alloc((size_t)fit->residual_count + 1, sizeof(float) * TD_SHAPE_FIELDS, &memory));
+  fit->places = memory;
+  for (int32_t i = 0; i < fit->residual_count; i++) {
+    place(td_op_model(fit->op), &fit->residuals[i].shape, fit->places + (size_t)i * TD_SHAPE_FIELDS);
+  }
+  return TD_OK;
+}
+
+struct near {
+  float distance[NEAREST]; /* squared */
+  int32_t index[NEAREST];
+  int32_t count;
+};
+
+static void insert(struct near *near, float distance, int32_t index) {
+  int32_t at = near->count < NEAREST ? near->count++ : NEAREST - 1;
+  while (at > 0 && near->distance[at - 1] > distance) {
+    near->distance[at] = near->distance[at - 1];
+    near->index[at] = near->index[at - 1];
+    at--;
+  }
+  near->distance[at] = distance;
+  near->index[at] = index;
+}
+
+static float apart(const float *a, const float *b) {
+  float sum = 0;
+  for (int32_t i = 0; i < TD_SHAPE_FIELDS; i++) sum += (a[i] - b[i]) * (a[i] - b[i]);
+  return sum;
+}
+
+static struct near find_near(const float *places, int32_t count, const float *at) {
+  struct near near = {.count = 0};
+  for (int32_t i = 0; i < count; i++) {
+    float distance = apart(places + (size_t)i * TD_SHAPE_FIELDS, at);
+    if (near.count < NEAREST || distance < near.distance[NEAREST - 1]) insert(&near, distance, i);
+  }
+  return near;
+}
+
+/* Cholesky, in place; the matrix is a covariance plus noise, so its pivots are positive. Then solves for x. */
+static void solve(double a[NEAREST][NEAREST], int32_t n, double *x) {
+  for (int32_t j = 0; j < n; j++) {
+    for (int32_t k = 0; k < j; k++) a[j][j] -= a[j][k] * a[j][k];
+    a[j][j] = sqrt(a[j][j]);
+    for (int32_t i = j + 1; i < n; i++) {
+      for (int32_t k = 0; k < j; k++) a[i][j] -= a[i][k] * a[j][k];
+      a[i][j] /= a[j][j];
+    }
+  }
+  for (int32_t i = 0; i < n; i++) {
+    for (int32_t k = 0; k < i; k++) x[i] -= a[i][k] * x[k];
+    x[i] /= a[i][i];
+  }
+  for (int32_t i = n - 1; i >= 0; i--) {
+    for (int32_t k = i + 1; k < n; k++) x[i] -= a[k][i] * x[k];
+    x[i] /= a[i][i];
+  }
+}
+
+double td_op_residual_at(const struct td_op_fit *fit, const struct td_op_shape *shape) {
+  const float *places = fit->places;
+  float at[TD_SHAPE_FIELDS];
+  double a[NEAREST][NEAREST], x[NEAREST], sum = 0;
+  place(td_op_model(fit->op), shape, at);
+  struct near near = find_near(places, fit->residual_count, at);
+  for (int32_t i = 0; i < near.count; i++) {
+    const float *here = places + (size_t)near.index[i] * TD_SHAPE_FIELDS;
+    x[i] = exp(-sqrt((double)near.distance[i]) / fit->length);
+    for (int32_t j = 0; j <= i; j++) {
+      float distance = apart(here, places + (size_t)near.index[j] * TD_SHAPE_FIELDS);
+      a[i][j] = exp(-sqrt((double)distance) / fit->length) + (i == j ? fit->noise : 0);
+    }
+  }
+  solve(a, near.count, x);
+  for (int32_t i = 0; i < near.count; i++) sum += x[i] * fit->residuals[near.index[i]].log_ratio;
+  return sum;
+}
