@@ -78,7 +78,7 @@ static td_status take_fits(const struct td_config *config, const struct td_list 
   if (opened->params.kind == TD_KIND_LINK) {
     return td_config_fail(config, "fits", "found it in a link, expected it only in a chip");
   }
-  TD_TRY(td_op_fits_take(config, list, &opened->fits));
+  TD_TRY(td_op_fits_take(config, list, &opened->params, &opened->fits));
   opened->params.fits = opened->fits.fits;
   opened->params.fit_count = opened->fits.count;
   return TD_OK;

@@ -110,7 +110,7 @@ static td_status take_residuals(const struct td_op_chip *chip, const struct rows
     fit->residuals[fit->residual_count++] = (struct td_op_residual){row->shape, thousandths / 1000};
   }
   qsort(fit->residuals, (size_t)fit->residual_count, sizeof *fit->residuals, by_shape);
-  return td_op_residual_prepare(fit);
+  return td_op_residual_prepare(chip, fit);
 }
 
 static double mean_off(const struct td_op_chip *chip, const struct td_op_fit *fit, const struct rows *rows) {

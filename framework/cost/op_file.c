@@ -113,6 +113,7 @@ const struct td_option_group td_op_fit_group = {"a fit", sizeof(struct td_op_fit
 
 struct place {
   const struct td_config *config;
+  const struct td_device_params *device;
   int32_t fit;
 };
 
@@ -219,7 +220,9 @@ static td_status take_residuals(const struct place *place, const struct td_list 
       return wrong(place, "residuals", texts[i], "\"FIELDS BUT THE LAST: LAST RESIDUAL, ...\" in whole numbers");
     }
   }
-  return td_op_residual_prepare(fit);
+  struct td_op_chip chip;
+  TD_TRY(td_op_chip_of(place->device, fit->op, fit->path, &chip));
+  return td_op_residual_prepare(&chip, fit);
 }
 
 static td_status take_fit(const struct place *place, const struct td_op_fit_text *text, struct td_op_fit *fit) {
@@ -240,10 +243,11 @@ static td_status take_fit(const struct place *place, const struct td_op_fit_text
   return take_residuals(place, &text->residuals, fit);
 }
 
-static td_status take_all(const struct td_config *config, const struct td_list *list, struct td_op_fits *fits) {
+static td_status take_all(const struct td_config *config, const struct td_list *list,
+                          const struct td_device_params *device, struct td_op_fits *fits) {
   const struct td_op_fit_text *texts = list->items;
   for (int32_t i = 0; i < list->count; i++) {
-    const struct place place = {config, i};
+    const struct place place = {config, device, i};
     struct td_op_fit *fit = &fits->fits[fits->count++];
     TD_TRY(take_fit(&place, &texts[i], fit));
     for (int32_t j = 0; j < i; j++) {
@@ -255,7 +259,8 @@ static td_status take_all(const struct td_config *config, const struct td_list *
   return TD_OK;
 }
 
-td_status td_op_fits_take(const struct td_config *config, const struct td_list *list, struct td_op_fits *out_fits) {
+td_status td_op_fits_take(const struct td_config *config, const struct td_list *list,
+                          const struct td_device_params *device, struct td_op_fits *out_fits) {
   struct td_op_fits fits = {0};
   void *memory;
   if (list->count > 64) {
@@ -263,7 +268,7 @@ td_status td_op_fits_take(const struct td_config *config, const struct td_list *
   }
   TD_TRY(td_alloc((size_t)list->count + 1, sizeof *fits.fits, &memory));
   fits.fits = memory;
-  td_status status = take_all(config, list, &fits);
+  td_status status = take_all(config, list, device, &fits);
   if (status) {
     td_op_fits_free(&fits);
     return status;

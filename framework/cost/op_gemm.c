@@ -10,19 +10,37 @@
 
 #include "op_model.h"
 
-enum { COMPUTE, MEMORY, START, LOAD, RAMP, SHARPNESS, SPLIT, CACHED, SUSTAINED, NARROW, PARAMETERS };
+enum {
+  COMPUTE,
+  MEMORY,
+  START,
+  LOAD,
+  RAMP,
+  SHARPNESS,
+  SPLIT,
+  CACHED,
+  SUSTAINED,
+  NARROW,
+  DEPTH,
+  COPIES,
+  RESIDENT,
+  PARAMETERS
+};
 
 static const struct td_op_parameter parameters[] = {
-    {"compute_share", "1", 0.85, 0.1, 1.2, "share of the peak that full tiles reach"},
-    {"memory_share", "1", 0.8, 0.1, 1.2, "share of the memory bandwidth that weights stream at"},
+    {"compute_share", "1", 1, 0.1, 1.2, "share of the peak that full tiles reach"},
+    {"memory_share", "1", 0.83, 0.1, 1.2, "share of the memory bandwidth that weights stream at"},
     {"start", "us", 3, 0.1, 100, "launch, and kernels that always come with it (activation quantisation)"},
-    {"unit_load", "1", 6, 0.5, 100, "a multiprocessor's load rate, in even shares of the memory bandwidth"},
-    {"ramp", "1", 150, 1, 5000, "a tile's start and end, as that many steps of k"},
-    {"sharpness", "1", 4, 1, 40, "of the corner between the bounds"},
-    {"split", "us", 2, 0.05, 50, "what summing the parts of a split k adds"},
-    {"cached_share", "1", 0.4, 0.02, 1, "part of the activations' bytes that memory sees while they fit the cache"},
-    {"sustained", "1", 0.2, 0.001, 2, "how much longer products take once the chip is warm and throttles"},
+    {"unit_load", "1", 7, 0.5, 100, "a multiprocessor's load rate, in even shares of the memory bandwidth"},
+    {"ramp", "1", 170, 1, 5000, "a tile's start and end, as that many steps of k"},
+    {"sharpness", "1", 3, 1, 40, "of the corner between the bounds"},
+    {"split", "us", 2.5, 0.05, 50, "what summing the parts of a split k adds"},
+    {"cached_share", "1", 0.8, 0.02, 1, "part of the activations' bytes that memory sees while they fit the cache"},
+    {"sustained", "1", 0.15, 0.001, 2, "how much longer products take once the chip is warm and throttles"},
     {"narrowing", "1", 0.5, 0.02, 5, "share of the memory bandwidth at which activations are narrowed, if they are"},
+    {"depth", "ns", 1, 0.01, 20, "of one step of k, however small the tile: the latency of loads"},
+    {"copies", "1", 6, 1, 100, "weights stay in the cache up to this part of it: a benchmark's copies of them"},
+    {"resident_share", "1", 0.4, 0.02, 1, "part of such weights' bytes that memory sees"},
 };
 
 static const struct td_op_field fields[] = {
@@ -46,7 +64,7 @@ static int64_t ceil_div(int64_t a, int64_t b) {
 struct product {
   int64_t m, n, k, units;
   double per_flop, per_load; /* seconds: of a multiprocessor's multiply-add and of an operand's element */
-  double memory, ramp, split;
+  double memory, ramp, split, depth;
 };
 
 struct choice {
@@ -61,7 +79,8 @@ static bool try_split(const struct product *p, int32_t tile, int32_t split, stru
   double rows = p->m < tiles[tile].m ? (double)p->m : tiles[tile].m;
   double columns = p->n < tiles[tile].n ? (double)p->n : tiles[tile].n;
   double compute = waves * tiles[tile].m * tiles[tile].n * ((double)depth + p->ramp) * p->per_flop;
-  double load = waves * (rows + columns) * (double)depth * p->per_load;
+  double step = (rows + columns) * p->per_load;
+  double load = waves * (double)depth * (step > p->depth ? step : p->depth);
   double extra = split > 1 ? p->split : 0;
   double longest = compute > load ? compute : load;
   if (p->memory > longest) longest = p->memory;
@@ -79,11 +98,18 @@ static struct choice choose(const struct product *p) {
   return best;
 }
 
+/* How much of weights that fill so much of the cache is still there at the next call: a steep step at 1. */
+static double resident(double fill) {
+  double square = fill * fill, fourth = square * square;
+  return 1 / (1 + fourth * fourth);
+}
+
 static double memory_seconds(const struct td_op_chip *chip, const double *p, double m, double n, double k) {
   double activations = m * k * chip->bytes + m * n * 2, fill = activations / (0.5 * chip->cache);
   double cached = 1 / (1 + fill * fill);
-  double seen = activations * (cached * p[CACHED] + 1 - cached);
-  return (n * k * chip->bytes + seen) / (p[MEMORY] * chip->bandwidth);
+  double seen = activations * (cached * p[CACHED] + 1 - cached), weights = n * k * chip->bytes;
+  if (!chip->cold) weights *= 1 - resident(weights * p[COPIES] / chip->cache) * (1 - p[RESIDENT]);
+  return (weights + seen) / (p[MEMORY] * chip->bandwidth);
 }
 
 /* Activations come in 16 bits: read, and written in the product's type, by a kernel before it. Its launch is part of
@@ -104,11 +130,19 @@ static double seconds(const struct td_op_chip *chip, const double *p, const int6
                                   .per_load = chip->bytes * chip->units / (p[LOAD] * chip->bandwidth),
                                   .memory = memory_seconds(chip, p, m, n, k),
                                   .ramp = p[RAMP],
-                                  .split = p[SPLIT] * 1e-6};
+                                  .split = p[SPLIT] * 1e-6,
+                                  .depth = p[DEPTH] * 1e-9};
   struct choice best = choose(&product);
   double inside = td_op_smooth_max(best.compute, best.load, p[SHARPNESS]);
   double before = p[START] * 1e-6 + narrowing_seconds(chip, p, m, k);
   return before + td_op_smooth_max(inside, product.memory, p[SHARPNESS]) + best.extra;
+}
+
+static double plain(const struct td_op_chip *chip, const double *p, const int64_t *v) {
+  double n = (double)v[0], k = (double)v[1], m = (double)v[2];
+  double compute = 2 * m * n * k / (chip->peak * p[COMPUTE]);
+  double before = p[START] * 1e-6 + narrowing_seconds(chip, p, m, k);
+  return before + td_op_smooth_max(compute, memory_seconds(chip, p, m, n, k), p[SHARPNESS]);
 }
 
 static const char *refuses(const int64_t *v) {
@@ -127,4 +161,5 @@ const struct td_op_model td_op_gemm = {
     .class_names = {"all", "m <= 64", "m 65..512", "m > 512"},
     .refuses = refuses,
     .seconds = seconds,
+    .plain = plain,
 };

@@ -11,9 +11,9 @@
 #ifdef TANDEM_NLOPT
 #include <nlopt.h>
 
-#define EVALUATIONS 2500
+#define EVALUATIONS 4000
 /* With few rows the guesses count as much as so many rows for each parameter that is e times off its guess. */
-#define GUESS_ROWS 0.4
+#define GUESS_ROWS 0.5
 
 struct problem {
   const struct td_op_model *model;

@@ -147,7 +147,7 @@ td_status td_op_chip_of(const struct td_device_params *device, enum td_operator 
 
 double td_op_seconds(const struct td_op_chip *chip, const struct td_op_fit *fit, const struct td_op_shape *shape) {
   double seconds = models[fit->op]->seconds(chip, fit->parameters, shape->v);
-  return fit->residual_count ? seconds * exp(td_op_residual_at(fit, shape)) : seconds;
+  return fit->residual_count ? seconds * exp(td_op_residual_at(chip, fit, shape, seconds)) : seconds;
 }
 
 const struct td_op_fit *td_device_fit(const struct td_device_params *device, enum td_operator op, const char *path) {

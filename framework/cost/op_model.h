@@ -16,6 +16,7 @@ struct td_op_chip {
   double cache;     /* bytes of the last cache */
   double bytes;     /* of an element of weights and activations */
   double kv_bytes;  /* of an element of the cache */
+  bool cold;        /* weights are never in the cache from the call before: a model's layers, not a benchmark's */
   bool reduces;     /* collective: all_reduce, which moves everything twice */
 };
 
@@ -47,6 +48,9 @@ struct td_op_model {
   /* Why the model has no basis for a shape; NULL: it has. All fields are in their ranges. */
   const char *(*refuses)(const int64_t *v);
   double (*seconds)(const struct td_op_chip *chip, const double *parameters, const int64_t *v);
+  /* The same as if nothing came in whole tiles and waves: how far the two are apart says which shapes are alike in what
+   * tiles do to them, which their sizes alone do not. NULL: the model has no tiles. */
+  double (*plain)(const struct td_op_chip *chip, const double *parameters, const int64_t *v);
 };
 extern const struct td_op_model td_op_gemm, td_op_attention_context, td_op_attention_generation, td_op_moe,
     td_op_collective;
@@ -61,9 +65,11 @@ td_status td_op_shape_check(enum td_operator op, const struct td_op_shape *shape
 int32_t td_op_class_of(const struct td_op_model *model, const struct td_op_shape *shape);
 
 /* Allocates fit->places; freed with the fit. */
-td_status td_op_residual_prepare(struct td_op_fit *fit);
-/* The residual at a shape: log(measured / modelled), by simple kriging over the nearest points; 0 far from all. */
-double td_op_residual_at(const struct td_op_fit *fit, const struct td_op_shape *shape);
+td_status td_op_residual_prepare(const struct td_op_chip *chip, struct td_op_fit *fit);
+/* The residual at a shape that the model alone gives `seconds`: log(measured / modelled), by simple kriging over the
+ * nearest points; 0 far from all. */
+double td_op_residual_at(const struct td_op_chip *chip, const struct td_op_fit *fit, const struct td_op_shape *shape,
+                         double seconds);
 
 /* Model and residual together, seconds. */
 double td_op_seconds(const struct td_op_chip *chip, const struct td_op_fit *fit, const struct td_op_shape *shape);
@@ -74,7 +80,8 @@ struct td_op_fits {
   int32_t count;
 };
 extern const struct td_option_group td_op_fit_group;
-td_status td_op_fits_take(const struct td_config *config, const struct td_list *list, struct td_op_fits *out_fits);
+td_status td_op_fits_take(const struct td_config *config, const struct td_list *list,
+                          const struct td_device_params *device, struct td_op_fits *out_fits);
 void td_op_fits_free(struct td_op_fits *fits);
 
 #endif

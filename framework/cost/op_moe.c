@@ -30,7 +30,7 @@ static const struct td_op_field fields[] = {
     {.name = "num_experts", .octaves = 1, .most = 1 << 16},
     {.name = "moe_tp_size", .octaves = 1, .most = 1 << 12},
     {.name = "moe_ep_size", .octaves = 1, .most = 1 << 12},
-    {.name = "distribution", .octaves = 0.7, .linear = true, .most = 100000},
+    {.name = "distribution", .octaves = 700, .linear = true, .most = 100000},
     {.name = "kernel_source", .octaves = 0.25, .linear = true, .most = 3},
     {.name = "num_tokens", .octaves = 1, .most = 1 << 26},
 };

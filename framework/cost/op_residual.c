@@ -11,23 +11,32 @@
 
 #define NEAREST 24
 
-static void place(const struct td_op_model *model, const struct td_op_shape *shape, float *out) {
+/* One more than the fields: how much tiles and waves lengthen the operator. */
+#define PLACE (TD_SHAPE_FIELDS + 1)
+#define TILES_PER_OCTAVE 4
+
+static void place(const struct td_op_chip *chip, const struct td_op_fit *fit, const struct td_op_shape *shape,
+                  double seconds, float *out) {
+  const struct td_op_model *model = td_op_model(fit->op);
+  for (int32_t i = 0; i < PLACE; i++) out[i] = 0;
   for (int32_t i = 0; i < model->field_count; i++) {
     const struct td_op_field *field = &model->fields[i];
     double v = (double)shape->v[i];
     /* a window of 0 is none: as wide as the longest contexts */
-    out[i] = (float)(field->linear ? v / 1000 / field->octaves : log2(v > 0 ? v : 131072) / field->octaves);
-    if (field->linear && field->most < 1000) out[i] = (float)(v / field->octaves);
+    out[i] = (float)(field->linear ? v / field->octaves : log2(v > 0 ? v : 131072) / field->octaves);
   }
-  for (int32_t i = model->field_count; i < TD_SHAPE_FIELDS; i++) out[i] = 0;
+  if (!model->plain) return;
+  out[TD_SHAPE_FIELDS] = (float)(TILES_PER_OCTAVE * log2(seconds / model->plain(chip, fit->parameters, shape->v)));
 }
 
-td_status td_op_residual_prepare(struct td_op_fit *fit) {
+td_status td_op_residual_prepare(const struct td_op_chip *chip, struct td_op_fit *fit) {
+  const struct td_op_model *model = td_op_model(fit->op);
   void *memory;
-  TD_TRY(td_alloc((size_t)fit->residual_count + 1, sizeof(float) * TD_SHAPE_FIELDS, &memory));
+  TD_TRY(td_alloc((size_t)fit->residual_count + 1, sizeof(float) * PLACE, &memory));
   fit->places = memory;
   for (int32_t i = 0; i < fit->residual_count; i++) {
-    place(td_op_model(fit->op), &fit->residuals[i].shape, fit->places + (size_t)i * TD_SHAPE_FIELDS);
+    const struct td_op_shape *shape = &fit->residuals[i].shape;
+    place(chip, fit, shape, model->seconds(chip, fit->parameters, shape->v), fit->places + (size_t)i * PLACE);
   }
   return TD_OK;
 }
@@ -51,14 +60,14 @@ static void insert(struct near *near, float distance, int32_t index) {
 
 static float apart(const float *a, const float *b) {
   float sum = 0;
-  for (int32_t i = 0; i < TD_SHAPE_FIELDS; i++) sum += (a[i] - b[i]) * (a[i] - b[i]);
+  for (int32_t i = 0; i < PLACE; i++) sum += (a[i] - b[i]) * (a[i] - b[i]);
   return sum;
 }
 
 static struct near find_near(const float *places, int32_t count, const float *at) {
   struct near near = {.count = 0};
   for (int32_t i = 0; i < count; i++) {
-    float distance = apart(places + (size_t)i * TD_SHAPE_FIELDS, at);
+    float distance = apart(places + (size_t)i * PLACE, at);
     if (near.count < NEAREST || distance < near.distance[NEAREST - 1]) insert(&near, distance, i);
   }
   return near;
@@ -84,17 +93,18 @@ static void solve(double a[NEAREST][NEAREST], int32_t n, double *x) {
   }
 }
 
-double td_op_residual_at(const struct td_op_fit *fit, const struct td_op_shape *shape) {
+double td_op_residual_at(const struct td_op_chip *chip, const struct td_op_fit *fit, const struct td_op_shape *shape,
+                         double seconds) {
   const float *places = fit->places;
-  float at[TD_SHAPE_FIELDS];
+  float at[PLACE];
   double a[NEAREST][NEAREST], x[NEAREST], sum = 0;
-  place(td_op_model(fit->op), shape, at);
+  place(chip, fit, shape, seconds, at);
   struct near near = find_near(places, fit->residual_count, at);
   for (int32_t i = 0; i < near.count; i++) {
-    const float *here = places + (size_t)near.index[i] * TD_SHAPE_FIELDS;
+    const float *here = places + (size_t)near.index[i] * PLACE;
     x[i] = exp(-sqrt((double)near.distance[i]) / fit->length);
     for (int32_t j = 0; j <= i; j++) {
-      float distance = apart(here, places + (size_t)near.index[j] * TD_SHAPE_FIELDS);
+      float distance = apart(here, places + (size_t)near.index[j] * PLACE);
       a[i][j] = exp(-sqrt((double)distance) / fit->length) + (i == j ? fit->noise : 0);
     }
   }

@@ -71,7 +71,7 @@ void td_op_curve_close(struct td_op_curve *curve); /* NULL is fine */
 
 /* ---- fits ---- */
 
-#define TD_OP_PARAMS 12
+#define TD_OP_PARAMS 16
 #define TD_OP_CLASSES 4 /* all; small, medium, large by the model's own measure */
 #define TD_OP_RESIDUALS_MAX 32768
 
