@@ -31,7 +31,19 @@ static double reach(const int64_t *v) {
 
 /* ---- decode ---- */
 
-enum { G_COMPUTE, G_MEMORY, G_START, G_GROUP, G_SHARPNESS, G_DEPTH, G_WIDTH, G_PARAMETERS };
+enum {
+  G_COMPUTE,
+  G_MEMORY,
+  G_START,
+  G_GROUP,
+  G_SHARPNESS,
+  G_DEPTH,
+  G_WIDTH,
+  G_START_WIDTH,
+  G_WINDOW,
+  G_WIDE,
+  G_PARAMETERS
+};
 
 static const struct td_op_parameter generation_parameters[] = {
     {"compute_share", "1", 0.5, 0.02, 1.2, "share of the peak that padded tiles reach"},
@@ -41,17 +53,24 @@ static const struct td_op_parameter generation_parameters[] = {
     {"sharpness", "1", 2, 1, 40, "of the corner between the bounds"},
     {"depth", "us", 0.3, 0.001, 20, "for each doubling of the context past 512: longer sums of parts"},
     {"width", "1", 20, 0.01, 500, "head_dim at which tiles reach half of their share"},
+    {"start_width", "us", 1, 0.001, 50, "start, for each 128 of head_dim"},
+    {"window", "us", 2, 0.001, 50, "what finding the window's place adds, once the context is past it"},
+    {"wide", "1", 1.5, 1, 5, "how much longer the kernels for a head_dim over 256 take"},
 };
 
 static double generation(const struct td_op_chip *chip, const double *p, const int64_t *v) {
   double context = reach(v), heads = (double)v[HEADS], kv = (double)v[KV_HEADS], width = (double)v[HEAD_DIM];
   double groups = (double)v[BATCH] * kv;
   double bytes = 2 * groups * width * context * chip->kv_bytes + 4 * (double)v[BATCH] * heads * width;
-  double flops = 4 * groups * ceil(heads / kv / 64) * 64 * ceil(context / 128) * 128 * width;
+  bool windowed = context < (double)v[LENGTH];
+  double columns = windowed ? context + 128 : ceil(context / 128) * 128; /* a window straddles tiles */
+  double flops = 4 * groups * ceil(heads / kv / 64) * 64 * columns * width;
   double memory = bytes / (p[G_MEMORY] * chip->bandwidth);
   double compute = flops * (1 + p[G_WIDTH] / width) / (p[G_COMPUTE] * chip->peak);
-  double fixed = p[G_START] + p[G_GROUP] * groups / chip->units + p[G_DEPTH] * log2(1 + context / 512);
-  return fixed * 1e-6 + td_op_smooth_max(memory, compute, p[G_SHARPNESS]);
+  double fixed = p[G_START] + p[G_GROUP] * groups / chip->units + p[G_DEPTH] * log2(1 + context / 512) +
+                 p[G_START_WIDTH] * width / 128 + (windowed ? p[G_WINDOW] : 0);
+  double seconds = fixed * 1e-6 + td_op_smooth_max(memory, compute, p[G_SHARPNESS]);
+  return width > 256 ? seconds * p[G_WIDE] : seconds;
 }
 
 const struct td_op_model td_op_attention_generation = {
@@ -69,7 +88,7 @@ const struct td_op_model td_op_attention_generation = {
 
 /* ---- prefill ---- */
 
-enum { C_COMPUTE, C_MEMORY, C_START, C_RAMP, C_SHARPNESS, C_BATCH, C_WIDTH, C_PARAMETERS };
+enum { C_COMPUTE, C_MEMORY, C_START, C_RAMP, C_SHARPNESS, C_BATCH, C_WIDTH, C_KEYS, C_WINDOW, C_WIDE, C_PARAMETERS };
 
 static const struct td_op_parameter context_parameters[] = {
     {"compute_share", "1", 0.65, 0.05, 1.2, "share of the peak that full tiles reach"},
@@ -79,6 +98,9 @@ static const struct td_op_parameter context_parameters[] = {
     {"sharpness", "1", 2, 1, 40, "of the corner between the bounds"},
     {"batch", "us", 0.1, 0.001, 20, "for each doubling of the batch: finding each sequence's place"},
     {"width", "1", 20, 0.01, 500, "head_dim at which tiles reach half of their share"},
+    {"keys", "1", 1, 0.05, 20, "time of a byte of keys and values, that of queries being 1"},
+    {"window", "us", 2, 0.001, 50, "what finding the window's place adds, once the context is past it"},
+    {"wide", "1", 1.5, 1, 5, "how much longer the kernels for a head_dim over 256 take"},
 };
 
 #define TILE 128.0
@@ -93,9 +115,11 @@ static double context(const struct td_op_chip *chip, const double *p, const int6
   double waves = tiles / chip->units > 1 ? tiles / chip->units : 1;
   double column = 4 * TILE * (width + p[C_WIDTH]) * chip->units / (p[C_COMPUTE] * chip->peak);
   double compute = td_op_smooth_max(waves * (columns + p[C_RAMP]) * column, (widest + p[C_RAMP]) * column, 4);
-  double bytes = 4 * batch * heads * width * length + 2 * batch * kv * width * length * chip->kv_bytes;
+  double bytes = 4 * batch * heads * width * length + 2 * batch * kv * width * length * chip->kv_bytes * p[C_KEYS];
   double memory = bytes / (p[C_MEMORY] * chip->bandwidth);
-  return (p[C_START] + p[C_BATCH] * log2(1 + batch)) * 1e-6 + td_op_smooth_max(compute, memory, p[C_SHARPNESS]);
+  double fixed = p[C_START] + p[C_BATCH] * log2(1 + batch) + (window < length ? p[C_WINDOW] : 0);
+  double seconds = fixed * 1e-6 + td_op_smooth_max(compute, memory, p[C_SHARPNESS]);
+  return width > 256 ? seconds * p[C_WIDE] : seconds;
 }
 
 const struct td_op_model td_op_attention_context = {

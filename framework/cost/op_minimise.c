@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A model's parameters from measurements: NLopt's Nelder-Mead in their logarithms, within their bounds. The mean of
+ * A model's parameters from measurements: NLopt's simplex methods in their logarithms, within their bounds. The mean of
  * |log(measured / modelled)| does not let a few odd rows decide, as squares would. Deterministic.
  */
 #include <math.h>
@@ -39,13 +39,13 @@ static double objective(unsigned n, const double *x, double *gradient, void *dat
   return isfinite(value) ? value : HUGE_VAL;
 }
 
-static td_status minimise(nlopt_opt search, struct problem *problem, double *x) {
+static td_status search_from(nlopt_algorithm algorithm, struct problem *problem, double *x) {
   double low[TD_OP_PARAMS], high[TD_OP_PARAMS], step[TD_OP_PARAMS], least;
+  nlopt_opt search = nlopt_create(algorithm, (unsigned)problem->model->parameter_count);
+  if (!search) return td_fail(TD_NO_MEMORY, "calibrate: found no memory for a search");
   for (int32_t i = 0; i < problem->model->parameter_count; i++) {
-    const struct td_op_parameter *parameter = &problem->model->parameters[i];
-    low[i] = log(parameter->low);
-    high[i] = log(parameter->high);
-    x[i] = log(parameter->guess);
+    low[i] = log(problem->model->parameters[i].low);
+    high[i] = log(problem->model->parameters[i].high);
     step[i] = 0.25;
   }
   nlopt_set_min_objective(search, objective, problem);
@@ -54,23 +54,22 @@ static td_status minimise(nlopt_opt search, struct problem *problem, double *x) 
   nlopt_set_maxeval(search, EVALUATIONS);
   nlopt_set_ftol_rel(search, 1e-6);
   nlopt_set_initial_step(search, step);
-  for (int round = 0; round < 2; round++) { /* a second simplex, where the first one stopped */
-    nlopt_result result = nlopt_optimize(search, x, &least);
-    if (result < 0) return td_fail(TD_INTERNAL, "calibrate: found NLopt's error %d, expected a fit", (int)result);
-  }
-  return TD_OK;
+  nlopt_result result = nlopt_optimize(search, x, &least);
+  nlopt_destroy(search);
+  /* searches that came to where rounding stops them are done as well */
+  if (result >= 0 || result == NLOPT_ROUNDOFF_LIMITED) return TD_OK;
+  return td_fail(TD_INTERNAL, "calibrate: found NLopt's error %d, expected a fit", (int)result);
 }
 
 td_status td_op_minimise(const struct td_op_chip *chip, const struct td_op_row *const *rows, int64_t count,
                          struct td_op_fit *fit) {
   double x[TD_OP_PARAMS];
   struct problem problem = {.model = td_op_model(fit->op), .chip = chip, .rows = rows, .count = count};
-  nlopt_opt search = nlopt_create(NLOPT_LN_NELDERMEAD, (unsigned)problem.model->parameter_count);
-  if (!search) return td_fail(TD_NO_MEMORY, "calibrate: found no memory for a search");
-  td_status status = minimise(search, &problem, x);
-  nlopt_destroy(search);
-  for (int32_t i = 0; i < problem.model->parameter_count && !status; i++) fit->parameters[i] = exp(x[i]);
-  return status;
+  for (int32_t i = 0; i < problem.model->parameter_count; i++) x[i] = log(problem.model->parameters[i].guess);
+  TD_TRY(search_from(NLOPT_LN_SBPLX, &problem, x)); /* along a few parameters at a time: gets far */
+  TD_TRY(search_from(NLOPT_LN_NELDERMEAD, &problem, x));
+  for (int32_t i = 0; i < problem.model->parameter_count; i++) fit->parameters[i] = exp(x[i]);
+  return TD_OK;
 }
 
 #else
