@@ -14,7 +14,7 @@
 
 #define LEAST_ROWS 20
 #define SEARCH_ROWS 1500
-#define TRIAL_ROWS 400
+#define TRIAL_ROWS 60 /* of a fold */
 
 /* A list of rows of the table; borrowed. */
 struct rows {
@@ -29,9 +29,13 @@ static uint64_t hash_fields(const struct td_op_row *row, int32_t fields) {
 }
 
 /* A family's fate depends on its own numbers and the seed alone: the same for every path and table. */
-static double fate(const struct td_op_model *model, const struct td_op_row *row, int64_t seed, uint64_t stream) {
-  int32_t fields = model->family_fields ? model->family_fields : model->field_count;
+static double fate(int32_t family_fields, const struct td_op_row *row, int64_t seed, uint64_t stream) {
+  int32_t fields = family_fields ? family_fields : TD_SHAPE_FIELDS;
   return td_random_unit((uint64_t)seed, stream, hash_fields(row, fields));
+}
+
+static int32_t family_fields(const struct td_calibration *how) {
+  return how->single ? 0 : td_op_model(how->op)->family_fields;
 }
 
 /* The rows in a random order of their own, first `most` of them. */
@@ -63,8 +67,8 @@ static td_status draw(const struct rows *from, int64_t most, int64_t seed, uint6
   return status;
 }
 
-/* Parts rows by the fate of their families. */
-static td_status part(const struct td_op_model *model, const struct rows *from, double share, int64_t seed,
+/* Parts rows by the fate of their families, which is in 0..1. */
+static td_status part(int32_t family_fields, const struct rows *from, double from_share, double to_share, int64_t seed,
                       uint64_t stream, struct rows *out_kept, struct rows *out_held) {
   void *kept, *held;
   TD_TRY(td_alloc((size_t)from->count + 1, sizeof *from->items, &kept));
@@ -76,7 +80,8 @@ static td_status part(const struct td_op_model *model, const struct rows *from, 
   *out_kept = (struct rows){kept, 0};
   *out_held = (struct rows){held, 0};
   for (int64_t i = 0; i < from->count; i++) {
-    struct rows *to = fate(model, from->items[i], seed, stream) < share ? out_held : out_kept;
+    double at = fate(family_fields, from->items[i], seed, stream);
+    struct rows *to = at >= from_share && at < to_share ? out_held : out_kept;
     to->items[to->count++] = from->items[i];
   }
   return TD_OK;
@@ -121,36 +126,45 @@ static double mean_off(const struct td_op_chip *chip, const struct td_op_fit *fi
   return rows->count ? sum / (double)rows->count : 0;
 }
 
-static void try_settings(const struct td_op_chip *chip, const struct rows *trial, struct td_op_fit *fit) {
-  static const double lengths[] = {1, 3, 8}, noises[] = {0.03, 0.1, 0.5};
-  double best = INFINITY, length = 1, noise = 1;
-  for (int i = 0; i < 9; i++) {
-    fit->length = lengths[i / 3];
-    fit->noise = noises[i % 3];
-    double off = mean_off(chip, fit, trial);
-    if (off >= best) continue;
-    best = off;
-    length = fit->length;
-    noise = fit->noise;
-  }
-  fit->length = length;
-  fit->noise = noise;
-}
+static const double lengths[] = {0.3, 1, 3, 8}, noises[] = {0.03, 0.1, 0.5};
+#define LENGTHS 4
+#define NOISES 3
+#define FOLDS 5
 
-/* Length and noise: those that predict a fifth of the families best from the rest. */
-static td_status choose_settings(const struct td_op_chip *chip, const struct rows *rows, int64_t seed,
-                                 struct td_op_fit *fit) {
+/* Adds what every setting misses by on one fold of the families (or of single rows), predicted from the others. */
+static td_status try_fold(const struct td_calibration *how, const struct td_op_chip *chip, const struct rows *rows,
+                          int32_t fold, int32_t fields, struct td_op_fit *fit, double *sums) {
   struct rows kept = {0}, held = {0}, trial = {0};
-  fit->length = 3;
-  fit->noise = 0.1;
-  TD_TRY(part(td_op_model(fit->op), rows, 0.2, seed, STREAM_TRIAL, &kept, &held));
-  td_status status = draw(&held, TRIAL_ROWS, seed, STREAM_TRIAL, &trial);
+  TD_TRY(part(fields, rows, (double)fold / FOLDS, (double)(fold + 1) / FOLDS, how->seed, STREAM_TRIAL, &kept, &held));
+  td_status status = draw(&held, TRIAL_ROWS, how->seed, STREAM_TRIAL, &trial);
   if (!status) status = take_residuals(chip, &kept, fit);
-  if (!status && trial.count && kept.count) try_settings(chip, &trial, fit);
+  for (int32_t i = 0; i < LENGTHS * NOISES && !status && kept.count; i++) {
+    fit->length = lengths[i / NOISES];
+    fit->noise = noises[i % NOISES];
+    sums[i] += mean_off(chip, fit, &trial) * (double)trial.count;
+  }
   free(kept.items);
   free(held.items);
   free(trial.items);
   return status;
+}
+
+/* Length and noise: those with which every fifth of the families, and every fifth of the rows, is predicted best from
+ * the rest: shapes to come are of both kinds. */
+static td_status choose_settings(const struct td_calibration *how, const struct td_op_chip *chip,
+                                 const struct rows *rows, struct td_op_fit *fit) {
+  double sums[LENGTHS * NOISES] = {0};
+  int32_t best = 0;
+  for (int32_t fold = 0; fold < FOLDS; fold++) {
+    TD_TRY(try_fold(how, chip, rows, fold, family_fields(how), fit, sums));
+    if (family_fields(how)) TD_TRY(try_fold(how, chip, rows, fold, 0, fit, sums));
+  }
+  for (int32_t i = 1; i < LENGTHS * NOISES; i++) {
+    if (sums[i] < sums[best]) best = i;
+  }
+  fit->length = lengths[best / NOISES];
+  fit->noise = noises[best % NOISES];
+  return TD_OK;
 }
 
 /* ---- fits ---- */
@@ -176,7 +190,7 @@ static td_status fit_rows(const struct td_calibration *how, const struct td_op_c
   fit->rows = rows->count;
   if (status || how->analytic) return status;
   status = draw(rows, TD_OP_RESIDUALS_MAX, how->seed, STREAM_SAMPLE, &points);
-  if (!status) status = choose_settings(chip, &points, how->seed, fit);
+  if (!status) status = choose_settings(how, chip, &points, fit);
   if (!status) status = take_residuals(chip, &points, fit);
   free(points.items);
   return status;
@@ -201,10 +215,9 @@ static td_status compare(const struct td_op_chip *chip, const struct td_op_fit *
 /* The error first, from a fit of its own; then the fit to keep. */
 static td_status fit_both(const struct td_calibration *how, const struct td_op_chip *chip, const struct rows *all,
                           struct td_op_fit *fit) {
-  const struct td_op_model *model = td_op_model(fit->op);
   struct rows kept = {0}, held = {0}, sample = {0};
   struct td_op_fit blind = *fit;
-  td_status status = part(model, all, how->held_back, how->seed, STREAM_HELD, &kept, &held);
+  td_status status = part(family_fields(how), all, 0, how->held_back, how->seed, STREAM_HELD, &kept, &held);
   if (!status) status = draw(&kept, how->rows ? how->rows : kept.count, how->seed, STREAM_SAMPLE, &sample);
   if (!status && sample.count < LEAST_ROWS) {
     status = td_fail(TD_CONFIG, "found %" PRId64 " rows to fit to, expected at least %d", sample.count, LEAST_ROWS);

@@ -8,7 +8,7 @@
 #include "op_model.h"
 
 enum { HIDDEN, INTER, TOP_K, EXPERTS, TP, EP, SKEW, MATRICES, TOKENS };
-enum { COMPUTE, MEMORY, START, RAMP, SHARPNESS, PER_EXPERT, PER_ROW, PER_TOKEN, UNEVEN, FEWER, PARAMETERS };
+enum { COMPUTE, MEMORY, START, RAMP, SHARPNESS, PER_EXPERT, PER_ROW, PER_TOKEN, UNEVEN, FEWER, CROWDED, PARAMETERS };
 
 static const struct td_op_parameter parameters[] = {
     {"compute_share", "1", 0.7, 0.05, 1.5, "share of the peak that full tiles reach"},
@@ -21,16 +21,18 @@ static const struct td_op_parameter parameters[] = {
     {"per_token", "ns", 0.1, 0.0001, 100, "looking at a token of the group that may not come here"},
     {"uneven", "1", 0.2, 0.001, 10, "how much longer uneven load makes the products, for exponent 1"},
     {"fewer", "1", 0.3, 0.001, 10, "how many fewer experts uneven load reaches, for exponent 1"},
+    {"crowded", "1", 0.2, 0.001, 1,
+     "share of a group's uneven load that comes to the busiest device: exponent of its size"},
 };
 
 static const struct td_op_field fields[] = {
-    {.name = "hidden_size", .octaves = 1, .most = 1 << 24},
-    {.name = "inter_size", .octaves = 1, .most = 1 << 24},
-    {.name = "topk", .octaves = 1, .most = 1 << 12},
-    {.name = "num_experts", .octaves = 1, .most = 1 << 16},
-    {.name = "moe_tp_size", .octaves = 1, .most = 1 << 12},
-    {.name = "moe_ep_size", .octaves = 1, .most = 1 << 12},
-    {.name = "distribution", .octaves = 700, .linear = true, .most = 100000},
+    {.name = "hidden_size", .octaves = 0.25, .most = 1 << 24},
+    {.name = "inter_size", .octaves = 0.25, .most = 1 << 24},
+    {.name = "topk", .octaves = 0.25, .most = 1 << 12},
+    {.name = "num_experts", .octaves = 0.25, .most = 1 << 16},
+    {.name = "moe_tp_size", .octaves = 0.25, .most = 1 << 12},
+    {.name = "moe_ep_size", .octaves = 0.25, .most = 1 << 12},
+    {.name = "distribution", .octaves = 200, .linear = true, .most = 100000},
     {.name = "kernel_source", .octaves = 0.25, .linear = true, .most = 3},
     {.name = "num_tokens", .octaves = 1, .most = 1 << 26},
 };
@@ -52,6 +54,15 @@ static double reached(const double *p, const int64_t *v, double rows, double ske
   return likely > 1 ? likely : 1;
 }
 
+/* With uneven load, those of the busiest device of the group, for which all others wait. */
+static double rows_here(const double *p, const int64_t *v, double skew) {
+  double even = (double)v[TOKENS] * (double)v[TOP_K] / (double)v[EP];
+  double rows = even * pow((double)v[EP], p[CROWDED] * (skew < 1 ? skew : 1));
+  double here = (double)v[EXPERTS] / (double)v[EP], at_once = here < (double)v[TOP_K] ? here : (double)v[TOP_K];
+  double most = (double)v[TOKENS] * (at_once > 1 ? at_once : 1);
+  return rows < most ? rows : most > even ? most : even;
+}
+
 static double tile_rows(double rows) {
   return rows <= 16 ? 16 : rows <= 32 ? 32 : rows <= 64 ? 64 : 128;
 }
@@ -59,7 +70,7 @@ static double tile_rows(double rows) {
 static double seconds(const struct td_op_chip *chip, const double *p, const int64_t *v) {
   double hidden = (double)v[HIDDEN], inter = (double)v[INTER] / (double)v[TP], matrices = (double)v[MATRICES];
   double skew = (double)v[SKEW] / 1000, here = (double)v[EXPERTS] / (double)v[EP];
-  double rows = (double)v[TOKENS] * (double)v[TOP_K] / (double)v[EP];
+  double rows = rows_here(p, v, skew);
   double experts = reached(p, v, rows, skew), each = rows / experts, tile = tile_rows(each);
   double tiles = experts * ceil(each / tile) * (1 + p[UNEVEN] * skew);
   double columns = (matrices - 1) * ceil(inter / 128) + ceil(hidden / 128);

@@ -17,7 +17,7 @@
 
 struct options {
   const char *device, *op, *measured, *output, *path, *rows, *seed, *held_back, *source;
-  bool analytic, json;
+  bool analytic, json, single;
 };
 
 struct job {
@@ -54,6 +54,7 @@ static td_status take_numbers(const struct options *options, struct td_calibrati
   if (options->held_back) TD_TRY(td_flag_int("--held-back", options->held_back, 0, 90, &per_cent));
   how->held_back = (double)per_cent / 100;
   how->analytic = options->analytic;
+  how->single = options->single;
   return TD_OK;
 }
 
@@ -143,12 +144,19 @@ static td_status run(int argc, char **argv, int *out_exit) {
   struct options *options = &job->options;
   int32_t count;
   const struct td_flag flags[] = {
-      {.name = "--device", .value = &options->device},     {.name = "--op", .value = &options->op},
-      {.name = "--measured", .value = &options->measured}, {.name = "-o", .value = &options->output},
-      {.name = "--path", .value = &options->path},         {.name = "--rows", .value = &options->rows},
-      {.name = "--seed", .value = &options->seed},         {.name = "--held-back", .value = &options->held_back},
-      {.name = "--source", .value = &options->source},     {.name = "--analytic", .given = &options->analytic},
-      {.name = "--json", .given = &options->json},         {0},
+      {.name = "--device", .value = &options->device},
+      {.name = "--op", .value = &options->op},
+      {.name = "--measured", .value = &options->measured},
+      {.name = "-o", .value = &options->output},
+      {.name = "--path", .value = &options->path},
+      {.name = "--rows", .value = &options->rows},
+      {.name = "--seed", .value = &options->seed},
+      {.name = "--held-back", .value = &options->held_back},
+      {.name = "--source", .value = &options->source},
+      {.name = "--held-rows", .given = &options->single},
+      {.name = "--analytic", .given = &options->analytic},
+      {.name = "--json", .given = &options->json},
+      {0},
   };
   *out_exit = 0;
   td_status status = td_flags_parse(argc, argv, flags, NULL, 0, &count);
@@ -178,6 +186,7 @@ const struct td_command td_command_calibrate = {
         "  --analytic        parameters only, no table of residuals\n"
         "  --rows N          fit to a seeded sample of N of the rows that are not held back\n"
         "  --held-back P     per cent of the shapes to measure the error on (20); 0: the error stays unknown\n"
+        "  --held-rows       hold back single rows, not whole families of shapes ((n, k) pairs, head shapes, experts)\n"
         "  --seed S          of both (1)\n"
         "  --source TEXT     who measured it, with the year, for the device file\n"
         "  --json            one JSON object\n",

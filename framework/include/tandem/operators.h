@@ -141,6 +141,7 @@ struct td_calibration {
   bool analytic;    /* parameters only, no residual table */
   int64_t rows;     /* 0: all; else a seeded sample of so many is all the fit may see */
   double held_back; /* share of the families (of the rows, of a collective) to measure the error on */
+  bool single;      /* hold back single rows instead: the error between measured shapes, not beyond them */
   int64_t seed;
   const char *source; /* what to say of the table */
 };
