@@ -7,7 +7,7 @@
 
 #include "device_folder.h"
 #include "lpu_table.h"
-#include "op_model.h"
+#include "op_curve.h"
 #include "quantity.h"
 #include "tandem/base.h"
 
@@ -81,7 +81,7 @@ static td_status take_fits(const struct td_config *config, const struct td_list 
   TD_TRY(td_op_fits_take(config, list, &opened->params, &opened->fits));
   opened->params.fits = opened->fits.fits;
   opened->params.fit_count = opened->fits.count;
-  return TD_OK;
+  return td_op_cache_open(&opened->params.op_cache);
 }
 
 static td_status take_name(const char *path, struct td_device_params *params) {
@@ -133,6 +133,7 @@ td_status td_device_file_open(const char *path, struct td_device_params **out_pa
 void td_device_params_close(struct td_device_params *params) {
   if (!params) return;
   struct opened *opened = (struct opened *)(void *)params;
+  td_op_cache_close(opened->params.op_cache);
   td_op_fits_free(&opened->fits);
   td_config_close(opened->config);
   free(opened);

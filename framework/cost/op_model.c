@@ -63,15 +63,30 @@ double td_op_smooth_max(double a, double b, double sharpness) {
   return share < -30 ? large : large * exp(log1p(exp(share)) / sharpness);
 }
 
+static int64_t least_of(const struct td_op_field *field) {
+  return field->linear || !strcmp(field->name, "window_size") ? 0 : 1;
+}
+
+/* The first field out of its range; field_count: none. */
+static int32_t wrong_field(const struct td_op_model *model, const struct td_op_shape *shape) {
+  int32_t i = 0;
+  while (i < model->field_count && shape->v[i] >= least_of(&model->fields[i]) && shape->v[i] <= model->fields[i].most) {
+    i++;
+  }
+  return i;
+}
+
+bool td_op_shape_is(enum td_operator op, const struct td_op_shape *shape) {
+  return wrong_field(models[op], shape) == models[op]->field_count && !models[op]->refuses(shape->v);
+}
+
 td_status td_op_shape_check(enum td_operator op, const struct td_op_shape *shape) {
   const struct td_op_model *model = models[op];
-  for (int32_t i = 0; i < model->field_count; i++) {
-    const struct td_op_field *field = &model->fields[i];
-    bool may_be_zero = field->linear || !strcmp(field->name, "window_size");
-    int64_t least = may_be_zero ? 0 : 1;
-    if (shape->v[i] >= least && shape->v[i] <= field->most) continue;
-    return td_fail(TD_UNSUPPORTED, "%s: found %" PRId64 ", expected %" PRId64 "..%" PRId64, field->name, shape->v[i],
-                   least, field->most);
+  int32_t wrong = wrong_field(model, shape);
+  if (wrong < model->field_count) {
+    const struct td_op_field *field = &model->fields[wrong];
+    return td_fail(TD_UNSUPPORTED, "%s: found %" PRId64 ", expected %" PRId64 "..%" PRId64, field->name,
+                   shape->v[wrong], least_of(field), field->most);
   }
   const char *why = model->refuses(shape->v);
   return why ? td_fail(TD_UNSUPPORTED, "%s: found a shape the model has no basis for: %s", model->name, why) : TD_OK;
@@ -157,10 +172,11 @@ const struct td_op_fit *td_device_fit(const struct td_device_params *device, enu
   return NULL;
 }
 
-static struct td_op_fit guesses(enum td_operator op) {
-  struct td_op_fit fit = {.op = op};
-  for (int32_t i = 0; i < models[op]->parameter_count; i++) fit.parameters[i] = models[op]->parameters[i].guess;
-  return fit;
+void td_op_guesses(enum td_operator op, struct td_op_fit *out_fit) {
+  *out_fit = (struct td_op_fit){.op = op};
+  for (int32_t i = 0; i < models[op]->parameter_count; i++) {
+    out_fit->parameters[i] = models[op]->parameters[i].guess;
+  }
 }
 
 /* Octaves by which a shape lies outside the rows of the fit, over all fields. */
@@ -182,34 +198,32 @@ static double outside(const struct td_op_model *model, const struct td_op_fit *f
 /* Each octave beyond what was measured widens the interval by this factor on both sides. */
 #define PER_OCTAVE 1.15
 
-static void interval(const struct td_op_model *model, const struct td_op_fit *fit, const struct td_op_shape *shape,
-                     struct td_op_price *price) {
+void td_op_interval(const struct td_op_fit *fit, const struct td_op_shape *shape, struct td_op_price *price) {
+  price->low = price->seconds * GUESS_LOW;
+  price->high = price->seconds * GUESS_HIGH;
+  price->note = "no fit: the model's guesses";
+  if (!fit) return;
+  const struct td_op_model *model = models[fit->op];
   const struct td_op_error *error = &fit->errors[td_op_class_of(model, shape)];
   if (error->rows < 20) error = &fit->errors[0];
-  double wider = pow(PER_OCTAVE, outside(model, fit, shape));
   bool known = error->rows > 0;
+  double wider = pow(PER_OCTAVE, outside(model, fit, shape));
+  price->note = known ? NULL : "no rows were held back to measure the fit's error";
   price->low = price->seconds * (known ? error->low : GUESS_LOW) / wider;
   price->high = price->seconds * (known ? error->high : GUESS_HIGH) * wider;
-  price->note = !known ? "no rows were held back to measure the fit's error" : NULL;
   if (wider > 1) price->note = "outside the measured shapes";
 }
 
 td_status td_op_price(const struct td_device_params *device, enum td_operator op, const char *path,
                       const struct td_op_shape *shape, struct td_op_price *out_price) {
   struct td_op_chip chip;
-  struct td_op_price price = {.note = "no fit: the model's guesses"};
+  struct td_op_fit guess;
   TD_TRY(td_op_shape_check(op, shape));
   TD_TRY(td_op_chip_of(device, op, path, &chip));
   const struct td_op_fit *fit = td_device_fit(device, op, path);
-  if (fit) {
-    price.seconds = td_op_seconds(&chip, fit, shape);
-    interval(models[op], fit, shape, &price);
-  } else {
-    const struct td_op_fit guess = guesses(op);
-    price.seconds = td_op_seconds(&chip, &guess, shape);
-    price.low = price.seconds * GUESS_LOW;
-    price.high = price.seconds * GUESS_HIGH;
-  }
+  if (!fit) td_op_guesses(op, &guess);
+  struct td_op_price price = {.seconds = td_op_seconds(&chip, fit ? fit : &guess, shape)};
+  td_op_interval(fit, shape, &price);
   *out_price = price;
   return TD_OK;
 }

@@ -61,6 +61,8 @@ double td_op_smooth_max(double a, double b, double sharpness);
 
 td_status td_op_chip_of(const struct td_device_params *device, enum td_operator op, const char *path,
                         struct td_op_chip *out_chip);
+/* Whether td_op_shape_check has nothing to say. */
+bool td_op_shape_is(enum td_operator op, const struct td_op_shape *shape);
 td_status td_op_shape_check(enum td_operator op, const struct td_op_shape *shape);
 int32_t td_op_class_of(const struct td_op_model *model, const struct td_op_shape *shape);
 
@@ -73,6 +75,11 @@ double td_op_residual_at(const struct td_op_chip *chip, const struct td_op_fit *
 
 /* Model and residual together, seconds. */
 double td_op_seconds(const struct td_op_chip *chip, const struct td_op_fit *fit, const struct td_op_shape *shape);
+
+/* The fit of a device that has none: the guesses. */
+void td_op_guesses(enum td_operator op, struct td_op_fit *out_fit);
+/* Sets low, high and note from seconds. fit NULL: guesses. */
+void td_op_interval(const struct td_op_fit *fit, const struct td_op_shape *shape, struct td_op_price *price);
 
 /* The option table of a device file's `fits`, and its reading: see op_file.c. */
 struct td_op_fits {

@@ -16,12 +16,13 @@
 #include <inttypes.h>
 #include <math.h>
 
+#include "price_fit.h"
 #include "tandem/base.h"
 #include "tandem/cost.h"
 
-__extension__ typedef __int128 wide;
+typedef td_wide wide;
 
-#define GRAIN_BITS 20
+#define GRAIN_BITS TD_GRAIN_BITS
 #define GRAINS_PER_PS 1048576.0
 /* No operator may come near this many grains (2^63 ps), so sums of operators never overflow `wide`. */
 #define MOST_GRAINS 9.6e24
@@ -43,6 +44,7 @@ struct form {
 struct op_times {
   struct form compute, memory;
   double flops, bytes;
+  const struct td_quantity *peak; /* what the compute time is of; NULL without arithmetic */
 };
 
 /* A sum of active forms; overheads are counted in ONE. */
@@ -118,7 +120,7 @@ static const struct td_quantity *rate_of(const struct td_device_params *device, 
 
 /* Matrix products take the path of their weight's dtype; attention that of the KV cache's; the rest is float32. */
 static td_status flop_rate(const struct rates *rates, const struct td_graph *graph, const struct td_op *op,
-                           enum td_dtype kv_dtype, double *out_grains) {
+                           enum td_dtype kv_dtype, double *out_grains, const struct td_quantity **out_peak) {
   const char *name = "flops_f32";
   const struct td_quantity *rate = &rates->device->flops_f32;
   if (op->kind == TD_OP_MATMUL || op->kind == TD_OP_EXPERT_MATMUL) {
@@ -129,6 +131,7 @@ static td_status flop_rate(const struct rates *rates, const struct td_graph *gra
   }
   if (!rate->present) return lacks(rates->device, name, td_op_kind_name(op->kind));
   *out_grains = GRAINS_PER_PS * 1e12 / (rates->compute_efficiency * rate->value);
+  *out_peak = rate;
   return TD_OK;
 }
 
@@ -158,7 +161,7 @@ static td_status time_op(const struct rates *rates, const struct td_graph *graph
                                      td_poly_add(cost.kv_read_bytes, cost.kv_write_bytes));
   bool computes = false;
   for (int s = 0; s < TD_SYM_COUNT; s++) computes = computes || cost.flops.c[s] != 0;
-  if (computes) TD_TRY(flop_rate(rates, graph, op, kv_dtype, &flop));
+  if (computes) TD_TRY(flop_rate(rates, graph, op, kv_dtype, &flop, &out->peak));
   TD_TRY(scale_form(&cost.flops, flop, stats, &out->compute, &out->flops));
   return scale_form(&bytes, rates->byte, stats, &out->memory, &out->bytes);
 }
@@ -285,10 +288,37 @@ static struct ahead look_ahead(const struct td_graph *graph, const struct td_sli
 }
 
 struct sums {
+  double low, high; /* ps */
   struct total all, compute_bound;
   struct ahead ahead; /* .valid: over all operators so far */
   double flops, bytes;
 };
+
+/* Adds where the time of a roofline lies, by the ranges of the numbers that bound it. */
+static void add_range(const struct rates *rates, const struct op_times *times, const struct td_step_stats *stats,
+                      struct sums *sums) {
+  const struct td_device_params *device = rates->device;
+  bool computes = is_compute_bound(times, stats);
+  const struct td_quantity *share = computes ? &device->compute_efficiency : &device->memory_efficiency;
+  const struct td_quantity *peak = computes ? times->peak : &device->memory_bandwidth;
+  wide time = evaluate(computes ? &times->compute : &times->memory, stats);
+  double ps = (double)time / GRAINS_PER_PS, rate = share->value * peak->value;
+  sums->low += device->op_overhead.low * 1e12 + ps * rate / (share->high * peak->high);
+  sums->high += device->op_overhead.high * 1e12 + ps * rate / (share->low * peak->low);
+}
+
+/* The fitted time in place of the roofline's. */
+static void add_fitted(const struct td_fitted *fitted, bool computes, struct sums *sums) {
+  struct total *totals[] = {&sums->all, computes ? &sums->compute_bound : NULL};
+  for (int i = 0; i < 2; i++) {
+    if (!totals[i]) continue;
+    totals[i]->form.c[TD_SYM_ONE] += fitted->one;
+    totals[i]->form.c[TD_SYM_CONTEXT] += fitted->context;
+  }
+  sums->low += fitted->low * 1e12;
+  sums->high += fitted->high * 1e12;
+  if (fitted->valid < sums->ahead.valid) sums->ahead.valid = fitted->valid;
+}
 
 static td_status sum_op(const struct rates *rates, const struct td_graph *graph, const struct td_op *op,
                         enum td_dtype kv_dtype, const struct td_step_stats *stats, struct sums *sums) {
@@ -296,18 +326,29 @@ static td_status sum_op(const struct rates *rates, const struct td_graph *graph,
   if (!is_priced(op, stats)) return TD_OK;
   TD_TRY(check_encoder(op, stats));
   TD_TRY(time_op(rates, graph, op, kv_dtype, stats, &times));
+  sums->flops += times.flops;
+  sums->bytes += times.bytes;
+  struct td_fitted fitted;
+  TD_TRY(td_price_fitted(rates->device, graph, op, kv_dtype, stats, &fitted));
+  if (fitted.is) {
+    add_fitted(&fitted, is_compute_bound(&times, stats), sums);
+    return TD_OK;
+  }
+  add_range(rates, &times, stats, sums);
   add_op(&sums->all, rates, &times, stats);
   if (is_compute_bound(&times, stats)) add_op(&sums->compute_bound, rates, &times, stats);
   int64_t steps = steps_to_crossover(&times, &sums->ahead, stats);
   if (steps < sums->ahead.valid) sums->ahead.valid = steps;
-  sums->flops += times.flops;
-  sums->bytes += times.bytes;
   return TD_OK;
 }
 
 static td_status finish(const struct td_device_params *device, const struct td_step_stats *stats,
                         const struct sums *sums, struct td_price *out) {
-  struct td_price price = {.flops = sums->flops, .bytes = sums->bytes, .valid_steps = sums->ahead.valid};
+  struct td_price price = {.flops = sums->flops,
+                           .bytes = sums->bytes,
+                           .valid_steps = sums->ahead.valid,
+                           .low_ps = sums->low,
+                           .high_ps = sums->high};
   int64_t ignored;
   TD_TRY(round_total(&sums->all, &sums->ahead, stats, &price.base_ps, &price.slope_ps));
   TD_TRY(round_total(&sums->compute_bound, &sums->ahead, stats, &price.compute_bound_ps, &ignored));

@@ -34,6 +34,7 @@ const char *td_device_kind_name(enum td_device_kind kind);
 
 struct td_lpu_params;
 struct td_op_fit;
+struct td_op_cache;
 
 struct td_device_params {
   char name[TD_NAME_BYTES]; /* = file name without .cfg */
@@ -60,6 +61,7 @@ struct td_device_params {
   /* chip: what tandem calibrate fitted (tandem/operators.h) */
   const struct td_op_fit *fits;
   int32_t fit_count;
+  struct td_op_cache *op_cache; /* private to framework/cost; NULL without fits */
 };
 
 /* Opens a device file by path (has a '/' or ends in .cfg) or by name in the devices folder: $TANDEM_DEVICES if set,
