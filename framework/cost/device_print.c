@@ -5,6 +5,7 @@
 #include "lpu_table.h"
 #include "quantity.h"
 #include "tandem/base.h"
+#include "tandem/operators.h"
 
 static double scale_of(const struct td_quantity_row *row, const struct td_quantity *quantity) {
   double scale = 1;
@@ -33,6 +34,7 @@ void td_device_params_print(const struct td_device_params *params, FILE *out) {
     const struct td_quantity *quantity = td_quantity_at(params, row);
     if (quantity->present) print_row(row, quantity, out);
   }
+  for (int32_t i = 0; i < params->fit_count; i++) td_op_fit_print(&params->fits[i], out);
   if (!params->lpu) return;
   for (int i = 0; i < TD_LPU_NUMBER_COUNT; i++) {
     const struct td_quantity *quantity = &params->lpu->numbers[i];
@@ -74,6 +76,15 @@ static void json_lpu(const struct td_lpu_params *lpu, FILE *out) {
   td_lpu_json_rates(&lpu->machine, out);
 }
 
+static void json_fits(const struct td_device_params *params, FILE *out) {
+  fputs(", \"fits\": [", out);
+  for (int32_t i = 0; i < params->fit_count; i++) {
+    if (i) fputs(", ", out);
+    td_op_fit_json(&params->fits[i], out);
+  }
+  fputc(']', out);
+}
+
 void td_device_params_json(const struct td_device_params *params, FILE *out) {
   fputc('{', out);
   json_text(out, "name", params->name);
@@ -94,6 +105,7 @@ void td_device_params_json(const struct td_device_params *params, FILE *out) {
     more = true;
   }
   fputc('}', out);
+  if (params->fit_count) json_fits(params, out);
   if (params->lpu) json_lpu(params->lpu, out);
   fputc('}', out);
 }

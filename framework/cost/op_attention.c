@@ -81,7 +81,7 @@ const struct td_op_model td_op_attention_generation = {
     .field_count = 6,
     .family_fields = 3,
     .class_bounds = {512, 8192},
-    .class_names = {"all", "context <= 512", "context 513..8192", "context > 8192"},
+    .class_names = {"all", "context <= 512", "context 513..8192", "context > 8192", "sums of four"},
     .refuses = refuses,
     .seconds = generation,
 };
@@ -130,7 +130,7 @@ const struct td_op_model td_op_attention_context = {
     .field_count = 6,
     .family_fields = 3,
     .class_bounds = {64, 512},
-    .class_names = {"all", "isl <= 64", "isl 65..512", "isl > 512"},
+    .class_names = {"all", "isl <= 64", "isl 65..512", "isl > 512", "sums of four"},
     .refuses = refuses,
     .seconds = context,
 };

@@ -7,6 +7,8 @@
 
 #include "op_model.h"
 
+#define TD_OP_CLASS_SUMS (TD_OP_CLASSES - 1)
+
 /* A row beside its prediction. */
 struct td_op_compared {
   double measured, predicted;

@@ -44,7 +44,7 @@ const struct td_op_model td_op_collective = {
     .field_count = 3,
     .family_fields = 0,
     .class_bounds = {65536, 4194304},
-    .class_names = {"all", "bytes <= 64 KiB", "bytes <= 4 MiB", "bytes > 4 MiB"},
+    .class_names = {"all", "bytes <= 64 KiB", "bytes <= 4 MiB", "bytes > 4 MiB", "sums of four"},
     .refuses = refuses,
     .seconds = seconds,
 };

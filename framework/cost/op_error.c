@@ -24,7 +24,7 @@ static struct td_op_error error_of(const struct td_op_compared *rows, int64_t co
   struct td_op_error error = {.rows = 0};
   double sum = 0, missed = 0, measured = 0;
   for (int64_t i = 0; i < count; i++) {
-    if (class_index && rows[i].class_index != class_index) continue;
+    if (class_index ? rows[i].class_index != class_index : rows[i].class_index == TD_OP_CLASS_SUMS) continue;
     double wrong = fabs(rows[i].predicted / rows[i].measured - 1);
     ratio[error.rows] = rows[i].measured / rows[i].predicted;
     off[error.rows++] = wrong;

@@ -158,7 +158,7 @@ const struct td_op_model td_op_gemm = {
     .field_count = 3,
     .family_fields = 2,
     .class_bounds = {64, 512},
-    .class_names = {"all", "m <= 64", "m 65..512", "m > 512"},
+    .class_names = {"all", "m <= 64", "m 65..512", "m > 512", "sums of four"},
     .refuses = refuses,
     .seconds = seconds,
     .plain = plain,

@@ -91,7 +91,7 @@ const struct td_op_model td_op_moe = {
     .field_count = 9,
     .family_fields = 4,
     .class_bounds = {64, 512},
-    .class_names = {"all", "tokens <= 64", "tokens 65..512", "tokens > 512"},
+    .class_names = {"all", "tokens <= 64", "tokens 65..512", "tokens > 512", "sums of four"},
     .refuses = refuses,
     .seconds = seconds,
 };

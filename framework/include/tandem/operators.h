@@ -72,7 +72,9 @@ void td_op_curve_close(struct td_op_curve *curve); /* NULL is fine */
 /* ---- fits ---- */
 
 #define TD_OP_PARAMS 16
-#define TD_OP_CLASSES 4 /* all; small, medium, large by the model's own measure */
+/* all; small, medium, large by the last field; sums of four: of gemm, four held back products of one m, as a layer has
+ * them, in which errors of one sign add up and others do not */
+#define TD_OP_CLASSES 5
 #define TD_OP_RESIDUALS_MAX 32768
 
 /* How far the fit is from measurements it did not see. */
