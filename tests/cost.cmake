@@ -9,3 +9,5 @@ tandem_test(cost_modelled SOURCES ${CMAKE_CURRENT_LIST_DIR}/cost/modelled_test.c
 tandem_test(cost_run_models SOURCES ${CMAKE_CURRENT_LIST_DIR}/cost/run_models_test.c
   LINK tandem_model tandem_config tandem_kernels tandem_base)
 add_dependencies(cost_run_models tandem)
+tandem_test(cost_measured SOURCES ${CMAKE_CURRENT_LIST_DIR}/cost/measured_test.c LINK PkgConfig::JANSSON)
+add_dependencies(cost_measured tandem)
