@@ -195,6 +195,8 @@ static double outside(const struct td_op_model *model, const struct td_op_fit *f
  * (docs/calibration.md). */
 #define GUESS_LOW 0.5
 #define GUESS_HIGH 2.0
+/* Parameters of another device: an A100 priced with an H100's and the other way round (docs/calibration.md). */
+#define BORROWED 1.25
 /* Each octave beyond what was measured widens the interval by this factor on both sides. */
 #define PER_OCTAVE 1.15
 
@@ -224,6 +226,34 @@ td_status td_op_price(const struct td_device_params *device, enum td_operator op
   if (!fit) td_op_guesses(op, &guess);
   struct td_op_price price = {.seconds = td_op_seconds(&chip, fit ? fit : &guess, shape)};
   td_op_interval(fit, shape, &price);
+  if (fit && device->fits_borrowed) {
+    price.low /= BORROWED;
+    price.high *= BORROWED;
+    price.note = "fitted on another device";
+  }
   *out_price = price;
+  return TD_OK;
+}
+
+td_status td_device_borrow_fits(const struct td_device_params *device, const struct td_device_params *other,
+                                struct td_device_params *out_copy, struct td_op_fit **out_fits) {
+  void *memory;
+  if (!other->fit_count) {
+    return td_fail(TD_CONFIG, "device %s: found no fits, expected a file that tandem calibrate made", other->name);
+  }
+  TD_TRY(td_alloc((size_t)other->fit_count, sizeof **out_fits, &memory));
+  struct td_op_fit *fits = memory;
+  for (int32_t i = 0; i < other->fit_count; i++) {
+    fits[i] = other->fits[i];
+    fits[i].residuals = NULL;
+    fits[i].places = NULL;
+    fits[i].residual_count = 0;
+  }
+  *out_copy = *device;
+  out_copy->fits = fits;
+  out_copy->fit_count = other->fit_count;
+  out_copy->fits_borrowed = true;
+  out_copy->op_cache = NULL;
+  *out_fits = fits;
   return TD_OK;
 }

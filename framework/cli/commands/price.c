@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -13,7 +14,7 @@
 #include "tandem/operators.h"
 
 struct options {
-  const char *device, *op, *input, *output;
+  const char *device, *fits_of, *op, *input, *output;
 };
 
 static td_status check_given(const struct options *options, enum td_operator *out_op) {
@@ -59,6 +60,22 @@ static td_status write_prices(const struct options *options, enum td_operator op
   return status;
 }
 
+/* On the device as it is, or with the parameters that another one's file has. */
+static td_status price(const struct options *options, enum td_operator op, const struct td_device_params *device,
+                       const struct td_op_table *table) {
+  struct td_device_params *other, copy;
+  struct td_op_fit *fits;
+  if (!options->fits_of) return write_prices(options, op, device, table);
+  TD_TRY(td_device_params_open(options->fits_of, &other));
+  td_status status = td_device_borrow_fits(device, other, &copy, &fits);
+  if (!status) {
+    status = write_prices(options, op, &copy, table);
+    free(fits);
+  }
+  td_device_params_close(other);
+  return status;
+}
+
 static td_status run(int argc, char **argv, int *out_exit) {
   struct options options = {0};
   struct td_device_params *device;
@@ -66,11 +83,9 @@ static td_status run(int argc, char **argv, int *out_exit) {
   enum td_operator op;
   int32_t count;
   const struct td_flag flags[] = {
-      {.name = "--device", .value = &options.device},
-      {.name = "--op", .value = &options.op},
-      {.name = "--in", .value = &options.input},
-      {.name = "--out", .value = &options.output},
-      {0},
+      {.name = "--device", .value = &options.device}, {.name = "--fits-of", .value = &options.fits_of},
+      {.name = "--op", .value = &options.op},         {.name = "--in", .value = &options.input},
+      {.name = "--out", .value = &options.output},    {0},
   };
   *out_exit = 0;
   TD_TRY(td_flags_parse(argc, argv, flags, NULL, 0, &count));
@@ -80,7 +95,7 @@ static td_status run(int argc, char **argv, int *out_exit) {
   TD_TRY(td_device_params_open(options.device, &device));
   td_status status = td_op_table_read(options.input, op, false, &table);
   if (!status) {
-    status = write_prices(&options, op, device, &table);
+    status = price(&options, op, device, &table);
     td_op_table_free(&table);
   }
   td_device_params_close(device);
@@ -89,10 +104,11 @@ static td_status run(int argc, char **argv, int *out_exit) {
 
 const struct td_command td_command_price = {
     .name = "price",
-    .usage = "--device D --op OP --in SHAPES.csv --out PRED.csv",
+    .usage = "--device D [--fits-of D2] --op OP --in SHAPES.csv --out PRED.csv",
     .summary = "predicts the times of operators on a device from a table of shapes",
     .help =
         "  --device D      a name or path of a device file\n"
+        "  --fits-of D2    parameters fitted on D2, for a device that was never measured; intervals are wider\n"
         "  --op OP         gemm, attention_context, attention_generation, moe or collective\n"
         "  --in FILE       CSV, plain or gzip, with the columns of docs/calibration.md\n"
         "  --out FILE      the same lines with predicted_ms, low_ms and high_ms (nine of ten measurements of shapes "

@@ -61,6 +61,7 @@ struct td_device_params {
   /* chip: what tandem calibrate fitted (tandem/operators.h) */
   const struct td_op_fit *fits;
   int32_t fit_count;
+  bool fits_borrowed;           /* they are another device's: td_device_borrow_fits */
   struct td_op_cache *op_cache; /* private to framework/cost; NULL without fits */
 };
 

@@ -109,6 +109,11 @@ const char *td_operator_class(enum td_operator op, int32_t class_index);
 
 /* NULL if the device has none for this. */
 const struct td_op_fit *td_device_fit(const struct td_device_params *device, enum td_operator op, const char *path);
+/* `device` with the parameters fitted on `other`, for one that was never measured: intervals are as wide as the step
+ * from one generation to the next was on measured pairs. Residuals stay behind: they are of that device's kernels. The
+ * copy borrows from both; its fits are freed with free(). */
+td_status td_device_borrow_fits(const struct td_device_params *device, const struct td_device_params *other,
+                                struct td_device_params *out_copy, struct td_op_fit **out_fits);
 void td_op_fit_print(const struct td_op_fit *fit, FILE *out);
 void td_op_fit_json(const struct td_op_fit *fit, FILE *out);
 
