@@ -42,16 +42,21 @@ int32_t td_op_knot_below(int64_t value) {
 }
 
 /* Knots as far as the fit's rows go; beyond them the last residual holds. */
-static void fill_knots(const struct td_op_fit *fit, struct td_op_curve *curve) {
+static td_status fill_knots(const struct td_op_fit *fit, struct td_op_curve *curve) {
   int32_t last = curve->model->field_count - 1;
   struct td_op_shape shape = curve->family;
+  struct td_op_fit near;
+  shape.v[last] = 1;
+  TD_TRY(td_op_residual_family(&curve->chip, fit, &shape, &near));
   for (int32_t i = 0; i < KNOTS && (!i || td_op_knot(i) <= fit->most.v[last]); i++) {
     shape.v[last] = td_op_knot(i);
     curve->knots[i] = log2((double)shape.v[last]);
     double seconds = curve->model->seconds(&curve->chip, fit->parameters, shape.v);
-    curve->residuals[i] = fit->residual_count ? td_op_residual_at(&curve->chip, fit, &shape, seconds) : 0;
+    curve->residuals[i] = near.residual_count ? td_op_residual_at(&curve->chip, &near, &shape, seconds) : 0;
     curve->knot_count = i + 1;
   }
+  td_op_fit_free(&near);
+  return TD_OK;
 }
 
 static td_status fill(const struct td_device_params *device, enum td_operator op, const char *path, bool cold,
@@ -64,7 +69,7 @@ static td_status fill(const struct td_device_params *device, enum td_operator op
   TD_TRY(td_op_chip_of(device, op, path, &curve->chip));
   curve->guessed = !fit;
   if (fit) {
-    fill_knots(fit, curve);
+    TD_TRY(fill_knots(fit, curve));
     curve->fit = *fit;
   } else {
     td_op_guesses(op, &curve->fit);

@@ -73,6 +73,11 @@ td_status td_op_residual_prepare(const struct td_op_chip *chip, struct td_op_fit
 double td_op_residual_at(const struct td_op_chip *chip, const struct td_op_fit *fit, const struct td_op_shape *shape,
                          double seconds);
 
+/* A fit with the thousand residuals nearest to a family (its last field is >= 1), for many prices of it; freed with
+ * td_op_fit_free. */
+td_status td_op_residual_family(const struct td_op_chip *chip, const struct td_op_fit *fit,
+                                const struct td_op_shape *family, struct td_op_fit *out_near);
+
 /* Model and residual together, seconds. */
 double td_op_seconds(const struct td_op_chip *chip, const struct td_op_fit *fit, const struct td_op_shape *shape);
 

@@ -5,6 +5,8 @@
  * Distances are octaves of the fields, each scaled by the model.
  */
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "op_model.h"
 #include "tandem/base.h"
@@ -111,4 +113,56 @@ double td_op_residual_at(const struct td_op_chip *chip, const struct td_op_fit *
   solve(a, near.count, x);
   for (int32_t i = 0; i < near.count; i++) sum += x[i] * fit->residuals[near.index[i]].log_ratio;
   return sum;
+}
+
+/* ---- those near a family ---- */
+
+#define NEAR_FAMILY 1024
+#define BINS 512
+#define BINS_PER_UNIT 8.0
+
+/* How far a point is from the family, whatever its last field and its tiles. */
+static double family_distance(const struct td_op_model *model, const float *a, const float *b) {
+  double sum = 0;
+  for (int32_t i = 0; i < model->field_count - 1; i++) sum += (double)(a[i] - b[i]) * (double)(a[i] - b[i]);
+  return sqrt(sum);
+}
+
+static int32_t bin_of(double distance) {
+  return distance * BINS_PER_UNIT < BINS - 1 ? (int32_t)(distance * BINS_PER_UNIT) : BINS - 1;
+}
+
+/* The bin up to which NEAR_FAMILY points lie. */
+static int32_t last_bin(const struct td_op_fit *fit, const float *at) {
+  int32_t counts[BINS] = {0}, bin = 0, sum = 0;
+  for (int32_t i = 0; i < fit->residual_count; i++) {
+    counts[bin_of(family_distance(td_op_model(fit->op), fit->places + (size_t)i * PLACE, at))]++;
+  }
+  while (bin < BINS - 1 && (sum += counts[bin]) < NEAR_FAMILY) bin++;
+  return bin;
+}
+
+td_status td_op_residual_family(const struct td_op_chip *chip, const struct td_op_fit *fit,
+                                const struct td_op_shape *family, struct td_op_fit *out_near) {
+  float at[PLACE];
+  void *residuals, *places;
+  place(chip, fit, family, 1, at);
+  int32_t bin = last_bin(fit, at);
+  TD_TRY(td_alloc((size_t)fit->residual_count + 1, sizeof *fit->residuals, &residuals));
+  td_status status = td_alloc((size_t)fit->residual_count + 1, sizeof(float) * PLACE, &places);
+  if (status) {
+    free(residuals);
+    return status;
+  }
+  *out_near = *fit;
+  out_near->residuals = residuals;
+  out_near->places = places;
+  out_near->residual_count = 0;
+  for (int32_t i = 0; i < fit->residual_count; i++) {
+    const float *here = fit->places + (size_t)i * PLACE;
+    if (bin_of(family_distance(td_op_model(fit->op), here, at)) > bin) continue;
+    memcpy(out_near->places + (size_t)out_near->residual_count * PLACE, here, sizeof(float) * PLACE);
+    out_near->residuals[out_near->residual_count++] = fit->residuals[i];
+  }
+  return TD_OK;
 }
