@@ -15,6 +15,7 @@
  */
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 
 #include "price_fit.h"
 #include "tandem/base.h"
@@ -195,10 +196,10 @@ static bool is_compute_bound(const struct op_times *times, const struct td_step_
 }
 
 static void add_op(struct total *total, const struct rates *rates, const struct op_times *times,
-                   const struct td_step_stats *stats) {
+                   const struct td_step_stats *stats, int32_t count) {
   const struct form *active = is_compute_bound(times, stats) ? &times->compute : &times->memory;
-  total->form.c[TD_SYM_ONE] += rates->overhead;
-  for (int s = 0; s < TD_SYM_COUNT; s++) total->form.c[s] += active->c[s];
+  total->form.c[TD_SYM_ONE] += rates->overhead * count;
+  for (int s = 0; s < TD_SYM_COUNT; s++) total->form.c[s] += active->c[s] * count;
 }
 
 static wide to_ps(wide grains) {
@@ -271,15 +272,15 @@ static void look_at_windows(int64_t window, const struct td_step_stats *stats, s
 }
 
 /* A price is of one step only unless the steps that follow are known to be decode steps like it. */
-static struct ahead look_ahead(const struct td_graph *graph, const struct td_slice_ops *ops,
+static struct ahead look_ahead(const struct td_graph *graph, const struct td_slice_group *groups, int32_t count,
                                const struct td_step_stats *stats) {
   struct ahead ahead = {.valid = INT64_MAX};
   int64_t seqs = stats->v[TD_SYM_SEQS];
   bool decode = stats->v[TD_SYM_TOKENS] == seqs;
   ahead.grows[TD_SYM_CONTEXT] = ahead.grows[TD_SYM_PAIRS] = ahead.grows[TD_SYM_FULL_PAIRS] = true;
   if (!decode) ahead.valid = 1;
-  for (int32_t i = 0; i < ops->op_count && decode && seqs; i++) {
-    const struct td_op *op = &graph->ops[ops->ops[i]];
+  for (int32_t i = 0; i < count && decode && seqs; i++) {
+    const struct td_op *op = &graph->ops[groups[i].op];
     if (op->kind != TD_OP_ATTENTION) continue;
     if (op->window) look_at_windows(op->window, stats, &ahead);
     if (op->bidirectional) ahead.valid = 1;
@@ -296,47 +297,48 @@ struct sums {
 
 /* Adds where the time of a roofline lies, by the ranges of the numbers that bound it. */
 static void add_range(const struct rates *rates, const struct op_times *times, const struct td_step_stats *stats,
-                      struct sums *sums) {
+                      int32_t count, struct sums *sums) {
   const struct td_device_params *device = rates->device;
   bool computes = is_compute_bound(times, stats);
   const struct td_quantity *share = computes ? &device->compute_efficiency : &device->memory_efficiency;
   const struct td_quantity *peak = computes ? times->peak : &device->memory_bandwidth;
   wide time = evaluate(computes ? &times->compute : &times->memory, stats);
   double ps = (double)time / GRAINS_PER_PS, rate = share->value * peak->value;
-  sums->low += device->op_overhead.low * 1e12 + ps * rate / (share->high * peak->high);
-  sums->high += device->op_overhead.high * 1e12 + ps * rate / (share->low * peak->low);
+  sums->low += count * (device->op_overhead.low * 1e12 + ps * rate / (share->high * peak->high));
+  sums->high += count * (device->op_overhead.high * 1e12 + ps * rate / (share->low * peak->low));
 }
 
 /* The fitted time in place of the roofline's. */
-static void add_fitted(const struct td_fitted *fitted, bool computes, struct sums *sums) {
+static void add_fitted(const struct td_fitted *fitted, bool computes, int32_t count, struct sums *sums) {
   struct total *totals[] = {&sums->all, computes ? &sums->compute_bound : NULL};
   for (int i = 0; i < 2; i++) {
     if (!totals[i]) continue;
-    totals[i]->form.c[TD_SYM_ONE] += fitted->one;
-    totals[i]->form.c[TD_SYM_CONTEXT] += fitted->context;
+    totals[i]->form.c[TD_SYM_ONE] += fitted->one * count;
+    totals[i]->form.c[TD_SYM_CONTEXT] += fitted->context * count;
   }
-  sums->low += fitted->low * 1e12;
-  sums->high += fitted->high * 1e12;
+  sums->low += count * fitted->low * 1e12;
+  sums->high += count * fitted->high * 1e12;
   if (fitted->valid < sums->ahead.valid) sums->ahead.valid = fitted->valid;
 }
 
-static td_status sum_op(const struct rates *rates, const struct td_graph *graph, const struct td_op *op,
+/* `count` operators alike this one. */
+static td_status sum_op(const struct rates *rates, const struct td_graph *graph, const struct td_op *op, int32_t count,
                         enum td_dtype kv_dtype, const struct td_step_stats *stats, struct sums *sums) {
   struct op_times times = {0};
   if (!is_priced(op, stats)) return TD_OK;
   TD_TRY(check_encoder(op, stats));
   TD_TRY(time_op(rates, graph, op, kv_dtype, stats, &times));
-  sums->flops += times.flops;
-  sums->bytes += times.bytes;
+  sums->flops += count * times.flops;
+  sums->bytes += count * times.bytes;
   struct td_fitted fitted;
   TD_TRY(td_price_fitted(rates->device, graph, op, kv_dtype, stats, &fitted));
   if (fitted.is) {
-    add_fitted(&fitted, is_compute_bound(&times, stats), sums);
+    add_fitted(&fitted, is_compute_bound(&times, stats), count, sums);
     return TD_OK;
   }
-  add_range(rates, &times, stats, sums);
-  add_op(&sums->all, rates, &times, stats);
-  if (is_compute_bound(&times, stats)) add_op(&sums->compute_bound, rates, &times, stats);
+  add_range(rates, &times, stats, count, sums);
+  add_op(&sums->all, rates, &times, stats, count);
+  if (is_compute_bound(&times, stats)) add_op(&sums->compute_bound, rates, &times, stats, count);
   int64_t steps = steps_to_crossover(&times, &sums->ahead, stats);
   if (steps < sums->ahead.valid) sums->ahead.valid = steps;
   return TD_OK;
@@ -365,17 +367,18 @@ td_status td_price_roofline(const struct td_device_params *device, const struct 
                             const struct td_slice *slice, enum td_dtype kv_dtype, const struct td_step_stats *stats,
                             struct td_price *out_price) {
   struct rates rates = {0};
-  struct td_slice_ops ops = {0};
+  struct td_slice_group *groups;
   struct sums sums = {0};
+  int32_t count;
   TD_TRY(check_stats(stats));
   TD_TRY(open_rates(device, &rates));
-  TD_TRY(td_slice_ops_build(graph, slice, &ops));
-  sums.ahead = look_ahead(graph, &ops, stats);
+  TD_TRY(td_slice_groups_build(graph, slice, &groups, &count));
+  sums.ahead = look_ahead(graph, groups, count, stats);
   td_status status = TD_OK;
-  for (int32_t i = 0; i < ops.op_count && !status; i++) {
-    status = sum_op(&rates, graph, &graph->ops[ops.ops[i]], kv_dtype, stats, &sums);
+  for (int32_t i = 0; i < count && !status; i++) {
+    status = sum_op(&rates, graph, &graph->ops[groups[i].op], groups[i].count, kv_dtype, stats, &sums);
   }
-  td_slice_ops_free(&ops);
+  free(groups);
   return status ? status : finish(device, stats, &sums, out_price);
 }
 
@@ -384,11 +387,15 @@ td_status td_price_milestones(const struct td_device_params *device, const struc
                               int64_t *out_ps) {
   struct rates rates = {0};
   struct td_slice_ops ops = {0};
+  struct td_slice_group *groups;
   struct sums sums = {0};
+  int32_t count;
   TD_TRY(check_stats(stats));
   TD_TRY(open_rates(device, &rates));
+  TD_TRY(td_slice_groups_build(graph, slice, &groups, &count));
+  sums.ahead = look_ahead(graph, groups, count, stats);
+  free(groups);
   TD_TRY(td_slice_ops_build(graph, slice, &ops));
-  sums.ahead = look_ahead(graph, &ops, stats);
   int32_t first = slice->layer_begin > 0 ? slice->layer_begin : 0;
   int32_t end = slice->layer_end < graph->shape.layers ? slice->layer_end : graph->shape.layers;
   td_status status = TD_OK;
@@ -396,7 +403,7 @@ td_status td_price_milestones(const struct td_device_params *device, const struc
   int64_t ignored;
   for (int32_t layer = first; layer < end && !status; layer++) {
     for (; next < ops.op_count && graph->ops[ops.ops[next]].layer <= layer && !status; next++) {
-      status = sum_op(&rates, graph, &graph->ops[ops.ops[next]], kv_dtype, stats, &sums);
+      status = sum_op(&rates, graph, &graph->ops[ops.ops[next]], 1, kv_dtype, stats, &sums);
     }
     if (!status) status = round_total(&sums.all, &sums.ahead, stats, &out_ps[layer - first], &ignored);
   }
