@@ -49,20 +49,21 @@ static const struct td_op_field fields[] = {
     {.name = "m", .octaves = 1, .most = INT64_C(1) << 24},
 };
 
-static const struct {
-  int32_t m, n;
-} tiles[] = {{64, 32}, {64, 64}, {64, 128}, {64, 256}, {128, 64}, {128, 128}, {128, 256}, {256, 128}};
-static const int32_t splits[] = {1, 2, 3, 4, 6, 8, 12, 16, 32};
+/* Binary logarithms of the sides. */
+static const struct { int32_t m, n; } tiles[] = {{6, 5}, {6, 6}, {6, 7}, {6, 8}, {7, 6}, {7, 7}, {7, 8}, {8, 7}};
+static const uint64_t splits[] = {1, 2, 3, 4, 6, 8, 12, 16, 32};
 
 #define K_STEP 64
 #define WARM_SECONDS 2e-3 /* half of the throttling shows in products of that length at peak */
 
-static int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
+/* In 32 bits where they suffice: such divisions take a third of the time. */
+static uint64_t ceil_div(uint64_t a, uint64_t b) {
+  uint64_t sum = a + b - 1;
+  return sum <= UINT32_MAX && b <= UINT32_MAX ? (uint32_t)sum / (uint32_t)b : sum / b;
 }
 
 struct product {
-  int64_t m, n, k, units;
+  uint64_t m, n, k, units;
   double per_flop, per_load; /* seconds: of a multiprocessor's multiply-add and of an operand's element */
   double memory, ramp, split, depth;
 };
@@ -72,14 +73,14 @@ struct choice {
 };
 
 /* False: more splits of this tile do not help. */
-static bool try_split(const struct product *p, int32_t tile, int32_t split, struct choice *best) {
-  int64_t ctas = ceil_div(p->m, tiles[tile].m) * ceil_div(p->n, tiles[tile].n) * split;
-  int64_t depth = ceil_div(ceil_div(p->k, split), K_STEP) * K_STEP;
+static bool try_split(const struct product *p, int32_t tile, uint64_t split, struct choice *best) {
+  const uint64_t m = UINT64_C(1) << tiles[tile].m, n = UINT64_C(1) << tiles[tile].n;
+  uint64_t ctas = ((p->m + m - 1) >> tiles[tile].m) * ((p->n + n - 1) >> tiles[tile].n) * split;
+  uint64_t depth = (ceil_div(p->k, split) + K_STEP - 1) / K_STEP * K_STEP;
   double waves = (double)ceil_div(ctas, p->units);
-  double rows = p->m < tiles[tile].m ? (double)p->m : tiles[tile].m;
-  double columns = p->n < tiles[tile].n ? (double)p->n : tiles[tile].n;
-  double compute = waves * tiles[tile].m * tiles[tile].n * ((double)depth + p->ramp) * p->per_flop;
-  double step = (rows + columns) * p->per_load;
+  double operands = (double)(p->m < m ? p->m : m) + (double)(p->n < n ? p->n : n);
+  double compute = waves * (double)(m * n) * ((double)depth + p->ramp) * p->per_flop;
+  double step = operands * p->per_load;
   double load = waves * (double)depth * (step > p->depth ? step : p->depth);
   double extra = split > 1 ? p->split : 0;
   double longest = compute > load ? compute : load;
@@ -122,10 +123,10 @@ static double seconds(const struct td_op_chip *chip, const double *p, const int6
   double n = (double)v[0], k = (double)v[1], m = (double)v[2];
   double ideal = 2 * m * n * k / (chip->peak * p[COMPUTE]);
   double warm = 1 + p[SUSTAINED] * ideal / (ideal + WARM_SECONDS);
-  const struct product product = {.m = v[2],
-                                  .n = v[0],
-                                  .k = v[1],
-                                  .units = (int64_t)chip->units,
+  const struct product product = {.m = (uint64_t)v[2],
+                                  .n = (uint64_t)v[0],
+                                  .k = (uint64_t)v[1],
+                                  .units = (uint64_t)chip->units,
                                   .per_flop = 2 * warm * chip->units / (chip->peak * p[COMPUTE]),
                                   .per_load = chip->bytes * chip->units / (p[LOAD] * chip->bandwidth),
                                   .memory = memory_seconds(chip, p, m, n, k),
