@@ -265,7 +265,8 @@ static td_status fit_both(const struct td_calibration *how, const struct td_op_c
 
 td_status td_op_calibrate(const struct td_calibration *how, const struct td_op_table *table, int32_t path,
                           struct td_op_fit *out_fit) {
-  struct td_op_fit fit = {.op = how->op, .source = how->source, .seed = how->seed, .length = 1, .noise = 1};
+  struct td_op_fit fit = {
+      .op = how->op, .source = how->source, .command = how->command, .seed = how->seed, .length = 1, .noise = 1};
   struct td_op_chip chip;
   void *memory;
   TD_TRY(td_format(fit.path, sizeof fit.path, "%s", table->path_names[path]));

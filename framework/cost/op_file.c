@@ -26,7 +26,7 @@ struct range_text {
 };
 struct td_op_fit_text {
   int op;
-  const char *path, *source;
+  const char *path, *source, *command;
   int64_t rows, seed;
   double length, noise;
   struct td_list parameters, errors, measured, residuals;
@@ -77,6 +77,7 @@ static const struct td_option fit_options[] = {
      AT(op)},
     {.name = "path", .type = TD_OPT_TEXT, .help = "its element types, or the collective", AT(path)},
     {.name = "source", .type = TD_OPT_TEXT, .help = "the table", AT(source)},
+    {.name = "command", .type = TD_OPT_TEXT, .help = "that made it", AT(command)},
     {.name = "rows", .type = TD_OPT_INT, .low = 1, .high = 1e9, .help = "rows of it that were fitted to", AT(rows)},
     {.name = "seed", .type = TD_OPT_INT, .help = "of what was held back and sampled", AT(seed)},
     {.name = "parameters", .type = TD_OPT_LIST, .help = "of the model", .group = &parameter_group, AT(parameters)},
@@ -233,6 +234,7 @@ static td_status take_fit(const struct place *place, const struct td_op_fit_text
   }
   memcpy(fit->path, text->path, strlen(text->path) + 1);
   fit->source = text->source;
+  fit->command = text->command;
   fit->rows = text->rows;
   fit->seed = text->seed;
   fit->length = text->length;

@@ -8,6 +8,7 @@
 void td_op_fit_print(const struct td_op_fit *fit, FILE *out) {
   fprintf(out, "%s %s: fitted to %" PRId64 " rows, seed %" PRId64 ", %" PRId32 " residuals; %s\n",
           td_operator_name(fit->op), fit->path, fit->rows, fit->seed, fit->residual_count, fit->source);
+  fprintf(out, "  by: %s\n", fit->command);
   for (int32_t i = 0; i < td_operator_parameters(fit->op); i++) {
     const char *unit, *name = td_operator_parameter(fit->op, i, &unit);
     fprintf(out, "  %-20s %.4g %s\n", name, fit->parameters[i], strcmp(unit, "1") ? unit : "");

@@ -124,6 +124,8 @@ static void put_fit(const struct td_op_fit *fit, FILE *out) {
   put_text(out, fit->path);
   fputs(";\n    source = ", out);
   put_text(out, fit->source);
+  fputs(";\n    command = ", out);
+  put_text(out, fit->command);
   fprintf(out, ";\n    rows = %" PRId64 ";\n    seed = %" PRId64 ";\n", fit->rows, fit->seed);
   put_parameters(fit, out);
   put_errors(fit, out);
@@ -157,14 +159,13 @@ static void put_fits(const struct td_device_params *device, const struct td_op_f
 }
 
 td_status td_device_params_write(const struct td_device_params *device, const struct td_op_fit *fits, int32_t fit_count,
-                                 const char *made_by, FILE *out) {
+                                 FILE *out) {
   if (device->kind != TD_KIND_CHIP) {
     return td_fail(TD_UNSUPPORTED, "device %s: found a file of kind %s, expected a chip to write fits for",
                    device->name, td_device_kind_name(device->kind));
   }
-  fputs("# SPDX-License-Identifier: Apache-2.0\n# Made by: ", out);
-  for (const char *at = made_by; *at; at++) fputc((unsigned char)*at < 0x20 ? ' ' : *at, out);
-  fputs("\ntitle = ", out);
+  fputs("# SPDX-License-Identifier: Apache-2.0\n# Made by tandem calibrate; each fit says by which command.\ntitle = ",
+        out);
   put_text(out, device->title);
   fprintf(out, ";\nkind = \"chip\";\n");
   if (device->imagined) fputs("imagined = true;\n", out);

@@ -217,8 +217,12 @@ static struct td_device_params *calibrated(bool analytic, struct td_op_fit *out_
   static char path[4200];
   struct td_device_params *chip = open_chip(), *read;
   struct td_op_table table;
-  struct td_calibration how = {
-      .device = chip, .analytic = analytic, .held_back = 0.2, .seed = 1, .source = "made \"so\""};
+  struct td_calibration how = {.device = chip,
+                               .analytic = analytic,
+                               .held_back = 0.2,
+                               .seed = 1,
+                               .source = "made \"so\"",
+                               .command = "a test\nrm"};
   if (td_op_table_read(made_table(chip), TD_GEMM, true, &table)) fail_msg("%s", td_error_text());
   td_status status = td_op_calibrate(&how, &table, 0, out_fit);
   td_op_table_free(&table);
@@ -230,7 +234,7 @@ static struct td_device_params *calibrated(bool analytic, struct td_op_fit *out_
   snprintf(path, sizeof path, "%s/written.cfg", scratch_folder());
   FILE *file = fopen(path, "w");
   assert_non_null(file);
-  assert_int_equal(td_device_params_write(chip, out_fit, 1, "a test\nrm", file), TD_OK);
+  assert_int_equal(td_device_params_write(chip, out_fit, 1, file), TD_OK);
   assert_int_equal(fclose(file), 0);
   td_device_params_close(chip);
   if (td_device_params_open(path, &read)) fail_msg("%s", td_error_text());
@@ -273,6 +277,7 @@ static void files_read_back(void **state) {
   assert_memory_equal(&again->least, &fit.least, sizeof fit.least);
   assert_memory_equal(&again->most, &fit.most, sizeof fit.most);
   assert_string_equal(again->source, "made \"so\"");
+  assert_string_equal(again->command, "a test\nrm");
   assert_true(fabs(again->errors[0].mape / fit.errors[0].mape - 1) < 1e-6);
   for (int32_t i = 0; i < fit.residual_count; i++) {
     assert_memory_equal(&again->residuals[i], &fit.residuals[i], sizeof *fit.residuals);
@@ -327,7 +332,7 @@ static struct td_device_params *fitted_chip(void) {
   for (int i = 0; i < 3; i++) {
     td_op_guesses(fits[i].op, &fits[i]);
     snprintf(fits[i].path, sizeof fits[i].path, "%s", i ? "bfloat16/bfloat16" : "bfloat16");
-    fits[i].source = "a test";
+    fits[i].source = fits[i].command = "a test";
     fits[i].rows = 1;
     fits[i].length = 3, fits[i].noise = 0.1;
     for (int f = 0; f < td_operator_fields(fits[i].op); f++) fits[i].most.v[f] = 100000;
@@ -337,7 +342,7 @@ static struct td_device_params *fitted_chip(void) {
   snprintf(path, sizeof path, "%s/fitted.cfg", scratch_folder());
   FILE *file = fopen(path, "w");
   assert_non_null(file);
-  assert_int_equal(td_device_params_write(chip, fits, 3, "a test", file), TD_OK);
+  assert_int_equal(td_device_params_write(chip, fits, 3, file), TD_OK);
   assert_int_equal(fclose(file), 0);
   td_device_params_close(chip);
   if (td_device_params_open(path, &read)) fail_msg("%s", td_error_text());

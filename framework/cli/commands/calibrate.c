@@ -74,6 +74,7 @@ static td_status describe(struct job *job, int argc, char **argv) {
   }
   if (job->made_by.failed || job->source.failed) return td_fail(TD_NO_MEMORY, "calibrate: found no memory");
   job->how.source = job->source.data;
+  job->how.command = job->made_by.data;
   return TD_OK;
 }
 
@@ -98,7 +99,7 @@ static td_status write_file(const struct job *job) {
   td_status status = TD_OK;
   if (!out) status = td_fail(TD_IO, "%s: %s", part.data, strerror(errno));
   if (out) {
-    status = td_device_params_write(job->device, job->fits, job->fit_count, job->made_by.data, out);
+    status = td_device_params_write(job->device, job->fits, job->fit_count, out);
     if (fclose(out) && !status) status = td_fail(TD_IO, "%s: %s", part.data, strerror(errno));
     if (!status && rename(part.data, job->options.output)) {
       status = td_fail(TD_IO, "%s: %s", job->options.output, strerror(errno));

@@ -91,8 +91,8 @@ struct td_op_residual {
 struct td_op_fit {
   enum td_operator op;
   char path[TD_PATH_BYTES];
-  const char *source; /* the table; owned by whoever owns the fit */
-  int64_t rows, seed; /* rows it was fitted to */
+  const char *source, *command; /* the table, and what fitted to it; owned by whoever owns the fit */
+  int64_t rows, seed;           /* rows it was fitted to */
   double parameters[TD_OP_PARAMS];
   struct td_op_error errors[TD_OP_CLASSES];
   struct td_op_shape least, most; /* of the rows */
@@ -150,7 +150,8 @@ struct td_calibration {
   double held_back; /* share of the families (of the rows, of a collective) to measure the error on */
   bool single;      /* hold back single rows instead: the error between measured shapes, not beyond them */
   int64_t seed;
-  const char *source; /* what to say of the table */
+  const char *source;  /* what to say of the table */
+  const char *command; /* and of the fit */
 };
 /* Fits one path. The error is that of a fit that did not see the rows held back; what comes out is then fitted to all
  * rows (with `rows`: to that sample). TD_UNAVAILABLE: built without NLopt. Free with td_op_fit_free. */
@@ -161,6 +162,6 @@ void td_op_fit_free(struct td_op_fit *fit);
 /* Writes a device file: the device's own numbers and fits, and `fits`, which replace those of the same operator and
  * path. */
 td_status td_device_params_write(const struct td_device_params *device, const struct td_op_fit *fits, int32_t fit_count,
-                                 const char *made_by, FILE *out);
+                                 FILE *out);
 
 #endif
