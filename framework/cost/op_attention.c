@@ -42,6 +42,7 @@ enum {
   G_START_WIDTH,
   G_WINDOW,
   G_WIDE,
+  G_WIDE_SEQUENCE,
   G_PARAMETERS
 };
 
@@ -55,7 +56,8 @@ static const struct td_op_parameter generation_parameters[] = {
     {"width", "1", 20, 0.01, 500, "head_dim at which tiles reach half of their share"},
     {"start_width", "us", 1, 0.001, 50, "start, for each 128 of head_dim"},
     {"window", "us", 2, 0.001, 50, "what finding the window's place adds, once the context is past it"},
-    {"wide", "1", 1.5, 1, 5, "how much longer the kernels for a head_dim over 256 take"},
+    {"wide", "1", 1.5, 1, 10, "how much longer tiles and bytes take the kernels for a head_dim over 256"},
+    {"wide_sequence", "us", 2, 0.001, 50, "each sequence of such kernels, which split contexts in a fixed way"},
 };
 
 static double generation(const struct td_op_chip *chip, const double *p, const int64_t *v) {
@@ -69,8 +71,9 @@ static double generation(const struct td_op_chip *chip, const double *p, const i
   double compute = flops * (1 + p[G_WIDTH] / width) / (p[G_COMPUTE] * chip->peak);
   double fixed = p[G_START] + p[G_GROUP] * groups / chip->units + p[G_DEPTH] * log2(1 + context / 512) +
                  p[G_START_WIDTH] * width / 128 + (windowed ? p[G_WINDOW] : 0);
-  double seconds = fixed * 1e-6 + td_op_smooth_max(memory, compute, p[G_SHARPNESS]);
-  return width > 256 ? seconds * p[G_WIDE] : seconds;
+  bool wide = width > 256;
+  if (wide) fixed += p[G_WIDE_SEQUENCE] * (double)v[BATCH];
+  return fixed * 1e-6 + td_op_smooth_max(memory, compute, p[G_SHARPNESS]) * (wide ? p[G_WIDE] : 1);
 }
 
 const struct td_op_model td_op_attention_generation = {
@@ -100,7 +103,7 @@ static const struct td_op_parameter context_parameters[] = {
     {"width", "1", 20, 0.01, 500, "head_dim at which tiles reach half of their share"},
     {"keys", "1", 1, 0.05, 20, "time of a byte of keys and values, that of queries being 1"},
     {"window", "us", 2, 0.001, 50, "what finding the window's place adds, once the context is past it"},
-    {"wide", "1", 1.5, 1, 5, "how much longer the kernels for a head_dim over 256 take"},
+    {"wide", "1", 1.5, 1, 10, "how much longer tiles and bytes take the kernels for a head_dim over 256"},
 };
 
 #define TILE 128.0
@@ -118,8 +121,7 @@ static double context(const struct td_op_chip *chip, const double *p, const int6
   double bytes = 4 * batch * heads * width * length + 2 * batch * kv * width * length * chip->kv_bytes * p[C_KEYS];
   double memory = bytes / (p[C_MEMORY] * chip->bandwidth);
   double fixed = p[C_START] + p[C_BATCH] * log2(1 + batch) + (window < length ? p[C_WINDOW] : 0);
-  double seconds = fixed * 1e-6 + td_op_smooth_max(compute, memory, p[C_SHARPNESS]);
-  return width > 256 ? seconds * p[C_WIDE] : seconds;
+  return fixed * 1e-6 + td_op_smooth_max(compute, memory, p[C_SHARPNESS]) * (width > 256 ? p[C_WIDE] : 1);
 }
 
 const struct td_op_model td_op_attention_context = {
