@@ -28,7 +28,7 @@ static bool alike(const struct td_graph *graph, const struct td_op *a, const str
          a->groups == b->groups && a->window == b->window && a->experts == b->experts &&
          a->experts_used == b->experts_used && a->bidirectional == b->bidirectional &&
          (a->in[0] < 0) == (b->in[0] < 0) && (a->in[1] < 0) == (b->in[1] < 0) &&
-         same_weight(graph, a->weight, b->weight) && same_cost(graph, a, b, TD_F32) && same_cost(graph, a, b, TD_Q8_0);
+         same_weight(graph, a->weight, b->weight) && same_cost(graph, a, b, TD_F32) && same_cost(graph, a, b, TD_F16);
 }
 
 /* The search goes on where the last one ended: layers repeat in order. */
