@@ -169,6 +169,7 @@ td_status td_device_params_write(const struct td_device_params *device, const st
   put_text(out, device->title);
   fprintf(out, ";\nkind = \"chip\";\n");
   if (device->imagined) fputs("imagined = true;\n", out);
+  fprintf(out, "status = \"%s\";\n", device->status);
   if (device->power_basis) fprintf(out, "power_basis = \"%s\";\n", device->power_basis);
   for (const struct td_quantity_row *row = td_quantity_rows; row->name; row++) {
     const struct td_quantity *quantity = td_quantity_at(device, row);

@@ -71,8 +71,9 @@ static td_status lacks(const struct td_device_params *device, const char *number
 }
 
 static td_status open_rates(const struct td_device_params *device, struct rates *out) {
-  if (device->kind == TD_KIND_LINK) {
-    return td_fail(TD_UNSUPPORTED, "device %s: found a link, expected a chip to price a step", device->name);
+  if (device->kind != TD_KIND_CHIP && device->kind != TD_KIND_LPU) {
+    return td_fail(TD_UNSUPPORTED, "device %s: found a %s, expected a chip to price a step", device->name,
+                   td_device_kind_name(device->kind));
   }
   const struct td_quantity *bandwidth = &device->memory_bandwidth, *share = &device->memory_efficiency;
   if (!bandwidth->present) return lacks(device, "memory_bandwidth", "memory traffic");
