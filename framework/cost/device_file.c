@@ -108,8 +108,9 @@ static td_status take_lpu(const struct td_config *config, const struct td_lpu_fi
 
 static td_status take_fits(const struct td_config *config, const struct td_list *list, struct opened *opened) {
   if (!list->count) return TD_OK;
-  if (opened->params.kind == TD_KIND_LINK) {
-    return td_config_fail(config, "fits", "found it in a link, expected it only in a chip");
+  if (opened->params.kind != TD_KIND_CHIP) {
+    return td_config_fail(config, "fits", "found it in a %s, expected it only in a chip",
+                          td_device_kind_name(opened->params.kind));
   }
   TD_TRY(td_op_fits_take(config, list, &opened->params, &opened->fits));
   opened->params.fits = opened->fits.fits;

@@ -144,9 +144,9 @@ static td_status take_elements(const struct td_device_params *device, enum td_op
 td_status td_op_chip_of(const struct td_device_params *device, enum td_operator op, const char *path,
                         struct td_op_chip *out_chip) {
   struct td_op_chip chip = {.reduces = !strcmp(path, "all_reduce")};
-  if (device->kind == TD_KIND_LINK) {
-    return td_fail(TD_UNSUPPORTED, "device %s: found a link, expected a chip to price %s", device->name,
-                   td_operator_name(op));
+  if (device->kind != TD_KIND_CHIP && device->kind != TD_KIND_LPU) {
+    return td_fail(TD_UNSUPPORTED, "device %s: found a %s, expected a chip to price %s", device->name,
+                   td_device_kind_name(device->kind), td_operator_name(op));
   }
   if (op != TD_COLLECTIVE) {
     TD_TRY(take_elements(device, op, path, &chip));
