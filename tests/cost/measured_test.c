@@ -97,6 +97,7 @@ static void refusals(void **state) {
        2},
       {"price --device h100_sxm --op gemm --in few.csv", "found no --out", 2},
       {"price --device h100_sxm --op gemm --in few.csv --out few.csv", "would replace the shapes", 2},
+      {"price --device h100_sxm --fits-of h100_sxm --op gemm --in few.csv --out p.csv", "found no fits, expected", 2},
       {"price --device nvlink4 --op gemm --in few.csv --out p.csv", "few.csv:2: device nvlink4: found a link", 1},
   };
   scratch_file("few.csv", "gemm_dtype,m,n,k,latency_ms\nbfloat16,1,64,64,0.1\n");

@@ -3,6 +3,7 @@
  * Operator models: what tiles do, tables that are refused with their line, fits that find known parameters again, files
  * that read back as they were written, curves and steps that say what single prices say.
  */
+#include <glob.h>
 #include <inttypes.h>
 #include <math.h>
 
@@ -409,6 +410,25 @@ static void fitted_steps_are_sums(void **state) {
   td_device_params_close(chip);
 }
 
+/* Every file in devices/calibrated opens, and states an error for all it fits. */
+static void calibrated_files(void **state) {
+  (void)state;
+  glob_t files;
+  assert_int_equal(glob(test_source("devices/calibrated/*.cfg"), 0, NULL, &files), 0);
+  assert_true(files.gl_pathc >= 4);
+  for (size_t i = 0; i < files.gl_pathc; i++) {
+    struct td_device_params *chip;
+    if (td_device_params_open(files.gl_pathv[i], &chip)) fail_msg("%s", td_error_text());
+    assert_true(chip->fit_count > 0);
+    for (int32_t f = 0; f < chip->fit_count; f++) {
+      assert_true(chip->fits[f].errors[0].rows > 0 && chip->fits[f].errors[0].mape < 0.2);
+      assert_non_null(strstr(chip->fits[f].command, "tandem calibrate"));
+    }
+    td_device_params_close(chip);
+  }
+  globfree(&files);
+}
+
 static void fitted_prompts(void **state) {
   (void)state;
   struct td_device_params *chip = fitted_chip();
@@ -438,6 +458,7 @@ int main(void) {
       cmocka_unit_test(curves_say_what_prices_say),
       cmocka_unit_test(fitted_steps_are_sums),
       cmocka_unit_test(fitted_prompts),
+      cmocka_unit_test(calibrated_files),
   };
   return cmocka_run_group_tests(tests, NULL, forget);
 }
