@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-# Libraries. Required: libconfig, HDF5, jansson, PCRE2, uthash (header only), threads. Optional: MPI, OpenCL, CUDA:
+# Libraries. Required: libconfig, HDF5, jansson, PCRE2, zlib, uthash (header only), threads. Optional: MPI, OpenCL, CUDA, NLopt:
 # found or reported missing, never needed to build the rest. scripts/install-packages brings all Debian ones.
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(CONFIG REQUIRED IMPORTED_TARGET libconfig)
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+find_package(ZLIB REQUIRED) # libhdf5-dev brings it
+# NLopt: fits of tandem calibrate; without it that command says what is missing.
+pkg_check_modules(NLOPT IMPORTED_TARGET nlopt)
 pkg_check_modules(CMOCKA IMPORTED_TARGET cmocka)
 
 set(HDF5_PREFER_PARALLEL OFF)

@@ -1,10 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-foreach(topic device_file price)
+foreach(topic device_file device_numbers price operators)
   tandem_test(cost_${topic} SOURCES ${CMAKE_CURRENT_LIST_DIR}/cost/${topic}_test.c
     LINK tandem_cost tandem_config tandem_model tandem_kernels tandem_base)
 endforeach()
+target_include_directories(cost_operators PRIVATE ${PROJECT_SOURCE_DIR}/framework/cost)
 tandem_test(cost_modelled SOURCES ${CMAKE_CURRENT_LIST_DIR}/cost/modelled_test.c
   LINK tandem_device tandem_backends tandem_cost tandem_config tandem_model tandem_kernels tandem_base)
 tandem_test(cost_run_models SOURCES ${CMAKE_CURRENT_LIST_DIR}/cost/run_models_test.c
   LINK tandem_model tandem_config tandem_kernels tandem_base)
 add_dependencies(cost_run_models tandem)
+tandem_test(cost_measured SOURCES ${CMAKE_CURRENT_LIST_DIR}/cost/measured_test.c LINK PkgConfig::JANSSON)
+add_dependencies(cost_measured tandem)
+# By hand: how fast prices are.
+add_executable(price_speed bench/price_speed.c)
+target_include_directories(price_speed PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+target_link_libraries(price_speed PRIVATE tandem_cost tandem_config tandem_model tandem_kernels tandem_base tandem_api
+  PkgConfig::CMOCKA)
+target_compile_definitions(price_speed PRIVATE TANDEM_SOURCE_DIR="${PROJECT_SOURCE_DIR}")

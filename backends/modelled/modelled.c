@@ -97,8 +97,9 @@ static td_status dev_open(int32_t index, const struct td_device_options *options
   if (!params) {
     return td_fail(TD_CONFIG, "backend modelled: found no device file, expected one, such as device = \"h100_sxm\"");
   }
-  if (params->kind == TD_KIND_LINK) {
-    return td_fail(TD_CONFIG, "backend modelled: found the link %s, expected a device file of kind chip", params->name);
+  if (params->kind != TD_KIND_CHIP && params->kind != TD_KIND_LPU) {
+    return td_fail(TD_CONFIG, "backend modelled: found the %s %s, expected a device file of kind chip",
+                   td_device_kind_name(params->kind), params->name);
   }
   if (!params->memory_bytes.present && params->kind == TD_KIND_LPU) {
     return td_fail(TD_CONFIG,

@@ -7,6 +7,7 @@
 
 #include "device_folder.h"
 #include "lpu_table.h"
+#include "op_curve.h"
 #include "quantity.h"
 #include "tandem/base.h"
 
@@ -15,13 +16,16 @@ struct opened {
   struct td_device_params params; /* first: the user's pointer is ours */
   struct td_config *config;
   struct td_lpu_params lpu;
+  struct td_op_fits fits;
 };
 
 static const char *const bases[] = {NULL, "chip", "all-in", "utility"};
 
+static const char *const states[] = {"sold", "announced", "cancelled"};
+
 /* An LPU is a chip as well: with a chip's numbers it can be priced as a roofline, for comparison. */
-static bool may_hold(enum td_device_kind device, enum td_device_kind number) {
-  return device == number || (device == TD_KIND_LPU && number == TD_KIND_CHIP);
+static bool may_hold(enum td_device_kind device, const struct td_quantity_row *row) {
+  return row->kinds & 1u << device || (device == TD_KIND_LPU && row->kinds & TD_IN_CHIP);
 }
 
 static td_status take_numbers(const struct td_config *config, const struct td_device_file *file,
@@ -29,16 +33,20 @@ static td_status take_numbers(const struct td_config *config, const struct td_de
   for (const struct td_quantity_row *row = td_quantity_rows; row->name; row++) {
     const struct td_quantity_text *text = (const void *)((const char *)file + row->text_offset);
     if (!text->unit) continue;
-    if (!may_hold(params->kind, row->kind)) {
+    if (!may_hold(params->kind, row)) {
+      char kinds[64];
+      td_quantity_kinds(row, kinds, sizeof kinds);
       return td_config_fail(config, row->name, "found it in a %s, expected it only in a %s",
-                            td_device_kind_name(params->kind), td_device_kind_name(row->kind));
+                            td_device_kind_name(params->kind), kinds);
     }
-    TD_TRY(td_quantity_take(config, row, row->name, text, (void *)((char *)params + row->offset)));
+    struct td_quantity *quantity = (void *)((char *)params + row->offset);
+    TD_TRY(td_quantity_take(config, row, row->name, text, quantity));
+    if (row->dimension == TD_DIM_COUNT) TD_TRY(td_quantity_whole(config, row->name, quantity));
   }
   return TD_OK;
 }
 
-static td_status check_complete(const struct td_config *config, const struct td_device_params *params) {
+static td_status check_basis(const struct td_config *config, const struct td_device_params *params) {
   const struct td_lpu_machine *lpu = td_lpu_machine_of(params);
   bool power = params->power_busy.present || params->power_idle.present || (lpu && lpu->has_power);
   if (power && !params->power_basis) {
@@ -47,6 +55,33 @@ static td_status check_complete(const struct td_config *config, const struct td_
   if (!power && params->power_basis) {
     return td_config_fail(config, "power_basis", "found it without power_busy or power_idle, expected a power too");
   }
+  return TD_OK;
+}
+
+/* Two numbers of one file of which the first cannot be the larger one. */
+static td_status check_order(const struct td_config *config, const char *small_name, const struct td_quantity *small,
+                             const char *large_name, const struct td_quantity *large) {
+  if (!small->present || !large->present || small->low <= large->high) return TD_OK;
+  return td_config_fail(config, small_name, "found at least %.6g, expected no more than %s, which is at most %.6g",
+                        small->low, large_name, large->high);
+}
+
+#define ORDERED(small_, large_) TD_TRY(check_order(config, #small_, &params->small_, #large_, &params->large_))
+
+static td_status check_contradictions(const struct td_config *config, const struct td_device_params *params) {
+  ORDERED(power_idle, power_busy);
+  if (params->power_basis && !strcmp(params->power_basis, "chip")) ORDERED(power_busy, power_all_in);
+  ORDERED(power_all_in, power_utility);
+  ORDERED(link_bandwidth, link_peak);
+  if (params->imagined && strcmp(params->status, "sold")) {
+    return td_config_fail(config, "status", "found \"%s\" of an imagined device, expected a device that somebody named",
+                          params->status);
+  }
+  return TD_OK;
+}
+
+static td_status check_complete(const struct td_config *config, const struct td_device_params *params) {
+  TD_TRY(check_basis(config, params));
   if (params->kind != TD_KIND_LINK) return TD_OK;
   const char *lacking = !params->link_bandwidth.present ? "link_bandwidth"
                         : !params->link_latency.present ? "link_latency"
@@ -71,6 +106,18 @@ static td_status take_lpu(const struct td_config *config, const struct td_lpu_fi
   return TD_OK;
 }
 
+static td_status take_fits(const struct td_config *config, const struct td_list *list, struct opened *opened) {
+  if (!list->count) return TD_OK;
+  if (opened->params.kind != TD_KIND_CHIP) {
+    return td_config_fail(config, "fits", "found it in a %s, expected it only in a chip",
+                          td_device_kind_name(opened->params.kind));
+  }
+  TD_TRY(td_op_fits_take(config, list, &opened->params, &opened->fits));
+  opened->params.fits = opened->fits.fits;
+  opened->params.fit_count = opened->fits.count;
+  return td_op_cache_open(&opened->params.op_cache);
+}
+
 static td_status take_name(const char *path, struct td_device_params *params) {
   const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
   size_t bytes = strlen(base);
@@ -83,31 +130,43 @@ static td_status take_name(const char *path, struct td_device_params *params) {
   return TD_OK;
 }
 
-static td_status fill(struct opened *opened, const char *path) {
+static td_status take_texts(const struct td_config *config, const struct td_device_file *file,
+                            struct td_device_params *params) {
+  if (!*file->title || strlen(file->title) >= sizeof params->title) {
+    return td_config_fail(config, "title", "found a text of %zu bytes, expected 1..%zu", strlen(file->title),
+                          sizeof params->title - 1);
+  }
+  memcpy(params->title, file->title, strlen(file->title) + 1);
+  params->kind = (enum td_device_kind)file->kind;
+  params->imagined = file->imagined;
+  params->status = states[file->status];
+  params->path = td_config_path(config);
+  params->power_basis = bases[file->power_basis];
+  params->chip = *file->chip ? file->chip : NULL;
+  params->host = *file->host ? file->host : NULL;
+  return TD_OK;
+}
+
+static td_status fill(struct opened *opened, const char *path, bool racks) {
   struct td_device_params *params = &opened->params;
   struct td_device_file file;
   TD_TRY(td_config_open(path, NULL, 0, &opened->config));
   TD_TRY(td_config_parse(opened->config, &td_device_file_group, &file));
   TD_TRY(take_name(path, params));
-  if (!*file.title || strlen(file.title) >= sizeof params->title) {
-    return td_config_fail(opened->config, "title", "found a text of %zu bytes, expected 1..%zu", strlen(file.title),
-                          sizeof params->title - 1);
-  }
-  memcpy(params->title, file.title, strlen(file.title) + 1);
-  params->kind = (enum td_device_kind)file.kind;
-  params->imagined = file.imagined;
-  params->path = td_config_path(opened->config);
-  params->power_basis = bases[file.power_basis];
+  TD_TRY(take_texts(opened->config, &file, params));
   TD_TRY(take_numbers(opened->config, &file, params));
   TD_TRY(take_lpu(opened->config, &file.lpu, opened));
-  return check_complete(opened->config, params);
+  TD_TRY(take_fits(opened->config, &file.fits, opened));
+  TD_TRY(check_complete(opened->config, params));
+  TD_TRY(check_contradictions(opened->config, params));
+  return td_rack_check(opened->config, params, racks);
 }
 
-td_status td_device_file_open(const char *path, struct td_device_params **out_params) {
+td_status td_device_file_open(const char *path, bool racks, struct td_device_params **out_params) {
   void *memory = NULL;
   TD_TRY(td_alloc(1, sizeof(struct opened), &memory));
   struct opened *opened = memory;
-  td_status status = fill(opened, path);
+  td_status status = fill(opened, path, racks);
   if (status) {
     td_device_params_close(&opened->params);
     return status;
@@ -119,6 +178,8 @@ td_status td_device_file_open(const char *path, struct td_device_params **out_pa
 void td_device_params_close(struct td_device_params *params) {
   if (!params) return;
   struct opened *opened = (struct opened *)(void *)params;
+  td_op_cache_close(opened->params.op_cache);
+  td_op_fits_free(&opened->fits);
   td_config_close(opened->config);
   free(opened);
 }

@@ -62,11 +62,12 @@ static td_status unknown(const char *name) {
 }
 
 td_status td_device_params_open(const char *name_or_path, struct td_device_params **out_params) {
-  if (strchr(name_or_path, '/') || is_device_file(name_or_path)) return td_device_file_open(name_or_path, out_params);
+  if (strchr(name_or_path, '/') || is_device_file(name_or_path))
+    return td_device_file_open(name_or_path, true, out_params);
   char path[PATH_MAX];
   int used = snprintf(path, sizeof path, "%s/%s.cfg", folder(), name_or_path);
   if (!*name_or_path || used >= (int)sizeof path || access(path, F_OK)) return unknown(name_or_path);
-  return td_device_file_open(path, out_params);
+  return td_device_file_open(path, true, out_params);
 }
 
 td_status td_device_params_each(td_status (*each)(void *context, const struct td_device_params *params),
@@ -80,7 +81,7 @@ td_status td_device_params_each(td_status (*each)(void *context, const struct td
     char path[PATH_MAX];
     struct td_device_params *params;
     td_status status = td_format(path, sizeof path, "%s/%s", folder(), entries[i]->d_name);
-    if (!status) status = td_device_file_open(path, &params);
+    if (!status) status = td_device_file_open(path, true, &params);
     if (status && !first) {
       first = status;
       if (td_copy_text(td_error_text(), &text)) text = NULL;

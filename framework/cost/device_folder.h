@@ -5,9 +5,13 @@
 #ifndef TANDEM_COST_DEVICE_FOLDER_H
 #define TANDEM_COST_DEVICE_FOLDER_H
 
+#include "tandem/config.h"
 #include "tandem/devices.h"
 
-/* Opens the file at `path`. */
-td_status td_device_file_open(const char *path, struct td_device_params **out_params);
+/* Opens the file at `path`; a rack is refused unless `racks`: the parts of a rack are none. */
+td_status td_device_file_open(const char *path, bool racks, struct td_device_params **out_params);
+
+/* Checks what belongs to a rack only: its parts are there, and its sums do not contradict their files. */
+td_status td_rack_check(const struct td_config *config, const struct td_device_params *params, bool racks);
 
 #endif

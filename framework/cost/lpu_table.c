@@ -9,7 +9,7 @@
   {.quantity = {.name = #name_,                                    \
                 .help = help_,                                     \
                 .offset = offsetof(struct td_lpu_machine, field_), \
-                .kind = TD_KIND_LPU,                               \
+                .kinds = 1 << TD_KIND_LPU,                         \
                 .dimension = TD_DIM_##dimension_,                  \
                 .least = least_,                                   \
                 .most = most_},                                    \

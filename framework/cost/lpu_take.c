@@ -28,22 +28,13 @@ static td_status key_of(const struct td_lpu_number_row *row, char *out, size_t s
   return td_format(out, size, "lpu.%s", row->quantity.name);
 }
 
-static td_status check_whole(const struct td_config *config, const char *key, const struct td_quantity *quantity) {
-  const double values[] = {quantity->value, quantity->low, quantity->high};
-  for (int i = 0; i < 3; i++) {
-    if (floor(values[i]) == values[i]) continue;
-    return td_config_fail(config, key, "found %.15g %s, expected a whole number", values[i], quantity->unit);
-  }
-  return TD_OK;
-}
-
 static td_status take_number(const struct td_config *config, const struct td_lpu_number_row *row,
                              const struct td_quantity_text *text, struct td_quantity *out) {
   char key[64];
   TD_TRY(key_of(row, key, sizeof key));
   if (text->unit) {
     TD_TRY(td_quantity_take(config, &row->quantity, key, text, out));
-    return row->whole ? check_whole(config, key, out) : TD_OK;
+    return row->whole ? td_quantity_whole(config, key, out) : TD_OK;
   }
   if (row->quantity.dimension == TD_DIM_WATTS) return TD_OK;
   return td_config_fail(config, key, "found nothing, expected a number: %s", row->quantity.help);

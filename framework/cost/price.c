@@ -15,13 +15,15 @@
  */
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 
+#include "price_fit.h"
 #include "tandem/base.h"
 #include "tandem/cost.h"
 
-__extension__ typedef __int128 wide;
+typedef td_wide wide;
 
-#define GRAIN_BITS 20
+#define GRAIN_BITS TD_GRAIN_BITS
 #define GRAINS_PER_PS 1048576.0
 /* No operator may come near this many grains (2^63 ps), so sums of operators never overflow `wide`. */
 #define MOST_GRAINS 9.6e24
@@ -43,6 +45,7 @@ struct form {
 struct op_times {
   struct form compute, memory;
   double flops, bytes;
+  const struct td_quantity *peak; /* what the compute time is of; NULL without arithmetic */
 };
 
 /* A sum of active forms; overheads are counted in ONE. */
@@ -68,8 +71,9 @@ static td_status lacks(const struct td_device_params *device, const char *number
 }
 
 static td_status open_rates(const struct td_device_params *device, struct rates *out) {
-  if (device->kind == TD_KIND_LINK) {
-    return td_fail(TD_UNSUPPORTED, "device %s: found a link, expected a chip to price a step", device->name);
+  if (device->kind != TD_KIND_CHIP && device->kind != TD_KIND_LPU) {
+    return td_fail(TD_UNSUPPORTED, "device %s: found a %s, expected a chip to price a step", device->name,
+                   td_device_kind_name(device->kind));
   }
   const struct td_quantity *bandwidth = &device->memory_bandwidth, *share = &device->memory_efficiency;
   if (!bandwidth->present) return lacks(device, "memory_bandwidth", "memory traffic");
@@ -118,7 +122,7 @@ static const struct td_quantity *rate_of(const struct td_device_params *device, 
 
 /* Matrix products take the path of their weight's dtype; attention that of the KV cache's; the rest is float32. */
 static td_status flop_rate(const struct rates *rates, const struct td_graph *graph, const struct td_op *op,
-                           enum td_dtype kv_dtype, double *out_grains) {
+                           enum td_dtype kv_dtype, double *out_grains, const struct td_quantity **out_peak) {
   const char *name = "flops_f32";
   const struct td_quantity *rate = &rates->device->flops_f32;
   if (op->kind == TD_OP_MATMUL || op->kind == TD_OP_EXPERT_MATMUL) {
@@ -129,6 +133,7 @@ static td_status flop_rate(const struct rates *rates, const struct td_graph *gra
   }
   if (!rate->present) return lacks(rates->device, name, td_op_kind_name(op->kind));
   *out_grains = GRAINS_PER_PS * 1e12 / (rates->compute_efficiency * rate->value);
+  *out_peak = rate;
   return TD_OK;
 }
 
@@ -158,7 +163,7 @@ static td_status time_op(const struct rates *rates, const struct td_graph *graph
                                      td_poly_add(cost.kv_read_bytes, cost.kv_write_bytes));
   bool computes = false;
   for (int s = 0; s < TD_SYM_COUNT; s++) computes = computes || cost.flops.c[s] != 0;
-  if (computes) TD_TRY(flop_rate(rates, graph, op, kv_dtype, &flop));
+  if (computes) TD_TRY(flop_rate(rates, graph, op, kv_dtype, &flop, &out->peak));
   TD_TRY(scale_form(&cost.flops, flop, stats, &out->compute, &out->flops));
   return scale_form(&bytes, rates->byte, stats, &out->memory, &out->bytes);
 }
@@ -192,10 +197,10 @@ static bool is_compute_bound(const struct op_times *times, const struct td_step_
 }
 
 static void add_op(struct total *total, const struct rates *rates, const struct op_times *times,
-                   const struct td_step_stats *stats) {
+                   const struct td_step_stats *stats, int32_t count) {
   const struct form *active = is_compute_bound(times, stats) ? &times->compute : &times->memory;
-  total->form.c[TD_SYM_ONE] += rates->overhead;
-  for (int s = 0; s < TD_SYM_COUNT; s++) total->form.c[s] += active->c[s];
+  total->form.c[TD_SYM_ONE] += rates->overhead * count;
+  for (int s = 0; s < TD_SYM_COUNT; s++) total->form.c[s] += active->c[s] * count;
 }
 
 static wide to_ps(wide grains) {
@@ -268,15 +273,15 @@ static void look_at_windows(int64_t window, const struct td_step_stats *stats, s
 }
 
 /* A price is of one step only unless the steps that follow are known to be decode steps like it. */
-static struct ahead look_ahead(const struct td_graph *graph, const struct td_slice_ops *ops,
+static struct ahead look_ahead(const struct td_graph *graph, const struct td_slice_group *groups, int32_t count,
                                const struct td_step_stats *stats) {
   struct ahead ahead = {.valid = INT64_MAX};
   int64_t seqs = stats->v[TD_SYM_SEQS];
   bool decode = stats->v[TD_SYM_TOKENS] == seqs;
   ahead.grows[TD_SYM_CONTEXT] = ahead.grows[TD_SYM_PAIRS] = ahead.grows[TD_SYM_FULL_PAIRS] = true;
   if (!decode) ahead.valid = 1;
-  for (int32_t i = 0; i < ops->op_count && decode && seqs; i++) {
-    const struct td_op *op = &graph->ops[ops->ops[i]];
+  for (int32_t i = 0; i < count && decode && seqs; i++) {
+    const struct td_op *op = &graph->ops[groups[i].op];
     if (op->kind != TD_OP_ATTENTION) continue;
     if (op->window) look_at_windows(op->window, stats, &ahead);
     if (op->bidirectional) ahead.valid = 1;
@@ -285,29 +290,68 @@ static struct ahead look_ahead(const struct td_graph *graph, const struct td_sli
 }
 
 struct sums {
+  double low, high; /* ps */
   struct total all, compute_bound;
   struct ahead ahead; /* .valid: over all operators so far */
   double flops, bytes;
 };
 
-static td_status sum_op(const struct rates *rates, const struct td_graph *graph, const struct td_op *op,
+/* Adds where the time of a roofline lies, by the ranges of the numbers that bound it. */
+static void add_range(const struct rates *rates, const struct op_times *times, const struct td_step_stats *stats,
+                      int32_t count, struct sums *sums) {
+  const struct td_device_params *device = rates->device;
+  bool computes = is_compute_bound(times, stats);
+  const struct td_quantity *share = computes ? &device->compute_efficiency : &device->memory_efficiency;
+  const struct td_quantity *peak = computes ? times->peak : &device->memory_bandwidth;
+  wide time = evaluate(computes ? &times->compute : &times->memory, stats);
+  double ps = (double)time / GRAINS_PER_PS, rate = share->value * peak->value;
+  sums->low += count * (device->op_overhead.low * 1e12 + ps * rate / (share->high * peak->high));
+  sums->high += count * (device->op_overhead.high * 1e12 + ps * rate / (share->low * peak->low));
+}
+
+/* The fitted time in place of the roofline's. */
+static void add_fitted(const struct td_fitted *fitted, bool computes, int32_t count, struct sums *sums) {
+  struct total *totals[] = {&sums->all, computes ? &sums->compute_bound : NULL};
+  for (int i = 0; i < 2; i++) {
+    if (!totals[i]) continue;
+    totals[i]->form.c[TD_SYM_ONE] += fitted->one * count;
+    totals[i]->form.c[TD_SYM_CONTEXT] += fitted->context * count;
+  }
+  sums->low += count * fitted->low * 1e12;
+  sums->high += count * fitted->high * 1e12;
+  if (fitted->valid < sums->ahead.valid) sums->ahead.valid = fitted->valid;
+}
+
+/* `count` operators alike this one. */
+static td_status sum_op(const struct rates *rates, const struct td_graph *graph, const struct td_op *op, int32_t count,
                         enum td_dtype kv_dtype, const struct td_step_stats *stats, struct sums *sums) {
   struct op_times times = {0};
   if (!is_priced(op, stats)) return TD_OK;
   TD_TRY(check_encoder(op, stats));
   TD_TRY(time_op(rates, graph, op, kv_dtype, stats, &times));
-  add_op(&sums->all, rates, &times, stats);
-  if (is_compute_bound(&times, stats)) add_op(&sums->compute_bound, rates, &times, stats);
+  sums->flops += count * times.flops;
+  sums->bytes += count * times.bytes;
+  struct td_fitted fitted;
+  TD_TRY(td_price_fitted(rates->device, graph, op, kv_dtype, stats, &fitted));
+  if (fitted.is) {
+    add_fitted(&fitted, is_compute_bound(&times, stats), count, sums);
+    return TD_OK;
+  }
+  add_range(rates, &times, stats, count, sums);
+  add_op(&sums->all, rates, &times, stats, count);
+  if (is_compute_bound(&times, stats)) add_op(&sums->compute_bound, rates, &times, stats, count);
   int64_t steps = steps_to_crossover(&times, &sums->ahead, stats);
   if (steps < sums->ahead.valid) sums->ahead.valid = steps;
-  sums->flops += times.flops;
-  sums->bytes += times.bytes;
   return TD_OK;
 }
 
 static td_status finish(const struct td_device_params *device, const struct td_step_stats *stats,
                         const struct sums *sums, struct td_price *out) {
-  struct td_price price = {.flops = sums->flops, .bytes = sums->bytes, .valid_steps = sums->ahead.valid};
+  struct td_price price = {.flops = sums->flops,
+                           .bytes = sums->bytes,
+                           .valid_steps = sums->ahead.valid,
+                           .low_ps = sums->low,
+                           .high_ps = sums->high};
   int64_t ignored;
   TD_TRY(round_total(&sums->all, &sums->ahead, stats, &price.base_ps, &price.slope_ps));
   TD_TRY(round_total(&sums->compute_bound, &sums->ahead, stats, &price.compute_bound_ps, &ignored));
@@ -324,17 +368,18 @@ td_status td_price_roofline(const struct td_device_params *device, const struct 
                             const struct td_slice *slice, enum td_dtype kv_dtype, const struct td_step_stats *stats,
                             struct td_price *out_price) {
   struct rates rates = {0};
-  struct td_slice_ops ops = {0};
+  struct td_slice_group *groups;
   struct sums sums = {0};
+  int32_t count;
   TD_TRY(check_stats(stats));
   TD_TRY(open_rates(device, &rates));
-  TD_TRY(td_slice_ops_build(graph, slice, &ops));
-  sums.ahead = look_ahead(graph, &ops, stats);
+  TD_TRY(td_slice_groups_build(graph, slice, &groups, &count));
+  sums.ahead = look_ahead(graph, groups, count, stats);
   td_status status = TD_OK;
-  for (int32_t i = 0; i < ops.op_count && !status; i++) {
-    status = sum_op(&rates, graph, &graph->ops[ops.ops[i]], kv_dtype, stats, &sums);
+  for (int32_t i = 0; i < count && !status; i++) {
+    status = sum_op(&rates, graph, &graph->ops[groups[i].op], groups[i].count, kv_dtype, stats, &sums);
   }
-  td_slice_ops_free(&ops);
+  free(groups);
   return status ? status : finish(device, stats, &sums, out_price);
 }
 
@@ -343,11 +388,15 @@ td_status td_price_milestones(const struct td_device_params *device, const struc
                               int64_t *out_ps) {
   struct rates rates = {0};
   struct td_slice_ops ops = {0};
+  struct td_slice_group *groups;
   struct sums sums = {0};
+  int32_t count;
   TD_TRY(check_stats(stats));
   TD_TRY(open_rates(device, &rates));
+  TD_TRY(td_slice_groups_build(graph, slice, &groups, &count));
+  sums.ahead = look_ahead(graph, groups, count, stats);
+  free(groups);
   TD_TRY(td_slice_ops_build(graph, slice, &ops));
-  sums.ahead = look_ahead(graph, &ops, stats);
   int32_t first = slice->layer_begin > 0 ? slice->layer_begin : 0;
   int32_t end = slice->layer_end < graph->shape.layers ? slice->layer_end : graph->shape.layers;
   td_status status = TD_OK;
@@ -355,7 +404,7 @@ td_status td_price_milestones(const struct td_device_params *device, const struc
   int64_t ignored;
   for (int32_t layer = first; layer < end && !status; layer++) {
     for (; next < ops.op_count && graph->ops[ops.ops[next]].layer <= layer && !status; next++) {
-      status = sum_op(&rates, graph, &graph->ops[ops.ops[next]], kv_dtype, stats, &sums);
+      status = sum_op(&rates, graph, &graph->ops[ops.ops[next]], 1, kv_dtype, stats, &sums);
     }
     if (!status) status = round_total(&sums.all, &sums.ahead, stats, &out_ps[layer - first], &ignored);
   }

@@ -5,16 +5,17 @@
 #include <string.h>
 
 #include "lpu_table.h"
+#include "op_model.h"
 #include "tandem/base.h"
 
-#define ROW(name_, kind_, dimension_, least_, most_, help_) \
-  {.name = #name_,                                          \
-   .help = help_,                                           \
-   .offset = offsetof(struct td_device_params, name_),      \
-   .text_offset = offsetof(struct td_device_file, name_),   \
-   .kind = TD_KIND_##kind_,                                 \
-   .dimension = TD_DIM_##dimension_,                        \
-   .least = least_,                                         \
+#define ROW(name_, kinds_, dimension_, least_, most_, help_) \
+  {.name = #name_,                                           \
+   .help = help_,                                            \
+   .offset = offsetof(struct td_device_params, name_),       \
+   .text_offset = offsetof(struct td_device_file, name_),    \
+   .kinds = TD_IN_##kinds_,                                  \
+   .dimension = TD_DIM_##dimension_,                         \
+   .least = least_,                                          \
    .most = most_},
 const struct td_quantity_row td_quantity_rows[] = {TD_QUANTITIES(ROW){.name = NULL}};
 
@@ -46,12 +47,12 @@ static const struct td_option quantity_options[] = {
     {.name = NULL}};
 const struct td_option_group td_quantity_group = {"a number", sizeof(struct td_quantity_text), quantity_options};
 
-#define KEY(name_, kind_, dimension_, least_, most_, help_) \
-  {.name = #name_,                                          \
-   .type = TD_OPT_GROUP,                                    \
-   .fallback = "",                                          \
-   .help = help_,                                           \
-   .offset = offsetof(struct td_device_file, name_),        \
+#define KEY(name_, kinds_, dimension_, least_, most_, help_) \
+  {.name = #name_,                                           \
+   .type = TD_OPT_GROUP,                                     \
+   .fallback = "",                                           \
+   .help = help_,                                            \
+   .offset = offsetof(struct td_device_file, name_),         \
    .group = &td_quantity_group},
 static const struct td_option file_options[] = {{.name = "title",
                                                  .type = TD_OPT_TEXT,
@@ -59,14 +60,30 @@ static const struct td_option file_options[] = {{.name = "title",
                                                  .offset = offsetof(struct td_device_file, title)},
                                                 {.name = "kind",
                                                  .type = TD_OPT_CHOICE,
-                                                 .choices = "chip|link|lpu",
-                                                 .help = "chip, link or lpu",
+                                                 .choices = "chip|link|lpu|rack|site",
+                                                 .help = "chip, link, lpu, rack or site",
                                                  .offset = offsetof(struct td_device_file, kind)},
                                                 {.name = "imagined",
                                                  .type = TD_OPT_BOOL,
                                                  .fallback = "false",
-                                                 .help = "no such device is sold",
+                                                 .help = "nobody announced such a device",
                                                  .offset = offsetof(struct td_device_file, imagined)},
+                                                {.name = "status",
+                                                 .type = TD_OPT_CHOICE,
+                                                 .fallback = "sold",
+                                                 .choices = "sold|announced|cancelled",
+                                                 .help = "whether it can be bought",
+                                                 .offset = offsetof(struct td_device_file, status)},
+                                                {.name = "chip",
+                                                 .type = TD_OPT_TEXT,
+                                                 .fallback = "",
+                                                 .help = "of a rack: the device file of its chips",
+                                                 .offset = offsetof(struct td_device_file, chip)},
+                                                {.name = "host",
+                                                 .type = TD_OPT_TEXT,
+                                                 .fallback = "",
+                                                 .help = "of a rack: the device file of its host processors",
+                                                 .offset = offsetof(struct td_device_file, host)},
                                                 {.name = "power_basis",
                                                  .type = TD_OPT_CHOICE,
                                                  .fallback = "none",
@@ -79,11 +96,17 @@ static const struct td_option file_options[] = {{.name = "title",
                                                  .help = "the numbers of an SRAM-resident, statically scheduled chip",
                                                  .offset = offsetof(struct td_device_file, lpu),
                                                  .group = &td_lpu_group},
+                                                {.name = "fits",
+                                                 .type = TD_OPT_LIST,
+                                                 .fallback = "()",
+                                                 .help = "what tandem calibrate fitted, one an operator and path",
+                                                 .offset = offsetof(struct td_device_file, fits),
+                                                 .group = &td_op_fit_group},
                                                 TD_QUANTITIES(KEY){.name = NULL}};
 const struct td_option_group td_device_file_group = {"a device file", sizeof(struct td_device_file), file_options};
 
 const char *td_device_kind_name(enum td_device_kind kind) {
-  static const char *const names[] = {"chip", "link", "lpu"};
+  static const char *const names[] = {"chip", "link", "lpu", "rack", "site"};
   return (unsigned)kind < sizeof names / sizeof *names ? names[kind] : "unknown";
 }
 
@@ -94,6 +117,23 @@ const char *td_evidence_name(enum td_evidence evidence) {
 
 const struct td_quantity *td_quantity_at(const struct td_device_params *params, const struct td_quantity_row *row) {
   return (const struct td_quantity *)(const void *)((const char *)params + row->offset);
+}
+
+void td_quantity_kinds(const struct td_quantity_row *row, char *out, size_t size) {
+  size_t used = 0;
+  *out = 0;
+  for (int kind = TD_KIND_CHIP; kind <= TD_KIND_SITE; kind++) {
+    if (!(row->kinds & 1u << kind) || used >= size) continue;
+    used += (size_t)snprintf(out + used, size - used, "%s%s", used ? " or " : "",
+                             td_device_kind_name((enum td_device_kind)kind));
+  }
+}
+
+const char *td_quantity_basis(const struct td_device_params *params, const struct td_quantity_row *row) {
+  if (row->dimension != TD_DIM_WATTS) return NULL;
+  if (row->offset == offsetof(struct td_device_params, power_all_in)) return "all-in";
+  if (row->offset == offsetof(struct td_device_params, power_utility)) return "utility";
+  return params->power_basis;
 }
 
 struct unit {
@@ -128,13 +168,23 @@ static const struct unit units[] = {
     {"ns", TD_DIM_SECONDS, 1e-9},
     {"W", TD_DIM_WATTS, 1},
     {"kW", TD_DIM_WATTS, 1e3},
+    {"h", TD_DIM_SECONDS, 3600},
     {"1", TD_DIM_FRACTION, 1},
+    {"1", TD_DIM_RATIO, 1},
     {"1", TD_DIM_COUNT, 1},
     {"cycles", TD_DIM_CYCLES, 1},
     {"Hz", TD_DIM_HERTZ, 1},
     {"kHz", TD_DIM_HERTZ, 1e3},
     {"MHz", TD_DIM_HERTZ, 1e6},
     {"GHz", TD_DIM_HERTZ, 1e9},
+    {"OP/s", TD_DIM_OPS, 1},
+    {"GOP/s", TD_DIM_OPS, 1e9},
+    {"TOP/s", TD_DIM_OPS, 1e12},
+    {"POP/s", TD_DIM_OPS, 1e15},
+    {"USD", TD_DIM_DOLLARS, 1},
+    {"USD/h", TD_DIM_DOLLARS_PER_HOUR, 1},
+    {"USD/kWh", TD_DIM_DOLLARS_PER_KWH, 1},
+    {"USD/W", TD_DIM_DOLLARS_PER_WATT, 1},
 };
 
 bool td_unit_scale(enum td_dimension dimension, const char *unit, double *out_scale) {
@@ -150,17 +200,24 @@ const char *td_unit_names(enum td_dimension dimension) {
   static const char *const names[] = {"B, kB, MB, GB, TB, KiB, MiB, GiB or TiB",
                                       "B/s, kB/s, MB/s, GB/s, TB/s or PB/s",
                                       "FLOP/s, GFLOP/s, TFLOP/s or PFLOP/s",
-                                      "s, ms, us or ns",
+                                      "h, s, ms, us or ns",
                                       "W or kW",
                                       "\"1\" (a fraction)",
+                                      "\"1\" (a ratio)",
                                       "\"1\" (a number of things)",
                                       "cycles",
-                                      "Hz, kHz, MHz or GHz"};
+                                      "Hz, kHz, MHz or GHz",
+                                      "OP/s, GOP/s, TOP/s or POP/s",
+                                      "USD",
+                                      "USD/h",
+                                      "USD/kWh",
+                                      "USD/W"};
   return names[dimension];
 }
 
 const char *td_unit_base(enum td_dimension dimension) {
-  static const char *const names[] = {"B", "B/s", "FLOP/s", "s", "W", "1", "1", "cycles", "Hz"};
+  static const char *const names[] = {"B",      "B/s", "FLOP/s", "s",   "W",     "1",       "1",    "1",
+                                      "cycles", "Hz",  "OP/s",   "USD", "USD/h", "USD/kWh", "USD/W"};
   return names[dimension];
 }
 
@@ -213,5 +270,14 @@ td_status td_quantity_take(const struct td_config *config, const struct td_quant
                               .evidence = (enum td_evidence)text->evidence,
                               .unit = text->unit,
                               .source = text->source};
+  return TD_OK;
+}
+
+td_status td_quantity_whole(const struct td_config *config, const char *key, const struct td_quantity *quantity) {
+  const double values[] = {quantity->value, quantity->low, quantity->high};
+  for (int i = 0; i < 3; i++) {
+    if (floor(values[i]) == values[i]) continue;
+    return td_config_fail(config, key, "found %.15g %s, expected a whole number", values[i], quantity->unit);
+  }
   return TD_OK;
 }

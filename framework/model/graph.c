@@ -203,6 +203,7 @@ td_status td_graph_build(const struct td_model *model, struct td_graph **out_gra
     return status;
   }
   add_all(&(struct td_builder){.model = model, .graph = graph, .info = td_arch_info(graph->shape.arch)});
+  td_graph_mark_alike(graph);
   *out_graph = graph;
   return TD_OK;
 }

@@ -69,6 +69,13 @@ static td_status allocate(const struct td_graph *graph, struct td_slice_ops *out
   return td_alloc(values, 1, (void **)out_marks);
 }
 
+static td_status empty(const struct td_slice *slice) {
+  return td_fail(TD_CONFIG,
+                 "slice: layers %" PRId32 " to before %" PRId32 ", parts %" PRIu32
+                 ": found no operators, expected at least one",
+                 slice->layer_begin, slice->layer_end, slice->parts);
+}
+
 td_status td_slice_ops_build(const struct td_graph *graph, const struct td_slice *slice, struct td_slice_ops *out_ops) {
   struct td_slice_ops ops = {0};
   unsigned char *marks = NULL;
@@ -77,12 +84,7 @@ td_status td_slice_ops_build(const struct td_graph *graph, const struct td_slice
   if (status == TD_OK) {
     mark(graph, slice, marks);
     collect(graph, slice, marks, &ops);
-    if (!ops.op_count) {
-      status = td_fail(TD_CONFIG,
-                       "slice: layers %" PRId32 " to before %" PRId32 ", parts %" PRIu32
-                       ": found no operators, expected at least one",
-                       slice->layer_begin, slice->layer_end, slice->parts);
-    }
+    if (!ops.op_count) status = empty(slice);
   }
   free(marks);
   if (status) {
@@ -90,6 +92,44 @@ td_status td_slice_ops_build(const struct td_graph *graph, const struct td_slice
     return status;
   }
   *out_ops = ops;
+  return TD_OK;
+}
+
+/* `places`: 1 + where the group of an operator is, by operator. */
+static int32_t group(const struct td_graph *graph, const struct td_slice *slice, int32_t *places,
+                     struct td_slice_group *groups) {
+  int32_t count = 0;
+  for (int32_t i = 0; i < graph->op_count; i++) {
+    const struct td_op *op = &graph->ops[i];
+    if (!holds(slice, op)) continue;
+    int32_t first = op->alike ? op->alike - 1 : i;
+    if (!places[first]) {
+      groups[count] = (struct td_slice_group){first, 0};
+      places[first] = ++count;
+    }
+    groups[places[first] - 1].count++;
+  }
+  return count;
+}
+
+td_status td_slice_groups_build(const struct td_graph *graph, const struct td_slice *slice,
+                                struct td_slice_group **out_groups, int32_t *out_count) {
+  void *places, *groups;
+  TD_TRY(check_slice(graph, slice));
+  TD_TRY(td_alloc((size_t)graph->op_count, sizeof(int32_t), &places));
+  td_status status = td_alloc((size_t)graph->op_count, sizeof(struct td_slice_group), &groups);
+  if (status) {
+    free(places);
+    return status;
+  }
+  int32_t count = group(graph, slice, places, groups);
+  free(places);
+  if (!count) {
+    free(groups);
+    return empty(slice);
+  }
+  *out_groups = groups;
+  *out_count = count;
   return TD_OK;
 }
 

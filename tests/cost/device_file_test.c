@@ -43,6 +43,15 @@ static void units(void **state) {
       {"op_overhead", "5", "us", offsetof(struct td_device_params, op_overhead), 5e-6},
       {"op_overhead", "5", "ns", offsetof(struct td_device_params, op_overhead), 5e-9},
       {"memory_efficiency", "0.5", "1", offsetof(struct td_device_params, memory_efficiency), 0.5},
+      {"op_overhead", "0.001", "h", offsetof(struct td_device_params, op_overhead), 3.6},
+      {"ops_int8", "5", "TOP/s", offsetof(struct td_device_params, ops_int8), 5e12},
+      {"ops_int8", "5", "POP/s", offsetof(struct td_device_params, ops_int8), 5e15},
+      {"multiprocessors", "132", "1", offsetof(struct td_device_params, multiprocessors), 132},
+      {"clock", "1.8", "GHz", offsetof(struct td_device_params, clock), 1.8e9},
+      {"price_bought", "5", "USD", offsetof(struct td_device_params, price_bought), 5},
+      {"price_rented", "5", "USD/h", offsetof(struct td_device_params, price_rented), 5},
+      {"price_per_watt", "23", "USD/W", offsetof(struct td_device_params, price_per_watt), 23},
+      {"power_utility", "2", "kW", offsetof(struct td_device_params, power_utility), 2000},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     char text[512];
@@ -105,9 +114,10 @@ static void mistakes(void **state) {
        "high)"},
       {"kind = \"chip\";", "1: title: found nothing, expected a text: what the device is called"},
       {"title = \"\"; kind = \"chip\";", "1: title: found a text of 0 bytes, expected 1..127"},
-      {"title = \"t\";", "1: kind: found nothing, expected one of chip, link, lpu: chip, link or lpu"},
+      {"title = \"t\";",
+       "1: kind: found nothing, expected one of chip, link, lpu, rack, site: chip, link, lpu, rack or site"},
       {"title = \"t\"; kind = \"chips\";",
-       "1: kind: found \"chips\", expected one of chip, link, lpu; did you mean chip?"},
+       "1: kind: found \"chips\", expected one of chip, link, lpu, rack, site; did you mean chip?"},
       {HEAD "link_latency = { value = 1; unit = \"us\"; " MEASURED " };",
        "2: link_latency: found it in a chip, expected it only in a link"},
       {LINK "link_latency = { value = 1; unit = \"us\"; " MEASURED " };",
@@ -116,6 +126,30 @@ static void mistakes(void **state) {
        "1: power_basis: found nothing, expected chip, all-in or utility beside a power"},
       {HEAD "power_basis = \"chip\";",
        "2: power_basis: found it without power_busy or power_idle, expected a power too"},
+      {HEAD "pue = { value = 1; unit = \"1\"; " MEASURED " };",
+       "2: pue: found it in a chip, expected it only in a site"},
+      {LINK "memory_bytes = { value = 1; unit = \"B\"; " MEASURED " };",
+       "2: memory_bytes: found it in a link, expected it only in a chip or rack"},
+      {HEAD "chip = \"h100_sxm\";", "2: chip: found it in a chip, expected it only in a rack"},
+      {HEAD "status = \"gone\";", "2: status: found \"gone\", expected one of sold, announced, cancelled"},
+      {HEAD "status = \"cancelled\"; imagined = true;",
+       "2: status: found \"cancelled\" of an imagined device, expected a device that somebody named"},
+      {HEAD "ops_int8 = { value = 1; unit = \"TFLOP/s\"; " MEASURED " };",
+       "2: ops_int8.unit: found \"TFLOP/s\", expected OP/s, GOP/s, TOP/s or POP/s"},
+      {HEAD "multiprocessors = { value = 131.5; unit = \"1\"; " MEASURED " };",
+       "2: multiprocessors: found 131.5 1, expected a whole number"},
+      {HEAD "price_rented = { value = 1; unit = \"USD\"; " MEASURED " };",
+       "2: price_rented.unit: found \"USD\", expected USD/h"},
+      {HEAD "power_basis = \"chip\";\npower_busy = { value = 2; unit = \"kW\"; " MEASURED
+            " };\npower_all_in = { value = 1.5; unit = \"kW\"; " MEASURED " };",
+       "3: power_busy: found at least 2000, expected no more than power_all_in, which is at most 1500"},
+      {HEAD "power_all_in = { value = 2; unit = \"kW\"; " MEASURED
+            " };\npower_utility = { value = 1.5; unit = \"kW\"; " MEASURED " };",
+       "2: power_all_in: found at least 2000, expected no more than power_utility, which is at most 1500"},
+      {"title = \"t\"; kind = \"link\";\nlink_bandwidth = { value = 2; unit = \"GB/s\"; " MEASURED
+       " };\nlink_latency = { value = 1; unit = \"us\"; " MEASURED
+       " };\nlink_peak = { value = 1; unit = \"GB/s\"; " MEASURED " };",
+       "2: link_bandwidth: found at least 2e+09, expected no more than link_peak, which is at most 1e+09"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     struct td_device_params *params;
@@ -124,6 +158,61 @@ static void mistakes(void **state) {
     assert_int_equal(open_text(cases[i][0], &params), TD_CONFIG);
     assert_string_equal(td_error_text(), want);
   }
+}
+
+#define COUNT(name, value) name " = { value = " value "; unit = \"1\"; " MEASURED " };\n"
+#define BYTES(name, value) name " = { value = " value "; unit = \"GB\"; " MEASURED " };\n"
+#define RACK "title = \"t\"; kind = \"rack\"; "
+
+static void write_file(const char *name, const char *text) {
+  char path[4300];
+  snprintf(path, sizeof path, "%s/%s", scratch_folder(), name);
+  FILE *file = fopen(path, "w");
+  assert_non_null(file);
+  assert_true(fputs(text, file) >= 0);
+  assert_int_equal(fclose(file), 0);
+}
+
+/* A rack is checked against the files of its parts, which lie beside it. */
+static void racks(void **state) {
+  (void)state;
+  static const char *const cases[][2] = {
+      {RACK, "1: chip: found nothing, expected the device file of a rack's chips"},
+      {RACK "chip = \"part\";", "1: chips: found nothing, expected the number of chips in a rack"},
+      {RACK "chip = \"part\";\n" COUNT("chips", "72") "host = \"part\";",
+       "1: hosts: found nothing, expected the number of hosts beside host"},
+      {RACK "chip = \"part\";\n" COUNT("chips", "72") COUNT("hosts", "2"),
+       "1: host: found nothing, expected a device file beside hosts"},
+      {RACK "chip = \"../part\";\n" COUNT("chips", "72"),
+       "1: chip: found \"../part\", expected the name of a device file beside this one"},
+      {RACK "chip = \"part\";\n" COUNT("chips", "72") BYTES("memory_bytes", "731"),
+       "3: memory_bytes: found 7.31e+11..7.31e+11, expected it to meet the 7.2e+11..7.2e+11 that 72 of part add up to"},
+      {RACK "chip = \"part\"; host = \"part\";\n" COUNT("chips", "72") COUNT("hosts", "36") BYTES("hosts_memory", "1"),
+       "4: hosts_memory: found 1e+09..1e+09, expected it to meet the 3.6e+11..3.6e+11 that 36 of part add up to"},
+      {RACK "chip = \"wire\";\n" COUNT("chips", "72"), "1: chip: found the link wire, expected a chip"},
+      {RACK "chip = \"part\"; host = \"wire\";\n" COUNT("chips", "72") COUNT("hosts", "2"),
+       "1: host: found the link wire, expected a chip"},
+  };
+  struct td_device_params *params;
+  write_file("part.cfg", HEAD BYTES("memory_bytes", "10"));
+  write_file("wire.cfg", "title = \"t\"; kind = \"link\";\nlink_bandwidth = { value = 2; unit = \"GB/s\"; " MEASURED
+                         " };\nlink_latency = { value = 1; unit = \"us\"; " MEASURED " };");
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    char want[8192];
+    snprintf(want, sizeof want, "%s/dev.cfg:%s", scratch_folder(), cases[i][1]);
+    assert_int_equal(open_text(cases[i][0], &params), TD_CONFIG);
+    assert_string_equal(td_error_text(), want);
+  }
+  assert_int_equal(open_text(RACK "chip = \"nobody\";\n" COUNT("chips", "72"), &params), TD_CONFIG);
+  assert_non_null(strstr(td_error_text(), "found \"nobody\", whose device file does not open"));
+  /* A rack of racks, or of itself, ends in an error, not in the stack. */
+  assert_int_equal(open_text(RACK "chip = \"dev\";\n" COUNT("chips", "72"), &params), TD_CONFIG);
+  assert_non_null(strstr(td_error_text(), "found a rack, expected a chip as a part of a rack"));
+  assert_int_equal(open_text(RACK "chip = \"part\";\n" COUNT("chips", "72") BYTES("memory_bytes", "720"), &params),
+                   TD_OK);
+  assert_int_equal(params->kind, TD_KIND_RACK);
+  assert_string_equal(params->chip, "part");
+  td_device_params_close(params);
 }
 
 static td_status count_file(void *context, const struct td_device_params *params) {
@@ -150,7 +239,7 @@ static void the_folder(void **state) {
   assert_int_equal(td_device_params_open("sram-imagined", &params), TD_OK);
   assert_true(params->imagined);
   td_device_params_close(params);
-  assert_int_equal(td_device_params_open("nvlink5", &params), TD_CONFIG);
+  assert_int_equal(td_device_params_open("nvlink45", &params), TD_CONFIG);
   assert_non_null(strstr(td_error_text(), "did you mean nvlink4?"));
   assert_int_equal(td_device_params_open("", &params), TD_CONFIG);
   assert_int_equal(td_device_params_open("./nothing.cfg", &params), TD_CONFIG);
@@ -181,10 +270,8 @@ static void a_file_dropped_in(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(units),
-      cmocka_unit_test(mistakes),
-      cmocka_unit_test(the_folder),
-      cmocka_unit_test(a_file_dropped_in),
+      cmocka_unit_test(units),      cmocka_unit_test(mistakes),          cmocka_unit_test(racks),
+      cmocka_unit_test(the_folder), cmocka_unit_test(a_file_dropped_in),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

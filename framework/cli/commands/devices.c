@@ -74,48 +74,80 @@ static void print_lpu(const struct td_device_params *params) {
   human(&rate, "B/s", stream, sizeof stream);
   human(&macs, "FLOP/s", products, sizeof products);
   human(&hertz, "Hz", clock, sizeof clock);
-  printf("  %-16s %-10s %-10s %-13s %-8s %s%s\n", params->name, memory, stream, products, clock, params->title,
+  printf("  %-20s %-10s %-10s %-13s %-8s %s%s\n", params->name, memory, stream, products, clock, params->title,
          params->imagined ? " (imagined)" : "");
 }
 
-static td_status print_file(void *context, const struct td_device_params *params) {
-  const enum td_device_kind *wanted = context;
-  if (params->kind != *wanted) return TD_OK;
-  if (params->kind == TD_KIND_LPU) {
-    print_lpu(params);
-    return TD_OK;
-  }
-  char memory[24], bandwidth[24], rate[24], power[24], overhead[24];
-  const char *imagined = params->imagined ? " (imagined)" : "";
-  if (params->kind == TD_KIND_LINK) {
-    human(&params->link_bandwidth, "B/s", bandwidth, sizeof bandwidth);
-    micro(&params->link_latency, overhead, sizeof overhead);
-    printf("  %-16s %-10s %-10s %s%s\n", params->name, bandwidth, overhead, params->title, imagined);
-    return TD_OK;
-  }
+static const char *state_of(const struct td_device_params *params) {
+  if (params->imagined) return " (imagined)";
+  if (!strcmp(params->status, "announced")) return " (announced)";
+  return strcmp(params->status, "cancelled") ? "" : " (cancelled)";
+}
+
+static void print_link(const struct td_device_params *params) {
+  char bandwidth[24], latency[24];
+  human(&params->link_bandwidth, "B/s", bandwidth, sizeof bandwidth);
+  micro(&params->link_latency, latency, sizeof latency);
+  printf("  %-20s %-10s %-10s %s%s\n", params->name, bandwidth, latency, params->title, state_of(params));
+}
+
+static void print_rack(const struct td_device_params *params) {
+  char chips[80], power[24], price[24];
+  const struct td_quantity *watts = params->power_all_in.present ? &params->power_all_in : &params->power_busy;
+  snprintf(chips, sizeof chips, "%g x %s", params->chips.value, params->chip);
+  human(watts, "W", power, sizeof power);
+  human(&params->price_bought, "USD", price, sizeof price);
+  printf("  %-20s %-22s %-8s %-10s %s%s\n", params->name, chips, power, price, params->title, state_of(params));
+}
+
+static void print_site(const struct td_device_params *params) {
+  char pue[24] = "-", energy[40] = "-";
+  if (params->pue.present) snprintf(pue, sizeof pue, "%.3g", params->pue.value);
+  if (params->energy_price.present) snprintf(energy, sizeof energy, "%.3g USD/kWh", params->energy_price.value);
+  printf("  %-20s %-6s %-14s %s%s\n", params->name, pue, energy, params->title, state_of(params));
+}
+
+static void print_chip(const struct td_device_params *params) {
+  char memory[24], bandwidth[24], rate[24], power[24];
   human(&params->memory_bytes, "B", memory, sizeof memory);
   human(&params->memory_bandwidth, "B/s", bandwidth, sizeof bandwidth);
   human(params->flops_bf16.present ? &params->flops_bf16 : &params->flops_f16, "FLOP/s", rate, sizeof rate);
   human(&params->power_busy, "W", power, sizeof power);
-  printf("  %-16s %-10s %-10s %-13s %-8s %s%s\n", params->name, memory, bandwidth, rate, power, params->title,
-         imagined);
+  printf("  %-20s %-10s %-10s %-13s %-8s %s%s\n", params->name, memory, bandwidth, rate, power, params->title,
+         state_of(params));
+}
+
+static td_status print_file(void *context, const struct td_device_params *params) {
+  static void (*const print[])(const struct td_device_params *) = {[TD_KIND_CHIP] = print_chip,
+                                                                   [TD_KIND_LINK] = print_link,
+                                                                   [TD_KIND_LPU] = print_lpu,
+                                                                   [TD_KIND_RACK] = print_rack,
+                                                                   [TD_KIND_SITE] = print_site};
+  const enum td_device_kind *wanted = context;
+  if (params->kind == *wanted) print[params->kind](params);
   return TD_OK;
 }
 
 static td_status print_all(void) {
-  enum td_device_kind kind = TD_KIND_CHIP;
+  static const struct {
+    enum td_device_kind kind;
+    const char *head;
+  } tables[] = {
+      {TD_KIND_CHIP, "chips\n  name                 memory     bandwidth  16-bit peak   busy     what it is"},
+      {TD_KIND_LPU, "LPUs\n  name                 SRAM       streams    16-bit peak   clock    what it is"},
+      {TD_KIND_LINK, "links\n  name                 bandwidth  latency    what it is"},
+      {TD_KIND_RACK, "racks\n  name                 chips                  power    price      what it is"},
+      {TD_KIND_SITE, "sites\n  name                 PUE    energy         what it is"},
+  };
+  td_status status = TD_OK;
   print_backends();
-  printf("\ndevice files: chips\n  %-16s %-10s %-10s %-13s %-8s %s\n", "name", "memory", "bandwidth", "16-bit peak",
-         "busy", "what it is");
-  td_status status = td_device_params_each(print_file, &kind);
-  kind = TD_KIND_LPU;
-  printf("\ndevice files: LPUs\n  %-16s %-10s %-10s %-13s %-8s %s\n", "name", "SRAM", "streams", "16-bit peak", "clock",
-         "what it is");
-  td_status lpus = td_device_params_each(print_file, &kind);
-  kind = TD_KIND_LINK;
-  printf("\ndevice files: links\n  %-16s %-10s %-10s %s\n", "name", "bandwidth", "latency", "what it is");
-  td_status links = td_device_params_each(print_file, &kind);
-  return status ? status : lpus ? lpus : links;
+  for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
+    enum td_device_kind kind = tables[i].kind;
+    printf("\ndevice files: %s\n", tables[i].head);
+    td_status next = td_device_params_each(print_file, &kind);
+    if (!status) status = next;
+  }
+  return status;
 }
 
 /* ---- JSON ---- */
@@ -219,7 +251,8 @@ const struct td_command td_command_devices = {
     .summary = "lists backends and device files, or one device's numbers with their sources",
     .help =
         "  NAME    a backend, a device file's name or a path: every number with range, evidence and source\n"
-        "  --json  one JSON object, in base units (B, B/s, FLOP/s, s, W, cycles, Hz); {backend, device} if NAME is "
+        "  --json  one JSON object, in base units (B, B/s, FLOP/s, OP/s, s, W, cycles, Hz, USD); {backend, device} if "
+        "NAME is "
         "both\n",
     .run = devices,
 };

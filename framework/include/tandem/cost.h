@@ -18,6 +18,9 @@ struct td_price {
   double energy_j;          /* of the first step; NaN if the device file has no power */
   double flops, bytes;      /* of the first step */
   int64_t compute_bound_ps; /* part of base_ps in operators bound by arithmetic */
+  /* Where the first step's time lies: every operator at the near or far end of what is credible at once. Of a fitted
+   * operator nine of ten measurements lie inside its part; of a roofline it is what the device file's ranges say. */
+  double low_ps, high_ps;
 };
 
 /* Roofline: each operator lasts overhead + max(FLOPs / (compute_efficiency * peak), bytes / (memory_efficiency *
@@ -38,6 +41,13 @@ struct td_price {
  *    and no later than where a sequence may fill its sliding window: in a batch of several that is not known from the
  *    counts unless all windows are full or none can be. It is 1 for a step that is no decode step (one token a
  *    sequence), and for encoders.
+ * Fits: where the device file has one (tandem calibrate) for a product's or an attention's element types, that operator
+ * takes the fitted model's time instead (tandem/operators.h), with weights that are never in the cache from the step
+ * before. Matrix products whose weights are F16 or BF16 (fits "bfloat16", else "float16", "half"), FP8 and NVFP4;
+ * attention with a causal mask over a F16, BF16 or FP8 cache, of a decode step (whose sequences are taken to be of one
+ * length, their mean) or of prompts that start in this step. Steps that mix the two, grouped products, latent attention
+ * and experts stay rooflines. Between the knots of td_op_knot the attention of decode steps is a straight line in the
+ * sum of contexts, never falling, and valid_steps ends at the next knot.
  * stats describe the first step; following steps add one token per sequence: CONTEXT, PAIRS and FULL_PAIRS grow by
  * SEQS, the windowed counts by SEQS or, with full windows, not at all. TD_UNSUPPORTED names a number the device file
  * lacks, says that a step would last over 106 days, or that an encoder would read a text in more than one step. */

@@ -156,6 +156,7 @@ struct td_op {
   double epsilon, theta;                       /* RMS_NORM; ROPE */
   double scale;                                /* ATTENTION, EMBED (1 for most models) */
   double position_scale;                       /* ROPE (1 but for linear scaling: 1 / factor) */
+  int32_t alike; /* 1 + the first operator of the graph whose work is the same; 0: not known */
 };
 
 struct td_graph {
@@ -167,6 +168,10 @@ struct td_graph {
   struct td_weight *weights;
   int32_t weight_count;
 };
+
+/* Sets `alike` of all operators: same kind, sizes, element types and cost, whatever layer and values. td_graph_build
+ * has done it. */
+void td_graph_mark_alike(struct td_graph *graph);
 
 /* Builds the graph of a model (with or without weights). TD_UNSUPPORTED, TD_CORRUPT name a missing or misshapen
  * tensor. Free with td_graph_free. */
@@ -206,6 +211,14 @@ struct td_slice_ops {
 };
 td_status td_slice_ops_build(const struct td_graph *graph, const struct td_slice *slice, struct td_slice_ops *out_ops);
 void td_slice_ops_free(struct td_slice_ops *ops);
+
+/* The operators of a slice that are not alike, in order of their first appearance, and how often each is there: all
+ * that a price needs, and few. Errors as td_slice_ops_build. Free *out_groups with free(). */
+struct td_slice_group {
+  int32_t op, count; /* op: an index into graph->ops, of this slice or alike one of it */
+};
+td_status td_slice_groups_build(const struct td_graph *graph, const struct td_slice *slice,
+                                struct td_slice_group **out_groups, int32_t *out_count);
 
 /* Range of real layers [*out_begin, *out_end) whose attention lies in the slice: the layers that own KV. */
 void td_slice_kv_layers(const struct td_graph *graph, const struct td_slice *slice, int32_t *out_begin,

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Private to framework/cost: what calibration is made of.
+ */
+#ifndef TANDEM_COST_OP_CALIBRATE_H
+#define TANDEM_COST_OP_CALIBRATE_H
+
+#include "op_model.h"
+
+#define TD_OP_CLASS_SUMS (TD_OP_CLASSES - 1)
+
+/* A row beside its prediction. */
+struct td_op_compared {
+  double measured, predicted;
+  int32_t class_index;
+};
+/* TD_OP_CLASSES errors. */
+td_status td_op_errors(const struct td_op_compared *rows, int64_t count, struct td_op_error *out_errors);
+
+/* Fits the model's parameters to rows by least mean |log(measured / modelled)|. */
+td_status td_op_minimise(const struct td_op_chip *chip, const struct td_op_row *const *rows, int64_t count,
+                         struct td_op_fit *fit);
+
+#endif

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Operators priced at speed. The residuals of a family are interpolated once, at knots of the last field; a price is
+ * then the model's exact time and a straight line between two knots, or a look at what was asked before.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "op_curve.h"
+#include "tandem/base.h"
+
+#define KNOTS 160
+#define ASKED 1024 /* a power of two */
+
+struct td_op_curve {
+  const struct td_op_model *model;
+  struct td_op_chip chip;
+  struct td_op_fit fit; /* without its residuals */
+  struct td_op_shape family;
+  bool guessed;
+  int32_t knot_count;
+  double knots[KNOTS], residuals[KNOTS]; /* log2 of the last field; log(measured / modelled) */
+  int64_t asked[ASKED], answers[ASKED];
+};
+
+/* Every value up to 8, from there four an octave. */
+int64_t td_op_knot(int32_t index) {
+  if (index < 8) return index + 1;
+  int32_t octave = (index - 8) / 4, quarter = (index - 8) % 4;
+  return (INT64_C(8) << octave) + (quarter + 1) * (INT64_C(2) << octave);
+}
+
+int32_t td_op_knot_below(int64_t value) {
+  int32_t low = 0, high = KNOTS;
+  while (low + 1 < high) {
+    int32_t middle = (low + high) / 2;
+    if (td_op_knot(middle) <= value) low = middle;
+    if (td_op_knot(middle) > value) high = middle;
+  }
+  return low;
+}
+
+/* Knots as far as the fit's rows go; beyond them the last residual holds. */
+static td_status fill_knots(const struct td_op_fit *fit, struct td_op_curve *curve) {
+  int32_t last = curve->model->field_count - 1;
+  struct td_op_shape shape = curve->family;
+  struct td_op_fit near;
+  shape.v[last] = 1;
+  TD_TRY(td_op_residual_family(&curve->chip, fit, &shape, &near));
+  for (int32_t i = 0; i < KNOTS && (!i || td_op_knot(i) <= fit->most.v[last]); i++) {
+    shape.v[last] = td_op_knot(i);
+    curve->knots[i] = log2((double)shape.v[last]);
+    double seconds = curve->model->seconds(&curve->chip, fit->parameters, shape.v);
+    curve->residuals[i] = near.residual_count ? td_op_residual_at(&curve->chip, &near, &shape, seconds) : 0;
+    curve->knot_count = i + 1;
+  }
+  td_op_fit_free(&near);
+  return TD_OK;
+}
+
+static td_status fill(const struct td_device_params *device, enum td_operator op, const char *path, bool cold,
+                      struct td_op_curve *curve) {
+  struct td_op_shape shape = curve->family;
+  const struct td_op_fit *fit = td_device_fit(device, op, path);
+  curve->model = td_op_model(op);
+  shape.v[curve->model->field_count - 1] = 1;
+  TD_TRY(td_op_shape_check(op, &shape));
+  TD_TRY(td_op_chip_of(device, op, path, &curve->chip));
+  curve->guessed = !fit;
+  if (fit) {
+    TD_TRY(fill_knots(fit, curve));
+    curve->fit = *fit;
+  } else {
+    td_op_guesses(op, &curve->fit);
+    TD_TRY(td_format(curve->fit.path, sizeof curve->fit.path, "%s", path));
+    curve->knot_count = 1;
+  }
+  curve->chip.cold = cold; /* the residuals are those of the benchmark, whose weights may have stayed in the cache */
+  curve->fit.residuals = NULL;
+  curve->fit.places = NULL;
+  curve->fit.residual_count = 0;
+  return TD_OK;
+}
+
+td_status td_op_curve_make(const struct td_device_params *device, enum td_operator op, const char *path,
+                           const struct td_op_shape *family, bool cold, struct td_op_curve **out_curve) {
+  void *memory;
+  TD_TRY(td_alloc(1, sizeof(struct td_op_curve), &memory));
+  struct td_op_curve *curve = memory;
+  curve->family = *family;
+  td_status status = fill(device, op, path, cold, curve);
+  if (status) {
+    free(curve);
+    return status;
+  }
+  *out_curve = curve;
+  return TD_OK;
+}
+
+td_status td_op_curve_open(const struct td_device_params *device, enum td_operator op, const char *path,
+                           const struct td_op_shape *family, struct td_op_curve **out_curve) {
+  return td_op_curve_make(device, op, path, family, false, out_curve);
+}
+
+static double residual_at(const struct td_op_curve *curve, int64_t value) {
+  int32_t below = td_op_knot_below(value), last = curve->knot_count - 1;
+  if (below >= last) return curve->residuals[last];
+  double at = (log2((double)value) - curve->knots[below]) / (curve->knots[below + 1] - curve->knots[below]);
+  return curve->residuals[below] + at * (curve->residuals[below + 1] - curve->residuals[below]);
+}
+
+static int64_t compute_ps(const struct td_op_curve *curve, int64_t value) {
+  struct td_op_shape shape = curve->family;
+  shape.v[curve->model->field_count - 1] = value;
+  double seconds = curve->model->seconds(&curve->chip, curve->fit.parameters, shape.v);
+  double ps = seconds * exp(residual_at(curve, value)) * 1e12 + 0.5;
+  return ps < 9e18 ? (int64_t)ps : INT64_MAX; /* over 106 days: as td_poly_eval */
+}
+
+int64_t td_op_curve_ps(struct td_op_curve *curve, int64_t value) {
+  size_t slot = ((uint64_t)value * UINT64_C(0x9e3779b97f4a7c15)) >> 54;
+  if (curve->asked[slot] == value) return curve->answers[slot];
+  curve->answers[slot] = compute_ps(curve, value);
+  curve->asked[slot] = value;
+  return curve->answers[slot];
+}
+
+void td_op_curve_range(const struct td_op_curve *curve, int64_t value, double *out_low, double *out_high) {
+  struct td_op_shape shape = curve->family;
+  struct td_op_price price = {.seconds = 1};
+  shape.v[curve->model->field_count - 1] = value;
+  td_op_interval(curve->guessed ? NULL : &curve->fit, &shape, &price);
+  *out_low = price.low;
+  *out_high = price.high;
+}
+
+bool td_op_curve_is(const struct td_op_curve *curve, enum td_operator op, const char *path,
+                    const struct td_op_shape *family) {
+  return curve->fit.op == op && !strcmp(curve->fit.path, path) && !memcmp(&curve->family, family, sizeof *family);
+}
+
+void td_op_curve_close(struct td_op_curve *curve) {
+  free(curve);
+}

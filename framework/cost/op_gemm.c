@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A matrix product out[m, n] = in[m, k] * weight[n, k]^T. The library has kernels of several tile sizes, each of which
+ * may also split k; it takes the one that is soonest done. Tiles are dealt to the multiprocessors in waves, and the
+ * last wave is as long as a full one: that is where the steps in measured curves come from. A tile's time is its
+ * products, or its operands at the rate one multiprocessor can load; the whole cannot be faster than its bytes from
+ * memory.
+ */
+#include <math.h>
+
+#include "op_model.h"
+
+enum {
+  COMPUTE,
+  MEMORY,
+  START,
+  LOAD,
+  RAMP,
+  SHARPNESS,
+  SPLIT,
+  CACHED,
+  SUSTAINED,
+  NARROW,
+  DEPTH,
+  COPIES,
+  RESIDENT,
+  PARAMETERS
+};
+
+static const struct td_op_parameter parameters[] = {
+    {"compute_share", "1", 1, 0.1, 1.2, "share of the peak that full tiles reach"},
+    {"memory_share", "1", 0.83, 0.1, 1.2, "share of the memory bandwidth that weights stream at"},
+    {"start", "us", 3, 0.1, 100, "launch, and kernels that always come with it (activation quantisation)"},
+    {"unit_load", "1", 7, 0.5, 100, "a multiprocessor's load rate, in even shares of the memory bandwidth"},
+    {"ramp", "1", 170, 1, 5000, "a tile's start and end, as that many steps of k"},
+    {"sharpness", "1", 3, 1, 40, "of the corner between the bounds"},
+    {"split", "us", 2.5, 0.05, 50, "what summing the parts of a split k adds"},
+    {"cached_share", "1", 0.8, 0.02, 1, "part of the activations' bytes that memory sees while they fit the cache"},
+    {"sustained", "1", 0.15, 0.001, 2, "how much longer products take once the chip is warm and throttles"},
+    {"narrowing", "1", 0.5, 0.02, 5, "share of the memory bandwidth at which activations are narrowed, if they are"},
+    {"depth", "ns", 1, 0.01, 20, "of one step of k, however small the tile: the latency of loads"},
+    {"copies", "1", 6, 1, 100, "weights stay in the cache up to this part of it: a benchmark's copies of them"},
+    {"resident_share", "1", 0.4, 0.02, 1, "part of such weights' bytes that memory sees"},
+};
+
+static const struct td_op_field fields[] = {
+    {.name = "n", .octaves = 2, .most = INT64_C(1) << 24},
+    {.name = "k", .octaves = 2, .most = INT64_C(1) << 24},
+    {.name = "m", .octaves = 1, .most = INT64_C(1) << 24},
+};
+
+/* Binary logarithms of the sides. */
+static const struct { int32_t m, n; } tiles[] = {{6, 5}, {6, 6}, {6, 7}, {6, 8}, {7, 6}, {7, 7}, {7, 8}, {8, 7}};
+static const uint64_t splits[] = {1, 2, 3, 4, 6, 8, 12, 16, 32};
+
+#define K_STEP 64
+#define WARM_SECONDS 2e-3 /* half of the throttling shows in products of that length at peak */
+
+/* In 32 bits where they suffice: such divisions take a third of the time. */
+static uint64_t ceil_div(uint64_t a, uint64_t b) {
+  uint64_t sum = a + b - 1;
+  return sum <= UINT32_MAX && b <= UINT32_MAX ? (uint32_t)sum / (uint32_t)b : sum / b;
+}
+
+struct product {
+  uint64_t m, n, k, units;
+  double per_flop, per_load; /* seconds: of a multiprocessor's multiply-add and of an operand's element */
+  double memory, ramp, split, depth;
+};
+
+struct choice {
+  double soonest, compute, load, extra;
+};
+
+/* False: more splits of this tile do not help. */
+static bool try_split(const struct product *p, int32_t tile, uint64_t split, struct choice *best) {
+  const uint64_t m = UINT64_C(1) << tiles[tile].m, n = UINT64_C(1) << tiles[tile].n;
+  uint64_t ctas = ((p->m + m - 1) >> tiles[tile].m) * ((p->n + n - 1) >> tiles[tile].n) * split;
+  uint64_t depth = (ceil_div(p->k, split) + K_STEP - 1) / K_STEP * K_STEP;
+  double waves = (double)ceil_div(ctas, p->units);
+  double operands = (double)(p->m < m ? p->m : m) + (double)(p->n < n ? p->n : n);
+  double compute = waves * (double)(m * n) * ((double)depth + p->ramp) * p->per_flop;
+  double step = operands * p->per_load;
+  double load = waves * (double)depth * (step > p->depth ? step : p->depth);
+  double extra = split > 1 ? p->split : 0;
+  double longest = compute > load ? compute : load;
+  if (p->memory > longest) longest = p->memory;
+  if (longest + extra < best->soonest) *best = (struct choice){longest + extra, compute, load, extra};
+  return ctas < 4 * p->units && depth > K_STEP;
+}
+
+static struct choice choose(const struct product *p) {
+  struct choice best = {.soonest = INFINITY};
+  for (int32_t tile = 0; tile < (int32_t)(sizeof tiles / sizeof *tiles); tile++) {
+    for (size_t i = 0; i < sizeof splits / sizeof *splits; i++) {
+      if (!try_split(p, tile, splits[i], &best)) break;
+    }
+  }
+  return best;
+}
+
+/* How much of weights that fill so much of the cache is still there at the next call: a steep step at 1. */
+static double resident(double fill) {
+  double square = fill * fill, fourth = square * square;
+  return 1 / (1 + fourth * fourth);
+}
+
+static double memory_seconds(const struct td_op_chip *chip, const double *p, double m, double n, double k) {
+  double activations = m * k * chip->bytes + m * n * 2, fill = activations / (0.5 * chip->cache);
+  double cached = 1 / (1 + fill * fill);
+  double seen = activations * (cached * p[CACHED] + 1 - cached), weights = n * k * chip->bytes;
+  if (!chip->cold) weights *= 1 - resident(weights * p[COPIES] / chip->cache) * (1 - p[RESIDENT]);
+  return (weights + seen) / (p[MEMORY] * chip->bandwidth);
+}
+
+/* Activations come in 16 bits: read, and written in the product's type, by a kernel before it. Its launch is part of
+ * the start. */
+static double narrowing_seconds(const struct td_op_chip *chip, const double *p, double m, double k) {
+  return chip->bytes < 2 ? m * k * (2 + chip->bytes) / (p[NARROW] * chip->bandwidth) : 0;
+}
+
+static double seconds(const struct td_op_chip *chip, const double *p, const int64_t *v) {
+  double n = (double)v[0], k = (double)v[1], m = (double)v[2];
+  double ideal = 2 * m * n * k / (chip->peak * p[COMPUTE]);
+  double warm = 1 + p[SUSTAINED] * ideal / (ideal + WARM_SECONDS);
+  const struct product product = {.m = (uint64_t)v[2],
+                                  .n = (uint64_t)v[0],
+                                  .k = (uint64_t)v[1],
+                                  .units = (uint64_t)chip->units,
+                                  .per_flop = 2 * warm * chip->units / (chip->peak * p[COMPUTE]),
+                                  .per_load = chip->bytes * chip->units / (p[LOAD] * chip->bandwidth),
+                                  .memory = memory_seconds(chip, p, m, n, k),
+                                  .ramp = p[RAMP],
+                                  .split = p[SPLIT] * 1e-6,
+                                  .depth = p[DEPTH] * 1e-9};
+  struct choice best = choose(&product);
+  double inside = td_op_smooth_max(best.compute, best.load, p[SHARPNESS]);
+  double before = p[START] * 1e-6 + narrowing_seconds(chip, p, m, k);
+  return before + td_op_smooth_max(inside, product.memory, p[SHARPNESS]) + best.extra;
+}
+
+static double plain(const struct td_op_chip *chip, const double *p, const int64_t *v) {
+  double n = (double)v[0], k = (double)v[1], m = (double)v[2];
+  double compute = 2 * m * n * k / (chip->peak * p[COMPUTE]);
+  double before = p[START] * 1e-6 + narrowing_seconds(chip, p, m, k);
+  return before + td_op_smooth_max(compute, memory_seconds(chip, p, m, n, k), p[SHARPNESS]);
+}
+
+static const char *refuses(const int64_t *v) {
+  (void)v;
+  return NULL;
+}
+
+const struct td_op_model td_op_gemm = {
+    .name = "gemm",
+    .parameters = parameters,
+    .parameter_count = PARAMETERS,
+    .fields = fields,
+    .field_count = 3,
+    .family_fields = 2,
+    .class_bounds = {64, 512},
+    .class_names = {"all", "m <= 64", "m 65..512", "m > 512", "sums of four"},
+    .refuses = refuses,
+    .seconds = seconds,
+    .plain = plain,
+};

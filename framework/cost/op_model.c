@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What all operator models share: names, shapes, paths, prices.
+ */
+#include "op_model.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "tandem/base.h"
+
+static const struct td_op_model *const models[] = {&td_op_gemm, &td_op_attention_context, &td_op_attention_generation,
+                                                   &td_op_moe, &td_op_collective};
+
+const struct td_op_model *td_op_model(enum td_operator op) {
+  return models[op];
+}
+
+const char *td_operator_name(enum td_operator op) {
+  return (unsigned)op < TD_OPERATOR_COUNT ? models[op]->name : "unknown";
+}
+
+bool td_operator_find(const char *name, enum td_operator *out_op) {
+  for (int op = 0; op < TD_OPERATOR_COUNT; op++) {
+    if (strcmp(models[op]->name, name)) continue;
+    *out_op = (enum td_operator)op;
+    return true;
+  }
+  return false;
+}
+
+int32_t td_operator_fields(enum td_operator op) {
+  return models[op]->field_count;
+}
+
+const char *td_operator_field(enum td_operator op, int32_t field) {
+  return field >= 0 && field < models[op]->field_count ? models[op]->fields[field].name : NULL;
+}
+
+int32_t td_operator_parameters(enum td_operator op) {
+  return models[op]->parameter_count;
+}
+
+const char *td_operator_parameter(enum td_operator op, int32_t parameter, const char **out_unit) {
+  *out_unit = models[op]->parameters[parameter].unit;
+  return models[op]->parameters[parameter].name;
+}
+
+const char *td_operator_class(enum td_operator op, int32_t class_index) {
+  return models[op]->class_names[class_index];
+}
+
+int32_t td_op_class_of(const struct td_op_model *model, const struct td_op_shape *shape) {
+  int64_t last = shape->v[model->field_count - 1];
+  return last <= model->class_bounds[0] ? 1 : last <= model->class_bounds[1] ? 2 : 3;
+}
+
+double td_op_smooth_max(double a, double b, double sharpness) {
+  double large = a > b ? a : b, small = a > b ? b : a;
+  if (small <= 0) return large;
+  double share = sharpness * log(small / large);
+  return share < -30 ? large : large * exp(log1p(exp(share)) / sharpness);
+}
+
+static int64_t least_of(const struct td_op_field *field) {
+  return field->linear || !strcmp(field->name, "window_size") ? 0 : 1;
+}
+
+/* The first field out of its range; field_count: none. */
+static int32_t wrong_field(const struct td_op_model *model, const struct td_op_shape *shape) {
+  int32_t i = 0;
+  while (i < model->field_count && shape->v[i] >= least_of(&model->fields[i]) && shape->v[i] <= model->fields[i].most) {
+    i++;
+  }
+  return i;
+}
+
+bool td_op_shape_is(enum td_operator op, const struct td_op_shape *shape) {
+  return wrong_field(models[op], shape) == models[op]->field_count && !models[op]->refuses(shape->v);
+}
+
+td_status td_op_shape_check(enum td_operator op, const struct td_op_shape *shape) {
+  const struct td_op_model *model = models[op];
+  int32_t wrong = wrong_field(model, shape);
+  if (wrong < model->field_count) {
+    const struct td_op_field *field = &model->fields[wrong];
+    return td_fail(TD_UNSUPPORTED, "%s: found %" PRId64 ", expected %" PRId64 "..%" PRId64, field->name,
+                   shape->v[wrong], least_of(field), field->most);
+  }
+  const char *why = model->refuses(shape->v);
+  return why ? td_fail(TD_UNSUPPORTED, "%s: found a shape the model has no basis for: %s", model->name, why) : TD_OK;
+}
+
+/* ---- datasheet and path ---- */
+
+struct element {
+  const char *name;
+  double bytes;
+  size_t peak; /* offset of a quantity */
+  const char *peak_name;
+};
+#define PEAK(field_) offsetof(struct td_device_params, field_), #field_
+static const struct element elements[] = {
+    {"bfloat16", 2, PEAK(flops_bf16)}, {"float16", 2, PEAK(flops_f16)},   {"half", 2, PEAK(flops_f16)},
+    {"fp8", 1, PEAK(flops_fp8)},       {"fp8_block", 1, PEAK(flops_fp8)}, {"nvfp4", 0.5625, PEAK(flops_fp4)},
+    {"float32", 4, PEAK(flops_f32)},
+};
+static const char element_names[] = "bfloat16, float16, half, fp8, fp8_block, nvfp4 or float32";
+
+static td_status element_of(const char *path, size_t bytes, const struct element **out) {
+  for (size_t i = 0; i < sizeof elements / sizeof *elements; i++) {
+    if (strlen(elements[i].name) != bytes || memcmp(elements[i].name, path, bytes)) continue;
+    *out = &elements[i];
+    return TD_OK;
+  }
+  return td_fail(TD_UNSUPPORTED, "element type: found \"%.*s\", expected %s", (int)(bytes < 40 ? bytes : 40), path,
+                 element_names);
+}
+
+static td_status number(const struct td_device_params *device, const struct td_quantity *quantity, const char *name,
+                        enum td_operator op, double *out) {
+  if (!quantity->present) {
+    return td_fail(TD_UNSUPPORTED, "device %s: found no %s, expected it in the device file to price %s", device->name,
+                   name, td_operator_name(op));
+  }
+  *out = quantity->value;
+  return TD_OK;
+}
+
+static td_status take_elements(const struct td_device_params *device, enum td_operator op, const char *path,
+                               struct td_op_chip *chip) {
+  const char *slash = strchr(path, '/');
+  const struct element *products = NULL, *cache;
+  TD_TRY(element_of(path, slash ? (size_t)(slash - path) : strlen(path), &products));
+  cache = products;
+  if (slash) TD_TRY(element_of(slash + 1, strlen(slash + 1), &cache));
+  chip->bytes = products->bytes;
+  chip->kv_bytes = cache->bytes;
+  const struct td_quantity *peak = (const void *)((const char *)device + products->peak);
+  return number(device, peak, products->peak_name, op, &chip->peak);
+}
+
+td_status td_op_chip_of(const struct td_device_params *device, enum td_operator op, const char *path,
+                        struct td_op_chip *out_chip) {
+  struct td_op_chip chip = {.reduces = !strcmp(path, "all_reduce")};
+  if (device->kind != TD_KIND_CHIP && device->kind != TD_KIND_LPU) {
+    return td_fail(TD_UNSUPPORTED, "device %s: found a %s, expected a chip to price %s", device->name,
+                   td_device_kind_name(device->kind), td_operator_name(op));
+  }
+  if (op != TD_COLLECTIVE) {
+    TD_TRY(take_elements(device, op, path, &chip));
+    TD_TRY(number(device, &device->memory_bandwidth, "memory_bandwidth", op, &chip.bandwidth));
+    TD_TRY(number(device, &device->multiprocessors, "multiprocessors", op, &chip.units));
+    TD_TRY(number(device, &device->l2_bytes, "l2_bytes", op, &chip.cache));
+  }
+  *out_chip = chip;
+  return TD_OK;
+}
+
+/* ---- prices ---- */
+
+double td_op_seconds(const struct td_op_chip *chip, const struct td_op_fit *fit, const struct td_op_shape *shape) {
+  double seconds = models[fit->op]->seconds(chip, fit->parameters, shape->v);
+  return fit->residual_count ? seconds * exp(td_op_residual_at(chip, fit, shape, seconds)) : seconds;
+}
+
+const struct td_op_fit *td_device_fit(const struct td_device_params *device, enum td_operator op, const char *path) {
+  for (int32_t i = 0; i < device->fit_count; i++) {
+    if (device->fits[i].op == op && !strcmp(device->fits[i].path, path)) return &device->fits[i];
+  }
+  return NULL;
+}
+
+void td_op_guesses(enum td_operator op, struct td_op_fit *out_fit) {
+  *out_fit = (struct td_op_fit){.op = op};
+  for (int32_t i = 0; i < models[op]->parameter_count; i++) {
+    out_fit->parameters[i] = models[op]->parameters[i].guess;
+  }
+}
+
+/* Octaves by which a shape lies outside the rows of the fit, over all fields. */
+static double outside(const struct td_op_model *model, const struct td_op_fit *fit, const struct td_op_shape *shape) {
+  double octaves = 0;
+  for (int32_t i = 0; i < model->field_count; i++) {
+    double v = (double)shape->v[i] + 1, least = (double)fit->least.v[i] + 1, most = (double)fit->most.v[i] + 1;
+    if (model->fields[i].linear) continue;
+    if (v < least) octaves += log2(least / v);
+    if (v > most) octaves += log2(v / most);
+  }
+  return octaves;
+}
+
+/* What a guess is worth: the parameters of one generation of devices miss the next one's by up to a third on average
+ * (docs/calibration.md). */
+#define GUESS_LOW 0.5
+#define GUESS_HIGH 2.0
+/* Parameters of another device: an A100 priced with an H100's and the other way round (docs/calibration.md). */
+#define BORROWED 1.25
+/* Each octave beyond what was measured widens the interval by this factor on both sides. */
+#define PER_OCTAVE 1.15
+
+void td_op_interval(const struct td_op_fit *fit, const struct td_op_shape *shape, struct td_op_price *price) {
+  price->low = price->seconds * GUESS_LOW;
+  price->high = price->seconds * GUESS_HIGH;
+  price->note = "no fit: the model's guesses";
+  if (!fit) return;
+  const struct td_op_model *model = models[fit->op];
+  const struct td_op_error *error = &fit->errors[td_op_class_of(model, shape)];
+  if (error->rows < 20) error = &fit->errors[0];
+  bool known = error->rows > 0;
+  double wider = pow(PER_OCTAVE, outside(model, fit, shape));
+  price->note = known ? NULL : "no rows were held back to measure the fit's error";
+  price->low = price->seconds * (known ? error->low : GUESS_LOW) / wider;
+  price->high = price->seconds * (known ? error->high : GUESS_HIGH) * wider;
+  if (wider > 1) price->note = "outside the measured shapes";
+}
+
+td_status td_op_price(const struct td_device_params *device, enum td_operator op, const char *path,
+                      const struct td_op_shape *shape, struct td_op_price *out_price) {
+  struct td_op_chip chip;
+  struct td_op_fit guess;
+  TD_TRY(td_op_shape_check(op, shape));
+  TD_TRY(td_op_chip_of(device, op, path, &chip));
+  const struct td_op_fit *fit = td_device_fit(device, op, path);
+  if (!fit) td_op_guesses(op, &guess);
+  struct td_op_price price = {.seconds = td_op_seconds(&chip, fit ? fit : &guess, shape)};
+  td_op_interval(fit, shape, &price);
+  if (fit && device->fits_borrowed) {
+    price.low /= BORROWED;
+    price.high *= BORROWED;
+    price.note = "fitted on another device";
+  }
+  *out_price = price;
+  return TD_OK;
+}
+
+td_status td_device_borrow_fits(const struct td_device_params *device, const struct td_device_params *other,
+                                struct td_device_params *out_copy, struct td_op_fit **out_fits) {
+  void *memory;
+  if (!other->fit_count) {
+    return td_fail(TD_CONFIG, "device %s: found no fits, expected a file that tandem calibrate made", other->name);
+  }
+  TD_TRY(td_alloc((size_t)other->fit_count, sizeof **out_fits, &memory));
+  struct td_op_fit *fits = memory;
+  for (int32_t i = 0; i < other->fit_count; i++) {
+    fits[i] = other->fits[i];
+    fits[i].residuals = NULL;
+    fits[i].places = NULL;
+    fits[i].residual_count = 0;
+  }
+  *out_copy = *device;
+  out_copy->fits = fits;
+  out_copy->fit_count = other->fit_count;
+  out_copy->fits_borrowed = true;
+  out_copy->op_cache = NULL;
+  *out_fits = fits;
+  return TD_OK;
+}

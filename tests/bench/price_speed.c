@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * How fast operators and steps are priced on one core: by hand, not a test.
+ *
+ *   price_speed DEVICE     a device file with a bfloat16 fit of gemm (tandem calibrate), else its guesses
+ */
+#include <inttypes.h>
+#include <time.h>
+
+#include "support.h"
+#include "tandem/base.h"
+#include "tandem/cost.h"
+#include "tandem/operators.h"
+
+#define PRICES 20000000
+#define STEPS 2000
+
+static void must(td_status status) {
+  if (!status) return;
+  fprintf(stderr, "price_speed: %s\n", td_error_text());
+  exit(1);
+}
+
+/* Of this process, so that others on the machine do not count. */
+static double cpu_seconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static void curve_speed(struct td_op_curve *curve, const char *what, int64_t count, int64_t range) {
+  int64_t sum = 0;
+  double start = cpu_seconds();
+  for (int64_t i = 0; i < count; i++)
+    sum += td_op_curve_ps(curve, 1 + (int64_t)(td_random(1, 2, (uint64_t)i) % (uint64_t)range));
+  double seconds = cpu_seconds() - start;
+  printf("%-44s %8.2f million prices/s (check %" PRId64 ")\n", what, (double)count / seconds / 1e6, sum % 1000);
+}
+
+static void model_speed(const struct td_device_params *device) {
+  struct td_op_price price;
+  double sum = 0;
+  double start = cpu_seconds();
+  int64_t count = 20000;
+  for (int64_t i = 0; i < count; i++) {
+    const struct td_op_shape shape = {{8192, 8192, 1 + i % 4096}};
+    must(td_op_price(device, TD_GEMM, "bfloat16", &shape, &price));
+    sum += price.seconds;
+  }
+  printf("%-44s %8.3f million prices/s (check %.3f)\n", "single prices, residuals looked up each time",
+         (double)count / (cpu_seconds() - start) / 1e6, sum);
+}
+
+static void step_speed(const struct td_device_params *device, const char *shape) {
+  struct td_model *model;
+  struct td_graph *graph;
+  must(td_model_open(test_source(shape), &model));
+  must(td_graph_build(model, &graph));
+  const struct td_slice whole = td_slice_whole(graph);
+  struct td_price price = {.base_ps = 0};
+  double first = 0, all = 0;
+  for (int64_t i = 0; i < STEPS; i++) {
+    struct td_step_stats stats = {0};
+    for (int64_t s = 0; s < 32; s++) td_step_stats_add(&stats, &graph->shape, 1000 + s + i, 1, 1);
+    double start = cpu_seconds();
+    must(td_price_roofline(device, graph, &whole, TD_BF16, &stats, &price));
+    double seconds = cpu_seconds() - start;
+    if (!i) first = seconds;
+    all += seconds;
+  }
+  printf("%-44s %8.1f us first, %.1f us mean; holds for %" PRId64 " steps\n", shape, first * 1e6, all / STEPS * 1e6,
+         price.valid_steps);
+  td_graph_free(graph);
+  td_model_close(model);
+}
+
+int main(int argc, char **argv) {
+  struct td_device_params *device;
+  struct td_op_curve *curve;
+  const struct td_op_shape family = {{8192, 8192}};
+  must(td_device_params_open(argc > 1 ? argv[1] : "h100_sxm", &device));
+  must(td_op_curve_open(device, TD_GEMM, "bfloat16", &family, &curve));
+  curve_speed(curve, "gemm, batches up to 512 tokens", PRICES, 512);
+  curve_speed(curve, "gemm, any of a million sizes", PRICES / 20, 1000000);
+  model_speed(device);
+  step_speed(device, "experiments/models/llama-3.1-8b.cfg");
+  step_speed(device, "experiments/models/llama-3.1-70b.cfg");
+  td_op_curve_close(curve);
+  td_device_params_close(device);
+  return 0;
+}

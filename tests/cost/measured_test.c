@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * `tandem calibrate` on public measurements (../shared/data, where it is there): the error on shapes that the fit did
+ * not see stays inside stated bounds, and `tandem price` with the file it wrote says the same.
+ */
+#include <math.h>
+
+#include <jansson.h>
+
+#include "../config/files.h"
+
+#define H100_GEMM "data/measurements/gemm/h100_sxm_trtllm_1.3.0rc20.csv.gz"
+#define A100_GEMM "data/measurements/gemm/a100_sxm_sglang_0.5.10.csv.gz"
+#define H100_NCCL "data/measurements/comm/h100_sxm_nccl_2.29.2.csv"
+
+static char output[1 << 20];
+
+static void calibrate(const char *device, const char *op, const char *table, const char *options) {
+  int code = test_run(output, sizeof output,
+                      "TANDEM_DEVICES=%s " TANDEM_PROGRAM
+                      " calibrate --device %s --op %s --measured %s -o %s/fit.cfg --json %s 2>&1",
+                      test_source("devices"), device, op, test_shared(table), scratch_folder(), options);
+  if (code == 1 && strstr(output, "without NLopt")) test_skip_all("tandem was built without NLopt");
+  if (code) fail_msg("exit %d: %s", code, output);
+  printf("%s %s %s\n", device, op, options);
+}
+
+/* The named error of the first fit of the last calibration. */
+static double error_of(const char *shapes) {
+  json_t *root = json_loads(output, 0, NULL), *errors;
+  assert_non_null(root);
+  errors = json_object_get(json_array_get(json_object_get(root, "fits"), 0), "errors");
+  json_t *error = json_object_get(errors, shapes);
+  assert_non_null(error);
+  double mape = json_number_value(json_object_get(error, "mape"));
+  printf("  %s: MAPE %.2f %%\n", shapes, 100 * mape);
+  assert_true(json_integer_value(json_object_get(error, "rows")) > 10);
+  json_decref(root);
+  return mape;
+}
+
+static void products(void **state) {
+  (void)state;
+  calibrate("h100_sxm", "gemm", H100_GEMM, "--path bfloat16 --rows 200");
+  assert_true(error_of("all") <= 0.06);
+  assert_true(error_of("sums of four") <= 0.04);
+  calibrate("a100_sxm", "gemm", A100_GEMM, "--rows 200");
+  assert_true(error_of("all") <= 0.105);
+}
+
+static void collectives(void **state) {
+  (void)state;
+  calibrate("h100_sxm", "collective", H100_NCCL, "--path all_reduce --analytic");
+  assert_true(error_of("all") <= 0.08);
+}
+
+/* The file has the fit; pricing the table with it gives about the error that it states. */
+static void prices(void **state) {
+  (void)state;
+  calibrate("h100_sxm", "collective", H100_NCCL, "--path all_reduce");
+  double stated = error_of("all"), sum = 0;
+  int rows = 0;
+  char line[512];
+  int code = test_run(
+      output, sizeof output,
+      "head -n 1 %s > %s/shapes.csv && grep all_reduce %s >> %s/shapes.csv && TANDEM_DEVICES=%s " TANDEM_PROGRAM
+      " price --device %s/fit.cfg --op collective --in %s/shapes.csv --out %s/p.csv 2>&1",
+      test_shared(H100_NCCL), scratch_folder(), test_shared(H100_NCCL), scratch_folder(), test_source("devices"),
+      scratch_folder(), scratch_folder(), scratch_folder());
+  if (code) fail_msg("exit %d: %s", code, output);
+  snprintf(line, sizeof line, "%.400s/p.csv", scratch_folder());
+  FILE *file = fopen(line, "r");
+  assert_non_null(file);
+  assert_non_null(fgets(line, sizeof line, file));
+  assert_string_equal(line,
+                      "op_name,dtype,num_gpus,message_elements,bytes,latency_ms,predicted_ms,low_ms,high_ms,note\n");
+  while (fgets(line, sizeof line, file)) {
+    double measured, predicted, low, high;
+    assert_int_equal(sscanf(line, "all_reduce,%*[^,],%*d,%*d,%*d,%lf,%lf,%lf,%lf", &measured, &predicted, &low, &high),
+                     4);
+    assert_true(low <= predicted && predicted <= high);
+    sum += fabs(predicted / measured - 1);
+    rows++;
+  }
+  fclose(file);
+  assert_true(rows > 50 && sum / rows < 1.5 * stated);
+}
+
+static void refusals(void **state) {
+  (void)state;
+  static const struct {
+    const char *options, *says;
+    int code;
+  } cases[] = {
+      {"calibrate --device h100_sxm --op gemm -o x.cfg", "found no --measured", 2},
+      {"calibrate --device h100_sxm --op softmax --measured x.csv -o x.cfg", "--op: found \"softmax\"", 2},
+      {"calibrate --device h100_sxm --op gemm --measured /nonexistent.csv -o x.cfg", "/nonexistent.csv: No such file",
+       1},
+      {"calibrate --device h100_sxm --op gemm --measured x.csv -o x.txt", "which ends in .cfg", 2},
+      {"calibrate --device h100_sxm --op gemm --measured x.csv -o x.cfg --rows 3", "--rows", 2},
+      {"calibrate --device nvlink4 --op gemm --measured few.csv -o x.cfg", "found a link", 1},
+      {"calibrate --device h100_sxm --op gemm --measured few.csv -o x.cfg", "rows to fit to, expected at least 20", 2},
+      {"calibrate --device h100_sxm --op gemm --measured few.csv -o x.cfg --path fp8", "found no row of path \"fp8\"",
+       2},
+      {"price --device h100_sxm --op gemm --in few.csv", "found no --out", 2},
+      {"price --device h100_sxm --op gemm --in few.csv --out few.csv", "would replace the shapes", 2},
+      {"price --device h100_sxm --fits-of h100_sxm --op gemm --in few.csv --out p.csv", "found no fits, expected", 2},
+      {"price --device nvlink4 --op gemm --in few.csv --out p.csv", "few.csv:2: device nvlink4: found a link", 1},
+  };
+  scratch_file("few.csv", "gemm_dtype,m,n,k,latency_ms\nbfloat16,1,64,64,0.1\n");
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    int code = test_run(output, sizeof output, "cd %s && TANDEM_DEVICES=%s " TANDEM_PROGRAM " %s 2>&1",
+                        scratch_folder(), test_source("devices"), cases[i].options);
+    if (code != cases[i].code || !strstr(output, cases[i].says)) {
+      fail_msg("%s: exit %d: %s, expected exit %d: %s", cases[i].options, code, output, cases[i].code, cases[i].says);
+    }
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest always[] = {cmocka_unit_test(refusals)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(products), cmocka_unit_test(collectives),
+                                     cmocka_unit_test(prices)};
+  int failed = cmocka_run_group_tests(always, NULL, NULL);
+  if (failed) return failed;
+  if (!test_shared(H100_GEMM) || !test_shared(A100_GEMM) || !test_shared(H100_NCCL)) {
+    test_skip_all("no ../shared/data/measurements");
+  }
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
