@@ -76,11 +76,11 @@ struct td_lpu_options {
  * What is compiled (docs/lpu.md says it in full):
  *
  *  - a whole decoder: images "x" (embedding rows) and "position" (in all lanes) in, "logits" out;
- *  - a whole encoder: `rows` is the length of one sequence. Images "x" (embeddings with positions and types, before their
- *    norm; zeros behind the sequence) and "last" (one row: the number of the last token, in all lanes) in, "pooled" out.
- *    The options of the KV cache are not looked at;
- *  - the FFNs of layers b .. e - 1, slice {b, e, TD_PART_FFN}: an entry a layer (td_lpu_program_layer_entry), from image
- *    "x", the residual after attention, to td_lpu_program_output. No KV cache either. */
+ *  - a whole encoder: `rows` is the length of one sequence. Images "x" (embeddings with positions and types, before
+ * their norm; zeros behind the sequence) and "last" (one row: the number of the last token, in all lanes) in, "pooled"
+ * out. The options of the KV cache are not looked at;
+ *  - the FFNs of layers b .. e - 1, slice {b, e, TD_PART_FFN}: an entry a layer (td_lpu_program_layer_entry), from
+ * image "x", the residual after attention, to td_lpu_program_output. No KV cache either. */
 td_status td_lpu_compile(const struct td_lpu_machine *machine, const struct td_graph *graph,
                          const struct td_slice *slice, const void *const *weights, const struct td_lpu_options *options,
                          struct td_lpu_program **out_program);
