@@ -115,24 +115,6 @@ static td_status add_up(const struct lpu_study *study, struct sums *sums) {
   return status;
 }
 
-/* The weights through the streams once, stage after stage, each at the pace of its chip with most. */
-static int64_t stages_in_turn(const struct lpu_study *study) {
-  const struct td_lpu_program *program = study->program;
-  struct td_lpu_rates rates;
-  td_lpu_machine_rates(&program->machine, &rates);
-  int32_t tensor = program->tensor > 0 ? program->tensor : 1;
-  int64_t sum = 0;
-  for (int32_t first = 0; first < program->chips; first += tensor) {
-    int64_t most = 0;
-    for (int32_t c = first; c < first + tensor && c < program->chips; c++) {
-      int64_t bytes = study->sram[c].bytes[TD_IMAGE_WEIGHT];
-      if (bytes > most) most = bytes;
-    }
-    sum += cycles_of(most, rates.stream_bytes_per_cycle);
-  }
-  return sum;
-}
-
 /* ---- the terms ---- */
 
 static void add_term(struct lpu_waterfall *fall, const char *name, int64_t cycles, const char *removed_by) {
@@ -140,13 +122,17 @@ static void add_term(struct lpu_waterfall *fall, const char *name, int64_t cycle
   fall->cycles += cycles;
 }
 
-static void add_loads(const struct lpu_study *study, const struct sums *sums, struct lpu_waterfall *fall) {
-  int64_t turns = stages_in_turn(study);
-  add_term(fall, "weights", study->bound_cycles, "more chips a layer, narrower weights, wider streams");
-  add_term(fall, "chips in turn", turns - study->bound_cycles,
-           "chips that share layers evenly; or other sequences meanwhile, for tokens/s");
+static void add_loads(const struct lpu_study *study, int64_t matrix_bytes, const struct sums *sums,
+                      struct lpu_waterfall *fall) {
+  const struct td_lpu_program *program = study->program;
+  struct td_lpu_rates rates;
+  td_lpu_machine_rates(&program->machine, &rates);
+  int64_t a_chip = rates.stream_bytes_per_cycle, together = program->tensor > 0 ? program->tensor : 1;
+  int64_t bound = cycles_of(matrix_bytes, a_chip * program->chips), turns = cycles_of(matrix_bytes, a_chip * together);
+  add_term(fall, "weights", bound, "more chips, narrower weights, wider streams");
+  add_term(fall, "chips in turn", turns - bound, "chips that share layers; or other sequences meanwhile, for tokens/s");
   add_term(fall, "whole tiles", sums->loads[TILE_WEIGHTS] - turns,
-           "matrices that fill their tiles; each loaded once a step");
+           "matrices that fill their tiles, dealt evenly, each loaded once");
   add_term(fall, "KV tiles", sums->loads[TILE_KV], "a shorter context, fuller KV blocks");
   add_term(fall, "other tiles", sums->loads[TILE_OTHER], "no activations in the planes");
   add_term(fall, "slower loads", sums->slower, "loads in every cycle of every plane; shorter load_func, no transposer");
@@ -168,14 +154,14 @@ static void add_waits(const struct sums *sums, struct lpu_waterfall *fall) {
   }
 }
 
-td_status lpu_waterfall_make(const struct lpu_study *study, struct lpu_waterfall *out) {
+td_status lpu_waterfall_make(const struct lpu_study *study, int64_t matrix_bytes, struct lpu_waterfall *out) {
   struct sums sums = {0};
   int32_t layers;
   int64_t cycles = lpu_study_layers(study, &layers);
   if (!layers) cycles = study->counts.cycles;
   *out = (struct lpu_waterfall){.count = 0};
   TD_TRY(add_up(study, &sums));
-  add_loads(study, &sums, out);
+  add_loads(study, matrix_bytes, &sums, out);
   add_waits(&sums, out);
   add_term(out, "tail", sums.entries * (study->program->machine.superlanes - 1), "fewer superlanes");
   if (out->cycles == cycles) return TD_OK;

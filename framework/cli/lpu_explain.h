@@ -17,8 +17,9 @@ struct lpu_waterfall {
   int32_t count;
   int64_t cycles; /* the sum of the terms: the step's length; of a program with an entry a layer, that of all layers */
 };
-/* TD_INTERNAL if the terms do not add up. */
-td_status lpu_waterfall_make(const struct lpu_study *study, struct lpu_waterfall *out);
+/* matrix_bytes: of the weights that the step multiplies with, as the program has them, no tile filled up. TD_INTERNAL
+ * if the terms do not add up. */
+td_status lpu_waterfall_make(const struct lpu_study *study, int64_t matrix_bytes, struct lpu_waterfall *out);
 void lpu_waterfall_print(const struct lpu_study *study, const struct lpu_waterfall *fall, FILE *out);
 /* Members of an object: "explain": [...]. */
 void lpu_waterfall_json(const struct lpu_waterfall *fall, FILE *out);

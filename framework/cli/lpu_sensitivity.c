@@ -4,6 +4,7 @@
  */
 #include "lpu_sensitivity.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,14 +51,21 @@ static bool is_asked(const char *name, const struct td_quantity *quantity) {
   return quantity->present && !published && quantity->low < quantity->high && strncmp(name, "power_", 6) != 0;
 }
 
+static td_status open_extreme(int32_t rows, struct lpu_extreme *out) {
+  TD_TRY(td_alloc((size_t)rows + 1, sizeof *out->left_out, (void **)&out->left_out));
+  TD_TRY(td_alloc((size_t)rows + 1, sizeof *out->joined, (void **)&out->joined));
+  for (int32_t i = 0; i < rows; i++) out->joined[i] = NAN;
+  return TD_OK;
+}
+
 static td_status find_parameters(const struct td_device_params *params, struct lpu_sensitivity *out) {
   const char *name;
   const struct td_quantity *quantity;
   int32_t rows = 0;
   while (td_lpu_machine_quantity(params, rows, &name, &quantity)) rows++;
   TD_TRY(td_alloc((size_t)rows + 1, sizeof *out->parameters, (void **)&out->parameters));
-  TD_TRY(td_alloc((size_t)rows + 1, sizeof *out->fastest.left_out, (void **)&out->fastest.left_out));
-  TD_TRY(td_alloc((size_t)rows + 1, sizeof *out->slowest.left_out, (void **)&out->slowest.left_out));
+  TD_TRY(open_extreme(rows, &out->fastest));
+  TD_TRY(open_extreme(rows, &out->slowest));
   for (int32_t i = 0; i < rows; i++) {
     if (!td_lpu_machine_quantity(params, i, &name, &quantity) || !is_asked(name, quantity)) continue;
     out->parameters[out->count++] = (struct lpu_parameter){.name = name, .quantity = quantity};
@@ -127,6 +135,7 @@ struct chosen {
   const char **sets;
   int32_t *from; /* index of the parameter */
   int32_t count;
+  int32_t spare; /* the first text that is nobody's */
 };
 
 static void chosen_free(struct chosen *chosen) {
@@ -136,7 +145,7 @@ static void chosen_free(struct chosen *chosen) {
 }
 
 static td_status choose(const struct lpu_sensitivity *of, int sign, struct chosen *out) {
-  size_t room = (size_t)of->count + 1;
+  size_t room = 3 * (size_t)of->count + 1; /* an end chosen, and both that are refused alone */
   TD_TRY(td_alloc(room, SET_BYTES, (void **)&out->texts));
   TD_TRY(td_alloc(room, sizeof *out->sets, (void **)&out->sets));
   TD_TRY(td_alloc(room, sizeof *out->from, (void **)&out->from));
@@ -147,33 +156,65 @@ static td_status choose(const struct lpu_sensitivity *of, int sign, struct chose
     out->sets[out->count] = out->texts[out->count];
     out->from[out->count++] = i;
   }
+  out->spare = out->count;
   return TD_OK;
 }
 
 /* One by one, the largest effect first; who is refused beside those before stays at its value. */
-static td_status join(const struct lpu_question *question, const struct chosen *chosen, struct lpu_extreme *out) {
-  const char **sets = NULL;
+static td_status join(const struct lpu_question *question, struct chosen *chosen, struct lpu_extreme *out) {
   struct td_progress progress;
-  int32_t joined = 0;
+  int32_t count = chosen->count;
   td_status status = TD_OK;
-  TD_TRY(td_alloc((size_t)chosen->count + 1, sizeof *sets, (void **)&sets));
+  chosen->count = 0;
   td_progress_begin(&progress, "sensitivity: together");
-  for (int32_t i = 0; i < chosen->count && !status; i++) {
+  for (int32_t i = 0; i < count && !status; i++) {
     struct lpu_answer answer;
-    td_progress_update(&progress, (uint64_t)i, (uint64_t)chosen->count);
-    sets[joined] = chosen->sets[i];
-    status = ask(question, sets, joined + 1, &answer);
+    td_progress_update(&progress, (uint64_t)i, (uint64_t)count);
+    chosen->sets[chosen->count] = chosen->texts[i];
+    status = ask(question, chosen->sets, chosen->count + 1, &answer);
     if (status) break;
     if (answer.cycles) {
       out->cycles = answer.cycles;
-      joined++;
+      chosen->count++;
     } else {
       out->left_out[chosen->from[i]] = answer;
     }
   }
   td_progress_end(&progress);
-  free((void *)sets);
   return status;
+}
+
+/* What no machine takes alone, a longer skew than its delay, may go with the others: then the sign is that beside them.
+ */
+static td_status join_end(const struct lpu_question *question, const struct lpu_parameter *of, double value, int sign,
+                          struct chosen *chosen, int64_t *cycles, double *out_joined) {
+  char text[SET_BYTES];
+  struct lpu_answer answer;
+  TD_TRY(td_format(text, sizeof text, "%s=%.17g", of->name, value));
+  chosen->sets[chosen->count] = text;
+  TD_TRY(ask(question, chosen->sets, chosen->count + 1, &answer));
+  if (!answer.cycles || sign * (answer.cycles - *cycles) <= 0) return TD_OK;
+  memcpy(chosen->texts[chosen->spare], text, sizeof text);
+  chosen->sets[chosen->count++] = chosen->texts[chosen->spare++];
+  *cycles = answer.cycles;
+  *out_joined = value;
+  return TD_OK;
+}
+
+static td_status join_refused(const struct lpu_question *question, const struct lpu_sensitivity *of, int sign,
+                              struct chosen *chosen, struct lpu_extreme *out) {
+  for (int32_t i = 0; i < of->count; i++) {
+    const struct lpu_parameter *parameter = &of->parameters[i];
+    const struct td_quantity *quantity = parameter->quantity;
+    double *joined = &out->joined[i];
+    if (!parameter->low.cycles) {
+      TD_TRY(join_end(question, parameter, quantity->low, sign, chosen, &out->cycles, joined));
+    }
+    if (!parameter->high.cycles) {
+      TD_TRY(join_end(question, parameter, quantity->high, sign, chosen, &out->cycles, joined));
+    }
+  }
+  return TD_OK;
 }
 
 static td_status find_extreme(const struct lpu_question *question, struct lpu_sensitivity *of, int sign,
@@ -184,6 +225,7 @@ static td_status find_extreme(const struct lpu_question *question, struct lpu_se
   if (!status) status = ask(question, chosen.sets, chosen.count, &out->together);
   if (!status && out->together.cycles) out->cycles = out->together.cycles;
   if (!status && !out->together.cycles) status = join(question, &chosen, out);
+  if (!status) status = join_refused(question, of, sign, &chosen, out);
   widen(of, out->cycles);
   chosen_free(&chosen);
   return status;
@@ -208,5 +250,7 @@ td_status lpu_sensitivity_open(const struct lpu_question *question, int64_t nomi
 void lpu_sensitivity_close(struct lpu_sensitivity *sensitivity) {
   free(sensitivity->parameters);
   free(sensitivity->fastest.left_out);
+  free(sensitivity->fastest.joined);
   free(sensitivity->slowest.left_out);
+  free(sensitivity->slowest.joined);
 }

@@ -30,8 +30,9 @@ struct lpu_parameter {
 /* All parameters that matter at the ends that make the step faster, or slower. */
 struct lpu_extreme {
   struct lpu_answer together;  /* refused: then parameters join one by one, the largest effect first */
-  int64_t cycles;              /* of those that could join */
   struct lpu_answer *left_out; /* [count] of the parameters: refused says why one did not join */
+  double *joined;              /* [count]: an end that is refused alone, taken beside the others; NaN: none */
+  int64_t cycles;              /* of all that joined */
 };
 struct lpu_sensitivity {
   struct lpu_parameter *parameters; /* the largest effect first */

@@ -3,6 +3,7 @@
  * Sensitivity in words and as JSON.
  */
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "lpu_sensitivity.h"
@@ -84,6 +85,10 @@ static void print_extreme(const struct lpu_sensitivity *of, const struct lpu_ext
     fprintf(out, "refused: %s beside the %s before it: %s\n", of->parameters[i].name, name,
             extreme->left_out[i].refused);
   }
+  for (int32_t i = 0; i < of->count; i++) {
+    if (isnan(extreme->joined[i])) continue;
+    fprintf(out, "beside the %s ends: %s = %.6g\n", name, of->parameters[i].name, extreme->joined[i]);
+  }
   fprintf(out, "all %s ends%s: %" PRId64 " cycles = %.3f us (%+.2f %%)\n", name,
           extreme->together.cycles ? "" : " but those refused", extreme->cycles, seconds(of, extreme->cycles) * 1e6,
           change(of, extreme->cycles));
@@ -149,6 +154,13 @@ static void json_extreme(const struct lpu_sensitivity *of, const struct lpu_extr
     if (!refused[0]) continue;
     fprintf(out, "%s\"%s\": ", comma, of->parameters[i].name);
     td_json_string(out, refused, strlen(refused));
+    comma = ", ";
+  }
+  fputs("}, \"joined\": {", out);
+  comma = "";
+  for (int32_t i = 0; i < of->count; i++) {
+    if (isnan(extreme->joined[i])) continue;
+    fprintf(out, "%s\"%s\": %.17g", comma, of->parameters[i].name, extreme->joined[i]);
     comma = ", ";
   }
   fputs("}}", out);

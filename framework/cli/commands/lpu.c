@@ -186,11 +186,27 @@ static td_status find_sensitivity(const struct made *made, const struct lpu_stud
   return lpu_sensitivity_open(&question, cycles, out);
 }
 
+/* Of the weights that the slice multiplies with, as the program has them. */
+static td_status count_matrix_bytes(const struct made *made, int64_t *out_bytes) {
+  struct td_slice_ops ops;
+  int64_t elements = 0;
+  TD_TRY(td_slice_ops_build(made->graph, &made->slice, &ops));
+  for (int32_t i = 0; i < ops.op_count; i++) {
+    const struct td_op *op = &made->graph->ops[ops.ops[i]];
+    if (op->kind == TD_OP_MATMUL) elements += op->n * op->k;
+  }
+  td_slice_ops_free(&ops);
+  *out_bytes = elements * (made->options.weights == TD_LPU_WEIGHTS_I8 ? 1 : 2);
+  return TD_OK;
+}
+
 static td_status report_study(const struct arguments *arguments, const struct td_experiment *experiment,
                               const struct made *made, const struct lpu_study *study) {
   struct lpu_waterfall fall;
   struct lpu_sensitivity sensitivity = {0};
-  TD_TRY(lpu_waterfall_make(study, &fall));
+  int64_t matrix_bytes;
+  TD_TRY(count_matrix_bytes(made, &matrix_bytes));
+  TD_TRY(lpu_waterfall_make(study, matrix_bytes, &fall));
   if (arguments->sensitivity) TD_TRY(find_sensitivity(made, study, fall.cycles, &sensitivity));
   if (arguments->json) {
     lpu_study_json(study, stdout);
