@@ -248,5 +248,4 @@ void lpu_study_json(const struct lpu_study *study, FILE *out) {
   json_sram(study, out);
   json_units(study, out);
   json_segments(study, out);
-  fputs("}\n", out);
 }

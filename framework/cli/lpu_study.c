@@ -278,6 +278,16 @@ td_status lpu_study_open(const struct td_lpu_program *program, int32_t rows, int
   return status;
 }
 
+td_status lpu_study_length(const struct td_lpu_program *program, int32_t rows, int32_t position, int64_t *out_cycles) {
+  struct lpu_study study = {.program = program};
+  td_status status = make_step(&study, rows, position);
+  int32_t layers = 0;
+  if (!status) *out_cycles = lpu_study_layers(&study, &layers);
+  if (!status && !layers) *out_cycles = td_lpu_program_cycles(program, study.entry, &study.step);
+  lpu_study_close(&study);
+  return status;
+}
+
 void lpu_study_close(struct lpu_study *study) {
   free(study->rows);
   free(study->blocks);

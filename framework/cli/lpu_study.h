@@ -72,6 +72,8 @@ struct lpu_study {
 td_status lpu_study_open(const struct td_lpu_program *program, int32_t rows, int32_t position,
                          struct lpu_study *out_study);
 void lpu_study_close(struct lpu_study *study);
+/* The length of that step alone: of a program with an entry a layer, of all of them. */
+td_status lpu_study_length(const struct td_lpu_program *program, int32_t rows, int32_t position, int64_t *out_cycles);
 /* Of a program with an entry a layer: the cycles of all of them, and how many there are. */
 int64_t lpu_study_layers(const struct lpu_study *study, int32_t *out_layers);
 
@@ -84,6 +86,7 @@ const char *lpu_segment_words(const char *name);
 const char *lpu_image_kind_name(int32_t kind);
 
 void lpu_study_print(const struct lpu_study *study, FILE *out);
+/* An object, left open for more members. */
 void lpu_study_json(const struct lpu_study *study, FILE *out);
 /* The picture, as SVG: written to PATH.part and renamed. */
 td_status lpu_study_picture(const struct lpu_study *study, const char *path);

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli_output.h"
+#include "lpu_explain.h"
+#include "lpu_sensitivity.h"
 #include "lpu_study.h"
 #include "tandem/base.h"
 #include "tandem/cli.h"
@@ -14,10 +17,11 @@ enum { SETS_MAX = 64 };
 
 struct arguments {
   const char *positionals[2]; /* what to do, with what */
-  const char *output, *picture, *pool, *part, *rows, *position, *segment;
+  const char *output, *picture, *pool, *part, *rows, *position, *segment, *against;
   const char *sets[SETS_MAX];
   int32_t set_count;
-  bool dump, json;
+  double published; /* seconds; 0: none */
+  bool dump, json, explain, sensitivity;
 };
 
 static td_status read_arguments(int argc, char **argv, struct arguments *arguments) {
@@ -33,6 +37,9 @@ static td_status read_arguments(int argc, char **argv, struct arguments *argumen
       {.name = "--set", .list = arguments->sets, .list_count = &arguments->set_count, .list_max = SETS_MAX},
       {.name = "--dump", .given = &arguments->dump},
       {.name = "--json", .given = &arguments->json},
+      {.name = "--explain", .given = &arguments->explain},
+      {.name = "--sensitivity", .given = &arguments->sensitivity},
+      {.name = "--against", .value = &arguments->against},
       {.name = NULL},
   };
   TD_TRY(td_flags_parse(argc, argv, flags, arguments->positionals, 2, &count));
@@ -78,26 +85,35 @@ static td_status read_part(const struct arguments *arguments, bool *out_ffn) {
 
 /* What the compiler was asked, what it chose among, and what it made. */
 struct made {
+  struct td_device_params *params;
+  struct td_model *model;
+  struct td_graph *graph;
+  struct td_slice slice;
   struct td_lpu_options options;
   struct td_lpu_grouping groupings[TD_LPU_MOST_GROUPINGS];
   int32_t grouping_count;
   struct td_lpu_program *program;
 };
 
-static td_status compile_graph(const struct td_lpu_machine *machine, const struct td_model *model, bool data, bool ffn,
-                               struct made *made) {
-  struct td_graph *graph = NULL;
+static void made_free(struct made *made) {
+  td_lpu_program_free(made->program);
+  td_graph_free(made->graph);
+  td_device_params_close(made->params);
+  td_model_close(made->model);
+}
+
+static td_status compile_graph(bool data, bool ffn, struct made *made) {
+  const struct td_lpu_machine *machine = td_lpu_machine_of(made->params);
   const void **weights = NULL;
-  TD_TRY(td_graph_build(model, &graph));
-  struct td_slice slice = td_slice_whole(graph);
-  if (ffn) slice = (struct td_slice){0, graph->shape.layers, TD_PART_FFN};
-  td_status status = data ? td_lpu_model_weights(model, graph, &weights) : TD_OK;
-  if (!status) status = td_lpu_compile(machine, graph, &slice, weights, &made->options, &made->program);
+  TD_TRY(td_graph_build(made->model, &made->graph));
+  const struct td_graph *graph = made->graph;
+  made->slice = ffn ? (struct td_slice){0, graph->shape.layers, TD_PART_FFN} : td_slice_whole(graph);
+  td_status status = data ? td_lpu_model_weights(made->model, graph, &weights) : TD_OK;
+  if (!status) status = td_lpu_compile(machine, graph, &made->slice, weights, &made->options, &made->program);
   if (!status && made->program->chips > 1) {
-    status = td_lpu_groupings(machine, graph, &slice, &made->options, made->groupings, &made->grouping_count);
+    status = td_lpu_groupings(machine, graph, &made->slice, &made->options, made->groupings, &made->grouping_count);
   }
   free(weights);
-  td_graph_free(graph);
   return status;
 }
 
@@ -114,15 +130,10 @@ static td_status find_options(const struct td_config *config, const struct td_ex
 static td_status compile_pool(const struct td_config *config, const struct td_experiment *experiment, int32_t pool,
                               bool data, bool ffn, struct made *made) {
   const struct td_cfg_pool *pools = experiment->cluster.pools.items;
-  struct td_device_params *params = NULL;
-  struct td_model *model = NULL;
-  TD_TRY(td_model_open(experiment->model, &model));
-  td_status status = find_options(config, experiment, pool, model, &made->options);
-  if (!status) status = td_device_params_open(pools[pool].device, &params);
-  if (!status) status = compile_graph(td_lpu_machine_of(params), model, data, ffn, made);
-  td_device_params_close(params);
-  td_model_close(model);
-  return status;
+  TD_TRY(td_model_open(experiment->model, &made->model));
+  TD_TRY(find_options(config, experiment, pool, made->model, &made->options));
+  TD_TRY(td_device_params_open(pools[pool].device, &made->params));
+  return compile_graph(data, ffn, made);
 }
 
 static void print_head(const struct td_experiment *experiment, const struct td_lpu_options *options,
@@ -154,6 +165,63 @@ static void print_groupings(const struct made *made) {
   puts(made->grouping_count > 1 ? "" : why);
 }
 
+static void print_study(const struct arguments *arguments, const struct td_experiment *experiment,
+                        const struct made *made, const struct lpu_study *study) {
+  print_head(experiment, &made->options, made->program);
+  print_groupings(made);
+  lpu_study_print(study, stdout);
+  if (arguments->dump) td_lpu_program_dump(made->program, -1, stdout);
+}
+
+/* On as many chips as the answer: machines are compared, not systems. */
+static td_status find_sensitivity(const struct made *made, const struct lpu_study *study, int64_t cycles,
+                                  struct lpu_sensitivity *out) {
+  struct lpu_question question = {.params = made->params,
+                                  .graph = made->graph,
+                                  .slice = made->slice,
+                                  .options = made->options,
+                                  .rows = study->step.row_count,
+                                  .position = study->position};
+  question.options.chips = made->program->chips;
+  return lpu_sensitivity_open(&question, cycles, out);
+}
+
+/* Of the weights that the slice multiplies with, as the program has them. */
+static td_status count_matrix_bytes(const struct made *made, int64_t *out_bytes) {
+  struct td_slice_ops ops;
+  int64_t elements = 0;
+  TD_TRY(td_slice_ops_build(made->graph, &made->slice, &ops));
+  for (int32_t i = 0; i < ops.op_count; i++) {
+    const struct td_op *op = &made->graph->ops[ops.ops[i]];
+    if (op->kind == TD_OP_MATMUL) elements += op->n * op->k;
+  }
+  td_slice_ops_free(&ops);
+  *out_bytes = elements * (made->options.weights == TD_LPU_WEIGHTS_I8 ? 1 : 2);
+  return TD_OK;
+}
+
+static td_status report_study(const struct arguments *arguments, const struct td_experiment *experiment,
+                              const struct made *made, const struct lpu_study *study) {
+  struct lpu_waterfall fall;
+  struct lpu_sensitivity sensitivity = {0};
+  int64_t matrix_bytes;
+  TD_TRY(count_matrix_bytes(made, &matrix_bytes));
+  TD_TRY(lpu_waterfall_make(study, matrix_bytes, &fall));
+  if (arguments->sensitivity) TD_TRY(find_sensitivity(made, study, fall.cycles, &sensitivity));
+  if (arguments->json) {
+    lpu_study_json(study, stdout);
+    if (arguments->explain) lpu_waterfall_json(&fall, stdout);
+    if (arguments->sensitivity) lpu_sensitivity_json(&sensitivity, arguments->published, stdout);
+    puts("}");
+  } else {
+    print_study(arguments, experiment, made, study);
+    if (arguments->explain) lpu_waterfall_print(study, &fall, stdout);
+    if (arguments->sensitivity) lpu_sensitivity_print(&sensitivity, arguments->published, stdout);
+  }
+  lpu_sensitivity_close(&sensitivity);
+  return TD_OK;
+}
+
 static td_status report(const struct arguments *arguments, const struct td_experiment *experiment,
                         const struct made *made) {
   const struct td_lpu_program *program = made->program;
@@ -163,13 +231,7 @@ static td_status report(const struct arguments *arguments, const struct td_exper
   TD_TRY(lpu_study_open(program, rows, position, &study));
   td_status status = arguments->picture ? lpu_study_picture(&study, arguments->picture) : TD_OK;
   if (!status && arguments->output) status = td_lpu_program_save(program, arguments->output);
-  if (!status && arguments->json) lpu_study_json(&study, stdout);
-  if (!status && !arguments->json) {
-    print_head(experiment, &made->options, program);
-    print_groupings(made);
-    lpu_study_print(&study, stdout);
-    if (arguments->dump) td_lpu_program_dump(program, -1, stdout);
-  }
+  if (!status) status = report_study(arguments, experiment, made, &study);
   lpu_study_close(&study);
   return status;
 }
@@ -185,13 +247,23 @@ static td_status check_outputs(const struct arguments *arguments, const struct t
   return TD_OK;
 }
 
-static td_status compile(const struct arguments *arguments) {
+static td_status read_published(struct arguments *arguments) {
+  char *end = NULL;
+  if (!arguments->against) return TD_OK;
+  if (!arguments->sensitivity) return td_fail(TD_USAGE, "--against: found no --sensitivity, expected it too");
+  arguments->published = strtod(arguments->against, &end);
+  if (end != arguments->against && !*end && isfinite(arguments->published) && arguments->published > 0) return TD_OK;
+  return td_fail(TD_USAGE, "--against: found \"%s\", expected seconds, above 0", arguments->against);
+}
+
+static td_status compile(struct arguments *arguments) {
   struct td_config *config;
   struct td_experiment experiment;
   struct made made = {.options = {.rows = 1}};
   int32_t pool = 0;
   bool ffn;
   TD_TRY(read_part(arguments, &ffn));
+  TD_TRY(read_published(arguments));
   TD_TRY(refuse_flag("compile", "--segment", arguments->segment != NULL));
   TD_TRY(refuse_flag("compile", "--dump beside --json", arguments->dump && arguments->json));
   TD_TRY(td_experiment_open(arguments->positionals[1], arguments->sets, arguments->set_count, &config, &experiment));
@@ -199,7 +271,7 @@ static td_status compile(const struct arguments *arguments) {
   if (!status) status = check_outputs(arguments, &experiment);
   if (!status) status = compile_pool(config, &experiment, pool, arguments->output != NULL, ffn, &made);
   if (!status) status = report(arguments, &experiment, &made);
-  td_lpu_program_free(made.program);
+  made_free(&made);
   td_config_close(config);
   return status;
 }
@@ -259,6 +331,9 @@ static td_status read_program(const struct arguments *arguments, int *out_exit) 
   TD_TRY(refuse_flag(action, "--pool", arguments->pool != NULL));
   TD_TRY(refuse_flag(action, "--part", arguments->part != NULL));
   TD_TRY(refuse_flag(action, "--set", arguments->set_count > 0));
+  TD_TRY(refuse_flag(action, "--explain", arguments->explain));
+  TD_TRY(refuse_flag(action, "--sensitivity", arguments->sensitivity));
+  TD_TRY(refuse_flag(action, "--against", arguments->against != NULL));
   TD_TRY(refuse_flag(action, "--segment", checks && arguments->segment));
   TD_TRY(td_lpu_program_open(arguments->positionals[1], &program));
   td_status status = checks ? check_step(arguments, program, out_exit) : dump(arguments, program);
@@ -288,6 +363,10 @@ const struct td_command td_command_lpu = {
         "    --part ffn      of the layers' FFNs alone, an entry a layer: attention is another device's (all)\n"
         "    --set PATH=VALUE  overrides a config key; may be repeated\n"
         "    --dump          prints the program too, an instruction a line\n"
+        "    --explain       the step's time as a waterfall, from the weights through the streams once to the answer\n"
+        "    --sensitivity   compiles at both ends of each unpublished number's range, and at all fastest and slowest "
+        "ones\n"
+        "    --against SECONDS  says whether a published time is inside that interval\n"
         "  check PROGRAM     replays a step against the machine's rules: exit 1 and the first violation if there is "
         "one\n"
         "  dump PROGRAM      prints it, an instruction a line\n"
