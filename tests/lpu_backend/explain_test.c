@@ -80,7 +80,7 @@ static json_t *explain(const char *config, const char *flags, const char *length
 static void test_terms(void **state) {
   (void)state;
   const char *config = config_of("terms", PREFILL DECODE("weights=\"i8\"; rows=1;"));
-  json_t *terms = explain(config, "", "cycles"), *later = explain(config, "--position 159", "cycles");
+  json_t *terms = explain(config, "", "cycles"), *later = explain(config, "--position 7", "cycles");
   json_int_t weights = term_of(terms, "weights");
   assert_true(weights > 0);
   assert_true(term_of(terms, "whole tiles") > 0); /* its matrices are far smaller than tiles */
