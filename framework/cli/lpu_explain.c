@@ -143,8 +143,8 @@ static void add_waits(const struct sums *sums, struct lpu_waterfall *fall) {
   static const char *const words[LPU_WAITED_COUNT] = {
       "operations chained without SRAM between; shorter memory_func",
       NULL, /* above */
-      "fewer products one after another; shorter pass_func, sum_func",
-      "operations fused or side by side; shorter alu_*",
+      "fewer passes one after another, more planes; shorter pass_func, sum_func",
+      "operations fused or side by side, more ALUs; shorter alu_*",
       "fewer exchanges across lanes; shorter shift, permute, rotate",
       "fewer exchanges a layer; a shorter link_latency",
       "units nearer to each other: more slices a hop; operands next to who needs them",

@@ -7,6 +7,7 @@
 
 #include "harness.h"
 #include "support.h"
+#include "tandem/base.h"
 
 #define DECODE(keys) "{name=\"d\"; role=\"decode\"; backend=\"lpu\"; device=\"groq-lpu-v1\"; lpu={" keys "};}"
 #define PREFILL "{name=\"p\"; role=\"prefill\"; backend=\"cpu\"; device=\"xeon-2vcpu\";},"
@@ -183,6 +184,42 @@ static void test_sensitivity(void **state) {
   json_decref(root);
 }
 
+/* The machine with a skew that goes with the pass's delay, and not with its shortest. */
+static const char *skewed_device(void) {
+  static char path[4200];
+  const char *from = "pass_skew = { value = 0; unit = \"cycles\"; low = 0; high = 10;";
+  char *text = NULL;
+  size_t bytes;
+  snprintf(path, sizeof path, "%s/skewed-device.cfg", harness_scratch());
+  assert_int_equal(td_read_file(test_source("devices/groq-lpu-v1.cfg"), 1 << 20, &text, &bytes), TD_OK);
+  char *at = strstr(text, from);
+  assert_non_null(at);
+  memcpy(at + strlen(from) - 3, "04", 2);
+  FILE *file = fopen(path, "wb");
+  assert_non_null(file);
+  assert_int_equal(fwrite(text, 1, bytes, file), bytes);
+  assert_int_equal(fclose(file), 0);
+  free(text);
+  return path;
+}
+
+/* Both ends make the step shorter alone; together no machine has them: the second is named, with the reason. */
+static void test_not_together(void **state) {
+  char pools[5000];
+  (void)state;
+  snprintf(pools, sizeof pools, PREFILL "{name=\"d\"; role=\"decode\"; backend=\"lpu\"; device=\"%s\"; lpu={rows=1;};}",
+           skewed_device());
+  json_t *root = compile(config_of("skewed", pools), "--sensitivity");
+  const json_t *found = json_object_get(root, "sensitivity"), *all = json_object_get(found, "parameters");
+  const json_t *fastest = json_object_get(found, "fastest"), *left = json_object_get(fastest, "left_out");
+  assert_true(number(parameter_of(all, "pass_skew"), "cycles_high") < number(found, "nominal"));
+  assert_non_null(strstr(json_string_value(json_object_get(fastest, "refused")), "pass_func"));
+  assert_int_equal(json_object_size(left), 1);
+  assert_true(json_object_get(left, "pass_skew") || json_object_get(left, "pass_func"));
+  assert_true(number(fastest, "cycles") < number(parameter_of(all, "pass_skew"), "cycles_high"));
+  json_decref(root);
+}
+
 static void refused(const char *arguments, const char *words) {
   char out[4096];
   int code = test_run(out, sizeof out, "%s lpu %s 2>&1", TANDEM_PROGRAM, arguments);
@@ -201,8 +238,8 @@ static void test_refused(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_terms),       cmocka_unit_test(test_chips),   cmocka_unit_test(test_layers),
-      cmocka_unit_test(test_sensitivity), cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_terms),       cmocka_unit_test(test_chips),        cmocka_unit_test(test_layers),
+      cmocka_unit_test(test_sensitivity), cmocka_unit_test(test_not_together), cmocka_unit_test(test_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -200,25 +200,40 @@ static td_status count_matrix_bytes(const struct made *made, int64_t *out_bytes)
   return TD_OK;
 }
 
+/* What was asked for beside the study. */
+struct asked {
+  struct lpu_waterfall fall;
+  struct lpu_sensitivity sensitivity;
+};
+
+static td_status find_asked(const struct arguments *arguments, const struct made *made, const struct lpu_study *study,
+                            struct asked *out) {
+  int64_t matrix_bytes;
+  int32_t layers;
+  int64_t cycles = lpu_study_layers(study, &layers);
+  if (!layers) cycles = study->counts.cycles;
+  if (arguments->explain) {
+    TD_TRY(count_matrix_bytes(made, &matrix_bytes));
+    TD_TRY(lpu_waterfall_make(study, matrix_bytes, &out->fall));
+  }
+  return arguments->sensitivity ? find_sensitivity(made, study, cycles, &out->sensitivity) : TD_OK;
+}
+
 static td_status report_study(const struct arguments *arguments, const struct td_experiment *experiment,
                               const struct made *made, const struct lpu_study *study) {
-  struct lpu_waterfall fall;
-  struct lpu_sensitivity sensitivity = {0};
-  int64_t matrix_bytes;
-  TD_TRY(count_matrix_bytes(made, &matrix_bytes));
-  TD_TRY(lpu_waterfall_make(study, matrix_bytes, &fall));
-  if (arguments->sensitivity) TD_TRY(find_sensitivity(made, study, fall.cycles, &sensitivity));
+  struct asked asked = {0};
+  TD_TRY(find_asked(arguments, made, study, &asked));
   if (arguments->json) {
     lpu_study_json(study, stdout);
-    if (arguments->explain) lpu_waterfall_json(&fall, stdout);
-    if (arguments->sensitivity) lpu_sensitivity_json(&sensitivity, arguments->published, stdout);
+    if (arguments->explain) lpu_waterfall_json(&asked.fall, stdout);
+    if (arguments->sensitivity) lpu_sensitivity_json(&asked.sensitivity, arguments->published, stdout);
     puts("}");
   } else {
     print_study(arguments, experiment, made, study);
-    if (arguments->explain) lpu_waterfall_print(study, &fall, stdout);
-    if (arguments->sensitivity) lpu_sensitivity_print(&sensitivity, arguments->published, stdout);
+    if (arguments->explain) lpu_waterfall_print(study, &asked.fall, stdout);
+    if (arguments->sensitivity) lpu_sensitivity_print(&asked.sensitivity, arguments->published, stdout);
   }
-  lpu_sensitivity_close(&sensitivity);
+  lpu_sensitivity_close(&asked.sensitivity);
   return TD_OK;
 }
 
