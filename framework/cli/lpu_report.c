@@ -137,13 +137,28 @@ static void print_layers(const struct lpu_study *study, FILE *out) {
           layers, first, cycles, (double)cycles / study->program->machine.clock_hz * 1e6);
 }
 
+/* Without them it is not the program that is saved. */
+static bool has_weights(const struct td_lpu_program *program) {
+  for (int32_t i = 0; i < program->image_count; i++) {
+    if (program->images[i].kind == TD_IMAGE_WEIGHT && !program->images[i].data_bytes) return false;
+  }
+  return true;
+}
+
 void lpu_study_print(const struct lpu_study *study, FILE *out) {
   const struct td_lpu_program *program = study->program;
   double seconds = (double)study->counts.cycles / program->machine.clock_hz;
-  fprintf(out, "program     %d chip%s %s, digest %016" PRIx64 "\n", program->chips, program->chips == 1 ? "" : "s",
-          program->machine.name, td_lpu_program_digest(program));
+  fprintf(out, "program     %d chip%s %s", program->chips, program->chips == 1 ? "" : "s", program->machine.name);
+  if (has_weights(program)) {
+    fprintf(out, ", digest %016" PRIx64 "\n", td_lpu_program_digest(program));
+  } else {
+    fputs(", timing only (-o: with weights)\n", out);
+  }
   fprintf(out, "step        %d row%s", study->step.row_count, study->step.row_count == 1 ? "" : "s");
-  if (program->block_tokens) fprintf(out, " at position %d, KV blocks of %d", study->position, program->block_tokens);
+  if (program->block_tokens) {
+    fprintf(out, " at position %d%s, KV blocks of %d", study->position, study->one_sequence ? " of one sequence" : "",
+            program->block_tokens);
+  }
   fputc('\n', out);
   fprintf(
       out, "layout      %s%s\n",
@@ -228,8 +243,8 @@ void lpu_study_json(const struct lpu_study *study, FILE *out) {
   const struct td_lpu_program *program = study->program;
   fprintf(out, "{\"chips\": %d, \"tensor\": %d, \"machine\": ", program->chips, program->tensor);
   json_name(program->machine.name, sizeof program->machine.name, out);
-  fprintf(out, ", \"digest\": \"%016" PRIx64 "\", \"clock_hz\": %.17g", td_lpu_program_digest(program),
-          program->machine.clock_hz);
+  if (has_weights(program)) fprintf(out, ", \"digest\": \"%016" PRIx64 "\"", td_lpu_program_digest(program));
+  fprintf(out, ", \"clock_hz\": %.17g", program->machine.clock_hz);
   fprintf(out, ", \"spread\": %s, \"shared\": %s, \"output_groups\": %d", study->spread ? "true" : "false",
           study->shared ? "true" : "false", study->parts);
   fprintf(out, ", \"rows\": %d, \"position\": %d, \"block_tokens\": %d", study->step.row_count, study->position,

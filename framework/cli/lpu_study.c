@@ -32,10 +32,9 @@ const char *lpu_segment_words(const char *name) {
       {"up", "the FFN's first product; activation"},
       {"down", "the FFN's second product and residual; norm"},
       {"pool", "the first row through the pooler"},
-      {"forward", "rows to the next chip"},
+      {"forward", "rows over the links, to the next stage"},
       {"ffn", "norm; FFN and residual, of one layer"},
       {"output", "output product and residual; norm; FFN and residual"},
-      {"forward", "x over the links, from stage to stage"},
       {"head", "final norm; product with the vocabulary"},
   };
   for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
@@ -82,17 +81,37 @@ int64_t lpu_study_layers(const struct lpu_study *study, int32_t *out_layers) {
   return cycles;
 }
 
-static td_status make_step(struct lpu_study *study, int32_t rows, int32_t position) {
-  const struct td_lpu_program *program = study->program;
-  int32_t tokens = program->block_tokens, most = most_of(program, TD_VAR_POSITION, INT32_MAX);
-  study->entry = find_entry(program, rows);
-  if (study->entry < 0) return td_fail(TD_CONFIG, "--rows: found %d, expected what the program takes", rows);
-  study->position = position < 0 ? (most == INT32_MAX ? 0 : most) : position;
-  if (study->position > most) {
+/* Rows that the program takes: of a whole step, or of a layer. */
+static int32_t most_rows(const struct td_lpu_program *program) {
+  int32_t most = 1;
+  for (int32_t i = 0; i < program->entry_count; i++) {
+    if (program->entries[i].rows > most) most = program->entries[i].rows;
+  }
+  return most;
+}
+
+/* The last position that addresses and the KV cache's `held` blocks allow, if each row has blocks of its own. */
+static td_status find_position(struct lpu_study *study, int32_t rows, int32_t position, int32_t held) {
+  int32_t tokens = study->program->block_tokens, most = most_of(study->program, TD_VAR_POSITION, INT32_MAX);
+  if (most == INT32_MAX && position > 0) {
+    return td_fail(TD_CONFIG, "--position: found %d, expected none: no address of the program moves by it", position);
+  }
+  if (most == INT32_MAX) most = 0;
+  if (position > most) {
     return td_fail(TD_CONFIG, "--position: found %d, expected 0..%d: the program's context", position, most);
   }
-  int32_t count = tokens ? study->position / tokens + 1 : 0;
-  int32_t held = tokens ? most_of(program, TD_VAR_KV_BLOCK, INT32_MAX - 1) + 1 : 1;
+  study->one_sequence = tokens && held < rows;
+  int64_t room = tokens ? (study->one_sequence ? held : held / rows) * (int64_t)tokens - 1 : most;
+  if (position > room) {
+    return td_fail(TD_CONFIG, "--position: found %d, expected 0..%lld: %d KV blocks of %d tokens for %d rows", position,
+                   (long long)room, held, tokens, rows);
+  }
+  study->position = position >= 0 ? position : room < most ? (int32_t)room : most;
+  return TD_OK;
+}
+
+static td_status make_rows(struct lpu_study *study, int32_t rows) {
+  int32_t tokens = study->program->block_tokens, count = tokens ? study->position / tokens + 1 : 0;
   if ((int64_t)rows * count > MOST_BLOCKS) {
     return td_fail(TD_UNSUPPORTED, "found a step of %d rows with %d KV blocks each, expected at most %lld in all", rows,
                    count, (long long)MOST_BLOCKS);
@@ -101,10 +120,22 @@ static td_status make_step(struct lpu_study *study, int32_t rows, int32_t positi
   TD_TRY(td_alloc((size_t)rows * (size_t)(count + 1), sizeof *study->blocks, (void **)&study->blocks));
   for (int32_t r = 0; r < rows; r++) {
     int32_t *blocks = study->blocks + (int64_t)r * count;
-    for (int32_t i = 0; i < count; i++) blocks[i] = (r * count + i) % held;
+    for (int32_t i = 0; i < count; i++) blocks[i] = (study->one_sequence ? 0 : r * count) + i;
     study->rows[r] = (struct td_lpu_row){study->position, blocks, count};
   }
   study->step = (struct td_lpu_step){study->rows, rows};
+  return TD_OK;
+}
+
+static td_status make_step(struct lpu_study *study, int32_t rows, int32_t position) {
+  const struct td_lpu_program *program = study->program;
+  int32_t held = program->block_tokens ? most_of(program, TD_VAR_KV_BLOCK, INT32_MAX - 1) + 1 : 1;
+  if (study->entry < 0) study->entry = find_entry(program, rows);
+  if (study->entry < 0) {
+    return td_fail(TD_CONFIG, "--rows: found %d, expected 1..%d: what the program takes", rows, most_rows(program));
+  }
+  TD_TRY(find_position(study, rows, position, held));
+  TD_TRY(make_rows(study, rows));
   for (int32_t at = study->entry; at >= 0; at = td_lpu_program_next(program, at, rows)) study->parts++;
   return TD_OK;
 }
@@ -270,16 +301,21 @@ static td_status open_all(struct lpu_study *study, int32_t rows, int32_t positio
   return td_lpu_program_counts(program, study->tallies, study->entry, &study->step, &study->counts);
 }
 
-td_status lpu_study_open(const struct td_lpu_program *program, int32_t rows, int32_t position,
-                         struct lpu_study *out_study) {
-  *out_study = (struct lpu_study){.program = program};
+td_status lpu_study_open_entry(const struct td_lpu_program *program, int32_t entry, int32_t rows, int32_t position,
+                               struct lpu_study *out_study) {
+  *out_study = (struct lpu_study){.program = program, .entry = entry};
   td_status status = open_all(out_study, rows, position);
   if (status) lpu_study_close(out_study);
   return status;
 }
 
+td_status lpu_study_open(const struct td_lpu_program *program, int32_t rows, int32_t position,
+                         struct lpu_study *out_study) {
+  return lpu_study_open_entry(program, -1, rows, position, out_study);
+}
+
 td_status lpu_study_length(const struct td_lpu_program *program, int32_t rows, int32_t position, int64_t *out_cycles) {
-  struct lpu_study study = {.program = program};
+  struct lpu_study study = {.program = program, .entry = -1};
   td_status status = make_step(&study, rows, position);
   int32_t layers = 0;
   if (!status) *out_cycles = lpu_study_layers(&study, &layers);

@@ -55,6 +55,7 @@ struct lpu_study {
   struct td_lpu_row *rows;
   int32_t *blocks;
   int32_t entry, position;
+  bool one_sequence;            /* the rows are of one, because the KV cache holds no block for each */
   int32_t parts;                /* entries of the step's chain */
   struct td_lpu_tally *tallies; /* [segments] */
   int64_t *runs;                /* [segments] of the step */
@@ -67,8 +68,12 @@ struct lpu_study {
   int64_t bound_cycles;  /* the weights through the streams once, if nothing but that took time */
 };
 
-/* Looks at a step of `rows` rows at `position`, the last of its context; -1: the last that the program takes. TD_CONFIG
+/* Looks at a step of `rows` rows at `position`, the last of its context; -1: the last that the program takes and its KV
+ * cache holds, each row a sequence of its own where there are as many blocks. TD_CONFIG
  * if it takes no such step. */
+/* The same of entry `entry`. */
+td_status lpu_study_open_entry(const struct td_lpu_program *program, int32_t entry, int32_t rows, int32_t position,
+                               struct lpu_study *out_study);
 td_status lpu_study_open(const struct td_lpu_program *program, int32_t rows, int32_t position,
                          struct lpu_study *out_study);
 void lpu_study_close(struct lpu_study *study);

@@ -84,6 +84,14 @@ static td_status mean_word(struct lpu_builder *builder, const struct td_lpu_inst
   return mean_address(builder, which + 2 * (1 + TD_LPU_VARIABLES), patch.lane, patch.otherwise);
 }
 
+/* Which map, and what it says. */
+static td_status mean_map(struct lpu_builder *builder, const struct td_lpu_instruction *instruction) {
+  const struct td_lpu_map *map = &builder->program->maps[instruction->address[0]];
+  uint64_t digest = td_hash(TD_HASH_INIT, map->lane, (size_t)builder->machine->lanes * sizeof *map->lane);
+  TD_TRY(mean_address(builder, 0, instruction->stride[0], instruction->address[0]));
+  return instruction->stride[0] ? TD_OK : mean_address(builder, 1, 0, (int32_t)(digest & INT32_MAX));
+}
+
 static td_status mean_addresses(struct lpu_builder *builder, const struct td_lpu_instruction *instruction) {
   switch (instruction->opcode) {
     case TD_LPU_MEMORY:
@@ -91,7 +99,7 @@ static td_status mean_addresses(struct lpu_builder *builder, const struct td_lpu
       return instruction->flags & TD_LPU_WRITE ? mean_word(builder, instruction, 1) : TD_OK;
     case TD_LPU_PERMUTE:
     case TD_LPU_SELECT:
-      return mean_address(builder, 0, instruction->stride[0], instruction->address[0]);
+      return mean_map(builder, instruction);
     case TD_LPU_ALU:
       return mean_address(builder, 0, 0, instruction->operation);
     case TD_LPU_PASS:

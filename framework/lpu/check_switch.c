@@ -3,6 +3,7 @@
  * Switches: streams go on as what they were, with their lanes moved.
  */
 #include "check.h"
+#include "tandem/base.h"
 
 #define TRANSPOSED 16
 
@@ -17,6 +18,18 @@ static struct check_group group_of(const struct td_lpu_instruction *at, int32_t 
   return (struct check_group){first, at->width, at->width};
 }
 
+/* A map says what is meant, where the side table has its digest. */
+static void judge_lanes(struct check *check, const struct check_issue *issue, int32_t map) {
+  const struct td_lpu_meaning *meaning =
+      check_meaning(check, issue->instruction, TD_MEANING_ADDRESS, 1, issue->iteration);
+  const int16_t *lanes = check->program->maps[map].lane;
+  if (!meaning) return;
+  uint64_t digest = td_hash(TD_HASH_INIT, lanes, (size_t)check->machine->lanes * sizeof *lanes) & INT32_MAX;
+  if (digest == (uint64_t)meaning->offset) return;
+  check_found(check, TD_RULE_SWITCH, issue, "map %d has digest %llu, expected %d", map, (unsigned long long)digest,
+              meaning->offset);
+}
+
 static void judge_map(struct check *check, const struct check_issue *issue) {
   const struct td_lpu_program *program = check->program;
   int32_t map = td_lpu_address(program, &check->call, issue->at, 0, issue->iteration);
@@ -29,6 +42,7 @@ static void judge_map(struct check *check, const struct check_issue *issue) {
   int64_t meant = meaning ? (int64_t)meaning->scale * issue->iteration + meaning->offset : 0;
   if (meaning && meant != map)
     check_found(check, TD_RULE_SWITCH, issue, "map %d, expected %lld", map, (long long)meant);
+  if (issue->iteration == 0) judge_lanes(check, issue, map);
   for (int32_t lane = 0; lane < check->machine->lanes && issue->iteration == 0; lane++) {
     int32_t from = program->maps[map].lane[lane];
     if (from >= -1 && from < check->machine->lanes) continue;

@@ -30,7 +30,7 @@ int64_t mutant_sites(const struct td_lpu_program *program, enum td_lpu_rule rule
 /* The mutant of a site, or NULL where the family has nothing to change. `first`: the segment that runs first. */
 struct mutant *mutant_make(const struct td_lpu_program *program, const bool *called, int32_t first,
                            enum td_lpu_rule rule, int64_t site);
-/* Sets one field of the program to another value, seeded; text says which. Immediates, maps and data stay: nothing else
+/* Sets one field of the program to another value, seeded; text says which. Immediates and data stay: nothing else
  * says what they should be. So do operations that the side table does not mean. */
 struct mutant *mutant_random(const struct td_lpu_program *program, const bool *called, uint32_t seed);
 void mutant_free(struct mutant *mutant);

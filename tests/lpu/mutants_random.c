@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One field of a program, any but immediates, data and maps, becomes another number.
+ * One field of a program, any but immediates and data, becomes another number.
  */
 #include <string.h>
 
@@ -236,6 +236,27 @@ static void change_links(struct mutant *mutant, uint32_t *state) {
   change(mutant, link, field, "link", state);
   if (link->kind != kind) mutant->idle = UNUSED;
 }
+/* Whether the side table says what maps are: not that of programs by hand. */
+static bool means_maps(const struct td_lpu_segment *segment) {
+  for (int32_t i = 0; i < segment->instruction_count; i++) {
+    const struct td_lpu_instruction *at = &segment->instructions[i];
+    if (at->opcode != TD_LPU_PERMUTE) continue;
+    for (int32_t m = 0; m < at->meaning_count; m++) {
+      const struct td_lpu_meaning *meaning = &segment->meanings[at->meaning + m];
+      if (meaning->operand == TD_MEANING_ADDRESS && meaning->component == 1) return true;
+    }
+  }
+  return false;
+}
+static void change_map(struct mutant *mutant, uint32_t *state) {
+  struct td_lpu_program *program = &mutant->program;
+  program->maps = mutant_copy(program->maps, (size_t)program->map_count, sizeof *program->maps);
+  uint32_t map = next_random(state) % (uint32_t)program->map_count;
+  uint32_t lane = next_random(state) % (uint32_t)program->machine.lanes;
+  const struct field field = {"lane", lane * sizeof(int16_t), sizeof(int16_t), "a map that the step does not use"};
+  snprintf(mutant->text, sizeof mutant->text, "map %u lane %u ", map, lane);
+  change(mutant, &program->maps[map], &field, "", state);
+}
 static void change_whole(struct mutant *mutant, uint32_t *state) {
   struct td_lpu_program *program = &mutant->program;
   if (next_random(state) % 2) {
@@ -260,6 +281,8 @@ struct mutant *mutant_random(const struct td_lpu_program *program, const bool *c
     snprintf(mutant->text, sizeof mutant->text, "image %u ", i);
     change(mutant, &mutant_images(&site)[i], any_field(image_fields, sizeof image_fields, &state), "", &state);
     if (program->images[i].data_bytes == 0 && strstr(mutant->text, ".data:")) mutant->idle = UNUSED;
+  } else if (what == 1 && next_random(&state) % 2 && means_maps(site.segment)) {
+    change_map(mutant, &state);
   } else if (what == 1) {
     change_whole(mutant, &state);
   } else if (what == 2) {

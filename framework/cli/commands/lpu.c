@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli_output.h"
+#include "lpu_check.h"
 #include "lpu_explain.h"
 #include "lpu_sensitivity.h"
 #include "lpu_study.h"
@@ -293,53 +294,10 @@ static td_status compile(struct arguments *arguments) {
 
 /* ---- check, dump ---- */
 
-static int32_t most_rows(const struct td_lpu_program *program) {
-  int32_t most = 1;
-  for (int32_t i = 0; i < program->entry_count; i++) {
-    if (program->entries[i].rows > most) most = program->entries[i].rows;
-  }
-  return most;
-}
-
-static td_status check_step(const struct arguments *arguments, const struct td_lpu_program *program, int *out_exit) {
-  struct lpu_study study;
-  struct td_lpu_violation violation;
-  int32_t rows, position;
-  TD_TRY(read_step(arguments, most_rows(program), &rows, &position));
-  TD_TRY(lpu_study_open(program, rows, position, &study));
-  td_status status = td_lpu_check(program, study.entry, &study.step, &violation);
-  if (!status && arguments->json) {
-    printf("{\"valid\": %s, \"rule\": \"%s\", \"cycles\": %" PRId64 ", \"text\": ", violation.found ? "false" : "true",
-           violation.found ? td_lpu_rule_name(violation.rule) : "", study.counts.cycles);
-    td_json_string(stdout, violation.found ? violation.text : "", violation.found ? strlen(violation.text) : 0);
-    printf("}\n");
-  } else if (!status && violation.found) {
-    printf("%s\n", violation.text);
-  } else if (!status) {
-    printf("valid: %d row%s at position %d, %" PRId64 " cycles\n", rows, rows == 1 ? "" : "s", study.position,
-           study.counts.cycles);
-  }
-  if (!status && violation.found) *out_exit = 1;
-  lpu_study_close(&study);
-  return status;
-}
-
-static td_status dump(const struct arguments *arguments, const struct td_lpu_program *program) {
-  int32_t segment = -1;
-  for (int32_t i = 0; i < program->segment_count && arguments->segment; i++) {
-    if (strncmp(program->segments[i].name, arguments->segment, sizeof program->segments[i].name) == 0) segment = i;
-  }
-  if (arguments->segment && segment < 0) {
-    return td_fail(TD_USAGE, "--segment: found \"%s\", expected one of the program's %d segments", arguments->segment,
-                   program->segment_count);
-  }
-  td_lpu_program_dump(program, segment, stdout);
-  return TD_OK;
-}
-
 static td_status read_program(const struct arguments *arguments, int *out_exit) {
   struct td_lpu_program *program = NULL;
   const char *action = arguments->positionals[0];
+  int32_t rows, position;
   bool checks = strcmp(action, "check") == 0;
   TD_TRY(refuse_flag(action, "-o", arguments->output != NULL));
   TD_TRY(refuse_flag(action, "--svg", arguments->picture != NULL));
@@ -350,8 +308,14 @@ static td_status read_program(const struct arguments *arguments, int *out_exit) 
   TD_TRY(refuse_flag(action, "--sensitivity", arguments->sensitivity));
   TD_TRY(refuse_flag(action, "--against", arguments->against != NULL));
   TD_TRY(refuse_flag(action, "--segment", checks && arguments->segment));
+  TD_TRY(refuse_flag(action, "--dump", arguments->dump));
+  TD_TRY(refuse_flag(action, "--json", !checks && arguments->json));
+  TD_TRY(refuse_flag(action, "--rows", !checks && arguments->rows));
+  TD_TRY(refuse_flag(action, "--position", !checks && arguments->position));
+  TD_TRY(read_step(arguments, 0, &rows, &position));
   TD_TRY(td_lpu_program_open(arguments->positionals[1], &program));
-  td_status status = checks ? check_step(arguments, program, out_exit) : dump(arguments, program);
+  td_status status = checks ? lpu_check_print(program, rows, position, arguments->json, out_exit)
+                            : lpu_dump_print(program, arguments->segment);
   td_lpu_program_free(program);
   return status;
 }
@@ -382,12 +346,13 @@ const struct td_command td_command_lpu = {
         "    --sensitivity   compiles at both ends of each unpublished number's range, and at all fastest and slowest "
         "ones\n"
         "    --against SECONDS  says whether a published time is inside that interval\n"
-        "  check PROGRAM     replays a step against the machine's rules: exit 1 and the first violation if there is "
-        "one\n"
+        "  check PROGRAM     replays a step of every entry against the machine's rules: exit 1 and the first violation "
+        "if\n"
+        "                    there is one\n"
         "  dump PROGRAM      prints it, an instruction a line\n"
-        "    --segment NAME  of this segment only\n"
-        "  --rows N          rows of the step that is looked at (as many as the program takes)\n"
-        "  --position N      position of its rows (the last that the program takes)\n"
+        "    --segment NAME  of segments of this name only\n"
+        "  --rows N          rows of the step that is looked at (compile: as many as the program takes)\n"
+        "  --position N      position of its rows (the last that the program takes and its KV cache holds)\n"
         "  --json            one JSON object (compile, check)\n",
     .run = run,
 };

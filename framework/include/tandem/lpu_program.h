@@ -104,8 +104,9 @@ struct td_lpu_instruction {
  * `which`: before patches, address[which] of iteration r is scale * r + offset, for MEMORY counted from the image's
  * first word. Component which + 2 * (1 + v): its patch adds `offset` times variable v; without such an entry 0.
  * Component which + 2 * (1 + TD_LPU_VARIABLES): the patch is for lane `scale` and says `offset` otherwise; without: no
- * lane. PASS, LOAD: component 1: the half of the lanes is `offset`, and `scale` is 1 for columns. ALU: component 0: the
- * operation is `offset`. `producer` says nothing. */
+ * lane. PERMUTE, SELECT: component 1: `offset` is the low 31 bits of the FNV-1a digest of the map's lanes, 16 bits
+ * each, so that a changed map shows. PASS, LOAD: component 1: the half of the lanes is `offset`, and `scale` is 1 for
+ * columns. ALU: component 0: the operation is `offset`. `producer` says nothing. */
 #define TD_MEANING_ADDRESS (-7)
 #define TD_MEANING_ADDRESS_COMPONENTS (2 * (2 + TD_LPU_VARIABLES))
 struct td_lpu_meaning {
