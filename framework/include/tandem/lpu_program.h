@@ -21,7 +21,7 @@
  *            memory_write_skew into word address[1]; later issued reads see it from the cycle after that on. Ports and
  *            banks count in t.
  *  LOAD      takes load_vectors vectors from streams in[0], in[0] + 1, ... (pairs for TD_LPU_F16) into step address[0]
- * of its plane's buffer. Rows: vector j of step c is k = load_vectors * c + j, its lanes are n. Columns
+ *            of its plane's buffer. Rows: vector j of step c is k = load_vectors * c + j, its lanes are n. Columns
  *            (TD_LPU_COLUMNS, transpose_cycles later): vector j of step c is n = load_vectors * c + j, its lanes are k:
  *            for an fp16 plane, half `half` of the lanes. Steps that were not loaded since the last install are zero.
  *            Types: TD_LPU_I8: an int8 plane; TD_LPU_F16: an fp16 plane from pairs; TD_LPU_W8: an fp16 plane from
@@ -31,8 +31,9 @@
  *  PASS      in[0] (TD_LPU_F16: a pair, of which half `half` of the lanes is k) times the array: a row of sums,
  *            int32 exact, or float32: the products of the pass summed in float64 in ascending k, rounded once.
  *  SUM       takes the row that the PASS issued at t - func(PASS) gave. TD_LPU_ADD: plus accumulator address[0];
- *            TD_LPU_KEEP: into it; TD_LPU_EMIT: onto the quad `out` in t + func. Accumulators are read and written in
- * t. ALU       `operation` on in[], each a stream group widened to 32 bits by its type, another ALU's result of that
+ *            TD_LPU_KEEP: into it; TD_LPU_EMIT: onto the quad `out` in t + func. Accumulators are read and written
+ *            in t.
+ *  ALU       `operation` on in[], each a stream group widened to 32 bits by its type, another ALU's result of that
  *            very cycle (TD_SOURCE_CHAIN: in[] = ALU; it is there in t' + func(operation) only) or the immediate;
  *            the result is narrowed to out_type (rounded to nearest even; out of range is an error) onto `out`, if any.
  *            F32, F16 and W8 widen to floats, I32 and I8 to integers; only TO_F32 and the I32 operations take integers,
