@@ -95,10 +95,18 @@ static void close_worker(struct worker *worker) {
   td_device_close(worker->device);
 }
 
+/* A text that an LPU's context is too short for. */
+static td_status check_context(const struct td_eval_plan *plan, int64_t tokens) {
+  if (!plan->lpu || plan->lpu->context == 0 || tokens <= plan->lpu->context) return TD_OK;
+  return td_fail(TD_USAGE, "--lpu: found context=%d, expected at least the %lld positions of the text",
+                 plan->lpu->context, (long long)tokens);
+}
+
 static td_status open_workers(struct pass *pass) {
   const struct td_eval_plan *plan = pass->plan;
   int64_t count = pass->rows->count, tokens = count + plan->generate;
   int64_t rows = plan->micro_batch < count ? plan->micro_batch : count;
+  TD_TRY(check_context(plan, tokens));
   td_status status = plan->device_file ? td_device_params_open(plan->device_file, &pass->params) : TD_OK;
   if (status) return td_fail_within(TD_USAGE, "--device-file");
   if (!plan->prefill_device) {

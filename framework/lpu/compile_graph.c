@@ -182,7 +182,7 @@ static td_status find_plain(const struct view *view, struct lpu_layer *out, int3
   out->activation = forth(view, is_pointwise, value);
   if (out->activation < 0) return lpu_refuse(up, "expected an FFN with gate and up, or with an activation");
   const struct td_op *op = &view->graph->ops[out->activation];
-  return op->activation == TD_ACT_GELU ? TD_OK : lpu_refuse(op, "expected gelu");
+  return op->activation == TD_ACT_GELU ? TD_OK : lpu_refuse(op, "found another activation, expected gelu");
 }
 
 static td_status find_ffn(const struct view *view, int32_t residual, struct lpu_layer *out) {

@@ -219,6 +219,7 @@ static void test_eval(void **state) {
   eval_refused("--device-file groq-lpu-v1 --kv f16 --lpu weights=f8", "weights: found \"f8\"");
   eval_refused("--device-file groq-lpu-v1 --kv f16 --lpu row=2", "found \"row\"");
   eval_refused("--device-file groq-lpu-v1 --kv f16 --lpu rows=", "rows");
+  eval_refused("--device-file groq-lpu-v1 --kv f16 --lpu context=5", "context=5, expected at least the");
   eval_refused("--device cpu --lpu rows=2", "--device lpu");
 }
 
