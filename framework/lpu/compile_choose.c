@@ -43,7 +43,7 @@ static td_status find_least_tensor(const struct lpu_compiler *compiler, int32_t 
   TD_TRY(lpu_check_share(compiler, most));
   for (*out_least = most; *out_least > 1 && !lpu_check_share(compiler, *out_least - 1);) --*out_least;
   if (wish == 0 || wish >= *out_least) return TD_OK;
-  lpu_check_share(compiler, wish);
+  (void)lpu_check_share(compiler, wish); /* for its text */
   snprintf(why, sizeof why, "%s", td_error_text());
   return td_fail(TD_CONFIG, "lpu.tensor: found %d, expected at least %d: %s", wish, *out_least, why);
 }
@@ -65,20 +65,23 @@ static td_status try_grouping(const struct lpu_compiler *compiler, int32_t tenso
   return td_fail(TD_EXHAUSTED, "%s", why);
 }
 
-/* The groupings of so many chips that fit. TD_EXHAUSTED and the text of the last that does not, which is the one with
- * the smallest shares; TD_CONFIG: there is none at all. Other failures are no question of room. */
+/* The groupings of so many chips that fit. If none does: TD_EXHAUSTED, with the text of the last for which there is no
+ * room, the one with the smallest shares; other failures, of which more chips are no cure; TD_EXHAUSTED where the
+ * shares are too big in all; TD_CONFIG where there is no such grouping. */
 static td_status find_groupings(const struct lpu_compiler *compiler, int32_t chips,
                                 struct lpu_candidate out[TD_LPU_MOST_GROUPINGS], int32_t *out_count) {
   td_status failure = TD_CONFIG;
   char why[512] = "";
+  bool tried = false; /* those whose shares are too big come first */
   *out_count = 0;
   for (int32_t tensor = 1; tensor <= chips && *out_count < TD_LPU_MOST_GROUPINGS; tensor++) {
     if (!may_group(compiler, chips, tensor)) continue;
     td_status status = try_grouping(compiler, tensor, chips / tensor, &out[*out_count]);
     *out_count += status == TD_OK;
-    if (!status || (failure == TD_EXHAUSTED && status != failure)) continue;
+    if (!status || (tried && failure == TD_EXHAUSTED && status != failure)) continue;
     failure = status;
     snprintf(why, sizeof why, "%s", td_error_text());
+    tried = !lpu_check_share(compiler, tensor);
   }
   if (*out_count > 0) return TD_OK;
   if (*why) return td_fail(failure, "%s", why);

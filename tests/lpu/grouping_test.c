@@ -152,6 +152,10 @@ static void test_shares(void **state) {
   options.tensor = 1;
   refuse(&study, options, TD_CONFIG, "lpu.tensor: found 1, expected at least 2: LPU: 8 KV heads of 64 elements");
   options.chips = options.tensor = 0;
+  int32_t wired = study.machine.links_used;
+  study.machine.links_used = 1;
+  refuse(&study, options, TD_UNSUPPORTED, "no link leads from chip 0 to chip 1 of 2 (1 links are wired)");
+  study.machine.links_used = wired;
   study.machine.accumulator_depth = 3;
   compare(&study, options, NULL, &compared);
   assert_int_equal(compared.items[0].tensor, 3);
