@@ -100,7 +100,7 @@ static td_status compile_steps(struct lpu_compiler *chips) {
   TD_TRY(place_stages(chips));
   int32_t rows = chips->rows;
   TD_TRY(add_steps(chips, rows));
-  while (rows > 1 && !chips->encoder) {
+  while (rows > 1 && !chips->encoder && !chips->full_steps_only) {
     rows = rows > FEWER ? rows / FEWER : 1;
     TD_TRY(add_steps(chips, rows));
   }
@@ -190,14 +190,19 @@ static td_status begin(const struct td_lpu_machine *machine, const struct td_gra
   return check_all(compiler);
 }
 
-td_status td_lpu_groupings(const struct td_lpu_machine *machine, const struct td_graph *graph,
-                           const struct td_slice *slice, const struct td_lpu_options *options,
-                           struct td_lpu_grouping out[TD_LPU_MOST_GROUPINGS], int32_t *out_count) {
+td_status td_lpu_compile_compared(const struct td_lpu_machine *machine, const struct td_graph *graph,
+                                  const struct td_slice *slice, const void *const *weights,
+                                  const struct td_lpu_options *options, struct td_lpu_groupings *out_groupings,
+                                  struct td_lpu_program **out_program) {
   struct lpu_compiler compiler;
   struct lpu_candidate candidates[TD_LPU_MOST_GROUPINGS];
+  int32_t count = 0;
   td_status status = begin(machine, graph, slice, options, &compiler);
-  if (!status) status = lpu_choose(&compiler, candidates, out_count);
-  for (int32_t i = 0; !status && i < *out_count; i++) out[i] = candidates[i].grouping;
+  if (!status) status = lpu_choose(&compiler, candidates, &count);
+  for (int32_t i = 0; i < count; i++) out_groupings->items[i] = candidates[i].grouping;
+  out_groupings->count = count;
+  compiler.weights = weights;
+  if (!status) status = lpu_compile_candidate(&compiler, &candidates[0], out_program);
   free(compiler.found);
   return status;
 }
@@ -205,15 +210,8 @@ td_status td_lpu_groupings(const struct td_lpu_machine *machine, const struct td
 td_status td_lpu_compile(const struct td_lpu_machine *machine, const struct td_graph *graph,
                          const struct td_slice *slice, const void *const *weights, const struct td_lpu_options *options,
                          struct td_lpu_program **out_program) {
-  struct lpu_compiler compiler;
-  struct lpu_candidate candidates[TD_LPU_MOST_GROUPINGS];
-  int32_t count = 0;
-  td_status status = begin(machine, graph, slice, options, &compiler);
-  if (!status) status = lpu_choose(&compiler, candidates, &count);
-  compiler.weights = weights;
-  if (!status) status = lpu_compile_candidate(&compiler, &candidates[0], out_program);
-  free(compiler.found);
-  return status;
+  struct td_lpu_groupings compared;
+  return td_lpu_compile_compared(machine, graph, slice, weights, options, &compared, out_program);
 }
 
 td_status lpu_compile_laid_out(const struct td_lpu_machine *machine, const struct td_graph *graph,

@@ -113,6 +113,7 @@ struct lpu_compiler {
   const void *const *weights; /* NULL: no data */
   bool places_only;           /* a trial: tables need not be computed */
   bool measuring;             /* a trial that leaves the weights out, to see what else there is */
+  bool full_steps_only;       /* a trial: no entries for fewer rows */
   struct lpu_layout layout;
   const struct td_graph *graph;
   const struct td_lpu_options *options;
@@ -205,6 +206,8 @@ td_status lpu_add_ffn_state(struct lpu_compiler *compiler);
 td_status lpu_place_stage(struct lpu_compiler *chips, int32_t stage);
 /* compiler->attention of compiler->layer. */
 void lpu_take_heads(struct lpu_compiler *compiler);
+/* TD_UNSUPPORTED unless a chip can do with its share of the heads where `tensor` chips share them. */
+td_status lpu_check_share(const struct lpu_compiler *compiler, int32_t tensor);
 /* A chip's share of a weight: the rows of its KV heads, or of whole blocks; where these stand in a row of the results
  * that all chips of the stage make. */
 enum lpu_share { LPU_BY_HEADS, LPU_BY_BLOCKS };

@@ -37,14 +37,36 @@ void lpu_take_heads(struct lpu_compiler *compiler) {
   op->heads = whole->heads / whole->kv_heads * op->kv_heads;
 }
 
+/* K of a token is one vector, no head across its middle; V's has one element more; a row's scores are sums of one
+ * plane.
+ */
 static td_status check_heads(const struct lpu_compiler *compiler) {
   const struct td_op *op = &compiler->attention;
-  if (op->heads > compiler->machine->accumulator_depth || compiler->head_halves * 2 < op->kv_heads) {
-    return td_fail(TD_UNSUPPORTED, "LPU: %d KV heads of %d elements, expected at most %d in %d lanes", op->kv_heads,
-                   op->head_dim, compiler->head_halves * 2, compiler->machine->lanes);
+  int32_t lanes = compiler->machine->lanes, depth = compiler->machine->accumulator_depth;
+  if (compiler->head_halves < 1) {
+    return td_fail(TD_UNSUPPORTED, "LPU: heads of %d elements, expected at most half of the %d lanes: %d", op->head_dim,
+                   lanes, lanes / 2);
   }
-  if (lpu_one_lane(compiler) < 0) return lpu_refuse(op, "expected a lane of V that no head needs");
-  return TD_OK;
+  if (op->heads > depth) {
+    return td_fail(TD_UNSUPPORTED, "LPU: %d heads on a chip, expected at most one an accumulator of a plane: %d",
+                   op->heads, depth);
+  }
+  if (op->kv_heads > compiler->head_halves * 2) {
+    return td_fail(TD_UNSUPPORTED, "LPU: %d KV heads of %d elements on a chip, expected at most %d in %d lanes",
+                   op->kv_heads, op->head_dim, compiler->head_halves * 2, lanes);
+  }
+  if (lpu_one_lane(compiler) >= 0) return TD_OK;
+  return td_fail(TD_UNSUPPORTED, "LPU: %d KV heads of %d elements on a chip fill its %d lanes, expected one left for V",
+                 op->kv_heads, op->head_dim, lanes);
+}
+
+td_status lpu_check_share(const struct lpu_compiler *compiler, int32_t tensor) {
+  struct lpu_compiler first = *compiler;
+  if (first.ffn_only || first.encoder) return TD_OK;
+  first.tensor = tensor;
+  first.part = 0; /* the first chips have most heads */
+  lpu_take_heads(&first);
+  return check_heads(&first);
 }
 
 struct lpu_rows lpu_share_of(const struct lpu_compiler *compiler, int32_t weight, enum lpu_share share) {

@@ -36,6 +36,18 @@ static td_status check_wishes(const struct lpu_compiler *compiler) {
   return td_fail(TD_CONFIG, "lpu.tensor: found %d, expected a divisor of lpu.chips: %d", tensor, chips);
 }
 
+/* The fewest chips of a group whose shares of the heads a chip each can do with; TD_UNSUPPORTED: there are none. */
+static td_status find_least_tensor(const struct lpu_compiler *compiler, int32_t *out_least) {
+  int32_t wish = compiler->options->tensor, most = most_tensor(compiler);
+  char why[256];
+  TD_TRY(lpu_check_share(compiler, most));
+  for (*out_least = most; *out_least > 1 && !lpu_check_share(compiler, *out_least - 1);) --*out_least;
+  if (wish == 0 || wish >= *out_least) return TD_OK;
+  (void)lpu_check_share(compiler, wish); /* for its text */
+  snprintf(why, sizeof why, "%s", td_error_text());
+  return td_fail(TD_CONFIG, "lpu.tensor: found %d, expected at least %d: %s", wish, *out_least, why);
+}
+
 /* Whether `chips` may be in groups of `tensor`, by the wish, the heads and the layers. */
 static bool may_group(const struct lpu_compiler *compiler, int32_t chips, int32_t tensor) {
   int32_t wish = compiler->options->tensor;
@@ -43,25 +55,36 @@ static bool may_group(const struct lpu_compiler *compiler, int32_t chips, int32_
          chips / tensor <= layers_of(compiler);
 }
 
-/* The groupings of so many chips that fit. TD_EXHAUSTED and the text of the first that does not, TD_CONFIG: there is
- * none at all. Other failures are no question of room. */
+/* Whether it fits so. Where the shares of the heads are too big, that is a question of room too: more chips do. */
+static td_status try_grouping(const struct lpu_compiler *compiler, int32_t tensor, int32_t stages,
+                              struct lpu_candidate *out) {
+  out->grouping = (struct td_lpu_grouping){tensor, stages, 0};
+  if (!lpu_check_share(compiler, tensor)) return lpu_try_places(compiler, tensor, stages, &out->layout);
+  char why[256];
+  snprintf(why, sizeof why, "%s", td_error_text());
+  return td_fail(TD_EXHAUSTED, "%s", why);
+}
+
+/* The groupings of so many chips that fit. If none does: TD_EXHAUSTED, with the text of the last for which there is no
+ * room, the one with the smallest shares; other failures, of which more chips are no cure; TD_EXHAUSTED where the
+ * shares are too big in all; TD_CONFIG where there is no such grouping. */
 static td_status find_groupings(const struct lpu_compiler *compiler, int32_t chips,
                                 struct lpu_candidate out[TD_LPU_MOST_GROUPINGS], int32_t *out_count) {
-  td_status first = TD_CONFIG;
+  td_status failure = TD_CONFIG;
   char why[512] = "";
+  bool tried = false; /* those whose shares are too big come first */
   *out_count = 0;
   for (int32_t tensor = 1; tensor <= chips && *out_count < TD_LPU_MOST_GROUPINGS; tensor++) {
     if (!may_group(compiler, chips, tensor)) continue;
-    struct lpu_candidate *candidate = &out[*out_count];
-    candidate->grouping = (struct td_lpu_grouping){tensor, chips / tensor, 0};
-    td_status status = lpu_try_places(compiler, tensor, chips / tensor, &candidate->layout);
+    td_status status = try_grouping(compiler, tensor, chips / tensor, &out[*out_count]);
     *out_count += status == TD_OK;
-    if (!status || *why) continue;
-    first = status;
+    if (!status || (tried && failure == TD_EXHAUSTED && status != failure)) continue;
+    failure = status;
     snprintf(why, sizeof why, "%s", td_error_text());
+    tried = !lpu_check_share(compiler, tensor);
   }
   if (*out_count > 0) return TD_OK;
-  if (*why) return td_fail(first, "%s", why);
+  if (*why) return td_fail(failure, "%s", why);
   int32_t most = compiler->options->tensor ? compiler->options->tensor : most_tensor(compiler);
   return td_fail(TD_CONFIG, "lpu.chips: found %d, expected at most one a layer and %s, %d x %d, in equal groups", chips,
                  sharers(compiler), layers_of(compiler), most);
@@ -73,9 +96,10 @@ static int32_t most_chips(const struct lpu_compiler *compiler) {
   return most < LPU_MOST_CHIPS ? (int32_t)most : LPU_MOST_CHIPS;
 }
 
-static td_status find_least(const struct lpu_compiler *compiler, struct lpu_candidate out[TD_LPU_MOST_GROUPINGS],
-                            int32_t *out_count) {
-  for (int32_t chips = 1; chips <= most_chips(compiler); chips++) {
+/* The fewest chips, from `first` on, that it fits. */
+static td_status find_least(const struct lpu_compiler *compiler, int32_t first,
+                            struct lpu_candidate out[TD_LPU_MOST_GROUPINGS], int32_t *out_count) {
+  for (int32_t chips = first; chips <= most_chips(compiler); chips++) {
     td_status status = find_groupings(compiler, chips, out, out_count);
     if (status != TD_EXHAUSTED && status != TD_CONFIG) return status;
   }
@@ -119,14 +143,22 @@ static td_status check_links(const struct lpu_compiler *compiler, int32_t chips)
 
 /* ---- which of them ---- */
 
+/* The last position that the KV cache holds for all rows of a full step; for one, whose rows they are, if it has fewer
+ * blocks than rows. */
+static int32_t last_position(const struct td_lpu_options *options) {
+  int32_t blocks = options->kv_blocks / options->rows;
+  int64_t held = (int64_t)(blocks > 0 ? blocks : options->kv_blocks) * options->block_tokens;
+  return (held < options->context ? (int32_t)held : options->context) - 1;
+}
+
 static td_status count_cycles(const struct lpu_compiler *compiler, struct lpu_candidate *candidate) {
   struct lpu_compiler trial = *compiler;
   struct td_lpu_program *program = NULL;
   int32_t tokens = compiler->ffn_only || compiler->encoder ? 0 : compiler->options->block_tokens;
-  int32_t last = tokens ? compiler->options->context - 1 : 0, count = compiler->options->rows;
+  int32_t last = tokens ? last_position(compiler->options) : 0, count = compiler->options->rows;
   struct td_lpu_row *rows = NULL;
   trial.weights = NULL;
-  trial.places_only = true;
+  trial.places_only = trial.full_steps_only = true;
   TD_TRY(td_alloc((size_t)count, sizeof *rows, (void **)&rows));
   td_status status = lpu_compile_candidate(&trial, candidate, &program);
   for (int32_t r = 0; r < count; r++) rows[r] = (struct td_lpu_row){last, NULL, tokens ? last / tokens + 1 : 0};
@@ -147,12 +179,14 @@ static int by_cycles(const void *left, const void *right) {
 /* options->chips, or as few as there can be; if that does not fit, the least that does, or why. */
 static td_status find_chips(const struct lpu_compiler *compiler, struct lpu_candidate out[TD_LPU_MOST_GROUPINGS],
                             int32_t *out_count) {
-  int32_t wanted = compiler->options->chips, fewest = compiler->options->tensor ? compiler->options->tensor : 1;
+  int32_t wanted = compiler->options->chips, fewest;
   char why[512];
+  TD_TRY(find_least_tensor(compiler, &fewest));
+  if (compiler->options->tensor) fewest = compiler->options->tensor;
   td_status status = find_groupings(compiler, wanted > 0 ? wanted : fewest, out, out_count);
   if (status != TD_EXHAUSTED) return status;
   snprintf(why, sizeof why, "%s", td_error_text());
-  status = find_least(compiler, out, out_count);
+  status = find_least(compiler, wanted > 0 ? fewest : fewest + 1, out, out_count);
   if (status && status != TD_EXHAUSTED) return status;
   if (!status && wanted == 0) return TD_OK;
   return too_much(compiler, why, status ? NULL : out);

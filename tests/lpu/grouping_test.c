@@ -11,20 +11,22 @@
 #include "lpu/small_model.h"
 #include "tandem/devices.h"
 
-static char four_heads[64], three_heads[64]; /* paths */
+static char four_heads[64], three_heads[64], wide_heads[64]; /* paths */
 
 static int write_models(void **state) {
   (void)state;
   snprintf(four_heads, sizeof four_heads, "lpu_grouping_four_%ld.gguf", (long)getpid());
   snprintf(three_heads, sizeof three_heads, "lpu_grouping_three_%ld.gguf", (long)getpid());
   small_model_write(&(struct small_model){3, 192, 288, 12, 4}, four_heads);
+  snprintf(wide_heads, sizeof wide_heads, "lpu_grouping_wide_%ld.gguf", (long)getpid());
   small_model_write(&(struct small_model){2, 96, 160, 6, 3}, three_heads);
+  small_model_write(&(struct small_model){2, 512, 320, 8, 8}, wide_heads);
   return 0;
 }
 
 static int remove_models(void **state) {
   (void)state;
-  return remove(four_heads) || remove(three_heads);
+  return remove(four_heads) || remove(three_heads) || remove(wide_heads);
 }
 
 struct study {
@@ -75,33 +77,112 @@ static void test_refused(void **state) {
   close_study(&study);
 }
 
+/* Compiles, and what was compared: the first is taken. It takes as long as `step` (may be NULL). */
+static void compare(const struct study *study, struct td_lpu_options options, const struct td_lpu_step *step,
+                    struct td_lpu_groupings *out) {
+  struct td_lpu_program *program = NULL;
+  assert_ok(td_lpu_compile_compared(&study->machine, study->graph, &study->whole, NULL, &options, out, &program));
+  assert_int_equal(program->tensor, out->items[0].tensor);
+  assert_int_equal(program->chips, out->items[0].tensor * out->items[0].stages);
+  if (step) assert_int_equal(td_lpu_program_cycles(program, 0, step), out->items[0].cycles);
+  td_lpu_program_free(program);
+}
+
 /* The fewest cycles first, and it is taken; all that fit are there. */
 static void test_choice(void **state) {
   (void)state;
   struct study study;
-  struct td_lpu_grouping groupings[TD_LPU_MOST_GROUPINGS];
-  struct td_lpu_program *program = NULL;
+  struct td_lpu_groupings compared;
+  const struct td_lpu_grouping *items = compared.items;
   struct td_lpu_options options = {.chips = 4, .rows = 1, .block_tokens = 32, .kv_blocks = 2, .context = 64};
-  int32_t count = 0;
-  open_study(&study, "groq-lpu-v1", four_heads);
-  assert_ok(td_lpu_groupings(&study.machine, study.graph, &study.whole, &options, groupings, &count));
-  assert_int_equal(count, 2); /* three layers: not four stages */
-  assert_true(groupings[0].cycles > 0 && groupings[0].cycles <= groupings[1].cycles);
-  assert_int_equal(groupings[0].tensor * groupings[0].stages, 4);
-  assert_int_equal(groupings[0].tensor + groupings[1].tensor, 2 + 4);
-  assert_ok(td_lpu_compile(&study.machine, study.graph, &study.whole, NULL, &options, &program));
-  assert_int_equal(program->tensor, groupings[0].tensor);
   const struct td_lpu_row row = {63, NULL, 2};
-  assert_int_equal(td_lpu_program_cycles(program, 0, &(struct td_lpu_step){&row, 1}), groupings[0].cycles);
-  td_lpu_program_free(program);
+  open_study(&study, "groq-lpu-v1", four_heads);
+  compare(&study, options, &(struct td_lpu_step){&row, 1}, &compared);
+  assert_int_equal(compared.count, 2); /* three layers: not four stages */
+  assert_true(items[0].cycles > 0 && items[0].cycles <= items[1].cycles);
+  assert_int_equal(items[0].tensor * items[0].stages, 4);
+  assert_int_equal(items[0].tensor + items[1].tensor, 2 + 4);
   options.chips = 0; /* one chip does */
-  assert_ok(td_lpu_groupings(&study.machine, study.graph, &study.whole, &options, groupings, &count));
-  assert_int_equal(count, 1);
-  assert_int_equal(groupings[0].tensor * groupings[0].stages, 1);
+  compare(&study, options, NULL, &compared);
+  assert_int_equal(compared.count, 1);
+  assert_int_equal(items[0].tensor * items[0].stages, 1);
   options.tensor = 2; /* two, then */
-  assert_ok(td_lpu_groupings(&study.machine, study.graph, &study.whole, &options, groupings, &count));
-  assert_int_equal(groupings[0].tensor, 2);
-  assert_int_equal(groupings[0].stages, 1);
+  compare(&study, options, NULL, &compared);
+  assert_int_equal(items[0].tensor, 2);
+  assert_int_equal(items[0].stages, 1);
+  close_study(&study);
+}
+
+/* What is compared is a full step that the KV cache holds, whatever the context: of a program that has entries for
+ * fewer rows too. */
+static void test_full_steps(void **state) {
+  (void)state;
+  enum { ROWS = 5 };
+  struct study study;
+  struct td_lpu_groupings compared;
+  struct td_lpu_row rows[ROWS];
+  struct td_lpu_options options = {.chips = 2, .rows = ROWS, .block_tokens = 32, .kv_blocks = 11, .context = 128};
+  open_study(&study, "groq-lpu-v1", four_heads);
+  for (int r = 0; r < ROWS; r++) rows[r] = (struct td_lpu_row){63, NULL, 2}; /* 11 / 5 blocks of each */
+  compare(&study, options, &(struct td_lpu_step){rows, ROWS}, &compared);
+  assert_int_equal(compared.count, 2);
+  options.kv_blocks = 3; /* fewer than rows: of one sequence, then */
+  for (int r = 0; r < ROWS; r++) rows[r] = (struct td_lpu_row){95, NULL, 3};
+  compare(&study, options, &(struct td_lpu_step){rows, ROWS}, &compared);
+  close_study(&study);
+}
+
+/* Eight KV heads of 64: four are a vector, and those of a group's chips must be. */
+static void test_shares(void **state) {
+  (void)state;
+  struct study study;
+  struct td_lpu_groupings compared;
+  struct td_lpu_options options = {.rows = 1, .block_tokens = 32, .kv_blocks = 2, .context = 64};
+  open_study(&study, "groq-lpu-v1", wide_heads);
+  compare(&study, options, NULL, &compared);
+  assert_int_equal(compared.count, 1);
+  assert_int_equal(compared.items[0].tensor, 2);
+  assert_int_equal(compared.items[0].stages, 1);
+  options.chips = 4; /* four stages are too many */
+  compare(&study, options, NULL, &compared);
+  assert_int_equal(compared.count, 2);
+  options.chips = 1;
+  refuse(&study, options, TD_EXHAUSTED, "LPU: 8 KV heads of 64 elements on a chip, expected at most 4 in 320 lanes");
+  refuse(&study, options, TD_EXHAUSTED, ": 2 chips would do");
+  options.tensor = 1;
+  refuse(&study, options, TD_CONFIG, "lpu.tensor: found 1, expected at least 2: LPU: 8 KV heads of 64 elements");
+  options.chips = options.tensor = 0;
+  int32_t wired = study.machine.links_used;
+  study.machine.links_used = 1;
+  refuse(&study, options, TD_UNSUPPORTED, "no link leads from chip 0 to chip 1 of 2 (1 links are wired)");
+  study.machine.links_used = wired;
+  study.machine.accumulator_depth = 3;
+  compare(&study, options, NULL, &compared);
+  assert_int_equal(compared.items[0].tensor, 3);
+  options.chips = 2;
+  refuse(&study, options, TD_EXHAUSTED, "LPU: 4 heads on a chip, expected at most one an accumulator of a plane: 3");
+  refuse(&study, options, TD_EXHAUSTED, ": 3 chips would do");
+  close_study(&study);
+}
+
+/* Two KV heads of 16 fill 32 lanes, and a row's sums want one more; a head of 32 is wider than a half. */
+static void test_full_lanes(void **state) {
+  (void)state;
+  struct study study;
+  struct td_lpu_groupings compared;
+  struct td_lpu_options options = {.rows = 1, .block_tokens = 32, .kv_blocks = 2, .context = 64};
+  open_study(&study, TANDEM_SOURCE_DIR "/devices/lpu-tiny.cfg", three_heads);
+  options.chips = 1;
+  refuse(&study, options, TD_EXHAUSTED, "3 KV heads of 16 elements on a chip, expected at most 2 in 32 lanes");
+  refuse(&study, options, TD_EXHAUSTED, " chips would do");
+  options.chips = 2;
+  refuse(&study, options, TD_EXHAUSTED, "2 KV heads of 16 elements on a chip fill its 32 lanes");
+  options.chips = 0;
+  compare(&study, options, NULL, &compared);
+  assert_int_equal(compared.items[0].tensor, 3);
+  close_study(&study);
+  open_study(&study, TANDEM_SOURCE_DIR "/devices/lpu-tiny.cfg", wide_heads);
+  refuse(&study, options, TD_UNSUPPORTED, "LPU: heads of 64 elements");
   close_study(&study);
 }
 
@@ -192,9 +273,8 @@ static void test_smollm2(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_choice),
-      cmocka_unit_test(test_refused),
-      cmocka_unit_test(test_ffns),
+      cmocka_unit_test(test_choice),     cmocka_unit_test(test_full_steps), cmocka_unit_test(test_shares),
+      cmocka_unit_test(test_full_lanes), cmocka_unit_test(test_refused),    cmocka_unit_test(test_ffns),
       cmocka_unit_test(test_smollm2),
   };
   return cmocka_run_group_tests(tests, write_models, remove_models);

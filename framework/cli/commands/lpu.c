@@ -91,8 +91,7 @@ struct made {
   struct td_graph *graph;
   struct td_slice slice;
   struct td_lpu_options options;
-  struct td_lpu_grouping groupings[TD_LPU_MOST_GROUPINGS];
-  int32_t grouping_count;
+  struct td_lpu_groupings groupings;
   struct td_lpu_program *program;
 };
 
@@ -110,9 +109,9 @@ static td_status compile_graph(bool data, bool ffn, struct made *made) {
   const struct td_graph *graph = made->graph;
   made->slice = ffn ? (struct td_slice){0, graph->shape.layers, TD_PART_FFN} : td_slice_whole(graph);
   td_status status = data ? td_lpu_model_weights(made->model, graph, &weights) : TD_OK;
-  if (!status) status = td_lpu_compile(machine, graph, &made->slice, weights, &made->options, &made->program);
-  if (!status && made->program->chips > 1) {
-    status = td_lpu_groupings(machine, graph, &made->slice, &made->options, made->groupings, &made->grouping_count);
+  if (!status) {
+    status = td_lpu_compile_compared(machine, graph, &made->slice, weights, &made->options, &made->groupings,
+                                     &made->program);
   }
   free(weights);
   return status;
@@ -156,14 +155,14 @@ static void print_grouping(const struct td_lpu_grouping *grouping) {
 /* Why the layers lie as they do. */
 static void print_groupings(const struct made *made) {
   const char *why = made->options.tensor ? ": asked for" : ": nothing else fits";
-  if (made->grouping_count == 0) return;
+  if (made->program->chips == 1) return;
   printf("grouping    ");
-  print_grouping(&made->groupings[0]);
-  for (int32_t i = 1; i < made->grouping_count; i++) {
+  print_grouping(&made->groupings.items[0]);
+  for (int32_t i = 1; i < made->groupings.count; i++) {
     printf(i == 1 ? ": the shortest of a step at the context's end, before " : ", ");
-    print_grouping(&made->groupings[i]);
+    print_grouping(&made->groupings.items[i]);
   }
-  puts(made->grouping_count > 1 ? "" : why);
+  puts(made->groupings.count > 1 ? "" : why);
 }
 
 static void print_study(const struct arguments *arguments, const struct td_experiment *experiment,

@@ -88,14 +88,20 @@ td_status td_lpu_compile(const struct td_lpu_machine *machine, const struct td_g
  * `tensor` chips. */
 struct td_lpu_grouping {
   int32_t tensor, stages;
-  int64_t cycles; /* of a step of options->rows rows at the context's end; 0: not compared, there is no other */
+  int64_t cycles; /* of a step of options->rows rows, as late as context and KV cache have room for so many (or for one,
+                   * if not); 0: not compared, there is no other */
 };
 #define TD_LPU_MOST_GROUPINGS 12
-/* What td_lpu_compile chooses among: the groupings that fit options->chips (0: the least number of chips that any
- * fits), each compiled without data. It takes the first, which has the fewest cycles. Failures as of td_lpu_compile. */
-td_status td_lpu_groupings(const struct td_lpu_machine *machine, const struct td_graph *graph,
-                           const struct td_slice *slice, const struct td_lpu_options *options,
-                           struct td_lpu_grouping out[TD_LPU_MOST_GROUPINGS], int32_t *out_count);
+struct td_lpu_groupings {
+  struct td_lpu_grouping items[TD_LPU_MOST_GROUPINGS];
+  int32_t count;
+};
+/* td_lpu_compile, and what it chose among: the groupings that fit options->chips (0: the least number of chips that any
+ * fits). It takes the first, which has the fewest cycles. */
+td_status td_lpu_compile_compared(const struct td_lpu_machine *machine, const struct td_graph *graph,
+                                  const struct td_slice *slice, const void *const *weights,
+                                  const struct td_lpu_options *options, struct td_lpu_groupings *out_groupings,
+                                  struct td_lpu_program **out_program);
 /* The weights of an opened model, or NULL in *out_weights if it has none. malloc'd array of borrowed pointers. */
 td_status td_lpu_model_weights(const struct td_model *model, const struct td_graph *graph, const void ***out_weights);
 
