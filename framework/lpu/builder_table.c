@@ -26,6 +26,12 @@ static int32_t last_set(const struct lpu_bits *bits, int32_t from, int32_t n) {
   return -1;
 }
 
+/* Bits [bit, end) of bit's word. */
+static uint64_t ones(int32_t bit, int32_t end) {
+  int32_t count = end - bit < 64 - bit % 64 ? end - bit : 64 - bit % 64;
+  return UINT64_MAX >> (64 - count) << (bit % 64);
+}
+
 static td_status set_range(struct lpu_bits *bits, int32_t from, int32_t n) {
   size_t need = (size_t)(from + n + 63) / 64;
   if (need > bits->capacity) {
@@ -35,12 +41,12 @@ static td_status set_range(struct lpu_bits *bits, int32_t from, int32_t n) {
     bits->words = words;
     memset(bits->words + old, 0, (bits->capacity - old) * sizeof(uint64_t));
   }
-  for (int32_t bit = from; bit < from + n; bit++) bits->words[bit / 64] |= UINT64_C(1) << (bit % 64);
+  for (int32_t bit = from; bit < from + n; bit += 64 - bit % 64) bits->words[bit / 64] |= ones(bit, from + n);
   return TD_OK;
 }
 
 static void clear_range(struct lpu_bits *bits, int32_t from, int32_t n) {
-  for (int32_t bit = from; bit < from + n; bit++) bits->words[bit / 64] &= ~(UINT64_C(1) << (bit % 64));
+  for (int32_t bit = from; bit < from + n; bit += 64 - bit % 64) bits->words[bit / 64] &= ~ones(bit, from + n);
 }
 
 void lpu_pattern_begin(struct lpu_pattern *pattern) {

@@ -159,7 +159,7 @@ static void print_groupings(const struct made *made) {
   printf("grouping    ");
   print_grouping(&made->groupings.items[0]);
   for (int32_t i = 1; i < made->groupings.count; i++) {
-    printf(i == 1 ? ": the shortest of a step at the context's end, before " : ", ");
+    printf(i == 1 ? ": the shortest of a full step at the end of what the KV cache holds, before " : ", ");
     print_grouping(&made->groupings.items[i]);
   }
   puts(made->groupings.count > 1 ? "" : why);
