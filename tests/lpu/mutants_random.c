@@ -270,6 +270,19 @@ static void change_whole(struct mutant *mutant, uint32_t *state) {
     change(mutant, program, any_field(program_fields, sizeof program_fields, state), "program", state);
   } while (program->chips > mutant->from->chips + 4);
 }
+/* Entries of fewer rows have scratches of their own, which no other step touches. */
+static bool is_named(const struct td_lpu_program *program, const bool *called, int32_t image) {
+  for (int32_t s = 0; s < program->segment_count; s++) {
+    const struct td_lpu_segment *segment = &program->segments[s];
+    for (int32_t i = 0; called[s] && i < segment->instruction_count; i++) {
+      const struct td_lpu_instruction *at = &segment->instructions[i];
+      for (int which = 0; which < 2; which++) {
+        if (has_address(at, which) && at->opcode == TD_LPU_MEMORY && at->image[which] == image) return true;
+      }
+    }
+  }
+  return false;
+}
 struct mutant *mutant_random(const struct td_lpu_program *program, const bool *called, uint32_t seed) {
   uint32_t state = seed * 2654435761u + 1;
   struct mutant *mutant = mutant_start(program);
@@ -281,6 +294,7 @@ struct mutant *mutant_random(const struct td_lpu_program *program, const bool *c
     snprintf(mutant->text, sizeof mutant->text, "image %u ", i);
     change(mutant, &mutant_images(&site)[i], any_field(image_fields, sizeof image_fields, &state), "", &state);
     if (program->images[i].data_bytes == 0 && strstr(mutant->text, ".data:")) mutant->idle = UNUSED;
+    if (!is_named(program, called, (int32_t)i)) mutant->idle = "an image that the step does not use";
   } else if (what == 1 && next_random(&state) % 2 && means_maps(site.segment)) {
     change_map(mutant, &state);
   } else if (what == 1) {
