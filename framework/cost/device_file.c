@@ -109,7 +109,7 @@ static td_status take_lpu(const struct td_config *config, const struct td_lpu_fi
 }
 
 /* The chip's machine, wired; after the rack's own check. */
-static td_status take_system(const struct td_list *wiring, struct opened *opened) {
+static td_status take_system(const struct td_list *wiring, const struct td_device_sets *sets, struct opened *opened) {
   struct td_device_params *params = &opened->params;
   if (params->kind == TD_KIND_LPU_SYSTEM && wiring->count == 0) {
     return td_config_fail(opened->config, "wiring", "found nothing, expected how the chips of an lpu-system are wired");
@@ -119,7 +119,7 @@ static td_status take_system(const struct td_list *wiring, struct opened *opened
     return td_config_fail(opened->config, "wiring", "found it in a %s, expected it only in a rack or lpu-system",
                           td_device_kind_name(params->kind));
   }
-  TD_TRY(td_rack_part(opened->config, "chip", params->chip, &opened->chip));
+  TD_TRY(td_rack_part(opened->config, "chip", params->chip, sets, &opened->chip));
   TD_TRY(td_lpu_system_take(opened->config, wiring, params, opened->chip, &opened->lpu));
   params->lpu = &opened->lpu;
   return TD_OK;
@@ -166,10 +166,10 @@ static td_status take_texts(const struct td_config *config, const struct td_devi
   return TD_OK;
 }
 
-static td_status fill(struct opened *opened, const char *path, bool racks) {
+static td_status fill(struct opened *opened, const char *path, bool racks, const struct td_device_sets *sets) {
   struct td_device_params *params = &opened->params;
   struct td_device_file file;
-  TD_TRY(td_config_open(path, NULL, 0, &opened->config));
+  TD_TRY(td_config_open(path, sets->own, sets->own_count, &opened->config));
   TD_TRY(td_config_parse(opened->config, &td_device_file_group, &file));
   TD_TRY(take_name(path, params));
   TD_TRY(take_texts(opened->config, &file, params));
@@ -179,14 +179,16 @@ static td_status fill(struct opened *opened, const char *path, bool racks) {
   TD_TRY(check_complete(opened->config, params));
   TD_TRY(check_contradictions(opened->config, params));
   TD_TRY(td_rack_check(opened->config, params, racks));
-  return take_system(&file.wiring, opened);
+  return take_system(&file.wiring, sets, opened);
 }
 
-td_status td_device_file_open(const char *path, bool racks, struct td_device_params **out_params) {
+td_status td_device_file_open(const char *path, bool racks, const struct td_device_sets *sets,
+                              struct td_device_params **out_params) {
+  static const struct td_device_sets none;
   void *memory = NULL;
   TD_TRY(td_alloc(1, sizeof(struct opened), &memory));
   struct opened *opened = memory;
-  td_status status = fill(opened, path, racks);
+  td_status status = fill(opened, path, racks, sets ? sets : &none);
   if (status) {
     td_device_params_close(&opened->params);
     return status;

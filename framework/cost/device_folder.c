@@ -61,13 +61,20 @@ static td_status unknown(const char *name) {
                  *nearest ? "; did you mean " : "", nearest, *nearest ? "?" : "");
 }
 
+/* The file of a device by name or path, without what the name sets. */
+static td_status find_file(const char *name, char path[PATH_MAX]) {
+  if (strchr(name, '/') || is_device_file(name)) return td_format(path, PATH_MAX, "%s", name);
+  int used = snprintf(path, PATH_MAX, "%s/%s.cfg", folder(), name);
+  return !*name || used >= PATH_MAX || access(path, F_OK) ? unknown(name) : TD_OK;
+}
+
 td_status td_device_params_open(const char *name_or_path, struct td_device_params **out_params) {
-  if (strchr(name_or_path, '/') || is_device_file(name_or_path))
-    return td_device_file_open(name_or_path, true, out_params);
-  char path[PATH_MAX];
-  int used = snprintf(path, sizeof path, "%s/%s.cfg", folder(), name_or_path);
-  if (!*name_or_path || used >= (int)sizeof path || access(path, F_OK)) return unknown(name_or_path);
-  return td_device_file_open(path, true, out_params);
+  const char *spec = td_device_spec_of(name_or_path);
+  char name[PATH_MAX], path[PATH_MAX];
+  int bytes = spec ? (int)(spec - name_or_path) - 1 : (int)strlen(name_or_path);
+  TD_TRY(td_format(name, sizeof name, "%.*s", bytes, name_or_path));
+  TD_TRY(find_file(name, path));
+  return spec ? td_device_spec_open(path, spec, out_params) : td_device_file_open(path, true, NULL, out_params);
 }
 
 td_status td_device_params_each(td_status (*each)(void *context, const struct td_device_params *params),
@@ -81,7 +88,7 @@ td_status td_device_params_each(td_status (*each)(void *context, const struct td
     char path[PATH_MAX];
     struct td_device_params *params;
     td_status status = td_format(path, sizeof path, "%s/%s", folder(), entries[i]->d_name);
-    if (!status) status = td_device_file_open(path, true, &params);
+    if (!status) status = td_device_file_open(path, true, NULL, &params);
     if (status && !first) {
       first = status;
       if (td_copy_text(td_error_text(), &text)) text = NULL;

@@ -13,14 +13,16 @@
 
 /* The file of part `name` lies in the rack's folder. */
 td_status td_rack_part(const struct td_config *config, const char *key, const char *name,
-                       struct td_device_params **out) {
+                       const struct td_device_sets *sets, struct td_device_params **out) {
+  struct td_device_sets of_part = {0};
   const char *own = td_config_path(config), *slash = strrchr(own, '/');
   char path[PATH_MAX];
   if (strchr(name, '/')) {
     return td_config_fail(config, key, "found \"%.80s\", expected the name of a device file beside this one", name);
   }
   TD_TRY(td_format(path, sizeof path, "%.*s%s.cfg", slash ? (int)(slash - own + 1) : 0, own, name));
-  td_status status = td_device_file_open(path, false, out);
+  if (sets) of_part = (struct td_device_sets){.own = sets->chip, .own_count = sets->chip_count};
+  td_status status = td_device_file_open(path, false, &of_part, out);
   if (!status || status == TD_NO_MEMORY) return status;
   char *why = NULL;
   TD_TRY(td_copy_text(td_error_text(), &why));
@@ -78,7 +80,7 @@ static td_status with_part(const struct td_config *config, const struct td_devic
                            td_status (*check)(const struct td_config *config, const struct td_device_params *rack,
                                               const struct td_device_params *part)) {
   struct td_device_params *part;
-  TD_TRY(td_rack_part(config, key, name, &part));
+  TD_TRY(td_rack_part(config, key, name, NULL, &part));
   td_status status = check(config, rack, part);
   td_device_params_close(part);
   return status;

@@ -92,7 +92,11 @@ struct td_device_params {
 
 /* Opens a device file by path (has a '/' or ends in .cfg) or by name in the devices folder: $TANDEM_DEVICES if set,
  * else `devices` next to the program's source or installation (compiled in). TD_CONFIG with file:line on any mistake;
- * an unknown name gets the nearest one. */
+ * an unknown name gets the nearest one.
+ *
+ * For studies, numbers may be set behind it, in the file's own units: "lpu-imagined:lpu.mem_words=8192,op_overhead=2".
+ * Each must be in the file and lie in its range there; it then has no range and says that it was set. Of a system,
+ * lpu.* are numbers of its chip. */
 td_status td_device_params_open(const char *name_or_path, struct td_device_params **out_params);
 void td_device_params_close(struct td_device_params *params); /* NULL is fine */
 
