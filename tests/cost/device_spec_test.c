@@ -30,7 +30,6 @@ static void sets_numbers_of_machines(void **state) {
   const struct td_lpu_machine *before = td_lpu_machine_of(plain), *machine = td_lpu_machine_of(set);
   assert_int_equal(machine->mem_words, 24576);
   assert_int_equal(machine->mem_slices, before->mem_slices);
-  assert_true(td_lpu_machine_digest(machine) != td_lpu_machine_digest(before));
   td_device_params_close(plain);
   td_device_params_close(set);
 }
