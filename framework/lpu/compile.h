@@ -352,7 +352,7 @@ td_status lpu_activate(struct lpu_compiler *compiler, const struct lpu_sums *gat
 /* A block's scores scaled, masked where the row does not see, and the running maximum (compile_mask.c). */
 td_status lpu_mask_scores(struct lpu_compiler *compiler, struct lpu_tensor *raw);
 
-/* ---- exchanges between chips, in a segment (compile_exchange.c) ---- */
+/* ---- exchanges between chips, in a segment (compile_gather.c) ---- */
 /* Vectors that some chip has go to all others: tensors[count] of one shape, on chips side by side, rows of `vectors`
  * vectors. */
 struct lpu_gather {
@@ -363,6 +363,10 @@ struct lpu_gather {
 td_status lpu_exchange_gather(struct lpu_builder *builder, const struct lpu_gather *gather);
 /* All vectors of tensors[0] to tensors[1], from there to tensors[2], ...: `count` neighbours up the ring. */
 td_status lpu_exchange_pass(struct lpu_builder *builder, struct lpu_tensor *const *tensors, int32_t count);
+/* All vectors, which the first `have` tensors have, to the others: in a wired system over all direct links between them,
+ * on a ring from the last of those that have them, up the ring. */
+td_status lpu_exchange_forward(struct lpu_builder *builder, struct lpu_tensor *const *tensors, int32_t have,
+                               int32_t count);
 
 /* ---- a chip's work in segments ---- */
 int32_t lpu_one_lane(const struct lpu_compiler *compiler); /* -1: the heads fill all lanes */

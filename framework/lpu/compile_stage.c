@@ -267,12 +267,14 @@ td_status lpu_add_stage(struct lpu_compiler *chips) {
 }
 
 td_status lpu_add_forward(struct lpu_compiler *before, struct lpu_compiler *chips) {
-  struct lpu_tensor *tensors[LPU_MOST_CHIPS + 1];
+  struct lpu_tensor *tensors[2 * LPU_MOST_CHIPS];
   int32_t forward = 0, tensor = chips->tensor;
+  /* Around a ring, the last chip alone gives it on. */
+  struct lpu_compiler *first = &before[chips->builder->machine->levels ? 0 : tensor - 1];
   TD_TRY(open_segment(chips, "forward"));
-  TD_TRY(lpu_view(&before[tensor - 1], before[tensor - 1].x, &tensors[0]));
-  for (int32_t part = 0; part < tensor; part++) TD_TRY(lpu_view(&chips[part], chips[part].x, &tensors[part + 1]));
-  if (!chips->builder->dry) TD_TRY(lpu_exchange_pass(chips->builder, tensors, tensor + 1));
-  TD_TRY(lpu_end_segment(chips->builder, before[tensor - 1].chip, &forward));
-  return lpu_run_link(&before[tensor - 1], forward);
+  for (int32_t part = 0; part < tensor; part++) TD_TRY(lpu_view(&before[part], before[part].x, &tensors[part]));
+  for (int32_t part = 0; part < tensor; part++) TD_TRY(lpu_view(&chips[part], chips[part].x, &tensors[tensor + part]));
+  if (!chips->builder->dry) TD_TRY(lpu_exchange_forward(chips->builder, tensors, tensor, 2 * tensor));
+  TD_TRY(lpu_end_segment(chips->builder, first->chip, &forward));
+  return lpu_run_link(first, forward);
 }
