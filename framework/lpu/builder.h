@@ -75,7 +75,7 @@ struct lpu_builder {
   struct lpu_bits *results; /* [chips][alus] */
   struct lpu_bits *sends;   /* [chips][links] vectors on their way out: a link takes and gives at the same time */
   struct lpu_plane (*planes)[TD_LPU_MOST_PLANES]; /* [chips] */
-  int32_t end; /* the last cycle that anything happens in */
+  int32_t end;                                    /* the last cycle that anything happens in */
   struct lpu_tensor **tensors;
   size_t tensor_count, tensor_capacity;
   struct lpu_pattern pattern;

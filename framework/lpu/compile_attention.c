@@ -84,7 +84,8 @@ static td_status rotate_vector(struct lpu_compiler *compiler, struct lpu_tensor 
 static td_status rotate(struct lpu_compiler *compiler, struct lpu_tensor *qkv, uint16_t by_row,
                         struct lpu_tensor **out) {
   const struct td_op *op = &compiler->graph->ops[compiler->layer.rope_q];
-  int32_t elements = (attention_op(compiler)->heads + attention_op(compiler)->kv_heads) * compiler->head_stride, map = 0;
+  int32_t elements = (attention_op(compiler)->heads + attention_op(compiler)->kv_heads) * compiler->head_stride,
+          map = 0;
   int32_t vectors = (elements + compiler->machine->lanes - 1) / compiler->machine->lanes;
   if (compiler->layer.q_norm >= 0) {
     TD_TRY(lpu_head_norms(compiler, qkv, by_row, vectors, &qkv));

@@ -8,8 +8,8 @@
 #include "compile.h"
 #include "tandem/base.h"
 
-/* Chips that can share a layer: one a head of queries; where FFNs are all there is, one a block of them; encoders are not
- * shared. */
+/* Chips that can share a layer: one a head of queries; where FFNs are all there is, one a block of them; encoders are
+ * not shared. */
 static int32_t most_tensor(const struct lpu_compiler *compiler) {
   if (compiler->ffn_only) return compiler->ffn_vectors;
   if (compiler->encoder) return 1;

@@ -187,10 +187,10 @@ td_status td_lpu_image_read(const struct td_lpu_system *system, const char *imag
 /* ---- KV caches in SRAM: where a compiled program keeps them ----
  *
  * The images "k.cache" and "v.cache" (one pair, or one for each group of layers, in the order of the layers; where
- * program->tensor chips share the layers, each of them has such images, of its KV heads: td_lpu_kv_share) hold a vector of fp16 per
- * token: token t of KV block b of the image's layer l is in word (l * kv_blocks + b) * block_tokens / load_vectors + t
- * / load_vectors, in the pair t % load_vectors of its slices. The last word takes writes that mean nothing. V's lane
- * td_lpu_kv_one_lane is 1: its product with p is the sum of p. */
+ * program->tensor chips share the layers, each of them has such images, of its KV heads: td_lpu_kv_share) hold a vector
+ * of fp16 per token: token t of KV block b of the image's layer l is in word (l * kv_blocks + b) * block_tokens /
+ * load_vectors + t / load_vectors, in the pair t % load_vectors of its slices. The last word takes writes that mean
+ * nothing. V's lane td_lpu_kv_one_lane is 1: its product with p is the sum of p. */
 struct td_lpu_kv {
   int32_t kv_blocks; /* of every layer */
   int32_t kv_heads, head_dim;
