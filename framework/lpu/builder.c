@@ -20,6 +20,7 @@ td_status lpu_builder_open(const struct td_lpu_machine *machine, int32_t chips, 
   if (!status) status = td_alloc(streams, sizeof *builder->streams, (void **)&builder->streams);
   if (!status) status = td_alloc(alus, sizeof *builder->results, (void **)&builder->results);
   if (!status) status = td_alloc(links + 1, sizeof *builder->sends, (void **)&builder->sends);
+  if (!status) status = td_alloc((size_t)chips, sizeof *builder->planes, (void **)&builder->planes);
   if (status) {
     lpu_builder_close(builder);
     return status;
@@ -59,6 +60,7 @@ void lpu_builder_close(struct lpu_builder *builder) {
     free_bits(builder->sends, (size_t)builder->chips * (size_t)machine->links);
   }
   drop_tensors(builder);
+  free(builder->planes);
   free(builder->tensors);
   free(builder->segment.instructions);
   free(builder->segment.meanings);
@@ -133,7 +135,8 @@ td_status lpu_add_data(struct lpu_builder *builder, uint64_t bytes, uint64_t *ou
 
 static void clear_bits(struct lpu_bits *bits, size_t count) {
   for (size_t i = 0; i < count; i++) {
-    if (bits[i].words) memset(bits[i].words, 0, bits[i].capacity * sizeof(uint64_t));
+    if (bits[i].used) memset(bits[i].words, 0, bits[i].used * sizeof(uint64_t));
+    bits[i].used = 0;
   }
 }
 

@@ -15,11 +15,12 @@
 struct lpu_bits {
   uint64_t *words;
   size_t capacity; /* words */
+  size_t used;     /* of them were written to */
 };
 
 /* Streams are booked by half chip (zone), direction and index, over moving slots. */
 #define LPU_ZONES 2
-#define LPU_MOST_CHIPS 64
+#define LPU_MOST_CHIPS 4096
 
 enum lpu_use_kind { LPU_USE_QUEUE, LPU_USE_ALU, LPU_USE_STREAM, LPU_USE_LINK };
 
@@ -73,8 +74,8 @@ struct lpu_builder {
   struct lpu_bits *streams; /* [chips][2 directions][zones][streams] */
   struct lpu_bits *results; /* [chips][alus] */
   struct lpu_bits *sends;   /* [chips][links] vectors on their way out: a link takes and gives at the same time */
-  struct lpu_plane planes[LPU_MOST_CHIPS][TD_LPU_MOST_PLANES];
-  int32_t end; /* the last cycle that anything happens in */
+  struct lpu_plane (*planes)[TD_LPU_MOST_PLANES]; /* [chips] */
+  int32_t end;                                    /* the last cycle that anything happens in */
   struct lpu_tensor **tensors;
   size_t tensor_count, tensor_capacity;
   struct lpu_pattern pattern;

@@ -33,7 +33,7 @@ static uint64_t ones(int32_t bit, int32_t end) {
 }
 
 static td_status set_range(struct lpu_bits *bits, int32_t from, int32_t n) {
-  size_t need = (size_t)(from + n + 63) / 64;
+  const size_t need = (size_t)(from + n + 63) / 64;
   if (need > bits->capacity) {
     void *words = bits->words;
     size_t old = bits->capacity;
@@ -41,6 +41,7 @@ static td_status set_range(struct lpu_bits *bits, int32_t from, int32_t n) {
     bits->words = words;
     memset(bits->words + old, 0, (bits->capacity - old) * sizeof(uint64_t));
   }
+  if (need > bits->used) bits->used = need;
   for (int32_t bit = from; bit < from + n; bit += 64 - bit % 64) bits->words[bit / 64] |= ones(bit, from + n);
   return TD_OK;
 }

@@ -39,18 +39,18 @@ static td_status check_options(const struct lpu_compiler *compiler) {
     return td_fail(TD_CONFIG, "lpu.block_tokens: found %d, expected a multiple of %d", options->block_tokens,
                    machine->load_vectors);
   }
-  if (machine->lanes % op->head_dim) {
-    return td_fail(TD_UNSUPPORTED, "LPU: heads of %d elements, expected a divisor of the %d lanes", op->head_dim,
-                   machine->lanes);
+  return compiler->layer.rope_q < 0 ? lpu_refuse(op, "expected Q and K through a rope") : TD_OK;
+}
+
+/* Heads are rotated, and their lanes summed up, where they come out of a product: so that all vectors are alike, a head
+ * begins at every so many lanes. The next divisor; where heads have norms, one that a lane tree has. */
+static int32_t find_stride(const struct lpu_compiler *compiler, int32_t head_dim) {
+  int32_t lanes = compiler->machine->lanes, superlane = compiler->machine->lanes_per_superlane;
+  for (int32_t stride = head_dim; stride <= lanes; stride++) {
+    bool tree = stride < superlane ? !(stride & (stride - 1)) : stride % superlane == 0;
+    if (lanes % stride == 0 && (tree || compiler->layer.q_norm < 0)) return stride;
   }
-  if (compiler->layer.rope_q < 0) return lpu_refuse(op, "expected Q and K through a rope");
-  int32_t superlane = machine->lanes_per_superlane;
-  bool even = op->head_dim < superlane ? !(op->head_dim & (op->head_dim - 1)) : op->head_dim % superlane == 0;
-  if (compiler->layer.q_norm >= 0 && !even) {
-    return td_fail(TD_UNSUPPORTED, "LPU: norms of heads of %d elements, expected a power of two or a multiple of %d",
-                   op->head_dim, superlane);
-  }
-  return TD_OK;
+  return head_dim; /* wider than the lanes: refused by its share */
 }
 
 static int32_t vectors_of(const struct lpu_compiler *compiler, int64_t elements) {
@@ -66,6 +66,7 @@ static void measure(struct lpu_compiler *compiler) {
   const struct td_op *op = &graph->ops[compiler->layer.attention];
   compiler->encoder = op->bidirectional;
   compiler->head_halves = compiler->machine->lanes / 2 / op->head_dim;
+  compiler->head_stride = find_stride(compiler, op->head_dim);
   compiler->q_vectors = vectors_of(compiler, (int64_t)op->heads * op->head_dim);
 }
 

@@ -130,7 +130,7 @@ struct lpu_compiler {
   struct lpu_layer *found;               /* [end - begin] */
   struct lpu_layer layer;                /* whose segments are being built */
   struct td_op attention;                /* of that layer, with the chip's heads alone, ... */
-  int32_t first_kv_head;                 /* ... from this one on */
+  int32_t first_head, first_kv_head;     /* ... from these on */
   struct lpu_kind kinds[LPU_MOST_KINDS]; /* of this chip's layers */
   int32_t kind, kind_count;              /* kind: whose segments are being built */
   int32_t low_layer, high_layer;         /* of the chip's, that these are of */
@@ -155,6 +155,7 @@ struct lpu_compiler {
   int32_t k_cache, v_cache;
   int32_t hidden_vectors, q_vectors, ffn_vectors; /* of a row, whole */
   int32_t head_halves;                            /* heads that fit half the lanes */
+  int32_t head_stride; /* lanes from one head of Q or K to the next, as products give them: a divisor of the lanes */
 };
 
 td_status lpu_in_range(const char *name, int64_t value, int64_t low, int64_t high);
@@ -208,9 +209,9 @@ td_status lpu_place_stage(struct lpu_compiler *chips, int32_t stage);
 void lpu_take_heads(struct lpu_compiler *compiler);
 /* TD_UNSUPPORTED unless a chip can do with its share of the heads where `tensor` chips share them. */
 td_status lpu_check_share(const struct lpu_compiler *compiler, int32_t tensor);
-/* A chip's share of a weight: the rows of its KV heads, or of whole blocks; where these stand in a row of the results
- * that all chips of the stage make. */
-enum lpu_share { LPU_BY_HEADS, LPU_BY_BLOCKS };
+/* A chip's share of a weight: the rows of its heads, of its KV heads, or of whole blocks; where these stand in a row of
+ * the results that all chips of the stage make. */
+enum lpu_share { LPU_BY_HEADS, LPU_BY_KV_HEADS, LPU_BY_BLOCKS };
 struct lpu_rows lpu_share_of(const struct lpu_compiler *compiler, int32_t weight, enum lpu_share share);
 void lpu_place_blocks(const struct lpu_compiler *compiler, int32_t weight, struct lpu_matrix *matrix);
 /* The first layout in which it fits so many stages of so many chips; the error text says what does not fit in the last
@@ -389,8 +390,9 @@ td_status lpu_head(struct lpu_compiler *compiler);
 /* Vectors of a row of `attended` that hold heads of chip `part`: [first, end). True if a chip before it has heads in
  * the first of them too. */
 bool lpu_head_vectors(const struct lpu_compiler *compiler, int32_t part, int32_t *out_first, int32_t *out_end);
-/* KV heads, blocks: what chip `part` of the stage gets of `count`, [first, end). */
-int32_t lpu_first_kv_head(const struct lpu_compiler *compiler, int32_t part);
+/* Heads of queries: [first, end) of chip `part` of the stage. */
+void lpu_heads_of(const struct lpu_compiler *compiler, int32_t part, int32_t *out_first, int32_t *out_end);
+/* Blocks: what chip `part` of the stage gets of `count`, [first, end). */
 int32_t lpu_first_block(const struct lpu_compiler *compiler, int32_t count, int32_t part);
 
 /* ---- segments of a stage, chips[tensor], and their links (compile_stage.c) ---- */

@@ -49,7 +49,7 @@ static td_status swap_map(struct lpu_compiler *compiler, const struct td_op *op,
   struct td_lpu_map map;
   memset(&map, 0xff, sizeof map);
   for (int32_t lane = 0; lane < compiler->machine->lanes; lane++) {
-    int32_t element = lane % op->head_dim, half = op->rope_dim / 2, other = element;
+    int32_t element = lane % compiler->head_stride, half = op->rope_dim / 2, other = element;
     if (element < op->rope_dim && op->rope_pairs == TD_ROPE_ADJACENT) other = element ^ 1;
     if (element < op->rope_dim && op->rope_pairs == TD_ROPE_HALVES) other = (element + half) % op->rope_dim;
     map.lane[lane] = (int16_t)(lane - element + other);
@@ -84,7 +84,8 @@ static td_status rotate_vector(struct lpu_compiler *compiler, struct lpu_tensor 
 static td_status rotate(struct lpu_compiler *compiler, struct lpu_tensor *qkv, uint16_t by_row,
                         struct lpu_tensor **out) {
   const struct td_op *op = &compiler->graph->ops[compiler->layer.rope_q];
-  int32_t elements = (attention_op(compiler)->heads + attention_op(compiler)->kv_heads) * op->head_dim, map = 0;
+  int32_t elements = (attention_op(compiler)->heads + attention_op(compiler)->kv_heads) * compiler->head_stride,
+          map = 0;
   int32_t vectors = (elements + compiler->machine->lanes - 1) / compiler->machine->lanes;
   if (compiler->layer.q_norm >= 0) {
     TD_TRY(lpu_head_norms(compiler, qkv, by_row, vectors, &qkv));
@@ -105,7 +106,7 @@ static td_status place_queries(struct lpu_compiler *compiler, struct lpu_tensor 
     struct lpu_operand sum = lpu_nothing;
     lpu_chain_begin(&chain, compiler->chip, 1);
     int32_t lane = head_lane(compiler, head / (op->heads / op->kv_heads));
-    TD_TRY(gather(compiler, &chain, q, head * op->head_dim, op->head_dim, lane, &sum));
+    TD_TRY(gather(compiler, &chain, q, head * compiler->head_stride, op->head_dim, lane, &sum));
     lpu_chain_result(&chain, sum, heads, head, 1);
     TD_TRY(lpu_chain_run(compiler->builder, &chain));
   }
@@ -142,15 +143,15 @@ static td_status append_results(struct lpu_compiler *compiler, struct lpu_chain 
   return TD_OK;
 }
 
-/* Elements of a row from `first` on; `one`: a constant to add, or NULL. */
-static td_status append(struct lpu_compiler *compiler, struct lpu_tensor *from, int32_t first, uint16_t patch,
-                        struct lpu_tensor *one, int32_t cache) {
+/* Elements of a row from `first` on, a head every `stride`; `one`: a constant to add, or NULL. */
+static td_status append(struct lpu_compiler *compiler, struct lpu_tensor *from, int32_t first, int32_t stride,
+                        uint16_t patch, struct lpu_tensor *one, int32_t cache) {
   const struct td_op *op = attention_op(compiler);
   struct lpu_chain chain;
   struct lpu_operand sum = lpu_nothing;
   lpu_chain_begin(&chain, compiler->chip, 1);
   for (int32_t head = 0; head < op->kv_heads; head++) {
-    TD_TRY(gather(compiler, &chain, from, first + head * op->head_dim, op->head_dim, head_lane(compiler, head), &sum));
+    TD_TRY(gather(compiler, &chain, from, first + head * stride, op->head_dim, head_lane(compiler, head), &sum));
   }
   for (int32_t i = 0; i < chain.input_count; i++) chain.inputs[i].patch = patch;
   if (one) sum = lpu_chain_step(&chain, TD_ALU_ADD, sum, lpu_chain_input(&chain, one, 0, 0), lpu_nothing);
@@ -177,15 +178,15 @@ static td_status clear_head_state(struct lpu_compiler *compiler) {
 
 td_status lpu_row(struct lpu_compiler *compiler) {
   const struct td_op *op = attention_op(compiler);
-  int32_t k = op->heads * op->head_dim, v = k + op->kv_heads * op->head_dim;
+  int32_t stride = compiler->head_stride, k = op->heads * stride, v = k + op->kv_heads * stride;
   struct lpu_tensor *qkv = NULL, *rotated = NULL, *one = NULL;
   uint16_t by_row = 0;
   TD_TRY(lpu_view(compiler, compiler->qkv_out, &qkv));
   TD_TRY(lpu_patch(compiler, TD_VAR_ROW, compiler->qkv.tiles.blocks, 0, compiler->rows - 1, &by_row));
   TD_TRY(rotate(compiler, qkv, by_row, &rotated));
-  TD_TRY(append(compiler, rotated, k, 0, NULL, compiler->k_cache));
+  TD_TRY(append(compiler, rotated, k, stride, 0, NULL, compiler->k_cache));
   TD_TRY(lpu_view(compiler, compiler->one, &one));
-  TD_TRY(append(compiler, qkv, v, by_row, one, compiler->v_cache));
+  TD_TRY(append(compiler, qkv, v, op->head_dim, by_row, one, compiler->v_cache));
   TD_TRY(place_queries(compiler, rotated));
   return clear_head_state(compiler);
 }
@@ -320,7 +321,7 @@ td_status lpu_values(struct lpu_compiler *compiler) {
 static td_status merge_vector(struct lpu_compiler *compiler, struct lpu_tensor *divided, int32_t v) {
   const struct td_op *op = attention_op(compiler);
   int32_t lanes = compiler->machine->lanes, width = op->head_dim, group = op->heads / op->kv_heads;
-  int32_t above = compiler->first_kv_head * group * width - v * lanes, first = 0, end_vector = 0;
+  int32_t above = compiler->first_head * width - v * lanes, first = 0, end_vector = 0;
   bool shared = lpu_head_vectors(compiler, compiler->part, &first, &end_vector) && v == first;
   struct lpu_tensor *out = NULL;
   struct lpu_chain chain;

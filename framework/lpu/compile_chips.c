@@ -9,9 +9,17 @@
 
 /* ---- a chip's share ---- */
 
-int32_t lpu_first_kv_head(const struct lpu_compiler *compiler, int32_t part) {
-  int32_t heads = compiler->graph->ops[compiler->layer.attention].kv_heads;
-  return td_lpu_kv_first_head(heads, compiler->tensor, part);
+void lpu_heads_of(const struct lpu_compiler *compiler, int32_t part, int32_t *out_first, int32_t *out_end) {
+  const struct td_op *op = &compiler->graph->ops[compiler->layer.attention];
+  int32_t group = op->heads / op->kv_heads, tensor = compiler->tensor, kv_heads = 0;
+  int32_t kv_head = td_lpu_kv_share(op->kv_heads, tensor, part, &kv_heads), first = 0, sharers = 1;
+  if (tensor > op->kv_heads) {
+    first = td_lpu_kv_first_head(tensor, op->kv_heads, kv_head); /* chips are dealt to KV heads */
+    sharers = td_lpu_kv_first_head(tensor, op->kv_heads, kv_head + 1) - first;
+    first = part - first;
+  }
+  *out_first = kv_head * group + td_lpu_kv_first_head(group * kv_heads, sharers, first);
+  *out_end = kv_head * group + td_lpu_kv_first_head(group * kv_heads, sharers, first + 1);
 }
 
 /* Where blocks are few, the last chips have more: the first ones have more heads. */
@@ -21,8 +29,10 @@ int32_t lpu_first_block(const struct lpu_compiler *compiler, int32_t count, int3
 
 bool lpu_head_vectors(const struct lpu_compiler *compiler, int32_t part, int32_t *out_first, int32_t *out_end) {
   const struct td_op *op = &compiler->graph->ops[compiler->layer.attention];
-  int32_t width = op->heads / op->kv_heads * op->head_dim, lanes = compiler->machine->lanes;
-  int32_t begin = lpu_first_kv_head(compiler, part) * width, end = lpu_first_kv_head(compiler, part + 1) * width;
+  int32_t begin = 0, end = 0, lanes = compiler->machine->lanes;
+  lpu_heads_of(compiler, part, &begin, &end);
+  begin *= op->head_dim;
+  end *= op->head_dim;
   *out_first = begin / lanes;
   *out_end = (end + lanes - 1) / lanes;
   return begin % lanes > 0;
@@ -31,10 +41,11 @@ bool lpu_head_vectors(const struct lpu_compiler *compiler, int32_t part, int32_t
 void lpu_take_heads(struct lpu_compiler *compiler) {
   const struct td_op *whole = &compiler->graph->ops[compiler->layer.attention];
   struct td_op *op = &compiler->attention;
-  compiler->first_kv_head = lpu_first_kv_head(compiler, compiler->part);
+  int32_t end = 0;
   *op = *whole;
-  op->kv_heads = lpu_first_kv_head(compiler, compiler->part + 1) - compiler->first_kv_head;
-  op->heads = whole->heads / whole->kv_heads * op->kv_heads;
+  compiler->first_kv_head = td_lpu_kv_share(whole->kv_heads, compiler->tensor, compiler->part, &op->kv_heads);
+  lpu_heads_of(compiler, compiler->part, &compiler->first_head, &end);
+  op->heads = end - compiler->first_head;
 }
 
 /* K of a token is one vector, no head across its middle; V's has one element more; a row's scores are sums of one
@@ -64,7 +75,9 @@ td_status lpu_check_share(const struct lpu_compiler *compiler, int32_t tensor) {
   struct lpu_compiler first = *compiler;
   if (first.ffn_only || first.encoder) return TD_OK;
   first.tensor = tensor;
-  first.part = 0; /* the first chips have most heads */
+  int32_t kv_heads = first.graph->ops[first.layer.attention].kv_heads;
+  /* Who has most heads: of chips that have KV heads each, the first; else those of whom fewest share one. */
+  first.part = tensor > kv_heads ? td_lpu_kv_first_head(tensor, kv_heads, kv_heads - 1) : 0;
   lpu_take_heads(&first);
   return check_heads(&first);
 }
@@ -72,6 +85,10 @@ td_status lpu_check_share(const struct lpu_compiler *compiler, int32_t tensor) {
 struct lpu_rows lpu_share_of(const struct lpu_compiler *compiler, int32_t weight, enum lpu_share share) {
   int64_t rows = compiler->graph->weights[weight].rows, lanes = compiler->machine->lanes;
   if (share == LPU_BY_HEADS) {
+    int64_t of_head = rows / compiler->graph->ops[compiler->layer.attention].heads;
+    return (struct lpu_rows){weight, compiler->first_head * of_head, compiler->attention.heads * of_head};
+  }
+  if (share == LPU_BY_KV_HEADS) {
     int64_t of_head = rows / compiler->graph->ops[compiler->layer.attention].kv_heads;
     return (struct lpu_rows){weight, compiler->first_kv_head * of_head, compiler->attention.kv_heads * of_head};
   }

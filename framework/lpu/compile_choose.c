@@ -8,16 +8,16 @@
 #include "compile.h"
 #include "tandem/base.h"
 
-/* Chips that can share a layer: one a KV head; where FFNs are all there is, one a block of them; encoders are not
- * shared. */
+/* Chips that can share a layer: one a head of queries; where FFNs are all there is, one a block of them; encoders are
+ * not shared. */
 static int32_t most_tensor(const struct lpu_compiler *compiler) {
   if (compiler->ffn_only) return compiler->ffn_vectors;
   if (compiler->encoder) return 1;
-  return compiler->graph->ops[compiler->layer.attention].kv_heads;
+  return compiler->graph->ops[compiler->layer.attention].heads;
 }
 
 static const char *sharers(const struct lpu_compiler *compiler) {
-  return compiler->ffn_only ? "FFN block" : compiler->encoder ? "encoder" : "KV head";
+  return compiler->ffn_only ? "FFN block" : compiler->encoder ? "encoder" : "head";
 }
 
 static int32_t layers_of(const struct lpu_compiler *compiler) {
@@ -90,7 +90,7 @@ static td_status find_groupings(const struct lpu_compiler *compiler, int32_t chi
                  sharers(compiler), layers_of(compiler), most);
 }
 
-/* One a layer and KV head. */
+/* One a layer and head. */
 static int32_t most_chips(const struct lpu_compiler *compiler) {
   int64_t most = (int64_t)layers_of(compiler) * most_tensor(compiler);
   return most < LPU_MOST_CHIPS ? (int32_t)most : LPU_MOST_CHIPS;

@@ -61,7 +61,7 @@ static td_status rope_tables(struct lpu_compiler *compiler, struct lpu_kind *kin
   float *cosine = tables, *sine = tables + (size_t)rows * (size_t)lanes;
   for (int32_t position = 0; position < rows; position++) {
     for (int32_t lane = 0; lane < lanes; lane++) {
-      int32_t element = lane % op->head_dim, half = op->rope_dim / 2;
+      int32_t element = lane % compiler->head_stride, half = op->rope_dim / 2;
       bool halves = op->rope_pairs == TD_ROPE_HALVES;
       int32_t pair = halves ? element % half : element / 2;
       bool first = halves ? element < half : element % 2 == 0;
@@ -156,20 +156,48 @@ static td_status weights_of(const struct lpu_compiler *compiler, size_t member, 
 struct part {
   size_t op, bias;
   enum lpu_share share; /* what of the rows a chip has */
+  bool apart;           /* heads at head_stride, with zeros between */
 };
 #define NO_BIAS SIZE_MAX
 
-static td_status add_rows(const struct lpu_compiler *compiler, const struct part *parts, int32_t count,
+/* Runs of rows that a part is: its heads and the zeros behind each, or all in one. */
+static int32_t runs_of(const struct lpu_compiler *compiler, const struct part *part) {
+  const struct td_op *op = &compiler->attention;
+  bool padded = part->apart && compiler->head_stride > op->head_dim;
+  if (!padded) return 1;
+  return 2 * (part->share == LPU_BY_HEADS ? op->heads : op->kv_heads);
+}
+
+static void put_runs(const struct lpu_compiler *compiler, const struct lpu_rows *whole, int32_t runs,
+                     struct lpu_rows *out) {
+  int64_t width = compiler->attention.head_dim;
+  if (runs == 1) out[0] = *whole;
+  for (int32_t i = 0; runs > 1 && i < runs; i += 2) {
+    out[i] = (struct lpu_rows){whole->weight, whole->first + i / 2 * width, width};
+    out[i + 1] = (struct lpu_rows){-1, 0, compiler->head_stride - width};
+  }
+}
+
+/* `all`: the runs of a layer. */
+static td_status add_rows(const struct lpu_compiler *compiler, const struct part *parts, int32_t count, int32_t all,
                           struct lpu_rows *rows) {
   for (int32_t i = 0; i < count; i++) {
-    int32_t *weights = NULL;
+    int32_t *weights = NULL, runs = runs_of(compiler, &parts[i]);
     TD_TRY(weights_of(compiler, parts[i].op, &weights));
     for (int32_t layer = 0; weights && layer < compiler->layers; layer++) {
-      rows[layer * count + i] = lpu_share_of(compiler, weights[layer], parts[i].share);
+      const struct lpu_rows whole = lpu_share_of(compiler, weights[layer], parts[i].share);
+      put_runs(compiler, &whole, runs, rows + layer * all);
     }
     free(weights);
+    rows += runs;
   }
   return TD_OK;
+}
+
+static void put_bias(const struct lpu_rows *rows, int32_t runs, const float *whole, float *out) {
+  for (int32_t i = 0; i < runs; out += rows[i++].rows) {
+    if (rows[i].weight >= 0) memcpy(out, whole + rows[i].first, (size_t)rows[i].rows * sizeof *whole);
+  }
 }
 
 /* The bias of one part's rows into its columns of every layer's row; *out_some if there is one. */
@@ -183,7 +211,7 @@ static td_status take_bias(const struct lpu_compiler *compiler, const struct par
   td_status status = td_alloc((size_t)compiler->graph->weights[weights[0]].cols, sizeof *whole, (void **)&whole);
   for (int32_t layer = 0; !status && layer < compiler->layers; layer++) {
     lpu_weight_row(compiler, weights[layer], 0, whole);
-    memcpy(data + layer * n, whole + rows->first, (size_t)rows->rows * sizeof *whole);
+    put_bias(rows, runs_of(compiler, part), whole, data + layer * n);
   }
   free(whole);
   free(weights);
@@ -197,8 +225,8 @@ static td_status take_biases(struct lpu_compiler *compiler, const char *name, co
   char full[48];
   int64_t above = 0;
   for (int32_t i = 0; i < count; i++) {
-    TD_TRY(take_bias(compiler, &parts[i], &rows[i], matrix->n, data + above, &some));
-    above += rows[i].rows;
+    TD_TRY(take_bias(compiler, &parts[i], rows, matrix->n, data + above, &some));
+    for (int32_t run = runs_of(compiler, &parts[i]); run > 0; run--) above += (rows++)->rows;
   }
   if (!some) return TD_OK;
   /* Beside the scales, which are read with them. */
@@ -222,10 +250,12 @@ static td_status add_biases(struct lpu_compiler *compiler, const char *name, con
 static td_status add_matrix(struct lpu_compiler *compiler, const char *name, const struct part *parts, int32_t count,
                             struct lpu_matrix *out) {
   struct lpu_rows *rows = NULL;
+  int32_t all = 0;
   if (op_of(&compiler->layer, parts[0].op) < 0) return TD_OK;
-  td_status status = td_alloc((size_t)compiler->layers * (size_t)count, sizeof *rows, (void **)&rows);
-  if (!status) status = add_rows(compiler, parts, count, rows);
-  if (!status) status = lpu_new_matrix(compiler, name, rows, count, compiler->layers, out);
+  for (int32_t i = 0; i < count; i++) all += runs_of(compiler, &parts[i]);
+  td_status status = td_alloc((size_t)compiler->layers * (size_t)all, sizeof *rows, (void **)&rows);
+  if (!status) status = add_rows(compiler, parts, count, all, rows);
+  if (!status) status = lpu_new_matrix(compiler, name, rows, all, compiler->layers, out);
   if (!status) status = add_biases(compiler, name, parts, rows, count, out);
   if (!status && parts[0].share == LPU_BY_BLOCKS) lpu_place_blocks(compiler, rows[0].weight, out);
   free(rows);
@@ -245,14 +275,13 @@ static td_status add_norm(struct lpu_compiler *compiler, const char *name, size_
 /* One head's weights into the lanes of all of them. */
 static void repeat_heads(const struct lpu_compiler *compiler, int32_t op, int64_t heads, float *out) {
   int32_t weight = compiler->graph->ops[op].weight;
-  int64_t width = compiler->graph->weights[weight].cols;
-  for (int64_t head = 0; head < heads; head++) lpu_weight_row(compiler, weight, 0, out + head * width);
+  for (int64_t head = 0; head < heads; head++) lpu_weight_row(compiler, weight, 0, out + head * compiler->head_stride);
 }
 
 /* Of Q's heads, then of K's, as the product has them; V's lanes are nobody's. */
 static td_status head_weights(struct lpu_compiler *compiler) {
   const struct td_op *op = &compiler->attention;
-  int32_t q = op->heads * op->head_dim, cols = q + op->kv_heads * op->head_dim;
+  int32_t q = op->heads * compiler->head_stride, cols = q + op->kv_heads * compiler->head_stride;
   float *data = NULL;
   compiler->head_weight = -1;
   if (compiler->layer.q_norm < 0) return TD_OK;
@@ -270,8 +299,7 @@ static td_status head_weights(struct lpu_compiler *compiler) {
 
 /* Lanes of a head take the first one of its superlane s. */
 static td_status group_maps(struct lpu_compiler *compiler) {
-  int32_t width = compiler->graph->ops[compiler->layer.attention].head_dim;
-  int32_t superlane = compiler->machine->lanes_per_superlane;
+  int32_t width = compiler->head_stride, superlane = compiler->machine->lanes_per_superlane;
   for (int32_t s = 0; compiler->head_weight >= 0 && s * superlane < width; s++) {
     struct td_lpu_map map;
     memset(&map, 0xff, sizeof map);
@@ -315,8 +343,9 @@ static td_status row_mask(struct lpu_compiler *compiler) {
 }
 
 static td_status add_ffn(struct lpu_compiler *compiler) {
-  static const struct part gate = {OF(gate), NO_BIAS, LPU_BY_BLOCKS}, up = {OF(up), OF(up_bias), LPU_BY_BLOCKS};
-  static const struct part down = {OF(down), OF(down_bias), LPU_BY_BLOCKS};
+  static const struct part gate = {OF(gate), NO_BIAS, LPU_BY_BLOCKS, false};
+  static const struct part up = {OF(up), OF(up_bias), LPU_BY_BLOCKS, false};
+  static const struct part down = {OF(down), OF(down_bias), LPU_BY_BLOCKS, false};
   TD_TRY(add_matrix(compiler, "gate", &gate, 1, &compiler->gate));
   TD_TRY(add_matrix(compiler, "up", &up, 1, &compiler->up));
   TD_TRY(add_matrix(compiler, "down", &down, 1, &compiler->down));
@@ -328,9 +357,10 @@ static td_status add_ffn(struct lpu_compiler *compiler) {
 }
 
 static td_status add_attention(struct lpu_compiler *compiler) {
-  static const struct part qkv[] = {
-      {OF(q), OF(q_bias), LPU_BY_HEADS}, {OF(k), OF(k_bias), LPU_BY_HEADS}, {OF(v), OF(v_bias), LPU_BY_HEADS}};
-  static const struct part o = {OF(o), OF(o_bias), LPU_BY_BLOCKS};
+  static const struct part qkv[] = {{OF(q), OF(q_bias), LPU_BY_HEADS, true},
+                                    {OF(k), OF(k_bias), LPU_BY_KV_HEADS, true},
+                                    {OF(v), OF(v_bias), LPU_BY_KV_HEADS, false}};
+  static const struct part o = {OF(o), OF(o_bias), LPU_BY_BLOCKS, false};
   if (!compiler->encoder) TD_TRY(add_matrix(compiler, "qkv", qkv, 3, &compiler->qkv));
   TD_TRY(add_matrix(compiler, "o", &o, 1, &compiler->o));
   TD_TRY(add_norm(compiler, "norm.attention", OF(norm[0]), &compiler->norm[0]));

@@ -24,7 +24,8 @@ static td_status fold(struct lpu_compiler *compiler, struct lpu_tensor *x, int32
     struct lpu_chain chain;
     struct lpu_operand sum = lpu_nothing;
     lpu_chain_begin(&chain, compiler->chip, rows);
-    TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows, NULL, &sums));
+    /* The next chain reads them beside x. */
+    TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows, vectors > FOLD ? x : NULL, &sums));
     if (before) sum = lpu_chain_input(&chain, before, 0, 1);
     for (int32_t v = begin; v < vectors && v < begin + FOLD; v++) {
       struct lpu_operand value = value_of(&chain, x, v, vectors, square);
@@ -129,8 +130,8 @@ td_status lpu_head_norms(struct lpu_compiler *compiler, struct lpu_tensor *in, u
                          struct lpu_tensor **out) {
   const struct td_op *op = &compiler->graph->ops[compiler->layer.q_norm];
   int32_t width = (int32_t)(op->n / op->groups), vectors = 0;
-  struct lpu_tree tree = {
-      TD_ALU_ADD, LPU_FINISH_RSQRT, (float)(1.0 / width), (float)op->epsilon, count, width, compiler->group_map, false};
+  struct lpu_tree tree = {TD_ALU_ADD, LPU_FINISH_RSQRT,      (float)(1.0 / width), (float)op->epsilon,
+                          count,      compiler->head_stride, compiler->group_map,  false};
   struct lpu_tensor *squares = NULL, *roots = NULL, *weight = NULL;
   struct lpu_chain chain;
   uint16_t by_layer = 0;

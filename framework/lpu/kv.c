@@ -13,6 +13,14 @@ int32_t td_lpu_kv_first_head(int32_t kv_heads, int32_t tensor, int32_t part) {
   return (int32_t)(((int64_t)kv_heads * part + tensor - 1) / tensor);
 }
 
+int32_t td_lpu_kv_share(int32_t kv_heads, int32_t tensor, int32_t part, int32_t *out_count) {
+  int32_t first = td_lpu_kv_first_head(kv_heads, tensor, part);
+  *out_count = td_lpu_kv_first_head(kv_heads, tensor, part + 1) - first;
+  if (tensor <= kv_heads) return first;
+  *out_count = 1;
+  return (int32_t)((int64_t)part * kv_heads / tensor);
+}
+
 int32_t td_lpu_kv_lane(const struct td_lpu_machine *machine, int32_t head_dim, int32_t kv_head) {
   int32_t half = machine->lanes / 2, heads = half / head_dim;
   return kv_head / heads * half + kv_head % heads * head_dim;
@@ -69,8 +77,7 @@ td_status sram_find_kv(const struct td_lpu_program *program, const struct td_lpu
                        int32_t block, int32_t slot, struct sram_kv *out) {
   if (block < 0 || block >= kv->kv_blocks) return outside("block", block, kv->kv_blocks);
   if (slot < 0 || slot >= program->block_tokens) return outside("slot", slot, program->block_tokens);
-  out->first_head = td_lpu_kv_first_head(kv->kv_heads, program->tensor, part);
-  out->heads = td_lpu_kv_first_head(kv->kv_heads, program->tensor, part + 1) - out->first_head;
+  out->first_head = td_lpu_kv_share(kv->kv_heads, program->tensor, part, &out->heads);
   out->head_dim = kv->head_dim;
   TD_TRY(find_vector(program, kv, "k.cache", part, layer, block, slot, &out->k));
   return find_vector(program, kv, "v.cache", part, layer, block, slot, &out->v);

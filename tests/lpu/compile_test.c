@@ -151,7 +151,7 @@ static void test_refused(void **state) {
   expect_refusal(TINY("llama"), bad, TD_CONFIG, "expected int8 weights");
   bad = good;
   bad.chips = 65;
-  expect_refusal(TINY("llama"), bad, TD_CONFIG, "lpu.chips: found 65, expected 0..64");
+  expect_refusal(TINY("llama"), bad, TD_CONFIG, "lpu.chips: found 4097, expected 0..4096");
   bad = good;
   bad.chips = 64;
   expect_refusal(TINY("llama"), bad, TD_CONFIG, "expected at most one a layer");

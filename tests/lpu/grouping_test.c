@@ -64,13 +64,12 @@ static void test_refused(void **state) {
       .chips = 4, .tensor = 3, .rows = 1, .block_tokens = 32, .kv_blocks = 2, .context = 64};
   open_study(&study, "groq-lpu-v1", three_heads);
   refuse(&study, options, TD_CONFIG, "lpu.tensor: found 3, expected a divisor of lpu.chips: 4");
-  options.tensor = 4;
-  refuse(&study, options, TD_CONFIG, "lpu.tensor: found 4, expected at most one chip per KV head: 3");
-  options.chips = 7;
+  options.chips = options.tensor = 7;
+  refuse(&study, options, TD_CONFIG, "lpu.tensor: found 7, expected at most one chip per head: 6");
   options.tensor = 0;
-  refuse(&study, options, TD_CONFIG, "lpu.chips: found 7, expected at most one a layer and KV head, 2 x 3");
+  refuse(&study, options, TD_CONFIG, "lpu.chips: found 7, expected at most one a layer and head, 2 x 6");
   options.tensor = -1;
-  refuse(&study, options, TD_CONFIG, "lpu.tensor: found -1, expected 0..64");
+  refuse(&study, options, TD_CONFIG, "lpu.tensor: found -1, expected 0..4096");
   options.chips = options.tensor = 2;
   study.machine.links_used = 1;
   refuse(&study, options, TD_UNSUPPORTED, "no link leads from chip 0 to chip 1 of 2 (1 links are wired)");

@@ -159,9 +159,9 @@ static void test_options(void **state) {
       {offsetof(struct td_lpu_options, kv_blocks), INT32_MAX, "lpu.kv_blocks: found 2147483647, expected 1..8192"},
       {offsetof(struct td_lpu_options, context), 0, "lpu.context: found 0, expected 1.."},
       {offsetof(struct td_lpu_options, context), INT32_MAX, "lpu.context: found 2147483647, expected 1.."},
-      {offsetof(struct td_lpu_options, chips), -1, "lpu.chips: found -1, expected 0..64"},
+      {offsetof(struct td_lpu_options, chips), -1, "lpu.chips: found -1, expected 0..4096"},
       {offsetof(struct td_lpu_options, chips), 5,
-       "lpu.chips: found 5, expected at most one a layer and KV head, 4 x 2, in equal groups"},
+       "lpu.chips: found 5, expected at most one a layer and head, 4 x 4, in equal groups"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     struct td_lpu_options options = two_chips;
@@ -181,7 +181,7 @@ static void test_does_not_fit(void **state) {
   options.chips = 0;
   options.kv_blocks = 4200; /* 8,400 words a layer */
   expect(compile_on(td_lpu_machine_of(params), &options, TD_EXHAUSTED),
-         WORDS("takes 33601 words", "of 8192", "no number of chips up to 8, one a layer and KV head, would do"));
+         WORDS("takes 33601 words", "of 8192", "no number of chips up to 16, one a layer and head, would do"));
 }
 
 /* ---- the command line ---- */
@@ -242,7 +242,7 @@ static void test_command(void **state) {
                   WORDS("words of slices", "of 64", "would do"));
   command_refused(config_of("groq-lpu-v1", "mixtral-small", "rows=1;", BLOCKS),
                   WORDS("LPU: router of layer 0", "not compiled"));
-  command_refused(config_of("groq-lpu-v1", "llama", "chips=65;", BLOCKS), WORDS("chips", "65", "64"));
+  command_refused(config_of("groq-lpu-v1", "llama", "chips=4097;", BLOCKS), WORDS("chips", "4097", "4096"));
   command_refused(config_of("groq-lpu-v1", "llama", "rows=0;", BLOCKS), WORDS("rows", "found 0"));
   command_refused(config_of("groq-lpu-v1", "llama", "rows=1;", "block_tokens = 24;"), WORDS("24", "multiple of 16"));
 }

@@ -32,9 +32,9 @@ static void compare_reads(const struct lpu_decoder *decoder, struct td_lpu_host 
   const struct td_shape *shape = td_model_shape(decoder->model);
   const struct td_lpu_kv kv = {decoder->options.kv_blocks, shape->kv_heads, shape->head_dim};
   float logits[2][512];
-  uint16_t k[2][128], v[2][128];
+  uint16_t k[2][256], v[2][256];
   int32_t elements = shape->kv_heads * shape->head_dim;
-  assert_true(shape->vocab <= 512 && elements <= 128);
+  assert_true(shape->vocab <= 512 && elements <= 256);
   assert_ok(td_lpu_image_read(decoder->system, "logits", 0, logits[0]));
   assert_ok(td_lpu_host_image_read(host, "logits", 0, logits[1]));
   assert_memory_equal(logits[0], logits[1], (size_t)shape->vocab * sizeof logits[0][0]);
@@ -129,7 +129,7 @@ static void compare(const char *model, const struct course *course, const struct
 
 /* ---- models ---- */
 
-static char four_heads[64], three_heads[64]; /* paths */
+static char four_heads[64], three_heads[64], odd_heads[64], broad_heads[64]; /* paths */
 
 static int write_models(void **state) {
   (void)state;
@@ -137,13 +137,19 @@ static int write_models(void **state) {
   snprintf(three_heads, sizeof three_heads, "lpu_tensor_three_%ld.gguf", (long)getpid());
   /* 12 heads of 16: chips' heads end inside vectors of 64 lanes. */
   small_model_write(&(struct small_model){3, 192, 288, 12, 4}, four_heads);
+  snprintf(odd_heads, sizeof odd_heads, "lpu_tensor_odd_%ld.gguf", (long)getpid());
+  snprintf(broad_heads, sizeof broad_heads, "lpu_tensor_broad_%ld.gguf", (long)getpid());
   small_model_write(&(struct small_model){2, 96, 160, 6, 3}, three_heads);
+  /* 8 heads of 24, two KV heads, in 64 lanes: one begins every 32. */
+  small_model_write(&(struct small_model){2, 192, 224, 8, 2}, odd_heads);
+  /* Heads of 128 in 320 lanes: one begins every 160. */
+  small_model_write(&(struct small_model){1, 512, 320, 4, 2}, broad_heads);
   return 0;
 }
 
 static int remove_models(void **state) {
   (void)state;
-  return remove(four_heads) || remove(three_heads);
+  return remove(four_heads) || remove(three_heads) || remove(odd_heads) || remove(broad_heads);
 }
 
 static void test_narrow(void **state) {
@@ -184,6 +190,25 @@ static void test_llama(void **state) {
   for (size_t m = 0; m < LPU_MODES; m++) {
     const struct course course = {narrow, 1 + (int32_t)m, 16, 5, 2, m % 2 ? 4 : 2, 2};
     compare(TINY, &course, &lpu_modes[m]);
+  }
+}
+
+/* Heads that do not divide the lanes, alone and shared; more chips than KV heads. */
+static void test_odd_heads(void **state) {
+  (void)state;
+  static const int32_t groups[][2] = {{1, 1}, {2, 2}, {3, 3}, {4, 4}, {5, 5}, {8, 8}, {8, 4}};
+  for (size_t g = 0; g < sizeof groups / sizeof *groups; g++) {
+    const struct course course = {g % 2 ? narrow : two_links, 1 + (int32_t)g % 3, 16, 5, 1, groups[g][0], groups[g][1]};
+    compare(odd_heads, &course, &lpu_modes[g % LPU_MODES]);
+  }
+}
+
+static void test_broad_heads(void **state) {
+  (void)state;
+  static const int32_t groups[] = {1, 2, 4};
+  for (size_t g = 0; g < 3; g++) {
+    const struct course course = {NULL, 1 + (int32_t)g % 2, 32, 3, 0, groups[g], groups[g]};
+    compare(broad_heads, &course, &lpu_modes[g % LPU_MODES]);
   }
 }
 
@@ -253,8 +278,9 @@ static void test_kv(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_narrow), cmocka_unit_test(test_uneven), cmocka_unit_test(test_wide),
-      cmocka_unit_test(test_llama),  cmocka_unit_test(test_models), cmocka_unit_test(test_kv),
+      cmocka_unit_test(test_narrow),    cmocka_unit_test(test_uneven),      cmocka_unit_test(test_wide),
+      cmocka_unit_test(test_llama),     cmocka_unit_test(test_models),      cmocka_unit_test(test_kv),
+      cmocka_unit_test(test_odd_heads), cmocka_unit_test(test_broad_heads),
   };
   return cmocka_run_group_tests(tests, write_models, remove_models);
 }

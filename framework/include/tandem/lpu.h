@@ -187,10 +187,10 @@ td_status td_lpu_image_read(const struct td_lpu_system *system, const char *imag
 /* ---- KV caches in SRAM: where a compiled program keeps them ----
  *
  * The images "k.cache" and "v.cache" (one pair, or one for each group of layers, in the order of the layers; where
- * program->tensor chips share the layers, each of them has such images, of its KV heads) hold a vector of fp16 per
- * token: token t of KV block b of the image's layer l is in word (l * kv_blocks + b) * block_tokens / load_vectors + t
- * / load_vectors, in the pair t % load_vectors of its slices. The last word takes writes that mean nothing. V's lane
- * td_lpu_kv_one_lane is 1: its product with p is the sum of p. */
+ * program->tensor chips share the layers, each of them has such images, of its KV heads: td_lpu_kv_share) hold a vector
+ * of fp16 per token: token t of KV block b of the image's layer l is in word (l * kv_blocks + b) * block_tokens /
+ * load_vectors + t / load_vectors, in the pair t % load_vectors of its slices. The last word takes writes that mean
+ * nothing. V's lane td_lpu_kv_one_lane is 1: its product with p is the sum of p. */
 struct td_lpu_kv {
   int32_t kv_blocks; /* of every layer */
   int32_t kv_heads, head_dim;
@@ -198,6 +198,9 @@ struct td_lpu_kv {
 /* The first KV head of chip `part` of `tensor` (of part tensor: kv_heads): the first chips have one more where they do
  * not divide. */
 int32_t td_lpu_kv_first_head(int32_t kv_heads, int32_t tensor, int32_t part);
+/* The first KV head that chip `part` of `tensor` keeps, and how many. With more chips than KV heads each keeps one, and
+ * neighbours share it: they have copies of the same K and V, for different heads of queries. */
+int32_t td_lpu_kv_share(int32_t kv_heads, int32_t tensor, int32_t part, int32_t *out_count);
 /* The first lane of a chip's KV head: as many heads as fit in each half of the lanes. */
 int32_t td_lpu_kv_lane(const struct td_lpu_machine *machine, int32_t head_dim, int32_t kv_head);
 /* Behind a chip's kv_heads; -1: the heads fill all lanes. */
