@@ -25,6 +25,7 @@
   X(install_cycles, CYCLES, 1, 1000, install_cycles, "pass slots that an install takes")                          \
   X(accumulator_depth, COUNT, 1, 65536, accumulator_depth, "32-bit vectors that a plane accumulates into")        \
   X(transpose_cycles, CYCLES, 1, 10000, transpose_cycles, "what a load by columns takes longer")                  \
+  X(fp8, COUNT, 0, 1, fp8, "1: planes multiply FP8 (E4M3) at int8's rate, and widen it; 0: no FP8")               \
   X(alus, COUNT, 1, TD_LPU_MOST_ALUS, alus, "ALUs of a lane")                                                     \
   X(switch_functions, COUNT, 4, 4, switch_functions, "queues of a switch: shift, permute, select, transpose")     \
   X(instruction_queues, COUNT, 1, 65535, instruction_queues, "queues of a chip: the units' must add up to it")    \
