@@ -18,6 +18,7 @@ static bool plain_here(void) {
 #define LPU_BYTES plain_rows_bytes
 #define LPU_WIDENED plain_rows_widened
 #define LPU_HALVES plain_rows_halves
+#define LPU_EIGHTS plain_rows_eights
 #define LPU_FLOATS plain_rows_floats
 #include "lpu_loops.h"
 
@@ -50,12 +51,14 @@ static bool avx2_here(void) {
 #undef LPU_BYTES
 #undef LPU_WIDENED
 #undef LPU_HALVES
+#undef LPU_EIGHTS
 #undef LPU_FLOATS
 #define LPU(name) avx2_##name
 #define LPU_TARGET LPU_AVX2
 #define LPU_BYTES avx2_bytes
 #define LPU_WIDENED avx2_widened
 #define LPU_HALVES avx2_halves
+#define LPU_EIGHTS avx2_eights
 #define LPU_FLOATS avx2_floats
 #include "lpu_loops.h"
 
@@ -74,12 +77,14 @@ static bool avx512_here(void) {
 #undef LPU_BYTES
 #undef LPU_WIDENED
 #undef LPU_HALVES
+#undef LPU_EIGHTS
 #undef LPU_FLOATS
 #define LPU(name) avx512_##name
 #define LPU_TARGET LPU_AVX512
 #define LPU_BYTES avx512_bytes
 #define LPU_WIDENED avx512_widened
 #define LPU_HALVES avx512_halves
+#define LPU_EIGHTS avx512_eights
 #define LPU_FLOATS avx512_floats
 #include "lpu_loops.h"
 

@@ -6,6 +6,7 @@
  *   LPU_BYTES(sum, rows, x, count, lanes, next)    sum[l] += x[i] * rows[i][l], int8; next: rows wanted soon, or NULL
  *   LPU_WIDENED(sum, rows, x, count, lanes, next)  the same of int8 rows and doubles x, into doubles
  *   LPU_HALVES(sum, rows, x, count, lanes, next)   of planar f16 rows
+ *   LPU_EIGHTS(sum, rows, x, count, lanes, next)   of FP8 rows
  *   LPU_FLOATS(sum, rows, x, count, lanes)         of float rows
  * Every form gives the same bits: lanes are independent, k ascends, products are exact.
  */

@@ -17,6 +17,16 @@ LPU_TARGET static td_i32 LPU(activations)(const td_u8 *in, td_i32 lanes, td_i32 
   return finite;
 }
 
+/* Of an FP8 pass. */
+LPU_TARGET static td_i32 LPU(activations_eights)(const td_u8 *in, td_i32 k, double *TD_RESTRICT x) {
+  td_i32 finite = 1;
+  for (td_i32 i = 0; i < k; i++) {
+    finite &= (in[i] & 0x7f) != 0x7f;
+    x[i] = (double)td_lpu_f8_to_f32(in[i]);
+  }
+  return finite;
+}
+
 /* Steps that were not loaded are zero, and zero times what is no number is none. */
 LPU_TARGET static td_i32 LPU(spoiled)(const struct lpu_context *context, const struct td_lpu_code_op *op,
                                       const double *x, td_i32 k) {
@@ -46,12 +56,16 @@ LPU_TARGET static const td_u8 *LPU(next_rows)(const struct lpu_context *context,
 LPU_TARGET static void LPU(pass_wide)(const struct lpu_context *context, const struct td_lpu_code_op *op,
                                       const struct td_lpu_code_op *then, td_u32 *out) {
   const struct td_lpu_code_head *head = context->head;
-  td_i32 lanes = head->lanes, k = head->plane_k / 2, vectors = head->load_vectors;
+  bool fp8 = op->detail == TD_TILE_F8 || op->detail == TD_TILE_EIGHTS;
+  td_i32 lanes = head->lanes, k = fp8 ? head->plane_k : head->plane_k / 2, vectors = head->load_vectors;
   double sum[LPU_LANES], x[LPU_LANES];
-  td_i32 finite = LPU(activations)(lpu_at(context, op->a), lanes, op->immediate, k, x);
+  const td_u8 *in = lpu_at(context, op->a);
+  td_i32 finite = fp8 ? LPU(activations_eights)(in, k, x) : LPU(activations)(in, lanes, op->immediate, k, x);
   for (td_i32 l = 0; l < lanes; l++) sum[l] = 0;
   if (op->detail == TD_TILE_FLOATS) {
     LPU_FLOATS(sum, (const float *)(const void *)lpu_at(context, op->b), x, k, lanes);
+  } else if (op->detail == TD_TILE_EIGHTS) {
+    LPU_EIGHTS(sum, lpu_at(context, op->b), x, k, lanes, NULL);
   }
   for (td_i32 s = op->first; s < op->first + op->count; s++) {
     const struct td_lpu_code_load *step = &context->steps[s];
@@ -60,11 +74,13 @@ LPU_TARGET static void LPU(pass_wide)(const struct lpu_context *context, const s
     const td_u8 *next = LPU(next_rows)(context, op, s, then);
     if (op->detail == TD_TILE_W8) {
       LPU_WIDENED(sum, (const td_i8 *)rows, of, vectors, lanes, next);
+    } else if (op->detail != TD_TILE_F16) {
+      LPU_EIGHTS(sum, rows, of, vectors, lanes, next);
     } else {
       LPU_HALVES(sum, rows, of, vectors, lanes, next);
     }
   }
-  bool none = !finite && op->detail != TD_TILE_FLOATS && LPU(spoiled)(context, op, x, k);
+  bool none = !finite && op->detail < TD_TILE_BYTES && LPU(spoiled)(context, op, x, k);
   for (td_i32 l = 0; l < lanes; l++) out[l] = none ? TD_LPU_NAN : td_lpu_bits(td_lpu_quiet((float)sum[l]));
 }
 
@@ -143,6 +159,10 @@ LPU_TARGET static void LPU(column)(const td_u8 *in, td_i32 type, td_i32 lanes, t
   const td_u8 *high = in + lanes;
   if (type == TD_OPERAND_W8) {
     for (td_i32 i = 0; i < k; i++) out[i] = (float)(td_i8)in[i];
+    return;
+  }
+  if (type == TD_OPERAND_F8) {
+    for (td_i32 i = 0; i < k; i++) out[i] = td_lpu_f8_to_f32(in[i]);
     return;
   }
   for (td_i32 i = 0; i < k; i++) out[i] = td_lpu_f16_to_f32((td_u16)(in[i] | (td_u32)high[i] << 8));

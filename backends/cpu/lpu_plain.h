@@ -48,3 +48,13 @@ LPU_TARGET static void LPU_ROWS(halves)(double *TD_RESTRICT sum, const td_u8 *ro
     }
   }
 }
+
+/* FP8 rows. */
+LPU_TARGET static void LPU_ROWS(eights)(double *TD_RESTRICT sum, const td_u8 *rows, const double *x, td_i32 count,
+                                        td_i32 lanes, const td_u8 *next) {
+  (void)next;
+  for (td_i32 i = 0; i < count; i++) {
+    const td_u8 *row = rows + (td_i64)i * lanes;
+    for (td_i32 l = 0; l < lanes; l++) sum[l] += x[i] * (double)td_lpu_f8_to_f32(row[l]);
+  }
+}

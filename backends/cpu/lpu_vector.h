@@ -40,6 +40,9 @@ LPU_TARGET static const td_u32 *LPU(operand)(const struct lpu_context *context, 
     case TD_OPERAND_W8:
       for (td_i32 l = 0; l < lanes; l++) own[l] = td_lpu_bits((float)(td_i8)in[l]);
       break;
+    case TD_OPERAND_F8:
+      for (td_i32 l = 0; l < lanes; l++) own[l] = td_lpu_bits(td_lpu_f8_to_f32(in[l]));
+      break;
     case TD_OPERAND_F16:
       LPU(widen_halves)(in, lanes, own);
       break;
@@ -80,6 +83,16 @@ LPU_TARGET static td_i32 LPU(narrow_bytes)(const td_u32 *in, td_i32 lanes, td_u8
   return good;
 }
 
+LPU_TARGET static td_i32 LPU(narrow_eights)(const td_u32 *in, td_i32 lanes, td_u8 *TD_RESTRICT out) {
+  td_i32 good = 1;
+  for (td_i32 l = 0; l < lanes; l++) {
+    float value = td_bits_to_float(in[l]);
+    good &= td_lpu_fits_f8(value);
+    out[l] = td_lpu_f32_to_f8(value);
+  }
+  return good;
+}
+
 LPU_TARGET static td_i32 LPU(to_i32)(const td_u32 *a, td_i32 lanes, td_u32 *TD_RESTRICT out) {
   td_i32 good = 1;
   for (td_i32 l = 0; l < lanes; l++) {
@@ -99,6 +112,8 @@ LPU_TARGET static td_i32 LPU(narrow)(td_i32 types, const td_u32 *in, td_i32 lane
   switch (type) {
     case TD_OPERAND_F16:
       return LPU(narrow_halves)(in, lanes, out);
+    case TD_OPERAND_F8:
+      return LPU(narrow_eights)(in, lanes, out);
     case TD_OPERAND_I8:
     case TD_OPERAND_W8:
       if (types & TD_CODE_INTEGER) return LPU(narrow_bytes)(in, lanes, out);

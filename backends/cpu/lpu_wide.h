@@ -16,6 +16,13 @@ static inline __attribute__((always_inline)) void lpu_fetch(const td_u8 *next, t
   for (td_i32 i = line; next && i < line + count; i++) __builtin_prefetch(next + 64 * (td_i64)i, 0, 2);
 }
 
+/* Whether one of the rows' FP8 is a NaN. */
+static inline __attribute__((always_inline)) bool lpu_odd(const td_u8 *rows, td_i32 count, td_i32 lanes) {
+  td_u8 odd = 0;
+  for (td_i64 i = 0; i < (td_i64)count * lanes; i++) odd |= (rows[i] & 0x7f) == 0x7f;
+  return odd;
+}
+
 /* ---- AVX-512 ---- */
 
 /* 4 rows of 64 lanes: bytes of rows 0 .. 3 together for each lane, lanes 4 i .. 4 i + 3 of each quarter in group i of
@@ -162,6 +169,36 @@ LPU_AVX512 static void avx512_halves(double *sum, const td_u8 *rows, const doubl
   }
 }
 
+/* 16 lanes of FP8 as floats of 2^-8 times the value: its bits as the upper ones of an f16 without the first of its
+ * exponent. Not NaNs. */
+LPU_AVX512 static inline __attribute__((always_inline)) __m512 avx512_eights_16(const td_u8 *row) {
+  __m256i words = _mm256_slli_epi16(_mm256_cvtepi8_epi16(_mm_loadu_si128((const void *)row)), 7);
+  return _mm512_cvtph_ps(_mm256_and_si256(words, _mm256_set1_epi16((int16_t)0xbf80)));
+}
+
+LPU_AVX512 static void avx512_eights(double *sum, const td_u8 *rows, const double *x, td_i32 count, td_i32 lanes,
+                                     const td_u8 *next) {
+  if (lanes % 64 || lpu_odd(rows, count, lanes)) {
+    avx512_rows_eights(sum, rows, x, count, lanes, next);
+    return;
+  }
+  for (td_i32 l = 0; l < lanes; l += 64) {
+    lpu_fetch(next, l / 64 * count, count);
+    __m512d s[LPU_BLOCK];
+    for (int v = 0; v < LPU_BLOCK; v++) s[v] = _mm512_loadu_pd(sum + l + 8 * v);
+    for (td_i32 i = 0; i < count; i++) {
+      const td_u8 *row = rows + (td_i64)i * lanes + l;
+      const __m512d factor = _mm512_set1_pd(x[i] * 256);
+      for (int v = 0; v < LPU_BLOCK; v += 2) {
+        __m512 w = avx512_eights_16(row + 8 * v);
+        s[v] = _mm512_fmadd_pd(_mm512_cvtps_pd(_mm512_castps512_ps256(w)), factor, s[v]);
+        s[v + 1] = _mm512_fmadd_pd(_mm512_cvtps_pd(_mm512_extractf32x8_ps(w, 1)), factor, s[v + 1]);
+      }
+    }
+    for (int v = 0; v < LPU_BLOCK; v++) _mm512_storeu_pd(sum + l + 8 * v, s[v]);
+  }
+}
+
 /* ---- AVX2 ---- */
 
 /* 32 lanes of two rows at a time: words of both rows together for each lane, times two activations. */
@@ -261,6 +298,34 @@ LPU_AVX2 static void avx2_halves(double *sum, const td_u8 *rows, const double *x
         __m128i low = _mm_loadl_epi64((const void *)(row + 4 * v));
         __m128i high = _mm_loadl_epi64((const void *)(row + lanes + 4 * v));
         __m256 w = _mm256_cvtph_ps(_mm_unpacklo_epi8(low, high));
+        s[v] = _mm256_fmadd_pd(_mm256_cvtps_pd(_mm256_castps256_ps128(w)), factor, s[v]);
+        s[v + 1] = _mm256_fmadd_pd(_mm256_cvtps_pd(_mm256_extractf128_ps(w, 1)), factor, s[v + 1]);
+      }
+    }
+    for (int v = 0; v < LPU_BLOCK; v++) _mm256_storeu_pd(sum + l + 4 * v, s[v]);
+  }
+}
+
+LPU_AVX2 static inline __attribute__((always_inline)) __m256 avx2_eights_8(const td_u8 *row) {
+  __m128i words = _mm_slli_epi16(_mm_cvtepi8_epi16(_mm_loadl_epi64((const void *)row)), 7);
+  return _mm256_cvtph_ps(_mm_and_si128(words, _mm_set1_epi16((int16_t)0xbf80)));
+}
+
+LPU_AVX2 static void avx2_eights(double *sum, const td_u8 *rows, const double *x, td_i32 count, td_i32 lanes,
+                                 const td_u8 *next) {
+  if (lanes % 32 || lpu_odd(rows, count, lanes)) {
+    avx2_rows_eights(sum, rows, x, count, lanes, next);
+    return;
+  }
+  for (td_i32 l = 0; l < lanes; l += 32) {
+    if (l % 64 == 0) lpu_fetch(next, l / 64 * count, count);
+    __m256d s[LPU_BLOCK];
+    for (int v = 0; v < LPU_BLOCK; v++) s[v] = _mm256_loadu_pd(sum + l + 4 * v);
+    for (td_i32 i = 0; i < count; i++) {
+      const td_u8 *row = rows + (td_i64)i * lanes + l;
+      const __m256d factor = _mm256_set1_pd(x[i] * 256);
+      for (int v = 0; v < LPU_BLOCK; v += 2) {
+        __m256 w = avx2_eights_8(row + 4 * v);
         s[v] = _mm256_fmadd_pd(_mm256_cvtps_pd(_mm256_castps256_ps128(w)), factor, s[v]);
         s[v + 1] = _mm256_fmadd_pd(_mm256_cvtps_pd(_mm256_extractf128_ps(w, 1)), factor, s[v + 1]);
       }

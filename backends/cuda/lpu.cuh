@@ -14,7 +14,7 @@ enum {
   LPU_OPS = 64,      /* operations fetched at a time; also how far is looked for the next pass */
   LPU_HELD = 4,      /* 16-byte pieces of a tile that a thread has under way */
   LPU_ROWS = 512,    /* of a tile, at most */
-  LPU_NUMBERS = 256, /* of an fp16 tile, at most */
+  LPU_NUMBERS = 512, /* of an FP8 tile, at most; of an fp16 one half as many */
   LPU_STAGE = LPU_HELD * 16 * CUDA_LPU_THREADS
 };
 static_assert(TD_CODE_MAP_LANES <= CUDA_LPU_THREADS, "a lane has a thread of its own");

@@ -2,7 +2,7 @@
  *
  * LPU code: the matrix planes. An int8 pass is shared out by rows, since its sums are exact in any order; an fp16 pass
  * has one order, k ascending, so that a lane's sum is one thread's, and the tile comes through shared memory, where
- * many loads are under way at once.
+ * many loads are under way at once. An FP8 pass goes the same way.
  */
 #ifndef CUDA_LPU_MATRIX_CUH
 #define CUDA_LPU_MATRIX_CUH
@@ -30,6 +30,12 @@ CUDA_FN double lpu_double_of_half(td_u16 half) {
   if ((half & 0x7c00) == 0x7c00) return static_cast<double>(td_lpu_f16_to_f32(half));
   td_u32 sign = static_cast<td_u32>(half & 0x8000) << 16, rest = static_cast<td_u32>(half & 0x7fff) << 10;
   return lpu_double_of_bits(sign | rest, 0) * 0x1p1008;
+}
+/* As above; a NaN of either sign is one. */
+CUDA_FN double lpu_double_of_eight(td_u8 eight) {
+  td_u32 sign = static_cast<td_u32>(eight & 0x80) << 24, rest = static_cast<td_u32>(eight & 0x7f) << 17;
+  if ((eight & 0x7f) == 0x7f) return lpu_double_of_bits(0x7ff80000u, 0);
+  return lpu_double_of_bits(sign | rest, 0) * 0x1p1016;
 }
 /* The product is exact, so that fusing it with the sum changes nothing. */
 CUDA_FN double lpu_add_product(double sum, double a, double b) {
@@ -60,10 +66,13 @@ CUDA_FN int lpu_row_bytes(const struct lpu_chip &chip, const lpu_op &op) {
   return op.detail == TD_TILE_F16 ? 2 * chip.lanes : chip.lanes;
 }
 CUDA_FN bool lpu_is_expanded(const lpu_op &op) {
-  return op.detail == TD_TILE_BYTES || op.detail == TD_TILE_FLOATS;
+  return op.detail >= TD_TILE_BYTES;
+}
+CUDA_FN bool lpu_is_eights(const lpu_op &op) {
+  return op.detail == TD_TILE_F8 || op.detail == TD_TILE_EIGHTS;
 }
 CUDA_FN int lpu_row_count(const struct lpu_chip &chip, const lpu_op &op) {
-  if (op.detail == TD_TILE_BYTES) return chip.head->plane_k;
+  if (op.detail == TD_TILE_BYTES || op.detail == TD_TILE_EIGHTS) return chip.head->plane_k;
   if (op.detail == TD_TILE_FLOATS) return chip.head->plane_k / 2;
   return op.count * chip.head->load_vectors;
 }
@@ -93,20 +102,24 @@ CUDA_FN void lpu_fetch(const struct lpu_chip &chip, const lpu_op *then) {
 #endif
 }
 
-/* ---- fp16 passes ---- */
+/* ---- fp16 and FP8 passes ---- */
+
+CUDA_FN double lpu_activation(const struct lpu_chip &chip, const lpu_op &op, int k) {
+  const td_u8 *at = lpu_at(chip, op.a) + k;
+  if (lpu_is_eights(op)) return lpu_double_of_eight(*at);
+  return lpu_double_of_half(lpu_half_bits(at + op.immediate, chip.lanes));
+}
 
 /* Notes an activation that is no number and meets a step that was not loaded: zero times it is none. */
 CUDA_FN void lpu_gather_numbers(const struct lpu_chip &chip, const lpu_op &op, int rows) {
-  const td_u8 *low = lpu_at(chip, op.a) + op.immediate;
-  int own = lpu_lane(), k;
-  if (own < chip.head->plane_k / 2 && op.detail != TD_TILE_FLOATS &&
-      !lpu_is_number(lpu_double_of_half(lpu_half_bits(low + own, chip.lanes))) &&
+  int own = lpu_lane(), most = lpu_is_eights(op) ? chip.head->plane_k : chip.head->plane_k / 2, k;
+  if (own < most && !lpu_is_expanded(op) && !lpu_is_number(lpu_activation(chip, op, own)) &&
       lpu_find_step(chip, op, own / chip.head->load_vectors) < 0) {
     chip.shared->spoiled[chip.slot] = 1;
   }
   if (own >= rows) return;
   chip.shared->rows[own] = lpu_row(chip, op, own, &k);
-  chip.shared->x.numbers[own] = lpu_double_of_half(lpu_half_bits(low + k, chip.lanes));
+  chip.shared->x.numbers[own] = lpu_activation(chip, op, k);
 }
 
 /* Piece `piece` of rows first .. end - 1 as they lie in the stage; a thread's pieces are CUDA_LPU_THREADS apart. */
@@ -127,18 +140,21 @@ CUDA_FN void lpu_stage(const struct lpu_chip &chip, int count, const uint4 held[
 }
 
 /* Rows first .. end - 1, which are in the stage. */
-CUDA_FN double lpu_add_staged(const struct lpu_chip &chip, bool halves, int first, int end, double sum) {
+CUDA_FN double lpu_add_staged(const struct lpu_chip &chip, int tile, int first, int end, double sum) {
   int lanes = chip.lanes;
   const double *x = chip.shared->x.numbers + first;
   const td_u8 *at = chip.shared->stage.bytes + lpu_lane();
-  if (halves) {
+  if (tile == TD_TILE_F16) {
     CUDA_UNROLL_8
     for (int r = 0; r < end - first; r++) {
       sum = lpu_add_product(sum, lpu_double_of_half(lpu_half_bits(at + 2 * r * lanes, lanes)), x[r]);
     }
-  } else {
+  } else if (tile == TD_TILE_W8) {
     CUDA_UNROLL_8
     for (int r = 0; r < end - first; r++) sum = lpu_add_product(sum, lpu_double_of_byte(at[r * lanes]), x[r]);
+  } else {
+    CUDA_UNROLL_8
+    for (int r = 0; r < end - first; r++) sum = lpu_add_product(sum, lpu_double_of_eight(at[r * lanes]), x[r]);
   }
   return sum;
 }
@@ -154,7 +170,7 @@ CUDA_FN double lpu_add_rows(const struct lpu_chip &chip, const lpu_op &op, int r
     lpu_stage(chip, (end - first) * pieces, held);
     __syncthreads();
     lpu_hold(chip, end, after, pieces, held);
-    if (lpu_lane() < chip.lanes) sum = lpu_add_staged(chip, op.detail == TD_TILE_F16, first, end, sum);
+    if (lpu_lane() < chip.lanes) sum = lpu_add_staged(chip, op.detail, first, end, sum);
     __syncthreads();
   }
   return sum;
@@ -269,6 +285,7 @@ CUDA_FN const td_u8 *lpu_column(const struct lpu_chip &chip, const lpu_op &op) {
 
 CUDA_FN float lpu_widened(const td_u8 *at, int detail, int lanes) {
   if (detail == TD_OPERAND_F16) return td_lpu_f16_to_f32(lpu_half_bits(at, lanes));
+  if (detail == TD_OPERAND_F8) return td_lpu_f8_to_f32(*at);
   return static_cast<float>(static_cast<td_i8>(*at));
 }
 

@@ -19,6 +19,8 @@ CUDA_FN td_u32 lpu_operand(const struct lpu_chip &chip, const lpu_op &op, int ty
       return static_cast<td_u32>(static_cast<int>(static_cast<td_i8>(*in)));
     case TD_OPERAND_W8:
       return td_lpu_bits(static_cast<float>(static_cast<td_i8>(*in)));
+    case TD_OPERAND_F8:
+      return td_lpu_bits(td_lpu_f8_to_f32(*in));
     case TD_OPERAND_F16:
       return td_lpu_bits(td_lpu_f16_to_f32(lpu_half_bits(in, lanes)));
     default:
@@ -113,11 +115,19 @@ CUDA_FN bool lpu_narrow_byte(const lpu_op &op, td_u32 value, td_u8 *out) {
   return true;
 }
 
+CUDA_FN bool lpu_narrow_eight(td_u32 value, td_u8 *out) {
+  if (!td_lpu_fits_f8(td_bits_to_float(value))) return false;
+  if (out) *out = td_lpu_f32_to_f8(td_bits_to_float(value));
+  return true;
+}
+
 CUDA_FN bool lpu_narrow(const struct lpu_chip &chip, const lpu_op &op, td_u32 value) {
   td_u8 *out = lpu_read_later(op.out) ? lpu_at(chip, op.out) + lpu_lane() : nullptr;
   switch (op.types >> 12 & 15) {
     case TD_OPERAND_F16:
       return lpu_narrow_half(value, out, chip.lanes);
+    case TD_OPERAND_F8:
+      return lpu_narrow_eight(value, out);
     case TD_OPERAND_I8:
     case TD_OPERAND_W8:
       return lpu_narrow_byte(op, value, out);

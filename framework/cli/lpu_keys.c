@@ -27,7 +27,7 @@ static td_status take_number(const char *key, const char *value, int32_t most, i
 }
 
 static td_status take(const char *key, const char *value, struct td_lpu_choice *choice) {
-  static const char *const weights[] = {"f16", "i8"}, *const activations[] = {"f16", "i8", "i8x2"};
+  static const char *const weights[] = {"f16", "i8", "f8"}, *const activations[] = {"f16", "i8", "i8x2", "f8"};
   int word = 0;
   if (strcmp(key, "chips") == 0) return take_number(key, value, 65536, &choice->chips);
   if (strcmp(key, "tensor") == 0) return take_number(key, value, 65536, &choice->tensor);
@@ -38,12 +38,12 @@ static td_status take(const char *key, const char *value, struct td_lpu_choice *
     return TD_OK;
   }
   if (strcmp(key, "weights") == 0) {
-    TD_TRY(find_word(key, value, weights, 2, &word));
+    TD_TRY(find_word(key, value, weights, TD_LPU_WEIGHTS_COUNT, &word));
     choice->weights = (enum td_lpu_weights)word;
     return TD_OK;
   }
   if (strcmp(key, "activations") == 0) {
-    TD_TRY(find_word(key, value, activations, 3, &word));
+    TD_TRY(find_word(key, value, activations, TD_LPU_ACTIVATIONS_COUNT, &word));
     choice->activations = (enum td_lpu_activations)word;
     return TD_OK;
   }

@@ -120,7 +120,7 @@ static void consider_queue(const struct tracing *at, struct event event, int32_t
 /* An install waits for the passes on the array before, a load for the install that empties the buffer. */
 static void consider_plane(const struct tracing *at, struct event event, struct cause *best) {
   struct td_lpu_queue queue;
-  bool wide = event.of->type != TD_LPU_I8;
+  bool wide = event.of->type != TD_LPU_I8 && event.of->type != TD_LPU_F8;
   if (!td_lpu_queue_at(at->machine, event.of->queue, &queue) || queue.unit != TD_UNIT_MATRIX) return;
   int32_t plane = wide ? queue.index & ~1 : queue.index;
   if (event.of->opcode == TD_LPU_INSTALL) {

@@ -56,11 +56,12 @@ static const struct td_option lpu_options[] = {
         "chips that share each layer's heads and rows, a divisor of chips; the others take other layers; 0 = what has "
         "the "
         "fewest cycles"),
-    CHOICE(td_cfg_lpu, weights, "f16|i8", "f16",
-           "how weights stand in SRAM: fp16, or int8 with one scale per output row"),
-    CHOICE(td_cfg_lpu, activations, "f16|i8|i8x2", "f16",
-           "what passes through the matrix planes: fp16; int8 in one pass; 15 bits in two int8 passes; the latter two "
-           "need weights = \"i8\""),
+    CHOICE(td_cfg_lpu, weights, "f16|i8|f8", "f16",
+           "how weights stand in SRAM: fp16; int8 or FP8 (E4M3) with one scale per output row; f8 wants a device with "
+           "FP8"),
+    CHOICE(td_cfg_lpu, activations, "f16|i8|i8x2|f8", "f16",
+           "what passes through the matrix planes: fp16; int8 in one pass; 15 bits in two int8 passes; FP8 in one pass "
+           "with one scale per row; i8 and i8x2 need weights = \"i8\", f8 needs weights = \"f8\""),
     KEY(td_cfg_lpu, rows, TD_OPT_INT, "rows", "1", 1, 512,
         "most tokens of one pass through the program; a step of more takes several passes"),
     KEY(td_cfg_lpu, context, TD_OPT_INT, "tokens", "0", 0, MOST_TOKENS,

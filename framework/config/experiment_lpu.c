@@ -19,8 +19,12 @@ static td_status wrong(const struct td_config *config, int32_t pool, const char 
 }
 
 static td_status check_group(const struct td_config *config, int32_t pool, const struct td_cfg_lpu *lpu) {
-  if (lpu->activations != TD_LPU_ACTIVATIONS_F16 && lpu->weights != TD_LPU_WEIGHTS_I8) {
-    return wrong(config, pool, "lpu.activations", "found int8 activations beside weights = \"f16\", expected \"i8\"");
+  enum td_lpu_activations activations = (enum td_lpu_activations)lpu->activations;
+  if (td_lpu_check_types(NULL, (enum td_lpu_weights)lpu->weights, activations)) {
+    return wrong(config, pool, "lpu.activations",
+                 activations == TD_LPU_ACTIVATIONS_F8
+                     ? "found fp8 activations beside other weights, expected weights = \"f8\""
+                     : "found int8 activations beside other weights, expected weights = \"i8\"");
   }
   if (*lpu->emulate_on) return TD_OK;
   return wrong(config, pool, "lpu.emulate_on", "found \"\", expected \"step\" or a device");
@@ -40,14 +44,23 @@ static td_status check_blocks(const struct td_config *config, const struct td_cf
                         "found \"f32\", expected \"f16\": a pool of backend lpu keeps KV so");
 }
 
+static td_status check_fp8(const struct td_config *config, int32_t pool, const struct td_cfg_lpu *lpu,
+                           const struct td_lpu_machine *machine) {
+  if (lpu->weights != TD_LPU_WEIGHTS_F8 || machine->fp8) return TD_OK;
+  char path[64];
+  TD_TRY(td_format(path, sizeof path, "cluster.pools.[%d].lpu.weights", pool));
+  return td_config_fail(config, path, "found \"f8\", expected \"f16\" or \"i8\": %s has no FP8", machine->name);
+}
+
 static td_status check_machine(const struct td_config *config, int32_t pool, const char *device,
-                               const struct td_cfg_engine *engine) {
+                               const struct td_cfg_engine *engine, const struct td_cfg_lpu *lpu) {
   struct td_device_params *params = NULL;
   if (!*device) return wrong(config, pool, "device", "found none, expected a device file of kind lpu");
   TD_TRY(td_device_params_open(device, &params));
   const struct td_lpu_machine *machine = td_lpu_machine_of(params);
   td_status status = machine ? check_blocks(config, engine, machine)
                              : wrong(config, pool, "device", "found a device file of another kind, expected kind lpu");
+  if (!status) status = check_fp8(config, pool, lpu, machine);
   td_device_params_close(params);
   return status;
 }
@@ -58,7 +71,7 @@ td_status td_cfg_check_lpu(const struct td_config *config, const struct td_exper
   if (given && !is_lpu(pool)) return wrong(config, index, "lpu", "found this group, expected it with backend lpu only");
   if (!is_lpu(pool)) return TD_OK;
   if (given) TD_TRY(check_group(config, index, &pool->lpu));
-  return check_machine(config, index, pool->device, &experiment->engine);
+  return check_machine(config, index, pool->device, &experiment->engine, &pool->lpu);
 }
 
 struct td_lpu_choice td_experiment_lpu(const struct td_cfg_pool *pool) {

@@ -21,6 +21,7 @@
   X(mem_banks, COUNT, 1, 64, mem_banks, "banks of a slice: a read and a write in one cycle need two")              \
   X(planes, COUNT, 4, TD_LPU_MOST_PLANES, planes, "matrix planes of a chip, both hemispheres")                     \
   X(plane_k, COUNT, 16, TD_LPU_MOST_LANES, plane_k, "length of the dot products of an int8 pass")                  \
+  X(fp8, COUNT, 0, 1, fp8, "1: planes multiply FP8 (E4M3) at int8's rate, and widen it; 0: no FP8")                \
   X(load_vectors, COUNT, 1, 32, load_vectors, "vectors that one load takes")                                       \
   X(install_cycles, CYCLES, 1, 1000, install_cycles, "pass slots that an install takes")                           \
   X(accumulator_depth, COUNT, 1, 65536, accumulator_depth, "32-bit vectors that a plane accumulates into")         \

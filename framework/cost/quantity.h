@@ -100,7 +100,7 @@ struct td_quantity_row {
 extern const struct td_quantity_row td_quantity_rows[]; /* ends with a NULL name */
 
 /* The `lpu` group as its option table (lpu_table.h) reads it. */
-#define TD_LPU_FILE_NUMBERS 77
+#define TD_LPU_FILE_NUMBERS 78
 struct td_lpu_file {
   struct td_quantity_text numbers[TD_LPU_FILE_NUMBERS];
 };

@@ -226,7 +226,7 @@ td_status lpu_chain_run(struct lpu_builder *builder, struct lpu_chain *chain);
 struct lpu_tiles {
   int32_t image, parts, blocks, steps, last_steps, pieces;
   bool one_image;        /* all parts are in `image`, part p from word p * steps on */
-  enum td_lpu_type type; /* I8, F16, W8 */
+  enum td_lpu_type type; /* I8, F16, W8, F8, WF8 */
   bool columns;
   int32_t half; /* columns: of the lanes */
   uint16_t patch, last_patch;
@@ -237,13 +237,17 @@ struct lpu_product {
   int32_t first_block, blocks; /* of the tiles, to be done */
   bool separate;               /* every part's sums leave by themselves: y's vector moves by y_part_stride too */
   struct lpu_tiles tiles;
-  struct lpu_tensor *x;         /* F16 or I8; row r's vector b: offset + r * row_stride + b */
+  struct lpu_tensor *x;         /* F16, I8 or F8; row r's vector b: offset + r * row_stride + b */
   struct lpu_tensor *const *xs; /* or NULL: x. Vector b is in xs[b] at offset + r * row_stride */
   struct lpu_tensor *twin;      /* a copy of x for the planes of the other hemisphere; NULL: none */
   int32_t x_offset, x_row_stride;
   struct lpu_tensor *y; /* F32 or I32; row r's vector b: offset + r * row_stride + b * block_stride */
   int32_t y_offset, y_row_stride, y_block_stride, y_part_stride;
 };
+/* Whether tiles of a type are one plane's, with all lanes as k; else a pair's. */
+static inline bool lpu_one_plane(enum td_lpu_type tiles) {
+  return tiles == TD_LPU_I8 || tiles == TD_LPU_F8;
+}
 td_status lpu_product_run(struct lpu_builder *builder, const struct lpu_product *product);
 /* Parts [first_part, end_part) of one block, on the product's plane. */
 struct lpu_unit {

@@ -18,7 +18,7 @@ int32_t lpu_tile_plane(const struct td_lpu_machine *machine, const struct td_lpu
   int32_t half = machine->planes / 2, first = image->hemisphere * half, pair = block % (half / 2) * 2;
   int32_t second = (image->slice - lpu_weight_slice(machine)) / machine->load_vectors;
   if (tiles->pieces > 0) second = block / TD_LPU_HEMISPHERES % 2;
-  return first + pair + (tiles->type == TD_LPU_I8 ? second : 0);
+  return first + pair + (lpu_one_plane(tiles->type) ? second : 0);
 }
 
 /* Patterns of products that are in their own way are a fault of who placed their tensors. */
@@ -64,8 +64,9 @@ static int32_t loads_of(const struct lpu_builder *builder, const struct tile *ti
   const struct td_lpu_machine *machine = builder->machine;
   int32_t vectors = machine->load_vectors, steps = tile->steps;
   int32_t queue = td_lpu_matrix_queue(machine, tile->plane, TD_MATRIX_LOAD);
-  if (tile->product->tiles.type != TD_LPU_W8) {
-    int32_t bytes = td_lpu_type_bytes(tile->product->tiles.type);
+  enum td_lpu_type type = tile->product->tiles.type;
+  if (type != TD_LPU_W8 && type != TD_LPU_WF8) {
+    int32_t bytes = td_lpu_type_bytes(type);
     load[0] = (struct load){queue, 0, 1, steps, 0, vectors * bytes, 0, 0, 0};
     return 1;
   }
@@ -186,7 +187,7 @@ static uint8_t sum_flags(const struct tile *tile) {
 /* What an fp16 part takes: vector part / 2, half part % 2. */
 static void fill_read(const struct tile *tile, struct lpu_read *read) {
   const struct lpu_product *product = tile->product;
-  bool one = product->tiles.type == TD_LPU_I8 || product->tiles.columns;
+  bool one = lpu_one_plane(product->tiles.type) || product->tiles.columns;
   int32_t vector = one ? tile->part : tile->part / 2;
   memset(read, 0, sizeof *read);
   read->tensor = product->xs ? product->xs[vector] : product->x;
@@ -235,11 +236,11 @@ static void book_pass(struct lpu_builder *builder, const struct tile *tile, stru
 static td_status emit_pass(struct lpu_builder *builder, struct tile *tile, struct passing *passing, int32_t cycle) {
   const struct lpu_use *uses = builder->pattern.uses;
   const struct lpu_product *product = tile->product;
-  bool whole = product->tiles.type == TD_LPU_I8;
+  bool whole = lpu_one_plane(product->tiles.type);
   TD_TRY(lpu_read_emit(builder, &builder->pattern, cycle, &passing->read));
   struct td_lpu_instruction pass =
       lpu_instruction(TD_LPU_PASS, product->chip, uses[passing->pass_use].queue, cycle, product->rows);
-  pass.type = whole ? TD_LPU_I8 : TD_LPU_F16;
+  pass.type = whole ? (uint8_t)product->tiles.type : TD_LPU_F16;
   pass.half = (uint8_t)(whole ? 0 : pass_half(tile));
   pass.in[0] = lpu_stream_of(&uses[passing->read.stream_use], 0);
   TD_TRY(lpu_emit(builder, &pass, &tile->pass));
@@ -253,7 +254,7 @@ static td_status emit_sum(struct lpu_builder *builder, struct tile *tile, struct
   const struct lpu_product *product = tile->product;
   struct td_lpu_instruction sum = lpu_instruction(TD_LPU_SUM, product->chip, uses[passing->sum_use].queue,
                                                   cycle + uses[passing->sum_use].at, product->rows);
-  sum.type = product->tiles.type == TD_LPU_I8 ? TD_LPU_I32 : TD_LPU_F32;
+  sum.type = product->tiles.type == TD_LPU_I8 ? TD_LPU_I32 : product->tiles.type == TD_LPU_F8 ? TD_LPU_F8 : TD_LPU_F32;
   sum.flags = sum_flags(tile);
   sum.stride[0] = 1;
   if (sum.flags & TD_LPU_EMIT) sum.out = lpu_stream_of(&uses[passing->write.stream_use], 0);
@@ -307,7 +308,7 @@ static td_status run_block(struct lpu_builder *builder, const struct lpu_product
 }
 
 static td_status check_rows(const struct lpu_builder *builder, const struct lpu_product *product) {
-  int32_t most = builder->machine->accumulator_depth * (product->tiles.type == TD_LPU_I8 ? 1 : 2);
+  int32_t most = builder->machine->accumulator_depth * (lpu_one_plane(product->tiles.type) ? 1 : 2);
   if (product->rows <= most) return TD_OK;
   return td_fail(TD_INTERNAL, "lpu: a product of %d rows, accumulators for %d", product->rows, most);
 }

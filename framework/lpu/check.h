@@ -81,7 +81,7 @@ struct check_segment {
 struct check_array {
   struct check_maker maker;
   int32_t cycle; /* of its INSTALL */
-  bool pair;
+  bool pair, fp8;
 };
 struct check_row { /* what a PASS gives */
   struct check_maker maker;
@@ -95,7 +95,7 @@ struct check_total { /* an accumulator */
 struct check_plane {
   struct check_maker *steps; /* of the buffer */
   int32_t filled;            /* steps that are */
-  bool pair, columns;        /* of what fills them */
+  bool pair, columns, fp8;   /* of what fills them */
   struct check_array array;
   struct check_row *rows;     /* [wheel] by cycle */
   struct check_total *totals; /* [accumulator_depth] */
@@ -243,5 +243,7 @@ void check_streams_put(struct check *check, const struct check_issue *issue, str
 /* Streams that an instruction's results take; 0: none. */
 int32_t check_results(const struct td_lpu_instruction *at);
 uint8_t check_plain_type(uint8_t type);
+/* Of what a SUM puts on its quad. */
+uint8_t check_sum_type(const struct td_lpu_instruction *sum);
 
 #endif

@@ -10,7 +10,14 @@ static struct check_plane *plane_of(const struct check_issue *issue, bool pair) 
   return &issue->chip->planes[pair ? plane & ~1 : plane];
 }
 static bool is_pair_type(uint8_t type) {
-  return type == TD_LPU_F16 || type == TD_LPU_W8;
+  return type == TD_LPU_F16 || type == TD_LPU_W8 || type == TD_LPU_WF8;
+}
+
+/* WIDTH is also a machine's: whether it has FP8. */
+static bool has_type(struct check *check, const struct check_issue *issue, uint8_t type) {
+  bool has = check->machine->fp8 || (type != TD_LPU_F8 && type != TD_LPU_WF8);
+  if (!has) check_found(check, TD_RULE_WIDTH, issue, "found FP8, which %s does not have", check->machine->name);
+  return has;
 }
 
 /* The half of the lanes and the orientation that are meant, where the side table says so. */
@@ -40,10 +47,12 @@ void check_load_issue(struct check *check, const struct check_issue *issue) {
   const struct td_lpu_instruction *at = issue->at;
   const struct check_tag none = {0, 0};
   bool columns = (at->flags & TD_LPU_COLUMNS) != 0;
-  if (at->type != TD_LPU_I8 && !is_pair_type(at->type)) {
-    check_found(check, TD_RULE_WIDTH, issue, "loads type %d, expected int8, fp16 or int8 to widen", at->type);
+  if (at->type != TD_LPU_I8 && at->type != TD_LPU_F8 && !is_pair_type(at->type)) {
+    check_found(check, TD_RULE_WIDTH, issue, "loads type %d, expected int8, fp8, fp16 or one of them to widen",
+                at->type);
     return;
   }
+  if (!has_type(check, issue, at->type)) return;
   if (!check_group_fits(check, issue, load_group(check, at), "vectors to load")) return;
   judge_half(check, issue);
   check_later(check, issue, CHECK_READ, CHECK_OPERANDS, check->machine->delay[TD_LPU_LOAD].skew, none);
@@ -54,7 +63,8 @@ void check_load_issue(struct check *check, const struct check_issue *issue) {
 /* Both planes of a pair share the pair's buffer, and then have none of their own. */
 static bool is_free(const struct check_issue *issue, bool pair, bool columns) {
   const struct check_plane *own = plane_of(issue, pair), *even = plane_of(issue, true);
-  if (own->filled > 0) return own->pair == pair && own->columns == columns;
+  bool fp8 = issue->at->type == TD_LPU_F8;
+  if (own->filled > 0) return own->pair == pair && own->columns == columns && own->fp8 == fp8;
   if (!pair) return !(even->filled > 0 && even->pair);
   return even[1].filled == 0;
 }
@@ -68,7 +78,7 @@ void check_load_arrived(struct check *check, const struct check_issue *issue) {
   if (step < 0 || step >= steps) {
     check_found(check, TD_RULE_BUFFER, issue, "loads step %d, expected 0..%d", step, steps - 1);
   } else if (!is_free(issue, pair, columns)) {
-    check_found(check, TD_RULE_BUFFER, issue, "the buffer is being filled another way (pair or rows or columns)");
+    check_found(check, TD_RULE_BUFFER, issue, "the buffer is being filled another way (type, pair, rows or columns)");
   } else if (plane->steps[step].call >= 0) {
     check_found(check, TD_RULE_BUFFER, issue, "step %d was loaded by instruction %d and not installed yet", step,
                 plane->steps[step].instruction);
@@ -77,6 +87,7 @@ void check_load_arrived(struct check *check, const struct check_issue *issue) {
     plane->filled++;
     plane->pair = pair;
     plane->columns = columns;
+    plane->fp8 = at->type == TD_LPU_F8;
   }
 }
 
@@ -96,7 +107,7 @@ static void judge_step(struct check *check, const struct check_issue *issue, con
 /* A pair's array takes both planes; a plane's own one ends the pair's. */
 static void put_array(struct check *check, const struct check_issue *issue, bool pair) {
   struct check_plane *even = plane_of(issue, true);
-  struct check_array array = {check_maker_of(check, issue), check->now, pair};
+  struct check_array array = {check_maker_of(check, issue), check->now, pair, plane_of(issue, pair)->fp8};
   if (even->array.pair && !pair) even[0].array.maker.call = even[1].array.maker.call = -1;
   even[0].array.pair = even[1].array.pair = pair;
   if (pair) {
@@ -156,11 +167,12 @@ static void judge_array(struct check *check, const struct check_issue *issue, co
 void check_pass_issue(struct check *check, const struct check_issue *issue) {
   const struct td_lpu_instruction *at = issue->at;
   const struct check_tag none = {0, 0};
-  bool pair = at->type == TD_LPU_F16;
-  if (!pair && at->type != TD_LPU_I8) {
-    check_found(check, TD_RULE_WIDTH, issue, "passes type %d, expected int8 or fp16", at->type);
+  bool pair = at->type == TD_LPU_F16, fp8 = at->type == TD_LPU_F8;
+  if (!pair && !fp8 && at->type != TD_LPU_I8) {
+    check_found(check, TD_RULE_WIDTH, issue, "passes type %d, expected int8, fp8 or fp16", at->type);
     return;
   }
+  if (!has_type(check, issue, at->type)) return;
   struct check_group in = {at->in[0], pair ? 2 : 1, pair ? 2 : 1};
   if (!check_group_fits(check, issue, in, "the activation")) return;
   judge_half(check, issue);
@@ -170,12 +182,19 @@ void check_pass_issue(struct check *check, const struct check_issue *issue) {
     check_found(check, TD_RULE_PLANE, issue, "the array is %s, the vector is not",
                 plane->array.pair ? "a pair's" : "one plane's");
   }
+  if (plane->array.maker.call >= 0 && plane->array.pair == pair && plane->array.fp8 != fp8) {
+    check_found(check, TD_RULE_WIDTH, issue, "the array is of %s, the vector is not",
+                plane->array.fp8 ? "fp8" : "int8");
+  }
   if (pair && issue->place->index % 2) {
     check_found(check, TD_RULE_PLANE, issue, "a pair takes its one fp16 vector a cycle through plane %d",
                 issue->place->index - 1);
   }
   plane->rows[(uint32_t)check->now & (uint32_t)(check->wheel - 1)] =
-      (struct check_row){check_maker_of(check, issue), check->now, pair ? TD_LPU_F32 : TD_LPU_I32};
+      (struct check_row){check_maker_of(check, issue), check->now,
+                         pair  ? TD_LPU_F32
+                         : fp8 ? TD_LPU_F8
+                               : TD_LPU_I32};
   check_later(check, issue, CHECK_READ, CHECK_OPERANDS, check->machine->delay[TD_LPU_PASS].skew, none);
 }
 
@@ -239,14 +258,14 @@ static void account(struct check *check, const struct check_issue *issue) {
 
 void check_sum_issue(struct check *check, const struct check_issue *issue) {
   const struct td_lpu_instruction *at = issue->at;
-  if (at->type != TD_LPU_F32 && at->type != TD_LPU_I32) {
-    check_found(check, TD_RULE_WIDTH, issue, "sums of type %d, expected int32 or float32", at->type);
+  if (at->type != TD_LPU_F32 && at->type != TD_LPU_I32 && at->type != TD_LPU_F8) {
+    check_found(check, TD_RULE_WIDTH, issue, "sums of type %d, expected int32 or float32, of fp16 or fp8", at->type);
     return;
   }
   judge_row(check, issue);
   account(check, issue);
   struct check_group out = {at->out, 4, 4};
   if (!(at->flags & TD_LPU_EMIT) || !check_group_fits(check, issue, out, "the result")) return;
-  struct check_tag tag = {at->type, 0};
+  struct check_tag tag = {check_sum_type(at), 0};
   check_later(check, issue, CHECK_PUT, CHECK_RESULT, check->machine->delay[TD_LPU_SUM].func, tag);
 }

@@ -21,7 +21,11 @@ static struct check_slot *slot_at(const struct check *check, const struct check_
 }
 
 uint8_t check_plain_type(uint8_t type) {
-  return type == TD_LPU_W8 ? TD_LPU_I8 : type;
+  return type == TD_LPU_W8 ? TD_LPU_I8 : type == TD_LPU_WF8 ? TD_LPU_F8 : type;
+}
+
+uint8_t check_sum_type(const struct td_lpu_instruction *sum) {
+  return sum->type == TD_LPU_F8 ? TD_LPU_F32 : sum->type;
 }
 
 int32_t check_results(const struct td_lpu_instruction *at) {
@@ -134,7 +138,7 @@ static bool reaches(struct check *check, const struct check_issue *issue, int32_
 static struct check_tag told_tag(const struct check *check, const struct td_lpu_meaning *meaning) {
   const struct td_lpu_instruction *from = &check->segment->instructions[meaning->producer];
   struct check_tag tag = {TD_LPU_TYPE_COUNT, 0};
-  if (from->opcode == TD_LPU_SUM) tag.type = from->type;
+  if (from->opcode == TD_LPU_SUM) tag.type = check_sum_type(from);
   if (from->opcode == TD_LPU_ALU) tag.type = check_plain_type(from->out_type);
   if (from->opcode == TD_LPU_MEMORY && from->flags & TD_LPU_READ) {
     const struct td_lpu_image *image = &check->program->images[from->image[0]];

@@ -37,6 +37,13 @@ static struct check_group group_of(const struct td_lpu_instruction *at, int32_t 
   return (struct check_group){at->in[which], bytes, bytes};
 }
 
+/* Streams of a type that the machine has. */
+static bool is_here(struct check *check, const struct check_issue *issue, uint8_t type) {
+  if (check->machine->fp8 || (type != TD_LPU_F8 && type != TD_LPU_WF8)) return true;
+  check_found(check, TD_RULE_WIDTH, issue, "found FP8, which %s does not have", check->machine->name);
+  return false;
+}
+
 static void judge_number(struct check *check, const struct check_issue *issue, enum number expected, bool integer,
                          const char *what) {
   if (expected == ANY || (expected == INTEGER) == integer) return;
@@ -56,6 +63,7 @@ static bool judge_operand(struct check *check, const struct check_issue *issue, 
     good = false; /* whose meaning is whose? */
   }
   if (at->source[which] == TD_SOURCE_STREAM) {
+    good = is_here(check, issue, at->in_type[which]) && good;
     good = check_group_fits(check, issue, group_of(at, which), "an operand") && good;
     judge_number(check, issue, shape->takes, is_integer(at->in_type[which]), "an operand");
   }
@@ -90,7 +98,7 @@ static bool judge_shape(struct check *check, const struct check_issue *issue) {
   if (at->out == TD_LPU_NO_STREAM) return good;
   int32_t bytes = td_lpu_type_bytes((enum td_lpu_type)at->out_type);
   struct check_group out = {at->out, bytes, bytes};
-  good = check_group_fits(check, issue, out, "the result") && good;
+  good = is_here(check, issue, at->out_type) && check_group_fits(check, issue, out, "the result") && good;
   judge_number(check, issue, shapes[at->operation].gives, is_integer(at->out_type), "the result");
   return good;
 }

@@ -62,7 +62,7 @@ void td_codec_machine(struct td_codec *code, struct td_lpu_machine *m) {
                             &m->mem_words,         &m->mem_banks,           &m->planes,
                             &m->plane_k,           &m->load_vectors,        &m->install_cycles,
                             &m->accumulator_depth, &m->transpose_cycles,    &m->alus,
-                            &m->switch_functions,  &m->instruction_queues};
+                            &m->switch_functions,  &m->instruction_queues,  &m->fp8};
   code->what = "the machine";
   td_codec_name(code, m->name, sizeof m->name);
   td_codec_f64(code, &m->clock_hz);

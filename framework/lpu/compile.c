@@ -19,13 +19,10 @@ td_status lpu_in_range(const char *name, int64_t value, int64_t low, int64_t hig
 static td_status check_products(const struct lpu_compiler *compiler) {
   const struct td_lpu_options *options = compiler->options;
   const struct td_lpu_machine *machine = compiler->machine;
-  bool integers = options->activations != TD_LPU_ACTIVATIONS_F16;
+  bool one_plane = options->activations != TD_LPU_ACTIVATIONS_F16;
   int32_t passes = options->activations == TD_LPU_ACTIVATIONS_I8X2 ? 2 : 1;
-  TD_TRY(lpu_in_range("rows", options->rows, 1, machine->accumulator_depth * (integers ? 1 : 2) / passes));
-  if (integers && options->weights != TD_LPU_WEIGHTS_I8) {
-    return td_fail(TD_CONFIG, "lpu.activations: found int8 with fp16 weights, expected int8 weights");
-  }
-  return TD_OK;
+  TD_TRY(lpu_in_range("rows", options->rows, 1, machine->accumulator_depth * (one_plane ? 1 : 2) / passes));
+  return td_lpu_check_types(machine, options->weights, options->activations);
 }
 
 static td_status check_options(const struct lpu_compiler *compiler) {

@@ -77,14 +77,14 @@ static struct lpu_operand widened(struct lpu_chain *chain, const struct lpu_sums
 }
 
 static struct lpu_operand unbiased(struct lpu_chain *chain, const struct lpu_sums *sums, int32_t block) {
-  bool whole = sums->matrix->tiles.type == TD_LPU_I8;
+  bool whole = sums->matrix->tiles.type == TD_LPU_I8, by_row = lpu_one_plane(sums->matrix->tiles.type);
   struct lpu_operand value =
       whole ? widened(chain, sums, block) : lpu_chain_input(chain, sums->sums, block, sums->matrix->tiles.blocks);
   if (!sums->scales) return value;
   struct lpu_operand scale = lpu_chain_input(chain, sums->scales, block, 0);
   chain->inputs[scale.index].patch = sums->patch;
   value = lpu_chain_step(chain, TD_ALU_MUL, value, scale, lpu_nothing);
-  if (!whole) return value;
+  if (!by_row) return value;
   struct lpu_operand row = lpu_chain_input(chain, sums->activation->scale, 0, 1);
   return lpu_chain_step(chain, TD_ALU_MUL, value, row, lpu_nothing);
 }

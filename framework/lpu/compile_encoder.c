@@ -54,7 +54,8 @@ td_status lpu_open_encoder(struct lpu_compiler *compiler) {
                    options->rows, step);
   }
   if (options->activations != TD_LPU_ACTIVATIONS_F16) {
-    return td_fail(TD_UNSUPPORTED, "LPU: found int8 activations, expected f16: encoders are compiled so");
+    return td_fail(TD_UNSUPPORTED, "LPU: found %s activations, expected f16: encoders are compiled so",
+                   td_lpu_activations_name(options->activations));
   }
   TD_TRY(check_heads(compiler));
   measure(compiler);

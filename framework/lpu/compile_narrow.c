@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Activations of products: fp16 as they come, or int8 in one or two passes with a scale a row.
+ * Activations of products: fp16 as they come, or FP8, or int8 in one or two passes, with a scale a row.
  */
 #include "compile.h"
+#include "tandem/lpu_math.h"
 
 /* The largest |x| counts as at least this: a row of zeros gives zeros. 2^-100. */
 #define LEAST_TOP 7.888609052210118e-31f
@@ -55,10 +56,12 @@ static td_status scales(struct lpu_compiler *compiler, struct lpu_tensor *top, f
   return lpu_chain_run(compiler->builder, &chain);
 }
 
+/* FP8 is what the float is narrowed to on its way out. */
 static struct lpu_operand whole(struct lpu_chain *chain, struct lpu_tensor *value, int32_t v, int32_t vectors,
-                                struct lpu_tensor *factor) {
+                                struct lpu_tensor *factor, bool fp8) {
   struct lpu_operand x = lpu_chain_input(chain, value, v, vectors), by = lpu_chain_input(chain, factor, 0, 1);
   x = lpu_chain_step(chain, TD_ALU_MUL, x, by, lpu_nothing);
+  if (fp8) return x;
   return lpu_chain_step(chain, TD_ALU_TO_I32, x, lpu_nothing, lpu_nothing);
 }
 
@@ -77,12 +80,13 @@ static td_status write_vector(struct lpu_compiler *compiler, struct lpu_tensor *
   int32_t rows = compiler->rows, vectors = value->count / rows;
   struct lpu_chain chain;
   lpu_chain_begin(&chain, compiler->chip, rows);
-  struct lpu_operand q = whole(&chain, value, v, vectors, factor);
+  bool fp8 = compiler->options->activations == TD_LPU_ACTIVATIONS_F8;
+  struct lpu_operand q = whole(&chain, value, v, vectors, factor, fp8);
   if (compiler->options->activations == TD_LPU_ACTIVATIONS_I8X2) {
     struct lpu_operand high = high_part(&chain, q);
     if (part == 1) { /* q - (high << 7): q once more, to be there when high is */
       high = lpu_chain_step(&chain, TD_ALU_SHIFT_I32, high, integer(7), lpu_nothing);
-      high = lpu_chain_step(&chain, TD_ALU_SUB_I32, whole(&chain, value, v, vectors, factor), high, lpu_nothing);
+      high = lpu_chain_step(&chain, TD_ALU_SUB_I32, whole(&chain, value, v, vectors, factor, false), high, lpu_nothing);
     }
     q = high;
   }
@@ -94,6 +98,7 @@ static td_status narrow(struct lpu_compiler *compiler, struct lpu_tensor *value,
   *out = (struct lpu_activation){.x = value, .passes = 1};
   if (compiler->options->activations == TD_LPU_ACTIVATIONS_F16) return TD_OK;
   bool twice = compiler->options->activations == TD_LPU_ACTIVATIONS_I8X2;
+  bool fp8 = compiler->options->activations == TD_LPU_ACTIVATIONS_F8;
   int32_t rows = compiler->rows, vectors = value->count / rows;
   struct lpu_tensor *tops = NULL, *top = NULL, *factor = NULL;
   struct lpu_tree tree = {TD_ALU_MAX, LPU_FINISH_NOTHING, 0, 0, rows, 0, NULL, true};
@@ -103,8 +108,8 @@ static td_status narrow(struct lpu_compiler *compiler, struct lpu_tensor *value,
   TD_TRY(lpu_lane_tree(compiler, &tree, tops, top));
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows, value, &factor));
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows, NULL, &out->scale));
-  TD_TRY(scales(compiler, top, twice ? 16256.0f : 127.0f, factor, out->scale));
-  TD_TRY(lpu_new_scratch(compiler, TD_LPU_I8, value->count * out->passes, NULL, &out->x));
+  TD_TRY(scales(compiler, top, fp8 ? TD_LPU_F8_MOST : twice ? 16256.0f : 127.0f, factor, out->scale));
+  TD_TRY(lpu_new_scratch(compiler, fp8 ? TD_LPU_F8 : TD_LPU_I8, value->count * out->passes, NULL, &out->x));
   for (int32_t v = 0; v < vectors; v++) {
     for (int32_t part = 0; part < out->passes; part++) {
       TD_TRY(write_vector(compiler, value, factor, v, part, out->x));

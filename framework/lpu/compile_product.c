@@ -142,7 +142,7 @@ static td_status place_weights(struct study *study, const struct piece *pieces, 
         if (unit->block == block && part >= unit->first_part && part < unit->end_part) piece = &pieces[i];
       }
       int32_t plane = piece->product.plane, image = 0;
-      bool whole = study->type == TD_LPU_I8;
+      bool whole = lpu_one_plane(study->type);
       int32_t steps = part == study->tiles.parts - 1 ? study->tiles.last_steps : study->tiles.steps;
       char name[48];
       TD_TRY(td_format(name, sizeof name, "w.%d.%d", block, part));
@@ -177,7 +177,7 @@ static td_status add_piece(struct study *study, int32_t plane, int32_t block, in
 /* Plane p of the p-th turn: hemispheres alternate. */
 static int32_t turn_plane(const struct study *study, int32_t turn) {
   int32_t half = study->compiler.machine->planes / 2;
-  return turn % 2 * half + (study->type == TD_LPU_I8 ? turn / 2 : turn / 2 * 2);
+  return turn % 2 * half + (lpu_one_plane(study->type) ? turn / 2 : turn / 2 * 2);
 }
 
 static td_status deal_block(struct study *study, int32_t turn, int32_t block) {
@@ -217,7 +217,7 @@ static td_status deal_parts(struct study *study, int32_t planes, int32_t whole) 
 }
 
 static td_status deal(struct study *study) {
-  int32_t planes = study->compiler.machine->planes / (study->type == TD_LPU_I8 ? 1 : 2);
+  int32_t planes = study->compiler.machine->planes / (lpu_one_plane(study->type) ? 1 : 2);
   int32_t blocks = study->tiles.blocks, whole = blocks / planes * planes, load[TD_LPU_MOST_PLANES] = {0};
   for (int32_t block = 0; block < whole; block++) TD_TRY(deal_block(study, block % planes, block));
   if (study->type == TD_LPU_I8) return deal_parts(study, planes, whole);
@@ -323,7 +323,7 @@ static td_status build_segment(struct study *study) {
 
 static td_status compile_product(struct study *study) {
   const struct td_lpu_machine *machine = study->compiler.machine;
-  int32_t part = study->type == TD_LPU_I8 ? machine->plane_k : machine->plane_k / 2;
+  int32_t part = lpu_one_plane(study->type) ? machine->plane_k : machine->plane_k / 2;
   struct lpu_tiles *tiles = &study->tiles;
   if (study->k > machine->lanes * MOST_VECTORS || lpu_weight_slice(machine) > 64) {
     return td_fail(TD_UNSUPPORTED, "LPU: k = %d, expected at most %d", study->k, machine->lanes * MOST_VECTORS);
@@ -333,7 +333,7 @@ static td_status compile_product(struct study *study) {
   tiles->blocks = (study->n + machine->lanes - 1) / machine->lanes;
   tiles->steps = part / machine->load_vectors;
   tiles->last_steps = (study->k - (tiles->parts - 1) * part + machine->load_vectors - 1) / machine->load_vectors;
-  study->chunk = machine->accumulator_depth * (study->type == TD_LPU_I8 ? 1 : 2);
+  study->chunk = machine->accumulator_depth * (lpu_one_plane(study->type) ? 1 : 2);
   study->chunks = (study->rows + study->chunk - 1) / study->chunk;
   TD_TRY(
       td_alloc(TD_LPU_HEMISPHERES * (size_t)(study->chunks * vectors_of(study)), sizeof *study->x, (void **)&study->x));
@@ -348,10 +348,10 @@ static td_status compile_product(struct study *study) {
 td_status td_lpu_compile_product(const struct td_lpu_machine *machine, enum td_lpu_type type, int64_t rows, int64_t n,
                                  int64_t k, struct td_lpu_program **out_program) {
   struct study *study = NULL;
-  if ((type != TD_LPU_F16 && type != TD_LPU_I8) || rows < 1 || n < 1 || k < 1 || rows > INT32_MAX || n > INT32_MAX ||
-      k > INT32_MAX) {
-    return td_fail(TD_CONFIG, "LPU: a product of %lld x %lld x %lld in type %d, expected sizes from 1 on and f16 or i8",
-                   (long long)rows, (long long)n, (long long)k, (int)type);
+  bool known = type == TD_LPU_F16 || type == TD_LPU_I8 || (type == TD_LPU_F8 && machine->fp8);
+  if (!known || rows < 1 || n < 1 || k < 1 || rows > INT32_MAX || n > INT32_MAX || k > INT32_MAX) {
+    return td_fail(TD_CONFIG, "LPU: a product of %lld x %lld x %lld in type %d, expected sizes from 1 on and f16, i8%s",
+                   (long long)rows, (long long)n, (long long)k, (int)type, machine->fp8 ? " or f8" : "");
   }
   TD_TRY(lpu_check_slices(machine));
   TD_TRY(td_alloc(1, sizeof *study, (void **)&study));

@@ -10,6 +10,7 @@
 #include "compile.h"
 #include "tandem/base.h"
 #include "tandem/kernels.h"
+#include "tandem/lpu_math.h"
 
 /* Rows of a matrix that are turned into lanes together: the destinations of one k are neighbours. */
 #define GROUP 64
@@ -29,7 +30,7 @@ struct filling {
 };
 
 static int32_t part_k(const struct lpu_compiler *compiler, enum td_lpu_type type) {
-  return type == TD_LPU_I8 ? compiler->machine->plane_k : compiler->machine->plane_k / 2;
+  return lpu_one_plane(type) ? compiler->machine->plane_k : compiler->machine->plane_k / 2;
 }
 
 /* q = w / scale to nearest even, scale = max |w| / 127: binary32, as the numerics say. */
@@ -45,6 +46,15 @@ static float quantize_row(const float *row, int64_t k, int8_t *out) {
   return scale;
 }
 
+/* The same of FP8: scale = max |w| / 448. w / scale is at most a rounding above 448, and so rounds to 448. */
+static float narrow_row(const float *row, int64_t k, int8_t *out) {
+  float most = 0.0f;
+  for (int64_t i = 0; i < k; i++) most = fmaxf(most, fabsf(row[i]));
+  float scale = most / TD_LPU_F8_MOST;
+  for (int64_t i = 0; i < k; i++) out[i] = scale > 0.0f ? (int8_t)td_lpu_f32_to_f8(row[i] / scale) : 0;
+  return scale;
+}
+
 /* Rows [first, first + rows) of the matrix. */
 static td_status convert_rows(struct filling *filling, int64_t first, int64_t rows) {
   const struct td_weight *weight = filling->weight;
@@ -55,7 +65,9 @@ static td_status convert_rows(struct filling *filling, int64_t first, int64_t ro
     td_dequantize(weight->dtype, (const char *)filling->data + (uint64_t)(from + r) * row_bytes, filling->row,
                   weight->cols);
     if (filling->bytes) {
-      filling->scales[first + r] = quantize_row(filling->row, weight->cols, filling->bytes + r * weight->cols);
+      int8_t *out = filling->bytes + r * weight->cols;
+      bool fp8 = filling->compiler->options->weights == TD_LPU_WEIGHTS_F8;
+      filling->scales[first + r] = (fp8 ? narrow_row : quantize_row)(filling->row, weight->cols, out);
       continue;
     }
     for (int64_t i = 0; i < weight->cols; i++) {
@@ -151,31 +163,41 @@ static td_status fill_layer(const struct lpu_compiler *compiler, const struct lp
 
 /* ---- places ---- */
 
+static enum td_lpu_type tile_type(const struct td_lpu_options *options) {
+  bool widened = options->activations == TD_LPU_ACTIVATIONS_F16;
+  switch (options->weights) {
+    case TD_LPU_WEIGHTS_I8:
+      return widened ? TD_LPU_W8 : TD_LPU_I8;
+    case TD_LPU_WEIGHTS_F8:
+      return widened ? TD_LPU_WF8 : TD_LPU_F8;
+    default:
+      return TD_LPU_F16;
+  }
+}
+
 static void shape_tiles(const struct lpu_compiler *compiler, struct lpu_matrix *matrix) {
   const struct td_lpu_options *options = compiler->options;
   const struct td_lpu_machine *machine = compiler->machine;
   struct lpu_tiles *tiles = &matrix->tiles;
-  tiles->type = options->weights == TD_LPU_WEIGHTS_F16           ? TD_LPU_F16
-                : options->activations == TD_LPU_ACTIVATIONS_F16 ? TD_LPU_W8
-                                                                 : TD_LPU_I8;
+  tiles->type = tile_type(options);
   int32_t k = part_k(compiler, tiles->type), vectors = machine->load_vectors;
   tiles->parts = (int32_t)((matrix->k + k - 1) / k);
   tiles->blocks = (int32_t)((matrix->n + machine->lanes - 1) / machine->lanes);
   tiles->steps = k / vectors;
   tiles->last_steps = (int32_t)(matrix->k - (int64_t)(tiles->parts - 1) * k + vectors - 1) / vectors;
-  int32_t per_word = tiles->type == TD_LPU_W8 ? 2 : 1;
+  int32_t per_word = tiles->type == TD_LPU_W8 || tiles->type == TD_LPU_WF8 ? 2 : 1;
   matrix->words = (tiles->steps + per_word - 1) / per_word;
   matrix->last_words = (tiles->last_steps + per_word - 1) / per_word;
-  tiles->pieces = compiler->layout.spread ? (tiles->type == TD_LPU_I8 ? 1 : 2) * vectors / LPU_PIECE : 0;
+  tiles->pieces = compiler->layout.spread ? (lpu_one_plane(tiles->type) ? 1 : 2) * vectors / LPU_PIECE : 0;
 }
 
-/* Groups of slices that feed planes: of int8 tiles, a plane's each; else a hemisphere's. */
+/* Groups of slices that feed planes: of int8 and FP8 tiles, a plane's each; else a hemisphere's. */
 struct group {
   int32_t hemisphere, first; /* of its slices, from lpu_weight_slice on */
 };
 
 static struct group group_of(const struct lpu_compiler *compiler, enum td_lpu_type type, int32_t index) {
-  if (type != TD_LPU_I8 || compiler->layout.spread) return (struct group){index, 0};
+  if (!lpu_one_plane(type) || compiler->layout.spread) return (struct group){index, 0};
   return (struct group){index % 2, index / 2 * compiler->machine->load_vectors};
 }
 
@@ -191,7 +213,7 @@ static int64_t used_words(const struct lpu_compiler *compiler, struct group grou
 #define NO_ROOM (INT64_C(1) << 40) /* more than any other cost: where else there is room */
 static struct group choose_group(const struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
                                  int32_t blocks[4]) {
-  bool spread = compiler->layout.spread, even = matrix->tiles.type != TD_LPU_I8 && !spread;
+  bool spread = compiler->layout.spread, even = !lpu_one_plane(matrix->tiles.type) && !spread;
   int32_t groups = even || spread ? 2 : 4, best = 0;
   int64_t room = compiler->machine->mem_words - lpu_cache_words(compiler);
   int64_t block_words = ((int64_t)(matrix->tiles.parts - 1) * matrix->words + matrix->last_words) * matrix->layers;
@@ -226,7 +248,7 @@ static td_status place_tile(struct lpu_compiler *compiler, const char *name, str
   struct lpu_tiles *tiles = &matrix->tiles;
   char full[48];
   int32_t vectors = machine->load_vectors, words = part == tiles->parts - 1 ? matrix->last_words : matrix->words;
-  int32_t slices = tiles->type == TD_LPU_I8 ? vectors : 2 * vectors, image = 0;
+  int32_t slices = lpu_one_plane(tiles->type) ? vectors : 2 * vectors, image = 0;
   TD_TRY(td_format(full, sizeof full, "%s.%d.%d", name, block, part));
   words *= matrix->layers;
   if (compiler->layout.spread) {

@@ -73,13 +73,14 @@ struct execute_array {
   int8_t *bytes;
   float *floats;
   bool loaded, wide, columns;
+  bool fp8; /* what the bytes are */
   uint8_t step[TD_LPU_MOST_LANES];
   int32_t pending; /* passes that are bound to it */
   int64_t usable;  /* clock from which passes may use it */
 };
 struct execute_row {
   int64_t issued; /* of its PASS; of a kept accumulator: of its SUM */
-  bool wide;      /* floats */
+  int32_t type;   /* of SUM: I32, F32 or F8 */
   int32_t *values;
 };
 struct execute_plane {

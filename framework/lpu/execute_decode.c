@@ -105,18 +105,29 @@ static td_status check_half(const struct decoder *at, bool wide) {
   return refuse(at, "found half %d of %d lanes, expected it among %d", half, k, machine->lanes);
 }
 
+static td_status check_fp8(const struct decoder *at, int32_t type) {
+  if (at->machine->fp8 || (type != TD_LPU_F8 && type != TD_LPU_WF8)) return TD_OK;
+  return refuse(at, "found FP8, which %s does not have", at->machine->name);
+}
+
 static td_status decode_load(const struct decoder *at) {
   const struct td_lpu_instruction *of = at->op->of;
   int32_t type = of->type, vectors = at->machine->load_vectors;
-  if (type != TD_LPU_I8 && type != TD_LPU_F16 && type != TD_LPU_W8) return refuse(at, "found type %d of LOAD", type);
+  if (type == TD_LPU_F32 || type == TD_LPU_I32 || type >= TD_LPU_TYPE_COUNT) {
+    return refuse(at, "found type %d of LOAD", type);
+  }
   int32_t each = type == TD_LPU_F16 ? 2 : 1;
-  if (of->flags & TD_LPU_COLUMNS) TD_TRY(check_half(at, type != TD_LPU_I8));
+  TD_TRY(check_fp8(at, type));
+  if (of->flags & TD_LPU_COLUMNS) TD_TRY(check_half(at, type != TD_LPU_I8 && type != TD_LPU_F8));
   return check_in(at, 0, vectors * each, each);
 }
 
 static td_status decode_pass(const struct decoder *at) {
   int32_t type = at->op->of->type;
-  if (type != TD_LPU_I8 && type != TD_LPU_F16) return refuse(at, "found type %d of PASS, expected i8 or f16", type);
+  if (type != TD_LPU_I8 && type != TD_LPU_F16 && type != TD_LPU_F8) {
+    return refuse(at, "found type %d of PASS, expected i8, f8 or f16", type);
+  }
+  TD_TRY(check_fp8(at, type));
   int32_t width = type == TD_LPU_F16 ? 2 : 1;
   if (width == 2 && at->op->queue.index % 2) return refuse(at, "an fp16 pass belongs to the pair's even plane");
   TD_TRY(check_half(at, width == 2));
@@ -125,7 +136,10 @@ static td_status decode_pass(const struct decoder *at) {
 
 static td_status decode_sum(const struct decoder *at) {
   const struct td_lpu_instruction *of = at->op->of;
-  if (of->type != TD_LPU_I32 && of->type != TD_LPU_F32) return refuse(at, "found type %d of SUM", of->type);
+  if (of->type != TD_LPU_I32 && of->type != TD_LPU_F32 && of->type != TD_LPU_F8) {
+    return refuse(at, "found type %d of SUM", of->type);
+  }
+  TD_TRY(check_fp8(at, of->type));
   if (of->type == TD_LPU_F32 && at->op->queue.index % 2) return refuse(at, "fp16 sums belong to the pair's even plane");
   return of->flags & TD_LPU_EMIT ? check_out(at, 4, 4) : TD_OK;
 }
@@ -136,6 +150,7 @@ static td_status decode_operand(const struct decoder *at, int which) {
     case TD_SOURCE_STREAM: {
       int32_t width = td_lpu_type_bytes((enum td_lpu_type)of->in_type[which]);
       if (of->in_type[which] >= TD_LPU_TYPE_COUNT) return refuse(at, "found operand type %d", of->in_type[which]);
+      TD_TRY(check_fp8(at, of->in_type[which]));
       return check_in(at, which, width, width);
     }
     case TD_SOURCE_CHAIN:
@@ -209,6 +224,7 @@ static td_status decode_alu(const struct decoder *at) {
   TD_TRY(check_kinds(at, count));
   if (of->out == TD_LPU_NO_STREAM) return TD_OK;
   if (of->out_type >= TD_LPU_TYPE_COUNT) return refuse(at, "found result type %d", of->out_type);
+  TD_TRY(check_fp8(at, of->out_type));
   int32_t width = td_lpu_type_bytes((enum td_lpu_type)of->out_type);
   return check_out(at, width, width);
 }

@@ -12,6 +12,7 @@
 
 static float float_at(const uint8_t *const *in, int32_t type, int32_t lane) {
   if (type == TD_LPU_W8) return (float)(int8_t)in[0][lane];
+  if (type == TD_LPU_WF8) return td_lpu_f8_to_f32(in[0][lane]);
   return td_lpu_f16_to_f32((uint16_t)(in[0][lane] | in[1][lane] << 8));
 }
 
@@ -19,6 +20,10 @@ void execute_row_floats(const uint8_t *const *in, int32_t type, int32_t lanes, f
   const uint8_t *low = in[0];
   if (type == TD_LPU_W8) {
     for (int32_t l = 0; l < lanes; l++) out[l] = (float)(int8_t)low[l];
+    return;
+  }
+  if (type == TD_LPU_WF8) {
+    for (int32_t l = 0; l < lanes; l++) out[l] = td_lpu_f8_to_f32(low[l]);
     return;
   }
   const uint8_t *high = in[1];
@@ -51,6 +56,17 @@ void execute_pass_floats(const uint8_t *const *in, int32_t first, int32_t k, int
     const float *row = array + (int64_t)i * lanes;
     float factor = float_at(in, TD_LPU_F16, first + i);
     for (int32_t l = 0; l < lanes; l++) sum[l] += (double)(factor * row[l]);
+  }
+  for (int32_t l = 0; l < lanes; l++) out[l] = (int32_t)td_lpu_bits(td_lpu_quiet((float)sum[l]));
+}
+
+void execute_pass_fp8(const uint8_t *x, int32_t k, int32_t lanes, const int8_t *array, int32_t *TD_RESTRICT out) {
+  double sum[TD_LPU_MOST_LANES];
+  for (int32_t l = 0; l < lanes; l++) sum[l] = 0;
+  for (int32_t i = 0; i < k; i++) {
+    const int8_t *row = array + (int64_t)i * lanes;
+    float factor = td_lpu_f8_to_f32(x[i]);
+    for (int32_t l = 0; l < lanes; l++) sum[l] += (double)(factor * td_lpu_f8_to_f32((uint8_t)row[l]));
   }
   for (int32_t l = 0; l < lanes; l++) out[l] = (int32_t)td_lpu_bits(td_lpu_quiet((float)sum[l]));
 }

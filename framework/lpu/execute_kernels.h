@@ -8,7 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* A loaded vector whose lanes are n: a row of floats. `in`: one vector of int8 (W8), or a pair of f16 bytes. */
+/* A loaded vector whose lanes are n: a row of floats. `in`: one vector of int8 (W8) or FP8 (WF8), or a pair
+ * of f16 bytes. */
 void execute_row_floats(const uint8_t *const *in, int32_t type, int32_t lanes, float *out);
 /* A loaded vector whose lanes `first` .. first + k - 1 are k: a column, `lanes` apart. */
 void execute_column_floats(const uint8_t *const *in, int32_t type, int32_t first, int32_t k, int32_t lanes, float *out);
@@ -19,6 +20,8 @@ void execute_column_bytes(const uint8_t *in, int32_t k, int32_t lanes, int8_t *o
 void execute_pass_bytes(const int8_t *x, int32_t k, int32_t lanes, const int8_t *array, int32_t *out);
 void execute_pass_floats(const uint8_t *const *in, int32_t first, int32_t k, int32_t lanes, const float *array,
                          int32_t *out);
+/* The same of FP8, whose sums in binary64 are exact: multiples of 2^-18, less than 2^27. */
+void execute_pass_fp8(const uint8_t *x, int32_t k, int32_t lanes, const int8_t *array, int32_t *out);
 /* a + b (NULL: a alone); false where an int32 wraps. */
 bool execute_add_rows(const int32_t *a, const int32_t *b, bool floats, int32_t lanes, int32_t *out);
 /* 32-bit values onto four vectors, low byte first. */

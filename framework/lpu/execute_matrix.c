@@ -23,6 +23,11 @@ void execute_plane_busy(struct execution *run, const struct execute_op *op, bool
   }
 }
 
+/* Loaded into a buffer of floats, both planes of a pair's. */
+static bool is_wide(int32_t type) {
+  return type != TD_LPU_I8 && type != TD_LPU_F8;
+}
+
 static int32_t depth(const struct td_lpu_machine *machine, bool wide) {
   return wide ? machine->plane_k / 2 : machine->plane_k;
 }
@@ -53,7 +58,7 @@ static td_status empty_buffer(struct execution *run, struct execute_plane *plane
     array = memory;
   }
   memset(array->step, 0, sizeof array->step);
-  array->loaded = false;
+  array->loaded = array->fp8 = false;
   array->pending = 0;
   *out = array;
   return TD_OK;
@@ -95,14 +100,14 @@ static bool holds(const struct execute_plane *plane, bool wide) {
 /* The buffer that a LOAD goes to, with room for it. */
 static td_status buffer_of(struct execution *run, const struct execute_op *op, struct execute_array **out) {
   const struct td_lpu_instruction *of = op->of;
-  bool wide = of->type != TD_LPU_I8, columns = of->flags & TD_LPU_COLUMNS;
+  bool wide = is_wide(of->type), columns = of->flags & TD_LPU_COLUMNS, fp8 = of->type == TD_LPU_F8;
   int32_t even = op->queue.index & ~1;
   struct execute_plane *plane = plane_at(run, op, wide ? even : op->queue.index);
   bool clash =
       wide ? holds(plane, false) || holds(plane_at(run, op, even + 1), false) : holds(plane_at(run, op, even), true);
   if (!plane->filling) TD_TRY(empty_buffer(run, plane, &plane->filling));
   struct execute_array *array = plane->filling;
-  if (clash || (array->loaded && array->columns != columns)) {
+  if (clash || (array->loaded && (array->columns != columns || array->fp8 != fp8))) {
     return execute_refuse(run, op, run->now, TD_RULE_BUFFER,
                           "found a load of another type or orientation than the buffer's, expected an install between");
   }
@@ -110,6 +115,7 @@ static td_status buffer_of(struct execution *run, const struct execute_op *op, s
   array->loaded = true;
   array->wide = wide;
   array->columns = columns;
+  array->fp8 = fp8;
   *out = array;
   return TD_OK;
 }
@@ -223,11 +229,14 @@ void execute_planes_forget(struct execution *run) {
 /* Phase 4. */
 td_status execute_pass_bind(struct execution *run, struct execute_node *node) {
   const struct execute_op *op = node->op;
-  bool wide = op->of->type == TD_LPU_F16;
+  bool wide = op->of->type == TD_LPU_F16, fp8 = op->of->type == TD_LPU_F8;
   struct execute_array *array = plane_at(run, op, op->queue.index)->current;
-  if (!array || array->wide != wide) {
+  if (!array || array->wide != wide || array->fp8 != fp8) {
     return execute_refuse(run, op, run->now, TD_RULE_INSTALL, "found %s array, expected one of type %s",
-                          array ? "another" : "no", wide ? "f16" : "i8");
+                          array ? "another" : "no",
+                          wide  ? "f16"
+                          : fp8 ? "f8"
+                                : "i8");
   }
   if (run->now < array->usable) {
     return execute_refuse(run, op, run->now, TD_RULE_INSTALL, "found a pass in an install's %d slots",
@@ -253,9 +262,11 @@ td_status execute_pass_read(struct execution *run, struct execute_node *node) {
   struct execute_row *row = &plane->rows[node->issued & run->row_mask];
   struct execute_array *array = node->array;
   row->issued = node->issued;
-  row->wide = array->wide;
+  row->type = array->wide ? TD_LPU_F32 : array->fp8 ? TD_LPU_F8 : TD_LPU_I32;
   int32_t k = depth(machine, array->wide);
-  if (array->wide) {
+  if (array->fp8) {
+    execute_pass_fp8(in[0], k, machine->lanes, array->bytes, row->values);
+  } else if (array->wide) {
     execute_pass_floats(in, op->of->half * k, k, machine->lanes, array->floats, row->values);
   } else {
     execute_pass_bytes((const int8_t *)in[0], k, machine->lanes, array->bytes, row->values);
@@ -268,28 +279,30 @@ td_status execute_pass_read(struct execution *run, struct execute_node *node) {
 
 /* ---- SUM ---- */
 
-static td_status sum_row(struct execution *run, const struct execute_op *op, bool wide,
-                         const struct execute_row **out) {
+static td_status sum_row(struct execution *run, const struct execute_op *op, const struct execute_row **out) {
   int64_t issued = run->now - execute_machine(run)->delay[TD_LPU_PASS].func;
   const struct execute_row *row = &plane_at(run, op, op->queue.index)->rows[issued & run->row_mask];
-  if (row->issued != issued || row->wide != wide) {
+  int32_t type = op->of->type;
+  if (row->issued != issued || row->type != type) {
     return execute_refuse(run, op, run->now, TD_RULE_SUM, "found no pass in cycle %lld that gives a row of %s",
-                          (long long)(issued - run->base), wide ? "f32" : "i32");
+                          (long long)(issued - run->base),
+                          type == TD_LPU_F32  ? "f32"
+                          : type == TD_LPU_F8 ? "f8"
+                                              : "i32");
   }
   *out = row;
   return TD_OK;
 }
 
-static td_status sum_total(struct execution *run, const struct execute_node *node, bool wide,
-                           struct execute_row **out) {
+static td_status sum_total(struct execution *run, const struct execute_node *node, struct execute_row **out) {
   const struct execute_op *op = node->op;
-  int32_t most = execute_machine(run)->accumulator_depth * (wide ? 2 : 1);
+  int32_t most = execute_machine(run)->accumulator_depth * (op->of->type == TD_LPU_F32 ? 2 : 1);
   if (node->address < 0 || node->address >= most) {
     return execute_refuse(run, op, run->now, TD_RULE_SUM, "found accumulator %d, expected 0..%d", node->address,
                           most - 1);
   }
   struct execute_row *sum = &plane_at(run, op, op->queue.index)->sums[node->address];
-  if (op->of->flags & TD_LPU_ADD && (sum->issued < run->base || sum->wide != wide)) {
+  if (op->of->flags & TD_LPU_ADD && (sum->issued < run->base || sum->type != op->of->type)) {
     return execute_refuse(run, op, run->now, TD_RULE_SUM, "accumulator %d was never kept%s", node->address,
                           sum->issued < run->base ? "" : " with this type");
   }
@@ -301,20 +314,20 @@ static td_status sum_total(struct execution *run, const struct execute_node *nod
 td_status execute_sum(struct execution *run, struct execute_node *node) {
   const struct execute_op *op = node->op;
   int32_t flags = op->of->flags, lanes = execute_machine(run)->lanes;
-  bool wide = op->of->type == TD_LPU_F32;
+  bool floats = op->of->type != TD_LPU_I32;
   const struct execute_row *row = NULL;
   struct execute_row *sum = NULL;
   int32_t total[TD_LPU_MOST_LANES];
-  execute_plane_busy(run, op, wide);
-  TD_TRY(sum_row(run, op, wide, &row));
-  if (flags & (TD_LPU_ADD | TD_LPU_KEEP)) TD_TRY(sum_total(run, node, wide, &sum));
-  if (!execute_add_rows(row->values, flags & TD_LPU_ADD ? sum->values : NULL, wide, lanes, total)) {
+  execute_plane_busy(run, op, op->of->type == TD_LPU_F32);
+  TD_TRY(sum_row(run, op, &row));
+  if (flags & (TD_LPU_ADD | TD_LPU_KEEP)) TD_TRY(sum_total(run, node, &sum));
+  if (!execute_add_rows(row->values, flags & TD_LPU_ADD ? sum->values : NULL, floats, lanes, total)) {
     return execute_refuse(run, op, run->now, TD_RULE_SUM, "a lane of accumulator %d wraps", node->address);
   }
   if (flags & TD_LPU_KEEP) {
     memcpy(sum->values, total, (size_t)lanes * sizeof *total);
     sum->issued = run->now;
-    sum->wide = wide;
+    sum->type = op->of->type;
   }
   if (!(flags & TD_LPU_EMIT)) {
     execute_node_give(run, node);

@@ -25,6 +25,10 @@ static void widen(const uint8_t *const *in, int32_t type, int32_t lanes, uint32_
     case TD_LPU_W8:
       for (int32_t l = 0; l < lanes; l++) out[l] = td_lpu_bits((float)(int8_t)a[l]);
       break;
+    case TD_LPU_F8:
+    case TD_LPU_WF8:
+      for (int32_t l = 0; l < lanes; l++) out[l] = td_lpu_bits(td_lpu_f8_to_f32(a[l]));
+      break;
     case TD_LPU_F16:
       for (int32_t l = 0; l < lanes; l++) out[l] = td_lpu_bits(td_lpu_f16_to_f32((uint16_t)(a[l] | b[l] << 8)));
       break;
@@ -224,11 +228,24 @@ static bool narrow_i8(const uint32_t *in, uint8_t *TD_RESTRICT out, int32_t lane
   return good;
 }
 
+static bool narrow_f8(const uint32_t *in, uint8_t *TD_RESTRICT out, int32_t lanes) {
+  int good = 1;
+  for (int32_t l = 0; l < lanes; l++) {
+    float value = td_bits_to_float(in[l]);
+    good &= td_lpu_fits_f8(value);
+    out[l] = td_lpu_f32_to_f8(value);
+  }
+  return good;
+}
+
 static bool narrow(const struct td_lpu_instruction *of, const uint32_t *in, uint8_t *const *out, int32_t lanes) {
   lanes32 whole;
   switch (of->out_type) {
     case TD_LPU_F16:
       return narrow_f16(in, out, lanes);
+    case TD_LPU_F8:
+    case TD_LPU_WF8:
+      return narrow_f8(in, out[0], lanes);
     case TD_LPU_I8:
     case TD_LPU_W8:
       if (execute_gives_integers(of)) return narrow_i8(in, out[0], lanes);

@@ -71,7 +71,7 @@ struct lower_result { /* of an ALU, for chains */
 };
 struct lower_sum { /* a row of a plane: a PASS's, by its cycle, or an accumulator */
   int32_t issued, whole;
-  bool wide;
+  int32_t type; /* of SUM: I32, F32 or F8 */
 };
 struct lower_load {
   const struct execute_op *op;
@@ -79,7 +79,7 @@ struct lower_load {
   int32_t refs[LPU_MOST_VECTORS];
 };
 struct lower_tile {
-  bool wide;
+  bool wide, fp8;       /* a pair's; a plane's of FP8 */
   int32_t kind;         /* enum td_lpu_code_tile */
   int32_t first, count; /* steps; loads are by the same index */
   int32_t expanded;     /* work vector, or -1 */

@@ -12,6 +12,11 @@ static struct lower_plane *plane_at(const struct lowering *lower, int32_t plane)
   return &lower_chip_of(lower)->planes[plane];
 }
 
+/* Tiles of a pair of planes. */
+static bool is_wide(int32_t type) {
+  return type != TD_LPU_I8 && type != TD_LPU_F8;
+}
+
 /* ---- LOAD ---- */
 
 td_status lower_load_take(struct lowering *lower, int32_t iteration) {
@@ -45,7 +50,7 @@ static bool filling(const struct lower_plane *plane, bool wide) {
 td_status lower_load_land(struct lowering *lower) {
   const struct td_lpu_instruction *of = lower->op->of;
   const struct td_lpu_machine *machine = lower->machine;
-  bool wide = of->type != TD_LPU_I8, columns = of->flags & TD_LPU_COLUMNS;
+  bool wide = is_wide(of->type), columns = of->flags & TD_LPU_COLUMNS;
   int32_t index = lower->op->queue.index, even = index & ~1, number = lower->state[lower->instance];
   struct lower_plane *plane = plane_at(lower, wide ? even : index);
   bool clash = wide ? filling(plane_at(lower, even), false) || filling(plane_at(lower, even + 1), false)
@@ -88,7 +93,7 @@ static td_status add_step(struct lowering *lower, int32_t number, int32_t lane) 
 static td_status expand(struct lowering *lower, int32_t type, struct lower_tile *tile) {
   int32_t k = lower->machine->plane_k;
   struct td_lpu_code_op op = {.kind = TD_CODE_EXPAND,
-                              .detail = (int32_t)lower_types[type],
+                              .detail = (int32_t)(tile->wide ? lower_types[type] : TD_OPERAND_I8),
                               .out = {0, TD_CODE_WORK},
                               .whole = -1,
                               .first = tile->first,
@@ -99,11 +104,17 @@ static td_status expand(struct lowering *lower, int32_t type, struct lower_tile 
 }
 
 static td_status make_tile(struct lowering *lower, struct lower_plane *plane, struct lower_tile *tile) {
-  static const enum td_lpu_code_tile kinds[TD_LPU_TYPE_COUNT] = {
-      [TD_LPU_I8] = TD_TILE_I8, [TD_LPU_W8] = TD_TILE_W8, [TD_LPU_F16] = TD_TILE_F16};
+  static const enum td_lpu_code_tile kinds[TD_LPU_TYPE_COUNT] = {[TD_LPU_I8] = TD_TILE_I8,
+                                                                 [TD_LPU_W8] = TD_TILE_W8,
+                                                                 [TD_LPU_F16] = TD_TILE_F16,
+                                                                 [TD_LPU_F8] = TD_TILE_F8,
+                                                                 [TD_LPU_WF8] = TD_TILE_WF8};
   int32_t steps = TD_LPU_MOST_LANES, k = plane->wide ? lower->machine->plane_k / 2 : lower->machine->plane_k;
-  *tile = (struct lower_tile){
-      .wide = plane->wide, .kind = (int32_t)kinds[plane->type], .first = (int32_t)lower->step_count, .expanded = -1};
+  *tile = (struct lower_tile){.wide = plane->wide,
+                              .fp8 = plane->type == TD_LPU_F8,
+                              .kind = (int32_t)kinds[plane->type],
+                              .first = (int32_t)lower->step_count,
+                              .expanded = -1};
   for (int32_t s = 0; s < steps; s++) {
     if (plane->filling[s] < 0) continue;
     const struct td_lpu_instruction *of = lower->loads[plane->filling[s]].op->of;
@@ -112,7 +123,7 @@ static td_status make_tile(struct lowering *lower, struct lower_plane *plane, st
     plane->filling[s] = -1;
   }
   if (!plane->columns) return TD_OK;
-  tile->kind = plane->wide ? TD_TILE_FLOATS : TD_TILE_BYTES;
+  tile->kind = plane->wide ? TD_TILE_FLOATS : tile->fp8 ? TD_TILE_EIGHTS : TD_TILE_BYTES;
   return expand(lower, plane->type, tile);
 }
 
@@ -136,8 +147,11 @@ td_status lower_install(struct lowering *lower) {
 
 td_status lower_pass_bind(struct lowering *lower) {
   const struct lower_plane *plane = plane_at(lower, lower->op->queue.index);
-  bool wide = lower->op->of->type == TD_LPU_F16;
-  if (plane->tile < 0 || lower->tiles[plane->tile].wide != wide) return lower_refuse(lower, "no array of its type");
+  const struct lower_tile *tile = plane->tile < 0 ? NULL : &lower->tiles[plane->tile];
+  int32_t type = lower->op->of->type;
+  if (!tile || tile->wide != (type == TD_LPU_F16) || tile->fp8 != (type == TD_LPU_F8)) {
+    return lower_refuse(lower, "no array of its type");
+  }
   if (lower->now < plane->usable) return lower_refuse(lower, "a pass in an install's slots");
   lower->state[lower->instance] = plane->tile;
   return TD_OK;
@@ -174,7 +188,10 @@ td_status lower_pass_read(struct lowering *lower) {
   check_tile(lower, tile);
   TD_TRY(lower_operand(lower, 0, lower->op->in_width[0], &op.a));
   TD_TRY(lower_temp_new(lower, 4, &op.whole));
-  plane->rows[issued & lower->row_mask] = (struct lower_sum){issued, op.whole, tile->wide};
+  plane->rows[issued & lower->row_mask] = (struct lower_sum){issued, op.whole,
+                                                             tile->wide  ? TD_LPU_F32
+                                                             : tile->fp8 ? TD_LPU_F8
+                                                                         : TD_LPU_I32};
   return lower_emit(lower, &op);
 }
 
@@ -183,27 +200,30 @@ td_status lower_pass_read(struct lowering *lower) {
 td_status lower_sum(struct lowering *lower, int32_t iteration) {
   const struct td_lpu_instruction *of = lower->op->of;
   struct lower_plane *plane = plane_at(lower, lower->op->queue.index);
-  bool wide = of->type == TD_LPU_F32;
   int32_t issued = lower->now - lower->machine->delay[TD_LPU_PASS].func;
   const struct lower_sum *row = &plane->rows[issued & lower->row_mask];
   struct lower_sum *sum = NULL;
-  struct td_lpu_code_op op = {
-      .kind = TD_CODE_SUM, .detail = wide, .out = {-1, TD_CODE_WORK}, .b = {-1, TD_CODE_WORK}, .whole = -1};
-  if (row->issued != issued || row->wide != wide) return lower_refuse(lower, "no pass gives a row");
+  struct td_lpu_code_op op = {.kind = TD_CODE_SUM,
+                              .detail = of->type != TD_LPU_I32,
+                              .out = {-1, TD_CODE_WORK},
+                              .b = {-1, TD_CODE_WORK},
+                              .whole = -1};
+  if (row->issued != issued || row->type != of->type) return lower_refuse(lower, "no pass gives a row");
   op.a = (struct td_lpu_code_place){row->whole, TD_CODE_WORK};
   if (of->flags & (TD_LPU_ADD | TD_LPU_KEEP)) {
     int32_t number = of->address[0] + of->stride[0] * iteration;
     if (of->patch[0]) return lower_refuse(lower, "a patched accumulator");
-    if (number < 0 || number >= lower->machine->accumulator_depth * (wide ? 2 : 1))
+    if (number < 0 || number >= lower->machine->accumulator_depth * (of->type == TD_LPU_F32 ? 2 : 1))
       return lower_refuse(lower, "no such accumulator");
     sum = &plane->sums[number];
   }
   if (of->flags & TD_LPU_ADD) {
-    if (sum->issued == LOWER_NEVER || sum->wide != wide) return lower_refuse(lower, "an accumulator was never kept");
+    if (sum->issued == LOWER_NEVER || sum->type != of->type)
+      return lower_refuse(lower, "an accumulator was never kept");
     op.b.vector = sum->whole;
   }
   if (of->flags & TD_LPU_ADD) TD_TRY(lower_temp_new(lower, 4, &op.whole));
-  if (of->flags & TD_LPU_KEEP) *sum = (struct lower_sum){lower->now, op.whole >= 0 ? op.whole : row->whole, wide};
+  if (of->flags & TD_LPU_KEEP) *sum = (struct lower_sum){lower->now, op.whole >= 0 ? op.whole : row->whole, of->type};
   if (of->flags & TD_LPU_EMIT) {
     TD_TRY(lower_temp_new(lower, 4, &op.out.vector));
     lower_temp_at(lower, op.out.vector)->twin = op.whole >= 0 ? op.whole : row->whole;

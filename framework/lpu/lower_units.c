@@ -55,7 +55,8 @@ _Static_assert((int)TD_CODE_ALU_COUNT == (int)TD_ALU_COUNT && (int)TD_CODE_SIGMO
 
 const enum td_lpu_code_operand lower_types[TD_LPU_TYPE_COUNT] = {
     [TD_LPU_I8] = TD_OPERAND_I8,  [TD_LPU_F16] = TD_OPERAND_F16, [TD_LPU_F32] = TD_OPERAND_32,
-    [TD_LPU_I32] = TD_OPERAND_32, [TD_LPU_W8] = TD_OPERAND_W8,
+    [TD_LPU_I32] = TD_OPERAND_32, [TD_LPU_W8] = TD_OPERAND_W8,   [TD_LPU_F8] = TD_OPERAND_F8,
+    [TD_LPU_WF8] = TD_OPERAND_F8,
 };
 
 static struct lower_result *result_at(const struct lowering *lower, int32_t alu, int32_t ready) {

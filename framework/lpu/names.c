@@ -29,6 +29,6 @@ const char *td_lpu_rule_name(enum td_lpu_rule rule) {
 }
 
 int32_t td_lpu_type_bytes(enum td_lpu_type type) {
-  static const int32_t bytes[TD_LPU_TYPE_COUNT] = {1, 2, 4, 4, 1};
+  static const int32_t bytes[TD_LPU_TYPE_COUNT] = {1, 2, 4, 4, 1, 1, 1};
   return type >= 0 && type < TD_LPU_TYPE_COUNT ? bytes[type] : 0;
 }

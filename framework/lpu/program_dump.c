@@ -10,7 +10,7 @@
 #include "tandem/base.h"
 #include "tandem/lpu_program.h"
 
-static const char *const type_names[TD_LPU_TYPE_COUNT] = {"i8", "f16", "f32", "i32", "w8"};
+static const char *const type_names[TD_LPU_TYPE_COUNT] = {"i8", "f16", "f32", "i32", "w8", "f8", "wf8"};
 static const char *const variable_names[TD_LPU_VARIABLES] = {"layer", "row", "block", "kv_block", "position", "slot"};
 static const char *const kind_names[] = {"weight", "constant", "kv", "input", "output", "scratch"};
 

@@ -163,7 +163,8 @@ static int32_t room_of(const struct td_lpu_program *program, const struct td_lpu
   switch (instruction->opcode) {
     case TD_LPU_LOAD:
       if (flags & TD_LPU_COLUMNS) return m->lanes / m->load_vectors;
-      return (instruction->type == TD_LPU_I8 ? m->plane_k : m->plane_k / 2) / m->load_vectors;
+      return (instruction->type == TD_LPU_I8 || instruction->type == TD_LPU_F8 ? m->plane_k : m->plane_k / 2) /
+             m->load_vectors;
     case TD_LPU_SUM:
       if (!(flags & (TD_LPU_ADD | TD_LPU_KEEP))) return -1;
       return instruction->type == TD_LPU_F32 ? 2 * m->accumulator_depth : m->accumulator_depth;

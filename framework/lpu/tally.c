@@ -54,7 +54,7 @@ static bool installs_wide(const struct planes *planes, const struct td_lpu_instr
     struct td_lpu_queue queue;
     if (load->opcode != TD_LPU_LOAD || load->chip != install->chip) continue;
     if (!td_lpu_queue_at(planes->machine, load->queue, &queue)) continue;
-    bool of_pair = load->type != TD_LPU_I8;
+    bool of_pair = load->type != TD_LPU_I8 && load->type != TD_LPU_F8;
     if (of_pair ? (queue.index & ~1) != plane : queue.index != plane) continue;
     int64_t at = last_landing(planes->machine, load, cycle);
     if (at <= latest) continue;

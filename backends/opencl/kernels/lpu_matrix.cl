@@ -20,6 +20,18 @@ static inline int activations(const struct context *context, __global const op_t
   return finite;
 }
 
+/* Of an FP8 pass. */
+static inline int activations_eights(const struct context *context, __global const op_t *op, int k,
+                                     double *restrict x) {
+  __global const uchar *in = at(context, op->a.vector, op->a.patch);
+  int finite = 1;
+  for (int i = 0; i < k; i++) {
+    finite &= (in[i] & 0x7f) != 0x7f;
+    x[i] = (double)td_lpu_f8_to_f32(in[i]);
+  }
+  return finite;
+}
+
 /* Whether an activation that is no number meets a step that was not loaded: zero times it is none. */
 static int spoiled(const struct context *context, __global const op_t *op, const double *x, int k) {
   int vectors = context->head->load_vectors;
@@ -55,6 +67,33 @@ static inline void add_widened(double *restrict sum, __global const uchar *restr
   }
   for (; l < lanes; l++) {
     for (int i = 0; i < count; i++) sum[l] += (double)(char)rows[i * lanes + l] * x[i];
+  }
+}
+
+static inline double eight(uchar bits) {
+  return (double)td_lpu_f8_to_f32(bits);
+}
+
+/* 16 lanes of FP8 rows: the bits are the upper ones of an f16 of 2^-8 times the value, but for NaNs. */
+static inline void add_eights(double *restrict sum, __global const uchar *restrict rows, const double *restrict x,
+                              int count, int lanes) {
+  uchar odd = 0;
+  for (int i = 0; i < count * lanes; i++) odd |= (rows[i] & 0x7f) == 0x7f;
+  for (int l = 0; l < lanes && odd; l++) {
+    for (int i = 0; i < count; i++) sum[l] += eight(rows[i * lanes + l]) * x[i];
+  }
+  for (int l = 0; l < lanes && !odd; l += 16) {
+    double8 low = vload8(0, sum + l), high = vload8(0, sum + l + 8);
+    for (int i = 0; i < count; i++) {
+      const double8 factor = (double8)(x[i] * 256);
+      ushort16 bits = convert_ushort16(vload16(0, rows + i * lanes + l));
+      bits = (bits & (ushort16)0x80) << (ushort16)8 | (bits & (ushort16)0x7f) << (ushort16)7;
+      const float16 w = vload_half16(0, (const half *)&bits);
+      low = multiply_add(convert_double8(w.lo), factor, low);
+      high = multiply_add(convert_double8(w.hi), factor, high);
+    }
+    vstore8(low, 0, sum + l);
+    vstore8(high, 0, sum + l + 8);
   }
 }
 
@@ -134,6 +173,11 @@ static inline void add_widened(double *sum, __global const uchar *rows, const do
     for (int k = 0; k < count; k++) sum[i] += (double)(char)rows[k * lanes + l] * x[k];
   }
 }
+static inline void add_eights(double *sum, __global const uchar *rows, const double *x, int count, int lanes) {
+  LANES {
+    for (int k = 0; k < count; k++) sum[i] += (double)td_lpu_f8_to_f32(rows[k * lanes + l]) * x[k];
+  }
+}
 static inline void add_halves(double *sum, __global const uchar *rows, const double *x, int count, int lanes) {
   LANES {
     for (int k = 0; k < count; k++) {
@@ -175,11 +219,14 @@ static inline __global const uchar *rows_soon(const struct context *context, __g
 }
 
 static void pass_wide(const struct context *context, __global const op_t *op, __global const op_t *then) {
-  double x[MOST_LANES / 2];
+  double x[MOST_LANES];
   lpu_sum sum;
-  int lanes = context->lanes, k = context->head->plane_k / 2, vectors = context->head->load_vectors;
-  int finite = activations(context, op, k, x);
+  int fp8 = op->detail == TD_TILE_F8 || op->detail == TD_TILE_EIGHTS;
+  int lanes = context->lanes, vectors = context->head->load_vectors;
+  int k = fp8 ? context->head->plane_k : context->head->plane_k / 2;
+  int finite = fp8 ? activations_eights(context, op, k, x) : activations(context, op, k, x);
   LANES sum[i] = 0;
+  if (op->detail == TD_TILE_EIGHTS) add_eights(sum, at(context, op->b.vector, op->b.patch), x, k, lanes);
   if (op->detail == TD_TILE_FLOATS) {
     add_floats(sum, (__global const float *)at(context, op->b.vector, op->b.patch), x, k, lanes);
   }
@@ -189,11 +236,13 @@ static void pass_wide(const struct context *context, __global const op_t *op, __
     fetch(rows_soon(context, op, s, then), 0, (op->detail == TD_TILE_F16 ? 2 : 1) * vectors * lanes / 64);
     if (op->detail == TD_TILE_W8) {
       add_widened(sum, rows, x + step->step * vectors, vectors, lanes);
+    } else if (op->detail != TD_TILE_F16) {
+      add_eights(sum, rows, x + step->step * vectors, vectors, lanes);
     } else {
       add_halves(sum, rows, x + step->step * vectors, vectors, lanes);
     }
   }
-  int none = !finite && op->detail != TD_TILE_FLOATS && spoiled(context, op, x, k);
+  int none = !finite && op->detail < TD_TILE_BYTES && spoiled(context, op, x, k);
   __global uint *restrict out = whole_at(context, op->whole);
   LANES out[l] = none ? TD_LPU_NAN : as_uint(td_lpu_quiet((float)sum[i]));
 }
@@ -272,7 +321,7 @@ static void expand(const struct context *context, __global const op_t *op) {
         if (!wide) {
           bytes[i * lanes + n] = in[i];
         } else if (each == 1) {
-          floats[i * lanes + n] = (float)(char)in[i];
+          floats[i * lanes + n] = op->detail == TD_OPERAND_F8 ? td_lpu_f8_to_f32(in[i]) : (float)(char)in[i];
         } else {
           floats[i * lanes + n] = td_lpu_f16_to_f32((ushort)(in[i] | in[lanes + i] << 8));
         }

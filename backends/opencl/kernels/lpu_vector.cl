@@ -89,6 +89,9 @@ static inline void operand(const struct context *context, __global const op_t *o
     case TD_OPERAND_W8:
       LANES own[i] = as_uint((float)(char)in[l]);
       break;
+    case TD_OPERAND_F8:
+      LANES own[i] = as_uint(td_lpu_f8_to_f32(in[l]));
+      break;
     case TD_OPERAND_F16:
       LANES own[i] = as_uint(td_lpu_f16_to_f32((ushort)(in[l] | b[l] << 8)));
       break;
@@ -137,12 +140,22 @@ static inline int narrow_halves(const struct context *context, const uint *restr
   return good;
 }
 
+static inline int narrow_eights(const struct context *context, const uint *restrict in, int to, place_t out) {
+  int lanes = context->lanes, good = 1;
+  __global uchar *bytes = at(context, to ? out.vector : 0, to ? out.patch : TD_CODE_WORK);
+  LANES good &= td_lpu_fits_f8(as_float(in[i]));
+  if (to) LANES bytes[l] = td_lpu_f32_to_f8(as_float(in[i]));
+  return good;
+}
+
 static inline int narrow(const struct context *context, __global const op_t *op, const uint *restrict in) {
   row rounded;
   int to = out_of(op);
   switch (op->types >> 12 & 15) {
     case TD_OPERAND_F16:
       return narrow_halves(context, in, to, op->out);
+    case TD_OPERAND_F8:
+      return narrow_eights(context, in, to, op->out);
     case TD_OPERAND_I8:
     case TD_OPERAND_W8:
       if (op->types & TD_CODE_INTEGER) return narrow_bytes(context, in, to, op->out);

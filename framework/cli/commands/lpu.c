@@ -138,10 +138,9 @@ static td_status compile_pool(const struct td_config *config, const struct td_ex
 
 static void print_head(const struct td_experiment *experiment, const struct td_lpu_options *options,
                        const struct td_lpu_program *program) {
-  static const char *const activations[] = {"f16", "i8", "i8x2"};
   printf("model       %s\n", experiment->model);
-  printf("weights     %s, activations %s, up to %d row%s", options->weights == TD_LPU_WEIGHTS_I8 ? "i8" : "f16",
-         activations[options->activations], options->rows, options->rows == 1 ? "" : "s");
+  printf("weights     %s, activations %s, up to %d row%s", td_lpu_weights_name(options->weights),
+         td_lpu_activations_name(options->activations), options->rows, options->rows == 1 ? "" : "s");
   if (program->block_tokens) printf(", context %d, %d KV blocks", options->context, options->kv_blocks);
   printf("\n");
 }
@@ -196,7 +195,7 @@ static td_status count_matrix_bytes(const struct made *made, int64_t *out_bytes)
     if (op->kind == TD_OP_MATMUL) elements += op->n * op->k;
   }
   td_slice_ops_free(&ops);
-  *out_bytes = elements * (made->options.weights == TD_LPU_WEIGHTS_I8 ? 1 : 2);
+  *out_bytes = elements * (made->options.weights == TD_LPU_WEIGHTS_F16 ? 2 : 1);
   return TD_OK;
 }
 

@@ -17,7 +17,7 @@
  * They follow from the graph and these options, not from the schedule; the reference in tests/lpu computes the same by
  * walking the graph. Float arithmetic is IEEE binary32, round to nearest even, no contraction, subnormals kept, but
  * where it says otherwise; constants (1 / n, epsilon, scales) are rounded to binary32 first; f16() rounds to binary16,
- * an overflow is an error. B = lanes (320), K = plane_k (320 for int8 passes), K / 2 for fp16 passes.
+ * an overflow is an error. B = lanes (320), K = plane_k (320 for int8 and FP8 passes), K / 2 for fp16 passes.
  *
  * EMBED: on the host: the model's float32 row times its scale.
  *
@@ -31,13 +31,18 @@
  * MATMUL, by `activations`:
  *
  *  - f16: x = f16(x). For each part of k, K / 2 long, from 0: the products summed in binary64, ascending k, rounded
- *    once; parts added ascending. Then * scale[n] if weights are int8.
+ *    once; parts added ascending. Then * scale[n] if weights are int8 or FP8.
  *  - i8: m = max(max|x|, 2^-100) over the row, s = m * (1 / 127), q = x * (127 * reciprocal(m)) to nearest even; sums
  *    int32; y = (float(sum) * scale[n]) * s.
  *  - i8x2: 16 bits in two passes: s = m * (1 / 16256), q = x * (16256 * reciprocal(m)), hi = (q + 64) >> 7, lo = q -
  *    128 * hi; y = ((float(sum hi) * 128 + float(sum lo)) * scale[n]) * s.
+ *  - f8: m as for i8, s = m * (1 / 448), q = FP8 of x * (448 * reciprocal(m)), which cannot overflow. For each part of
+ *    k, K long, from 0: the products summed in binary64, which is exact, rounded once; parts added ascending in
+ *    binary32; y = (sum * scale[n]) * s.
  *  - weights: f16(w), or int8: scale[n] = max|w row| / 127, q = w / scale to nearest even (made on the host,
- *    binary32). A row of zeros gives zeros.
+ *    binary32). Or FP8, with 448 for 127. A row of zeros gives zeros.
+ *  - FP8 is E4M3 as OCP has it: no infinities, at most 448, subnormals kept, to nearest even. On machines that have it
+ *    (fp8 of the device file); others refuse it.
  *
  * ROPE: y = x * cos + swapped * sin, the sign inside sin, for the first rope_dim elements of a head; the others stay.
  * Tables: binary64 on the host, angle = position * position_scale / pow(theta, 2.0 * pair / rope_dim) (/ factor), then
@@ -54,12 +59,24 @@
  * ACTIVATION: silu: (g * sigmoid(g)) * u. gelu: ((g * 0.5) * (1 + tanh(sqrt(2 / pi) * (g + ((0.044715 * g) * g) * g)))
  * * u. POINTWISE: gelu as there, without u; tanh. ADD: binary32. logits: binary32 rows.
  */
-enum td_lpu_weights { TD_LPU_WEIGHTS_F16, TD_LPU_WEIGHTS_I8 };
-enum td_lpu_activations { TD_LPU_ACTIVATIONS_F16, TD_LPU_ACTIVATIONS_I8, TD_LPU_ACTIVATIONS_I8X2 };
+enum td_lpu_weights { TD_LPU_WEIGHTS_F16, TD_LPU_WEIGHTS_I8, TD_LPU_WEIGHTS_F8, TD_LPU_WEIGHTS_COUNT };
+enum td_lpu_activations {
+  TD_LPU_ACTIVATIONS_F16,
+  TD_LPU_ACTIVATIONS_I8,
+  TD_LPU_ACTIVATIONS_I8X2,
+  TD_LPU_ACTIVATIONS_F8,
+  TD_LPU_ACTIVATIONS_COUNT
+};
+const char *td_lpu_weights_name(enum td_lpu_weights weights);             /* "f16", "i8", "f8" */
+const char *td_lpu_activations_name(enum td_lpu_activations activations); /* "f16", "i8", "i8x2", "f8" */
+/* TD_CONFIG unless they go together: fp16 weights with fp16 activations only, int8 and FP8 ones also with such of their
+ * own kind. TD_UNSUPPORTED if the machine (NULL: not asked) has no FP8. */
+td_status td_lpu_check_types(const struct td_lpu_machine *machine, enum td_lpu_weights weights,
+                             enum td_lpu_activations activations);
 
 struct td_lpu_options {
   enum td_lpu_weights weights;
-  enum td_lpu_activations activations; /* i8, i8x2 need int8 weights */
+  enum td_lpu_activations activations; /* i8, i8x2 need int8 weights, f8 needs FP8 ones: td_lpu_check_types */
   int32_t chips;                       /* 0: the smallest number that fits */
   int32_t tensor;                      /* chips that share each layer: divides chips; 0: the compiler's choice */
   int32_t rows;                        /* most rows of a step (batch) */
@@ -105,9 +122,9 @@ td_status td_lpu_compile_compared(const struct td_lpu_machine *machine, const st
 /* The weights of an opened model, or NULL in *out_weights if it has none. malloc'd array of borrowed pointers. */
 td_status td_lpu_model_weights(const struct td_model *model, const struct td_graph *graph, const void ***out_weights);
 
-/* out[rows, n] = x[rows, k] * w[n, k]^T as a program of its own, w installed; fp16 in, float32 out, or int8 in, int32
- * out. For studies of one product. Images: "x.V.R.H" (vector V of the rows from R on; where x lies in both hemispheres
- * also with H = 1), "w.B.P" (block B of the columns, part P of k: row i is k, lanes are n) and "y.B.R". */
+/* out[rows, n] = x[rows, k] * w[n, k]^T as a program of its own, w installed; fp16 or FP8 in, float32 out, or int8
+ * in, int32 out. For studies of one product. Images: "x.V.R.H" (vector V of the rows from R on; where x lies in both
+ * hemispheres also with H = 1), "w.B.P" (block B of the columns, part P of k: row i is k, lanes are n) and "y.B.R". */
 td_status td_lpu_compile_product(const struct td_lpu_machine *machine, enum td_lpu_type type, int64_t rows, int64_t n,
                                  int64_t k, struct td_lpu_program **out_program);
 

@@ -118,6 +118,7 @@ struct td_lpu_machine {
   int32_t install_cycles;                /* pass slots an install takes */
   int32_t accumulator_depth;             /* 32-bit vectors a plane; an fp16 plane has those of both its planes */
   int32_t transpose_cycles;              /* what a `cols` load takes longer */
+  int32_t fp8; /* 1: planes multiply FP8 as they do int8, loads widen it for fp16 planes, ALUs convert it; 0: no FP8 */
   /* vector unit, switches (one per hemisphere) */
   int32_t alus;
   int32_t switch_functions;   /* queues of a switch: 4 = rotate and shift, permute, select, transpose */

@@ -24,20 +24,24 @@
  *            of its plane's buffer. Rows: vector j of step c is k = load_vectors * c + j, its lanes are n. Columns
  *            (TD_LPU_COLUMNS, transpose_cycles later): vector j of step c is n = load_vectors * c + j, its lanes are k:
  *            for an fp16 plane, half `half` of the lanes. Steps that were not loaded since the last install are zero.
- *            Types: TD_LPU_I8: an int8 plane; TD_LPU_F16: an fp16 plane from pairs; TD_LPU_W8: an fp16 plane from
- *            int8 vectors, widened on the way. An fp16 plane's buffer is filled by the LOAD queues of both its planes.
+ *            Types: TD_LPU_I8: an int8 plane; TD_LPU_F8: such a plane with FP8 (E4M3); TD_LPU_F16: an fp16 plane
+ *            from pairs; TD_LPU_W8, TD_LPU_WF8: an fp16 plane from vectors of int8 or FP8, widened on the way. An
+ *            fp16 plane's buffer is filled by the LOAD queues of both its planes. FP8 needs the machine's fp8.
  *  INSTALL   buffer (complete in t) -> array; passes issued before t use the old array, those from t +
  *            install_cycles on the new one, none may be issued between. The buffer is empty from t + 1 on.
  *  PASS      in[0] (TD_LPU_F16: a pair, of which half `half` of the lanes is k) times the array: a row of sums,
  *            int32 exact, or float32: the products of the pass summed in float64 in ascending k, rounded once.
+ *            TD_LPU_F8: all lanes are k, as for int8; the float64 sum is exact.
  *  SUM       takes the row that the PASS issued at t - func(PASS) gave. TD_LPU_ADD: plus accumulator address[0];
  *            TD_LPU_KEEP: into it; TD_LPU_EMIT: onto the quad `out` in t + func. Accumulators are read and written
- *            in t.
+ *            in t. Types: of the rows: TD_LPU_I32, TD_LPU_F32 of fp16 passes, TD_LPU_F8: float32 of FP8 passes,
+ *            one plane's as int32.
  *  ALU       `operation` on in[], each a stream group widened to 32 bits by its type, another ALU's result of that
  *            very cycle (TD_SOURCE_CHAIN: in[] = ALU; it is there in t' + func(operation) only) or the immediate;
  *            the result is narrowed to out_type (rounded to nearest even; out of range is an error) onto `out`, if any.
- *            F32, F16 and W8 widen to floats, I32 and I8 to integers; only TO_F32 and the I32 operations take integers,
- *            MOVE either. Floats go out as F32, F16, I8 or W8, integers as I32 or I8 (docs/lpu-numerics.md).
+ *            F32, F16, F8, WF8 and W8 widen to floats, I32 and I8 to integers; only TO_F32 and the I32 operations take
+ *            integers, MOVE either. Floats go out as F32, F16, F8, WF8, I8 or W8, integers as I32 or I8
+ *            (docs/lpu-numerics.md).
  *  ROTATE    lane l of a superlane takes lane (l + immediate) modulo lanes_per_superlane. SHIFT: lane l of the vector
  *            takes lane l + immediate, or 0. PERMUTE, SELECT: map address[0]. All move elements of `width` streams.
  *  TRANSPOSE 16 single streams from in[0]: out stream i, lane l of each superlane = in stream l, lane i.
@@ -57,8 +61,17 @@
 #define TD_LPU_EAST 0x40
 #define TD_LPU_STREAM_INDEX 0x3f
 
-enum td_lpu_type { TD_LPU_I8, TD_LPU_F16, TD_LPU_F32, TD_LPU_I32, TD_LPU_W8, TD_LPU_TYPE_COUNT };
-int32_t td_lpu_type_bytes(enum td_lpu_type type); /* streams of a vector: 1, 2, 4, 4, 1 */
+enum td_lpu_type {
+  TD_LPU_I8,
+  TD_LPU_F16,
+  TD_LPU_F32,
+  TD_LPU_I32,
+  TD_LPU_W8,
+  TD_LPU_F8,
+  TD_LPU_WF8, /* as W8: FP8 that a LOAD widens for an fp16 plane */
+  TD_LPU_TYPE_COUNT
+};
+int32_t td_lpu_type_bytes(enum td_lpu_type type); /* streams of a vector: 1, 2, 4, 4, 1, 1, 1 */
 
 enum td_lpu_source { TD_SOURCE_NONE, TD_SOURCE_STREAM, TD_SOURCE_CHAIN, TD_SOURCE_IMMEDIATE };
 
@@ -76,7 +89,7 @@ struct td_lpu_instruction {
   uint16_t chip; /* added to the link's */
   uint16_t queue;
   uint8_t opcode, operation; /* enum td_lpu_opcode; ALU: enum td_lpu_alu */
-  uint8_t flags, type;       /* enum td_lpu_type of LOAD, PASS and SUM (I32 or F32) */
+  uint8_t flags, type;       /* enum td_lpu_type of LOAD, PASS and SUM */
   uint8_t half, width;       /* see above */
   uint8_t in[3], out;        /* first streams, or TD_LPU_NO_STREAM */
   uint8_t source[3];         /* ALU: enum td_lpu_source */

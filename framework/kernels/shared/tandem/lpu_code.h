@@ -16,7 +16,7 @@
 
 #include "tandem/portable.h"
 
-#define TD_CODE_VERSION 1
+#define TD_CODE_VERSION 2
 #define TD_CODE_WORK (-1)      /* a place's patch: in the workspace */
 #define TD_CODE_STATE_BYTES 64 /* struct td_lpu_code_state, in front of the workspace's vectors */
 #define TD_CODE_MAP_LANES 512
@@ -83,8 +83,8 @@ enum td_lpu_code_kind {
   TD_CODE_PERMUTE, /* by map `first` + patches[detail] */
   TD_CODE_SELECT,  /* of a and b, the same */
   TD_CODE_TRANSPOSE,
-  TD_CODE_EXPAND, /* a tile of columns to `out`: int8 [k][lanes], or float32 [k][lanes]. detail: TD_OPERAND_I8, _F16,
-                     _W8 */
+  TD_CODE_EXPAND, /* a tile of columns to `out`: int8 [k][lanes], or float32 [k][lanes]. detail: TD_OPERAND_I8 (any
+                     bytes), _F16, _W8, _F8 */
   TD_CODE_PASS,   /* a: activations, from lane `immediate` on; detail: enum td_lpu_code_tile; `whole`: the sums */
   TD_CODE_SUM     /* whole a (+ whole b, unless its vector is -1), to `whole` and planar to `out`. detail: 1 floats */
 };
@@ -112,13 +112,16 @@ enum td_lpu_code_alu {
   TD_CODE_ALU_COUNT
 };
 
-/* What a PASS multiplies with. The first three: `count` steps from `first` on, ascending; steps between are zero. */
+/* What a PASS multiplies with. Up to WF8: `count` steps from `first` on, ascending; steps between are zero. */
 enum td_lpu_code_tile {
   TD_TILE_I8,     /* vectors of int8: an int8 pass */
   TD_TILE_W8,     /* of int8, widened: an fp16 pass */
   TD_TILE_F16,    /* pairs of vectors */
+  TD_TILE_F8,     /* vectors of FP8: an FP8 pass */
+  TD_TILE_WF8,    /* of FP8, widened: an fp16 pass */
   TD_TILE_BYTES,  /* place b: int8 [plane_k][lanes] */
   TD_TILE_FLOATS, /* place b: float32 [plane_k / 2][lanes] */
+  TD_TILE_EIGHTS, /* place b: FP8 [plane_k][lanes] */
   TD_TILE_COUNT
 };
 
@@ -130,7 +133,8 @@ enum td_lpu_code_operand {
   TD_OPERAND_32, /* planar, of four vectors */
   TD_OPERAND_W8,
   TD_OPERAND_WHOLE,
-  TD_OPERAND_IMMEDIATE
+  TD_OPERAND_IMMEDIATE,
+  TD_OPERAND_F8
 };
 #define TD_CODE_INTEGER 0x10000
 

@@ -68,6 +68,31 @@ TD_FN float td_lpu_f16_to_f32(td_u16 h16) {
   return td_bits_to_float(sign | bits);
 }
 
+/* FP8 is OCP's E4M3: exponent bias 7, subnormals in units of 2^-9, at most 448, no infinities; 0x7f and 0xff are NaN.
+ */
+#define TD_LPU_F8_MOST 448.0f
+
+/* Whether x has an FP8: false for NaN and what rounds to 480 or more (464 is a tie, and 448 the even one). */
+TD_FN td_i32 td_lpu_fits_f8(float x) {
+  return (td_lpu_bits(x) & 0x7fffffffu) <= 0x43e80000u;
+}
+/* FP8 of x, nearest even; a NaN with its sign where it does not fit. */
+TD_FN td_u8 td_lpu_f32_to_f8(float x) {
+  td_u32 bits = td_lpu_bits(x), magnitude = bits & 0x7fffffffu;
+  td_u32 normal = (magnitude - 0x3c000000u + 0x7ffffu + (magnitude >> 20 & 1u)) >> 20;
+  td_u32 tiny = td_lpu_bits(td_bits_to_float(magnitude) + 16384.0f) - 0x46800000u; /* 16384's last place is 2^-9 */
+  td_u32 f8 = magnitude < 0x3c800000u ? tiny : normal;
+  f8 = magnitude > 0x43e80000u ? 0x7fu : f8;
+  return (td_u8)(f8 | (bits >> 24 & 0x80u));
+}
+/* Exact; a NaN becomes the NaN. */
+TD_FN float td_lpu_f8_to_f32(td_u8 f8) {
+  td_u32 sign = (td_u32)(f8 & 0x80u) << 24, magnitude = f8 & 0x7fu;
+  td_u32 tiny = td_lpu_bits((float)(td_i32)magnitude * 0x1p-9f);
+  td_u32 bits = magnitude < 8u ? tiny : (magnitude << 20) + 0x3c000000u;
+  return td_bits_to_float(magnitude == 0x7fu ? TD_LPU_NAN : sign | bits);
+}
+
 /* Whether x rounds to an int32; false for NaN. */
 TD_FN td_i32 td_lpu_fits_i32(float x) {
   return x >= -0x1p31f && x < 0x1p31f;
