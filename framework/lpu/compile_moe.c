@@ -231,7 +231,7 @@ static td_status add_entry(struct lpu_compiler *chips, int32_t segment, int32_t 
   entry.layer = chips->first_layer + layer;
   entry.link = program->link_count;
   TD_TRY(lpu_loop_link(chips, TD_VAR_LAYER, layer, 1));
-  if (many) TD_TRY(lpu_loop_link(chips, TD_VAR_CHOSEN, 0, 0));
+  if (many) TD_TRY(lpu_loop_link(chips, TD_VAR_ROW, 0, 0));
   TD_TRY(lpu_run_link(chips, segment));
   if (many) TD_TRY(lpu_end_link(chips));
   TD_TRY(lpu_end_link(chips));

@@ -32,6 +32,21 @@ void td_moe_choose(const float *logits, int32_t experts, int32_t used, int32_t *
   }
 }
 
+/* Logits of a stage's chips lie side by side, under one name. */
+const char *td_moe_routes(const struct td_lpu_program *program, int32_t entry) {
+  const struct td_lpu_entry *of = &program->entries[entry];
+  int32_t stage = -1;
+  for (int32_t i = of->link; i < of->link + of->link_count; i++) {
+    if (program->links[i].kind == TD_LINK_RUN) stage = program->links[i].chip / program->tensor;
+  }
+  for (int32_t i = 0; stage >= 0 && i < program->image_count; i++) {
+    const struct td_lpu_image *image = &program->images[i];
+    bool named = strncmp(image->name, "routes", 6) == 0 && image->kind == TD_IMAGE_OUTPUT;
+    if (named && image->chip / program->tensor == stage) return image->name;
+  }
+  return NULL;
+}
+
 /* ---- tokens by experts ---- */
 
 struct planning {

@@ -18,7 +18,8 @@
 
 /* How a layer's experts are dealt, and tokens taken. */
 struct layout {
-  int32_t parts, chips, rows, tokens, expert_rows, routed;
+  int32_t parts, chips, tensor, rows, tokens, expert_rows, routed;
+  const char *device; /* NULL: groq-lpu-v1 */
 };
 
 struct rig {
@@ -44,6 +45,7 @@ static void open_part(struct rig *rig, const struct lpu_mode *mode, int32_t part
   struct td_lpu_options options = {.weights = mode->weights,
                                    .activations = mode->activations,
                                    .chips = layout->chips,
+                                   .tensor = layout->tensor,
                                    .rows = layout->rows,
                                    .expert_parts = layout->parts,
                                    .expert_part = part,
@@ -59,8 +61,13 @@ static void open_part(struct rig *rig, const struct lpu_mode *mode, int32_t part
 
 static void open_rig(struct rig *rig, const char *model, const struct lpu_mode *mode, struct layout layout) {
   struct lpu_reference_options numbers = lpu_reference_options(mode->weights, mode->activations, 32);
+  numbers.block_tokens = 16;
   *rig = (struct rig){.layout = layout, .mode = mode->name};
-  assert_ok(td_device_params_open("groq-lpu-v1", &rig->params));
+  assert_ok(td_device_params_open(layout.device ? layout.device : "groq-lpu-v1", &rig->params));
+  const struct td_lpu_machine *machine = td_lpu_machine_of(rig->params);
+  numbers.lanes = machine->lanes;
+  numbers.lanes_per_superlane = machine->lanes_per_superlane;
+  numbers.plane_k = machine->plane_k;
   assert_ok(td_model_open(model, &rig->model));
   assert_ok(td_graph_build(rig->model, &rig->graph));
   assert_ok(td_lpu_model_weights(rig->model, rig->graph, &rig->weights));
@@ -122,11 +129,12 @@ static void read_row(struct rig *rig, int32_t part, const char *image, int32_t r
 }
 
 /* Logits as the reference's, ids and gates as its router's. */
-static void check_routes(struct rig *rig, int32_t part, int32_t layer, int32_t *ids, float *gates) {
+static void check_routes(struct rig *rig, int32_t part, int32_t layer, int32_t entry, int32_t *ids, float *gates) {
+  const char *image = td_moe_routes(rig->part[part].program, entry);
   float logits[256];
   const float *expected = value_of(rig, layer, "ffn.router_logits"), *routes = value_of(rig, layer, "ffn.router");
   for (int32_t t = 0; t < rig->layout.tokens; t++) {
-    read_row(rig, part, "routes", t, logits, rig->experts);
+    read_row(rig, part, image, t, logits, rig->experts);
     lpu_assert_same_bits(logits, expected + t * rig->experts, rig->experts, rig->mode, t, layer);
     td_moe_choose(logits, rig->experts, rig->used, ids + t * rig->used, gates + t * rig->used);
     for (int32_t s = 0; s < rig->used; s++) {
@@ -173,7 +181,7 @@ static void run_part(struct rig *rig, int32_t part, int32_t layer, const float *
   int64_t route;
   for (int32_t t = 0; t < tokens; t++) write_row(rig, part, "x", t, x + t * rig->hidden);
   int64_t routed = run_entry(rig, part, entry, &step);
-  check_routes(rig, part, layer, ids, gates);
+  check_routes(rig, part, layer, entry, ids, gates);
   struct td_moe_tokens list = {ids, gates, tokens, rig->used, rig->part[part].first, rig->part[part].experts};
   assert_ok(td_moe_plan_build(program, layer, &list, &plan));
   int64_t cycles = run_plan(rig, part, &plan);
@@ -231,7 +239,7 @@ static void test_modes(void **state) {
   (void)state;
   for (size_t i = 0; i < LPU_MODES; i++) {
     struct rig rig;
-    open_rig(&rig, TINY("mixtral-small"), &lpu_modes[i], (struct layout){1, 1, 1, 1, 1, 0});
+    open_rig(&rig, TINY("mixtral-small"), &lpu_modes[i], (struct layout){1, 1, 1, 1, 1, 1, 0, NULL});
     compare(&rig);
     close_rig(&rig);
   }
@@ -242,7 +250,7 @@ static void test_batches(void **state) {
   (void)state;
   for (size_t i = 0; i < LPU_MODES; i++) {
     struct rig rig;
-    open_rig(&rig, TINY("qwen3moe-small"), &lpu_modes[i], (struct layout){1, 1, 12, 11, 4, 9});
+    open_rig(&rig, TINY("qwen3moe-small"), &lpu_modes[i], (struct layout){1, 1, 1, 12, 11, 4, 9, NULL});
     compare(&rig);
     close_rig(&rig);
   }
@@ -253,7 +261,19 @@ static void test_parts(void **state) {
   (void)state;
   for (size_t i = 0; i < LPU_MODES; i++) {
     struct rig rig;
-    open_rig(&rig, TINY("mixtral-small"), &lpu_modes[i], (struct layout){3, 1 + (int32_t)i % 2, 6, 5, 4, 0});
+    open_rig(&rig, TINY("mixtral-small"), &lpu_modes[i], (struct layout){3, 1 + (int32_t)i % 2, 1, 6, 5, 4, 0, NULL});
+    compare(&rig);
+    close_rig(&rig);
+  }
+}
+
+/* Chips that share each expert, on a machine whose lanes its matrices fill several times. */
+static void test_tensor(void **state) {
+  (void)state;
+  for (size_t i = 0; i < LPU_MODES; i++) {
+    struct rig rig;
+    open_rig(&rig, TINY("mixtral-small"), &lpu_modes[i],
+             (struct layout){2, 2 + 2 * ((int32_t)i % 2), 2, 3, 3, 3, 0, "lpu-tiny"});
     compare(&rig);
     close_rig(&rig);
   }
@@ -264,6 +284,7 @@ int main(void) {
       cmocka_unit_test(test_modes),
       cmocka_unit_test(test_batches),
       cmocka_unit_test(test_parts),
+      cmocka_unit_test(test_tensor),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,6 +21,9 @@
 /* The `used` largest of logits[experts], ties: the lower id; gates: the softmax over those, in binary64, rounded. */
 void td_moe_choose(const float *logits, int32_t experts, int32_t used, int32_t *ids, float *gates);
 
+/* The name of the image with the logits of a ROUTE entry; NULL if it has none. */
+const char *td_moe_routes(const struct td_lpu_program *program, int32_t entry);
+
 /* ---- what a layer costs ---- */
 
 #define TD_MOE_MOST_RUNS 8
