@@ -165,6 +165,8 @@ static void judge_lifetime(struct check *check, const struct check_issue *issue)
   const struct check_maker *maker = word && word->written ? &word->maker : &nobody;
   const struct td_lpu_meaning *meaning = check_meaning(check, issue->instruction, TD_MEANING_WORD, 0, issue->iteration);
   int32_t kind = image_of(check, issue, 0)->kind, owner = image_of(check, issue, 0)->owner;
+  /* A layer's entries are steps of their own: what the one leaves is there for the next. */
+  bool kept = owner == 0 && check->program->entries[check->entry].work > TD_LPU_WORK_ROUTE;
   if (meaning && !check_meant(check, meaning, issue->iteration, maker)) {
     check_found(check, TD_RULE_LIFETIME, issue,
                 "word %d was last written by instruction %d iteration %d of call %d, "
@@ -175,7 +177,7 @@ static void judge_lifetime(struct check *check, const struct check_issue *issue)
                 "word %d was written by instruction %d iteration %d, expected what "
                 "stood there before the segment",
                 address, maker->instruction, maker->iteration);
-  } else if (maker->call < 0 && (kind == TD_IMAGE_SCRATCH || kind == TD_IMAGE_OUTPUT)) {
+  } else if (maker->call < 0 && !kept && (kind == TD_IMAGE_SCRATCH || kind == TD_IMAGE_OUTPUT)) {
     check_found(check, TD_RULE_LIFETIME, issue, "word %d was not written in this step", address);
   } else if (owner && maker->call != check->ordinal) {
     check_found(check, TD_RULE_LIFETIME, issue, "word %d of the segment's own was last written in call %d", address,

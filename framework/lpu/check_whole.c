@@ -30,10 +30,18 @@ static td_status check_runs(const struct check *check, bool *is_run) {
 
 /* ---- KV blocks ---- */
 
-static bool moves_by_blocks(const struct td_lpu_segment *segment) {
+static bool moves_by_blocks(const struct td_lpu_segment *segment, bool experts) {
   for (int32_t i = 0; i < segment->patch_count; i++) {
     const int32_t *by = segment->patches[i].coefficient;
-    if (by[TD_VAR_BLOCK] || by[TD_VAR_KV_BLOCK] || by[TD_VAR_SLOT]) return true;
+    if (by[TD_VAR_BLOCK] || (by[TD_VAR_KV_BLOCK] && !experts) || by[TD_VAR_SLOT]) return true;
+  }
+  return false;
+}
+
+/* Then the variable of KV blocks is theirs. */
+static bool has_experts(const struct td_lpu_program *program) {
+  for (int32_t i = 0; i < program->entry_count; i++) {
+    if (program->entries[i].work == TD_LPU_WORK_EXPERT) return true;
   }
   return false;
 }
@@ -41,8 +49,8 @@ static bool moves_by_blocks(const struct td_lpu_segment *segment) {
 static td_status check_blocks(const struct check *check) {
   const struct td_lpu_program *program = check->program;
   int32_t tokens = program->block_tokens, vectors = check->machine->load_vectors;
-  bool used = false;
-  for (int32_t s = 0; s < program->segment_count; s++) used = used || moves_by_blocks(&program->segments[s]);
+  bool used = false, experts = has_experts(program);
+  for (int32_t s = 0; s < program->segment_count; s++) used = used || moves_by_blocks(&program->segments[s], experts);
   if (tokens == 0 && !used) return TD_OK;
   if (tokens > 0 && tokens % vectors == 0 && tokens <= check->machine->lanes) return TD_OK;
   return td_fail(TD_CORRUPT, "program: found KV blocks of %d tokens, expected a multiple of %d up to %d", tokens,

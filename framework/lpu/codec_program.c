@@ -122,7 +122,7 @@ static void code_patch(struct td_codec *code, struct td_lpu_patch *patch) {
 
 enum { IMAGE_BYTES = 48 + 12 * 4 + 16, INSTRUCTION_BYTES = 73, MEANING_BYTES = 28, PATCH_BYTES = 80, MAP_BYTES = 1024 };
 _Static_assert(sizeof((struct td_lpu_machine *)0)->name <= 64, "td_codec_name has room");
-enum { SEGMENT_BYTES = 32 + 12 + 12, LINK_BYTES = 24, ENTRY_BYTES = 20 };
+enum { SEGMENT_BYTES = 32 + 12 + 12, LINK_BYTES = 24, ENTRY_BYTES = 28 };
 
 /* Goes through a counted array; `one` codes *element. */
 #define CODE_ARRAY(what, owner, field, bytes, one)                                                                   \
@@ -161,6 +161,8 @@ static void code_entry(struct td_codec *code, struct td_lpu_entry *entry) {
   td_codec_i32(code, &entry->link);
   td_codec_i32(code, &entry->link_count);
   td_codec_i32(code, &entry->first_row);
+  td_codec_i32(code, &entry->work);
+  td_codec_i32(code, &entry->run_rows);
 }
 
 static void code_data(struct td_codec *code, struct td_lpu_program *program) {

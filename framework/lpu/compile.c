@@ -171,6 +171,7 @@ static td_status check_all(struct lpu_compiler *compiler) {
   measure(compiler);
   TD_TRY(lpu_check_layers(compiler));
   TD_TRY(check_products(compiler));
+  TD_TRY(lpu_open_experts(compiler));
   if (compiler->encoder) return lpu_open_encoder(compiler);
   return compiler->ffn_only ? TD_OK : check_options(compiler);
 }

@@ -65,6 +65,7 @@ struct lpu_matrix {
   int32_t bias;  /* the same, added to what the product gives */
   int64_t n, k;
   int32_t layers;
+  int32_t experts; /* matrices of a layer, one behind the other; 0: one, which no variable chooses */
   int32_t first_block, row_blocks; /* a row of its results takes row_blocks vectors, its own from first_block on */
 };
 
@@ -81,6 +82,9 @@ struct lpu_layer {
   int32_t q, k, v, o, gate, up, down; /* MATMUL ops; no gate: the activation is a POINTWISE op */
   int32_t q_bias, k_bias, v_bias, o_bias, up_bias, down_bias;
   int32_t q_norm, k_norm, rope_q, rope_k, append, attention, activation;
+  /* With experts gate, up and down are EXPERT_MATMULs; beside them: */
+  int32_t router, router_bias, route, gate_bias, expert_sum;
+  int32_t shared_gate, shared_up, shared_down, shared_activation, shared_add;
 };
 
 /* Layers whose attention is alike: one segment for all of them, one rope table. */
@@ -107,6 +111,17 @@ struct lpu_self {
   int32_t identity, number, last, hidden[2]; /* hidden: what is added to the scores of a token, twice */
 };
 
+/* Experts (compile_moe.c): what passes between the entries of a layer. Images; numbers of vectors are for as many
+ * tokens, or routed tokens, as the options say. */
+struct lpu_moe {
+  int32_t first, experts;     /* of the layer's experts, those of this program */
+  int32_t routed, group_rows; /* routed tokens of a pass; tokens of an expert's run, at most */
+  struct lpu_matrix router, shared_gate, shared_up, shared_down;
+  int32_t x, scale;                      /* normed tokens, as products take them; scale: -1 with fp16 */
+  int32_t routed_x, routed_scale, made;  /* routed tokens, and what experts made of them */
+  int32_t routes, gates;                 /* out: the router's logits; in: a routed token's weight in all lanes */
+};
+
 struct lpu_compiler {
   struct lpu_builder *builder;
   const struct td_lpu_machine *machine;
@@ -126,6 +141,7 @@ struct lpu_compiler {
   int32_t begin, end;     /* of the slice's layers */
   bool ffn_only, encoder;
   struct lpu_self self;
+  struct lpu_moe moe;
   struct lpu_norm embed_norm;
   struct lpu_layer *found;               /* [end - begin] */
   struct lpu_layer layer;                /* whose segments are being built */
@@ -296,6 +312,9 @@ td_status lpu_view(struct lpu_compiler *compiler, int32_t image, struct lpu_tens
 td_status lpu_patch(struct lpu_compiler *compiler, enum td_lpu_variable variable, int32_t coefficient, int32_t low,
                     int32_t high, uint16_t *out_number);
 td_status lpu_layer_patch(struct lpu_compiler *compiler, int32_t words, int32_t layers, uint16_t *out_number);
+/* Of what has `words` words for each of the matrix's layers and experts. */
+td_status lpu_matrix_patch(struct lpu_compiler *compiler, const struct lpu_matrix *matrix, int32_t words,
+                           uint16_t *out_number);
 /* The lane tree: every lane of out[i] becomes the sum (or maximum) over the lanes of in[i]. `finish`: reciprocal, or
  * rsqrt of sum * scale + epsilon, or sum * scale, or nothing. */
 enum lpu_finish { LPU_FINISH_NOTHING, LPU_FINISH_RECIPROCAL, LPU_FINISH_RSQRT, LPU_FINISH_MEAN };
@@ -395,11 +414,26 @@ void lpu_heads_of(const struct lpu_compiler *compiler, int32_t part, int32_t *ou
 /* Blocks: what chip `part` of the stage gets of `count`, [first, end). */
 int32_t lpu_first_block(const struct lpu_compiler *compiler, int32_t count, int32_t part);
 
+/* ---- experts (compile_moe.c, compile_moe_places.c) ---- */
+bool lpu_has_experts(const struct lpu_compiler *compiler);
+/* Checks the options and finds this program's experts. */
+td_status lpu_open_experts(struct lpu_compiler *compiler);
+td_status lpu_add_expert_weights(struct lpu_compiler *compiler);
+td_status lpu_add_expert_state(struct lpu_compiler *compiler);
+/* A stage's entries for the rows that are being compiled; those on routed tokens with the most rows. */
+td_status lpu_add_experts(struct lpu_compiler *chips);
+
 /* ---- segments of a stage, chips[tensor], and their links (compile_stage.c) ---- */
 /* x from the last chip of the stage before to all of this one. */
 td_status lpu_add_forward(struct lpu_compiler *before, struct lpu_compiler *chips);
 /* Its layers, and the head if it is the last; or its FFNs alone. Of the first chip alone if that is measuring. The
  * head's groups of rows, and FFNs, are entries. */
 td_status lpu_add_stage(struct lpu_compiler *chips);
+/* A segment's work on all chips of a stage; blocks of compiler->inner, or of compiler->made, go to all of them. */
+typedef td_status lpu_work(struct lpu_compiler *compiler);
+td_status lpu_begin_stage_segment(struct lpu_compiler *chips, const char *name);
+td_status lpu_on_stage(struct lpu_compiler *chips, lpu_work *of);
+td_status lpu_gather_inner(struct lpu_compiler *chips);
+td_status lpu_gather_made(struct lpu_compiler *chips);
 
 #endif

@@ -30,6 +30,8 @@ static td_status same_op(const struct td_op *op, const struct td_op *first, int3
                  {"rotated elements", op->rope_dim, first->rope_dim},
                  {"pairs", op->rope_pairs, first->rope_pairs},
                  {"groups", op->groups, first->groups},
+                 {"experts", op->experts, first->experts},
+                 {"experts of a token", op->experts_used, first->experts_used},
                  {"activation", op->activation, first->activation},
                  {"both directions", op->bidirectional, first->bidirectional},
                  {"epsilon", op->epsilon, first->epsilon}};

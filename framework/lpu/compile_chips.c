@@ -111,8 +111,11 @@ void lpu_weight_sizes(const struct lpu_compiler *compiler, double *out_layer, do
   *out_layer = *out_head = 0.0;
   for (int32_t i = 0; i < graph->op_count; i++) {
     const struct td_op *op = &graph->ops[i];
-    if (op->kind != TD_OP_MATMUL) continue;
+    bool experts = op->kind == TD_OP_EXPERT_MATMUL;
+    if (op->kind != TD_OP_MATMUL && !experts) continue;
     if (compiler->ffn_only && op->part != TD_PART_FFN) continue;
+    if (experts && op->layer == compiler->begin) *out_layer += (double)op->n * (double)op->k * compiler->moe.experts;
+    if (experts) continue;
     if (op->layer == compiler->begin) *out_layer += (double)op->n * (double)op->k;
     if (op->layer == graph->shape.layers) *out_head += (double)op->n * (double)op->k;
   }

@@ -342,13 +342,35 @@ static td_status row_mask(struct lpu_compiler *compiler) {
                            &compiler->row_mask);
 }
 
-static td_status add_ffn(struct lpu_compiler *compiler) {
-  static const struct part gate = {OF(gate), NO_BIAS, LPU_BY_BLOCKS, false};
-  static const struct part up = {OF(up), OF(up_bias), LPU_BY_BLOCKS, false};
+/* What is beside the experts: their router, and what all tokens share, which is the first program's. */
+static td_status add_beside_experts(struct lpu_compiler *compiler) {
+  static const struct part router = {OF(router), OF(router_bias), LPU_BY_BLOCKS, false};
+  static const struct part gate = {OF(shared_gate), NO_BIAS, LPU_BY_BLOCKS, false};
+  static const struct part up = {OF(shared_up), NO_BIAS, LPU_BY_BLOCKS, false};
+  static const struct part down = {OF(shared_down), NO_BIAS, LPU_BY_BLOCKS, false};
+  struct lpu_moe *moe = &compiler->moe;
+  TD_TRY(add_matrix(compiler, "router", &router, 1, &moe->router));
+  moe->router.first_block = 0; /* each chip's logits are an image of their own */
+  moe->router.row_blocks = moe->router.tiles.blocks;
+  if (compiler->options->expert_part > 0) return TD_OK;
+  TD_TRY(add_matrix(compiler, "shared.gate", &gate, 1, &moe->shared_gate));
+  TD_TRY(add_matrix(compiler, "shared.up", &up, 1, &moe->shared_up));
+  return add_matrix(compiler, "shared.down", &down, 1, &moe->shared_down);
+}
+
+static td_status add_ffn_matrices(struct lpu_compiler *compiler) {
+  static const struct part gate = {OF(gate), NO_BIAS, LPU_BY_BLOCKS, false},
+                           up = {OF(up), OF(up_bias), LPU_BY_BLOCKS, false};
   static const struct part down = {OF(down), OF(down_bias), LPU_BY_BLOCKS, false};
   TD_TRY(add_matrix(compiler, "gate", &gate, 1, &compiler->gate));
   TD_TRY(add_matrix(compiler, "up", &up, 1, &compiler->up));
-  TD_TRY(add_matrix(compiler, "down", &down, 1, &compiler->down));
+  return add_matrix(compiler, "down", &down, 1, &compiler->down);
+}
+
+static td_status add_ffn(struct lpu_compiler *compiler) {
+  bool experts = lpu_has_experts(compiler);
+  if (experts) TD_TRY(add_beside_experts(compiler));
+  TD_TRY(experts ? lpu_add_expert_weights(compiler) : add_ffn_matrices(compiler));
   TD_TRY(add_norm(compiler, "norm.ffn", OF(norm[1]), &compiler->norm[1]));
   TD_TRY(add_norm(compiler, "norm.ffn.out", OF(branch[1]), &compiler->branch[1]));
   TD_TRY(add_norm(compiler, "norm.ffn.post", OF(post[1]), &compiler->post[1]));

@@ -40,6 +40,20 @@ td_status lpu_layer_patch(struct lpu_compiler *compiler, int32_t words, int32_t 
                     : TD_OK;
 }
 
+td_status lpu_matrix_patch(struct lpu_compiler *compiler, const struct lpu_matrix *matrix, int32_t words,
+                           uint16_t *out_number) {
+  struct td_lpu_patch patch;
+  if (matrix->experts == 0) return lpu_layer_patch(compiler, words, matrix->layers, out_number);
+  memset(&patch, 0, sizeof patch);
+  patch.coefficient[TD_VAR_LAYER] = words * matrix->experts;
+  patch.low[TD_VAR_LAYER] = compiler->low_layer;
+  patch.high[TD_VAR_LAYER] = compiler->high_layer;
+  patch.coefficient[TD_VAR_CHOSEN] = words;
+  patch.high[TD_VAR_CHOSEN] = matrix->experts - 1;
+  patch.lane = -1;
+  return lpu_add_patch(compiler->builder, &patch, out_number);
+}
+
 /* ---- products ---- */
 
 td_status lpu_multiply(struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
@@ -103,7 +117,7 @@ td_status lpu_sum_up(struct lpu_compiler *compiler, const struct lpu_matrix *mat
   TD_TRY(lpu_multiply(compiler, matrix, activation, beside, &out->sums));
   if (matrix->scale >= 0) TD_TRY(lpu_view(compiler, matrix->scale, &out->scales));
   if (matrix->bias >= 0) TD_TRY(lpu_view(compiler, matrix->bias, &out->biases));
-  return lpu_layer_patch(compiler, matrix->tiles.blocks, matrix->layers, &out->patch);
+  return lpu_matrix_patch(compiler, matrix, matrix->tiles.blocks, &out->patch);
 }
 
 td_status lpu_project(struct lpu_compiler *compiler, const struct lpu_matrix *matrix,

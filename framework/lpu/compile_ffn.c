@@ -144,5 +144,6 @@ td_status lpu_add_ffn_state(struct lpu_compiler *compiler) {
   bool last = compiler->part == compiler->tensor - 1;
   if (compiler->stage > 0) TD_TRY(td_format(name, sizeof name, "y.%d", compiler->stage));
   TD_TRY(rows_image(compiler, "x", TD_IMAGE_INPUT, &compiler->x));
-  return rows_image(compiler, name, last ? TD_IMAGE_OUTPUT : TD_IMAGE_SCRATCH, &compiler->y);
+  TD_TRY(rows_image(compiler, name, last ? TD_IMAGE_OUTPUT : TD_IMAGE_SCRATCH, &compiler->y));
+  return lpu_has_experts(compiler) ? lpu_add_expert_state(compiler) : TD_OK;
 }

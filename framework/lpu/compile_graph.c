@@ -149,12 +149,12 @@ static int32_t residual_of(const struct view *view) {
 
 /* ---- FFN ---- */
 
-static td_status refuse_experts(const struct view *view) {
+static int32_t find_router(const struct view *view) {
   for (int32_t i = 0; i < view->graph->op_count; i++) {
     const struct td_op *op = &view->graph->ops[i];
-    if (op->layer == view->layer && op->kind == TD_OP_ROUTER) return lpu_refuse(op, "experts are not compiled");
+    if (op->layer == view->layer && op->kind == TD_OP_ROUTER) return i;
   }
-  return TD_OK;
+  return -1;
 }
 
 static td_status find_gate(const struct view *view, struct lpu_layer *out, int32_t *value) {
@@ -185,10 +185,86 @@ static td_status find_plain(const struct view *view, struct lpu_layer *out, int3
   return op->activation == TD_ACT_GELU ? TD_OK : lpu_refuse(op, "found another activation, expected gelu");
 }
 
-static td_status find_ffn(const struct view *view, int32_t residual, struct lpu_layer *out) {
-  int32_t value = residual;
-  TD_TRY(refuse_experts(view));
+/* ---- experts ---- */
+
+static bool is_expert_matrix(const struct td_op *op) {
+  return op->kind == TD_OP_EXPERT_MATMUL;
+}
+static bool is_expert_bias(const struct td_op *op) {
+  return op->kind == TD_OP_ADD && op->weight >= 0 && op->experts > 0;
+}
+static bool is_route(const struct td_op *op) {
+  return op->kind == TD_OP_ROUTER;
+}
+static bool is_expert_sum(const struct td_op *op) {
+  return op->kind == TD_OP_EXPERT_SUM;
+}
+
+/* Gate and up of `in` through an activation. */
+static td_status find_pair(const struct view *view, wanted *is, int32_t first, int32_t in, int32_t pair[3],
+                           int32_t *out_gate_bias, int32_t *out_up_bias) {
+  const struct td_op *ops = view->graph->ops;
+  pair[0] = reader(view, is, in, first);
+  pair[1] = reader(view, is, in, first + 1);
+  if (pair[0] < 0 || pair[1] < 0) {
+    return td_fail(TD_UNSUPPORTED, "LPU: layer %d: found no gate and up of its experts, expected both", view->layer);
+  }
+  int32_t gate = ops[pair[0]].out, up = ops[pair[1]].out;
+  *out_gate_bias = forth(view, is_expert_bias, &gate);
+  *out_up_bias = forth(view, is_expert_bias, &up);
+  pair[2] = reader(view, is_gated, up, 0);
+  const struct td_op *op = pair[2] < 0 ? NULL : &ops[pair[2]];
+  if (!op || op->in[0] != gate || op->in[1] != up || op->activation > TD_ACT_GELU) {
+    return lpu_refuse(&ops[pair[1]], "expected an expert's gate and up through silu or gelu");
+  }
+  return TD_OK;
+}
+
+/* What all tokens share, and where it joins the experts' sum. */
+static td_status find_shared(const struct view *view, int32_t in, int32_t *value, struct lpu_layer *out) {
+  int32_t pair[3] = {-1, -1, -1}, none[2];
+  if (reader(view, is_matrix, in, 1) < 0) return TD_OK;
+  TD_TRY(find_pair(view, is_matrix, 1, in, pair, &none[0], &none[1]));
+  out->shared_gate = pair[0];
+  out->shared_up = pair[1];
+  out->shared_activation = pair[2];
+  int32_t inner = view->graph->ops[pair[2]].out;
+  out->shared_down = forth(view, is_matrix, &inner);
+  out->shared_add = forth(view, is_residual, value);
+  if (out->shared_down >= 0 && out->shared_add >= 0 && view->graph->ops[out->shared_add].in[1] == inner) return TD_OK;
+  return lpu_refuse(&view->graph->ops[pair[1]], "expected shared experts to be added to the routed ones");
+}
+
+/* Of the normed value. */
+static td_status find_experts(const struct view *view, int32_t in, struct lpu_layer *out) {
+  int32_t logits = in, pair[3] = {-1, -1, -1};
+  out->router = forth(view, is_matrix, &logits);
+  out->router_bias = forth(view, is_bias, &logits);
+  out->route = forth(view, is_route, &logits);
+  if (out->route < 0) return td_fail(TD_UNSUPPORTED, "LPU: layer %d: found no router of its norm", view->layer);
+  TD_TRY(find_pair(view, is_expert_matrix, 0, in, pair, &out->gate_bias, &out->up_bias));
+  out->gate = pair[0];
+  out->up = pair[1];
+  out->activation = pair[2];
+  int32_t value = view->graph->ops[out->activation].out;
+  out->down = forth(view, is_expert_matrix, &value);
+  if (out->down < 0) return lpu_refuse(&view->graph->ops[out->activation], "expected a matrix after it");
+  out->down_bias = forth(view, is_expert_bias, &value);
+  out->expert_sum = forth(view, is_expert_sum, &value);
+  if (out->expert_sum < 0) return lpu_refuse(&view->graph->ops[out->down], "expected a sum over experts after it");
+  TD_TRY(find_shared(view, in, &value, out));
+  TD_TRY(find_branch(view, 1, &value, out));
+  if (out->branch[1] < 0 && out->post[1] < 0) return TD_OK;
+  return lpu_refuse(&view->graph->ops[out->expert_sum], "norms behind experts are not compiled");
+}
+
+static td_status find_ffn(const struct view *view, int32_t residual, bool alone, struct lpu_layer *out) {
+  int32_t value = residual, router = find_router(view);
+  if (router >= 0 && !alone) {
+    return lpu_refuse(&view->graph->ops[router], "experts are compiled with FFNs alone (--part ffn): the host routes");
+  }
   out->norm[1] = forth(view, is_norm, &value);
+  if (router >= 0) return find_experts(view, value, out);
   out->gate = reader(view, is_matrix, value, 0);
   out->up = reader(view, is_matrix, value, 1);
   out->up_bias = -1;
@@ -210,5 +286,5 @@ td_status lpu_find_layer(const struct td_graph *graph, int32_t layer, uint32_t p
   int32_t residual = residual_of(&view);
   if (parts & TD_PART_ATTENTION) TD_TRY(find_attention(&view, out, &residual));
   view.part = TD_PART_FFN;
-  return find_ffn(&view, residual, out);
+  return find_ffn(&view, residual, parts == TD_PART_FFN, out);
 }

@@ -7,14 +7,12 @@
 #include "compile.h"
 #include "tandem/base.h"
 
-typedef td_status work(struct lpu_compiler *compiler);
-
 /* Chips whose work is placed: one that measures stands alone. */
 static int32_t count_of(const struct lpu_compiler *chips) {
   return chips->measuring ? 1 : chips->tensor;
 }
 
-static td_status each(struct lpu_compiler *chips, work *of) {
+static td_status each(struct lpu_compiler *chips, lpu_work *of) {
   for (int32_t part = 0; part < count_of(chips); part++) TD_TRY(of(&chips[part]));
   return TD_OK;
 }
@@ -85,17 +83,33 @@ static td_status open_segment(struct lpu_compiler *chips, const char *name) {
   return lpu_begin_segment(chips->builder, name);
 }
 
-static td_status segment(struct lpu_compiler *chips, const char *name, work *of, int32_t *out_segment) {
+static td_status segment(struct lpu_compiler *chips, const char *name, lpu_work *of, int32_t *out_segment) {
   TD_TRY(open_segment(chips, name));
   TD_TRY(each(chips, of));
   return lpu_close_segment(chips, out_segment);
 }
 
+td_status lpu_begin_stage_segment(struct lpu_compiler *chips, const char *name) {
+  return open_segment(chips, name);
+}
+
+td_status lpu_on_stage(struct lpu_compiler *chips, lpu_work *of) {
+  return each(chips, of);
+}
+
+td_status lpu_gather_inner(struct lpu_compiler *chips) {
+  return gather_blocks(chips, INNER, chips->ffn_vectors);
+}
+
+td_status lpu_gather_made(struct lpu_compiler *chips) {
+  return gather_blocks(chips, MADE, chips->hidden_vectors);
+}
+
 static td_status feed_forward(struct lpu_compiler *chips) {
   TD_TRY(each(chips, lpu_inner));
-  TD_TRY(gather_blocks(chips, INNER, chips->ffn_vectors));
+  TD_TRY(lpu_gather_inner(chips));
   TD_TRY(each(chips, lpu_begin_down));
-  TD_TRY(gather_blocks(chips, MADE, chips->hidden_vectors));
+  TD_TRY(lpu_gather_made(chips));
   return each(chips, lpu_end_down);
 }
 
@@ -125,7 +139,7 @@ static void turn_to_all(struct lpu_compiler *chips) {
 }
 
 /* A segment that layers of another kind have one of their own of. */
-static td_status segment_of_kind(struct lpu_compiler *chips, const char *name, work *of, int32_t *out_segment) {
+static td_status segment_of_kind(struct lpu_compiler *chips, const char *name, lpu_work *of, int32_t *out_segment) {
   char full[16];
   TD_TRY(td_format(full, sizeof full, chips->kind ? "%s.%d" : "%s", name, chips->kind));
   return segment(chips, full, of, out_segment);
@@ -260,6 +274,7 @@ static td_status add_head(struct lpu_compiler *chips) {
 }
 
 td_status lpu_add_stage(struct lpu_compiler *chips) {
+  if (lpu_has_experts(chips)) return lpu_add_experts(chips);
   if (chips->ffn_only) return add_ffns(chips);
   if (chips->encoder) return lpu_chip_encoder(chips);
   TD_TRY(add_layers(chips));

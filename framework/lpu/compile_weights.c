@@ -306,6 +306,6 @@ td_status lpu_new_matrix(struct lpu_compiler *compiler, const char *name, const 
 
 td_status lpu_matrix_tiles(struct lpu_compiler *compiler, const struct lpu_matrix *matrix, struct lpu_tiles *out) {
   *out = matrix->tiles;
-  TD_TRY(lpu_layer_patch(compiler, matrix->words, matrix->layers, &out->patch));
-  return lpu_layer_patch(compiler, matrix->last_words, matrix->layers, &out->last_patch);
+  TD_TRY(lpu_matrix_patch(compiler, matrix, matrix->words, &out->patch));
+  return lpu_matrix_patch(compiler, matrix, matrix->last_words, &out->last_patch);
 }

@@ -261,6 +261,13 @@ static td_status check_entry(const struct td_lpu_program *program, int32_t index
   if (entry->layer < -1) {
     return td_fail(TD_CORRUPT, "entry %d: found layer %d, expected -1 (a whole step) or more", index, entry->layer);
   }
+  bool runs = entry->work == TD_LPU_WORK_EXPERT;
+  bool whole = entry->work == TD_LPU_WORK_ALL || (entry->layer >= 0 && entry->first_row == 0 && !program->block_tokens);
+  if (entry->work < 0 || entry->work > TD_LPU_WORK_GIVE || !whole || entry->run_rows < runs ||
+      entry->run_rows > (runs ? MOST_ROWS : 0)) {
+    return td_fail(TD_CORRUPT, "entry %d: found work %d on %d rows a run, expected 0, or 1..%d of a layer alone", index,
+                   entry->work, entry->run_rows, TD_LPU_WORK_GIVE);
+  }
   int32_t before = index ? program->entries[index - 1].link + program->entries[index - 1].link_count : 0;
   if (entry->link < before || !td_lpu_inside(entry->link, entry->link_count, program->link_count)) {
     return td_fail(TD_CORRUPT, "entry %d: found %d links from %d, expected ones of %d, behind the entry before", index,

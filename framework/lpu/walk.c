@@ -14,8 +14,24 @@ int32_t td_lpu_program_layer_entry(const struct td_lpu_program *program, int32_t
   int32_t best = -1;
   for (int32_t i = 0; i < program->entry_count && rows > 0; i++) {
     int32_t room = program->entries[i].first_row ? 0 : program->entries[i].rows;
-    if (program->entries[i].layer != layer || room < rows) continue;
+    if (program->entries[i].layer != layer || program->entries[i].work > TD_LPU_WORK_ROUTE || room < rows) continue;
     if (best < 0 || room < program->entries[best].rows) best = i;
+  }
+  return best;
+}
+
+static bool is_less(const struct td_lpu_entry *a, const struct td_lpu_entry *b) {
+  return a->run_rows != b->run_rows ? a->run_rows < b->run_rows : a->rows < b->rows;
+}
+
+int32_t td_lpu_program_work_entry(const struct td_lpu_program *program, int32_t layer, enum td_lpu_work work,
+                                  int32_t run_rows, int32_t rows) {
+  int32_t best = -1;
+  for (int32_t i = 0; i < program->entry_count && rows > 0; i++) {
+    const struct td_lpu_entry *entry = &program->entries[i];
+    if (entry->layer != layer || entry->work != (int32_t)work) continue;
+    if (entry->run_rows < run_rows || entry->rows < rows) continue;
+    if (best < 0 || is_less(entry, &program->entries[best])) best = i;
   }
   return best;
 }
@@ -137,7 +153,10 @@ static td_status walk_range(struct walk *walk, int32_t begin, int32_t end);
 static td_status check_row(const struct td_lpu_program *program, const struct td_lpu_step *step, int32_t i) {
   const struct td_lpu_row *row = &step->rows[i];
   if (row->position < 0) return td_fail(TD_CONFIG, "row %d: found position %d, expected 0 or more", i, row->position);
-  if (!program->block_tokens) return TD_OK;
+  if (!program->block_tokens) {
+    bool listed = row->block_count <= 0 || row->blocks;
+    return listed ? TD_OK : td_fail(TD_INTERNAL, "row %d: found no list of what it names", i);
+  }
   int32_t need = row->position / program->block_tokens + 1;
   if (row->block_count != need) {
     return td_fail(TD_CONFIG, "row %d: found %d KV blocks, expected %d of %d tokens for position %d", i,
@@ -201,6 +220,7 @@ static td_status enter_row(struct walk *walk, int32_t row) {
   variable[TD_VAR_POSITION] = of->position;
   variable[TD_VAR_SLOT] = tokens ? of->position % tokens / program->machine.load_vectors : 0;
   variable[TD_VAR_KV_BLOCK] = tokens ? of->blocks[of->position / tokens] : 0;
+  if (!tokens && of->block_count > 0) variable[TD_VAR_CHOSEN] = of->blocks[0];
   return TD_OK;
 }
 

@@ -48,8 +48,8 @@ static td_status check_op(const struct td_op *op) {
                (op->kind == TD_OP_POINTWISE && op->activation != TD_ACT_GELU && op->activation != TD_ACT_TANH);
   bool odd = (op->kind == TD_OP_MATMUL && op->groups > 1) || gated ||
              (op->kind == TD_OP_ATTENTION && (op->weight >= 0 || op->in[1] >= 0));
-  bool experts = op->kind == TD_OP_ROUTER || op->kind == TD_OP_EXPERT_MATMUL || op->kind == TD_OP_EXPERT_SUM;
-  if (experts || op->kind >= TD_OP_LPU_RUN || odd) {
+  bool expert_bias = op->kind == TD_OP_ADD && op->experts > 0;
+  if (expert_bias || op->kind >= TD_OP_LPU_RUN || odd) {
     return td_fail(TD_UNSUPPORTED, "layer %d: LPUs do not run %s", (int)op->layer, td_op_kind_name(op->kind));
   }
   return TD_OK;
@@ -69,7 +69,8 @@ static td_status allocate_scratch(struct lpu_reference *reference) {
   const struct td_graph *graph = reference->graph;
   size_t context = (size_t)reference->options.context, head_dim = (size_t)graph->shape.head_dim, most_k = 1;
   for (int32_t i = 0; i < graph->op_count; i++) {
-    if (graph->ops[i].kind == TD_OP_MATMUL && (size_t)graph->ops[i].k > most_k) most_k = (size_t)graph->ops[i].k;
+    bool matrix = graph->ops[i].kind == TD_OP_MATMUL || graph->ops[i].kind == TD_OP_EXPERT_MATMUL;
+    if (matrix && (size_t)graph->ops[i].k > most_k) most_k = (size_t)graph->ops[i].k;
   }
   TD_TRY(td_alloc(2 * (size_t)reference->most_rows * most_k, sizeof(double), (void **)&reference->products));
   TD_TRY(td_alloc((size_t)reference->most_rows, sizeof(float), (void **)&reference->row_scale));
@@ -219,6 +220,14 @@ static td_status run_op(struct lpu_reference *reference, const struct td_op *op)
   switch (op->kind) {
     case TD_OP_MATMUL:
       return reference_matmul(reference, op, rows_of(reference, op));
+    case TD_OP_EXPERT_MATMUL:
+      return reference_expert_matmul(reference, op, reference->rows);
+    case TD_OP_ROUTER:
+      reference_route(reference, op, reference->rows);
+      return TD_OK;
+    case TD_OP_EXPERT_SUM:
+      reference_expert_sum(reference, op, reference->rows);
+      return TD_OK;
     case TD_OP_KV_APPEND:
       return reference_append(reference, op);
     case TD_OP_ATTENTION:

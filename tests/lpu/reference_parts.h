@@ -59,6 +59,9 @@ float reference_lane_tree(const struct lpu_reference *reference, float *v);
 
 /* All rows of the step. */
 td_status reference_matmul(struct lpu_reference *reference, const struct td_op *op, int32_t rows);
+td_status reference_expert_matmul(struct lpu_reference *reference, const struct td_op *op, int32_t rows);
+void reference_route(struct lpu_reference *reference, const struct td_op *op, int32_t rows);
+void reference_expert_sum(struct lpu_reference *reference, const struct td_op *op, int32_t rows);
 td_status reference_append(struct lpu_reference *reference, const struct td_op *op);
 td_status reference_attention(struct lpu_reference *reference, const struct td_op *op);
 

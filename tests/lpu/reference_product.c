@@ -77,8 +77,7 @@ static td_status quantise(const float *in, int64_t k, float steps, double *high,
 }
 
 static td_status prepare_row(struct lpu_reference *reference, const struct td_op *op, const struct operands *operands,
-                             int32_t r) {
-  const float *in = reference->values[op->in[0]] + r * op->k;
+                             const float *in, int32_t r) {
   double *first = operand(reference, operands, 0, r);
   if (reference->options.activations != TD_LPU_ACTIVATIONS_F16) {
     bool two = operands->passes == 2;
@@ -128,16 +127,95 @@ static void product(struct lpu_reference *reference, const struct td_op *op, con
   }
 }
 
-td_status reference_matmul(struct lpu_reference *reference, const struct td_op *op, int32_t rows) {
+static struct operands operands_of(const struct lpu_reference *reference, const struct td_op *op) {
   bool floats = reference->options.activations == TD_LPU_ACTIVATIONS_F16;
-  struct operands operands = {.passes = reference->options.activations == TD_LPU_ACTIVATIONS_I8X2 ? 2 : 1,
-                              .k = op->k,
-                              .part = floats ? reference->options.plane_k / 2 : op->k};
-  for (int32_t r = 0; r < rows; r++) TD_TRY(prepare_row(reference, op, &operands, r));
+  return (struct operands){.passes = reference->options.activations == TD_LPU_ACTIVATIONS_I8X2 ? 2 : 1,
+                           .k = op->k,
+                           .part = floats ? reference->options.plane_k / 2 : op->k};
+}
+
+td_status reference_matmul(struct lpu_reference *reference, const struct td_op *op, int32_t rows) {
+  struct operands operands = operands_of(reference, op);
+  const float *in = reference->values[op->in[0]];
+  for (int32_t r = 0; r < rows; r++) TD_TRY(prepare_row(reference, op, &operands, in + r * op->k, r));
   for (int64_t p = 0; p * PANEL < op->n; p++) {
     for (int32_t first = 0; first < rows; first += ROWS) {
       product(reference, op, &operands, p, first, rows - first < ROWS ? rows - first : ROWS);
     }
   }
   return TD_OK;
+}
+
+/* ---- experts ---- */
+
+/* Row n of a weight times the row that was prepared. */
+static float one_product(const struct lpu_reference *reference, const struct td_op *op, const struct operands *operands,
+                         int64_t n) {
+  const struct matrix *matrix = &reference->weights[op->weight];
+  const float *row = matrix->panels + n / PANEL * PANEL * op->k + n % PANEL;
+  float total[2] = {0, 0}, y;
+  for (int pass = 0; pass < operands->passes; pass++) {
+    const double *x = operand(reference, operands, pass, 0);
+    for (int64_t begin = 0; begin < op->k; begin += operands->part) {
+      double sum = 0;
+      for (int64_t i = begin; i < op->k && i < begin + operands->part; i++) sum += x[i * ROWS] * (double)row[i * PANEL];
+      total[pass] += (float)sum;
+    }
+  }
+  finish(reference, matrix, n, 0, total, &y);
+  return y;
+}
+
+td_status reference_expert_matmul(struct lpu_reference *reference, const struct td_op *op, int32_t rows) {
+  struct operands operands = operands_of(reference, op);
+  int32_t used = op->experts_used;
+  int64_t slot_k = reference->graph->values[op->in[0]].cols == op->k ? 0 : op->k; /* each slot's own part, or one */
+  int64_t row_k = slot_k ? slot_k * used : op->k;
+  for (int32_t r = 0; r < rows; r++) {
+    const float *chosen = reference->values[op->in[1]] + (int64_t)r * 2 * used;
+    for (int32_t slot = 0; slot < used; slot++) {
+      TD_TRY(prepare_row(reference, op, &operands, reference->values[op->in[0]] + r * row_k + slot * slot_k, 0));
+      float *out = reference->values[op->out] + (r * used + slot) * op->n;
+      for (int64_t n = 0; n < op->n; n++) out[n] = one_product(reference, op, &operands, (int64_t)chosen[slot] * op->n + n);
+    }
+  }
+  return TD_OK;
+}
+
+/* Of equal logits the lower id first. */
+static void route_row(const struct td_op *op, const float *logits, float *out) {
+  double sum = 0;
+  for (int32_t slot = 0; slot < op->experts_used; slot++) {
+    int32_t best = -1;
+    for (int32_t e = 0; e < op->experts; e++) {
+      bool taken = false;
+      for (int32_t s = 0; s < slot; s++) taken = taken || (int32_t)out[s] == e;
+      if (!taken && (best < 0 || logits[e] > logits[best])) best = e;
+    }
+    out[slot] = (float)best;
+    sum += exp((double)logits[best] - (double)logits[(int32_t)out[0]]);
+  }
+  for (int32_t slot = 0; slot < op->experts_used; slot++) {
+    double of = exp((double)logits[(int32_t)out[slot]] - (double)logits[(int32_t)out[0]]);
+    out[op->experts_used + slot] = (float)(of / sum);
+  }
+}
+
+void reference_route(struct lpu_reference *reference, const struct td_op *op, int32_t rows) {
+  for (int32_t r = 0; r < rows; r++) {
+    route_row(op, reference->values[op->in[0]] + (int64_t)r * op->experts, reference->values[op->out] + r * op->n);
+  }
+}
+
+void reference_expert_sum(struct lpu_reference *reference, const struct td_op *op, int32_t rows) {
+  int32_t used = op->experts_used;
+  for (int32_t r = 0; r < rows; r++) {
+    const float *made = reference->values[op->in[0]] + r * used * op->n;
+    const float *gates = reference->values[op->in[1]] + (int64_t)r * 2 * used + used;
+    float *out = reference->values[op->out] + r * op->n;
+    for (int64_t n = 0; n < op->n; n++) {
+      out[n] = gates[0] * made[n];
+      for (int32_t slot = 1; slot < used; slot++) out[n] += gates[slot] * made[slot * op->n + n];
+    }
+  }
 }

@@ -63,7 +63,7 @@ static td_status load(const struct lpu_reference *reference, const struct td_op 
   if (!tensor->data) return td_fail(TD_UNSUPPORTED, "%s: the model has no such tensor", name);
   *matrix = (struct matrix){
       .panels = matrix->panels, .scale = matrix->scale, .values = matrix->values, .n = tensor->rows, .k = tensor->cols};
-  if (op->kind != TD_OP_MATMUL) {
+  if (op->kind != TD_OP_MATMUL && op->kind != TD_OP_EXPERT_MATMUL) {
     if (matrix->values) return TD_OK;
     size_t elements = (size_t)(tensor->rows * tensor->cols);
     TD_TRY(td_alloc(elements, sizeof *matrix->values, (void **)&matrix->values));

@@ -83,6 +83,10 @@ struct td_lpu_options {
   int32_t block_tokens;                /* of a KV block */
   int32_t kv_blocks;                   /* in all */
   int32_t context;                     /* most positions of a sequence */
+  /* Experts: a layer's are dealt to expert_parts systems, each a program of its own; this is that of expert_part. An
+   * expert's run takes up to expert_rows tokens, a pass up to expert_routed routed ones in all. Zeros: one system, one
+   * token, as many as `rows` tokens make. */
+  int32_t expert_parts, expert_part, expert_rows, expert_routed;
 };
 
 /* Compiles a slice of the graph. weights: [graph->weight_count] the data of each weight in its own dtype, as the model

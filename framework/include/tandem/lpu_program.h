@@ -137,7 +137,10 @@ enum td_lpu_variable {
   TD_VAR_KV_BLOCK, /* the number of the KV block: the row's blocks[BLOCK], in an append the block of its position */
   TD_VAR_POSITION, /* of the row's token */
   TD_VAR_SLOT,     /* position % block_tokens / load_vectors: the word row of a KV block that an append writes */
-  TD_LPU_VARIABLES
+  TD_LPU_VARIABLES,
+  /* In programs with experts, which have no KV cache: the row's blocks[0] (without any 0), one of this program's
+   * experts or the place of a routed token. */
+  TD_VAR_CHOSEN = TD_VAR_KV_BLOCK
 };
 /* address += sum coefficient[v] * v. A loop around the segment begins at low[v] and, if its count is not the step's,
  * ends at high[v]. With lane >= 0 only in steps where position % load_vectors == lane; in others the
@@ -173,11 +176,20 @@ struct td_lpu_link {
  * that left it, and row r of its OUTPUT images is row first_row + r of the step, up to the next entry's first_row. A
  * step that has no such row ends before it. */
 struct td_lpu_entry {
-  int32_t rows;  /* at most; the steps of fewer rows run as many with masked ones */
+  int32_t rows;  /* at most; the steps of fewer rows run as many with masked ones. Of experts: rows of the list below */
   int32_t layer; /* what it computes of the model: -1 a whole step; else the part of this layer that was compiled */
   int32_t link, link_count;
   int32_t first_row;
+  int32_t work;     /* enum td_lpu_work */
+  int32_t run_rows; /* EXPERT: tokens that a run takes; else 0 */
 };
+/* A layer with experts is four entries (tandem/lpu_moe.h). The host, which routes between them, says what each does by
+ * the rows of its step:
+ *  ROUTE   a row a token;
+ *  TAKE    token `position` becomes the routed one in place blocks[0];
+ *  EXPERT  a run of expert blocks[0] on the run_rows routed tokens in places `position` and on;
+ *  GIVE    what became of the routed token in place blocks[0] is added to token `position`, times that place's gate. */
+enum td_lpu_work { TD_LPU_WORK_ALL, TD_LPU_WORK_ROUTE, TD_LPU_WORK_TAKE, TD_LPU_WORK_EXPERT, TD_LPU_WORK_GIVE };
 
 /* A region of SRAM: words [word, word + words) of slices [slice, slice + slices) of one hemisphere. It is nobody
  * else's, but for scratches with different owners, which may lie in the same words. */
@@ -250,8 +262,12 @@ struct td_lpu_step {
 };
 /* The entry that a whole step of `rows` rows starts with: the smallest that fits; -1 if none. */
 int32_t td_lpu_program_entry(const struct td_lpu_program *program, int32_t rows);
-/* The same of one layer's part alone. */
+/* The same of one layer's part alone; with experts its ROUTE. */
 int32_t td_lpu_program_layer_entry(const struct td_lpu_program *program, int32_t layer, int32_t rows);
+/* The entry of that work of a layer with the fewest run_rows that are at least `run_rows`, then the fewest rows that
+ * are at least `rows`; -1 if none. */
+int32_t td_lpu_program_work_entry(const struct td_lpu_program *program, int32_t layer, enum td_lpu_work work,
+                                  int32_t run_rows, int32_t rows);
 /* The name of the OUTPUT image of the chip on which an entry ends; NULL if it has none. */
 const char *td_lpu_program_output(const struct td_lpu_program *program, int32_t entry);
 /* The entry that continues a step of `rows` rows after `entry`; -1: it is done. */
