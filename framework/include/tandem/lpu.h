@@ -227,6 +227,9 @@ td_status td_lpu_program_counts(const struct td_lpu_program *program, const stru
                                 const struct td_lpu_step *step, struct td_lpu_counts *out_counts);
 /* Units of that kind on all chips: memory slices, planes, ALUs, switch functions, wired links. */
 int64_t td_lpu_program_units(const struct td_lpu_program *program, enum td_lpu_unit unit);
+/* Joules that `chips` chips take in so many cycles, of which busy[TD_LPU_UNIT_COUNT] unit cycles at work; NaN without
+ * powers. */
+double td_lpu_energy(const struct td_lpu_machine *machine, int32_t chips, int64_t cycles, const int64_t *busy);
 
 /* ---- as a backend ---- */
 
