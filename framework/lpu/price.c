@@ -100,14 +100,22 @@ td_status td_lpu_price_context(const struct td_lpu_price *price, int32_t rows, i
 
 /* ---- a step of the engine ---- */
 
-/* Of one sequence the tiles follow from its positions, whatever the tile; of several they must have been counted. */
-static td_status count_tiles(const struct td_lpu_price *price, const struct td_step_stats *stats, int64_t *out_tiles,
-                             int64_t *out_valid) {
+/* A step in passes of facts.rows, the last of the rest. */
+struct step {
+  int64_t rows, blocks; /* of all passes */
+  int64_t fulls;        /* passes before the last */
+  int32_t last_rows;
+  int64_t last_blocks;
+  int64_t valid;
+};
+
+/* Of one sequence blocks follow from its positions, whatever was counted; of several they must have been. */
+static td_status count_blocks(const struct td_lpu_price *price, const struct td_step_stats *stats, struct step *step) {
   const int64_t *v = stats->v;
   struct td_step_stats own = *stats;
-  int64_t tile = price->facts.block_tokens;
-  if (v[TD_SYM_SEQS] == 1 && v[TD_SYM_TILE] != tile) {
-    own = (struct td_step_stats){{[TD_SYM_TILE] = tile}};
+  int64_t tile = price->facts.block_tokens, pass = price->facts.rows;
+  if (v[TD_SYM_SEQS] == 1) {
+    own = (struct td_step_stats){{[TD_SYM_TILE] = tile, [TD_SYM_PASS] = pass}};
     td_step_stats_add(&own, &(struct td_shape){0}, v[TD_SYM_CONTEXT] - v[TD_SYM_TOKENS], v[TD_SYM_TOKENS], 0);
   } else if (v[TD_SYM_TILE] != tile) {
     return td_fail(TD_UNSUPPORTED,
@@ -115,49 +123,52 @@ static td_status count_tiles(const struct td_lpu_price *price, const struct td_s
                    " positions counted, expected KV blocks of %" PRId64,
                    v[TD_SYM_SEQS], v[TD_SYM_TILE], tile);
   }
-  *out_tiles = own.v[TD_SYM_TILES];
-  *out_valid = v[TD_SYM_TOKENS] == v[TD_SYM_SEQS] ? own.v[TD_SYM_TILE_STEPS] : 1; /* 1: no decode step */
+  bool told = own.v[TD_SYM_PASS] == pass;
+  step->blocks = own.v[TD_SYM_TILES];
+  step->last_blocks = !step->fulls ? step->blocks : told ? own.v[TD_SYM_PASS_TILES] : step->last_rows;
+  step->valid = v[TD_SYM_TOKENS] == v[TD_SYM_SEQS] ? own.v[TD_SYM_TILE_STEPS] : 1; /* 1: no decode step */
   return TD_OK;
 }
 
-/* The passes of a step: the first has all blocks beyond one a row. */
-static td_status sum_passes(const struct td_lpu_price *price, int64_t rows, int64_t tiles, int64_t *out_cycles,
-                            double *out_energy_j, int64_t *out_last) {
-  int32_t most = price->facts.rows, first = rows < most ? (int32_t)rows : most;
-  int64_t others = (rows - first) / most;
-  int32_t rest = (int32_t)((rows - first) % most);
-  struct td_lpu_cost cost;
-  TD_TRY(td_lpu_price_pass(price, first, tiles - rows + first, &cost));
-  *out_cycles = *out_last = cost.cycles;
-  *out_energy_j = cost.energy_j;
-  if (others) {
-    TD_TRY(td_lpu_price_pass(price, most, most, &cost));
-    if (__builtin_mul_overflow(cost.cycles, others, out_last) ||
-        __builtin_add_overflow(*out_cycles, *out_last, out_cycles)) {
-      return td_fail(TD_UNSUPPORTED, "price of an LPU's step: found %" PRId64 " rows, expected fewer", rows);
-    }
-    *out_last = cost.cycles;
-    *out_energy_j += (double)others * cost.energy_j;
+static td_status take_step(const struct td_lpu_price *price, const struct td_step_stats *stats, struct step *out) {
+  int64_t rows = stats->v[TD_SYM_TOKENS], most = price->facts.rows;
+  if (price->facts.layers) {
+    return td_fail(TD_UNSUPPORTED, "price of an LPU's step: found layers alone, expected a whole model");
   }
-  if (!rest) return TD_OK;
-  TD_TRY(td_lpu_price_pass(price, rest, rest, &cost));
-  *out_last = cost.cycles;
-  *out_energy_j += cost.energy_j;
-  *out_cycles += cost.cycles;
+  if (rows < 1) return td_fail(TD_INTERNAL, "price of an LPU's step: found no tokens");
+  *out = (struct step){.rows = rows, .fulls = (rows - 1) / most, .last_rows = (int32_t)((rows - 1) % most + 1)};
+  out->valid = 1;
+  return price->facts.block_tokens ? count_blocks(price, stats, out) : TD_OK;
+}
+
+/* What the full passes before the last take: linear, so one with the blocks of all is as good as each with its own. */
+static td_status add_fulls(const struct td_lpu_price *price, const struct step *step, int64_t *cycles,
+                           double *energy_j) {
+  int32_t most = price->facts.rows;
+  struct td_lpu_cost all, one;
+  int64_t others;
+  if (!step->fulls) return TD_OK;
+  int64_t extra = step->blocks - step->last_blocks - step->fulls * most;
+  TD_TRY(td_lpu_price_pass(price, most, most, &one));
+  TD_TRY(td_lpu_price_pass(price, most, most + extra, &all));
+  if (__builtin_mul_overflow(one.cycles, step->fulls - 1, &others) || others > INT64_MAX / 4) {
+    return td_fail(TD_UNSUPPORTED, "price of an LPU's step: found %" PRId64 " rows, expected fewer", step->rows);
+  }
+  *cycles += others + all.cycles;
+  *energy_j += (double)(step->fulls - 1) * one.energy_j + all.energy_j;
   return TD_OK;
 }
 
-static td_status place_layers(const struct td_lpu_price *price, int64_t rows, int64_t tiles, int64_t before,
+static td_status place_layers(const struct td_lpu_price *price, const struct step *step, int64_t before,
                               int64_t *layer_done_ps) {
-  int64_t most = price->facts.rows, last = (rows - 1) % most + 1;
-  const struct lpu_part *part = &price->parts[price->part_of[last]];
-  int64_t blocks = rows <= most ? tiles : last;
+  const struct lpu_part *part = &price->parts[price->part_of[step->last_rows]];
   if (part->layer_count != price->graph_layers) {
     return td_fail(TD_INTERNAL, "price of an LPU's step: found loops over %d of %d layers", part->layer_count,
                    price->graph_layers);
   }
   for (int32_t i = 0; i < part->layer_count; i++) {
-    layer_done_ps[i] = td_lpu_price_ps(price, before + lpu_form_at(&part->layers[i], last, blocks));
+    int64_t cycles = before + lpu_form_at(&part->layers[i], step->last_rows, step->last_blocks);
+    layer_done_ps[i] = td_lpu_price_ps(price, cycles);
   }
   return TD_OK;
 }
@@ -170,16 +181,18 @@ static double work_of(const struct td_poly *poly, const struct td_step_stats *st
 
 td_status td_lpu_price_stats(const struct td_lpu_price *price, const struct td_step_stats *stats,
                              int64_t *layer_done_ps, struct td_price *out_price) {
-  int64_t rows = stats->v[TD_SYM_TOKENS], tiles = 0, cycles = 0, last = 0;
+  struct step step = {.rows = 0};
+  struct td_lpu_cost last;
   struct td_price out = {.valid_steps = 1};
-  if (price->facts.layers)
-    return td_fail(TD_UNSUPPORTED, "price of an LPU's step: found layers alone, expected a model");
-  if (rows < 1) return td_fail(TD_INTERNAL, "price of an LPU's step: found no tokens");
-  if (price->facts.block_tokens) TD_TRY(count_tiles(price, stats, &tiles, &out.valid_steps));
-  TD_TRY(sum_passes(price, rows, tiles, &cycles, &out.energy_j, &last));
-  if (layer_done_ps) TD_TRY(place_layers(price, rows, tiles, cycles - last, layer_done_ps));
-  out.base_ps = td_lpu_price_ps(price, cycles);
+  int64_t before = 0;
+  TD_TRY(take_step(price, stats, &step));
+  TD_TRY(add_fulls(price, &step, &before, &out.energy_j));
+  TD_TRY(td_lpu_price_pass(price, step.last_rows, step.last_blocks, &last));
+  if (layer_done_ps) TD_TRY(place_layers(price, &step, before, layer_done_ps));
+  out.base_ps = td_lpu_price_ps(price, before + last.cycles);
   out.low_ps = out.high_ps = (double)out.base_ps;
+  out.energy_j += last.energy_j;
+  out.valid_steps = step.valid;
   out.flops = work_of(&price->flops, stats);
   out.bytes = work_of(&price->bytes, stats);
   *out_price = out;

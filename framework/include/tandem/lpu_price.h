@@ -69,13 +69,19 @@ td_status td_lpu_price_context(const struct td_lpu_price *price, int32_t rows, i
 /* Cycles at the machine's clock, to the nearest picosecond. */
 int64_t td_lpu_price_ps(const struct td_lpu_price *price, int64_t cycles);
 
-/* A step of the engine: stats->TOKENS rows, in passes of facts.rows, the last of the rest. Blocks are stats->TILES, or
- * of one sequence follow from its positions; TD_UNSUPPORTED where tiles are not those of the KV blocks. Where passes
- * differ in what a KV block takes, all blocks beyond one a row count in the first. slope 0: contexts that grow inside
- * their KV blocks cost nothing more; valid_steps ends where the first sequence begins its next one. layer_done_ps as
- * td_device_price's, or NULL. */
+/* A step of the engine: stats->TOKENS rows, in passes of facts.rows, the last of the rest. Blocks are stats->TILES,
+ * those of the last pass PASS_TILES if PASS is facts.rows; of one sequence they follow from its positions.
+ * TD_UNSUPPORTED where tiles are not those of the KV blocks. Where passes were not told apart, the last is taken to
+ * have one block a row. slope 0: contexts that grow inside their KV blocks cost nothing more; valid_steps ends where
+ * the first sequence begins its next one. layer_done_ps as td_device_price's, or NULL. */
 td_status td_lpu_price_stats(const struct td_lpu_price *price, const struct td_step_stats *stats,
                              int64_t *layer_done_ps, struct td_price *out_price);
+
+/* The price of a device that has no program: compiled for `choice` without data, once for all devices that ask for the
+ * same machine, graph and choice at a time. The graph is borrowed, and must outlive it. */
+td_status td_lpu_timing_open(const struct td_lpu_machine *machine, const struct td_lpu_choice *choice,
+                             const struct td_graph *graph, int32_t block_tokens, const struct td_lpu_price **out_price);
+void td_lpu_timing_close(const struct td_lpu_price *price); /* NULL is fine */
 
 /* ---- several batches in flight ---- */
 
