@@ -8,6 +8,7 @@
 
 #include "tandem/backend.h"
 #include "tandem/lpu_host.h"
+#include "tandem/lpu_price.h"
 
 struct td_buffer {
   uint64_t bytes;
@@ -21,7 +22,7 @@ struct td_buffer {
 struct td_plan {
   const struct td_graph *graph;
   struct td_lpu_program *program;
-  struct td_lpu_tally *tallies;
+  struct td_lpu_price *price;
   struct td_lpu_host *host;
   struct td_lpu_kv kv;
   struct td_kv_view *views; /* [shape.layers]: the caches it has bound */
@@ -36,11 +37,10 @@ struct lpu_device {
   struct td_device device; /* first */
   const struct td_lpu_machine *machine;
   struct td_lpu_choice choice;
-  struct td_plan *last; /* the plan made last, what prices are taken from; NULL: none */
-  /* a timing-only program, for prices before there is a plan */
-  struct td_lpu_program *timing;
-  struct td_lpu_tally *timing_tallies;
-  struct td_shape timing_shape;
+  struct td_plan *last;              /* the plan made last, what prices are taken from; NULL: none */
+  const struct td_lpu_price *timing; /* before there is a plan, of: */
+  const struct td_graph *timing_graph;
+  int32_t timing_block;
   int64_t clock_ps; /* what its steps have lasted */
   double energy_j;
 };

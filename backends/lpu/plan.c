@@ -90,7 +90,7 @@ static td_status make(const struct lpu_device *lpu, struct td_plan *plan, const 
       td_lpu_choice_options(&lpu->choice, &graph->shape, view->block_tokens, plan->kv.kv_blocks);
   plan->rows = options.rows;
   TD_TRY(compile(lpu, plan, slice, bindings->weights, &options));
-  TD_TRY(td_lpu_program_tallies(plan->program, &plan->tallies));
+  TD_TRY(td_lpu_price_open(plan->program, plan->graph, &plan->price));
   TD_TRY(td_lpu_host_open(plan->program, lpu->choice.emulate_on, &plan->host));
   if (td_lpu_host_note(plan->host)) td_warn("backend lpu: %s", td_lpu_host_note(plan->host));
   TD_TRY(td_alloc((size_t)graph->shape.hidden, sizeof(float), (void **)&plan->x));
@@ -101,7 +101,7 @@ static td_status make(const struct lpu_device *lpu, struct td_plan *plan, const 
 static void free_parts(struct td_plan *plan) {
   td_lpu_host_close(plan->host);
   td_lpu_program_free(plan->program);
-  free(plan->tallies);
+  td_lpu_price_close(plan->price);
   free(plan->views);
   free(plan->x);
   free(plan->position);

@@ -8,10 +8,10 @@
 #include <string.h>
 
 #include "tandem/base.h"
+#include "tandem/lpu_price.h"
 
 /* A file may say anything: what a step may take here. */
 #define MOST_BLOCKS (INT64_C(1) << 26)
-#define MOST_CYCLES (1 << 22)
 
 const char *lpu_image_kind_name(int32_t kind) {
   static const char *const names[] = {"weights", "constants", "KV", "inputs", "outputs", "scratch"};
@@ -148,52 +148,16 @@ const char *lpu_spent_name(int spent) {
   return spent >= 0 && spent < LPU_SPENT_COUNT ? names[spent] : "?";
 }
 
-static enum lpu_spent spent_on(const struct td_lpu_machine *machine, const struct td_lpu_instruction *of) {
-  struct td_lpu_queue queue;
-  if (!td_lpu_queue_at(machine, of->queue, &queue)) return SPENT_WAITING;
-  switch (queue.unit) {
-    case TD_UNIT_MATRIX:
-      return queue.function == TD_MATRIX_LOAD ? SPENT_LOADS : SPENT_PRODUCTS;
-    case TD_UNIT_VECTOR:
-      return SPENT_VECTOR;
-    case TD_UNIT_SWITCH:
-      return SPENT_SWITCH;
-    case TD_UNIT_LINK:
-      return SPENT_LINKS;
-    default:
-      return SPENT_MEMORY;
-  }
-}
-
-/* From a SEND to the far end. */
-static void fly(const struct td_lpu_machine *machine, const struct td_lpu_segment *segment, int64_t at,
-                uint8_t *flying) {
-  for (int64_t end = at + machine->link_latency; at <= end && at < segment->length; at++) flying[at] = 1;
-}
-
-static td_status spend_segment(const struct td_lpu_machine *machine, const struct td_lpu_segment *segment,
-                               struct lpu_cycles *out) {
-  void *memory = NULL;
-  if (segment->length > MOST_CYCLES) {
-    return td_fail(TD_UNSUPPORTED, "segment %.31s: found %d cycles, expected at most %d", segment->name,
-                   segment->length, MOST_CYCLES);
-  }
-  TD_TRY(td_alloc(2 * (size_t)segment->length + 1, 1, &memory));
-  uint8_t *cycles = memory, *flying = cycles + segment->length;
-  memset(cycles, SPENT_WAITING, (size_t)segment->length);
-  for (int32_t i = 0; i < segment->instruction_count; i++) {
-    const struct td_lpu_instruction *of = &segment->instructions[i];
-    enum lpu_spent spent = spent_on(machine, of);
-    for (int64_t r = 0, at = of->cycle; r < of->repeat && at < segment->length; r++, at += of->gap) {
-      if (spent < cycles[at]) cycles[at] = (uint8_t)spent;
-      if (of->opcode == TD_LPU_SEND) fly(machine, segment, at, flying);
-    }
-  }
-  for (int32_t i = 0; i < segment->length; i++) {
-    out->of[cycles[i]]++;
-    out->exchange += flying[i];
-  }
-  free(cycles);
+static td_status spend_segment(const struct td_lpu_program *program, int32_t segment, struct lpu_cycles *out) {
+  int64_t spent[TD_LPU_SPENT_COUNT];
+  TD_TRY(td_lpu_segment_spent(program, segment, spent, &out->exchange));
+  out->of[SPENT_LOADS] = spent[TD_SPENT_LOAD];
+  out->of[SPENT_PRODUCTS] = spent[TD_SPENT_INSTALL] + spent[TD_SPENT_PASS];
+  out->of[SPENT_VECTOR] = spent[TD_SPENT_VECTOR];
+  out->of[SPENT_SWITCH] = spent[TD_SPENT_SWITCH];
+  out->of[SPENT_LINKS] = spent[TD_SPENT_LINK];
+  out->of[SPENT_MEMORY] = spent[TD_SPENT_MEMORY];
+  out->of[SPENT_WAITING] = spent[TD_SPENT_WAIT];
   return TD_OK;
 }
 
@@ -201,7 +165,7 @@ static td_status spend(struct lpu_study *study) {
   const struct td_lpu_program *program = study->program;
   TD_TRY(td_alloc((size_t)program->segment_count, sizeof *study->spent, (void **)&study->spent));
   for (int32_t i = 0; i < program->segment_count; i++) {
-    TD_TRY(spend_segment(&program->machine, &program->segments[i], &study->spent[i]));
+    TD_TRY(spend_segment(program, i, &study->spent[i]));
   }
   return TD_OK;
 }

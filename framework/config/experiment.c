@@ -89,7 +89,8 @@ static const struct td_option pool_options[] = {
         "KV capacity of each worker, in whole blocks; 0 = on modelled devices what the device file's memory leaves "
         "beside the "
         "weights, on executing ones room for the longest request in every place of a step"),
-    BELOW(td_cfg_pool, lpu, TD_OPT_GROUP, "", &lpu_group, "for backend lpu only: the program and what emulates it"),
+    BELOW(td_cfg_pool, lpu, TD_OPT_GROUP, "", &lpu_group,
+          "for backend lpu, and modelled LPUs: the program and what emulates it"),
     END};
 static const struct td_option_group pool_group = {"a pool", sizeof(struct td_cfg_pool), pool_options};
 

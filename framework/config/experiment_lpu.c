@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Pools of backend lpu: their group `lpu`, and what the machine asks of the KV cache.
+ * Pools of backend lpu, and modelled LPUs: their group `lpu`, and what the machine asks of the KV cache.
  */
 #include <string.h>
 
@@ -10,6 +10,10 @@
 
 static bool is_lpu(const struct td_cfg_pool *pool) {
   return strcmp(pool->backend, "lpu") == 0 || strncmp(pool->backend, "lpu:", 4) == 0;
+}
+
+static bool is_modelled(const struct td_cfg_pool *pool) {
+  return strcmp(pool->backend, "modelled") == 0;
 }
 
 static td_status wrong(const struct td_config *config, int32_t pool, const char *key, const char *text) {
@@ -65,13 +69,30 @@ static td_status check_machine(const struct td_config *config, int32_t pool, con
   return status;
 }
 
+/* Of a modelled pool: a device file that cannot be read is reported with the cluster's others. */
+static td_status check_modelled(const struct td_config *config, int32_t index, const struct td_cfg_pool *pool,
+                                const struct td_cfg_engine *engine, bool given) {
+  struct td_device_params *params = NULL;
+  if (!*pool->device || td_device_params_open(pool->device, &params)) return TD_OK;
+  const struct td_lpu_machine *machine = td_lpu_machine_of(params);
+  td_status status = machine ? check_blocks(config, engine, machine) : TD_OK;
+  if (machine && !status) status = check_fp8(config, index, &pool->lpu, machine);
+  if (!machine && given) {
+    status = wrong(config, index, "lpu", "found this group beside a device of another kind, expected one of kind lpu");
+  }
+  td_device_params_close(params);
+  return status;
+}
+
 td_status td_cfg_check_lpu(const struct td_config *config, const struct td_experiment *experiment, int32_t index) {
   const struct td_cfg_pool *pool = (const struct td_cfg_pool *)experiment->cluster.pools.items + index;
   bool given = pool->lpu.emulate_on != NULL;
-  if (given && !is_lpu(pool)) return wrong(config, index, "lpu", "found this group, expected it with backend lpu only");
-  if (!is_lpu(pool)) return TD_OK;
+  if (given && !is_lpu(pool) && !is_modelled(pool)) {
+    return wrong(config, index, "lpu", "found this group, expected it with backend lpu only, or a modelled LPU");
+  }
   if (given) TD_TRY(check_group(config, index, &pool->lpu));
-  return check_machine(config, index, pool->device, &experiment->engine, &pool->lpu);
+  if (is_modelled(pool)) return check_modelled(config, index, pool, &experiment->engine, given);
+  return is_lpu(pool) ? check_machine(config, index, pool->device, &experiment->engine, &pool->lpu) : TD_OK;
 }
 
 struct td_lpu_choice td_experiment_lpu(const struct td_cfg_pool *pool) {

@@ -140,7 +140,8 @@ static int64_t positions_for_batch(const struct cluster *cluster) {
 
 static td_status size_kv(struct cluster *cluster, struct cluster_worker *worker) {
   int64_t tokens = worker->pool->kv_tokens;
-  bool from_file = worker->params && worker->params->memory_bytes.present && !worker->backend->executes;
+  bool from_file = worker->params && worker->params->memory_bytes.present && !worker->backend->executes &&
+                   worker->params->kind != TD_KIND_LPU;
   if (!tokens && from_file) TD_TRY(positions_from_memory(cluster, worker, &tokens));
   if (!tokens) tokens = positions_for_batch(cluster);
   int64_t blocks = tokens / cluster->experiment->engine.block_tokens;

@@ -57,7 +57,9 @@ int64_t cluster_blocks(const struct cluster *cluster, int64_t tokens);
 /* Most rows and most logit rows a step can have. */
 int64_t cluster_max_rows(const struct cluster *cluster);
 
-/* How a worker of backend lpu wants its program. */
+/* Of backend lpu, or a modelled device of kind lpu. */
+bool cluster_is_lpu(const struct cluster_worker *worker);
+/* How such a worker wants its program. */
 struct td_lpu_choice cluster_lpu(const struct cluster *cluster, const struct cluster_worker *worker);
 /* What only the requests tell about pools of backend lpu. */
 td_status cluster_check_lpu(const struct cluster *cluster);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Workers of backend lpu: the program that a run would have compiled for them.
+ * Workers of backend lpu, and modelled LPUs: the program that a run would have compiled for them.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -10,8 +10,14 @@
 #include "tandem/device.h"
 #include "tandem/engine.h"
 
+bool cluster_is_lpu(const struct cluster_worker *worker) {
+  if (strcmp(worker->backend->name, "lpu") == 0) return true;
+  return !worker->backend->executes && worker->params && worker->params->kind == TD_KIND_LPU;
+}
+
 struct td_lpu_choice cluster_lpu(const struct cluster *cluster, const struct cluster_worker *worker) {
   struct td_lpu_choice choice = td_experiment_lpu(worker->pool);
+  choice.kv_blocks = worker->kv_blocks;
   if (!choice.context) choice.context = (int32_t)cluster->workload.longest_total;
   return choice;
 }
@@ -21,7 +27,7 @@ static td_status check_context(const struct cluster *cluster, const struct clust
   int64_t context = worker->pool->lpu.context, longest = cluster->workload.longest_total;
   int64_t held = worker->kv_blocks * cluster->experiment->engine.block_tokens;
   char path[64];
-  if (strcmp(worker->backend->name, "lpu") || !context || (context >= longest && context <= held)) return TD_OK;
+  if (!cluster_is_lpu(worker) || !context || (context >= longest && context <= held)) return TD_OK;
   snprintf(path, sizeof path, "cluster.pools.[%d].lpu.context", worker->pool_index);
   return td_config_fail(cluster->config, path,
                         "found %" PRId64 ", expected %" PRId64 " (the longest request) to %" PRId64
@@ -29,16 +35,20 @@ static td_status check_context(const struct cluster *cluster, const struct clust
                         context, longest, held);
 }
 
-/* As a worker's own device, what emulates it may be on another rank only. */
+/* As a worker's own device, what emulates it may be on another rank only. On a modelled LPU nothing does. */
 static td_status check_host(const struct cluster *cluster, const struct cluster_worker *worker) {
   const char *spec = worker->pool->lpu.emulate_on;
   const struct td_backend *backend = NULL;
   int32_t index;
   char path[64];
-  if (strcmp(worker->backend->name, "lpu") || !spec || strcmp(spec, "step") == 0) return TD_OK;
+  if (!cluster_is_lpu(worker) || !spec || strcmp(spec, "step") == 0) return TD_OK;
   td_status status = td_device_find(spec, &backend, &index);
   if (status == TD_UNAVAILABLE && cluster->ranks > 1) return TD_OK;
   snprintf(path, sizeof path, "cluster.pools.[%d].lpu.emulate_on", worker->pool_index);
+  if (!worker->backend->executes) {
+    return td_config_fail(cluster->config, path, "found \"%s\", expected none: backend %s runs nothing", spec,
+                          worker->backend->name);
+  }
   if (status) return td_config_fail(cluster->config, path, "%s", td_error_text());
   if (backend->executes && !backend->emulates) return TD_OK;
   return td_config_fail(cluster->config, path, "found \"%s\", expected \"step\" or a device that executes", spec);
@@ -58,8 +68,8 @@ static td_status options_of(const struct cluster *cluster, int32_t pool, struct 
   const struct cluster_worker *worker = &cluster->workers[i];
   char path[64];
   snprintf(path, sizeof path, "cluster.pools.[%d].backend", pool);
-  if (i == cluster->worker_count || strcmp(worker->backend->name, "lpu")) {
-    return td_config_fail(cluster->config, path, "found another backend, expected lpu");
+  if (i == cluster->worker_count || !cluster_is_lpu(worker)) {
+    return td_config_fail(cluster->config, path, "found another backend, expected lpu, or modelled on one");
   }
   struct td_lpu_choice choice = cluster_lpu(cluster, worker);
   *out_options = td_lpu_choice_options(&choice, td_model_shape(cluster->model),

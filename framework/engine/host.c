@@ -6,6 +6,7 @@
 
 #include "node.h"
 #include "tandem/base.h"
+#include "tandem/cost.h"
 
 static td_status open_runner(struct host *host, const struct cluster_worker *worker) {
   const struct td_cfg_engine *engine = &host->cluster->experiment->engine;
@@ -19,6 +20,16 @@ static td_status open_runner(struct host *host, const struct cluster_worker *wor
   };
   return td_runner_open(host->device, host->cluster->model, host->cluster->graph, &worker->slice, &options,
                         &host->runner);
+}
+
+/* An LPU that only prices compiles its program when it is asked first: what does not fit is said before the run. */
+static td_status ask_price(struct host *host, const struct cluster_worker *worker) {
+  const struct cluster *cluster = host->cluster;
+  struct td_step_stats stats = {{[TD_SYM_TILE] = cluster->experiment->engine.block_tokens}};
+  struct td_price price;
+  if (worker->backend->executes || !cluster_is_lpu(worker)) return TD_OK;
+  td_step_stats_add(&stats, &cluster->graph->shape, 0, 1, 1);
+  return td_device_price(host->device, cluster->graph, &worker->slice, cluster->kv_dtype, &stats, NULL, &price);
 }
 
 td_status host_open(struct host *host, struct node *node, const struct cluster *cluster, int32_t number) {
@@ -36,6 +47,7 @@ td_status host_open(struct host *host, struct node *node, const struct cluster *
   td_status status = cluster_device(worker, spec, sizeof spec);
   if (!status) status = td_device_open(spec, &how, &host->device);
   if (!status && worker->backend->executes) status = open_runner(host, worker);
+  if (!status) status = ask_price(host, worker);
   return status ? td_fail_within(status, "worker %s", worker->name) : TD_OK;
 }
 

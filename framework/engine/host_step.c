@@ -127,12 +127,14 @@ static td_status execute(struct step *step, struct done_head *done, struct done_
 static td_status price_of(const struct step *step, struct td_price *out_price) {
   struct host *host = step->host;
   const struct cluster *cluster = host->cluster;
+  const struct cluster_worker *worker = &cluster->workers[host->worker];
   struct td_step_stats stats = {{[TD_SYM_TILE] = cluster->experiment->engine.block_tokens}};
+  if (cluster_is_lpu(worker)) stats.v[TD_SYM_PASS] = worker->pool->lpu.rows > 0 ? worker->pool->lpu.rows : 1;
   for (uint32_t i = 0; i < step->head->seqs; i++) {
     const struct step_seq *seq = &step->seqs[i];
     td_step_stats_add(&stats, &cluster->graph->shape, seq->past, seq->tokens, (seq->flags & STEP_LOGITS) != 0);
   }
-  return td_device_price(host->device, cluster->graph, &cluster->workers[host->worker].slice, cluster->kv_dtype, &stats,
+  return td_device_price(host->device, cluster->graph, &worker->slice, cluster->kv_dtype, &stats,
                          step->head->wants_layers ? host->layer_done_ps : NULL, out_price);
 }
 

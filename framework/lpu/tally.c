@@ -192,25 +192,26 @@ void td_lpu_program_runs(const struct td_lpu_program *program, int32_t entry, co
   }
 }
 
-int64_t td_lpu_program_units(const struct td_lpu_program *program, enum td_lpu_unit unit) {
-  const struct td_lpu_machine *machine = &program->machine;
+static int64_t units_of(const struct td_lpu_machine *machine, int32_t chips, enum td_lpu_unit unit) {
   const int32_t counts[TD_LPU_UNIT_COUNT] = {
       [TD_UNIT_MEMORY] = machine->mem_slices, [TD_UNIT_MATRIX] = machine->planes,
       [TD_UNIT_VECTOR] = machine->alus,       [TD_UNIT_SWITCH] = TD_LPU_HEMISPHERES * machine->switch_functions,
       [TD_UNIT_LINK] = machine->links_used,
   };
-  return (int64_t)counts[unit] * program->chips;
+  return (int64_t)counts[unit] * chips;
+}
+
+int64_t td_lpu_program_units(const struct td_lpu_program *program, enum td_lpu_unit unit) {
+  return units_of(&program->machine, program->chips, unit);
 }
 
 /* In the order of the emulator's sum, to the bit. */
-static double energy(const struct td_lpu_program *program, const struct td_lpu_counts *counts) {
-  const struct td_lpu_machine *machine = &program->machine;
+double td_lpu_energy(const struct td_lpu_machine *machine, int32_t chips, int64_t cycles, const int64_t *busy) {
   if (!machine->has_power) return (double)NAN;
-  double watt_cycles = machine->power_base * program->chips * (double)counts->cycles;
+  double watt_cycles = machine->power_base * chips * (double)cycles;
   for (int unit = 0; unit < TD_LPU_UNIT_COUNT; unit++) {
-    int64_t units = td_lpu_program_units(program, (enum td_lpu_unit)unit);
-    double idle = (double)(units * counts->cycles - counts->busy[unit]);
-    watt_cycles += machine->power_active[unit] * (double)counts->busy[unit] + machine->power_idle[unit] * idle;
+    double idle = (double)(units_of(machine, chips, (enum td_lpu_unit)unit) * cycles - busy[unit]);
+    watt_cycles += machine->power_active[unit] * (double)busy[unit] + machine->power_idle[unit] * idle;
   }
   return watt_cycles / machine->clock_hz;
 }
@@ -229,7 +230,7 @@ td_status td_lpu_program_counts(const struct td_lpu_program *program, const stru
   td_lpu_program_runs(program, entry, step, runs);
   for (int32_t i = 0; i < program->segment_count; i++) add_runs(&tallies[i], runs[i], &counts);
   free(runs);
-  counts.energy_j = energy(program, &counts);
+  counts.energy_j = td_lpu_energy(&program->machine, program->chips, counts.cycles, counts.busy);
   *out_counts = counts;
   return TD_OK;
 }

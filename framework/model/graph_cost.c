@@ -52,10 +52,22 @@ static int64_t tiles_below(int64_t tile, int64_t positions) {
   return tile * triangle(whole) + positions % tile * (whole + 1);
 }
 
+/* After the tokens were counted: those of the last pass are all of this sequence's, its last ones, or come on top of
+ * what earlier sequences have in it. */
+static void add_pass_tiles(struct td_step_stats *stats, int64_t past, int64_t tokens) {
+  int64_t tile = stats->v[TD_SYM_TILE], pass = stats->v[TD_SYM_PASS], *tiles = &stats->v[TD_SYM_PASS_TILES];
+  int64_t all = stats->v[TD_SYM_TOKENS], first = pass > 0 ? (all - 1) / pass * pass : 0, begin = all - tokens;
+  if (tokens <= 0) return;
+  if (first >= begin) *tiles = 0;
+  if (first > begin) past += first - begin;
+  *tiles += tiles_below(tile, past + (first > begin ? all - first : tokens)) - tiles_below(tile, past);
+}
+
 static void add_tiles(struct td_step_stats *stats, int64_t past, int64_t tokens) {
   int64_t tile = stats->v[TD_SYM_TILE], left = tile - past % tile, *steps = &stats->v[TD_SYM_TILE_STEPS];
   stats->v[TD_SYM_TILES] += tiles_below(tile, past + tokens) - tiles_below(tile, past);
   if (*steps == 0 || left < *steps) *steps = left;
+  add_pass_tiles(stats, past, tokens);
 }
 
 void td_step_stats_add(struct td_step_stats *stats, const struct td_shape *shape, int64_t past, int64_t tokens,

@@ -199,6 +199,25 @@ static void test_tiles(void **state) {
   }
 }
 
+/* The tiles of the last pass against counting them, over sequences of any length. */
+static void test_pass_tiles(void **state) {
+  enum { MOST = 4096 };
+  static int64_t of[MOST];
+  const struct td_shape plain = {.layers = 1};
+  (void)state;
+  for (int64_t seed = 0; seed < 200; seed++) {
+    int64_t tile = 1 + seed % 7, pass = 1 + seed / 7 % 9, rows = 0;
+    struct td_step_stats stats = {{[TD_SYM_TILE] = tile, [TD_SYM_PASS] = pass}};
+    for (int64_t i = 0; i < 12; i++) {
+      int64_t past = (seed * 31 + i * 17) % 40, tokens = 1 + (seed * 7 + i * i) % (i % 3 ? 3 : 25), tiles = 0;
+      td_step_stats_add(&stats, &plain, past, tokens, 1);
+      for (int64_t p = past; p < past + tokens; p++) of[rows++] = p / tile + 1;
+      for (int64_t r = (rows - 1) / pass * pass; r < rows; r++) tiles += of[r];
+      assert_int_equal(stats.v[TD_SYM_PASS_TILES], tiles);
+    }
+  }
+}
+
 static int setup(void **state) {
   (void)state;
   rig_open(&rig);
@@ -217,6 +236,7 @@ int main(void) {
       cmocka_unit_test(test_tokens_on_cpu),  cmocka_unit_test(test_price_steps),
       cmocka_unit_test(test_price_layers),   cmocka_unit_test(test_chunks_and_batches),
       cmocka_unit_test(test_price_of_batch), cmocka_unit_test(test_tiles),
+      cmocka_unit_test(test_pass_tiles),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -31,6 +31,8 @@ enum td_symbol {
   TD_SYM_TILE,       /* positions of a tile: set before anything is added; 0: tiles are not counted */
   TD_SYM_TILES,      /* sum over new tokens of the tiles that hold the positions up to theirs */
   TD_SYM_TILE_STEPS, /* decode steps, this one included, until one of the sequences begins another tile */
+  TD_SYM_PASS,       /* tokens that a device takes at a time: set before anything is added; 0: all */
+  TD_SYM_PASS_TILES, /* TILES of the last such pass; of all where PASS is 0 */
   TD_SYM_COUNT
 };
 struct td_step_stats {

@@ -251,6 +251,9 @@ td_status td_lpu_program_counts(const struct td_lpu_program *program, const stru
                                 const struct td_lpu_step *step, struct td_lpu_counts *out_counts);
 /* Units of that kind on all chips: memory slices, planes, ALUs, switch functions, wired links. */
 int64_t td_lpu_program_units(const struct td_lpu_program *program, enum td_lpu_unit unit);
+/* Joules that `chips` chips take in so many cycles, of which busy[TD_LPU_UNIT_COUNT] unit cycles at work; NaN without
+ * powers. */
+double td_lpu_energy(const struct td_lpu_machine *machine, int32_t chips, int64_t cycles, const int64_t *busy);
 
 /* ---- as a backend ---- */
 
@@ -262,6 +265,7 @@ struct td_lpu_choice {
   enum td_lpu_activations activations;
   int32_t rows;           /* most rows of a pass through the program; a larger step takes several. 0: 1 */
   int32_t context;        /* most positions of a sequence; 0: what the KV cache holds, at most the model's */
+  int32_t kv_blocks;      /* of the KV cache of a device that only prices; 0: as many as every row's context takes */
   const char *emulate_on; /* as td_lpu_host_open takes it; NULL: "step" */
 };
 /* What the compiler is asked for: the context is bounded by the choice, the model and `kv_blocks` (0: as many blocks as
