@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "lpu_table.h"
+#include "measure.h"
 #include "quantity.h"
 #include "tandem/base.h"
 #include "tandem/operators.h"
@@ -44,6 +45,7 @@ void td_device_params_print(const struct td_device_params *params, FILE *out) {
     if (quantity->present) print_row(row, quantity, td_quantity_basis(params, row), out);
   }
   for (int32_t i = 0; i < params->fit_count; i++) td_op_fit_print(&params->fits[i], out);
+  td_measured_print(params, out);
   if (!params->lpu) return;
   for (int i = 0; i < TD_LPU_NUMBER_COUNT; i++) {
     const struct td_quantity *quantity = &params->lpu->numbers[i];
@@ -126,6 +128,7 @@ void td_device_params_json(const struct td_device_params *params, FILE *out) {
   }
   fputc('}', out);
   if (params->fit_count) json_fits(params, out);
+  if (params->measured_count) td_measured_json(params, out);
   if (params->lpu) json_lpu(params->lpu, params->power_basis, out);
   fputc('}', out);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lpu_table.h"
+#include "measure.h"
 #include "op_model.h"
 #include "tandem/base.h"
 
@@ -102,6 +103,12 @@ static const struct td_option file_options[] = {{.name = "title",
                                                  .help = "what tandem calibrate fitted, one an operator and path",
                                                  .offset = offsetof(struct td_device_file, fits),
                                                  .group = &td_op_fit_group},
+                                                {.name = "operators",
+                                                 .type = TD_OPT_LIST,
+                                                 .fallback = "()",
+                                                 .help = "operators as they were measured here, by tandem calibrate",
+                                                 .offset = offsetof(struct td_device_file, operators),
+                                                 .group = &td_measured_group},
                                                 TD_QUANTITIES(KEY){.name = NULL}};
 const struct td_option_group td_device_file_group = {"a device file", sizeof(struct td_device_file), file_options};
 
