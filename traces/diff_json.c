@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "diff_interval.h"
 #include "diff_spread.h"
 #include "values.h"
 
@@ -98,6 +99,29 @@ static void put_times(FILE *out, const struct td_diff *diff) {
   }
 }
 
+static void put_sure(FILE *out, const char *key, const struct td_sure *sure) {
+  fprintf(out, ", \"%s\": {\"known\": %s", key, sure->known ? "true" : "false");
+  td_json_number(out, "mean", sure->mean);
+  td_json_number(out, "low", sure->low);
+  td_json_number(out, "high", sure->high);
+  fprintf(out, "}");
+}
+
+/* Means over all requests, seconds, with where they lie. */
+static void put_verdicts(FILE *out, const struct td_diff_side *a, const struct td_diff_side *b) {
+  static const char *const keys[] = {"ttft", "tpot", "e2e"};
+  fprintf(out, ",\n  \"decidable\": {");
+  for (int m = 0; m < TD_MEMBER_COUNT; m++) {
+    struct td_sure one = td_diff_sure(a, (enum td_diff_member)m), two = td_diff_sure(b, (enum td_diff_member)m);
+    fprintf(out, "%s\"%s\": {\"verdict\": \"%s\"", m ? ", " : "", keys[m],
+            td_diff_verdict_name(td_diff_verdict(&one, &two)));
+    put_sure(out, "a", &one);
+    put_sure(out, "b", &two);
+    fprintf(out, "}");
+  }
+  fprintf(out, "}");
+}
+
 void td_diff_json(const struct td_diff *diff, const struct td_diff_side *a, const struct td_diff_side *b, FILE *out) {
   fprintf(out, "{\n  \"same\": %s", diff->same ? "true" : "false");
   put_side(out, "a", a);
@@ -111,6 +135,7 @@ void td_diff_json(const struct td_diff *diff, const struct td_diff_side *a, cons
   fprintf(out, ", \"kv_bytes_compared\": %s", diff->compares_kv ? "true" : "false");
   put_near(out, diff, a);
   put_times(out, diff);
+  put_verdicts(out, a, b);
   fprintf(out, ",\n  \"first_difference\": ");
   if (diff->first < diff->paired) {
     put_request(out, &diff->requests[diff->first], a, b);

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <math.h>
 
+#include "diff_interval.h"
 #include "diff_spread.h"
 #include "values.h"
 
@@ -104,6 +105,17 @@ static void print_rows(const struct td_diff *diff, const struct td_diff_side *a,
   }
 }
 
+/* Of means over all requests, where something is modelled. */
+static void print_sure(const struct td_diff_side *a, const struct td_diff_side *b, FILE *out) {
+  for (int m = 0; m < TD_MEMBER_COUNT; m++) {
+    struct td_sure one = td_diff_sure(a, (enum td_diff_member)m), two = td_diff_sure(b, (enum td_diff_member)m);
+    enum td_verdict verdict = td_diff_verdict(&one, &two);
+    if (verdict == TD_VERDICT_NONE) continue;
+    fprintf(out, "%-4s        mean of A %.4g s (%.4g..%.4g), of B %.4g s (%.4g..%.4g): %s\n", member_titles[m],
+            one.mean, one.low, one.high, two.mean, two.low, two.high, td_diff_verdict_name(verdict));
+  }
+}
+
 /* Positions where the bound lets the runs disagree. */
 static void print_near(const struct td_diff *diff, const struct td_diff_side *a, FILE *out) {
   if (!diff->near_count) return;
@@ -157,6 +169,7 @@ void td_diff_print(const struct td_diff *diff, const struct td_diff_side *a, con
   print_tokens(diff, out);
   if (!diff->compares_kv) fprintf(out, "KV bytes    shown only: the policies differ\n");
   print_rows(diff, a, b, out);
+  print_sure(a, b, out);
   print_near(diff, a, out);
   if (diff->first < diff->paired) print_first(diff, a, b, out);
   fprintf(out, "%s\n", diff->same ? "same" : "DIFFERENT");

@@ -51,7 +51,7 @@ static const struct td_field step_fields[] = {
     FIELD(td_row_step, batch, U32, "", "sequences in one step"),
     FIELD(td_row_step, tokens, U32, "token", "new tokens computed in one step"),
     FIELD(td_row_step, time_kind, U32, "", "0 executed, 1 emulated, 2 modelled"),
-    FIELD(td_row_step, reserved, U32, "", "0"),
+    FIELD(td_row_step, interval, U32, "", "modelled: low + 65536 * high, thousandths of its length; 0 not known"),
     FIELD(td_row_step, energy, F64, "J", "energy of the first step; NaN if not known"),
 };
 

@@ -101,6 +101,8 @@ struct bench_model {
 };
 /* A GGUF file, a shape file, or a built-in shape: "smollm2-135m", "llama-3.1-8b". */
 td_status bench_model_open(const char *name, struct bench_model *out_model);
+/* The text of a shape file. */
+td_status bench_model_open_text(const char *text, struct bench_model *out_model);
 /* The model with weights: its own, or seeded ones made in memory. TD_EXHAUSTED, with what is there, if the host has no
  * room for them (`copies` times). */
 td_status bench_model_weights(struct bench_model *bench, int32_t copies, const struct td_model **out_model);
@@ -129,6 +131,8 @@ struct bench_case {
   struct td_weight weight;
   enum td_dtype kv_dtype;
   int64_t past, tokens;
+  bool warm;  /* activations are in a cache whatever their rows, as the operator before leaves them in a step */
+  bool still; /* one copy of everything: quick, and no measure of memory */
 };
 struct bench_cases {
   struct bench_case *items;

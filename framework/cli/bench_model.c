@@ -26,39 +26,48 @@ static const struct built_in built_ins[] = {
      "norm_epsilon = 1e-5; tied_output = false; rope_factors = true; weights = \"bf16\";\n"},
 };
 
-static const struct built_in *find_built_in(const char *name) {
+static const char *find_built_in(const char *name) {
   for (size_t i = 0; i < sizeof built_ins / sizeof built_ins[0]; i++) {
-    if (!strcmp(built_ins[i].name, name)) return &built_ins[i];
+    if (!strcmp(built_ins[i].name, name)) return built_ins[i].text;
   }
   return NULL;
 }
 
 /* A shape is read from a file whose name ends in .cfg. */
-static td_status open_built_in(const struct built_in *shape, struct td_model **out_model) {
+static td_status open_text(const char *text, struct td_model **out_model) {
   const char *folder = getenv("TMPDIR");
   char path[4096];
   TD_TRY(td_format(path, sizeof path, "%s/tandem-bench-XXXXXX.cfg", folder && *folder ? folder : "/tmp"));
   int file = mkstemps(path, 4);
   if (file < 0) return td_fail(TD_IO, "%s: cannot make a temporary file", path);
-  size_t bytes = strlen(shape->text);
-  bool written = write(file, shape->text, bytes) == (ssize_t)bytes;
+  size_t bytes = strlen(text);
+  bool written = write(file, text, bytes) == (ssize_t)bytes;
   close(file);
   td_status status = written ? td_model_open(path, out_model) : td_fail(TD_IO, "%s: cannot write", path);
   unlink(path);
   return status;
 }
 
-td_status bench_model_open(const char *name, struct bench_model *out_model) {
-  struct bench_model bench = {0};
-  const struct built_in *shape = find_built_in(name);
-  td_status status = shape ? open_built_in(shape, &bench.model) : td_model_open(name, &bench.model);
-  if (!status) status = td_graph_build(bench.model, &bench.graph);
+static td_status finish_open(td_status status, struct bench_model *bench, struct bench_model *out_model) {
+  if (!status) status = td_graph_build(bench->model, &bench->graph);
   if (status) {
-    bench_model_close(&bench);
+    bench_model_close(bench);
     return status;
   }
-  *out_model = bench;
+  *out_model = *bench;
   return TD_OK;
+}
+
+td_status bench_model_open(const char *name, struct bench_model *out_model) {
+  struct bench_model bench = {0};
+  const char *text = find_built_in(name);
+  if (text) return bench_model_open_text(text, out_model);
+  return finish_open(td_model_open(name, &bench.model), &bench, out_model);
+}
+
+td_status bench_model_open_text(const char *text, struct bench_model *out_model) {
+  struct bench_model bench = {0};
+  return finish_open(open_text(text, &bench.model), &bench, out_model);
 }
 
 uint64_t bench_host_available(void) {

@@ -88,7 +88,7 @@ static int64_t most(int64_t a, int64_t b) {
 
 static td_status count_copies(struct rig *rig) {
   const struct bench_case *item = rig->item;
-  uint64_t beyond = bench_beyond_caches(rig->device), weight, activations = 0;
+  uint64_t beyond = item->still ? 1 : bench_beyond_caches(rig->device), weight, activations = 0;
   TD_TRY(weight_bytes(item, &weight));
   for (int i = 0; i < OPERANDS; i++) activations += rig->operand_bytes[i] = operand_bytes(item, i);
   rig->blocks = (item->past + item->tokens + BENCH_BLOCK_TOKENS - 1) / BENCH_BLOCK_TOKENS;
@@ -96,13 +96,13 @@ static td_status count_copies(struct rig *rig) {
   bool matrix = item->weight.rows > 1 && item->op.kind != TD_OP_EMBED; /* of an embedding other rows are taken */
   rig->copies = (struct copies){.weights = matrix ? copies_of(weight, beyond) : 1,
                                 .caches = copies_of(cache, beyond),
-                                .activations = item->tokens > 1 ? copies_of(activations, beyond) : 1};
+                                .activations = item->tokens > 1 && !item->warm ? copies_of(activations, beyond) : 1};
   rig->copies.all = most(most(rig->copies.weights, rig->copies.caches), rig->copies.activations);
   if (is_routed(&item->op) && item->tokens == 1) { /* all experts in turn, not the same few */
     rig->copies.activations = item->op.experts / item->op.experts_used;
     rig->copies.all = rig->copies.weights * rig->copies.activations;
   }
-  if (item->op.kind == TD_OP_EMBED) rig->copies.all = COPIES_MAX;
+  if (item->op.kind == TD_OP_EMBED && !item->still) rig->copies.all = COPIES_MAX;
   return TD_OK;
 }
 

@@ -7,6 +7,7 @@
 
 #include "device_folder.h"
 #include "lpu_system.h"
+#include "measure.h"
 #include "op_curve.h"
 #include "quantity.h"
 #include "tandem/base.h"
@@ -18,6 +19,7 @@ struct opened {
   struct td_lpu_params lpu;
   struct td_device_params *chip; /* of a system: it owns the strings of the machine's numbers */
   struct td_op_fits fits;
+  struct td_measured_op *measured;
 };
 
 static const char *const bases[] = {NULL, "chip", "all-in", "utility"};
@@ -137,6 +139,17 @@ static td_status take_fits(const struct td_config *config, const struct td_list 
   return td_op_cache_open(&opened->params.op_cache);
 }
 
+static td_status take_operators(const struct td_config *config, const struct td_list *list, struct opened *opened) {
+  if (!list->count) return TD_OK;
+  if (opened->params.kind != TD_KIND_CHIP) {
+    return td_config_fail(config, "operators", "found it in a %s, expected it only in a chip",
+                          td_device_kind_name(opened->params.kind));
+  }
+  TD_TRY(td_measured_take(config, list, &opened->measured, &opened->params.measured_count));
+  opened->params.measured = opened->measured;
+  return TD_OK;
+}
+
 static td_status take_name(const char *path, struct td_device_params *params) {
   const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
   size_t bytes = strlen(base);
@@ -176,6 +189,7 @@ static td_status fill(struct opened *opened, const char *path, bool racks, const
   TD_TRY(take_numbers(opened->config, &file, params));
   TD_TRY(take_lpu(opened->config, &file.lpu, opened));
   TD_TRY(take_fits(opened->config, &file.fits, opened));
+  TD_TRY(take_operators(opened->config, &file.operators, opened));
   TD_TRY(check_complete(opened->config, params));
   TD_TRY(check_contradictions(opened->config, params));
   TD_TRY(td_rack_check(opened->config, params, racks));
@@ -203,6 +217,7 @@ void td_device_params_close(struct td_device_params *params) {
   td_op_cache_close(opened->params.op_cache);
   td_op_fits_free(&opened->fits);
   td_device_params_close(opened->chip);
+  free(opened->measured);
   td_config_close(opened->config);
   free(opened);
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "lpu_system.h"
+#include "measure.h"
 #include "quantity.h"
 #include "tandem/base.h"
 #include "tandem/operators.h"
@@ -44,6 +45,7 @@ void td_device_params_print(const struct td_device_params *params, FILE *out) {
     if (quantity->present) td_quantity_print(row, quantity, td_quantity_basis(params, row), out);
   }
   for (int32_t i = 0; i < params->fit_count; i++) td_op_fit_print(&params->fits[i], out);
+  td_measured_print(params, out);
   if (!params->lpu) return;
   if (params->lpu->machine.levels) {
     td_lpu_print_system(params, out);
@@ -131,6 +133,7 @@ void td_device_params_json(const struct td_device_params *params, FILE *out) {
   }
   fputc('}', out);
   if (params->fit_count) json_fits(params, out);
+  if (params->measured_count) td_measured_json(params, out);
   if (params->lpu && params->lpu->machine.levels) {
     td_lpu_json_system(params, out);
   } else if (params->lpu)

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "measure.h"
 #include "op_model.h"
 #include "quantity.h"
 #include "tandem/base.h"
@@ -175,6 +176,7 @@ td_status td_device_params_write(const struct td_device_params *device, const st
     const struct td_quantity *quantity = td_quantity_at(device, row);
     if (quantity->present) put_quantity(row, quantity, out);
   }
-  put_fits(device, fits, fit_count, out);
+  if (fit_count || device->fit_count) put_fits(device, fits, fit_count, out);
+  if (device->measured_count) td_measured_write(device, out);
   return ferror(out) ? td_fail(TD_IO, "device file: found the disk does not take it all") : TD_OK;
 }

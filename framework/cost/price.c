@@ -17,6 +17,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "measure.h"
 #include "price_fit.h"
 #include "tandem/base.h"
 #include "tandem/cost.h"
@@ -294,6 +295,7 @@ struct sums {
   struct total all, compute_bound;
   struct ahead ahead; /* .valid: over all operators so far */
   double flops, bytes;
+  double step_low, step_high; /* of measured operators: ratios to the whole step's time; 0: none */
 };
 
 /* Adds where the time of a roofline lies, by the ranges of the numbers that bound it. */
@@ -322,6 +324,14 @@ static void add_fitted(const struct td_fitted *fitted, bool computes, int32_t co
   if (fitted->valid < sums->ahead.valid) sums->ahead.valid = fitted->valid;
 }
 
+/* The measured time in place of the roofline's. */
+static void add_measured(const struct td_measured_form *form, bool computes, int32_t count, struct sums *sums) {
+  struct total *totals[] = {&sums->all, computes ? &sums->compute_bound : NULL};
+  for (int i = 0; i < 2; i++) {
+    for (int s = 0; s < TD_SYM_COUNT && totals[i]; s++) totals[i]->form.c[s] += form->c[s] * count;
+  }
+}
+
 /* `count` operators alike this one. */
 static td_status sum_op(const struct rates *rates, const struct td_graph *graph, const struct td_op *op, int32_t count,
                         enum td_dtype kv_dtype, const struct td_step_stats *stats, struct sums *sums) {
@@ -335,6 +345,12 @@ static td_status sum_op(const struct rates *rates, const struct td_graph *graph,
   TD_TRY(td_price_fitted(rates->device, graph, op, kv_dtype, stats, &fitted));
   if (fitted.is) {
     add_fitted(&fitted, is_compute_bound(&times, stats), count, sums);
+    return TD_OK;
+  }
+  struct td_measured_form measured;
+  TD_TRY(td_price_measured(rates->device, graph, op, kv_dtype, stats, &measured));
+  if (measured.is) {
+    add_measured(&measured, is_compute_bound(&times, stats), count, sums);
     return TD_OK;
   }
   add_range(rates, &times, stats, count, sums);
@@ -355,6 +371,10 @@ static td_status finish(const struct td_device_params *device, const struct td_s
   int64_t ignored;
   TD_TRY(round_total(&sums->all, &sums->ahead, stats, &price.base_ps, &price.slope_ps));
   TD_TRY(round_total(&sums->compute_bound, &sums->ahead, stats, &price.compute_bound_ps, &ignored));
+  if (sums->step_high > 0) {
+    price.low_ps = sums->step_low * (double)price.base_ps;
+    price.high_ps = sums->step_high * (double)price.base_ps;
+  }
   if (price.slope_ps > 0) { /* base + (valid - 1) * slope stays below 2^63 */
     int64_t most = (INT64_MAX - price.base_ps) / price.slope_ps + 1;
     if (price.valid_steps > most) price.valid_steps = most;
@@ -380,6 +400,9 @@ td_status td_price_roofline(const struct td_device_params *device, const struct 
     status = sum_op(&rates, graph, &graph->ops[groups[i].op], groups[i].count, kv_dtype, stats, &sums);
   }
   free(groups);
+  struct td_measured_form step;
+  td_price_measured_step(device, graph, &step, &sums.step_low, &sums.step_high);
+  if (step.is) add_measured(&step, false, 1, &sums);
   return status ? status : finish(device, stats, &sums, out_price);
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lpu_system.h"
+#include "measure.h"
 #include "op_model.h"
 #include "tandem/base.h"
 
@@ -108,6 +109,12 @@ static const struct td_option file_options[] = {{.name = "title",
                                                  .help = "of a system of LPUs: its levels, from the inside out",
                                                  .offset = offsetof(struct td_device_file, wiring),
                                                  .group = &td_lpu_level_group},
+                                                {.name = "operators",
+                                                 .type = TD_OPT_LIST,
+                                                 .fallback = "()",
+                                                 .help = "operators as they were measured here, by tandem calibrate",
+                                                 .offset = offsetof(struct td_device_file, operators),
+                                                 .group = &td_measured_group},
                                                 TD_QUANTITIES(KEY){.name = NULL}};
 const struct td_option_group td_device_file_group = {"a device file", sizeof(struct td_device_file), file_options};
 

@@ -66,6 +66,8 @@ struct done_head {
   uint32_t executed;
   uint32_t layers; /* 0: nobody asked when the layers were done */
   uint32_t samples;
+  uint32_t interval; /* as td_row_step */
+  uint32_t reserved;
 };
 struct done_sample {
   uint64_t request;

@@ -45,6 +45,7 @@ td_status record_step(struct engine *engine, const struct worker *worker, const 
                             .count = 1,
                             .batch = (uint32_t)worker->share_count,
                             .time_kind = done->time_kind,
+                            .interval = done->interval,
                             .energy = done->energy_j};
   for (size_t i = 0; i < worker->share_count; i++) row.tokens += (uint32_t)worker->shares[i].tokens;
   return td_trace_append(engine->trace, TD_TABLE_STEPS, &row, 1);

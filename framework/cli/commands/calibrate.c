@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * tandem calibrate: fits a device's cost parameters to a table of measurements.
+ * tandem calibrate: fits a device's cost parameters to a table of measurements, or to this machine.
  */
-#include <errno.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "calibrate.h"
 #include "cli_output.h"
 #include "tandem/base.h"
 #include "tandem/cli.h"
@@ -18,6 +18,9 @@
 struct options {
   const char *device, *op, *measured, *output, *path, *rows, *seed, *held_back, *source;
   bool analytic, json, single;
+  /* of this machine */
+  const char *backend, *threads, *types;
+  bool quick, inexact;
 };
 
 struct job {
@@ -36,9 +39,20 @@ static td_status check_given(const struct options *options) {
   if (!options->op) return td_fail(TD_USAGE, "calibrate: found no --op, %s", usage);
   if (!options->measured) return td_fail(TD_USAGE, "calibrate: found no --measured, %s", usage);
   if (!options->output) return td_fail(TD_USAGE, "calibrate: found no -o, %s", usage);
-  size_t bytes = strlen(options->output);
-  if (bytes > 4 && !strcmp(options->output + bytes - 4, ".cfg")) return TD_OK;
-  return td_fail(TD_USAGE, "-o: found %s, expected the name of a device file, which ends in .cfg", options->output);
+  if (options->threads || options->types || options->quick || options->inexact) {
+    return td_fail(TD_USAGE, "calibrate: found --threads, --types, --quick or --inexact without a BACKEND, %s", usage);
+  }
+  return TD_OK;
+}
+
+static td_status check_machine(const struct options *options) {
+  static const char usage[] = "expected tandem calibrate BACKEND[:N] -o FILE.cfg";
+  if (!options->output) return td_fail(TD_USAGE, "calibrate: found no -o, %s", usage);
+  if (options->op || options->measured || options->path || options->rows || options->seed || options->held_back ||
+      options->source || options->single || options->analytic) {
+    return td_fail(TD_USAGE, "calibrate: found a flag that is of tables of measurements beside a BACKEND, %s", usage);
+  }
+  return TD_OK;
 }
 
 static td_status take_numbers(const struct options *options, struct td_calibration *how) {
@@ -59,14 +73,18 @@ static td_status take_numbers(const struct options *options, struct td_calibrati
 }
 
 /* What the file says of itself: the command, and the table by its name, without the folder it was in. */
+static void describe_command(struct td_text *text, int argc, char **argv) {
+  td_text_printf(text, "tandem calibrate");
+  for (int i = 1; i < argc; i++) {
+    const char *slash = argv[i][0] == '/' ? strrchr(argv[i], '/') : NULL;
+    td_text_printf(text, " %s", slash ? slash + 1 : argv[i]);
+  }
+}
+
 static td_status describe(struct job *job, int argc, char **argv) {
   const struct options *options = &job->options;
   const char *slash = strrchr(options->measured, '/'), *name = slash ? slash + 1 : options->measured;
-  td_text_printf(&job->made_by, "tandem calibrate");
-  for (int i = 1; i < argc; i++) {
-    slash = argv[i][0] == '/' ? strrchr(argv[i], '/') : NULL;
-    td_text_printf(&job->made_by, " %s", slash ? slash + 1 : argv[i]);
-  }
+  describe_command(&job->made_by, argc, argv);
   if (options->source) {
     td_text_printf(&job->source, "%s", options->source);
   } else {
@@ -91,25 +109,6 @@ static td_status fit_paths(struct job *job) {
                  job->options.measured, wanted, job->table.path_names[0]);
 }
 
-static td_status write_file(const struct job *job) {
-  struct td_text part = {0};
-  td_text_printf(&part, "%s.part", job->options.output);
-  if (part.failed) return td_fail(TD_NO_MEMORY, "calibrate: found no memory");
-  FILE *out = fopen(part.data, "w");
-  td_status status = TD_OK;
-  if (!out) status = td_fail(TD_IO, "%s: %s", part.data, strerror(errno));
-  if (out) {
-    status = td_device_params_write(job->device, job->fits, job->fit_count, out);
-    if (fclose(out) && !status) status = td_fail(TD_IO, "%s: %s", part.data, strerror(errno));
-    if (!status && rename(part.data, job->options.output)) {
-      status = td_fail(TD_IO, "%s: %s", job->options.output, strerror(errno));
-    }
-    if (status) unlink(part.data);
-  }
-  td_text_free(&part);
-  return status;
-}
-
 static void print(const struct job *job) {
   if (job->options.json) fputs("{\"fits\": [", stdout);
   for (int32_t i = 0; i < job->fit_count; i++) {
@@ -126,15 +125,57 @@ static void print(const struct job *job) {
 static td_status calibrate(struct job *job, int argc, char **argv) {
   TD_TRY(take_numbers(&job->options, &job->how));
   TD_TRY(describe(job, argc, argv));
-  TD_TRY(td_check_output(job->options.output));
+  TD_TRY(calibrate_check_output(job->options.output));
   TD_TRY(td_output_is_not(job->options.output, job->options.measured, "the table"));
   TD_TRY(td_device_params_open(job->options.device, &job->device));
   job->how.device = job->device;
   TD_TRY(td_op_table_read(job->options.measured, job->how.op, true, &job->table));
   TD_TRY(fit_paths(job));
-  TD_TRY(write_file(job));
+  TD_TRY(calibrate_write(job->device, job->fits, job->fit_count, job->options.output));
   print(job);
   return TD_OK;
+}
+
+/* ---- of this machine ---- */
+
+static int32_t processors(void) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  return sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
+}
+
+static td_status measure_machine(const struct options *options, struct calibrate *calibrate) {
+  int64_t threads = processors();
+  TD_TRY(check_machine(options));
+  if (options->threads) TD_TRY(td_flag_int("--threads", options->threads, 1, 1024, &threads));
+  calibrate->options = (struct calibrate_options){.spec = options->backend,
+                                                  .output = options->output,
+                                                  .types = options->types,
+                                                  .base = options->device,
+                                                  .threads = (int32_t)threads,
+                                                  .quick = options->quick,
+                                                  .inexact = options->inexact};
+  TD_TRY(calibrate_check_output(options->output));
+  TD_TRY(calibrate_machine(calibrate));
+  TD_TRY(calibrate_write(&calibrate->params, NULL, 0, options->output));
+  (options->json ? td_device_params_json : td_device_params_print)(&calibrate->params, stdout);
+  if (options->json) fputc('\n', stdout);
+  return TD_OK;
+}
+
+static td_status run_machine(const struct options *options, int argc, char **argv) {
+  struct td_text command = {0};
+  void *memory;
+  TD_TRY(td_alloc(1, sizeof(struct calibrate), &memory));
+  struct calibrate *calibrate = memory;
+  describe_command(&command, argc, argv);
+  calibrate->command = command.data;
+  td_status status =
+      command.failed ? td_fail(TD_NO_MEMORY, "calibrate: found no memory") : measure_machine(options, calibrate);
+  calibrate_machine_close(calibrate);
+  td_text_free(&command);
+  free(calibrate);
+  return status;
 }
 
 static td_status run(int argc, char **argv, int *out_exit) {
@@ -145,24 +186,29 @@ static td_status run(int argc, char **argv, int *out_exit) {
   struct options *options = &job->options;
   int32_t count;
   const struct td_flag flags[] = {
-      {.name = "--device", .value = &options->device},
-      {.name = "--op", .value = &options->op},
-      {.name = "--measured", .value = &options->measured},
-      {.name = "-o", .value = &options->output},
-      {.name = "--path", .value = &options->path},
-      {.name = "--rows", .value = &options->rows},
-      {.name = "--seed", .value = &options->seed},
-      {.name = "--held-back", .value = &options->held_back},
-      {.name = "--source", .value = &options->source},
-      {.name = "--held-rows", .given = &options->single},
-      {.name = "--analytic", .given = &options->analytic},
-      {.name = "--json", .given = &options->json},
-      {0},
+      {.name = "--device", .value = &options->device},     {.name = "--op", .value = &options->op},
+      {.name = "--measured", .value = &options->measured}, {.name = "-o", .value = &options->output},
+      {.name = "--path", .value = &options->path},         {.name = "--rows", .value = &options->rows},
+      {.name = "--seed", .value = &options->seed},         {.name = "--held-back", .value = &options->held_back},
+      {.name = "--source", .value = &options->source},     {.name = "--held-rows", .given = &options->single},
+      {.name = "--analytic", .given = &options->analytic}, {.name = "--json", .given = &options->json},
+      {.name = "--backend", .value = &options->backend},   {.name = "--threads", .value = &options->threads},
+      {.name = "--types", .value = &options->types},       {.name = "--quick", .given = &options->quick},
+      {.name = "--inexact", .given = &options->inexact},   {0},
   };
   *out_exit = 0;
-  td_status status = td_flags_parse(argc, argv, flags, NULL, 0, &count);
-  if (!status) status = check_given(options);
-  if (!status) status = calibrate(job, argc, argv);
+  const char *spec = NULL;
+  td_status status = td_flags_parse(argc, argv, flags, &spec, 1, &count);
+  if (!status && spec && options->backend) {
+    status = td_fail(TD_USAGE, "calibrate: found BACKEND %s beside --backend, expected one of them", spec);
+  }
+  if (spec) options->backend = spec;
+  if (!status && options->backend) {
+    status = run_machine(options, argc, argv);
+  } else {
+    if (!status) status = check_given(options);
+    if (!status) status = calibrate(job, argc, argv);
+  }
   for (int32_t i = 0; i < job->fit_count; i++) td_op_fit_free(&job->fits[i]);
   td_op_table_free(&job->table);
   td_device_params_close(job->device);
@@ -174,15 +220,23 @@ static td_status run(int argc, char **argv, int *out_exit) {
 
 const struct td_command td_command_calibrate = {
     .name = "calibrate",
-    .usage = "--device D --op OP --measured FILE.csv -o FILE.cfg [--analytic] [--rows N]",
-    .summary = "fits a device's cost parameters to a table of measurements",
+    .usage = "BACKEND[:N] -o FILE.cfg [--quick] | --device D --op OP --measured FILE.csv -o FILE.cfg [--analytic]",
+    .summary = "fits a device's cost parameters to this machine, or to a table of measurements",
     .help =
+        "This machine: tandem calibrate BACKEND[:N] -o FILE.cfg measures operators and steps, in a minute or two\n"
+        "  --backend B       the same as BACKEND\n"
+        "  --threads N       host threads of the device (all processors); the file holds for as many\n"
+        "  --types LIST      types of weights (q4_1,q8_0,f16); steps are measured with the first\n"
+        "  --quick           a few repeats of small shapes, in seconds: to try it out (f32)\n"
+        "  --inexact         the device may take its fastest paths (vendor BLAS, tensor cores)\n"
+        "  --device D        the device file of a chip that is not the host's processors: its numbers are carried "
+        "over\n"
+        "A table:\n"
         "  --device D        the device that was measured: a name or path of a device file, its datasheet and the "
         "fits\n"
         "                    that it has already are carried over\n"
         "  --op OP           gemm, attention_context, attention_generation, moe or collective\n"
         "  --measured FILE   CSV, plain or gzip, with the columns of docs/calibration.md\n"
-        "  -o FILE.cfg       the device file to write; the fit's error is in it\n"
         "  --path P          only rows of these element types (\"bfloat16\", \"bfloat16/fp8\") or this collective\n"
         "  --analytic        parameters only, no table of residuals\n"
         "  --rows N          fit to a seeded sample of N of the rows that are not held back\n"
@@ -190,6 +244,8 @@ const struct td_command td_command_calibrate = {
         "  --held-rows       hold back single rows, not whole families of shapes ((n, k) pairs, head shapes, experts)\n"
         "  --seed S          of both (1)\n"
         "  --source TEXT     who measured it, with the year, for the device file\n"
+        "Both:\n"
+        "  -o FILE.cfg       the device file to write; the fit's error is in it\n"
         "  --json            one JSON object\n",
     .run = run,
 };

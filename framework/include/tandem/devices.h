@@ -39,6 +39,7 @@ const char *td_device_kind_name(enum td_device_kind kind);
 struct td_lpu_params;
 struct td_op_fit;
 struct td_op_cache;
+struct td_measured_op;
 
 struct td_device_params {
   char name[TD_NAME_BYTES]; /* = file name without .cfg */
@@ -88,6 +89,9 @@ struct td_device_params {
   int32_t fit_count;
   bool fits_borrowed;           /* they are another device's: td_device_borrow_fits */
   struct td_op_cache *op_cache; /* private to framework/cost; NULL without fits */
+  /* chip: operators as they were measured on it (tandem/measured.h) */
+  const struct td_measured_op *measured;
+  int32_t measured_count;
 };
 
 /* Opens a device file by path (has a '/' or ends in .cfg) or by name in the devices folder: $TANDEM_DEVICES if set,

@@ -52,7 +52,9 @@ struct td_row_step {
   uint32_t batch;     /* sequences */
   uint32_t tokens;    /* new tokens computed in one step */
   uint32_t time_kind; /* enum td_time_kind */
-  uint32_t reserved;  /* 0 */
+  /* Of modelled steps: low + 65536 * high: nine of ten such steps last between duration * low / 1000 and duration *
+   * high / 1000 (65535: or longer). 0: not known, or not modelled. */
+  uint32_t interval;
   double energy;      /* J of the first step; NaN if not known */
 };
 /* One row per token of an executed step. */

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Operators by themselves: those of the made models, over rows and contexts, with weights and caches that come from
+ * memory and activations that do not, as in a step.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "calibrate.h"
+#include "tandem/base.h"
+
+#define SECONDS 0.03 /* ten repeats: short enough that some are not disturbed */
+#define QUICK_SECONDS 0.002
+/* Multiply-adds of the largest product: more would take longer than it tells. */
+#define WORK_MAX (INT64_C(1) << 31)
+#define QUICK_WORK_MAX (INT64_C(1) << 24)
+
+td_status calibrate_add_row(struct calibrate_rows *rows, const struct td_measured_row *row, int64_t count) {
+  TD_TRY(td_grow((void **)&rows->items, &rows->capacity, rows->count + 1, sizeof *row));
+  rows->items[rows->count++] = *row;
+  if (count > rows->most) rows->most = count;
+  return TD_OK;
+}
+
+void calibrate_rows_free(struct calibrate_rows *rows) {
+  free(rows->items);
+  *rows = (struct calibrate_rows){0};
+}
+
+/* An operator of a graph with its operands, by itself, its rows those of a step's tokens. */
+static struct bench_case extract(const struct td_graph *graph, const struct td_op *op) {
+  struct bench_case item = {.name = "", .shape = graph->shape, .op = *op, .warm = true};
+  for (int i = 0; i < TD_OP_INPUTS; i++) {
+    if (op->in[i] < 0) continue;
+    item.values[i] = graph->values[op->in[i]];
+    item.op.in[i] = i;
+  }
+  if (op->out >= 0) {
+    item.values[TD_OP_INPUTS] = graph->values[op->out];
+    item.op.out = TD_OP_INPUTS;
+  }
+  if (op->weight >= 0) {
+    item.weight = graph->weights[op->weight];
+    item.op.weight = 0;
+  }
+  if (op->kind != TD_OP_SELECT) item.op.rows = TD_ROWS_TOKENS;
+  return item;
+}
+
+static td_status measure(struct calibrate *calibrate, struct bench_case *item, int32_t family,
+                         struct calibrate_rows *rows) {
+  double seconds = calibrate->options.quick ? QUICK_SECONDS : SECONDS;
+  struct bench_ceilings none = {.memory = NULL};
+  struct bench_result result;
+  struct td_step_stats stats = {0};
+  struct td_graph graph = bench_case_graph(item);
+  struct td_measured_use uses[TD_MEASURED_USES];
+  td_progress_update(&calibrate->progress, calibrate->done++, calibrate->all);
+  item->still = calibrate->options.quick;
+  TD_TRY(td_format(item->name, sizeof item->name, "%s", td_op_kind_name(item->op.kind)));
+  TD_TRY(bench_operator(calibrate->device, seconds, item, &none, &result));
+  if (!result.times.seconds.count) return TD_OK; /* the device refuses it, and so no step will have it */
+  td_step_stats_add(&stats, &item->shape, item->past, item->tokens, 1);
+  /* The fastest repeat: what others took away meanwhile is not the operator's. Steps are medians, and the ratios of
+   * the entry "step" bring back what a step has of it. */
+  struct td_measured_row row = {.seconds = result.times.seconds.low, .family = family};
+  int32_t count = td_measured_uses(&graph, &item->op, &stats, uses);
+  for (int32_t i = 0; i < count; i++) row.uses[uses[i].term] += uses[i].factor * (double)stats.v[uses[i].symbol];
+  return calibrate_add_row(rows, &row, item->op.kind == TD_OP_ATTENTION ? item->past + item->tokens : item->tokens);
+}
+
+td_status calibrate_add_op(struct calibrate *calibrate, const struct calibrate_rows *rows, enum td_op_kind kind,
+                           enum td_dtype type) {
+  struct td_device_params *params = &calibrate->params;
+  size_t room = sizeof calibrate->ops / sizeof *calibrate->ops;
+  if (!rows->count) return TD_OK;
+  if ((size_t)params->measured_count == room) return td_fail(TD_INTERNAL, "calibrate: no room for another operator");
+  struct td_measured_op *op = &calibrate->ops[params->measured_count];
+  TD_TRY(td_measured_fit(kind, rows->items, (int64_t)rows->count, op));
+  op->type = type;
+  op->most = rows->most;
+  op->source = calibrate->source;
+  op->command = calibrate->command;
+  params->measured = calibrate->ops;
+  params->measured_count++;
+  return TD_OK;
+}
+
+/* The operators of a kind of one model that are not alike, in order; *out_count of them. */
+static void list_ops(const struct td_graph *graph, enum td_op_kind kind, const struct td_op **out, int32_t most,
+                     int32_t *out_count) {
+  *out_count = 0;
+  for (int32_t i = 0; i < graph->op_count && *out_count < most; i++) {
+    const struct td_op *op = &graph->ops[i];
+    bool known = op->kind != kind;
+    for (int32_t j = 0; j < *out_count && !known; j++) {
+      const struct td_value *a = op->out >= 0 ? &graph->values[op->out] : NULL;
+      const struct td_value *b = out[j]->out >= 0 ? &graph->values[out[j]->out] : NULL;
+      known = out[j]->n == op->n && out[j]->k == op->k && (!a || !b || a->cols == b->cols);
+    }
+    if (!known) out[(*out_count)++] = op;
+  }
+}
+
+/* ---- products ---- */
+
+static td_status over_rows(struct calibrate *calibrate, struct bench_case *item, int32_t family,
+                           struct calibrate_rows *rows) {
+  int64_t most = calibrate->options.quick ? QUICK_WORK_MAX : WORK_MAX;
+  for (int32_t knot = 0; knot < TD_MEASURED_KNOTS; knot++) {
+    item->past = 0;
+    item->tokens = td_measured_knot(knot);
+    if (knot && item->op.n * item->op.k > most / item->tokens) break;
+    TD_TRY(measure(calibrate, item, family, rows));
+  }
+  return TD_OK;
+}
+
+static td_status products(struct calibrate *calibrate, enum td_dtype type) {
+  struct calibrate_rows rows = {0};
+  td_status status = TD_OK;
+  int32_t family = 0;
+  for (int32_t m = 0; m < calibrate->model_count; m++) {
+    const struct td_graph *graph = calibrate->models[m].graph;
+    const struct td_op *ops[8];
+    int32_t count;
+    list_ops(graph, TD_OP_MATMUL, ops, 8, &count);
+    for (int32_t i = 0; i < count && !status; i++) {
+      struct bench_case item = extract(graph, ops[i]);
+      item.weight.dtype = type;
+      status = over_rows(calibrate, &item, family++, &rows);
+    }
+  }
+  if (!status) status = calibrate_add_op(calibrate, &rows, TD_OP_MATMUL, type);
+  calibrate_rows_free(&rows);
+  return status;
+}
+
+/* ---- attention ---- */
+
+struct reach {
+  int64_t past, tokens;
+};
+static const struct reach reaches[] = {{16, 1},   {64, 1},    {128, 1}, {256, 1},  {512, 1}, {1024, 1},
+                                       {2040, 1}, {0, 16},    {0, 64},  {0, 256},  {64, 16}, {256, 16},
+                                       {256, 64}, {1024, 16}, {0, 512}, {512, 128}};
+#define REACHES (sizeof reaches / sizeof *reaches)
+#define QUICK_REACHES 9
+
+/* Of each model: its heads, and the same number of twice the width. */
+static td_status attention(struct calibrate *calibrate, enum td_op_kind kind, enum td_dtype type) {
+  struct calibrate_rows rows = {0};
+  td_status status = TD_OK;
+  size_t count = calibrate->options.quick ? QUICK_REACHES : REACHES;
+  for (int32_t m = 0; m < 2 * calibrate->model_count; m++) {
+    const struct td_graph *graph = calibrate->models[m / 2].graph;
+    const struct td_op *op;
+    int32_t found;
+    list_ops(graph, kind, &op, 1, &found);
+    struct bench_case item = extract(graph, op);
+    item.kv_dtype = type;
+    if (m % 2) {
+      item.op.head_dim *= 2;
+      for (int i = 0; i <= TD_OP_INPUTS; i++) item.values[i].cols *= 2;
+    }
+    for (size_t i = 0; i < count && !status; i++) {
+      item.past = reaches[i].past;
+      item.tokens = reaches[i].tokens;
+      status = measure(calibrate, &item, m, &rows);
+    }
+  }
+  if (!status) status = calibrate_add_op(calibrate, &rows, kind, type);
+  calibrate_rows_free(&rows);
+  return status;
+}
+
+/* ---- the others ---- */
+
+static const int64_t row_counts[] = {1, 2, 4, 16, 64, 256};
+#define ROW_COUNTS (sizeof row_counts / sizeof *row_counts)
+
+static td_status pointwise(struct calibrate *calibrate, enum td_op_kind kind, enum td_dtype type) {
+  struct calibrate_rows rows = {0};
+  td_status status = TD_OK;
+  int32_t family = 0;
+  for (int32_t m = 0; m < calibrate->model_count; m++) {
+    const struct td_graph *graph = calibrate->models[m].graph;
+    const struct td_op *ops[4];
+    int32_t count;
+    list_ops(graph, kind, ops, 4, &count);
+    for (int32_t i = 0; i < count; i++, family++) {
+      struct bench_case item = extract(graph, ops[i]);
+      if (kind == TD_OP_EMBED) item.weight.dtype = type;
+      for (size_t r = 0; r < ROW_COUNTS && !status; r++) {
+        item.tokens = row_counts[r];
+        status = measure(calibrate, &item, family, &rows);
+      }
+    }
+  }
+  if (!status) status = calibrate_add_op(calibrate, &rows, kind, type);
+  calibrate_rows_free(&rows);
+  return status;
+}
+
+static const enum td_op_kind vectors[] = {TD_OP_RMS_NORM, TD_OP_ROPE, TD_OP_ACTIVATION, TD_OP_ADD, TD_OP_SELECT};
+#define VECTORS (sizeof vectors / sizeof *vectors)
+static const enum td_dtype caches[] = {TD_F16, TD_F32};
+
+td_status calibrate_operators(struct calibrate *calibrate) {
+  for (int32_t i = 0; i < calibrate->type_count; i++) {
+    TD_TRY(products(calibrate, calibrate->types[i]));
+    TD_TRY(pointwise(calibrate, TD_OP_EMBED, calibrate->types[i]));
+  }
+  for (int i = 0; i < 2; i++) {
+    TD_TRY(attention(calibrate, TD_OP_ATTENTION, caches[i]));
+    TD_TRY(attention(calibrate, TD_OP_KV_APPEND, caches[i]));
+  }
+  for (size_t i = 0; i < VECTORS; i++) TD_TRY(pointwise(calibrate, vectors[i], TD_F32));
+  return TD_OK;
+}
+
+uint64_t calibrate_operator_count(const struct calibrate *calibrate) {
+  uint64_t models = (uint64_t)calibrate->model_count, reached = calibrate->options.quick ? QUICK_REACHES : REACHES;
+  uint64_t each = models * (4 * TD_MEASURED_KNOTS + ROW_COUNTS);
+  return (uint64_t)calibrate->type_count * each + 8 * models * reached + models * VECTORS * ROW_COUNTS;
+}
