@@ -79,7 +79,7 @@ static td_status send_byte(struct lpu_builder *builder, struct lpu_turns *turns,
   struct lpu_read read = {.tensor = from, .offset = hop->vector, .n = 1};
   read.at = link_position(builder, link);
   read.when = machine->delay[TD_LPU_SEND].skew;
-  struct lpu_write write = {.tensor = to, .offset = hop->vector, .n = 1, .reach = -1, .tap = -1};
+  struct lpu_write write = {.tensor = to, .offset = hop->at, .n = 1, .reach = -1, .tap = -1};
   write.from = link_position(builder, peer_link);
   write.when = machine->link_latency + machine->delay[TD_LPU_RECEIVE].func;
   int32_t send_queue = td_lpu_link_queue(machine, link);
@@ -100,7 +100,7 @@ static td_status send_byte(struct lpu_builder *builder, struct lpu_turns *turns,
 
 /* The WRITEs of all bytes stand side by side, as readers of the tensor expect. */
 static td_status land(struct lpu_builder *builder, const struct lpu_hop *hop, const struct landing *landings) {
-  struct lpu_write write = {.tensor = hop->to, .offset = hop->vector, .n = 1};
+  struct lpu_write write = {.tensor = hop->to, .offset = hop->at, .n = 1};
   int32_t first = 0, latest = 0, bytes = td_lpu_type_bytes(hop->to->type);
   for (int32_t c = 0; c < bytes; c++) {
     const struct landing *landing = &landings[c];
@@ -109,7 +109,7 @@ static td_status land(struct lpu_builder *builder, const struct lpu_hop *hop, co
     int32_t index = 0;
     instruction.flags = TD_LPU_WRITE;
     instruction.in[0] = landing->stream;
-    instruction.address[1] = hop->to->word + hop->vector;
+    instruction.address[1] = hop->to->word + hop->at;
     instruction.image[1] = hop->to->image;
     TD_TRY(lpu_emit(builder, &instruction, &index));
     TD_TRY(lpu_mean(builder, 0, landing->receive, 0, 1, 0));

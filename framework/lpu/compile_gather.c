@@ -13,7 +13,7 @@
 
 static td_status send_on(struct lpu_builder *builder, struct lpu_turns *turns, struct lpu_tensor *const *tensors,
                          int32_t giver, int32_t taker, int32_t vector) {
-  struct lpu_hop hop = {tensors[giver], tensors[taker], giver, taker, vector, 0, 0};
+  struct lpu_hop hop = {tensors[giver], tensors[taker], giver, taker, vector, vector, 0, 0};
   return lpu_send(builder, turns, &hop);
 }
 
@@ -49,50 +49,66 @@ static td_status gather_ring(struct lpu_builder *builder, struct lpu_turns *turn
 
 /* ---- wired systems ---- */
 
-/* All hops of the trees, those first that come first. A vector that goes on is not sent before a hop's time is over. */
-static td_status follow(struct lpu_builder *builder, struct lpu_turns *turns, struct lpu_tensor *const *tensors,
-                        const struct lpu_spanning *tree, int32_t *sent) {
-  for (int32_t depth = 1; depth <= tree->depth; depth++) {
-    for (int32_t v = 0; v < tree->vectors; v++) {
-      size_t row = (size_t)v * (size_t)tree->count;
-      for (int32_t taker = 0; taker < tree->count; taker++) {
-        if (tree->hops[row + (size_t)taker] != depth) continue;
-        int32_t giver = tree->giver[row + (size_t)taker];
-        struct lpu_hop hop = {tensors[giver], tensors[taker], giver, taker, v, 0, 0};
-        if (depth > 1) hop.not_before = sent[row + (size_t)giver] + turns->hop;
-        TD_TRY(lpu_send(builder, turns, &hop));
-        sent[row + (size_t)taker] = hop.sent;
-      }
-    }
-  }
-  return TD_OK;
+static td_status open_plan(const struct lpu_builder *builder, struct lpu_tensor *const *tensors, int32_t count,
+                           struct lpu_plan *out) {
+  int32_t *chips = NULL;
+  *out = (struct lpu_plan){.count = 0};
+  TD_TRY(td_alloc((size_t)count, sizeof *chips, (void **)&chips));
+  for (int32_t i = 0; i < count; i++) chips[i] = tensors[i]->chip;
+  td_status status = lpu_plan_open(builder, chips, count, out);
+  free(chips);
+  return status;
 }
 
-static td_status follow_all(struct lpu_builder *builder, struct lpu_tensor *const *tensors,
-                            const struct lpu_spanning *tree) {
+static td_status follow(struct lpu_builder *builder, struct lpu_tensor *const *tensors, const struct lpu_trees *trees) {
   struct lpu_turns turns;
-  int32_t *sent = NULL;
-  td_status status = lpu_turns_open(builder, tree->count, &turns);
-  if (!status) status = td_alloc((size_t)tree->vectors * (size_t)tree->count, sizeof *sent, (void **)&sent);
-  if (!status) status = follow(builder, &turns, tensors, tree, sent);
+  size_t cells = (size_t)trees->vectors * (size_t)trees->count;
+  struct lpu_following following = {tensors, trees->vectors, NULL};
+  td_status status = lpu_turns_open(builder, trees->count, &turns);
+  if (!status) status = td_alloc(cells, sizeof *following.sent, (void **)&following.sent);
+  for (size_t i = 0; !status && i < cells; i++) following.sent[i] = INT32_MIN;
+  if (!status) status = lpu_trees_follow(builder, &turns, trees, &following);
+  free(following.sent);
   lpu_turns_close(&turns);
-  free(sent);
   return status;
 }
 
-static td_status gather_wired(struct lpu_builder *builder, const struct lpu_gather *gather) {
-  struct lpu_trees trees = {gather->tensors, gather->count,  gather->tensors[0]->count, 0,
-                            gather->owner,   gather->vectors};
-  struct lpu_spanning tree;
-  td_status status = lpu_spanning_open(builder, &trees, &tree);
-  if (!status) status = follow_all(builder, gather->tensors, &tree);
-  lpu_spanning_close(&tree);
+/* Who has which vector: chips [*first, *end). */
+typedef void owners(const void *context, int32_t vector, int32_t *first, int32_t *end);
+
+static td_status spread_wired(struct lpu_builder *builder, struct lpu_tensor *const *tensors, int32_t count,
+                              owners *who, const void *context) {
+  struct lpu_plan plan;
+  struct lpu_trees trees = {0};
+  td_status status = open_plan(builder, tensors, count, &plan);
+  if (!status) status = lpu_trees_open(tensors[0]->count, count, &trees);
+  for (int32_t v = 0; !status && v < trees.vectors; v++) {
+    int32_t first = 0, end = 0;
+    who(context, v, &first, &end);
+    status = lpu_trees_grow(builder, &plan, &trees, v, first, end);
+  }
+  if (!status) status = follow(builder, tensors, &trees);
+  lpu_trees_close(&trees);
+  lpu_plan_close(&plan);
   return status;
+}
+
+static void owner_of(const void *context, int32_t vector, int32_t *first, int32_t *end) {
+  const struct lpu_gather *gather = context;
+  int32_t owner = gather->owner[vector % gather->vectors];
+  *first = owner < 0 ? 0 : owner;
+  *end = owner + 1;
+}
+
+static void first_ones(const void *context, int32_t vector, int32_t *first, int32_t *end) {
+  (void)vector;
+  *first = 0;
+  *end = *(const int32_t *)context;
 }
 
 td_status lpu_exchange_gather(struct lpu_builder *builder, const struct lpu_gather *gather) {
   struct lpu_turns turns;
-  if (builder->machine->levels) return gather_wired(builder, gather);
+  if (builder->machine->levels) return spread_wired(builder, gather->tensors, gather->count, owner_of, gather);
   td_status status = lpu_turns_open(builder, gather->count, &turns);
   if (!status) status = gather_ring(builder, &turns, gather);
   lpu_turns_close(&turns);
@@ -120,11 +136,6 @@ td_status lpu_exchange_pass(struct lpu_builder *builder, struct lpu_tensor *cons
 
 td_status lpu_exchange_forward(struct lpu_builder *builder, struct lpu_tensor *const *tensors, int32_t have,
                                int32_t count) {
-  struct lpu_trees trees = {tensors, count, tensors[0]->count, have, NULL, 0};
-  struct lpu_spanning tree;
-  if (builder->machine->levels == 0) return lpu_exchange_pass(builder, tensors + have - 1, count - have + 1);
-  td_status status = lpu_spanning_open(builder, &trees, &tree);
-  if (!status) status = follow_all(builder, tensors, &tree);
-  lpu_spanning_close(&tree);
-  return status;
+  if (builder->machine->levels) return spread_wired(builder, tensors, count, first_ones, &have);
+  return lpu_exchange_pass(builder, tensors + have - 1, count - have + 1);
 }

@@ -3,9 +3,9 @@
  * Which link of which chip leads where.
  *
  * A unit of a level has ports: its chips' links of that level, the last chip's first link first, then the first link of
- * the chip before it, and so on. The units it is wired with, in order of how far ahead they are numbered, take `per`
- * ports each. Its far end deals out its own ports in the same way, but each unit's in the opposite order: so the last
- * chip of a unit meets the first one of the next.
+ * the chip before it, and so on. The units it is wired with take equal parts of them, in order of how far ahead they
+ * are numbered, and what is the first port there is the last port here: so the last chip of a unit meets the first one
+ * of the next.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -60,15 +60,39 @@ static bool ring_peer(const struct td_lpu_machine *machine, int32_t chips, int32
   return true;
 }
 
-/* Link `link` of those of the level, on chip `chip` of the unit's `size`. */
+/* A unit's ports at a level: the first half of the ways has the first ones, the other half the last; what is left
+ * over in between leads nowhere. Port p of way w meets port `ports` - 1 - p of the far end's way, but for a way that is
+ * its own opposite. */
+struct ports {
+  int32_t count, ways, per;
+};
+
+static struct ports ports_of(const struct td_lpu_level *level, int32_t size) {
+  struct ports ports = {level->links * size, ways_of(level), 0};
+  ports.per = ports.ways ? ports.count / ports.ways : 0;
+  return ports;
+}
+
+/* Which way a port leads, -1: none, and its far end's number. */
+static int32_t way_of(const struct ports *ports, int32_t port, int32_t *out_far) {
+  int32_t low = (ports->ways + 1) / 2, mirror = ports->count - 1 - port;
+  if (ports->per == 0) return -1;
+  *out_far = mirror;
+  if (mirror < (ports->ways - low) * ports->per) return ports->ways - 1 - mirror / ports->per;
+  if (port >= low * ports->per) return -1;
+  int32_t way = port / ports->per;
+  if (2 * way + 1 == ports->ways) *out_far = (2 * way + 1) * ports->per - 1 - port;
+  return way;
+}
+
+/* Link `link` of those of the level, on a chip; a unit has `size` of them. */
 static bool level_peer(const struct td_lpu_level *level, int32_t size, int32_t chip, int32_t link, int32_t *out_chip,
                        int32_t *out_link) {
-  int32_t group = size * level->units, first = chip / group * group, unit = chip % group / size;
-  int32_t ways = ways_of(level), per = ways ? level->links * size / ways : 0;
-  int32_t port = link * size + size - 1 - chip % size, way = per ? port / per : ways;
-  int32_t peer = way < ways ? unit_at(level, unit, way) : -1;
+  int32_t group = size * level->units, first = chip / group * group, unit = chip % group / size, far = 0;
+  const struct ports ports = ports_of(level, size);
+  int32_t way = way_of(&ports, link * size + size - 1 - chip % size, &far);
+  int32_t peer = way < 0 ? -1 : unit_at(level, unit, way);
   if (peer < 0) return false;
-  int32_t far = (ways - 1 - way) * per + per - 1 - port % per;
   *out_chip = first + peer * size + size - 1 - far % size;
   *out_link = far / size;
   return true;
