@@ -36,6 +36,7 @@ static td_status compile_timing(struct lpu_device *lpu, const struct td_graph *g
   if (same) return TD_OK;
   lpu_price_close(lpu);
   struct td_lpu_options options = td_lpu_choice_options(&lpu->choice, &graph->shape, block, 0);
+  options.timing_only = true;
   TD_TRY(td_lpu_compile(machine, graph, slice, NULL, &options, &lpu->timing));
   lpu->timing_shape = graph->shape;
   return td_lpu_program_tallies(lpu->timing, &lpu->timing_tallies);

@@ -232,13 +232,20 @@ static int by_chip(const void *a, const void *b) {
   return *x < *y ? -1 : *x > *y;
 }
 
-static void count_image(struct lpu_study *study, const struct td_lpu_image *image, uint8_t *used) {
+/* Chips that a chip's images stand for, itself too. */
+static int64_t stands_for(const struct td_lpu_program *program, int32_t chip) {
+  int64_t count = 0;
+  for (int32_t c = 0; program->alike && c < program->chips; c++) count += program->alike[c] == chip;
+  return program->alike ? count : 1;
+}
+
+static void count_image(struct lpu_study *study, const struct td_lpu_image *image, int64_t chips, uint8_t *used) {
   const struct td_lpu_machine *machine = &study->program->machine;
   int64_t bytes = new_words(machine, image, used) * machine->lanes;
   struct lpu_sram *sram = &study->sram[image->chip];
   sram->bytes[image->kind] += bytes;
   sram->used += bytes;
-  if (image->kind == TD_IMAGE_WEIGHT) study->weight_bytes += bytes;
+  if (image->kind == TD_IMAGE_WEIGHT) study->weight_bytes += bytes * chips;
   study->shared |= image->owner > 0;
   study->spread |= is_spread(machine, image);
 }
@@ -252,9 +259,15 @@ static td_status count_images(struct lpu_study *study) {
   const struct td_lpu_image **images = memory;
   for (int32_t i = 0; i < program->image_count; i++) images[i] = &program->images[i];
   qsort(images, (size_t)program->image_count, sizeof *images, by_chip);
+  int64_t chips = 1;
   for (int32_t i = 0; !status && i < program->image_count; i++) {
-    if (i > 0 && images[i]->chip != images[i - 1]->chip) memset(marks, 0, words);
-    count_image(study, images[i], marks);
+    bool first = i == 0 || images[i]->chip != images[i - 1]->chip;
+    if (first) memset(marks, 0, words);
+    if (first) chips = stands_for(program, images[i]->chip);
+    count_image(study, images[i], chips, marks);
+  }
+  for (int32_t c = 0; !status && program->alike && c < program->chips; c++) {
+    study->sram[c] = study->sram[program->alike[c]];
   }
   free(memory);
   free(marks);

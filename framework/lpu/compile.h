@@ -107,6 +107,11 @@ struct lpu_self {
   int32_t identity, number, last, hidden[2]; /* hidden: what is added to the scores of a token, twice */
 };
 
+/* The segments of a layer; of those that look at positions, one for each kind of attention. */
+struct lpu_body {
+  int32_t dense, row[LPU_MOST_KINDS], scores[LPU_MOST_KINDS], soft, values, merge, output;
+};
+
 struct lpu_compiler {
   struct lpu_builder *builder;
   const struct td_lpu_machine *machine;
@@ -114,6 +119,7 @@ struct lpu_compiler {
   bool places_only;           /* a trial: tables need not be computed */
   bool measuring;             /* a trial that leaves the weights out, to see what else there is */
   bool full_steps_only;       /* a trial: no entries for fewer rows */
+  bool repeats;               /* stages that are alike share segments and images */
   struct lpu_layout layout;
   const struct td_graph *graph;
   const struct td_lpu_options *options;
@@ -121,6 +127,9 @@ struct lpu_compiler {
   int32_t tensor, stages; /* chips of a stage; stages */
   int32_t chips, chip;    /* tensor * stages; that is being filled: what follows is this chip's */
   int32_t stage, part;    /* chip = stage * tensor + part */
+  int32_t alike;          /* the first stage that is like this one: it has the images */
+  struct lpu_body body;   /* of a stage's first chip: the segments of its layers ... */
+  int32_t forward;        /* ... and the one before them */
   int32_t rows, layers;   /* its layers ... */
   int32_t first_layer;    /* ... from this one on */
   int32_t begin, end;     /* of the slice's layers */
@@ -170,6 +179,7 @@ td_status lpu_find_layers(struct lpu_compiler *compiler);
 const struct lpu_layer *lpu_layer_of(const struct lpu_compiler *compiler, int32_t layer);
 /* The kinds of this chip's layers (compile_kinds.c), the kind of one of them, and the segments of one from now on. */
 td_status lpu_find_kinds(struct lpu_compiler *compiler);
+bool lpu_same_kind(const struct td_graph *graph, const struct lpu_layer *a, const struct lpu_layer *b);
 int32_t lpu_kind_of(const struct lpu_compiler *compiler, int32_t layer);
 void lpu_turn_to(struct lpu_compiler *compiler, int32_t kind);
 void lpu_turn_to_all(struct lpu_compiler *compiler); /* segments of all layers, which do not look at the kind */
@@ -205,6 +215,15 @@ td_status lpu_add_ffn_state(struct lpu_compiler *compiler);
 /* ---- chips and stages (compile_chips.c) ---- */
 /* Weights and state of the chips of a stage, chips[tensor], after those of the stage before. */
 td_status lpu_place_stage(struct lpu_compiler *chips, int32_t stage);
+/* Stages that are alike (compile_repeat.c): as many layers of the same kinds on chips that are wired alike. The first
+ * stage that `stage` is like, of all chips: itself, unless they repeat. */
+int32_t lpu_find_alike(const struct lpu_compiler *chips, int32_t stage);
+/* The segment between two stages before this one that are like those around it, on chips wired alike; -1: none. */
+int32_t lpu_find_forward(const struct lpu_compiler *chips, int32_t stage);
+/* Says in the program who is like whom. */
+td_status lpu_note_alike(const struct lpu_compiler *chips);
+/* lpu_view, on this chip: of an image that stands for its own too. */
+td_status lpu_view_here(struct lpu_compiler *compiler, int32_t image, struct lpu_tensor **out);
 /* compiler->attention of compiler->layer. */
 void lpu_take_heads(struct lpu_compiler *compiler);
 /* TD_UNSUPPORTED unless a chip can do with its share of the heads where `tensor` chips share them. */
@@ -395,7 +414,7 @@ int32_t lpu_first_block(const struct lpu_compiler *compiler, int32_t count, int3
 /* x from the last chip of the stage before to all of this one. */
 td_status lpu_add_forward(struct lpu_compiler *before, struct lpu_compiler *chips);
 /* Its layers, and the head if it is the last; or its FFNs alone. Of the first chip alone if that is measuring. The
- * head's groups of rows, and FFNs, are entries. */
-td_status lpu_add_stage(struct lpu_compiler *chips);
+ * head's groups of rows, and FFNs, are entries. `like`: NULL, or a stage whose segments it runs. */
+td_status lpu_add_stage(struct lpu_compiler *chips, const struct lpu_compiler *like);
 
 #endif

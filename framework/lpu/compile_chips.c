@@ -147,6 +147,16 @@ static td_status place_chip(struct lpu_compiler *compiler) {
   return TD_OK;
 }
 
+/* The places of a chip that is like this one. */
+static void stand_in(const struct lpu_compiler *like, struct lpu_compiler *compiler) {
+  struct lpu_compiler own = *like;
+  own.first_layer = compiler->first_layer;
+  own.stage = compiler->stage;
+  own.chip = compiler->chip;
+  own.alike = compiler->alike;
+  *compiler = own;
+}
+
 td_status lpu_place_stage(struct lpu_compiler *chips, int32_t stage) {
   int32_t first_layer = stage == 0 ? chips->begin : chips->first_layer + chips->layers,
           layers = layers_of(chips, stage);
@@ -161,7 +171,12 @@ td_status lpu_place_stage(struct lpu_compiler *chips, int32_t stage) {
     compiler->stage = stage;
     compiler->part = part;
     compiler->chip = stage * compiler->tensor + part;
-    TD_TRY(place_chip(compiler));
+  }
+  chips->alike = lpu_find_alike(chips - stage * chips->tensor, stage);
+  for (int32_t part = 0; part < chips->tensor; part++) {
+    const struct lpu_compiler *like = chips + (chips->alike - stage) * chips->tensor + part;
+    if (chips->alike == stage) TD_TRY(place_chip(&chips[part]));
+    if (chips->alike != stage) stand_in(like, &chips[part]);
   }
   return TD_OK;
 }

@@ -158,7 +158,7 @@ static td_status count_cycles(const struct lpu_compiler *compiler, struct lpu_ca
   int32_t last = tokens ? last_position(compiler->options) : 0, count = compiler->options->rows;
   struct td_lpu_row *rows = NULL;
   trial.weights = NULL;
-  trial.places_only = trial.full_steps_only = true;
+  trial.places_only = trial.full_steps_only = trial.repeats = true;
   TD_TRY(td_alloc((size_t)count, sizeof *rows, (void **)&rows));
   td_status status = lpu_compile_candidate(&trial, candidate, &program);
   for (int32_t r = 0; r < count; r++) rows[r] = (struct td_lpu_row){last, NULL, tokens ? last / tokens + 1 : 0};

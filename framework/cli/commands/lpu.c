@@ -109,6 +109,7 @@ static td_status compile_graph(bool data, bool ffn, struct made *made) {
   const struct td_graph *graph = made->graph;
   made->slice = ffn ? (struct td_slice){0, graph->shape.layers, TD_PART_FFN} : td_slice_whole(graph);
   td_status status = data ? td_lpu_model_weights(made->model, graph, &weights) : TD_OK;
+  made->options.timing_only = !data;
   if (!status) {
     status = td_lpu_compile_compared(machine, graph, &made->slice, weights, &made->options, &made->groupings,
                                      &made->program);

@@ -66,6 +66,10 @@ struct td_lpu_options {
   int32_t block_tokens;                /* of a KV block */
   int32_t kv_blocks;                   /* in all */
   int32_t context;                     /* most positions of a sequence */
+  /* Without weights: stages that are alike share segments, and the images of the first of them stand for theirs
+   * (td_lpu_program.alike). Every length and count is that of the whole program; it is not to be checked or executed.
+   */
+  bool timing_only;
 };
 
 /* Compiles a slice of the graph. weights: [graph->weight_count] the data of each weight in its own dtype, as the model

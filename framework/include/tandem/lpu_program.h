@@ -207,6 +207,9 @@ struct td_lpu_program {
   int32_t chips;
   int32_t tensor; /* chips side by side that share their layers' heads: chip c has part c % tensor; divides chips */
   int32_t block_tokens; /* of a KV block: a multiple of load_vectors, at most lanes; 0: no KV */
+  /* NULL; or, of a program for timing alone, [chips] the chip whose images are this one's too: they are named once, and
+   * segments that run on both name those. Such a program is not saved. */
+  int32_t *alike;
   struct td_lpu_image *images;
   int32_t image_count;
   struct td_lpu_map *maps;
