@@ -214,7 +214,7 @@ td_status td_lpu_compile_compared(const struct td_lpu_machine *machine, const st
   for (int32_t i = 0; i < count; i++) out_groupings->items[i] = candidates[i].grouping;
   out_groupings->count = count;
   compiler.weights = weights;
-  compiler.repeats = options->timing_only && !weights;
+  compiler.repeats = compiler.places_only = options->timing_only && !weights;
   if (!status) status = lpu_compile_candidate(&compiler, &candidates[0], out_program);
   free(compiler.found);
   return status;
