@@ -247,6 +247,24 @@ struct lpu_candidate {
  * with the arithmetic and the least that would do. (compile_choose.c) */
 td_status lpu_choose(const struct lpu_compiler *compiler, struct lpu_candidate out[TD_LPU_MOST_GROUPINGS],
                      int32_t *out_count);
+/* Whether so many stages of so many chips fit. TD_EXHAUSTED also where the shares of the heads are too big. */
+td_status lpu_try_grouping(const struct lpu_compiler *compiler, int32_t tensor, int32_t stages,
+                           struct lpu_candidate *out);
+/* What a full step takes, and of it its first and its last stage (td_lpu_program_stages) and the slowest.
+ */
+struct lpu_counted {
+  int64_t cycles, first, last, slowest;
+};
+td_status lpu_count_candidate(const struct lpu_compiler *compiler, const struct lpu_candidate *candidate,
+                              struct lpu_counted *out);
+/* Many groupings (compile_search.c): of those given, the most promising; of all of least .. most chips side by side on
+ * at most options->chips chips, too, by options->objective. TD_EXHAUSTED: none fits. */
+#define LPU_MOST_COMPARED 4
+td_status lpu_keep_promising(const struct lpu_compiler *compiler, struct lpu_candidate *candidates, int32_t *count);
+td_status lpu_search(const struct lpu_compiler *compiler, int32_t least, int32_t most, struct lpu_candidate *out,
+                     int32_t *out_count);
+/* Layers of a stage. */
+int32_t lpu_layers_of(const struct lpu_compiler *compiler, int32_t stage);
 /* Compiles one. (compile.c) */
 td_status lpu_compile_candidate(const struct lpu_compiler *compiler, const struct lpu_candidate *candidate,
                                 struct td_lpu_program **out_program);

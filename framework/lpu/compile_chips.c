@@ -119,7 +119,7 @@ void lpu_weight_sizes(const struct lpu_compiler *compiler, double *out_layer, do
 }
 
 /* Layers of a stage, so that the last one, which has the head too, holds about as much as the others. */
-static int32_t layers_of(const struct lpu_compiler *compiler, int32_t stage) {
+int32_t lpu_layers_of(const struct lpu_compiler *compiler, int32_t stage) {
   double layer, head;
   int32_t layers = compiler->end - compiler->begin, stages = compiler->stages;
   if (stages == 1) return layers;
@@ -159,7 +159,7 @@ static void stand_in(const struct lpu_compiler *like, struct lpu_compiler *compi
 
 td_status lpu_place_stage(struct lpu_compiler *chips, int32_t stage) {
   int32_t first_layer = stage == 0 ? chips->begin : chips->first_layer + chips->layers,
-          layers = layers_of(chips, stage);
+          layers = lpu_layers_of(chips, stage);
   if (layers < 1) {
     return td_fail(TD_CONFIG, "lpu.chips: found %d stages, expected at most one a layer: %d", chips->stages,
                    chips->end - chips->begin);

@@ -258,6 +258,10 @@ int32_t td_lpu_program_outputs(const struct td_lpu_program *program, int32_t ent
 /* The closed form: cycles of a step from `entry` on to the end of its chain, each entry from its alignment epoch to the
  * tail of its last instruction. */
 int64_t td_lpu_program_cycles(const struct td_lpu_program *program, int32_t entry, const struct td_lpu_step *step);
+/* Of those cycles, what each stage is busy, cycles[chips / tensor]: with the runs on its chips and with the ways to it
+ * and from it. With a step in every stage, one is done every so many cycles as the slowest of them has. */
+void td_lpu_program_stages(const struct td_lpu_program *program, int32_t entry, const struct td_lpu_step *step,
+                           int64_t *cycles);
 
 /* Walks the links of one entry of a step in order: calls `run` per RUN with the variables' values (of KV_BLOCK,
  * POSITION, SLOT only inside a loop over rows) and the cycle at which the segment starts. Stops at the first failure.
