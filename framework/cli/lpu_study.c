@@ -300,11 +300,25 @@ static td_status check_images(const struct td_lpu_program *program) {
   return TD_OK;
 }
 
+static td_status count_stages(struct lpu_study *study) {
+  const struct td_lpu_program *program = study->program;
+  int64_t *cycles = NULL;
+  study->stages = program->chips / program->tensor;
+  TD_TRY(td_alloc((size_t)study->stages, sizeof *cycles, (void **)&cycles));
+  td_lpu_program_stages(program, study->entry, &study->step, cycles);
+  for (int32_t i = 0; i < study->stages; i++) {
+    if (cycles[i] > study->slowest) study->slowest = cycles[i];
+  }
+  free(cycles);
+  return TD_OK;
+}
+
 static td_status open_all(struct lpu_study *study, int32_t rows, int32_t position) {
   const struct td_lpu_program *program = study->program;
   TD_TRY(check_images(program));
   TD_TRY(make_step(study, rows, position));
   TD_TRY(count_sram(study));
+  TD_TRY(count_stages(study));
   TD_TRY(spend(study));
   TD_TRY(td_alloc((size_t)program->segment_count, sizeof *study->paths, (void **)&study->paths));
   for (int32_t i = 0; i < program->segment_count; i++) lpu_path_trace(program, i, &study->paths[i]);
