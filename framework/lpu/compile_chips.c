@@ -2,6 +2,7 @@
  *
  * Layers in a row over stages, the ends with the last; heads and blocks over the chips of a stage: how much each takes.
  */
+#include <math.h>
 #include <stdlib.h>
 
 #include "compile.h"
@@ -118,16 +119,26 @@ void lpu_weight_sizes(const struct lpu_compiler *compiler, double *out_layer, do
   }
 }
 
-/* Layers of a stage, so that the last one, which has the head too, holds about as much as the others. */
+/* Layers of the last stage, which has the head too: so that the stage with most weights has as little as can be. */
+static int32_t last_layers(const struct lpu_compiler *compiler) {
+  double layer, head, least = INFINITY;
+  int32_t layers = compiler->end - compiler->begin, others = compiler->stages - 1, best = 1;
+  lpu_weight_sizes(compiler, &layer, &head);
+  for (int32_t last = 1; last <= layers - others; last++) {
+    int32_t fullest = (layers - last + others - 1) / others;
+    double most = last * layer + head > fullest * layer ? last * layer + head : fullest * layer;
+    if (most >= least) continue;
+    least = most;
+    best = last;
+  }
+  return best;
+}
+
 int32_t lpu_layers_of(const struct lpu_compiler *compiler, int32_t stage) {
-  double layer, head;
   int32_t layers = compiler->end - compiler->begin, stages = compiler->stages;
   if (stages == 1) return layers;
-  lpu_weight_sizes(compiler, &layer, &head);
-  int32_t last = (int32_t)((layers * layer + head) / stages / layer - head / layer);
-  if (last < 1) last = 1;
+  int32_t last = last_layers(compiler), others = layers - last;
   if (stage == stages - 1) return last;
-  int32_t others = layers - last;
   return others / (stages - 1) + (stage < others % (stages - 1));
 }
 

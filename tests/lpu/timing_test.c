@@ -154,7 +154,68 @@ static void test_random(void **state) {
   remove(path);
 }
 
+/* ---- a large model's: expanded, it keeps the rules ---- */
+
+static void write_shape(const char *name) {
+  FILE *out = fopen(name, "w");
+  assert_non_null(out);
+  fputs(
+      "name = \"shape\"; architecture = \"llama\"; layers = 5; hidden = 1920; heads = 15; kv_heads = 5; head_dim = "
+      "128;\n"
+      "ffn = 2560; vocab = 1000; context = 4096; rope_dim = 128; rope_theta = 10000.0; norm_epsilon = 1e-5;\n"
+      "tied_output = false; rope_factors = false; weights = \"f16\";\n",
+      out);
+  assert_int_equal(fclose(out), 0);
+}
+
+static void compile_shape(const struct td_lpu_machine *machine, const struct td_graph *graph, bool timing_only,
+                          struct td_lpu_program **out) {
+  const struct td_lpu_options options = {.weights = TD_LPU_WEIGHTS_I8,
+                                         .chips = 24,
+                                         .tensor = 8,
+                                         .rows = 1,
+                                         .block_tokens = 320,
+                                         .kv_blocks = 13,
+                                         .context = 4096,
+                                         .timing_only = timing_only};
+  struct td_slice whole = td_slice_whole(graph);
+  assert_ok(td_lpu_compile(machine, graph, &whole, NULL, &options, out));
+}
+
+/* Three stages of eight chips, heads of 128, 4,096 positions. */
+static void test_expanded(void **state) {
+  (void)state;
+  struct td_device_params *params = NULL;
+  struct td_model *model = NULL;
+  struct td_graph *graph = NULL;
+  struct td_lpu_program *timing = NULL, *whole = NULL;
+  struct td_lpu_violation violation;
+  char shape[64];
+  int32_t blocks[13];
+  for (int32_t i = 0; i < 13; i++) blocks[i] = 12 - i;
+  const struct td_lpu_row row = {4095, blocks, 13};
+  const struct td_lpu_step step = {&row, 1};
+  snprintf(shape, sizeof shape, "lpu_timing_%ld.cfg", (long)getpid());
+  write_shape(shape);
+  assert_ok(td_device_params_open("groq-lpu-v1", &params));
+  assert_ok(td_model_open(shape, &model));
+  assert_ok(td_graph_build(model, &graph));
+  compile_shape(td_lpu_machine_of(params), graph, true, &timing);
+  compile_shape(td_lpu_machine_of(params), graph, false, &whole);
+  assert_int_equal(td_lpu_program_cycles(timing, 0, &step), td_lpu_program_cycles(whole, 0, &step));
+  assert_int_equal(timing->alike[8], 0);
+  assert_int_equal(timing->alike[16], 16); /* the head is there */
+  assert_ok(td_lpu_check(whole, 0, &step, &violation));
+  if (violation.found) fail_msg("%s", violation.text);
+  td_lpu_program_free(timing);
+  td_lpu_program_free(whole);
+  td_graph_free(graph);
+  td_model_close(model);
+  td_device_params_close(params);
+  remove(shape);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_random)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_random), cmocka_unit_test(test_expanded)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
