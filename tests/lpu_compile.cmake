@@ -15,6 +15,7 @@ tandem_test(lpu_grouping SOURCES lpu/grouping_test.c lpu/course.c lpu/decoder.c 
 tandem_test(lpu_tensor SOURCES lpu/tensor_test.c lpu/course.c lpu/decoder.c lpu/hosts.c lpu/small_model.c model/gguf_builder.c
   LINK lpu_reference_parts tandem_lpu tandem_device tandem_backends tandem_cost tandem_model tandem_kernels
   tandem_config tandem_base LABELS lpu)
+tandem_test(lpu_timing SOURCES lpu/timing_test.c lpu/decoder.c lpu/small_model.c model/gguf_builder.c ${compiled})
 tandem_test(lpu_product SOURCES lpu/product_test.c
   LINK tandem_lpu tandem_cost tandem_model tandem_kernels tandem_config tandem_base LABELS lpu)
 

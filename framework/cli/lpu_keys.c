@@ -28,6 +28,7 @@ static td_status take_number(const char *key, const char *value, int32_t most, i
 
 static td_status take(const char *key, const char *value, struct td_lpu_choice *choice) {
   static const char *const weights[] = {"f16", "i8", "f8"}, *const activations[] = {"f16", "i8", "i8x2", "f8"};
+  static const char *const objectives[] = {"all", "latency", "throughput"};
   int word = 0;
   if (strcmp(key, "chips") == 0) return take_number(key, value, 65536, &choice->chips);
   if (strcmp(key, "tensor") == 0) return take_number(key, value, 65536, &choice->tensor);
@@ -35,6 +36,11 @@ static td_status take(const char *key, const char *value, struct td_lpu_choice *
   if (strcmp(key, "context") == 0) return take_number(key, value, 10000000, &choice->context);
   if (strcmp(key, "emulate_on") == 0) {
     choice->emulate_on = value;
+    return TD_OK;
+  }
+  if (strcmp(key, "objective") == 0) {
+    TD_TRY(find_word(key, value, objectives, 3, &word));
+    choice->objective = (enum td_lpu_objective)word;
     return TD_OK;
   }
   if (strcmp(key, "weights") == 0) {
@@ -47,8 +53,9 @@ static td_status take(const char *key, const char *value, struct td_lpu_choice *
     choice->activations = (enum td_lpu_activations)word;
     return TD_OK;
   }
-  return td_fail(TD_USAGE,
-                 "--lpu: found \"%s\", expected chips, tensor, weights, activations, rows, context or emulate_on", key);
+  return td_fail(
+      TD_USAGE,
+      "--lpu: found \"%s\", expected chips, tensor, objective, weights, activations, rows, context or emulate_on", key);
 }
 
 td_status lpu_keys_parse(const char *text, struct lpu_keys *out_keys) {

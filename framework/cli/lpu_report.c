@@ -19,13 +19,35 @@ static int64_t segment_cycles(const struct lpu_study *study, int32_t segment) {
 
 /* ---- words ---- */
 
+/* Of few chips each by itself, of many those that hold the same together. */
+#define FEW_CHIPS 16
+static bool same_sram(const struct lpu_study *study, int32_t a, int32_t b) {
+  return study->program->chips > FEW_CHIPS && memcmp(&study->sram[a], &study->sram[b], sizeof study->sram[a]) == 0;
+}
+
+static bool is_listed(const struct lpu_study *study, int32_t chip) {
+  for (int32_t c = 0; c < chip; c++) {
+    if (same_sram(study, c, chip)) return true;
+  }
+  return false;
+}
+
+static void print_chips(const struct lpu_study *study, int32_t chip, FILE *out) {
+  int32_t alike = 1;
+  char name[32];
+  for (int32_t c = chip + 1; c < study->program->chips; c++) alike += same_sram(study, c, chip);
+  snprintf(name, sizeof name, alike > 1 ? "%d chips" : "chip %d", alike > 1 ? alike : chip);
+  fprintf(out, "%-12s", name);
+}
+
 static void print_sram(const struct lpu_study *study, FILE *out) {
   fprintf(out, "\nSRAM, KiB   ");
   for (int32_t kind = 0; kind <= TD_IMAGE_SCRATCH; kind++) fprintf(out, "%11s", lpu_image_kind_name(kind));
   fprintf(out, "%11s   free of\n", "free");
   for (int32_t c = 0; c < study->program->chips; c++) {
     const struct lpu_sram *sram = &study->sram[c];
-    fprintf(out, "chip %-7d", c);
+    if (is_listed(study, c)) continue;
+    print_chips(study, c, out);
     for (int32_t kind = 0; kind <= TD_IMAGE_SCRATCH; kind++) fprintf(out, "%11.1f", (double)sram->bytes[kind] / 1024);
     fprintf(out, "%11.1f   %.0f\n", (double)sram->free / 1024, (double)(sram->used + sram->free) / 1024);
   }
@@ -145,6 +167,16 @@ static bool has_weights(const struct td_lpu_program *program) {
   return true;
 }
 
+/* Stages work on one step each. */
+static void print_pipeline(const struct lpu_study *study, FILE *out) {
+  double seconds = (double)study->slowest / study->program->machine.clock_hz;
+  if (study->stages == 1 || study->program->entries[study->entry].layer >= 0) return;
+  fprintf(out,
+          "pipeline    the slowest of %d stages is busy for %" PRId64
+          " cycles = %.3f us: with a step in each, %.1f tokens/s in all\n",
+          study->stages, study->slowest, seconds * 1e6, study->step.row_count / seconds);
+}
+
 void lpu_study_print(const struct lpu_study *study, FILE *out) {
   const struct td_lpu_program *program = study->program;
   double seconds = (double)study->counts.cycles / program->machine.clock_hz;
@@ -173,6 +205,7 @@ void lpu_study_print(const struct lpu_study *study, FILE *out) {
     fprintf(out, ", %.4g mJ a token", study->counts.energy_j * 1e3 / study->step.row_count);
   }
   fputc('\n', out);
+  print_pipeline(study, out);
   print_layers(study, out);
   print_sram(study, out);
   print_units(study, out);
@@ -254,6 +287,7 @@ void lpu_study_json(const struct lpu_study *study, FILE *out) {
   fprintf(out, isnan(study->counts.energy_j) ? "null" : "%.9g", study->counts.energy_j);
   fprintf(out, ", \"weight_bytes\": %" PRId64 ", \"weight_stream_cycles\": %" PRId64, study->weight_bytes,
           study->bound_cycles);
+  fprintf(out, ", \"stages\": %d, \"slowest_stage_cycles\": %" PRId64, study->stages, study->slowest);
   int32_t layers;
   int64_t cycles = lpu_study_layers(study, &layers);
   if (layers) {

@@ -196,13 +196,20 @@ static int by_chip(const void *a, const void *b) {
   return *x < *y ? -1 : *x > *y;
 }
 
-static void count_image(struct lpu_study *study, const struct td_lpu_image *image, uint8_t *used) {
+/* Chips that a chip's images stand for, itself too. */
+static int64_t stands_for(const struct td_lpu_program *program, int32_t chip) {
+  int64_t count = 0;
+  for (int32_t c = 0; program->alike && c < program->chips; c++) count += program->alike[c] == chip;
+  return program->alike ? count : 1;
+}
+
+static void count_image(struct lpu_study *study, const struct td_lpu_image *image, int64_t chips, uint8_t *used) {
   const struct td_lpu_machine *machine = &study->program->machine;
   int64_t bytes = new_words(machine, image, used) * machine->lanes;
   struct lpu_sram *sram = &study->sram[image->chip];
   sram->bytes[image->kind] += bytes;
   sram->used += bytes;
-  if (image->kind == TD_IMAGE_WEIGHT) study->weight_bytes += bytes;
+  if (image->kind == TD_IMAGE_WEIGHT) study->weight_bytes += bytes * chips;
   study->shared |= image->owner > 0;
   study->spread |= is_spread(machine, image);
 }
@@ -216,9 +223,15 @@ static td_status count_images(struct lpu_study *study) {
   const struct td_lpu_image **images = memory;
   for (int32_t i = 0; i < program->image_count; i++) images[i] = &program->images[i];
   qsort(images, (size_t)program->image_count, sizeof *images, by_chip);
+  int64_t chips = 1;
   for (int32_t i = 0; !status && i < program->image_count; i++) {
-    if (i > 0 && images[i]->chip != images[i - 1]->chip) memset(marks, 0, words);
-    count_image(study, images[i], marks);
+    bool first = i == 0 || images[i]->chip != images[i - 1]->chip;
+    if (first) memset(marks, 0, words);
+    if (first) chips = stands_for(program, images[i]->chip);
+    count_image(study, images[i], chips, marks);
+  }
+  for (int32_t c = 0; !status && program->alike && c < program->chips; c++) {
+    study->sram[c] = study->sram[program->alike[c]];
   }
   free(memory);
   free(marks);
@@ -251,11 +264,25 @@ static td_status check_images(const struct td_lpu_program *program) {
   return TD_OK;
 }
 
+static td_status count_stages(struct lpu_study *study) {
+  const struct td_lpu_program *program = study->program;
+  int64_t *cycles = NULL;
+  study->stages = program->chips / program->tensor;
+  TD_TRY(td_alloc((size_t)study->stages, sizeof *cycles, (void **)&cycles));
+  td_lpu_program_stages(program, study->entry, &study->step, cycles);
+  for (int32_t i = 0; i < study->stages; i++) {
+    if (cycles[i] > study->slowest) study->slowest = cycles[i];
+  }
+  free(cycles);
+  return TD_OK;
+}
+
 static td_status open_all(struct lpu_study *study, int32_t rows, int32_t position) {
   const struct td_lpu_program *program = study->program;
   TD_TRY(check_images(program));
   TD_TRY(make_step(study, rows, position));
   TD_TRY(count_sram(study));
+  TD_TRY(count_stages(study));
   TD_TRY(spend(study));
   TD_TRY(td_alloc((size_t)program->segment_count, sizeof *study->paths, (void **)&study->paths));
   for (int32_t i = 0; i < program->segment_count; i++) lpu_path_trace(program, i, &study->paths[i]);

@@ -66,6 +66,8 @@ struct lpu_study {
   bool shared, spread;   /* the layout: scratches share words, weights lie over all slices */
   int64_t weight_bytes;  /* of all chips */
   int64_t bound_cycles;  /* the weights through the streams once, if nothing but that took time */
+  int32_t stages;
+  int64_t slowest; /* cycles that the stage that is busy longest is busy for */
 };
 
 /* Looks at a step of `rows` rows at `position`, the last of its context; -1: the last that the program takes and its KV

@@ -56,6 +56,9 @@ static const struct td_option lpu_options[] = {
         "chips that share each layer's heads and rows, a divisor of chips; the others take other layers; 0 = what has "
         "the "
         "fewest cycles"),
+    CHOICE(td_cfg_lpu, objective, "all|latency|throughput", "all",
+           "what tensor = 0 is chosen for: all = the fewest cycles of a step on all chips; latency = the same, on as "
+           "many of them as are best; throughput = the most steps in a time with one in every stage, likewise"),
     CHOICE(td_cfg_lpu, weights, "f16|i8|f8", "f16",
            "how weights stand in SRAM: fp16; int8 or FP8 (E4M3) with one scale per output row; f8 wants a device with "
            "FP8"),

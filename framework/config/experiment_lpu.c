@@ -99,6 +99,7 @@ struct td_lpu_choice td_experiment_lpu(const struct td_cfg_pool *pool) {
   const struct td_cfg_lpu *lpu = &pool->lpu;
   return (struct td_lpu_choice){.chips = (int32_t)lpu->chips,
                                 .tensor = (int32_t)lpu->tensor,
+                                .objective = (enum td_lpu_objective)lpu->objective,
                                 .weights = (enum td_lpu_weights)lpu->weights,
                                 .activations = (enum td_lpu_activations)lpu->activations,
                                 .rows = (int32_t)lpu->rows,

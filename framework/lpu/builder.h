@@ -63,7 +63,9 @@ struct lpu_plane {
 
 struct lpu_builder {
   const struct td_lpu_machine *machine;
-  bool dry; /* a trial: images are placed, work is not */
+  bool dry;      /* a trial: images are placed, work is not */
+  bool counting; /* a trial: work is placed, for its length; instructions are not kept */
+  int32_t counted;
   struct td_lpu_program *program;
   size_t image_capacity, map_capacity, segment_capacity, link_capacity, entry_capacity, data_capacity;
   int32_t chips;

@@ -38,6 +38,12 @@ static td_status mean_addresses(struct lpu_builder *builder, const struct td_lpu
 
 td_status lpu_emit(struct lpu_builder *builder, const struct td_lpu_instruction *instruction, int32_t *out_index) {
   struct td_lpu_segment *segment = &builder->segment;
+  if (builder->counting) {
+    int32_t last = end_of(builder->machine, instruction);
+    if (last > builder->end) builder->end = last;
+    *out_index = builder->counted++;
+    return TD_OK;
+  }
   TD_TRY(td_grow((void **)&segment->instructions, &builder->instruction_capacity,
                  (size_t)segment->instruction_count + 1, sizeof *instruction));
   struct td_lpu_instruction *place = &segment->instructions[segment->instruction_count];
@@ -53,6 +59,7 @@ td_status lpu_emit(struct lpu_builder *builder, const struct td_lpu_instruction 
 
 td_status lpu_mean_range(struct lpu_builder *builder, const struct td_lpu_meaning *meaning) {
   struct td_lpu_segment *segment = &builder->segment;
+  if (builder->counting) return TD_OK;
   TD_TRY(td_grow((void **)&segment->meanings, &builder->meaning_capacity, (size_t)segment->meaning_count + 1,
                  sizeof *meaning));
   segment->meanings[segment->meaning_count++] = *meaning;
@@ -113,6 +120,7 @@ static td_status mean_addresses(struct lpu_builder *builder, const struct td_lpu
 td_status lpu_mean(struct lpu_builder *builder, int32_t operand, int32_t producer, int32_t component, int32_t scale,
                    int32_t offset) {
   const struct td_lpu_segment *segment = &builder->segment;
+  if (builder->counting) return TD_OK;
   struct td_lpu_meaning meaning = {.operand = operand,
                                    .component = component,
                                    .begin = 0,
@@ -175,7 +183,7 @@ void lpu_read_book(struct lpu_builder *builder, struct lpu_pattern *pattern, str
 /* The words' writers, as linear runs. */
 static td_status mean_words(struct lpu_builder *builder, const struct lpu_read *read, int32_t component) {
   const struct lpu_tensor *tensor = read->tensor;
-  if (!tensor->writer) return TD_OK;
+  if (!tensor->writer || builder->counting) return TD_OK;
   for (int32_t begin = 0; begin < read->n;) {
     int32_t at = read->offset + begin * read->stride, writer = tensor->writer[at], first = tensor->iteration[at];
     int32_t end = begin + 1, scale = 0;

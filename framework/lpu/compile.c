@@ -80,14 +80,23 @@ static td_status place_stages(struct lpu_compiler *chips) {
   return TD_OK;
 }
 
+static td_status add_forward(struct lpu_compiler *chips, int32_t stage) {
+  int32_t tensor = chips->tensor;
+  struct lpu_compiler *own = chips + stage * tensor;
+  own->forward = lpu_find_forward(chips, stage);
+  if (own->forward < 0) return lpu_add_forward(own - tensor, own);
+  return lpu_run_link(lpu_forward_from(own - tensor), own->forward);
+}
+
 /* Steps of up to `rows` rows. */
 static td_status add_steps(struct lpu_compiler *chips, int32_t rows) {
   int32_t tensor = chips->tensor, stages = chips->stages;
   for (int32_t i = 0; i < tensor * stages; i++) chips[i].rows = rows;
   for (int32_t stage = 0; stage < stages; stage++) {
     struct lpu_compiler *own = chips + stage * tensor;
-    if (stage > 0 && !own->ffn_only) TD_TRY(lpu_add_forward(own - tensor, own));
-    TD_TRY(lpu_add_stage(own));
+    const struct lpu_compiler *like = own->alike < stage ? chips + own->alike * tensor : NULL;
+    if (stage > 0 && !own->ffn_only) TD_TRY(add_forward(chips, stage));
+    TD_TRY(lpu_add_stage(own, like));
   }
   return TD_OK;
 }
@@ -96,6 +105,7 @@ static td_status add_steps(struct lpu_compiler *chips, int32_t rows) {
 #define FEWER 4
 static td_status compile_steps(struct lpu_compiler *chips) {
   TD_TRY(place_stages(chips));
+  TD_TRY(lpu_note_alike(chips));
   int32_t rows = chips->rows;
   TD_TRY(add_steps(chips, rows));
   while (rows > 1 && !chips->encoder && !chips->full_steps_only) {
@@ -125,6 +135,7 @@ td_status lpu_compile_candidate(const struct lpu_compiler *from, const struct lp
   TD_TRY(lpu_builder_open(compiler.machine, compiler.chips, &compiler.builder));
   compiler.builder->program->block_tokens = compiler.ffn_only || compiler.encoder ? 0 : compiler.options->block_tokens;
   compiler.builder->program->tensor = compiler.tensor;
+  compiler.builder->counting = compiler.full_steps_only;
   td_status status = lpu_compile_all(&compiler);
   if (!status) status = lpu_builder_finish(compiler.builder, out_program);
   lpu_builder_close(compiler.builder);
@@ -201,6 +212,7 @@ td_status td_lpu_compile_compared(const struct td_lpu_machine *machine, const st
   for (int32_t i = 0; i < count; i++) out_groupings->items[i] = candidates[i].grouping;
   out_groupings->count = count;
   compiler.weights = weights;
+  compiler.repeats = compiler.places_only = options->timing_only && !weights;
   if (!status) status = lpu_compile_candidate(&compiler, &candidates[0], out_program);
   free(compiler.found);
   return status;

@@ -65,7 +65,7 @@ struct lpu_matrix {
   int32_t bias;  /* the same, added to what the product gives */
   int64_t n, k;
   int32_t layers;
-  int32_t experts; /* matrices of a layer, one behind the other; 0: one, which no variable chooses */
+  int32_t experts;                 /* matrices of a layer, one behind the other; 0: one, which no variable chooses */
   int32_t first_block, row_blocks; /* a row of its results takes row_blocks vectors, its own from first_block on */
 };
 
@@ -117,9 +117,14 @@ struct lpu_moe {
   int32_t first, experts;     /* of the layer's experts, those of this program */
   int32_t routed, group_rows; /* routed tokens of a pass; tokens of an expert's run, at most */
   struct lpu_matrix router, shared_gate, shared_up, shared_down;
-  int32_t x, scale;                      /* normed tokens, as products take them; scale: -1 with fp16 */
-  int32_t routed_x, routed_scale, made;  /* routed tokens, and what experts made of them */
-  int32_t routes, gates;                 /* out: the router's logits; in: a routed token's weight in all lanes */
+  int32_t x, scale;                     /* normed tokens, as products take them; scale: -1 with fp16 */
+  int32_t routed_x, routed_scale, made; /* routed tokens, and what experts made of them */
+  int32_t routes, gates;                /* out: the router's logits; in: a routed token's weight in all lanes */
+};
+
+/* The segments of a layer; of those that look at positions, one for each kind of attention. */
+struct lpu_body {
+  int32_t dense, row[LPU_MOST_KINDS], scores[LPU_MOST_KINDS], soft, values, merge, output;
 };
 
 struct lpu_compiler {
@@ -129,6 +134,7 @@ struct lpu_compiler {
   bool places_only;           /* a trial: tables need not be computed */
   bool measuring;             /* a trial that leaves the weights out, to see what else there is */
   bool full_steps_only;       /* a trial: no entries for fewer rows */
+  bool repeats;               /* stages that are alike share segments and images */
   struct lpu_layout layout;
   const struct td_graph *graph;
   const struct td_lpu_options *options;
@@ -136,6 +142,9 @@ struct lpu_compiler {
   int32_t tensor, stages; /* chips of a stage; stages */
   int32_t chips, chip;    /* tensor * stages; that is being filled: what follows is this chip's */
   int32_t stage, part;    /* chip = stage * tensor + part */
+  int32_t alike;          /* the first stage that is like this one: it has the images */
+  struct lpu_body body;   /* of a stage's first chip: the segments of its layers ... */
+  int32_t forward;        /* ... and the one before them */
   int32_t rows, layers;   /* its layers ... */
   int32_t first_layer;    /* ... from this one on */
   int32_t begin, end;     /* of the slice's layers */
@@ -186,6 +195,7 @@ td_status lpu_find_layers(struct lpu_compiler *compiler);
 const struct lpu_layer *lpu_layer_of(const struct lpu_compiler *compiler, int32_t layer);
 /* The kinds of this chip's layers (compile_kinds.c), the kind of one of them, and the segments of one from now on. */
 td_status lpu_find_kinds(struct lpu_compiler *compiler);
+bool lpu_same_kind(const struct td_graph *graph, const struct lpu_layer *a, const struct lpu_layer *b);
 int32_t lpu_kind_of(const struct lpu_compiler *compiler, int32_t layer);
 void lpu_turn_to(struct lpu_compiler *compiler, int32_t kind);
 void lpu_turn_to_all(struct lpu_compiler *compiler); /* segments of all layers, which do not look at the kind */
@@ -221,6 +231,15 @@ td_status lpu_add_ffn_state(struct lpu_compiler *compiler);
 /* ---- chips and stages (compile_chips.c) ---- */
 /* Weights and state of the chips of a stage, chips[tensor], after those of the stage before. */
 td_status lpu_place_stage(struct lpu_compiler *chips, int32_t stage);
+/* Stages that are alike (compile_repeat.c): as many layers of the same kinds on chips that are wired alike. The first
+ * stage that `stage` is like, of all chips: itself, unless they repeat. */
+int32_t lpu_find_alike(const struct lpu_compiler *chips, int32_t stage);
+/* The segment between two stages before this one that are like those around it, on chips wired alike; -1: none. */
+int32_t lpu_find_forward(const struct lpu_compiler *chips, int32_t stage);
+/* Says in the program who is like whom. */
+td_status lpu_note_alike(const struct lpu_compiler *chips);
+/* lpu_view, on this chip: of an image that stands for its own too. */
+td_status lpu_view_here(struct lpu_compiler *compiler, int32_t image, struct lpu_tensor **out);
 /* compiler->attention of compiler->layer. */
 void lpu_take_heads(struct lpu_compiler *compiler);
 /* TD_UNSUPPORTED unless a chip can do with its share of the heads where `tensor` chips share them. */
@@ -244,6 +263,24 @@ struct lpu_candidate {
  * with the arithmetic and the least that would do. (compile_choose.c) */
 td_status lpu_choose(const struct lpu_compiler *compiler, struct lpu_candidate out[TD_LPU_MOST_GROUPINGS],
                      int32_t *out_count);
+/* Whether so many stages of so many chips fit. TD_EXHAUSTED also where the shares of the heads are too big. */
+td_status lpu_try_grouping(const struct lpu_compiler *compiler, int32_t tensor, int32_t stages,
+                           struct lpu_candidate *out);
+/* What a full step takes, and of it its first and its last stage (td_lpu_program_stages) and the slowest.
+ */
+struct lpu_counted {
+  int64_t cycles, first, last, slowest;
+};
+td_status lpu_count_candidate(const struct lpu_compiler *compiler, const struct lpu_candidate *candidate,
+                              struct lpu_counted *out);
+/* Many groupings (compile_search.c): of those given, the most promising; of all of least .. most chips side by side on
+ * at most options->chips chips, too, by options->objective. TD_EXHAUSTED: none fits. */
+#define LPU_MOST_COMPARED 4
+td_status lpu_keep_promising(const struct lpu_compiler *compiler, struct lpu_candidate *candidates, int32_t *count);
+td_status lpu_search(const struct lpu_compiler *compiler, int32_t least, int32_t most, struct lpu_candidate *out,
+                     int32_t *out_count);
+/* Layers of a stage. */
+int32_t lpu_layers_of(const struct lpu_compiler *compiler, int32_t stage);
 /* Compiles one. (compile.c) */
 td_status lpu_compile_candidate(const struct lpu_compiler *compiler, const struct lpu_candidate *candidate,
                                 struct td_lpu_program **out_program);
@@ -383,8 +420,8 @@ struct lpu_gather {
 td_status lpu_exchange_gather(struct lpu_builder *builder, const struct lpu_gather *gather);
 /* All vectors of tensors[0] to tensors[1], from there to tensors[2], ...: `count` neighbours up the ring. */
 td_status lpu_exchange_pass(struct lpu_builder *builder, struct lpu_tensor *const *tensors, int32_t count);
-/* All vectors, which the first `have` tensors have, to the others: in a wired system over all direct links between them,
- * on a ring from the last of those that have them, up the ring. */
+/* All vectors, which the first `have` tensors have, to the others: in a wired system over all direct links between
+ * them, on a ring from the last of those that have them, up the ring. */
 td_status lpu_exchange_forward(struct lpu_builder *builder, struct lpu_tensor *const *tensors, int32_t have,
                                int32_t count);
 
@@ -425,10 +462,12 @@ td_status lpu_add_experts(struct lpu_compiler *chips);
 
 /* ---- segments of a stage, chips[tensor], and their links (compile_stage.c) ---- */
 /* x from the last chip of the stage before to all of this one. */
+/* The first chip of stage `before` that takes part in that: around a ring, the last one alone gives it on. */
+struct lpu_compiler *lpu_forward_from(struct lpu_compiler *before);
 td_status lpu_add_forward(struct lpu_compiler *before, struct lpu_compiler *chips);
 /* Its layers, and the head if it is the last; or its FFNs alone. Of the first chip alone if that is measuring. The
- * head's groups of rows, and FFNs, are entries. */
-td_status lpu_add_stage(struct lpu_compiler *chips);
+ * head's groups of rows, and FFNs, are entries. `like`: NULL, or a stage whose segments it runs. */
+td_status lpu_add_stage(struct lpu_compiler *chips, const struct lpu_compiler *like);
 /* A segment's work on all chips of a stage; blocks of compiler->inner, or of compiler->made, go to all of them. */
 typedef td_status lpu_work(struct lpu_compiler *compiler);
 td_status lpu_begin_stage_segment(struct lpu_compiler *chips, const char *name);

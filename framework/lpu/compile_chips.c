@@ -2,6 +2,7 @@
  *
  * Layers in a row over stages, the ends with the last; heads and blocks over the chips of a stage: how much each takes.
  */
+#include <math.h>
 #include <stdlib.h>
 
 #include "compile.h"
@@ -121,16 +122,26 @@ void lpu_weight_sizes(const struct lpu_compiler *compiler, double *out_layer, do
   }
 }
 
-/* Layers of a stage, so that the last one, which has the head too, holds about as much as the others. */
-static int32_t layers_of(const struct lpu_compiler *compiler, int32_t stage) {
-  double layer, head;
+/* Layers of the last stage, which has the head too: so that the stage with most weights has as little as can be. */
+static int32_t last_layers(const struct lpu_compiler *compiler) {
+  double layer, head, least = INFINITY;
+  int32_t layers = compiler->end - compiler->begin, others = compiler->stages - 1, best = 1;
+  lpu_weight_sizes(compiler, &layer, &head);
+  for (int32_t last = 1; last <= layers - others; last++) {
+    int32_t fullest = (layers - last + others - 1) / others;
+    double most = last * layer + head > fullest * layer ? last * layer + head : fullest * layer;
+    if (most >= least) continue;
+    least = most;
+    best = last;
+  }
+  return best;
+}
+
+int32_t lpu_layers_of(const struct lpu_compiler *compiler, int32_t stage) {
   int32_t layers = compiler->end - compiler->begin, stages = compiler->stages;
   if (stages == 1) return layers;
-  lpu_weight_sizes(compiler, &layer, &head);
-  int32_t last = (int32_t)((layers * layer + head) / stages / layer - head / layer);
-  if (last < 1) last = 1;
+  int32_t last = last_layers(compiler), others = layers - last;
   if (stage == stages - 1) return last;
-  int32_t others = layers - last;
   return others / (stages - 1) + (stage < others % (stages - 1));
 }
 
@@ -150,9 +161,19 @@ static td_status place_chip(struct lpu_compiler *compiler) {
   return TD_OK;
 }
 
+/* The places of a chip that is like this one. */
+static void stand_in(const struct lpu_compiler *like, struct lpu_compiler *compiler) {
+  struct lpu_compiler own = *like;
+  own.first_layer = compiler->first_layer;
+  own.stage = compiler->stage;
+  own.chip = compiler->chip;
+  own.alike = compiler->alike;
+  *compiler = own;
+}
+
 td_status lpu_place_stage(struct lpu_compiler *chips, int32_t stage) {
   int32_t first_layer = stage == 0 ? chips->begin : chips->first_layer + chips->layers,
-          layers = layers_of(chips, stage);
+          layers = lpu_layers_of(chips, stage);
   if (layers < 1) {
     return td_fail(TD_CONFIG, "lpu.chips: found %d stages, expected at most one a layer: %d", chips->stages,
                    chips->end - chips->begin);
@@ -164,7 +185,12 @@ td_status lpu_place_stage(struct lpu_compiler *chips, int32_t stage) {
     compiler->stage = stage;
     compiler->part = part;
     compiler->chip = stage * compiler->tensor + part;
-    TD_TRY(place_chip(compiler));
+  }
+  chips->alike = lpu_find_alike(chips - stage * chips->tensor, stage);
+  for (int32_t part = 0; part < chips->tensor; part++) {
+    const struct lpu_compiler *like = chips + (chips->alike - stage) * chips->tensor + part;
+    if (chips->alike == stage) TD_TRY(place_chip(&chips[part]));
+    if (chips->alike != stage) stand_in(like, &chips[part]);
   }
   return TD_OK;
 }

@@ -62,9 +62,9 @@ static bool may_group(const struct lpu_compiler *compiler, int32_t chips, int32_
 }
 
 /* Whether it fits so. Where the shares of the heads are too big, that is a question of room too: more chips do. */
-static td_status try_grouping(const struct lpu_compiler *compiler, int32_t tensor, int32_t stages,
-                              struct lpu_candidate *out) {
-  out->grouping = (struct td_lpu_grouping){tensor, stages, 0};
+td_status lpu_try_grouping(const struct lpu_compiler *compiler, int32_t tensor, int32_t stages,
+                           struct lpu_candidate *out) {
+  out->grouping = (struct td_lpu_grouping){.tensor = tensor, .stages = stages};
   if (!lpu_check_share(compiler, tensor)) return lpu_try_places(compiler, tensor, stages, &out->layout);
   char why[256];
   snprintf(why, sizeof why, "%s", td_error_text());
@@ -82,7 +82,7 @@ static td_status find_groupings(const struct lpu_compiler *compiler, int32_t chi
   *out_count = 0;
   for (int32_t tensor = 1; tensor <= chips && *out_count < TD_LPU_MOST_GROUPINGS; tensor++) {
     if (!may_group(compiler, chips, tensor)) continue;
-    td_status status = try_grouping(compiler, tensor, chips / tensor, &out[*out_count]);
+    td_status status = lpu_try_grouping(compiler, tensor, chips / tensor, &out[*out_count]);
     *out_count += status == TD_OK;
     if (!status || (tried && failure == TD_EXHAUSTED && status != failure)) continue;
     failure = status;
@@ -157,29 +157,55 @@ static int32_t last_position(const struct td_lpu_options *options) {
   return (held < options->context ? (int32_t)held : options->context) - 1;
 }
 
-static td_status count_cycles(const struct lpu_compiler *compiler, struct lpu_candidate *candidate) {
+static td_status count_stages(const struct td_lpu_program *program, const struct td_lpu_step *step,
+                              struct lpu_counted *out) {
+  int32_t count = program->chips / program->tensor;
+  int64_t *stages = NULL;
+  TD_TRY(td_alloc((size_t)count, sizeof *stages, (void **)&stages));
+  td_lpu_program_stages(program, 0, step, stages);
+  *out = (struct lpu_counted){td_lpu_program_cycles(program, 0, step), stages[0], stages[count - 1], 0};
+  for (int32_t i = 0; i < count; i++) {
+    if (stages[i] > out->slowest) out->slowest = stages[i];
+  }
+  free(stages);
+  return TD_OK;
+}
+
+td_status lpu_count_candidate(const struct lpu_compiler *compiler, const struct lpu_candidate *candidate,
+                              struct lpu_counted *out) {
   struct lpu_compiler trial = *compiler;
   struct td_lpu_program *program = NULL;
   int32_t tokens = compiler->ffn_only || compiler->encoder ? 0 : compiler->options->block_tokens;
   int32_t last = tokens ? last_position(compiler->options) : 0, count = compiler->options->rows;
   struct td_lpu_row *rows = NULL;
   trial.weights = NULL;
-  trial.places_only = trial.full_steps_only = true;
+  trial.places_only = trial.full_steps_only = trial.repeats = true;
   TD_TRY(td_alloc((size_t)count, sizeof *rows, (void **)&rows));
   td_status status = lpu_compile_candidate(&trial, candidate, &program);
   for (int32_t r = 0; r < count; r++) rows[r] = (struct td_lpu_row){last, NULL, tokens ? last / tokens + 1 : 0};
   const struct td_lpu_step step = {rows, count};
-  if (!status) candidate->grouping.cycles = td_lpu_program_cycles(program, 0, &step);
+  if (!status) status = count_stages(program, &step, out);
   td_lpu_program_free(program);
   free(rows);
   return status;
 }
 
+static int compare(int64_t a, int64_t b) {
+  return a < b ? -1 : a > b;
+}
+
 static int by_cycles(const void *left, const void *right) {
   const struct td_lpu_grouping *a = &((const struct lpu_candidate *)left)->grouping;
   const struct td_lpu_grouping *b = &((const struct lpu_candidate *)right)->grouping;
-  if (a->cycles != b->cycles) return a->cycles < b->cycles ? -1 : 1;
-  return a->tensor - b->tensor;
+  int order = compare(a->cycles, b->cycles);
+  return order ? order : compare(a->tensor, b->tensor);
+}
+
+static int by_interval(const void *left, const void *right) {
+  const struct td_lpu_grouping *a = &((const struct lpu_candidate *)left)->grouping;
+  const struct td_lpu_grouping *b = &((const struct lpu_candidate *)right)->grouping;
+  int order = compare(a->interval, b->interval);
+  return order ? order : by_cycles(left, right);
 }
 
 /* options->chips, or as few as there can be; if that does not fit, the least that does, or why. */
@@ -188,6 +214,10 @@ static td_status find_chips(const struct lpu_compiler *compiler, struct lpu_cand
   int32_t wanted = compiler->options->chips, fewest;
   char why[512];
   TD_TRY(find_least_tensor(compiler, &fewest));
+  if (wanted > 0 && compiler->options->objective != TD_LPU_ALL_CHIPS) {
+    td_status found = lpu_search(compiler, fewest, most_tensor(compiler), out, out_count);
+    if (found != TD_EXHAUSTED) return found;
+  }
   if (compiler->options->tensor) fewest = compiler->options->tensor;
   td_status status = find_groupings(compiler, wanted > 0 ? wanted : fewest, out, out_count);
   if (status != TD_EXHAUSTED) return status;
@@ -203,7 +233,14 @@ td_status lpu_choose(const struct lpu_compiler *compiler, struct lpu_candidate o
   TD_TRY(check_wishes(compiler));
   TD_TRY(find_chips(compiler, out, out_count));
   TD_TRY(check_links(compiler, out->grouping.tensor * out->grouping.stages));
-  for (int32_t i = 0; *out_count > 1 && i < *out_count; i++) TD_TRY(count_cycles(compiler, &out[i]));
-  qsort(out, (size_t)*out_count, sizeof *out, by_cycles);
+  TD_TRY(lpu_keep_promising(compiler, out, out_count));
+  for (int32_t i = 0; *out_count > 1 && i < *out_count; i++) {
+    struct lpu_counted counted;
+    TD_TRY(lpu_count_candidate(compiler, &out[i], &counted));
+    out[i].grouping.cycles = counted.cycles;
+    out[i].grouping.interval = counted.slowest;
+  }
+  bool rate = compiler->options->objective == TD_LPU_THROUGHPUT;
+  qsort(out, (size_t)*out_count, sizeof *out, rate ? by_interval : by_cycles);
   return TD_OK;
 }

@@ -24,7 +24,7 @@ static bool is_same_rope(const struct td_op *a, const struct td_op *b) {
          a->rope_pairs == b->rope_pairs && a->weight == b->weight;
 }
 
-static bool is_same(const struct td_graph *graph, const struct lpu_layer *a, const struct lpu_layer *b) {
+bool lpu_same_kind(const struct td_graph *graph, const struct lpu_layer *a, const struct lpu_layer *b) {
   const struct td_op *first = &graph->ops[a->attention], *second = &graph->ops[b->attention];
   bool ropes = a->rope_q >= 0 && b->rope_q >= 0;
   if (ropes && !is_same_rope(&graph->ops[a->rope_q], &graph->ops[b->rope_q])) return false;
@@ -34,7 +34,7 @@ static bool is_same(const struct td_graph *graph, const struct lpu_layer *a, con
 int32_t lpu_kind_of(const struct lpu_compiler *compiler, int32_t layer) {
   const struct lpu_layer *found = lpu_layer_of(compiler, layer);
   for (int32_t i = 0; i < compiler->kind_count; i++) {
-    if (is_same(compiler->graph, &compiler->kinds[i].layer, found)) return i;
+    if (lpu_same_kind(compiler->graph, &compiler->kinds[i].layer, found)) return i;
   }
   return -1;
 }

@@ -9,7 +9,7 @@
 static td_status try_layout(const struct lpu_compiler *compiler, const struct lpu_layout *layout) {
   struct lpu_compiler trial = *compiler;
   trial.weights = NULL;
-  trial.places_only = true;
+  trial.places_only = trial.repeats = true;
   trial.layout = *layout;
   TD_TRY(lpu_builder_open(compiler->machine, trial.chips, &trial.builder));
   trial.builder->dry = true;

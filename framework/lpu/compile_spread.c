@@ -30,7 +30,7 @@ static td_status try_chip(struct lpu_compiler *trial) {
   TD_TRY(lpu_add_weights(trial));
   TD_TRY(lpu_add_state(trial));
   lpu_place_scratches(trial);
-  return lpu_add_stage(trial);
+  return lpu_add_stage(trial, NULL);
 }
 
 static td_status measure(const struct lpu_compiler *compiler, struct lpu_place *out) {

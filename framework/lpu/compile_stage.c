@@ -169,12 +169,7 @@ static td_status loop_over_blocks(struct lpu_compiler *compiler, int32_t segment
   return lpu_end_link(compiler);
 }
 
-/* The segments of a layer; of those that look at positions, one for each kind of attention. */
-struct body {
-  int32_t dense, row[LPU_MOST_KINDS], scores[LPU_MOST_KINDS], soft, values, merge, output;
-};
-
-static td_status add_segments(struct lpu_compiler *chips, struct body *out) {
+static td_status add_segments(struct lpu_compiler *chips, struct lpu_body *out) {
   TD_TRY(segment(chips, "dense", lpu_dense, &out->dense));
   for (int32_t kind = 0; kind < chips->kind_count; kind++) {
     turn_to(chips, kind);
@@ -189,7 +184,7 @@ static td_status add_segments(struct lpu_compiler *chips, struct body *out) {
 }
 
 /* Layers [first, first + count) of the stage, of one kind. */
-static td_status link_layers(struct lpu_compiler *chips, const struct body *body, int32_t kind, int32_t first,
+static td_status link_layers(struct lpu_compiler *chips, const struct lpu_body *body, int32_t kind, int32_t first,
                              int32_t count) {
   TD_TRY(lpu_loop_link(chips, TD_VAR_LAYER, first, count));
   TD_TRY(lpu_run_link(chips, body->dense));
@@ -204,13 +199,13 @@ static td_status link_layers(struct lpu_compiler *chips, const struct body *body
   return lpu_end_link(chips);
 }
 
-static td_status add_layers(struct lpu_compiler *chips) {
-  struct body body;
-  TD_TRY(add_segments(chips, &body));
+static td_status add_layers(struct lpu_compiler *chips, const struct lpu_compiler *like) {
+  if (like) chips->body = like->body;
+  if (!like) TD_TRY(add_segments(chips, &chips->body));
   for (int32_t first = 0, count; first < chips->layers; first += count) {
     int32_t kind = lpu_kind_of(chips, first);
     for (count = 1; first + count < chips->layers && lpu_kind_of(chips, first + count) == kind;) count++;
-    TD_TRY(link_layers(chips, &body, kind, first, count));
+    TD_TRY(link_layers(chips, &chips->body, kind, first, count));
   }
   return TD_OK;
 }
@@ -273,23 +268,27 @@ static td_status add_head(struct lpu_compiler *chips) {
   return TD_OK;
 }
 
-td_status lpu_add_stage(struct lpu_compiler *chips) {
+td_status lpu_add_stage(struct lpu_compiler *chips, const struct lpu_compiler *like) {
   if (lpu_has_experts(chips)) return lpu_add_experts(chips);
   if (chips->ffn_only) return add_ffns(chips);
   if (chips->encoder) return lpu_chip_encoder(chips);
-  TD_TRY(add_layers(chips));
+  TD_TRY(add_layers(chips, like));
   return chips->stage == chips->stages - 1 ? add_head(chips) : TD_OK;
+}
+
+struct lpu_compiler *lpu_forward_from(struct lpu_compiler *before) {
+  return &before[before->builder->machine->levels ? 0 : before->tensor - 1];
 }
 
 td_status lpu_add_forward(struct lpu_compiler *before, struct lpu_compiler *chips) {
   struct lpu_tensor *tensors[2 * LPU_MOST_CHIPS];
-  int32_t forward = 0, tensor = chips->tensor;
-  /* Around a ring, the last chip alone gives it on. */
-  struct lpu_compiler *first = &before[chips->builder->machine->levels ? 0 : tensor - 1];
+  int32_t tensor = chips->tensor;
   TD_TRY(open_segment(chips, "forward"));
-  for (int32_t part = 0; part < tensor; part++) TD_TRY(lpu_view(&before[part], before[part].x, &tensors[part]));
-  for (int32_t part = 0; part < tensor; part++) TD_TRY(lpu_view(&chips[part], chips[part].x, &tensors[tensor + part]));
+  for (int32_t part = 0; part < tensor; part++) TD_TRY(lpu_view_here(&before[part], before[part].x, &tensors[part]));
+  for (int32_t part = 0; part < tensor; part++) {
+    TD_TRY(lpu_view_here(&chips[part], chips[part].x, &tensors[tensor + part]));
+  }
   if (!chips->builder->dry) TD_TRY(lpu_exchange_forward(chips->builder, tensors, tensor, 2 * tensor));
-  TD_TRY(lpu_end_segment(chips->builder, first->chip, &forward));
-  return lpu_run_link(first, forward);
+  TD_TRY(lpu_end_segment(chips->builder, lpu_forward_from(before)->chip, &chips->forward));
+  return lpu_run_link(lpu_forward_from(before), chips->forward);
 }

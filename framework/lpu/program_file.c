@@ -21,6 +21,7 @@ void td_lpu_program_free(struct td_lpu_program *program) {
     free(program->segments[i].meanings);
     free(program->segments[i].patches);
   }
+  free(program->alike);
   free(program->images);
   free(program->maps);
   free(program->segments);

@@ -44,22 +44,47 @@ static int64_t last_landing(const struct td_lpu_machine *machine, const struct t
   return landing(machine, load, r < load->repeat ? r : load->repeat - 1);
 }
 
+/* The first instruction of the segment, in its order, that is in this queue not before `cycle`, or behind the queue. */
+static int32_t find_issue(const struct td_lpu_segment *segment, int32_t chip, int32_t queue, int64_t cycle) {
+  int32_t low = 0, high = segment->instruction_count;
+  while (low < high) {
+    int32_t middle = low + (high - low) / 2;
+    const struct td_lpu_instruction *of = &segment->instructions[middle];
+    bool before = of->chip != chip ? of->chip < chip : of->queue != queue ? of->queue < queue : of->cycle < cycle;
+    if (before) low = middle + 1;
+    if (!before) high = middle;
+  }
+  return low;
+}
+
+/* The latest landing up to `cycle`, *latest or later, of the LOADs that plane `own` is told, for an INSTALL of `plane`.
+ */
+static void find_load(const struct planes *planes, int32_t chip, int32_t own, int32_t plane, int64_t cycle,
+                      int64_t *latest, bool *wide) {
+  const struct td_lpu_machine *machine = planes->machine;
+  int32_t queue = td_lpu_matrix_queue(machine, own, TD_MATRIX_LOAD);
+  int64_t longest = machine->delay[TD_LPU_LOAD].func + machine->transpose_cycles;
+  for (int32_t i = find_issue(planes->segment, chip, queue, cycle + 1) - 1; i >= 0; i--) {
+    const struct td_lpu_instruction *load = &planes->segment->instructions[i];
+    if (load->chip != chip || load->queue != queue) return;
+    /* A queue's LOADs follow one another. */
+    if (load->cycle + (int64_t)(load->repeat - 1) * load->gap + longest <= *latest) return;
+    bool of_pair = load->type != TD_LPU_I8 && load->type != TD_LPU_F8;
+    int64_t at = last_landing(machine, load, cycle);
+    if (load->opcode != TD_LPU_LOAD || at <= *latest || (of_pair ? own & ~1 : own) != plane) continue;
+    *latest = at;
+    *wide = of_pair;
+  }
+}
+
 /* Whether what an INSTALL finds in its buffer in `cycle` is an fp16 plane's: as what landed there last. */
 static bool installs_wide(const struct planes *planes, const struct td_lpu_instruction *install, int32_t plane,
                           int64_t cycle) {
   int64_t latest = -1;
   bool wide = false;
-  for (int32_t i = 0; i < planes->segment->instruction_count; i++) {
-    const struct td_lpu_instruction *load = &planes->segment->instructions[i];
-    struct td_lpu_queue queue;
-    if (load->opcode != TD_LPU_LOAD || load->chip != install->chip) continue;
-    if (!td_lpu_queue_at(planes->machine, load->queue, &queue)) continue;
-    bool of_pair = load->type != TD_LPU_I8 && load->type != TD_LPU_F8;
-    if (of_pair ? (queue.index & ~1) != plane : queue.index != plane) continue;
-    int64_t at = last_landing(planes->machine, load, cycle);
-    if (at <= latest) continue;
-    latest = at;
-    wide = of_pair;
+  int32_t pair = plane & ~1;
+  for (int32_t own = pair; own < pair + 2 && own < planes->machine->planes; own++) {
+    find_load(planes, install->chip, own, plane, cycle, &latest, &wide);
   }
   return wide;
 }

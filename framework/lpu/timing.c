@@ -61,6 +61,7 @@ td_status td_lpu_timing_open(const struct td_lpu_machine *machine, const struct 
                              const struct td_lpu_price **out_price) {
   struct timing like = {.machine = td_lpu_machine_digest(machine), .graph = graph, .shape = graph->shape};
   like.options = td_lpu_choice_options(choice, &graph->shape, block_tokens, choice->kv_blocks);
+  like.options.timing_only = true;
   pthread_mutex_lock(&lock);
   struct timing *timing = find(&like);
   td_status status = timing ? TD_OK : make(machine, &like, &timing);

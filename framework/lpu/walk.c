@@ -5,6 +5,7 @@
  */
 #include <inttypes.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "tandem/lpu_program.h"
 
@@ -135,6 +136,50 @@ int64_t td_lpu_program_cycles(const struct td_lpu_program *program, int32_t entr
     sum = add_cycles(sum, program->machine.superlanes - 1);
   }
   return sum;
+}
+
+/* ---- stages ---- */
+
+struct stages {
+  const struct td_lpu_program *program;
+  const struct td_lpu_step *step;
+  int64_t *cycles;
+};
+
+/* What goes from one stage to the next keeps both busy. */
+static void add_run(const struct stages *stages, const struct td_lpu_link *link, int64_t times) {
+  const struct td_lpu_program *program = stages->program;
+  const struct td_lpu_segment *segment = &program->segments[link->segment];
+  int32_t first = link->chip / program->tensor, count = program->chips / program->tensor;
+  int32_t last = strncmp(segment->name, "forward", sizeof segment->name) == 0 ? first + 1 : first;
+  for (int32_t stage = first; stage <= last && stage < count; stage++) {
+    stages->cycles[stage] = add_cycles(stages->cycles[stage], times_cycles(times, segment->length));
+  }
+}
+
+static void add_range(const struct stages *stages, int32_t begin, int32_t end, int32_t row, int64_t times) {
+  for (int32_t i = begin; i < end; i++) {
+    const struct td_lpu_link *link = &stages->program->links[i];
+    if (link->kind == TD_LINK_RUN) add_run(stages, link, times);
+    if (link->kind != TD_LINK_LOOP) continue;
+    int32_t close = end_of_loop(stages->program, i, end);
+    int64_t count = loop_count(link, stages->step, row);
+    if (link->variable != TD_VAR_ROW && count) add_range(stages, i + 1, close, row, times_cycles(times, count));
+    for (int64_t r = link->first; link->variable == TD_VAR_ROW && r < link->first + count; r++) {
+      if (r < stages->step->row_count) add_range(stages, i + 1, close, (int32_t)r, times);
+    }
+    i = close;
+  }
+}
+
+void td_lpu_program_stages(const struct td_lpu_program *program, int32_t entry, const struct td_lpu_step *step,
+                           int64_t *cycles) {
+  const struct stages stages = {program, step, cycles};
+  memset(cycles, 0, (size_t)(program->chips / program->tensor) * sizeof *cycles);
+  for (; entry >= 0; entry = td_lpu_program_next(program, entry, step->row_count)) {
+    const struct td_lpu_entry *from = &program->entries[entry];
+    add_range(&stages, from->link, from->link + from->link_count, -1, 1);
+  }
 }
 
 /* ---- the walk ---- */

@@ -150,7 +150,7 @@ static void test_refused(void **state) {
   bad.activations = TD_LPU_ACTIVATIONS_I8;
   expect_refusal(TINY("llama"), bad, TD_CONFIG, "expected int8 weights");
   bad = good;
-  bad.chips = 65;
+  bad.chips = 4097;
   expect_refusal(TINY("llama"), bad, TD_CONFIG, "lpu.chips: found 4097, expected 0..4096");
   bad = good;
   bad.chips = 64;

@@ -112,6 +112,42 @@ static void test_choice(void **state) {
   close_study(&study);
 }
 
+/* Chips may be left over; what a program of the best grouping says is what was compared. */
+static void test_objectives(void **state) {
+  (void)state;
+  struct study study;
+  struct td_lpu_groupings all, compared;
+  struct td_lpu_program *program = NULL;
+  struct td_lpu_options options = {.chips = 8, .rows = 1, .block_tokens = 32, .kv_blocks = 2, .context = 64};
+  const struct td_lpu_row row = {63, NULL, 2};
+  const struct td_lpu_step step = {&row, 1};
+  open_study(&study, "groq-lpu-v1", four_heads);
+  compare(&study, options, &step, &all);
+  options.objective = TD_LPU_LATENCY;
+  compare(&study, options, &step, &compared);
+  assert_true(compared.count > 1 && compared.items[0].cycles <= all.items[0].cycles);
+  assert_int_equal(compared.items[0].tensor, 1); /* links take longer than what they save of so small a model */
+  assert_int_equal(compared.items[0].stages, 1);
+  for (int32_t i = 1; i < compared.count; i++) assert_true(compared.items[i - 1].cycles <= compared.items[i].cycles);
+  options.objective = TD_LPU_THROUGHPUT;
+  compare(&study, options, &step, &compared);
+  for (int32_t i = 1; i < compared.count; i++) {
+    assert_true(compared.items[i - 1].interval <= compared.items[i].interval);
+  }
+  const struct td_lpu_grouping *best = &compared.items[0];
+  assert_int_equal(best->stages, 3); /* a layer each */
+  int64_t stages[3], slowest = 0;
+  options.timing_only = true;
+  assert_ok(td_lpu_compile(&study.machine, study.graph, &study.whole, NULL, &options, &program));
+  assert_int_equal(program->chips, best->tensor * best->stages);
+  td_lpu_program_stages(program, 0, &step, stages);
+  for (int32_t i = 0; i < 3; i++) slowest = stages[i] > slowest ? stages[i] : slowest;
+  assert_int_equal(slowest, best->interval);
+  assert_true(slowest < best->cycles);
+  td_lpu_program_free(program);
+  close_study(&study);
+}
+
 /* What is compared is a full step that the KV cache holds, whatever the context: of a program that has entries for
  * fewer rows too. */
 static void test_full_steps(void **state) {
@@ -273,8 +309,8 @@ static void test_smollm2(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_choice),     cmocka_unit_test(test_full_steps), cmocka_unit_test(test_shares),
-      cmocka_unit_test(test_full_lanes), cmocka_unit_test(test_refused),    cmocka_unit_test(test_ffns),
-      cmocka_unit_test(test_smollm2),
+      cmocka_unit_test(test_objectives), cmocka_unit_test(test_full_lanes), cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_ffns),       cmocka_unit_test(test_smollm2),
   };
   return cmocka_run_group_tests(tests, write_models, remove_models);
 }

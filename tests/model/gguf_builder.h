@@ -12,7 +12,7 @@
 #include "model/gguf.h"
 
 #define GB_VALUES 64
-#define GB_TENSORS 64
+#define GB_TENSORS 192
 #define GB_TOKENS 640
 
 struct gb_value {

@@ -109,6 +109,7 @@ static td_status compile_graph(bool data, bool ffn, struct made *made) {
   const struct td_graph *graph = made->graph;
   made->slice = ffn ? (struct td_slice){0, graph->shape.layers, TD_PART_FFN} : td_slice_whole(graph);
   td_status status = data ? td_lpu_model_weights(made->model, graph, &weights) : TD_OK;
+  made->options.timing_only = !data;
   if (!status) {
     status = td_lpu_compile_compared(machine, graph, &made->slice, weights, &made->options, &made->groupings,
                                      &made->program);
@@ -145,23 +146,30 @@ static void print_head(const struct td_experiment *experiment, const struct td_l
   printf("\n");
 }
 
-static void print_grouping(const struct td_lpu_grouping *grouping) {
+static void print_grouping(const struct td_lpu_grouping *grouping, bool rate) {
   printf("%d stage%s of %d chip%s", grouping->stages, grouping->stages == 1 ? "" : "s", grouping->tensor,
          grouping->tensor == 1 ? "" : "s");
-  if (grouping->cycles) printf(" (%" PRId64 " cycles)", grouping->cycles);
+  if (grouping->cycles && rate) printf(" (one every %" PRId64 " of", grouping->interval);
+  if (grouping->cycles) printf("%s%" PRId64 " cycles)", rate ? " " : " (", grouping->cycles);
 }
 
 /* Why the layers lie as they do. */
 static void print_groupings(const struct made *made) {
   const char *why = made->options.tensor ? ": asked for" : ": nothing else fits";
-  if (made->program->chips == 1) return;
+  bool rate = made->options.objective == TD_LPU_THROUGHPUT;
+  int32_t chips = made->program->chips;
+  if (chips == 1 && made->options.chips <= 1) return;
   printf("grouping    ");
-  print_grouping(&made->groupings.items[0]);
+  print_grouping(&made->groupings.items[0], rate);
   for (int32_t i = 1; i < made->groupings.count; i++) {
-    printf(i == 1 ? ": the shortest of a full step at the end of what the KV cache holds, before " : ", ");
-    print_grouping(&made->groupings.items[i]);
+    if (i == 1) printf(rate ? ": the most steps in a time with one in each stage" : ": the shortest");
+    printf(i == 1 ? " of a full step at the end of what the KV cache holds, before " : ", ");
+    print_grouping(&made->groupings.items[i], rate);
   }
   puts(made->groupings.count > 1 ? "" : why);
+  if (chips < made->options.chips) {
+    printf("chips       %d of %d: what is left over would not make it better\n", chips, made->options.chips);
+  }
 }
 
 static void print_study(const struct arguments *arguments, const struct td_experiment *experiment,

@@ -27,6 +27,7 @@ struct td_cfg_engine {
 };
 struct td_cfg_lpu {
   int64_t chips, tensor;
+  int objective;            /* enum td_lpu_objective */
   int weights, activations; /* enum td_lpu_weights, td_lpu_activations */
   int64_t rows, context;
   const char *emulate_on;

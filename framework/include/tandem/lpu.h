@@ -59,6 +59,10 @@
  * ACTIVATION: silu: (g * sigmoid(g)) * u. gelu: ((g * 0.5) * (1 + tanh(sqrt(2 / pi) * (g + ((0.044715 * g) * g) * g)))
  * * u. POINTWISE: gelu as there, without u; tanh. ADD: binary32. logits: binary32 rows.
  */
+/* What a grouping is chosen for: the fewest cycles of a step on exactly options->chips chips; the same on at most so
+ * many (one that leaves chips out may be faster); or the most steps in a time, the stages working on one each: the
+ * fewest cycles of the slowest stage, on at most so many chips. */
+enum td_lpu_objective { TD_LPU_ALL_CHIPS, TD_LPU_LATENCY, TD_LPU_THROUGHPUT };
 enum td_lpu_weights { TD_LPU_WEIGHTS_F16, TD_LPU_WEIGHTS_I8, TD_LPU_WEIGHTS_F8, TD_LPU_WEIGHTS_COUNT };
 enum td_lpu_activations {
   TD_LPU_ACTIVATIONS_F16,
@@ -87,6 +91,11 @@ struct td_lpu_options {
    * expert's run takes up to expert_rows tokens, a pass up to expert_routed routed ones in all. Zeros: one system, one
    * token, as many as `rows` tokens make. */
   int32_t expert_parts, expert_part, expert_rows, expert_routed;
+  enum td_lpu_objective objective; /* where it leaves a choice; of chips = 0: the fewest chips come first */
+  /* Without weights: stages that are alike share segments, and the images of the first of them stand for theirs
+   * (td_lpu_program.alike). Every length and count is that of the whole program; it is not to be checked or executed.
+   */
+  bool timing_only;
 };
 
 /* Compiles a slice of the graph. weights: [graph->weight_count] the data of each weight in its own dtype, as the model
@@ -111,6 +120,7 @@ struct td_lpu_grouping {
   int32_t tensor, stages;
   int64_t cycles; /* of a step of options->rows rows, as late as context and KV cache have room for so many (or for one,
                    * if not); 0: not compared, there is no other */
+  int64_t interval; /* of those cycles, what the slowest stage is busy; 0: not compared */
 };
 #define TD_LPU_MOST_GROUPINGS 12
 struct td_lpu_groupings {
@@ -118,7 +128,8 @@ struct td_lpu_groupings {
   int32_t count;
 };
 /* td_lpu_compile, and what it chose among: the groupings that fit options->chips (0: the least number of chips that any
- * fits). It takes the first, which has the fewest cycles. */
+ * fits), those of large systems the most promising ones (docs/lpu.md). It takes the first, the best by the objective.
+ */
 td_status td_lpu_compile_compared(const struct td_lpu_machine *machine, const struct td_graph *graph,
                                   const struct td_slice *slice, const void *const *weights,
                                   const struct td_lpu_options *options, struct td_lpu_groupings *out_groupings,
@@ -261,6 +272,7 @@ double td_lpu_energy(const struct td_lpu_machine *machine, int32_t chips, int64_
 struct td_lpu_choice {
   int32_t chips;  /* 0: the fewest that fit */
   int32_t tensor; /* chips that share each layer; 0: the compiler's choice */
+  enum td_lpu_objective objective;
   enum td_lpu_weights weights;
   enum td_lpu_activations activations;
   int32_t rows;           /* most rows of a pass through the program; a larger step takes several. 0: 1 */

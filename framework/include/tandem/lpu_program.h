@@ -225,6 +225,9 @@ struct td_lpu_program {
   int32_t chips;
   int32_t tensor; /* chips side by side that share their layers' heads: chip c has part c % tensor; divides chips */
   int32_t block_tokens; /* of a KV block: a multiple of load_vectors, at most lanes; 0: no KV */
+  /* NULL; or, of a program for timing alone, [chips] the chip whose images are this one's too: they are named once, and
+   * segments that run on both name those. Such a program is not saved. */
+  int32_t *alike;
   struct td_lpu_image *images;
   int32_t image_count;
   struct td_lpu_map *maps;
@@ -277,6 +280,10 @@ int32_t td_lpu_program_outputs(const struct td_lpu_program *program, int32_t ent
 /* The closed form: cycles of a step from `entry` on to the end of its chain, each entry from its alignment epoch to the
  * tail of its last instruction. */
 int64_t td_lpu_program_cycles(const struct td_lpu_program *program, int32_t entry, const struct td_lpu_step *step);
+/* Of those cycles, what each stage is busy, cycles[chips / tensor]: with the runs on its chips and with the ways to it
+ * and from it. With a step in every stage, one is done every so many cycles as the slowest of them has. */
+void td_lpu_program_stages(const struct td_lpu_program *program, int32_t entry, const struct td_lpu_step *step,
+                           int64_t *cycles);
 
 /* Walks the links of one entry of a step in order: calls `run` per RUN with the variables' values (of KV_BLOCK,
  * POSITION, SLOT only inside a loop over rows) and the cycle at which the segment starts. Stops at the first failure.
