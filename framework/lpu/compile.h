@@ -310,6 +310,9 @@ td_status lpu_new_vectors(struct lpu_compiler *compiler, const char *name, enum 
  * in one cycle. */
 td_status lpu_new_scratch(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count,
                           const struct lpu_tensor *beside, struct lpu_tensor **out);
+/* The same in the quad of `with`. */
+td_status lpu_new_scratch_with(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count,
+                               const struct lpu_tensor *with, struct lpu_tensor **out);
 /* The same for what products of `rows` rows of x come to: they are written while later rows are read. */
 td_status lpu_new_sums(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count, int32_t rows,
                        const struct lpu_activation *x, const struct lpu_tensor *beside, struct lpu_tensor **out);

@@ -21,7 +21,7 @@ static td_status fold_tops(struct lpu_compiler *compiler, struct lpu_tensor *x, 
     struct lpu_chain chain;
     struct lpu_operand top = lpu_nothing;
     lpu_chain_begin(&chain, compiler->chip, compiler->rows);
-    TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, compiler->rows, NULL, &tops));
+    TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, compiler->rows, x, &tops));
     if (before) top = lpu_chain_input(&chain, before, 0, 1);
     for (int32_t v = begin; v < vectors && v < begin + FOLD; v++) {
       struct lpu_operand value = lpu_chain_input(&chain, x, v, vectors);
@@ -107,9 +107,11 @@ static td_status narrow(struct lpu_compiler *compiler, struct lpu_tensor *value,
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows, NULL, &top));
   TD_TRY(lpu_lane_tree(compiler, &tree, tops, top));
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows, value, &factor));
-  TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows, NULL, &out->scale));
+  if (fp8) TD_TRY(lpu_new_scratch(compiler, TD_LPU_F8, value->count, NULL, &out->x));
+  TD_TRY(fp8 ? lpu_new_scratch_with(compiler, TD_LPU_F32, rows, out->x, &out->scale)
+             : lpu_new_scratch(compiler, TD_LPU_F32, rows, NULL, &out->scale));
   TD_TRY(scales(compiler, top, fp8 ? TD_LPU_F8_MOST : twice ? 16256.0f : 127.0f, factor, out->scale));
-  TD_TRY(lpu_new_scratch(compiler, fp8 ? TD_LPU_F8 : TD_LPU_I8, value->count * out->passes, NULL, &out->x));
+  if (!fp8) TD_TRY(lpu_new_scratch(compiler, TD_LPU_I8, value->count * out->passes, NULL, &out->x));
   for (int32_t v = 0; v < vectors; v++) {
     for (int32_t part = 0; part < out->passes; part++) {
       TD_TRY(write_vector(compiler, value, factor, v, part, out->x));

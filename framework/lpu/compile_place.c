@@ -167,12 +167,24 @@ td_status lpu_new_scratch(struct lpu_compiler *compiler, enum td_lpu_type type, 
   return new_scratch(compiler, type, count, &(struct others){{beside, NULL, NULL}}, out);
 }
 
+td_status lpu_new_scratch_with(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count,
+                               const struct lpu_tensor *with, struct lpu_tensor **out) {
+  char name[48];
+  int32_t image = 0;
+  TD_TRY(
+      td_format(name, sizeof name, "%s.%d", compiler->builder->segment.name, compiler->builder->program->image_count));
+  TD_TRY(in_quad(compiler, name, TD_IMAGE_SCRATCH, true, type, with->hemisphere, with->slice / 4, count, &image));
+  return lpu_tensor_of(compiler->builder, image, out);
+}
+
 /* So few rows have passed before the first sums leave. */
 #define FEW_ROWS 16
 td_status lpu_new_sums(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count, int32_t rows,
                        const struct lpu_activation *x, const struct lpu_tensor *beside, struct lpu_tensor **out) {
   bool many = rows > FEW_ROWS;
-  const struct others others = {{beside, many ? x->x : NULL, many ? x->twin : NULL}};
+  /* The scales of FP8 rows, which lie with x, are read in a cycle with sums. */
+  bool scaled = type == TD_LPU_F32 && x->scale;
+  const struct others others = {{beside, many || scaled ? x->x : NULL, many ? x->twin : NULL}};
   return new_scratch(compiler, type, count, &others, out);
 }
 

@@ -117,6 +117,23 @@ static td_status check_operands(const struct place *at) {
   }
 }
 
+/* ---- types ---- */
+
+static bool is_fp8(uint8_t type) {
+  return type == TD_LPU_F8 || type == TD_LPU_WF8;
+}
+
+static td_status check_fp8(const struct place *at) {
+  const struct td_lpu_instruction *instruction = at->instruction;
+  uint8_t type = instruction->type;
+  for (int i = 0; i < 3 && instruction->opcode == TD_LPU_ALU; i++) {
+    if (instruction->source[i] == TD_SOURCE_STREAM && is_fp8(instruction->in_type[i])) type = instruction->in_type[i];
+  }
+  if (instruction->opcode == TD_LPU_ALU && is_fp8(instruction->out_type)) type = instruction->out_type;
+  if (!is_fp8(type) || at->program->machine.fp8) return TD_OK;
+  return bad(at, "found FP8 (type %d), which %s does not have", type, at->program->machine.name);
+}
+
 /* ---- queues ---- */
 
 static td_status check_queue(const struct place *at) {
@@ -214,6 +231,7 @@ td_status td_lpu_instruction_validate(const struct td_lpu_program *program, cons
     return bad(at, "found it out of order, expected them ascending by chip, queue and cycle");
   }
   TD_TRY(check_operands(at));
+  TD_TRY(check_fp8(at));
   for (int which = 0; which < 2; which++) TD_TRY(check_address(at, which));
   int64_t end = (int64_t)instruction->meaning + instruction->meaning_count;
   if (instruction->meaning >= 0 && instruction->meaning_count >= 0 && end <= at->segment->meaning_count) return TD_OK;

@@ -2,7 +2,7 @@
  *
  * How fast an LPU is emulated, as a share of what this machine's memory gives: by hand, not a test.
  *
- *   lpu_speed MODEL HOST [MODE] [STEPS]     HOST: step, cpu, opencl:0 ...; MODE: f16, f16_i8, i8, i8x2
+ *   lpu_speed MODEL HOST [MODE] [STEPS]     HOST: step, cpu, opencl:0 ...; MODE: f16, f16_i8, i8, i8x2, f16_f8, f8
  *
  * Prints pairs of a decode step's time and the time that reading the model's parameters as bytes takes at the rate
  * measured beside it, one core each, and the median of their quotients.
@@ -73,7 +73,7 @@ static const struct lpu_mode *find_mode(const char *name) {
   for (size_t i = 0; i < LPU_MODES; i++) {
     if (strcmp(lpu_modes[i].name, name) == 0) return &lpu_modes[i];
   }
-  fprintf(stderr, "lpu_speed: mode: found %s, expected f16, f16_i8, i8 or i8x2\n", name);
+  fprintf(stderr, "lpu_speed: mode: found %s, expected f16, f16_i8, i8, i8x2, f16_f8 or f8\n", name);
   exit(2);
 }
 

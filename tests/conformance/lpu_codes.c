@@ -31,9 +31,9 @@ static struct td_lpu_code_op *add_alu(struct lpu_code *code, int32_t detail, int
                                       int32_t c) {
   int32_t type = types >> 12 & 15;
   struct td_lpu_code_op *op = next(code, TD_CODE_ALU, detail,
-                                   type == TD_OPERAND_F16  ? 2
-                                   : type == TD_OPERAND_I8 ? 1
-                                                           : 4);
+                                   type == TD_OPERAND_F16                           ? 2
+                                   : type == TD_OPERAND_I8 || type == TD_OPERAND_F8 ? 1
+                                                                                    : 4);
   op->types = types;
   op->a = patched(a);
   op->b = sram(b);
@@ -90,7 +90,7 @@ static void make_moves(struct lpu_code *code) {
 
 /* Sums of a pass, number 0 or 1. `steps`: how many of the tile's, the first not among them if they are not all. */
 static void add_pass(struct lpu_code *code, int32_t tile, int32_t a, int32_t steps, int32_t number) {
-  bool bytes = tile == TD_TILE_I8;
+  bool bytes = tile == TD_TILE_I8 || tile == TD_TILE_F8 || tile == TD_TILE_EIGHTS;
   int32_t all = bytes ? TILE_STEPS : TILE_STEPS / 2;
   struct td_lpu_code_op *op = next(code, TD_CODE_PASS, tile, 0);
   op->a = patched(a);
@@ -144,6 +144,30 @@ static void make_fp16(struct lpu_code *code) {
   add_sum(code, 1, true);
   add_columns(code, TD_OPERAND_F16, ORDERED, 4, 0);
   add_sum(code, 1, false);
+}
+
+/* FP8 of either kind; the second's activations have a NaN. */
+static void make_fp8(struct lpu_code *code) {
+  for (int32_t steps = 0; steps <= TILE_STEPS; steps += 2) {
+    add_pass(code, TD_TILE_F8, TILE_I8 + 3, steps, 0);
+    add_pass(code, TD_TILE_F8, TILE_I8 + 9, TILE_STEPS, 1);
+    add_sum(code, 1, false);
+    add_sum(code, 1, true);
+  }
+  add_pass(code, TD_TILE_F8, TILE_I8 + 9, 1, 0);
+  add_sum(code, 1, false);
+  for (int32_t steps = 0; steps <= TILE_STEPS / 2; steps++) {
+    add_pass(code, TD_TILE_WF8, steps == 1 ? ENDLESS : H, steps, 0);
+    add_sum(code, 1, false);
+  }
+  add_columns(code, TD_OPERAND_F8, H, 3, 0);
+  add_sum(code, 1, false);
+  add_columns(code, TD_OPERAND_I8, TILE_I8 + 3, 3, 0);
+  code->ops[code->count - 1].detail = TD_TILE_EIGHTS;
+  add_sum(code, 1, false);
+  add_alu(code, TD_CODE_MUL, TYPES(F8, 32, NONE, 32), TILE_I8 + 9, A, 0);
+  add_alu(code, TD_CODE_MUL, TYPES(32, IMMEDIATE, NONE, F8), A, 0, 0);
+  add_alu(code, TD_CODE_MOVE, TYPES(F8, NONE, NONE, F8), TILE_I8 + 9, 0, 0); /* a NaN has none: it fails */
 }
 
 /* ---- code and step as a device reads them ---- */
@@ -301,6 +325,11 @@ void lpu_code_fill(uint8_t *at, uint32_t *seed) {
     put_planar(at + H * LANES, lane, noise(seed) & 0xbfff, 2);
     put_planar(at + ENDLESS * LANES, lane, lane == 4 ? 0x7c00 : noise(seed) & 0xbfff, 2);
   }
+  for (int i = 0; i < LOAD * TILE_STEPS * LANES; i++) { /* no NaNs as FP8, but one */
+    uint8_t *byte = &at[TILE_I8 * LANES + i];
+    if ((*byte & 0x7f) == 0x7f) *byte ^= 4;
+  }
+  at[(TILE_I8 + 9) * LANES + 5] = 0xff;
   for (int i = 0; i < 2 * LOAD * TILE_STEPS / 2; i++) {
     for (int lane = 0; lane < LANES; lane++) at[(TILE_F16 + 2 * i + 1) * LANES + lane] &= 0xbf;
   }
@@ -314,7 +343,7 @@ static const struct {
   void (*make)(struct lpu_code *code);
 } codes[] = {
     {"floats", make_floats}, {"integers", make_integers}, {"moves", make_moves},
-    {"int8", make_int8},     {"fp16", make_fp16},
+    {"int8", make_int8},     {"fp16", make_fp16},         {"fp8", make_fp8},
 };
 
 const char *lpu_code_name(int64_t which) {

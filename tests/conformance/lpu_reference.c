@@ -50,6 +50,8 @@ static td_u32 operand(const struct lpu_reference *of, const struct td_lpu_code_o
       return (td_u32)(td_i32)(td_i8)place(of, at)[lane];
     case TD_OPERAND_W8:
       return td_lpu_bits((float)(td_i8)place(of, at)[lane]);
+    case TD_OPERAND_F8:
+      return td_lpu_bits(td_lpu_f8_to_f32(place(of, at)[lane]));
     case TD_OPERAND_F16:
       return td_lpu_bits(half_at(place(of, at), lane));
     case TD_OPERAND_32:
@@ -126,6 +128,9 @@ static bool narrow(const struct lpu_reference *of, const struct td_lpu_code_op *
     case TD_OPERAND_F16:
       put(of, op->out, lane, 2, td_lpu_f32_to_f16(number));
       return td_lpu_fits_f16(number);
+    case TD_OPERAND_F8:
+      put(of, op->out, lane, 1, td_lpu_f32_to_f8(number));
+      return td_lpu_fits_f8(number);
     case TD_OPERAND_I8:
       put(of, op->out, lane, 1, (td_u32)whole);
       return (integer || td_lpu_fits_i32(number)) && whole >= -128 && whole <= 127;
@@ -186,6 +191,12 @@ static const td_u8 *load_at(const struct lpu_reference *of, int step) {
   return place(of, (struct td_lpu_code_place){load->vector, load->patch}) + load->lane;
 }
 
+/* An element of a tile of bytes. */
+static double byte_as(const struct td_lpu_code_op *op, td_u8 byte) {
+  bool fp8 = op->detail == TD_TILE_F8 || op->detail == TD_TILE_WF8 || op->detail == TD_TILE_EIGHTS;
+  return fp8 ? (double)td_lpu_f8_to_f32(byte) : (double)(td_i8)byte;
+}
+
 /* Element (k, lane) of a pass's tile; false: it is of a step that was not loaded. */
 static bool weight(const struct lpu_reference *of, const struct td_lpu_code_op *op, int k, int lane, double *out) {
   int vectors = of->head->load_vectors;
@@ -195,8 +206,8 @@ static bool weight(const struct lpu_reference *of, const struct td_lpu_code_op *
     *out = (double)number;
     return true;
   }
-  if (op->detail == TD_TILE_BYTES) {
-    *out = (double)(td_i8)place(of, op->b)[k * LANES + lane];
+  if (op->detail == TD_TILE_BYTES || op->detail == TD_TILE_EIGHTS) {
+    *out = byte_as(op, place(of, op->b)[k * LANES + lane]);
     return true;
   }
   for (int s = op->first; s < op->first + op->count; s++) {
@@ -204,7 +215,7 @@ static bool weight(const struct lpu_reference *of, const struct td_lpu_code_op *
     const td_u8 *rows = load_at(of, s);
     bool halves = op->detail == TD_TILE_F16;
     *out = halves ? (double)half_at(rows + 2 * (k % vectors) * LANES, lane)
-                  : (double)(td_i8)rows[k % vectors * LANES + lane];
+                  : byte_as(op, rows[k % vectors * LANES + lane]);
     return true;
   }
   *out = 0;
@@ -213,13 +224,14 @@ static bool weight(const struct lpu_reference *of, const struct td_lpu_code_op *
 
 static void pass(const struct lpu_reference *of, const struct td_lpu_code_op *op) {
   bool bytes = op->detail == TD_TILE_I8 || op->detail == TD_TILE_BYTES;
-  int rows = bytes ? of->head->plane_k : of->head->plane_k / 2;
+  bool fp8 = op->detail == TD_TILE_F8 || op->detail == TD_TILE_EIGHTS;
+  int rows = bytes || fp8 ? of->head->plane_k : of->head->plane_k / 2;
   for (int lane = 0; lane < LANES; lane++) {
     double sum = 0, w;
     for (int k = 0; k < rows; k++) {
       const td_u8 *a = place(of, op->a);
       bool loaded = weight(of, op, k, lane, &w);
-      double x = bytes ? (double)(td_i8)a[k] : (double)half_at(a, op->immediate + k);
+      double x = bytes || fp8 ? byte_as(op, a[k]) : (double)half_at(a, op->immediate + k);
       if (loaded || !bytes) sum += x * w;
     }
     td_u32 result = bytes ? (td_u32)(td_i32)sum : td_lpu_bits(td_lpu_quiet((float)sum));
@@ -250,7 +262,9 @@ static void expand(const struct lpu_reference *of, const struct td_lpu_code_op *
       const td_u8 *in = load_at(of, s) + j * each * LANES;
       int column = of->steps[s].step * vectors + j;
       for (int k = 0; k < rows; k++) {
-        float number = each == 2 ? half_at(in, k) : (float)(td_i8)in[k];
+        float number = each == 2                     ? half_at(in, k)
+                       : op->detail == TD_OPERAND_F8 ? td_lpu_f8_to_f32(in[k])
+                                                     : (float)(td_i8)in[k];
         td_u8 *out = place(of, op->out) + (k * LANES + column) * (wide ? 4 : 1);
         memcpy(out, wide ? (const void *)&number : (const void *)&in[k], wide ? 4 : 1);
       }

@@ -4,6 +4,7 @@
  * nothing. An argument says how many random changes to try: `lpu_check_compiled 10000`.
  */
 #include <stdlib.h>
+#include <string.h>
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
@@ -37,6 +38,7 @@ static struct compiled all[] = {
     {"a product of int8", 1, 1, TD_LPU_WEIGHTS_I8, TD_LPU_ACTIVATIONS_I8, .product = 24},
     {"a product of fp16", 1, 1, TD_LPU_WEIGHTS_F16, TD_LPU_ACTIVATIONS_F16, .product = 24},
     {"int8 in two passes on one chip", 1, 1, TD_LPU_WEIGHTS_I8, TD_LPU_ACTIVATIONS_I8X2, .product = 0},
+    {"FP8 on one chip", 1, 2, TD_LPU_WEIGHTS_F8, TD_LPU_ACTIVATIONS_F8, .product = 0},
     {"fp16 on one chip", 1, 2, TD_LPU_WEIGHTS_F16, TD_LPU_ACTIVATIONS_F16, .product = 0},
     {"fp16 on int8 weights on two chips", 2, 1, TD_LPU_WEIGHTS_I8, TD_LPU_ACTIVATIONS_F16, .product = 0},
     {"int8 on two chips", 2, 2, TD_LPU_WEIGHTS_I8, TD_LPU_ACTIVATIONS_I8, .product = 0},
@@ -125,12 +127,28 @@ static void random_changes_show(void **state) {
   assert_int_equal(neither, 0);
 }
 
+/* A program for another machine: its first FP8 is named. */
+static void fp8_is_the_machines(void **state) {
+  (void)state;
+  struct compiled *one = all;
+  while (one->weights != TD_LPU_WEIGHTS_F8) one++;
+  struct td_lpu_violation found;
+  int32_t entry = td_lpu_program_entry(one->program, one->rows);
+  one->program->machine.fp8 = 0;
+  assert_ok(td_lpu_check(one->program, entry, &one->step, &found));
+  one->program->machine.fp8 = 1;
+  assert_true(found.found);
+  assert_int_equal(found.rule, TD_RULE_WIDTH);
+  assert_non_null(strstr(found.text, "found FP8, which groq-lpu-v1 does not have"));
+}
+
 int main(int argc, char **argv) {
 #ifdef __GLIBC__ /* thousands of checks take and give back the same memory: keep it, but for SRAM */
   mallopt(M_MMAP_THRESHOLD, 32 << 20);
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
 #endif
-  const struct CMUnitTest tests[] = {cmocka_unit_test(mutants_are_named), cmocka_unit_test(random_changes_show)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(fp8_is_the_machines), cmocka_unit_test(mutants_are_named),
+                                     cmocka_unit_test(random_changes_show)};
   if (argc > 1) random_cases = atoi(argv[1]);
   return cmocka_run_group_tests(tests, open_programs, close_programs);
 }

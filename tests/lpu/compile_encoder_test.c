@@ -75,8 +75,9 @@ static void open_encoder(struct encoder *encoder, const char *shape, const struc
   numbers.rows = rows;
   numbers.data = (const void *const *)encoder->weights;
   assert_ok(lpu_reference_open(encoder->model, &numbers, &encoder->reference));
-  assert_ok(lpu_compile_laid_out(td_lpu_machine_of(encoder->params), encoder->graph, numbers.data, &options, layout,
-                                 &encoder->program));
+  struct td_lpu_machine machine = *td_lpu_machine_of(encoder->params);
+  machine.fp8 = mode->weights == TD_LPU_WEIGHTS_F8;
+  assert_ok(lpu_compile_laid_out(&machine, encoder->graph, numbers.data, &options, layout, &encoder->program));
   assert_ok(td_lpu_system_open(encoder->program, &encoder->system));
   assert_ok(td_lpu_host_open(encoder->program, "cpu", &encoder->host));
   if (td_lpu_host_note(encoder->host)) fail_msg("%s", td_lpu_host_note(encoder->host));
@@ -184,6 +185,14 @@ static void test_chips(void **state) {
   close_encoder(&encoder);
 }
 
+static void test_fp8(void **state) {
+  (void)state;
+  struct encoder encoder;
+  open_encoder(&encoder, SHAPE("bert-small"), &lpu_modes[4], 64, 1, NULL);
+  compare(&encoder, 40, true);
+  close_encoder(&encoder);
+}
+
 /* Queries in two blocks, tokens in two vectors. */
 static void test_long(void **state) {
   (void)state;
@@ -219,15 +228,13 @@ static void test_refused(void **state) {
   expect_refusal(bad, TD_CONFIG, "lpu.rows: found 576, expected 1..512");
   bad = good;
   bad.activations = TD_LPU_ACTIVATIONS_I8;
-  expect_refusal(bad, TD_UNSUPPORTED, "found int8 activations, expected f16");
+  expect_refusal(bad, TD_UNSUPPORTED, "found i8 activations, expected f16");
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_small),
-      cmocka_unit_test(test_chips),
-      cmocka_unit_test(test_long),
-      cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_small), cmocka_unit_test(test_fp8),     cmocka_unit_test(test_chips),
+      cmocka_unit_test(test_long),  cmocka_unit_test(test_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

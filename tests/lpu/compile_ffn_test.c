@@ -16,6 +16,7 @@
 struct part {
   struct td_device_params *params;
   const struct td_lpu_machine *machine;
+  struct td_lpu_machine varied;
   struct td_model *model;
   struct td_graph *graph;
   const void **weights;
@@ -39,7 +40,9 @@ static void open_part(struct part *part, const char *model, const struct lpu_mod
   const struct td_slice slice = {begin, end, TD_PART_FFN};
   *part = (struct part){.name = mode->name, .begin = begin, .end = end, .rows = rows};
   assert_ok(td_device_params_open("groq-lpu-v1", &part->params));
-  part->machine = td_lpu_machine_of(part->params);
+  part->varied = *td_lpu_machine_of(part->params);
+  part->varied.fp8 = mode->weights == TD_LPU_WEIGHTS_F8;
+  part->machine = &part->varied;
   assert_ok(td_model_open(model, &part->model));
   assert_ok(td_graph_build(part->model, &part->graph));
   assert_ok(td_lpu_model_weights(part->model, part->graph, &part->weights));

@@ -148,7 +148,12 @@ static void test_refused(void **state) {
   expect_refusal(TINY("llama"), bad, TD_CONFIG, "lpu.block_tokens: found 24, expected a multiple of 16");
   bad = good;
   bad.activations = TD_LPU_ACTIVATIONS_I8;
-  expect_refusal(TINY("llama"), bad, TD_CONFIG, "expected int8 weights");
+  expect_refusal(TINY("llama"), bad, TD_CONFIG, "lpu.activations: found i8 with f16 weights, expected i8 weights");
+  bad.activations = TD_LPU_ACTIVATIONS_F8;
+  bad.weights = TD_LPU_WEIGHTS_I8;
+  expect_refusal(TINY("llama"), bad, TD_CONFIG, "lpu.activations: found f8 with i8 weights, expected f8 weights");
+  bad.weights = TD_LPU_WEIGHTS_F8;
+  expect_refusal(TINY("llama"), bad, TD_UNSUPPORTED, "found f8, but groq-lpu-v1 has no FP8");
   bad = good;
   bad.chips = 4097;
   expect_refusal(TINY("llama"), bad, TD_CONFIG, "lpu.chips: found 4097, expected 0..4096");

@@ -21,6 +21,12 @@ static void open_machine(struct lpu_decoder *decoder, const char *device) {
 static void open_program(struct lpu_decoder *decoder, const char *model, const struct td_lpu_options *options,
                          const struct lpu_layout *layout) {
   decoder->options = *options;
+  if (options->weights == TD_LPU_WEIGHTS_F8) {
+    struct td_lpu_machine machine = *decoder->machine; /* which may be `varied` */
+    machine.fp8 = 1;
+    decoder->varied = machine;
+    decoder->machine = &decoder->varied;
+  }
   assert_ok(td_model_open(model, &decoder->model));
   assert_ok(td_graph_build(decoder->model, &decoder->graph));
   assert_ok(td_lpu_model_weights(decoder->model, decoder->graph, &decoder->weights));

@@ -93,6 +93,15 @@ static void mixed_type(struct scene *at) {
   op(at, at->load[1])->type = TD_LPU_W8;
   op(at, at->load[1])->queue = (uint16_t)td_lpu_matrix_queue(at->rig.machine, 1, TD_MATRIX_LOAD);
 }
+static void fp8_load(struct scene *at) {
+  op(at, at->load[1])->type = TD_LPU_F8;
+}
+static void fp8_pass(struct scene *at) {
+  op(at, at->pass[0])->type = TD_LPU_F8;
+}
+static void fp8_sum(struct scene *at) {
+  op(at, at->sum[0])->type = TD_LPU_F8;
+}
 static void other_type(struct scene *at) {
   op(at, at->pass[1])->type = TD_LPU_F16;
 }
@@ -169,6 +178,9 @@ static const struct {
     {no_such_step, 1, "BUFFER: found step 2 of the weight buffer, expected 0..1"},
     {mixed_type, 1, "BUFFER: found a load of another type or orientation"},
     {other_type, 1, "INSTALL: found another array, expected one of type f16"},
+    {fp8_load, 1, "BUFFER: found a load of another type or orientation"},
+    {fp8_pass, 1, "INSTALL: found another array, expected one of type f8"},
+    {fp8_sum, 1, "SUM: found no pass in cycle"},
     {float_sum, 1, "SUM: found no pass in cycle"},
     {late_sum, 1, "SUM: found no pass in cycle"},
     {never_kept, 1, "SUM: accumulator 3 was never kept"},
@@ -207,6 +219,20 @@ static void test_scenes(void **state) {
   }
 }
 
+static void test_no_fp8(void **state) {
+  (void)state;
+  static void (*const changes[])(struct scene * at) = {fp8_load, fp8_pass, fp8_sum};
+  for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+    struct scene at;
+    begin_scene(&at);
+    changes[i](&at);
+    rig_ready(&at.rig);
+    at.rig.program->machine.fp8 = 0;
+    rig_refused(&at.rig, "found FP8, which lpu-tiny does not have");
+    rig_close(&at.rig);
+  }
+}
+
 static void test_orientations(void **state) {
   (void)state;
   struct rig rig;
@@ -236,6 +262,8 @@ static const struct range_case ranges[] = {
     {TD_ALU_MUL, TD_LPU_F32, TD_LPU_F32, 1e30, -1e30, NULL},
     {TD_ALU_MUL, TD_LPU_F32, TD_LPU_I8, 63.6, 2, NULL},
     {TD_ALU_MUL, TD_LPU_F32, TD_LPU_I8, 63.75, 2, "a lane of mul in its result's type"},
+    {TD_ALU_MUL, TD_LPU_F32, TD_LPU_F8, -232, 2, NULL},
+    {TD_ALU_MUL, TD_LPU_F32, TD_LPU_F8, 232.25, 2, "a lane of mul in its result's type is out of range"},
     {TD_ALU_TO_I32, TD_LPU_F32, TD_LPU_I32, 2147483520.0, 0, NULL},
     {TD_ALU_TO_I32, TD_LPU_F32, TD_LPU_I32, 2147483648.0, 0, "a lane of to_i32 as an integer is out of range"},
     {TD_ALU_ADD_I32, TD_LPU_I32, TD_LPU_I32, 2147483647, 0, NULL},
@@ -412,9 +440,9 @@ static void test_links(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_scenes),   cmocka_unit_test(test_orientations), cmocka_unit_test(test_ranges),
-      cmocka_unit_test(test_wrapping), cmocka_unit_test(test_memory),       cmocka_unit_test(test_seam),
-      cmocka_unit_test(test_links),
+      cmocka_unit_test(test_scenes), cmocka_unit_test(test_no_fp8),   cmocka_unit_test(test_orientations),
+      cmocka_unit_test(test_ranges), cmocka_unit_test(test_wrapping), cmocka_unit_test(test_memory),
+      cmocka_unit_test(test_seam),   cmocka_unit_test(test_links),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,7 @@
 
 #include "lpu/rig.h"
 #include "tandem/kernels.h"
+#include "tandem/lpu_math.h"
 
 #define LANES 32
 #define READ_AT 80 /* the cycle in which operands pass the unit under test */
@@ -35,6 +36,9 @@ static void store_values(struct rig *rig, const char *image, const struct values
       case TD_LPU_F16:
         memcpy(bytes + 2 * i, &half, 2);
         break;
+      case TD_LPU_F8:
+        bytes[i] = td_lpu_f32_to_f8(real);
+        break;
       default:
         memcpy(bytes + i, &small, 1);
         break;
@@ -57,6 +61,9 @@ static double value_of(const uint8_t *bytes, enum td_lpu_type type) {
     case TD_LPU_F16:
       memcpy(&half, bytes, 2);
       return (double)td_half_to_float(half);
+    case TD_LPU_F8:
+    case TD_LPU_WF8:
+      return (double)td_lpu_f8_to_f32(*bytes);
     default:
       return (int8_t)*bytes;
   }
@@ -128,6 +135,11 @@ static const struct alu_case alu_cases[] = {
     {TD_ALU_MOVE, TD_LPU_F32, TD_LPU_F16, 1, 3, same, 0},
     {TD_ALU_MOVE, TD_LPU_F32, TD_LPU_I8, 1, 127, nearest, 0},
     {TD_ALU_MOVE, TD_LPU_F32, TD_LPU_W8, 1, 127, nearest, 0},
+    {TD_ALU_MOVE, TD_LPU_F8, TD_LPU_F8, 1, 448, same, 0},
+    {TD_ALU_MOVE, TD_LPU_F8, TD_LPU_F32, 1, 448, same, 0},
+    {TD_ALU_MOVE, TD_LPU_F32, TD_LPU_F8, 1, 448, same, 0},
+    {TD_ALU_MUL, TD_LPU_F8, TD_LPU_F32, 2, 448, mul, 0},
+    {TD_ALU_MUL, TD_LPU_F8, TD_LPU_WF8, 2, 20, mul, 0},
     {TD_ALU_ADD, TD_LPU_F32, TD_LPU_F32, 2, 3, add, 0},
     {TD_ALU_ADD, TD_LPU_F16, TD_LPU_F16, 2, 3, add, 0},
     {TD_ALU_ADD, TD_LPU_W8, TD_LPU_F32, 2, 127, add, 0},
@@ -158,7 +170,9 @@ static void make_values(struct values *values, const struct alu_case *test, uint
     double x = (double)rig_noise(seed) * test->scale;
     if (values->type == TD_LPU_F32) x = (double)(float)x;
     if (values->type == TD_LPU_F16) x = (double)td_half_to_float(td_float_to_half((float)x));
-    values->at[i] = values->type == TD_LPU_F32 || values->type == TD_LPU_F16 ? x : nearbyint(x);
+    if (values->type == TD_LPU_F8) x = (double)td_lpu_f8_to_f32(td_lpu_f32_to_f8((float)x));
+    bool real = values->type == TD_LPU_F32 || values->type == TD_LPU_F16 || values->type == TD_LPU_F8;
+    values->at[i] = real ? x : nearbyint(x);
   }
 }
 
@@ -166,7 +180,9 @@ static double off_by(double got, double want, enum td_lpu_type type) {
   if (type == TD_LPU_I8 || type == TD_LPU_W8 || type == TD_LPU_I32) return got == want ? 0 : INFINITY;
   int exponent;
   frexp(want, &exponent);
-  return fabs(got - want) / ldexp(1, exponent - (type == TD_LPU_F16 ? 11 : 24));
+  bool fp8 = type == TD_LPU_F8 || type == TD_LPU_WF8;
+  if (fp8 && exponent < -5) exponent = -5;
+  return fabs(got - want) / ldexp(1, exponent - (type == TD_LPU_F16 ? 11 : fp8 ? 4 : 24));
 }
 
 static void check_alu(const struct alu_case *test, const struct values *in, const uint8_t *bytes) {

@@ -190,8 +190,76 @@ static void test_integers(void **state) {
   SAME(td_lpu_i32_to_f32(INT32_MAX), 2147483648.0f);
 }
 
+/* ---- FP8 ---- */
+
+/* What the 7 bits below the sign say; 0x7f is no number. */
+static double eight(int code) {
+  int exponent = code >> 3, fraction = code & 7;
+  return exponent ? ldexp(8 + fraction, exponent - 10) : ldexp(fraction, -9);
+}
+
+static void test_f8_codes(void **state) {
+  (void)state;
+  for (int code = 0; code < 256; code++) {
+    float value = td_lpu_f8_to_f32((uint8_t)code);
+    if ((code & 0x7f) == 0x7f) {
+      assert_int_equal(td_lpu_bits(value), TD_LPU_NAN);
+      continue;
+    }
+    assert_true(fabs((double)value) == eight(code & 0x7f));
+    assert_int_equal(td_lpu_bits(value) >> 31, code >> 7);
+    assert_true(td_lpu_fits_f8(value));
+    assert_int_equal(td_lpu_f32_to_f8(value), code);
+  }
+  assert_true(td_lpu_f8_to_f32(0x7e) == TD_LPU_F8_MOST);
+}
+
+/* The nearest of all codes, of two the even one; 0x7f: beyond 464. */
+static int nearest_eight(double magnitude) {
+  int best = 0;
+  if (!(magnitude <= 464)) return 0x7f;
+  for (int code = 1; code < 0x7f; code++) {
+    double off = fabs(eight(code) - magnitude), least = fabs(eight(best) - magnitude);
+    if (off < least || (off == least && code % 2 == 0)) best = code;
+  }
+  return best;
+}
+
+static void check_rounding(float x) {
+  int found = td_lpu_f32_to_f8(x), sign = (int)(td_lpu_bits(x) >> 31), code = nearest_eight(fabs((double)x));
+  if (found != (sign << 7 | code)) fail_msg("%a: found 0x%02x, expected 0x%02x", (double)x, found, sign << 7 | code);
+  assert_int_equal(td_lpu_fits_f8(x) != 0, code != 0x7f);
+}
+
+/* All fp16, and what lies beside the middle of each two codes. */
+static void test_f8_rounding(void **state) {
+  (void)state;
+  for (int32_t half = 0; half < 65536; half++) check_rounding(td_lpu_f16_to_f32((uint16_t)half));
+  for (int code = 0; code < 0x7e; code++) {
+    uint32_t middle = td_lpu_bits((float)((eight(code) + eight(code + 1)) / 2));
+    for (int32_t by = -1; by <= 1; by++) check_rounding(td_bits_to_float(middle + (uint32_t)by));
+  }
+  check_rounding(464);
+  check_rounding(nextafterf(464, 500));
+  check_rounding(-3e38f);
+  check_rounding(0x1p-149f);
+}
+
+/* What activations are scaled by never takes their largest beyond what rounds to 448, nor a weight's scale its row's.
+ */
+static void test_f8_scales(void **state) {
+  (void)state;
+  for (uint64_t bits = 0x0d800000u; bits < 0x7f800000u; bits += 1021) { /* from 2^-100 on */
+    float most = td_bits_to_float((uint32_t)bits), factor = TD_LPU_F8_MOST * td_lpu_reciprocal(most);
+    float scale = most / TD_LPU_F8_MOST;
+    assert_int_equal(td_lpu_f32_to_f8(most * factor), 0x7e);
+    assert_int_equal(td_lpu_f32_to_f8(most / scale), 0x7e);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_f8_codes), cmocka_unit_test(test_f8_rounding),     cmocka_unit_test(test_f8_scales),
       cmocka_unit_test(test_accuracy), cmocka_unit_test(test_exp_is_monotone), cmocka_unit_test(test_edges),
       cmocka_unit_test(test_halves),   cmocka_unit_test(test_integers),
   };

@@ -19,6 +19,8 @@ static const struct lpu_mode lpu_modes[] = {
     {"f16_i8", TD_LPU_WEIGHTS_I8, TD_LPU_ACTIVATIONS_F16, 5e-3, 93.6},
     {"i8", TD_LPU_WEIGHTS_I8, TD_LPU_ACTIVATIONS_I8, 5e-2, 85},
     {"i8x2", TD_LPU_WEIGHTS_I8, TD_LPU_ACTIVATIONS_I8X2, 5e-3, 93.7},
+    {"f16_f8", TD_LPU_WEIGHTS_F8, TD_LPU_ACTIVATIONS_F16, 5e-2, 85.7},
+    {"f8", TD_LPU_WEIGHTS_F8, TD_LPU_ACTIVATIONS_F8, 7e-2, 84.1},
 };
 #define LPU_MODES (sizeof lpu_modes / sizeof lpu_modes[0])
 

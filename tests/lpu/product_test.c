@@ -8,6 +8,7 @@
 #include "lpu/decoder.h"
 #include "tandem/base.h"
 #include "tandem/kernels.h"
+#include "tandem/lpu_math.h"
 
 struct shape {
   enum td_lpu_type type;
@@ -16,12 +17,15 @@ struct shape {
 
 static struct td_device_params *params;
 static const struct td_lpu_machine *machine;
+static struct td_lpu_machine with_fp8; /* v1, with FP8 */
 
 static int open_machine(void **state) {
   (void)state;
   if (td_device_params_open("groq-lpu-v1", &params)) return -1;
-  machine = td_lpu_machine_of(params);
-  return machine ? 0 : -1;
+  with_fp8 = *td_lpu_machine_of(params);
+  with_fp8.fp8 = 1;
+  machine = &with_fp8;
+  return 0;
 }
 
 static int close_machine(void **state) {
@@ -38,10 +42,15 @@ static uint16_t half_at(uint64_t stream, int64_t at) {
   return td_float_to_half((float)(td_random_unit(7, stream, (uint64_t)at) * 4.0 - 2.0));
 }
 
+static uint8_t eight_at(uint64_t stream, int64_t at) {
+  uint8_t code = (uint8_t)td_random(7, stream, (uint64_t)at);
+  return (code & 0x7f) == 0x7f ? 0 : code;
+}
+
 /* One image's rows: element `lane` of row r is `value` of row first_row + r, column first_col + lane, turned if w. */
 static void fill(struct td_lpu_system *system, const struct td_lpu_image *image, const struct shape *shape, bool w,
                  int32_t first, int32_t column) {
-  int32_t lanes = machine->lanes, width = shape->type == TD_LPU_I8 ? 1 : 2;
+  int32_t lanes = machine->lanes, width = td_lpu_type_bytes(shape->type);
   uint8_t *row = calloc((size_t)lanes, (size_t)width);
   assert_non_null(row);
   for (int32_t r = 0; r < image->rows; r++) {
@@ -51,7 +60,7 @@ static void fill(struct td_lpu_system *system, const struct td_lpu_image *image,
       if (w ? i >= shape->k || j >= shape->n : i >= shape->rows || j >= shape->k) continue;
       int64_t at = w ? j * shape->k + i : i * shape->k + j;
       if (width == 1) {
-        row[lane] = (uint8_t)byte_at(w, at);
+        row[lane] = shape->type == TD_LPU_F8 ? eight_at(w, at) : (uint8_t)byte_at(w, at);
       } else {
         uint16_t half = half_at(w, at);
         memcpy(row + 2 * lane, &half, sizeof half);
@@ -62,9 +71,13 @@ static void fill(struct td_lpu_system *system, const struct td_lpu_image *image,
   free(row);
 }
 
+static int32_t part_of(const struct shape *shape) {
+  return shape->type == TD_LPU_F16 ? machine->plane_k / 2 : machine->plane_k;
+}
+
 static void fill_all(struct td_lpu_system *system, const struct shape *shape) {
   const struct td_lpu_program *program = system->program;
-  int32_t part = shape->type == TD_LPU_I8 ? machine->plane_k : machine->plane_k / 2;
+  int32_t part = part_of(shape);
   for (int32_t i = 0; i < program->image_count; i++) {
     const struct td_lpu_image *image = &program->images[i];
     int32_t a = 0, b = 0;
@@ -83,11 +96,13 @@ static int64_t exact(const struct shape *shape, int64_t row, int64_t column) {
 
 static float rounded(const struct shape *shape, int64_t row, int64_t column) {
   float total = 0.0f;
-  for (int64_t begin = 0; begin < shape->k; begin += machine->plane_k / 2) {
+  for (int64_t begin = 0; begin < shape->k; begin += part_of(shape)) {
     double sum = 0.0;
-    for (int64_t i = begin; i < shape->k && i < begin + machine->plane_k / 2; i++) {
-      sum += (double)td_half_to_float(half_at(0, row * shape->k + i)) *
-             (double)td_half_to_float(half_at(1, column * shape->k + i));
+    for (int64_t i = begin; i < shape->k && i < begin + part_of(shape); i++) {
+      int64_t x = row * shape->k + i, w = column * shape->k + i;
+      sum += shape->type == TD_LPU_F8
+                 ? (double)td_lpu_f8_to_f32(eight_at(0, x)) * (double)td_lpu_f8_to_f32(eight_at(1, w))
+                 : (double)td_half_to_float(half_at(0, x)) * (double)td_half_to_float(half_at(1, w));
     }
     total = begin == 0 ? (float)sum : total + (float)sum;
   }
@@ -130,8 +145,8 @@ static void test_values(void **state) {
   (void)state;
   /* Parts, blocks and lanes that are not full; rows beyond one chunk of accumulators; blocks cut by rows and by k. */
   static const struct shape shapes[] = {
-      {TD_LPU_F16, 3, 330, 170}, {TD_LPU_F16, 521, 330, 40}, {TD_LPU_F16, 2, 960, 500},
-      {TD_LPU_I8, 2, 700, 650},  {TD_LPU_I8, 260, 330, 330}, {TD_LPU_I8, 1, 1600, 1000},
+      {TD_LPU_F16, 3, 330, 170},  {TD_LPU_F16, 521, 330, 40}, {TD_LPU_F16, 2, 960, 500}, {TD_LPU_I8, 2, 700, 650},
+      {TD_LPU_I8, 260, 330, 330}, {TD_LPU_I8, 1, 1600, 1000}, {TD_LPU_F8, 2, 330, 650},  {TD_LPU_F8, 260, 330, 40},
   };
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
     const struct shape *shape = &shapes[i];

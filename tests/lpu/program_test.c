@@ -335,6 +335,8 @@ SPOIL(entry_links, p->entries[1].link_count = 2)
 SPOIL(entry_overlap, p->entries[1].link = 0)
 SPOIL(entry_first, p->entries[0].first_row = 1)
 SPOIL(entry_behind, p->entries[1].first_row = 4)
+SPOIL(no_fp8, p->machine.fp8 = 0; first(p, TD_LPU_PASS)->type = TD_LPU_F8)
+SPOIL(fp8_range, p->machine.fp8 = 2)
 SPOIL(image_owner, p->images[1].owner = 1)
 
 static void fields_by_name(void **state) {
@@ -391,6 +393,8 @@ static void fields_by_name(void **state) {
       {entry_overlap, "entry 1: found 1 links from 0, expected ones of 10, behind the entry before"},
       {entry_first, "entry 0: found rows from 1 on of"},
       {entry_behind, "entry 1: found rows from 4 on of 4, expected 0 or ones behind those of the entry before"},
+      {no_fp8, "found FP8 (type 5), which lpu-tiny does not have"},
+      {fp8_range, "machine: fp8: found 2, expected it within 0..1"},
       {image_owner, "found owner 1, expected 0, or one of"},
   };
   for (size_t i = 0; i < sizeof spoils / sizeof *spoils; i++) {

@@ -36,8 +36,9 @@ static td_status check_options(const struct lpu_reference_options *o) {
     return td_fail(TD_CONFIG, "block_tokens %d (1 to %d), sequences %d, context %d: out of range", (int)o->block_tokens,
                    (int)o->lanes, (int)o->sequences, (int)o->context);
   }
-  if (o->activations != TD_LPU_ACTIVATIONS_F16 && o->weights != TD_LPU_WEIGHTS_I8) {
-    return td_fail(TD_CONFIG, "int8 activations need int8 weights");
+  enum td_lpu_weights own = o->activations == TD_LPU_ACTIVATIONS_F8 ? TD_LPU_WEIGHTS_F8 : TD_LPU_WEIGHTS_I8;
+  if (o->activations != TD_LPU_ACTIVATIONS_F16 && o->weights != own) {
+    return td_fail(TD_CONFIG, "int8 activations need int8 weights, FP8 ones FP8");
   }
   return TD_OK;
 }

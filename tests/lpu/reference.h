@@ -77,5 +77,7 @@ float lpu_reference_tanh(float x);
 float lpu_reference_sigmoid(float x);
 /* To binary16 and back, to nearest even; infinite where it overflows. */
 float lpu_reference_f16(float x);
+/* The same of FP8, E4M3: infinite beyond 448. */
+float lpu_reference_f8(float x);
 
 #endif

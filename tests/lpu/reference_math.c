@@ -87,3 +87,12 @@ float lpu_reference_f16(float x) {
   float rounded = copysignf(x + magic - magic, x);
   return fabsf(rounded) > 65504 ? copysignf(INFINITY, x) : rounded;
 }
+
+/* Three bits behind the first, down to 2^-9. */
+float lpu_reference_f8(float x) {
+  int exponent;
+  if (!isfinite(x)) return x;
+  frexpf(x, &exponent);
+  float place = ldexpf(1, exponent < -5 ? -9 : exponent - 4), rounded = rintf(x / place) * place;
+  return fabsf(rounded) > 448 ? copysignf(INFINITY, x) : copysignf(rounded, x);
+}

@@ -10,7 +10,7 @@
 #define PANEL 8 /* outputs that are computed together */
 
 /* A weight as the device has it. Matrices: panels of PANEL rows, [ceil(n / PANEL)][k][PANEL], zeros beyond n: binary16
- * values, or integers -127 .. 127 with a scale per row. Vectors: `values`. */
+ * values, or integers -127 .. 127 or FP8 with a scale per row. Vectors: `values`. */
 struct matrix {
   float *panels, *scale, *values;
   int64_t n, k;

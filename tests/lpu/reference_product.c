@@ -76,13 +76,27 @@ static td_status quantise(const float *in, int64_t k, float steps, double *high,
   return TD_OK;
 }
 
+/* FP8 of -448 .. 448. */
+static td_status round_fp8(const float *in, int64_t k, double *out, float *out_step) {
+  float most = fmaxf(largest(in, k), 0x1p-100F), factor = 448 * lpu_reference_reciprocal(most);
+  for (int64_t i = 0; i < k; i++) {
+    float q = lpu_reference_f8(in[i] * factor);
+    if (!isfinite(q)) return td_fail(TD_CORRUPT, "element %d, %g: no FP8", (int)i, (double)in[i]);
+    out[i * ROWS] = (double)q;
+  }
+  *out_step = most * (1.0F / 448);
+  return TD_OK;
+}
+
 static td_status prepare_row(struct lpu_reference *reference, const struct td_op *op, const struct operands *operands,
                              const float *in, int32_t r) {
   double *first = operand(reference, operands, 0, r);
   if (reference->options.activations != TD_LPU_ACTIVATIONS_F16) {
     bool two = operands->passes == 2;
     double *second = two ? operand(reference, operands, 1, r) : NULL;
-    td_status status = quantise(in, op->k, two ? 16256 : 127, first, second, &reference->row_scale[r]);
+    td_status status = reference->options.activations == TD_LPU_ACTIVATIONS_F8
+                           ? round_fp8(in, op->k, first, &reference->row_scale[r])
+                           : quantise(in, op->k, two ? 16256 : 127, first, second, &reference->row_scale[r]);
     return status ? td_fail_within(status, "%s", reference->graph->values[op->in[0]].name) : TD_OK;
   }
   for (int64_t i = 0; i < op->k; i++) {
@@ -97,7 +111,7 @@ static void finish(const struct lpu_reference *reference, const struct matrix *m
                    const float *pass, float *out) {
   float y = pass[0];
   if (reference->options.activations == TD_LPU_ACTIVATIONS_I8X2) y = y * 128 + pass[1];
-  if (reference->options.weights == TD_LPU_WEIGHTS_I8) y *= matrix->scale[n];
+  if (reference->options.weights != TD_LPU_WEIGHTS_F16) y *= matrix->scale[n];
   if (reference->options.activations != TD_LPU_ACTIVATIONS_F16) y *= reference->row_scale[r];
   *out = y;
 }
@@ -128,10 +142,13 @@ static void product(struct lpu_reference *reference, const struct td_op *op, con
 }
 
 static struct operands operands_of(const struct lpu_reference *reference, const struct td_op *op) {
-  bool floats = reference->options.activations == TD_LPU_ACTIVATIONS_F16;
-  return (struct operands){.passes = reference->options.activations == TD_LPU_ACTIVATIONS_I8X2 ? 2 : 1,
+  enum td_lpu_activations activations = reference->options.activations;
+  int32_t plane_k = reference->options.plane_k;
+  return (struct operands){.passes = activations == TD_LPU_ACTIVATIONS_I8X2 ? 2 : 1,
                            .k = op->k,
-                           .part = floats ? reference->options.plane_k / 2 : op->k};
+                           .part = activations == TD_LPU_ACTIVATIONS_F16  ? plane_k / 2
+                                   : activations == TD_LPU_ACTIVATIONS_F8 ? plane_k
+                                                                          : op->k};
 }
 
 td_status reference_matmul(struct lpu_reference *reference, const struct td_op *op, int32_t rows) {

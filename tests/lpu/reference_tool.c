@@ -46,7 +46,7 @@ static td_status parse_mode(const char *name, struct lpu_reference_options *opti
     options->activations = lpu_modes[i].activations;
     return TD_OK;
   }
-  return td_fail(TD_USAGE, "mode %s: expected f16, f16_i8, i8 or i8x2", name);
+  return td_fail(TD_USAGE, "mode %s: expected f16, f16_i8, i8, i8x2, f16_f8 or f8", name);
 }
 
 static td_status parse(int argc, char **argv, struct request *request) {

@@ -25,6 +25,14 @@ static float to_i8(float *row, int64_t k) {
   return scale;
 }
 
+static float to_f8(float *row, int64_t k) {
+  float most = 0;
+  for (int64_t i = 0; i < k; i++) most = fmaxf(most, fabsf(row[i]));
+  float scale = most / 448;
+  for (int64_t i = 0; i < k; i++) row[i] = scale > 0 ? lpu_reference_f8(row[i] / scale) : 0;
+  return scale;
+}
+
 static td_status load_matrix(const struct lpu_reference *reference, const struct td_tensor *tensor, float *row,
                              struct matrix *matrix) {
   uint64_t row_bytes;
@@ -36,6 +44,8 @@ static td_status load_matrix(const struct lpu_reference *reference, const struct
     td_dequantize(tensor->dtype, (const char *)tensor->data + (uint64_t)n * row_bytes, row, matrix->k);
     if (reference->options.weights == TD_LPU_WEIGHTS_I8) {
       matrix->scale[n] = to_i8(row, matrix->k);
+    } else if (reference->options.weights == TD_LPU_WEIGHTS_F8) {
+      matrix->scale[n] = to_f8(row, matrix->k);
     } else {
       TD_TRY(to_f16(row, matrix->k, tensor->name));
     }

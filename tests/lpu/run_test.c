@@ -28,6 +28,7 @@ struct fixture {
 static void open_fixture(struct fixture *fixture, const char *model, int32_t words) {
   assert_ok(td_device_params_open("groq-lpu-v1", &fixture->params));
   fixture->machine = *td_lpu_machine_of(fixture->params);
+  fixture->machine.fp8 = 1;
   if (words) fixture->machine.mem_words = words;
   assert_ok(td_model_open(model, &fixture->model));
   assert_ok(td_graph_build(fixture->model, &fixture->graph));
@@ -153,7 +154,7 @@ static void test_models(void **state) {
 
 static void test_rows(void **state) {
   (void)state;
-  static const int32_t blocks[] = {320, 160, 16, 16};
+  static const int32_t blocks[LPU_MODES] = {320, 160, 16, 16, 160, 16};
   struct fixture fixture;
   open_fixture(&fixture, TINY, 1024);
   for (size_t m = 0; m < LPU_MODES; m++) {

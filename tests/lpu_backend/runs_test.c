@@ -263,7 +263,8 @@ static void test_configs_refused(void **state) {
   setenv("TANDEM_CUDA_DRIVER", "/nowhere/libcuda.so", 1);
   refused("cluster.pools.[1].lpu.emulate_on=\"cuda:0\"", "lpu.emulate_on: device 'cuda:0': backend cuda has no device");
   unsetenv("TANDEM_CUDA_DRIVER");
-  refused("cluster.pools.[1].lpu.weights=f8", "lpu.weights");
+  refused("cluster.pools.[1].lpu.weights=f8", "expected \"f16\" or \"i8\": groq-lpu-v1 has no FP8");
+  refused("cluster.pools.[1].lpu.activations=f8", "expected weights = \"f8\"");
   refused("cluster.pools.[1].lpu.rows=0", "lpu.rows");
   refused("cluster.pools.[1].lpu.context=20", "the longest request");
   refused("cluster.pools.[1].lpu.context=2000", "what the KV cache holds");
@@ -298,7 +299,8 @@ static void test_eval(void **state) {
   assert_string_equal(steps, cpu);
   eval_refused("--kv f16", "found no device file");
   eval_refused("--device-file groq-lpu-v1", "expected f16");
-  eval_refused("--device-file groq-lpu-v1 --kv f16 --lpu weights=f8", "weights: found \"f8\"");
+  eval_refused("--device-file groq-lpu-v1 --kv f16 --lpu weights=f4", "weights: found \"f4\"");
+  eval_refused("--device-file groq-lpu-v1 --kv f16 --lpu weights=f8", "lpu.weights: found f8, but groq-lpu-v1 has no FP8");
   eval_refused("--device-file groq-lpu-v1 --kv f16 --lpu row=2", "found \"row\"");
   eval_refused("--device-file groq-lpu-v1 --kv f16 --lpu rows=", "rows");
   eval_refused("--device-file groq-lpu-v1 --kv f16 --lpu context=5", "context=5, expected at least the");
