@@ -24,7 +24,8 @@ static td_status fold(struct lpu_compiler *compiler, struct lpu_tensor *x, int32
     struct lpu_chain chain;
     struct lpu_operand sum = lpu_nothing;
     lpu_chain_begin(&chain, compiler->chip, rows);
-    TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows, NULL, &sums));
+    /* The next chain reads it beside x. */
+    TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows, vectors > FOLD ? x : NULL, &sums));
     if (before) sum = lpu_chain_input(&chain, before, 0, 1);
     for (int32_t v = begin; v < vectors && v < begin + FOLD; v++) {
       struct lpu_operand value = value_of(&chain, x, v, vectors, square);

@@ -263,18 +263,6 @@ static void assert_refused(td_status status, td_status expected, const char *wor
   if (!strstr(td_error_text(), word)) fail_msg("\"%s\" does not say \"%s\"", td_error_text(), word);
 }
 
-static void test_experts(void **state) {
-  static const char *const moe[] = {"mixtral-small", "qwen3moe-small"};
-  const struct lpu_reference_options options = lpu_reference_options(TD_LPU_WEIGHTS_F16, TD_LPU_ACTIVATIONS_F16, 8);
-  struct lpu_reference *reference = NULL;
-  (void)state;
-  for (size_t i = 0; i < 2; i++) {
-    struct td_model *model = open_tiny(moe[i]);
-    assert_refused(lpu_reference_open(model, &options, &reference), TD_UNSUPPORTED, "router");
-    td_model_close(model);
-  }
-}
-
 static void test_options(void **state) {
   const struct lpu_reference_options right = lpu_reference_options(TD_LPU_WEIGHTS_F16, TD_LPU_ACTIVATIONS_F16, 8);
   struct lpu_reference_options wrong[5] = {right, right, right, right, right};
@@ -317,7 +305,6 @@ int main(void) {
       cmocka_unit_test(test_slices),
       cmocka_unit_test(test_greedy),
       cmocka_unit_test(test_observer),
-      cmocka_unit_test(test_experts),
       cmocka_unit_test(test_options),
       cmocka_unit_test(test_inputs),
   };
