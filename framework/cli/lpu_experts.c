@@ -103,8 +103,8 @@ static td_status longest(const struct lpu_experts *experts, const int32_t *loads
 }
 
 /* Routed token i on expert i, of one part after another. */
-static td_status count_even(const struct lpu_experts *experts, struct lpu_experts_batch *batch, int32_t *loads) {
-  int32_t all = experts->routing.experts, routed = batch->tokens * experts->routing.used, parts = experts->parts;
+static td_status count_even(const struct lpu_experts *experts, int32_t tokens, int32_t *loads, int64_t *out_cycles) {
+  int32_t all = experts->routing.experts, routed = tokens * experts->routing.used, parts = experts->parts;
   for (int32_t e = 0; e < all; e++) loads[e] = 0;
   for (int32_t e = 0, round = 0; e < all; round++) {
     for (int32_t part = 0; part < parts && e < all; part++) {
@@ -113,52 +113,71 @@ static td_status count_even(const struct lpu_experts *experts, struct lpu_expert
       loads[at] = routed / all + (e++ < routed % all);
     }
   }
-  return longest(experts, loads, &batch->even);
+  return longest(experts, loads, out_cycles);
 }
 
 /* All tokens choose the same experts, the first part's. */
-static td_status count_worst(const struct lpu_experts *experts, struct lpu_experts_batch *batch, int32_t *loads) {
+static td_status count_worst(const struct lpu_experts *experts, int32_t tokens, int32_t *loads, int64_t *out_cycles) {
   int32_t last = first_of(experts, experts->parts - 1), all = experts->routing.experts;
   for (int32_t e = 0; e < all; e++) loads[e] = 0;
-  for (int32_t i = 0; i < experts->routing.used; i++) loads[(last + i) % all] = batch->tokens;
-  return longest(experts, loads, &batch->worst);
+  for (int32_t i = 0; i < experts->routing.used; i++) loads[(last + i) % all] = tokens;
+  return longest(experts, loads, out_cycles);
+}
+
+/* Means of loads are those of a pass. */
+static td_status count_draw(const struct lpu_experts *experts, int32_t tokens, uint64_t seed,
+                            struct lpu_experts_batch *batch, int32_t *loads, int64_t *out_cycles) {
+  int32_t distinct = 0, largest = 0;
+  TD_TRY(td_moe_draw(&experts->routing, tokens, seed, loads));
+  TD_TRY(longest(experts, loads, out_cycles));
+  for (int32_t e = 0; e < experts->routing.experts; e++) {
+    distinct += loads[e] > 0;
+    if (loads[e] > largest) largest = loads[e];
+  }
+  batch->drawn_distinct += distinct;
+  batch->drawn_largest += largest;
+  return TD_OK;
 }
 
 static td_status count_draws(const struct lpu_experts_question *question, const struct lpu_experts *experts,
-                             struct lpu_experts_batch *batch, int32_t *loads) {
+                             int32_t tokens, struct lpu_experts_batch *batch, int32_t *loads) {
+  int32_t passes = batch->passes, all = question->draws * passes;
   for (int32_t draw = 0; draw < question->draws; draw++) {
-    int64_t cycles;
-    int32_t distinct = 0, largest = 0;
-    TD_TRY(td_moe_draw(&experts->routing, batch->tokens, td_random(question->seed, 0, (uint64_t)draw), loads));
-    TD_TRY(longest(experts, loads, &cycles));
-    for (int32_t e = 0; e < experts->routing.experts; e++) {
-      distinct += loads[e] > 0;
-      if (loads[e] > largest) largest = loads[e];
+    int64_t sum = 0, cycles;
+    for (int32_t pass = 0; pass < passes; pass++) {
+      uint64_t seed = td_random(question->seed, (uint64_t)pass, (uint64_t)draw);
+      TD_TRY(count_draw(experts, tokens, seed, batch, loads, &cycles));
+      sum += cycles;
     }
-    batch->drawn += (double)cycles / question->draws;
-    batch->drawn_distinct += (double)distinct / question->draws;
-    batch->drawn_largest += (double)largest / question->draws;
-    if (cycles > batch->drawn_most) batch->drawn_most = cycles;
+    batch->drawn += (double)sum / question->draws;
+    if (sum > batch->drawn_most) batch->drawn_most = sum;
   }
+  batch->drawn_distinct /= all;
+  batch->drawn_largest /= all;
   return TD_OK;
 }
 
 static td_status count_batch(const struct lpu_experts_question *question, const struct lpu_experts *experts,
                              struct lpu_experts_batch *batch, int32_t *loads) {
   const struct td_moe_routing *routing = &experts->routing;
-  batch->distinct = td_moe_distinct(routing->experts, routing->used, batch->tokens);
-  td_moe_largest(routing->experts, routing->used, batch->tokens, &batch->largest_low, &batch->largest_high);
-  batch->route = td_moe_route_cycles(&experts->costs, batch->tokens);
-  TD_TRY(count_even(experts, batch, loads));
-  TD_TRY(count_worst(experts, batch, loads));
-  return count_draws(question, experts, batch, loads);
+  int32_t rows = question->options.rows;
+  batch->passes = (batch->tokens + rows - 1) / rows;
+  int32_t tokens = (batch->tokens + batch->passes - 1) / batch->passes;
+  batch->distinct = td_moe_distinct(routing->experts, routing->used, tokens);
+  td_moe_largest(routing->experts, routing->used, tokens, &batch->largest_low, &batch->largest_high);
+  batch->route = td_moe_route_cycles(&experts->costs, tokens) * batch->passes;
+  TD_TRY(count_even(experts, tokens, loads, &batch->even));
+  TD_TRY(count_worst(experts, tokens, loads, &batch->worst));
+  batch->even *= batch->passes;
+  batch->worst *= batch->passes;
+  return count_draws(question, experts, tokens, batch, loads);
 }
 
-/* 1, 2, 4, ... up to the rows of a pass. */
+/* 1, 2, 4, ... */
 static td_status count_batches(const struct lpu_experts_question *question, struct lpu_experts *out) {
   int32_t *loads = NULL;
   td_status status = td_alloc((size_t)out->routing.experts, sizeof *loads, (void **)&loads);
-  for (int32_t tokens = 1; !status && tokens <= question->options.rows; tokens *= 2) {
+  for (int32_t tokens = 1; !status && tokens <= question->most; tokens *= 2) {
     struct lpu_experts_batch *batch = &out->batches[out->batch_count++];
     batch->tokens = tokens;
     status = count_batch(question, out, batch, loads);
@@ -200,22 +219,22 @@ void lpu_experts_print(const struct lpu_experts *experts, FILE *out) {
     fprintf(out, "expert %d: %" PRId64 ", ", costs->runs[i].rows, costs->runs[i].cycles);
   }
   fprintf(out, "take %" PRId64 ", give %" PRId64 " cycles\n\n", costs->take, costs->give);
-  fprintf(out, "%-7s %9s %14s %10s | %10s %10s %10s %10s | %9s %9s\n", "tokens", "distinct", "largest", "route",
+  fprintf(out, "%-7s %6s %9s %14s %10s | %10s %10s %10s %10s | %9s %9s\n", "tokens", "passes", "distinct", "largest", "route",
           "even", "drawn", "most", "worst", "drawn us", "worst us");
   for (int32_t i = 0; i < experts->batch_count; i++) {
     const struct lpu_experts_batch *b = &experts->batches[i];
-    fprintf(out, "%-7d %9.1f %6.2f..%6.2f %10" PRId64 " | %10" PRId64 " %10.0f %10" PRId64 " %10" PRId64 " | %9.2f %9.2f\n",
-            b->tokens, b->drawn_distinct, b->largest_low, b->largest_high, b->route, b->even, b->drawn, b->drawn_most,
+    fprintf(out, "%-7d %6d %9.1f %6.2f..%6.2f %10" PRId64 " | %10" PRId64 " %10.0f %10" PRId64 " %10" PRId64 " | %9.2f %9.2f\n",
+            b->tokens, b->passes, b->drawn_distinct, b->largest_low, b->largest_high, b->route, b->even, b->drawn, b->drawn_most,
             b->worst, us(experts, b->drawn), us(experts, (double)b->worst));
   }
 }
 
 static void batch_json(const struct lpu_experts *experts, const struct lpu_experts_batch *b, FILE *out) {
   fprintf(out,
-          "{\"tokens\": %d, \"distinct\": %.6g, \"largest_low\": %.6g, \"largest_high\": %.6g, \"route\": %" PRId64
+          "{\"tokens\": %d, \"passes\": %d, \"distinct\": %.6g, \"largest_low\": %.6g, \"largest_high\": %.6g, \"route\": %" PRId64
           ", \"even\": %" PRId64 ", \"drawn\": %.9g, \"drawn_most\": %" PRId64 ", \"worst\": %" PRId64
           ", \"drawn_distinct\": %.6g, \"drawn_largest\": %.6g, \"drawn_us\": %.6g}",
-          b->tokens, b->distinct, b->largest_low, b->largest_high, b->route, b->even, b->drawn, b->drawn_most, b->worst,
+          b->tokens, b->passes, b->distinct, b->largest_low, b->largest_high, b->route, b->even, b->drawn, b->drawn_most, b->worst,
           b->drawn_distinct, b->drawn_largest, us(experts, b->drawn));
 }
 

@@ -15,12 +15,12 @@ struct lpu_experts_question {
   struct td_lpu_options options;
   double zipf;
   uint64_t seed;
-  int32_t draws;
+  int32_t draws, most; /* most: tokens of the largest batch; more than options.rows go in several passes */
 };
 
 /* Cycles of the system that takes longest, without ROUTE. */
 struct lpu_experts_batch {
-  int32_t tokens;
+  int32_t tokens, passes; /* equal ones, one after another; what follows is of all of them, but for means of loads */
   double distinct, largest_low, largest_high; /* expected, all chances alike */
   int64_t route;                              /* cycles of ROUTE */
   int64_t even;                               /* tokens dealt to experts in turn */

@@ -19,7 +19,7 @@ enum { SETS_MAX = 64 };
 
 struct arguments {
   const char *positionals[2]; /* what to do, with what */
-  const char *output, *picture, *pool, *part, *rows, *position, *segment, *against, *zipf, *draws, *seed;
+  const char *output, *picture, *pool, *part, *rows, *position, *segment, *against, *zipf, *draws, *seed, *most;
   const char *sets[SETS_MAX];
   int32_t set_count;
   double published; /* seconds; 0: none */
@@ -45,6 +45,7 @@ static td_status read_arguments(int argc, char **argv, struct arguments *argumen
       {.name = "--zipf", .value = &arguments->zipf},
       {.name = "--draws", .value = &arguments->draws},
       {.name = "--seed", .value = &arguments->seed},
+      {.name = "--most", .value = &arguments->most},
       {.name = NULL},
   };
   TD_TRY(td_flags_parse(argc, argv, flags, arguments->positionals, 2, &count));
@@ -71,6 +72,7 @@ static td_status read_step(const struct arguments *arguments, int32_t rows, int3
 static td_status refuse_draws(const char *action, const struct arguments *arguments) {
   TD_TRY(refuse_flag(action, "--zipf", arguments->zipf != NULL));
   TD_TRY(refuse_flag(action, "--draws", arguments->draws != NULL));
+  TD_TRY(refuse_flag(action, "--most", arguments->most != NULL));
   return refuse_flag(action, "--seed", arguments->seed != NULL);
 }
 
@@ -324,10 +326,12 @@ static td_status refuse_files(const struct arguments *arguments) {
 }
 
 static td_status read_draws(const struct arguments *arguments, struct lpu_experts_question *out) {
-  int64_t draws = 16, seed = 1;
+  int64_t draws = 16, seed = 1, most = 0;
   char *end = NULL;
   if (arguments->draws) TD_TRY(td_flag_int("--draws", arguments->draws, 1, 100000, &draws));
   if (arguments->seed) TD_TRY(td_flag_int("--seed", arguments->seed, 0, INT64_MAX, &seed));
+  if (arguments->most) TD_TRY(td_flag_int("--most", arguments->most, 1, 16384, &most));
+  out->most = (int32_t)most;
   out->draws = (int32_t)draws;
   out->seed = (uint64_t)seed;
   if (!arguments->zipf) return TD_OK;
@@ -342,6 +346,7 @@ static td_status report_experts(const struct arguments *arguments, const struct 
   question->machine = td_lpu_machine_of(made->params);
   question->graph = made->graph;
   question->options = made->options;
+  if (question->most == 0) question->most = made->options.rows;
   TD_TRY(lpu_experts_make(question, &experts));
   if (arguments->json) {
     lpu_experts_json(&experts, stdout);
@@ -428,6 +433,7 @@ const struct td_command td_command_lpu = {
         "  experts CONFIG    a layer's experts: cycles over batches of 1, 2, 4, ... tokens, as they may fall on experts\n"
         "    --zipf S        experts are chosen with chances as 1 / rank^S (0: all alike)\n"
         "    --draws N       batches drawn from that (16), from --seed N (1)\n"
+        "    --most N        up to batches of N tokens, in passes of as many as the program takes (that many)\n"
         "  check PROGRAM     replays a step of every entry against the machine's rules: exit 1 and the first violation "
         "if\n"
         "                    there is one\n"
