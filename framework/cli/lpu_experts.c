@@ -255,5 +255,5 @@ void lpu_experts_json(const struct lpu_experts *experts, FILE *out) {
     fputs(i ? ", " : "", out);
     batch_json(experts, &experts->batches[i], out);
   }
-  fprintf(out, "]}\n");
+  fprintf(out, "]");
 }

@@ -42,6 +42,7 @@ struct lpu_experts {
 };
 td_status lpu_experts_make(const struct lpu_experts_question *question, struct lpu_experts *out);
 void lpu_experts_print(const struct lpu_experts *experts, FILE *out);
+/* An object that is not closed. */
 void lpu_experts_json(const struct lpu_experts *experts, FILE *out);
 
 #endif
