@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "tandem/base.h"
 
@@ -47,6 +48,18 @@ static int32_t most_experts(const struct lpu_experts_question *question, const s
   return each < 1.0 ? 1 : each < experts->routing.experts ? (int32_t)each : experts->routing.experts;
 }
 
+/* ROUTE of the first part, which has what all tokens share; nothing where that is nothing. */
+static td_status take_shared(const struct lpu_experts_question *question, int32_t parts, struct lpu_experts *out) {
+  struct td_lpu_program *first = NULL;
+  struct td_moe_costs costs;
+  if (question->graph->shape.shared_ffn == 0 || parts == 1) return TD_OK;
+  TD_TRY(compile_part(question, out, parts, 0, &first));
+  td_status status = td_moe_costs_of(first, out->layer, &costs);
+  td_lpu_program_free(first);
+  memcpy(out->costs.routes, costs.routes, sizeof costs.routes);
+  return status;
+}
+
 /* The fewest parts of `each` experts at most, one less where they do not fit. */
 static td_status find_fewest(const struct lpu_experts_question *question, struct lpu_experts *out,
                              struct td_lpu_program **out_program) {
@@ -55,6 +68,11 @@ static td_status find_fewest(const struct lpu_experts_question *question, struct
   for (int32_t each = most_experts(question, out); each > 0 && status == TD_EXHAUSTED; each--) {
     out->parts = (experts + each - 1) / each;
     status = compile_part(question, out, out->parts, out->parts - 1, out_program);
+    if (status) continue;
+    status = take_shared(question, out->parts, out);
+    if (!status) return TD_OK;
+    td_lpu_program_free(*out_program);
+    *out_program = NULL;
   }
   return status;
 }
@@ -117,7 +135,7 @@ static td_status count_even(const struct lpu_experts *experts, int32_t tokens, i
 }
 
 /* All tokens choose the same experts, the first part's. */
-static td_status count_worst(const struct lpu_experts *experts, int32_t tokens, int32_t *loads, int64_t *out_cycles) {
+static td_status count_same(const struct lpu_experts *experts, int32_t tokens, int32_t *loads, int64_t *out_cycles) {
   int32_t last = first_of(experts, experts->parts - 1), all = experts->routing.experts;
   for (int32_t e = 0; e < all; e++) loads[e] = 0;
   for (int32_t i = 0; i < experts->routing.used; i++) loads[(last + i) % all] = tokens;
@@ -167,9 +185,9 @@ static td_status count_batch(const struct lpu_experts_question *question, const 
   td_moe_largest(routing->experts, routing->used, tokens, &batch->largest_low, &batch->largest_high);
   batch->route = td_moe_route_cycles(&experts->costs, tokens) * batch->passes;
   TD_TRY(count_even(experts, tokens, loads, &batch->even));
-  TD_TRY(count_worst(experts, tokens, loads, &batch->worst));
+  TD_TRY(count_same(experts, tokens, loads, &batch->same));
   batch->even *= batch->passes;
-  batch->worst *= batch->passes;
+  batch->same *= batch->passes;
   return count_draws(question, experts, tokens, batch, loads);
 }
 
@@ -193,6 +211,7 @@ td_status lpu_experts_make(const struct lpu_experts_question *question, struct l
   TD_TRY(td_moe_routing_check(&out->routing));
   TD_TRY(find_program(question, out, &program));
   td_status status = measure(program, out);
+  if (!status) status = take_shared(question, out->parts, out);
   td_lpu_program_free(program);
   out->experts = out->routing.experts - first_of(out, out->parts - 1);
   return status ? status : count_batches(question, out);
@@ -220,21 +239,21 @@ void lpu_experts_print(const struct lpu_experts *experts, FILE *out) {
   }
   fprintf(out, "take %" PRId64 ", give %" PRId64 " cycles\n\n", costs->take, costs->give);
   fprintf(out, "%-7s %6s %9s %14s %10s | %10s %10s %10s %10s | %9s %9s\n", "tokens", "passes", "distinct", "largest", "route",
-          "even", "drawn", "most", "worst", "drawn us", "worst us");
+          "even", "drawn", "most", "same", "drawn us", "same us");
   for (int32_t i = 0; i < experts->batch_count; i++) {
     const struct lpu_experts_batch *b = &experts->batches[i];
     fprintf(out, "%-7d %6d %9.1f %6.2f..%6.2f %10" PRId64 " | %10" PRId64 " %10.0f %10" PRId64 " %10" PRId64 " | %9.2f %9.2f\n",
             b->tokens, b->passes, b->drawn_distinct, b->largest_low, b->largest_high, b->route, b->even, b->drawn, b->drawn_most,
-            b->worst, us(experts, b->drawn), us(experts, (double)b->worst));
+            b->same, us(experts, b->drawn), us(experts, (double)b->same));
   }
 }
 
 static void batch_json(const struct lpu_experts *experts, const struct lpu_experts_batch *b, FILE *out) {
   fprintf(out,
           "{\"tokens\": %d, \"passes\": %d, \"distinct\": %.6g, \"largest_low\": %.6g, \"largest_high\": %.6g, \"route\": %" PRId64
-          ", \"even\": %" PRId64 ", \"drawn\": %.9g, \"drawn_most\": %" PRId64 ", \"worst\": %" PRId64
+          ", \"even\": %" PRId64 ", \"drawn\": %.9g, \"drawn_most\": %" PRId64 ", \"same\": %" PRId64
           ", \"drawn_distinct\": %.6g, \"drawn_largest\": %.6g, \"drawn_us\": %.6g}",
-          b->tokens, b->passes, b->distinct, b->largest_low, b->largest_high, b->route, b->even, b->drawn, b->drawn_most, b->worst,
+          b->tokens, b->passes, b->distinct, b->largest_low, b->largest_high, b->route, b->even, b->drawn, b->drawn_most, b->same,
           b->drawn_distinct, b->drawn_largest, us(experts, b->drawn));
 }
 

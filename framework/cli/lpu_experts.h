@@ -27,7 +27,7 @@ struct lpu_experts_batch {
   double drawn;                               /* the mean over draws */
   int64_t drawn_most;                         /* the longest of them */
   double drawn_distinct, drawn_largest;       /* means over draws: experts with tokens, the largest load */
-  int64_t worst;                              /* all tokens on the same experts, of one system as far as it has so many */
+  int64_t same;                               /* all tokens choose the same experts, of one system if it has so many */
 };
 
 #define LPU_EXPERTS_BATCHES 16
@@ -35,7 +35,7 @@ struct lpu_experts {
   struct td_moe_routing routing;
   int32_t layer, layers, parts, chips, experts; /* layers: with experts; chips: of a part; experts: of a part, at most */
   int64_t weight_bytes, sram_bytes;             /* of a chip, at most */
-  struct td_moe_costs costs;
+  struct td_moe_costs costs; /* routes: of the system that has the experts that all tokens share, if there are any */
   struct lpu_experts_batch batches[LPU_EXPERTS_BATCHES];
   int32_t batch_count;
   double clock_hz;
