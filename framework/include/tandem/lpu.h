@@ -53,6 +53,9 @@
  *
  * ACTIVATION: silu: (g * sigmoid(g)) * u. gelu: ((g * 0.5) * (1 + tanh(sqrt(2 / pi) * (g + ((0.044715 * g) * g) * g)))
  * * u. POINTWISE: gelu as there, without u; tanh. ADD: binary32. logits: binary32 rows.
+ *
+ * Experts: ROUTER on the host (tandem/lpu_moe.h); EXPERT_MATMUL as MATMUL; EXPERT_SUM with its residual: x, then result
+ * times gate of each of the token's experts, ascending.
  */
 enum td_lpu_weights { TD_LPU_WEIGHTS_F16, TD_LPU_WEIGHTS_I8 };
 enum td_lpu_activations { TD_LPU_ACTIVATIONS_F16, TD_LPU_ACTIVATIONS_I8, TD_LPU_ACTIVATIONS_I8X2 };
@@ -84,7 +87,8 @@ struct td_lpu_options {
  * their norm; zeros behind the sequence) and "last" (one row: the number of the last token, in all lanes) in, "pooled"
  * out. The options of the KV cache are not looked at;
  *  - the FFNs of layers b .. e - 1, slice {b, e, TD_PART_FFN}: an entry a layer (td_lpu_program_layer_entry), from
- * image "x", the residual after attention, to td_lpu_program_output. No KV cache either. */
+ * image "x", the residual after attention, to td_lpu_program_output. No KV cache either. With experts four entries a
+ * layer, between which the host routes (tandem/lpu_moe.h). */
 td_status td_lpu_compile(const struct td_lpu_machine *machine, const struct td_graph *graph,
                          const struct td_slice *slice, const void *const *weights, const struct td_lpu_options *options,
                          struct td_lpu_program **out_program);
