@@ -9,6 +9,8 @@ tandem_test(lpu_layout SOURCES lpu/layout_test.c lpu/decoder.c ${compiled})
 tandem_test(lpu_compile_models SOURCES lpu/compile_models_test.c lpu/course.c lpu/decoder.c ${compiled})
 tandem_test(lpu_compile_ffn SOURCES lpu/compile_ffn_test.c lpu/course.c lpu/decoder.c ${hosted})
 tandem_test(lpu_compile_moe SOURCES lpu/compile_moe_test.c lpu/course.c lpu/decoder.c ${hosted})
+tandem_test(lpu_moe_routing SOURCES lpu/moe_routing_test.c
+  LINK tandem_lpu tandem_cost tandem_model tandem_kernels tandem_config tandem_base LABELS lpu)
 tandem_test(lpu_compile_encoder SOURCES lpu/compile_encoder_test.c lpu/course.c lpu/decoder.c ${hosted})
 tandem_test(lpu_grouping SOURCES lpu/grouping_test.c lpu/course.c lpu/decoder.c lpu/small_model.c model/gguf_builder.c
   ${compiled})

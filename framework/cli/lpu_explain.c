@@ -96,7 +96,9 @@ static void count_runs(const struct lpu_study *study, struct sums *sums) {
   sums->entries = layers ? layers : study->parts;
   for (int32_t i = 0; i < program->entry_count; i++) {
     const struct td_lpu_entry *entry = &program->entries[i];
-    bool meant = layers ? entry->layer >= 0 && entry->rows == program->entries[study->entry].rows : i == study->entry;
+    const struct td_lpu_entry *looked_at = &program->entries[study->entry];
+    bool alike = entry->layer >= 0 && entry->rows == looked_at->rows && entry->work == looked_at->work;
+    bool meant = layers ? alike : i == study->entry;
     if (meant) td_lpu_program_runs(program, i, &study->step, sums->runs);
   }
 }

@@ -142,6 +142,7 @@ static void print_longest(const struct lpu_study *study, FILE *out) {
           "unit, %s, at %.1f %%.\n",
           segment->name, share(segment_cycles(study, longest), study->counts.cycles), td_lpu_unit_name(unit),
           occupancy);
+  if (study->program->entries[study->entry].work) return; /* of whose weights few are the entry's */
   fprintf(out,
           "Weights alone, %" PRId64 " B at the streams' rate, would take %" PRId64 " cycles: %s %.2f times that.\n",
           study->weight_bytes, study->bound_cycles, layers ? "the layers take" : "the step takes",
@@ -157,6 +158,8 @@ static void print_layers(const struct lpu_study *study, FILE *out) {
           "layers      %d, an entry each: the numbers are those of layer %d; all of them take %" PRId64
           " cycles = %.3f us beside what is computed elsewhere\n",
           layers, first, cycles, (double)cycles / study->program->machine.clock_hz * 1e6);
+  if (study->program->entries[study->entry].work == TD_LPU_WORK_ALL) return;
+  fprintf(out, "experts     these numbers are of the entries in front of the host's routing: tandem lpu experts has the rest\n");
 }
 
 /* Without them it is not the program that is saved. */

@@ -34,6 +34,10 @@ const char *lpu_segment_words(const char *name) {
       {"pool", "the first row through the pooler"},
       {"forward", "rows over the links, to the next stage"},
       {"ffn", "norm; FFN and residual, of one layer"},
+      {"route", "norm; the router's product; what all tokens share"},
+      {"take", "a routed token into its place"},
+      {"expert", "one expert on some routed tokens"},
+      {"give", "a routed token's result, times its gate, into its sum"},
       {"output", "output product and residual; norm; FFN and residual"},
       {"head", "final norm; product with the vocabulary"},
   };
@@ -73,8 +77,8 @@ int64_t lpu_study_layers(const struct lpu_study *study, int32_t *out_layers) {
   int64_t cycles = 0;
   *out_layers = 0;
   for (int32_t i = 0; i < program->entry_count; i++) {
-    bool alike = program->entries[i].layer >= 0 && program->entries[i].rows == program->entries[study->entry].rows;
-    if (!alike) continue;
+    const struct td_lpu_entry *entry = &program->entries[i], *looked_at = &program->entries[study->entry];
+    if (entry->layer < 0 || entry->rows != looked_at->rows || entry->work != looked_at->work) continue;
     cycles += td_lpu_program_cycles(program, i, &study->step);
     *out_layers += 1;
   }

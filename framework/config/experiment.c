@@ -69,6 +69,13 @@ static const struct td_option lpu_options[] = {
         "most tokens of one pass through the program; a step of more takes several passes"),
     KEY(td_cfg_lpu, context, TD_OPT_INT, "tokens", "0", 0, MOST_TOKENS,
         "most positions of a sequence that the program is compiled for; 0 = as many as the longest request has"),
+    KEY(td_cfg_lpu, expert_parts, TD_OPT_INT, "systems", "0", 0, 65536,
+        "systems of so many chips that a layer's experts are dealt to; only with tandem lpu; 0 = tandem lpu experts: the "
+        "fewest that fit, else one"),
+    KEY(td_cfg_lpu, expert_rows, TD_OPT_INT, "tokens", "0", 0, 512,
+        "most tokens of an expert's run; only with tandem lpu; 0 = one"),
+    KEY(td_cfg_lpu, expert_routed, TD_OPT_INT, "tokens", "0", 0, 65536,
+        "places for routed tokens; only with tandem lpu; 0 = what all rows can route here"),
     TEXT(td_cfg_lpu, emulate_on, "step",
          "what emulates it: \"step\" = instruction by instruction, counting cycles; or a device that interprets the "
          "program as whole vectors, with the same bits and cycles: cpu, opencl:0, cuda:0"),

@@ -104,5 +104,8 @@ struct td_lpu_choice td_experiment_lpu(const struct td_cfg_pool *pool) {
                                 .activations = (enum td_lpu_activations)lpu->activations,
                                 .rows = (int32_t)lpu->rows,
                                 .context = (int32_t)lpu->context,
+                                .expert_parts = (int32_t)lpu->expert_parts,
+                                .expert_rows = (int32_t)lpu->expert_rows,
+                                .expert_routed = (int32_t)lpu->expert_routed,
                                 .emulate_on = lpu->emulate_on};
 }

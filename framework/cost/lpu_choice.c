@@ -43,5 +43,8 @@ struct td_lpu_options td_lpu_choice_options(const struct td_lpu_choice *choice, 
                                  .rows = (int32_t)rows,
                                  .block_tokens = block_tokens,
                                  .kv_blocks = blocks < INT32_MAX ? (int32_t)blocks : INT32_MAX,
-                                 .context = (int32_t)context};
+                                 .context = (int32_t)context,
+                                 .expert_parts = choice->expert_parts,
+                                 .expert_rows = choice->expert_rows,
+                                 .expert_routed = choice->expert_routed};
 }

@@ -21,7 +21,8 @@ static td_status fold_tops(struct lpu_compiler *compiler, struct lpu_tensor *x, 
     struct lpu_chain chain;
     struct lpu_operand top = lpu_nothing;
     lpu_chain_begin(&chain, compiler->chip, compiler->rows);
-    TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, compiler->rows, x, &tops));
+    /* The next chain reads it beside x. */
+    TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, compiler->rows, vectors > FOLD ? x : NULL, &tops));
     if (before) top = lpu_chain_input(&chain, before, 0, 1);
     for (int32_t v = begin; v < vectors && v < begin + FOLD; v++) {
       struct lpu_operand value = lpu_chain_input(&chain, x, v, vectors);

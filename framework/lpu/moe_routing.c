@@ -96,4 +96,5 @@ void td_moe_largest(int32_t experts, int32_t used, int32_t tokens, double *out_l
     *out_low += used < experts ? -expm1(experts * log1p(-more)) : 1.0;
     *out_high += fmin(1.0, experts * more);
   }
+  *out_low = fmax(*out_low, ceil((double)tokens * used / experts)); /* the mean, which some expert reaches */
 }

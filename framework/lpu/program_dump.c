@@ -311,6 +311,8 @@ void td_lpu_program_dump(const struct td_lpu_program *program, int32_t segment, 
     fprintf(out, "\nentry %d: a step of up to %d rows", i, entry->rows);
     if (entry->first_row) fprintf(out, " goes on; its outputs are those of rows %d and up", entry->first_row);
     if (entry->layer >= 0) fprintf(out, ", of layer %d alone", entry->layer);
+    static const char *const works[] = {"", ": route", ": take", ": expert", ": give"};
+    if (entry->work > 0 && entry->work <= TD_LPU_WORK_GIVE) fputs(works[entry->work], out);
     fputc('\n', out);
     dump_links(program, &program->entries[i], out);
   }

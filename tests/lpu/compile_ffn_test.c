@@ -195,7 +195,6 @@ static void test_refused(void **state) {
   expect_refusal(TINY("llama"), (struct td_slice){0, 1, TD_PART_ATTENTION}, "found a slice of layers 0..0, parts 1");
   expect_refusal(TINY("llama"), (struct td_slice){-1, 1, TD_PART_FFN}, "some of its layers 0..");
   expect_refusal(TINY("llama"), (struct td_slice){0, 1, TD_PART_ALL}, "parts 7");
-  expect_refusal(TINY("mixtral-small"), (struct td_slice){0, 1, TD_PART_FFN}, "experts are not compiled");
 }
 
 int main(void) {

@@ -439,9 +439,12 @@ static void heads(void **state) {
   const char *path;
   size_t bytes;
   char *data = file_of(program, &path, &bytes);
-  data[8] = 4;
+  data[8] = TD_LPU_PROGRAM_VERSION + 1;
   assert_int_equal(open_bytes(data, bytes, &out), TD_CORRUPT);
-  assert_non_null(strstr(td_error_text(), "found version 4 of the program file, expected 3"));
+  char expected[64];
+  snprintf(expected, sizeof expected, "found version %d of the program file, expected %d", TD_LPU_PROGRAM_VERSION + 1,
+           TD_LPU_PROGRAM_VERSION);
+  assert_non_null(strstr(td_error_text(), expected));
   data[0] = 'x';
   assert_int_equal(open_bytes(data, bytes, &out), TD_CORRUPT);
   assert_non_null(strstr(td_error_text(), "found no LPU program, expected the bytes TDLPUPRG at its start"));

@@ -31,7 +31,7 @@ struct lpu_reference_options lpu_reference_options(enum td_lpu_weights weights, 
 
 struct lpu_reference;
 
-/* Borrows the model. TD_UNSUPPORTED names an operator that LPUs do not run (experts), TD_CONFIG an option. */
+/* Borrows the model. TD_UNSUPPORTED names an operator that LPUs do not run, TD_CONFIG an option. */
 td_status lpu_reference_open(const struct td_model *model, const struct lpu_reference_options *options,
                              struct lpu_reference **out_reference);
 void lpu_reference_close(struct lpu_reference *reference); /* NULL is fine */

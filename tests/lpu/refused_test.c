@@ -241,7 +241,7 @@ static void test_command(void **state) {
   command_refused(config_of(device_with(small, "^$/"), "llama", "weights=\"i8\"; chips=1;", BLOCKS),
                   WORDS("words of slices", "of 64", "would do"));
   command_refused(config_of("groq-lpu-v1", "mixtral-small", "rows=1;", BLOCKS),
-                  WORDS("LPU: router of layer 0", "not compiled"));
+                  WORDS("LPU: router of layer 0", "experts are compiled with FFNs alone (--part ffn)"));
   command_refused(config_of("groq-lpu-v1", "llama", "chips=4097;", BLOCKS), WORDS("chips", "4097", "4096"));
   command_refused(config_of("groq-lpu-v1", "llama", "rows=0;", BLOCKS), WORDS("rows", "found 0"));
   command_refused(config_of("groq-lpu-v1", "llama", "rows=1;", "block_tokens = 24;"), WORDS("24", "multiple of 16"));

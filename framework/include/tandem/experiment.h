@@ -30,6 +30,7 @@ struct td_cfg_lpu {
   int objective;            /* enum td_lpu_objective */
   int weights, activations; /* enum td_lpu_weights, td_lpu_activations */
   int64_t rows, context;
+  int64_t expert_parts, expert_rows, expert_routed;
   const char *emulate_on;
 };
 struct td_cfg_pool {

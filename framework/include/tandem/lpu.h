@@ -58,6 +58,9 @@
  *
  * ACTIVATION: silu: (g * sigmoid(g)) * u. gelu: ((g * 0.5) * (1 + tanh(sqrt(2 / pi) * (g + ((0.044715 * g) * g) * g)))
  * * u. POINTWISE: gelu as there, without u; tanh. ADD: binary32. logits: binary32 rows.
+ *
+ * Experts: ROUTER on the host (tandem/lpu_moe.h); EXPERT_MATMUL as MATMUL; EXPERT_SUM with its residual: x, then result
+ * times gate of each of the token's experts, ascending.
  */
 /* What a grouping is chosen for: the fewest cycles of a step on exactly options->chips chips; the same on at most so
  * many (one that leaves chips out may be faster); or the most steps in a time, the stages working on one each: the
@@ -110,7 +113,8 @@ struct td_lpu_options {
  * their norm; zeros behind the sequence) and "last" (one row: the number of the last token, in all lanes) in, "pooled"
  * out. The options of the KV cache are not looked at;
  *  - the FFNs of layers b .. e - 1, slice {b, e, TD_PART_FFN}: an entry a layer (td_lpu_program_layer_entry), from
- * image "x", the residual after attention, to td_lpu_program_output. No KV cache either. */
+ * image "x", the residual after attention, to td_lpu_program_output. No KV cache either. With experts four entries a
+ * layer, between which the host routes (tandem/lpu_moe.h). */
 td_status td_lpu_compile(const struct td_lpu_machine *machine, const struct td_graph *graph,
                          const struct td_slice *slice, const void *const *weights, const struct td_lpu_options *options,
                          struct td_lpu_program **out_program);
@@ -278,6 +282,7 @@ struct td_lpu_choice {
   int32_t rows;           /* most rows of a pass through the program; a larger step takes several. 0: 1 */
   int32_t context;        /* most positions of a sequence; 0: what the KV cache holds, at most the model's */
   int32_t kv_blocks;      /* of the KV cache of a device that only prices; 0: as many as every row's context takes */
+  int32_t expert_parts, expert_rows, expert_routed; /* as struct td_lpu_options */
   const char *emulate_on; /* as td_lpu_host_open takes it; NULL: "step" */
 };
 /* What the compiler is asked for: the context is bounded by the choice, the model and `kv_blocks` (0: as many blocks as
