@@ -22,6 +22,7 @@ struct asked {
   struct td_graph *graph;
   struct lpu_keys keys;
   struct td_lpu_choice choice;
+  bool from_config;
   int32_t block_tokens; /* 0: as many as a plane takes */
   bool fills;           /* --in-flight full */
   struct price_head head;
@@ -119,6 +120,7 @@ static td_status open_config(const struct price_lpu_options *options, struct ask
   TD_TRY(td_experiment_open(options->config, options->sets, options->set_count, &asked->config, &experiment));
   TD_TRY(find_pool(options, asked->config, &experiment, &pool));
   asked->choice = td_experiment_lpu(pool);
+  asked->from_config = true;
   asked->block_tokens = (int32_t)experiment.engine.block_tokens;
   asked->head.model = experiment.model;
   asked->head.device = pool->device;
@@ -135,10 +137,18 @@ static td_status open_flags(const struct price_lpu_options *options, struct aske
   return TD_OK;
 }
 
+static bool encodes(const struct td_graph *graph) {
+  for (int32_t i = 0; i < graph->op_count; i++) {
+    if (graph->ops[i].kind == TD_OP_ATTENTION) return graph->ops[i].bidirectional;
+  }
+  return false;
+}
+
 static td_status open_all(const struct price_lpu_options *options, struct asked *asked) {
   TD_TRY(options->config ? open_config(options, asked) : open_flags(options, asked));
   TD_TRY(td_model_open(asked->head.model, &asked->model));
   TD_TRY(td_graph_build(asked->model, &asked->graph));
+  asked->head.encoder = encodes(asked->graph);
   TD_TRY(td_device_params_open(asked->head.device, &asked->params));
   const struct td_lpu_machine *machine = td_lpu_machine_of(asked->params);
   if (!machine) {
@@ -155,10 +165,29 @@ static int64_t largest(const struct price_list *list) {
   return most;
 }
 
+/* Of an encoder a step is one sequence, padded to the program's rows. */
+static td_status make_encoder_options(struct asked *asked) {
+  const struct price_head *head = &asked->head;
+  struct td_lpu_choice choice = asked->choice;
+  int64_t longest = largest(&head->contexts);
+  if (head->draft || largest(&head->batches) > 1) {
+    return td_fail(TD_USAGE, "price: found %s of an encoder, expected one sequence a step: its tokens are the rows",
+                   head->draft ? "--draft" : "a batch of several");
+  }
+  if (choice.rows < longest && asked->from_config) {
+    return td_fail(TD_USAGE, "price: found a context of %" PRId64 " tokens, expected at most the %d of lpu.rows",
+                   longest, choice.rows);
+  }
+  if (!asked->from_config && !choice.rows) choice.rows = (int32_t)((longest + 63) / 64 * 64);
+  asked->head.options = td_lpu_choice_options(&choice, &asked->graph->shape, asked->block_tokens, 1);
+  return TD_OK;
+}
+
 /* The program that holds all that is asked: rows and context as the pool or the largest of the lists; a KV cache for
  * every batch in flight at the longest context. */
 static td_status make_options(struct asked *asked) {
   const struct price_head *head = &asked->head;
+  if (head->encoder) return make_encoder_options(asked);
   int64_t batch = largest(&head->batches), context = largest(&head->contexts) + head->draft;
   int64_t rows = batch * (head->draft + 1), blocks = (context + asked->block_tokens - 1) / asked->block_tokens;
   struct td_lpu_choice choice = asked->choice;
@@ -204,7 +233,7 @@ static int64_t blocks_of(const struct td_lpu_price_facts *facts, int64_t batch, 
 static td_status price_pass(const struct asked *asked, int64_t batch, int64_t context, int32_t rows, double tokens,
                             struct price_pass *out) {
   const struct price_list *in_flight = &asked->head.in_flight;
-  out->rows = (int32_t)(batch * rows);
+  out->rows = asked->head.encoder ? (int32_t)context : (int32_t)(batch * rows);
   TD_TRY(td_lpu_price_pass(asked->price, out->rows, blocks_of(&asked->head.facts, batch, context, rows), &out->cost));
   for (int32_t i = 0; i < in_flight->count; i++) {
     struct td_lpu_flow *flow = &out->flows[i];
@@ -224,7 +253,7 @@ static td_status find_interval(const struct asked *asked, struct price_row *row)
     struct td_lpu_cost cost;
     if (!price) continue;
     int64_t blocks = blocks_of(&asked->head.facts, row->batch, row->context, 1);
-    TD_TRY(td_lpu_price_pass(price, (int32_t)row->batch, blocks, &cost));
+    TD_TRY(td_lpu_price_pass(price, row->step.rows, blocks, &cost));
     double seconds = (double)cost.cycles / td_lpu_price_facts(price).clock_hz;
     row->seconds_low = fmin(row->seconds_low, seconds);
     row->seconds_high = fmax(row->seconds_high, seconds);
@@ -281,8 +310,8 @@ static td_status ask_each(struct asked *asked, const struct price_row *row) {
                                   .graph = asked->graph,
                                   .slice = td_slice_whole(asked->graph),
                                   .options = asked->head.options,
-                                  .rows = (int32_t)row->batch,
-                                  .position = (int32_t)row->context - 1};
+                                  .rows = row->step.rows,
+                                  .position = asked->head.encoder ? 0 : (int32_t)row->context - 1};
   question.options.chips = asked->head.facts.chips;
   question.options.tensor = asked->head.facts.tensor;
   asked->head.sensitivity = &asked->sensitivity;

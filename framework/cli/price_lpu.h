@@ -31,6 +31,7 @@ struct price_list {
 /* What is the same for all rows. */
 struct price_head {
   const char *model, *device;
+  bool encoder; /* a step is one sequence of `context` tokens, which count as one */
   struct td_lpu_options options;
   struct td_lpu_price_facts facts;
   struct price_list batches, contexts, in_flight;

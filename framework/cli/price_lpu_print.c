@@ -37,8 +37,8 @@ static void print_head(const struct price_head *head, FILE *out) {
 }
 
 static void print_spent(const struct price_head *head, const struct price_row *rows, int32_t count, FILE *out) {
-  fprintf(out, "\na step of one token a sequence, and where its cycles go\n%5s %9s %12s %12s %12s", "batch", "context",
-          "cycles", "us", "stage us");
+  fprintf(out, "\na step of %s, and where its cycles go\n%5s %9s %12s %12s %12s",
+          head->encoder ? "one sequence" : "one token a sequence", "batch", "context", "cycles", "us", "stage us");
   for (int i = 0; i < TD_LPU_SPENT_COUNT; i++) fprintf(out, " %8s", td_lpu_spent_name((enum td_lpu_spent)i));
   fputc('\n', out);
   for (int32_t r = 0; r < count; r++) {
@@ -62,8 +62,10 @@ static void print_flow(const struct price_head *head, const struct price_row *ro
 
 static void print_flows(const struct price_head *head, const struct price_row *rows, int32_t count, bool verify,
                         FILE *out) {
-  fprintf(out, "%5s %9s %9s %12s %14s %14s%s\n", "batch", "context", "in flight", "beat us", "tokens/s/user",
-          "tokens/s", head->facts.has_power ? "          W     tokens/J" : "");
+  const char *power = head->encoder ? "          W  sequences/J" : "          W     tokens/J";
+  fprintf(out, "%5s %9s %9s %12s %14s %14s%s\n", "batch", "context", "in flight", "beat us",
+          head->encoder ? "seqs/s/user" : "tokens/s/user", head->encoder ? "sequences/s" : "tokens/s",
+          head->facts.has_power ? power : "");
   for (int32_t r = 0; r < count; r++) {
     const struct price_pass *pass = verify ? &rows[r].verify : &rows[r].step;
     for (int32_t i = 0; i < head->in_flight.count; i++) print_flow(head, &rows[r], &pass->flows[i], out);
@@ -74,7 +76,8 @@ static void print_full(const struct price_head *head, const struct price_row *ro
   int32_t full = 1;
   for (int32_t r = 0; r < count; r++) full = rows[r].full > full ? rows[r].full : full;
   if (head->facts.stages == 1) return;
-  fprintf(out, "%d batches in flight fill the stages; a user's token is back before the next one begins\n", full);
+  fprintf(out, "%d batches in flight fill the stages%s\n", full,
+          head->encoder ? "" : "; a user's token is back before the next one begins");
 }
 
 static void print_draft(const struct price_head *head, const struct price_row *rows, int32_t count, FILE *out) {
@@ -99,8 +102,10 @@ static void print_ranges(const struct price_head *head, const struct price_row *
   fprintf(out, "\nover the ranges of what is not published, all at their fast, and all at their slow ends\n");
   print_left(&head->ends[TD_LPU_FAST], "fast", out);
   print_left(&head->ends[TD_LPU_SLOW], "slow", out);
-  fprintf(out, "%5s %9s %12s %12s %12s   %s%s\n", "batch", "context", "us", "least", "most", "tokens/s/user",
-          head->facts.has_power ? "              J a token" : "");
+  const char *what = head->encoder ? "sequence" : "token";
+  fprintf(out, "%5s %9s %12s %12s %12s   %ss/s/user", "batch", "context", "us", "least", "most", what);
+  if (head->facts.has_power) fprintf(out, "   J a %s", what);
+  fputc('\n', out);
   for (int32_t r = 0; r < count; r++) {
     const struct price_row *row = &rows[r];
     fprintf(out, "%5" PRId64 " %9" PRId64 " %12.3f %12.3f %12.3f   %.2f..%.2f", row->batch, row->context,
