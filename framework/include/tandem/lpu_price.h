@@ -101,6 +101,32 @@ int32_t td_lpu_flow_full(const struct td_lpu_price *price, const struct td_lpu_c
 td_status td_lpu_flow(const struct td_lpu_price *price, const struct td_lpu_cost *cost, int32_t rows, int32_t batches,
                       struct td_lpu_flow *out);
 
+/* ---- what nobody published ---- */
+
+/* What is compiled, without data. */
+struct td_lpu_question {
+  const struct td_device_params *params;
+  const struct td_graph *graph;
+  struct td_slice slice;
+  struct td_lpu_options options; /* chips and tensor as the answer at the values has them: machines are compared */
+};
+/* At all ends that ought to be fast, or slow, together: delays at the low, or high, end of their ranges; how much there
+ * is of something (slices a hop, accumulators, links, rates) the other way round; powers low, or high. */
+enum td_lpu_end { TD_LPU_FAST, TD_LPU_SLOW };
+/* Whether a row of td_lpu_machine_quantity has such ends: evidence assumed or secondary, and a range. */
+bool td_lpu_is_open(const struct td_quantity *quantity);
+#define TD_LPU_MOST_OPEN 128
+struct td_lpu_end_price {
+  struct td_lpu_price *price;         /* td_lpu_price_close; NULL: refused */
+  int32_t moved;                      /* parameters at their ends */
+  const char *left[TD_LPU_MOST_OPEN]; /* names of those that no such machine, or no compiler, takes so; in the params */
+  int32_t left_count;
+  char refused[400];
+};
+/* One compile (rarely two): prices of any batch and context there. What the compiler refuses at all is an answer: price
+ * is NULL. An end is a machine, not a bound: schedules need not get longer with every delay. */
+td_status td_lpu_price_end(const struct td_lpu_question *question, enum td_lpu_end end, struct td_lpu_end_price *out);
+
 /* ---- speculative decoding ---- */
 
 /* Tokens that a pass over `draft` proposed tokens and the last one before them gives, each proposal accepted with
