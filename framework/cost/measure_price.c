@@ -42,8 +42,7 @@ td_status td_price_measured(const struct td_device_params *device, const struct 
     const struct td_measured_op *step = step_of(device);
     enum td_dtype type = td_measured_type(graph, op, kv_dtype);
     const struct td_measured_op *found = td_measured_find(device, op->kind, type);
-    int64_t rows = stats->v[op->rows == TD_ROWS_LOGITS ? TD_SYM_LOGITS : TD_SYM_TOKENS];
-    double ratio = step ? step->terms[TD_MEASURED_RATIOS + td_measured_class(op->kind, rows)] : 1;
+    double ratio = step ? step->terms[TD_MEASURED_RATIOS + td_measured_class(op, stats)] : 1;
     struct td_measured_use uses[TD_MEASURED_USES];
     if (!found) return lacks(device, op->kind, type);
     int32_t count = td_measured_uses(graph, op, stats, uses);
@@ -86,7 +85,7 @@ td_status td_measured_sum(const struct td_device_params *device, const struct td
     int32_t used = found ? td_measured_uses(graph, op, stats, uses) : 0;
     for (int32_t i = 0; i < used; i++) {
       double times = uses[i].factor * (double)stats->v[uses[i].symbol] * groups[g].count;
-      out_seconds[td_measured_class(op->kind, rows)] += times * found->terms[uses[i].term];
+      out_seconds[td_measured_class(op, stats)] += times * found->terms[uses[i].term];
     }
   }
   free(groups);

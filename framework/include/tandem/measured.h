@@ -20,12 +20,13 @@
  * - attention: call, row (a query of a head), pair (an element of a key against a query), context (an element of the
  *   cache, read once);
  * - step: step, logit (an entry of the vocabulary, a sampled row), and what operators take in a step over what they
- * take by themselves: matmul_few (of up to 8 rows, which wait for memory), matmul_many, attention, rest;
+ *   take by themselves: matmul_few (of up to 8 rows, which wait for memory), matmul_many, attention_decode (one row a
+ *   sequence), attention_prefill, rest;
  * - all others: call, element (of the result). */
 struct td_measured_op {
   enum td_op_kind kind;
   enum td_dtype type; /* of the weights (matmul, embed) or of the cache (attention, kv_append); else TD_F32 */
-  double terms[TD_MEASURED_TERMS]; /* seconds; of a step's last four: ratios */
+  double terms[TD_MEASURED_TERMS]; /* seconds; of a step's last five: ratios */
   int64_t rows;                    /* measurements */
   int64_t most;                    /* the largest count of rows, of an attention the longest context, among them */
   /* Of predictions of each family of shapes from a fit that did not see it. */
@@ -34,7 +35,7 @@ struct td_measured_op {
   const char *source, *command;
 };
 enum { TD_MEASURED_STEP = 0, TD_MEASURED_LOGIT, TD_MEASURED_RATIOS };
-#define TD_MEASURED_CLASSES 4
+#define TD_MEASURED_CLASSES 5
 
 int32_t td_measured_terms(enum td_op_kind kind);
 /* The term's name; *out_unit: "s" or "1". */
@@ -42,8 +43,8 @@ const char *td_measured_term(enum td_op_kind kind, int32_t term, const char **ou
 int64_t td_measured_knot(int32_t knot);
 /* "step" for TD_OP_SAMPLE, else the kind's name. */
 const char *td_measured_kind_name(enum td_op_kind kind);
-/* Which of the step's ratios an operator over so many rows has: 0 matmul_few, 1 matmul_many, 2 attention, 3 rest. */
-int32_t td_measured_class(enum td_op_kind kind, int64_t rows);
+/* Which of the step's ratios an operator of such a step has, from 0. */
+int32_t td_measured_class(const struct td_op *op, const struct td_step_stats *stats);
 
 /* One term of an operator: counts[symbol] * factor of it. */
 struct td_measured_use {
