@@ -2,6 +2,7 @@
  *
  * Steps priced by measured operators.
  */
+#include <math.h>
 #include <stdlib.h>
 
 #include "measure.h"
@@ -34,6 +35,14 @@ static td_status add_use(const struct td_step_stats *stats, const struct td_meas
   return TD_OK;
 }
 
+/* Rows of a product, the mean context of an attention's sequences: what `most` is of. */
+static double octaves_beyond(const struct td_measured_op *found, const struct td_op *op,
+                             const struct td_step_stats *stats) {
+  double count = (double)stats->v[op->rows == TD_ROWS_LOGITS ? TD_SYM_LOGITS : TD_SYM_TOKENS];
+  if (op->kind == TD_OP_ATTENTION) count = (double)stats->v[TD_SYM_CONTEXT] / fmax(1, (double)stats->v[TD_SYM_SEQS]);
+  return count > (double)found->most ? log2(count / (double)found->most) : 0;
+}
+
 td_status td_price_measured(const struct td_device_params *device, const struct td_graph *graph, const struct td_op *op,
                             enum td_dtype kv_dtype, const struct td_step_stats *stats,
                             struct td_measured_form *out_form) {
@@ -46,6 +55,7 @@ td_status td_price_measured(const struct td_device_params *device, const struct 
     struct td_measured_use uses[TD_MEASURED_USES];
     if (!found) return lacks(device, op->kind, type);
     int32_t count = td_measured_uses(graph, op, stats, uses);
+    form.octaves = octaves_beyond(found, op, stats);
     for (int32_t i = 0; i < count; i++) {
       TD_TRY(add_use(stats, &uses[i], found->terms[uses[i].term] * ratio, form.c));
     }

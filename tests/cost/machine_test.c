@@ -114,6 +114,28 @@ static void steps_are_exact(void **state) {
   td_model_close(model);
 }
 
+/* Beyond what was measured the interval grows, and says by how much. */
+static void widens_beyond(void **state) {
+  (void)state;
+  struct td_device_params *params;
+  struct td_model *model;
+  struct td_graph *graph = graph_of("f32", &model);
+  struct td_slice whole = td_slice_whole(graph);
+  double ratios[2];
+  assert_int_equal(td_device_params_open(made_file(), &params), TD_OK);
+  for (int i = 0; i < 2; i++) {
+    struct td_step_stats stats = {0};
+    struct td_price price;
+    td_step_stats_add(&stats, &graph->shape, 0, i ? 2048 : 64, 1);
+    assert_int_equal(td_price_roofline(params, graph, &whole, TD_F16, &stats, &price), TD_OK);
+    ratios[i] = price.high_ps / price.low_ps;
+  }
+  assert_true(ratios[1] > 1.5 * ratios[0]);
+  td_device_params_close(params);
+  td_graph_free(graph);
+  td_model_close(model);
+}
+
 /* The milestones of a prefill rise, and its end lies behind the last. */
 static void layers_add_up(void **state) {
   (void)state;
@@ -218,6 +240,7 @@ int main(void) {
       cmocka_unit_test(finds_terms),
       cmocka_unit_test(file_is_a_device),
       cmocka_unit_test(steps_are_exact),
+      cmocka_unit_test(widens_beyond),
       cmocka_unit_test(layers_add_up),
       cmocka_unit_test(refuses_what_was_not_measured),
       cmocka_unit_test(says_what_is_wrong),
