@@ -17,3 +17,7 @@ target_include_directories(price_speed PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
 target_link_libraries(price_speed PRIVATE tandem_cost tandem_config tandem_model tandem_kernels tandem_base tandem_api
   PkgConfig::CMOCKA)
 target_compile_definitions(price_speed PRIVATE TANDEM_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+tandem_test(cost_machine SOURCES ${CMAKE_CURRENT_LIST_DIR}/cost/machine_test.c
+  LINK tandem_cost tandem_config tandem_model tandem_kernels tandem_base PkgConfig::JANSSON)
+target_include_directories(cost_machine PRIVATE ${PROJECT_SOURCE_DIR}/framework/cost)
+add_dependencies(cost_machine tandem)

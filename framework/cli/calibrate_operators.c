@@ -9,10 +9,10 @@
 #include "calibrate.h"
 #include "tandem/base.h"
 
-#define SECONDS 0.03 /* ten repeats: short enough that some are not disturbed */
+#define SECONDS 0.012 /* ten repeats of about a millisecond: short enough that some are not disturbed */
 #define QUICK_SECONDS 0.002
 /* Multiply-adds of the largest product: more would take longer than it tells. */
-#define WORK_MAX (INT64_C(1) << 31)
+#define WORK_MAX (INT64_C(1) << 29)
 #define QUICK_WORK_MAX (INT64_C(1) << 24)
 
 td_status calibrate_add_row(struct calibrate_rows *rows, const struct td_measured_row *row, int64_t count) {
@@ -61,9 +61,7 @@ static td_status measure(struct calibrate *calibrate, struct bench_case *item, i
   TD_TRY(bench_operator(calibrate->device, seconds, item, &none, &result));
   if (!result.times.seconds.count) return TD_OK; /* the device refuses it, and so no step will have it */
   td_step_stats_add(&stats, &item->shape, item->past, item->tokens, 1);
-  /* The fastest repeat: what others took away meanwhile is not the operator's. Steps are medians, and the ratios of
-   * the entry "step" bring back what a step has of it. */
-  struct td_measured_row row = {.seconds = result.times.seconds.low, .family = family};
+  struct td_measured_row row = {.seconds = result.times.seconds.median, .family = family};
   int32_t count = td_measured_uses(&graph, &item->op, &stats, uses);
   for (int32_t i = 0; i < count; i++) row.uses[uses[i].term] += uses[i].factor * (double)stats.v[uses[i].symbol];
   return calibrate_add_row(rows, &row, item->op.kind == TD_OP_ATTENTION ? item->past + item->tokens : item->tokens);

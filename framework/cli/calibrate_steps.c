@@ -109,8 +109,6 @@ static td_status add_row(struct stepper *stepper, size_t number, int32_t rounds,
     td_step_stats_add(&stats, &stepper->graph->shape, batch->past, batch->tokens, 1);
   }
   row.uses[TD_MEASURED_STEP] = 1;
-  row.uses[TD_MEASURED_SEQUENCE] = (double)stats.v[TD_SYM_SEQS];
-  row.uses[TD_MEASURED_TOKEN] = (double)stats.v[TD_SYM_TOKENS];
   row.uses[TD_MEASURED_LOGIT] = (double)stats.v[TD_SYM_LOGITS] * stepper->graph->shape.vocab;
   TD_TRY(td_measured_sum(&stepper->calibrate->params, stepper->graph, &whole, TD_F16, &stats,
                          row.uses + TD_MEASURED_RATIOS));

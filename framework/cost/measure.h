@@ -11,10 +11,13 @@
 #include "tandem/config.h"
 #include "tandem/measured.h"
 
+#define TD_WIDER_OCTAVE 0.15 /* an interval's growth on each side for each octave beyond what was measured */
+
 /* An operator's time in a step: a linear form of the counts, in grains. */
 struct td_measured_form {
   bool is; /* false: the device has no measured operators */
   td_wide c[TD_SYM_COUNT];
+  double octaves; /* how far the shape lies beyond what was measured; 0: it does not */
 };
 /* TD_UNSUPPORTED if the device has measured operators and none for this one. */
 td_status td_price_measured(const struct td_device_params *device, const struct td_graph *graph, const struct td_op *op,

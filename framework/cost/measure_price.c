@@ -2,6 +2,7 @@
  *
  * Steps priced by measured operators.
  */
+#include <math.h>
 #include <stdlib.h>
 
 #include "measure.h"
@@ -34,6 +35,14 @@ static td_status add_use(const struct td_step_stats *stats, const struct td_meas
   return TD_OK;
 }
 
+/* Rows of a product, the mean context of an attention's sequences: what `most` is of. */
+static double octaves_beyond(const struct td_measured_op *found, const struct td_op *op,
+                             const struct td_step_stats *stats) {
+  double count = (double)stats->v[op->rows == TD_ROWS_LOGITS ? TD_SYM_LOGITS : TD_SYM_TOKENS];
+  if (op->kind == TD_OP_ATTENTION) count = (double)stats->v[TD_SYM_CONTEXT] / fmax(1, (double)stats->v[TD_SYM_SEQS]);
+  return count > (double)found->most ? log2(count / (double)found->most) : 0;
+}
+
 td_status td_price_measured(const struct td_device_params *device, const struct td_graph *graph, const struct td_op *op,
                             enum td_dtype kv_dtype, const struct td_step_stats *stats,
                             struct td_measured_form *out_form) {
@@ -42,10 +51,11 @@ td_status td_price_measured(const struct td_device_params *device, const struct 
     const struct td_measured_op *step = step_of(device);
     enum td_dtype type = td_measured_type(graph, op, kv_dtype);
     const struct td_measured_op *found = td_measured_find(device, op->kind, type);
-    double ratio = step ? step->terms[TD_MEASURED_RATIOS + td_measured_class(op->kind)] : 1;
+    double ratio = step ? step->terms[TD_MEASURED_RATIOS + td_measured_class(op, stats)] : 1;
     struct td_measured_use uses[TD_MEASURED_USES];
     if (!found) return lacks(device, op->kind, type);
     int32_t count = td_measured_uses(graph, op, stats, uses);
+    form.octaves = octaves_beyond(found, op, stats);
     for (int32_t i = 0; i < count; i++) {
       TD_TRY(add_use(stats, &uses[i], found->terms[uses[i].term] * ratio, form.c));
     }
@@ -61,8 +71,6 @@ void td_price_measured_step(const struct td_device_params *device, const struct 
   if (!step) return;
   double logits = (double)graph->shape.vocab * step->terms[TD_MEASURED_LOGIT];
   out_form->c[TD_SYM_ONE] = (td_wide)(step->terms[TD_MEASURED_STEP] * GRAINS_PER_SECOND + 0.5);
-  out_form->c[TD_SYM_SEQS] = (td_wide)(step->terms[TD_MEASURED_SEQUENCE] * GRAINS_PER_SECOND + 0.5);
-  out_form->c[TD_SYM_TOKENS] = (td_wide)(step->terms[TD_MEASURED_TOKEN] * GRAINS_PER_SECOND + 0.5);
   out_form->c[TD_SYM_LOGITS] = (td_wide)(logits * GRAINS_PER_SECOND + 0.5);
   *out_low = step->low;
   *out_high = step->high;
@@ -70,23 +78,24 @@ void td_price_measured_step(const struct td_device_params *device, const struct 
 
 td_status td_measured_sum(const struct td_device_params *device, const struct td_graph *graph,
                           const struct td_slice *slice, enum td_dtype kv_dtype, const struct td_step_stats *stats,
-                          double out_seconds[3]) {
+                          double out_seconds[TD_MEASURED_CLASSES]) {
   struct td_slice_group *groups;
   int32_t count;
   td_status status = TD_OK;
-  for (int i = 0; i < 3; i++) out_seconds[i] = 0;
+  for (int i = 0; i < TD_MEASURED_CLASSES; i++) out_seconds[i] = 0;
   TD_TRY(td_slice_groups_build(graph, slice, &groups, &count));
   for (int32_t g = 0; g < count && !status; g++) {
     const struct td_op *op = &graph->ops[groups[g].op];
     struct td_measured_use uses[TD_MEASURED_USES];
     enum td_dtype type = td_measured_type(graph, op, kv_dtype);
     const struct td_measured_op *found = td_measured_find(device, op->kind, type);
-    if (op->kind == TD_OP_SAMPLE || !stats->v[op->rows == TD_ROWS_LOGITS ? TD_SYM_LOGITS : TD_SYM_TOKENS]) continue;
+    int64_t rows = stats->v[op->rows == TD_ROWS_LOGITS ? TD_SYM_LOGITS : TD_SYM_TOKENS];
+    if (op->kind == TD_OP_SAMPLE || !rows) continue;
     if (!found) status = lacks(device, op->kind, type);
     int32_t used = found ? td_measured_uses(graph, op, stats, uses) : 0;
     for (int32_t i = 0; i < used; i++) {
       double times = uses[i].factor * (double)stats->v[uses[i].symbol] * groups[g].count;
-      out_seconds[td_measured_class(op->kind)] += times * found->terms[uses[i].term];
+      out_seconds[td_measured_class(op, stats)] += times * found->terms[uses[i].term];
     }
   }
   free(groups);

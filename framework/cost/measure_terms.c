@@ -16,12 +16,15 @@ static const char *const product_terms[TD_MEASURED_TERMS] = {
     "weight_6",  "weight_8",  "weight_12",  "weight_16",  "weight_24", "weight_32", "weight_48",
     "weight_64", "weight_96", "weight_128", "weight_256", "weight_512"};
 static const char *const attention_terms[] = {"call", "row", "pair", "context"};
-static const char *const step_terms[] = {"step", "sequence", "token", "logit", "matmul", "attention", "rest"};
+static const char *const step_terms[] = {
+    "step", "logit", "matmul_few", "matmul_many", "attention_decode", "attention_prefill", "rest"};
 static const char *const other_terms[] = {"call", "element"};
 
 enum { CALL, INPUT, OUTPUT, WEIGHT };
 enum { ROW = 1, PAIR, CONTEXT };
 enum { ELEMENT = 1 };
+
+#define FEW_ROWS 8
 
 int64_t td_measured_knot(int32_t knot) {
   return knots[knot];
@@ -58,8 +61,11 @@ const char *td_measured_kind_name(enum td_op_kind kind) {
   return kind == TD_OP_SAMPLE ? "step" : td_op_kind_name(kind);
 }
 
-int32_t td_measured_class(enum td_op_kind kind) {
-  return kind == TD_OP_MATMUL ? 0 : kind == TD_OP_ATTENTION ? 1 : 2;
+int32_t td_measured_class(const struct td_op *op, const struct td_step_stats *stats) {
+  int64_t rows = stats->v[op->rows == TD_ROWS_LOGITS ? TD_SYM_LOGITS : TD_SYM_TOKENS];
+  if (op->kind == TD_OP_MATMUL) return rows <= FEW_ROWS ? 0 : 1;
+  if (op->kind == TD_OP_ATTENTION) return rows == stats->v[TD_SYM_SEQS] ? 2 : 3;
+  return 4;
 }
 
 enum td_dtype td_measured_type(const struct td_graph *graph, const struct td_op *op, enum td_dtype kv_dtype) {

@@ -296,6 +296,7 @@ struct sums {
   struct ahead ahead; /* .valid: over all operators so far */
   double flops, bytes;
   double step_low, step_high; /* of measured operators: ratios to the whole step's time; 0: none */
+  double octaves;             /* how far an operator lies beyond what was measured */
 };
 
 /* Adds where the time of a roofline lies, by the ranges of the numbers that bound it. */
@@ -351,6 +352,7 @@ static td_status sum_op(const struct rates *rates, const struct td_graph *graph,
   TD_TRY(td_price_measured(rates->device, graph, op, kv_dtype, stats, &measured));
   if (measured.is) {
     add_measured(&measured, is_compute_bound(&times, stats), count, sums);
+    if (measured.octaves > sums->octaves) sums->octaves = measured.octaves;
     return TD_OK;
   }
   add_range(rates, &times, stats, count, sums);
@@ -372,8 +374,9 @@ static td_status finish(const struct td_device_params *device, const struct td_s
   TD_TRY(round_total(&sums->all, &sums->ahead, stats, &price.base_ps, &price.slope_ps));
   TD_TRY(round_total(&sums->compute_bound, &sums->ahead, stats, &price.compute_bound_ps, &ignored));
   if (sums->step_high > 0) {
-    price.low_ps = sums->step_low * (double)price.base_ps;
-    price.high_ps = sums->step_high * (double)price.base_ps;
+    double wider = 1 + TD_WIDER_OCTAVE * sums->octaves;
+    price.low_ps = sums->step_low * (double)price.base_ps / wider;
+    price.high_ps = sums->step_high * (double)price.base_ps * wider;
   }
   if (price.slope_ps > 0) { /* base + (valid - 1) * slope stays below 2^63 */
     int64_t most = (INT64_MAX - price.base_ps) / price.slope_ps + 1;

@@ -16,15 +16,17 @@
 #define TD_MEASURED_TERMS (TD_MEASURED_KNOTS + 3)
 
 /* What an entry is of. Kinds of operators as the graph has them; TD_OP_SAMPLE stands for the step around them. Terms:
- *   matmul      call, input (an element of the activations), output (of the result), weight_M (of the weights, at M
- * rows) attention   call, row (a query of a head), pair (an element of a key or value against a query), context (an
- * element of the cache, read once) step        step, sequence, token, logit (an entry of the vocabulary, a sampled
- * row), and matmul, attention, rest: what such operators take in a step over what they take by themselves all others
- * call, element (of the result) */
+ * - matmul: call, input (an element of the activations), output (of the result), weight_M (of the weights, at M rows);
+ * - attention: call, row (a query of a head), pair (an element of a key against a query), context (an element of the
+ *   cache, read once);
+ * - step: step, logit (an entry of the vocabulary, a sampled row), and what operators take in a step over what they
+ *   take by themselves: matmul_few (of up to 8 rows, which wait for memory), matmul_many, attention_decode (one row a
+ *   sequence), attention_prefill, rest;
+ * - all others: call, element (of the result). */
 struct td_measured_op {
   enum td_op_kind kind;
   enum td_dtype type; /* of the weights (matmul, embed) or of the cache (attention, kv_append); else TD_F32 */
-  double terms[TD_MEASURED_TERMS]; /* seconds; of a step's last three: ratios */
+  double terms[TD_MEASURED_TERMS]; /* seconds; of a step's last five: ratios */
   int64_t rows;                    /* measurements */
   int64_t most;                    /* the largest count of rows, of an attention the longest context, among them */
   /* Of predictions of each family of shapes from a fit that did not see it. */
@@ -32,7 +34,8 @@ struct td_measured_op {
   double low, high; /* measured / predicted: 5th and 95th percentile */
   const char *source, *command;
 };
-enum { TD_MEASURED_STEP = 0, TD_MEASURED_SEQUENCE, TD_MEASURED_TOKEN, TD_MEASURED_LOGIT, TD_MEASURED_RATIOS };
+enum { TD_MEASURED_STEP = 0, TD_MEASURED_LOGIT, TD_MEASURED_RATIOS };
+#define TD_MEASURED_CLASSES 5
 
 int32_t td_measured_terms(enum td_op_kind kind);
 /* The term's name; *out_unit: "s" or "1". */
@@ -40,8 +43,8 @@ const char *td_measured_term(enum td_op_kind kind, int32_t term, const char **ou
 int64_t td_measured_knot(int32_t knot);
 /* "step" for TD_OP_SAMPLE, else the kind's name. */
 const char *td_measured_kind_name(enum td_op_kind kind);
-/* Which of the step's ratios an operator has: 0 matmul, 1 attention, 2 rest. */
-int32_t td_measured_class(enum td_op_kind kind);
+/* Which of the step's ratios an operator of such a step has, from 0. */
+int32_t td_measured_class(const struct td_op *op, const struct td_step_stats *stats);
 
 /* One term of an operator: counts[symbol] * factor of it. */
 struct td_measured_use {
@@ -64,7 +67,7 @@ const struct td_measured_op *td_measured_find(const struct td_device_params *dev
  * names an operator that the device has no entry for. */
 td_status td_measured_sum(const struct td_device_params *device, const struct td_graph *graph,
                           const struct td_slice *slice, enum td_dtype kv_dtype, const struct td_step_stats *stats,
-                          double out_seconds[3]);
+                          double out_seconds[TD_MEASURED_CLASSES]);
 
 /* ---- fitting ---- */
 
