@@ -9,12 +9,13 @@
 #include <unistd.h>
 
 #include "cli_output.h"
+#include "e2e.h"
 #include "tandem/base.h"
 #include "tandem/cli.h"
 #include "tandem/operators.h"
 
 struct options {
-  const char *device, *fits_of, *op, *input, *output;
+  const char *device, *fits_of, *op, *input, *output, *models;
 };
 
 static td_status check_given(const struct options *options, enum td_operator *out_op) {
@@ -25,7 +26,8 @@ static td_status check_given(const struct options *options, enum td_operator *ou
   if (!options->output) return td_fail(TD_USAGE, "price: found no --out, %s", usage);
   if (td_operator_find(options->op, out_op)) return TD_OK;
   return td_fail(TD_USAGE,
-                 "--op: found \"%.40s\", expected gemm, attention_context, attention_generation, moe or collective",
+                 "--op: found \"%.40s\", expected gemm, attention_context, attention_generation, moe, collective or "
+                 "e2e",
                  options->op);
 }
 
@@ -60,16 +62,26 @@ static td_status write_prices(const struct options *options, enum td_operator op
   return status;
 }
 
+/* The table of shapes of single operators, or of configurations of served models. */
+static td_status price_table(const struct options *options, enum td_operator op,
+                             const struct td_device_params *device) {
+  struct td_op_table table;
+  if (op == TD_E2E) return cli_price_e2e(device, options->models, options->input, options->output);
+  TD_TRY(td_op_table_read(options->input, op, false, &table));
+  td_status status = write_prices(options, op, device, &table);
+  td_op_table_free(&table);
+  return status;
+}
+
 /* On the device as it is, or with the parameters that another one's file has. */
-static td_status price(const struct options *options, enum td_operator op, const struct td_device_params *device,
-                       const struct td_op_table *table) {
+static td_status price(const struct options *options, enum td_operator op, const struct td_device_params *device) {
   struct td_device_params *other, copy;
   struct td_op_fit *fits;
-  if (!options->fits_of) return write_prices(options, op, device, table);
+  if (!options->fits_of) return price_table(options, op, device);
   TD_TRY(td_device_params_open(options->fits_of, &other));
   td_status status = td_device_borrow_fits(device, other, &copy, &fits);
   if (!status) {
-    status = write_prices(options, op, &copy, table);
+    status = price_table(options, op, &copy);
     free(fits);
   }
   td_device_params_close(other);
@@ -79,13 +91,13 @@ static td_status price(const struct options *options, enum td_operator op, const
 static td_status run(int argc, char **argv, int *out_exit) {
   struct options options = {0};
   struct td_device_params *device;
-  struct td_op_table table;
   enum td_operator op;
   int32_t count;
   const struct td_flag flags[] = {
       {.name = "--device", .value = &options.device}, {.name = "--fits-of", .value = &options.fits_of},
       {.name = "--op", .value = &options.op},         {.name = "--in", .value = &options.input},
-      {.name = "--out", .value = &options.output},    {0},
+      {.name = "--out", .value = &options.output},    {.name = "--models", .value = &options.models},
+      {0},
   };
   *out_exit = 0;
   TD_TRY(td_flags_parse(argc, argv, flags, NULL, 0, &count));
@@ -93,24 +105,22 @@ static td_status run(int argc, char **argv, int *out_exit) {
   TD_TRY(td_check_output(options.output));
   TD_TRY(td_output_is_not(options.output, options.input, "the shapes"));
   TD_TRY(td_device_params_open(options.device, &device));
-  td_status status = td_op_table_read(options.input, op, false, &table);
-  if (!status) {
-    status = price(&options, op, device, &table);
-    td_op_table_free(&table);
-  }
+  td_status status = price(&options, op, device);
   td_device_params_close(device);
   return status;
 }
 
 const struct td_command td_command_price = {
     .name = "price",
-    .usage = "--device D [--fits-of D2] --op OP --in SHAPES.csv --out PRED.csv",
+    .usage = "--device D [--fits-of D2] --op OP --in SHAPES.csv --out PRED.csv [--models DIR]",
     .summary = "predicts the times of operators on a device from a table of shapes",
     .help =
         "  --device D      a name or path of a device file\n"
         "  --fits-of D2    parameters fitted on D2, for a device that was never measured; intervals are wider\n"
-        "  --op OP         gemm, attention_context, attention_generation, moe or collective\n"
+        "  --op OP         gemm, attention_context, attention_generation, moe, collective; e2e: time per output token of\n"
+        "                  served models\n"
         "  --in FILE       CSV, plain or gzip, with the columns of docs/calibration.md\n"
+        "  --models DIR    e2e: folder of the models' shapes (experiments/models)\n"
         "  --out FILE      the same lines with predicted_ms, low_ms and high_ms (nine of ten measurements of shapes "
         "like\n"
         "                  those of the device's fit lie between them) and a note where they are wider than that\n",

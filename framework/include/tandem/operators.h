@@ -20,6 +20,7 @@ enum td_operator {
   TD_ATTENTION_GENERATION, /* decode: one new token a sequence, which reads `step` + 1 positions */
   TD_MOE,                  /* all expert products of one layer on one device, routing included */
   TD_COLLECTIVE,
+  TD_E2E, /* serving: what steps have beyond the operators above, and a framework's scale over their sum */
   TD_OPERATOR_COUNT
 };
 const char *td_operator_name(enum td_operator op); /* "gemm", "attention_context", ... */
@@ -32,7 +33,8 @@ bool td_operator_find(const char *name, enum td_operator *out_op);
  *   attention_generation  the same, with step + 1 for isl
  *   moe                   hidden_size, inter_size, topk, num_experts, moe_tp_size, moe_ep_size, skew (1000 times the
  *                         exponent of the experts' load, 0: even), matrices (3: gated, 2: not), num_tokens
- *   collective            dtype (bytes of an element), num_gpus, bytes */
+ *   collective            dtype (bytes of an element), num_gpus, bytes
+ *   e2e                   isl, osl, batch_size */
 #define TD_SHAPE_FIELDS 9
 struct td_op_shape {
   int64_t v[TD_SHAPE_FIELDS];
@@ -41,7 +43,7 @@ int32_t td_operator_fields(enum td_operator op);
 const char *td_operator_field(enum td_operator op, int32_t field); /* its name; NULL past the end */
 
 /* What a path says about element types: "bfloat16", "fp8", "nvfp4", "float16", "half"; of attention two of them, of
- * products and cache: "bfloat16/fp8"; of a collective its name: "all_reduce". Two tables of the same path are of the
+ * products and cache: "bfloat16/fp8"; of a collective its name: "all_reduce"; of e2e the framework's. Two tables of the same path are of the
  * same kind of kernel. */
 #define TD_PATH_BYTES 48
 
