@@ -11,7 +11,6 @@ static const struct td_op_parameter parameters[TD_E2E_PARAMETERS] = {
     {"launch", "us", 3, 0.01, 100, "what each operator adds in steps without a graph"},
     {"step", "us", 200, 0.1, 100000, "host: scheduling a step"},
     {"sequence", "us", 37, 0.01, 1000, "host: a sequence's part in it, sampling and text included"},
-    {"fused_start", "us", 6, 0.1, 100, "products' starts in a step are no longer: their inputs come narrowed"},
 };
 
 static const struct td_op_field fields[] = {

@@ -61,7 +61,6 @@ enum {
   TD_E2E_LAUNCH,
   TD_E2E_STEP,
   TD_E2E_SEQUENCE,
-  TD_E2E_FUSED_START,
   TD_E2E_PARAMETERS
 };
 /* In the parameter's unit; fit NULL: the guess. */
