@@ -100,7 +100,7 @@ td_status td_op_curve_open(const struct td_device_params *device, enum td_operat
 }
 
 static double residual_at(const struct td_op_curve *curve, int64_t value) {
-  int32_t below = td_op_knot_below(value), last = curve->knot_count - 1;
+  int32_t last = curve->knot_count - 1, below = last ? td_op_knot_below(value) : 0;
   if (below >= last) return curve->residuals[last];
   double at = (log2((double)value) - curve->knots[below]) / (curve->knots[below + 1] - curve->knots[below]);
   return curve->residuals[below] + at * (curve->residuals[below + 1] - curve->residuals[below]);
@@ -110,7 +110,8 @@ static int64_t compute_ps(const struct td_op_curve *curve, int64_t value) {
   struct td_op_shape shape = curve->family;
   shape.v[curve->model->field_count - 1] = value;
   double seconds = curve->model->seconds(&curve->chip, curve->basis.fit.parameters, shape.v);
-  double ps = seconds * exp(residual_at(curve, value)) * 1e12 + 0.5;
+  double residual = residual_at(curve, value);
+  double ps = (residual != 0 ? seconds * exp(residual) : seconds) * 1e12 + 0.5;
   return ps < 9e18 ? (int64_t)ps : INT64_MAX; /* over 106 days: as td_poly_eval */
 }
 
