@@ -83,8 +83,9 @@ static td_status price_rows(struct td_e2e *e2e, const struct td_e2e_table *table
     const struct td_op_price *tpot = &price.tpot;
     fprintf(out, "%s,%.6g,%.6g,%.6g,%s%s\n", table->lines[i], tpot->seconds * 1e3, tpot->low * 1e3, tpot->high * 1e3,
             tpot->note ? tpot->note : "",
-            price.running < row->batch ? (tpot->note ? "; the cache holds fewer requests" : "the cache holds fewer requests")
-                                       : "");
+            price.running < row->batch
+                ? (tpot->note ? "; the cache holds fewer requests" : "the cache holds fewer requests")
+                : "");
     bool is = !isnan(row->tpot);
     rows[i] = (struct priced){row->tpot, tpot->seconds, is, is && row->tpot < price.least};
     scored += is;
@@ -99,8 +100,7 @@ static td_status write_prices(struct td_e2e *e2e, const struct td_e2e_table *tab
   TD_TRY(td_alloc((size_t)table->row_count + 1, sizeof(struct priced), &memory));
   td_text_printf(&part, "%s.part", output);
   FILE *out = part.failed ? NULL : fopen(part.data, "w");
-  td_status status =
-      out ? price_rows(e2e, table, out, memory) : td_fail(TD_IO, "%s.part: %s", output, strerror(errno));
+  td_status status = out ? price_rows(e2e, table, out, memory) : td_fail(TD_IO, "%s.part: %s", output, strerror(errno));
   if (out && fclose(out) && !status) status = td_fail(TD_IO, "%s: %s", part.data, strerror(errno));
   if (!status && rename(part.data, output)) status = td_fail(TD_IO, "%s: %s", output, strerror(errno));
   if (out && status) unlink(part.data);
@@ -147,8 +147,7 @@ static td_status fit_backends(struct td_e2e *e2e, const struct td_calibration *h
 }
 
 td_status cli_calibrate_e2e(const struct td_calibration *how, const char *models, const char *measured,
-                            const char *backend, bool quiet, struct td_op_fit *fits, int32_t most,
-                            int32_t *out_count) {
+                            const char *backend, bool quiet, struct td_op_fit *fits, int32_t most, int32_t *out_count) {
   struct td_e2e_table table;
   struct td_e2e *e2e;
   TD_TRY(td_e2e_table_read(measured, true, &table));

@@ -15,7 +15,6 @@ td_status cli_price_e2e(const struct td_device_params *device, const char *model
 /* A fit for each framework of the table (or only `backend`), at most `most`; *out_count so many. Says on stdout what
  * the error was before. */
 td_status cli_calibrate_e2e(const struct td_calibration *how, const char *models, const char *measured,
-                            const char *backend, bool quiet, struct td_op_fit *fits, int32_t most,
-                            int32_t *out_count);
+                            const char *backend, bool quiet, struct td_op_fit *fits, int32_t most, int32_t *out_count);
 
 #endif

@@ -79,15 +79,15 @@ struct job {
   int64_t batch; /* of all replicas that share a cache */
 };
 
-/* Requests that a server runs at once, at most: the others wait. By Little's law (TPOT * osl against TTFT) 95 to 106 ran
- * in each of the given table's vLLM measurements with 512 requests, whatever their chips and lengths. */
+/* Requests that a server runs at once, at most: the others wait. By Little's law (TPOT * osl against TTFT) 95 to 106
+ * ran in each of the given table's vLLM measurements with 512 requests, whatever their chips and lengths. */
 static int64_t running_most(const struct td_e2e_row *row) {
   return !strcmp(row->backend, "vllm") ? 100 : INT64_MAX;
 }
 
-/* The share of B prompts that fall into a request's tokens. Software that mixes prompts with tokens keeps requests apart
- * in time: all B. SGLang takes in all waiting prompts before any token, so requests of one length start, go on and end
- * together, and each waits for the prompts behind its own only: half of them. */
+/* The share of B prompts that fall into a request's tokens. Software that mixes prompts with tokens keeps requests
+ * apart in time: all B. SGLang takes in all waiting prompts before any token, so requests of one length start, go on
+ * and end together, and each waits for the prompts behind its own only: half of them. */
 static double prompts_met(const struct td_e2e_row *row) {
   return !strcmp(row->backend, "sglang") ? 0.5 : 1;
 }

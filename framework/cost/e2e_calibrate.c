@@ -73,7 +73,8 @@ static td_status price_rows(struct td_e2e *e2e, const struct td_calibration *how
     if (status == TD_NO_MEMORY) return status;
     left += status != TD_OK;
     if (status) continue;
-    pairs[count++] = (struct pair){row->tpot, price.tpot.seconds, {{row->isl, row->osl, row->batch}}, is_held(row, how)};
+    pairs[count++] =
+        (struct pair){row->tpot, price.tpot.seconds, {{row->isl, row->osl, row->batch}}, is_held(row, how)};
   }
   *out_count = count;
   *out_left_out = left;

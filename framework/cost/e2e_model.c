@@ -12,9 +12,9 @@
 #include "tandem/base.h"
 
 /* What follows a model's name without changing its shape. */
-static const char *const suffixes[] = {"instruct", "fp8",   "fp4",  "nvfp4", "bf16", "hf",   "base",
-                                       "chat",     "v0.1",  "2507", "0528",  "0324", "v2",   "dynamic",
-                                       "thinking", "it",    "0905", "w8a8",  "awq",  "mxfp4"};
+static const char *const suffixes[] = {"instruct", "fp8",  "fp4",  "nvfp4", "bf16", "hf",   "base",
+                                       "chat",     "v0.1", "2507", "0528",  "0324", "v2",   "dynamic",
+                                       "thinking", "it",   "0905", "w8a8",  "awq",  "mxfp4"};
 /* Models of another one's shape. */
 static const char *const same[][2] = {{"deepseek-r1", "deepseek-v3"},
                                       {"deepseek-v3.1", "deepseek-v3"},
@@ -50,16 +50,16 @@ static td_status find_shape(const char *folder, const char *model, struct td_tex
     }
     if (exists(folder, name, path)) return TD_OK;
   } while (drop_suffix(name));
-  return td_fail(TD_NOT_FOUND, "model_path: found \"%.80s\", expected the shape of a model: there is no %s/%s.cfg", model,
-                 folder, name);
+  return td_fail(TD_NOT_FOUND, "model_path: found \"%.80s\", expected the shape of a model: there is no %s/%s.cfg",
+                 model, folder, name);
 }
 
 static td_status dtype_of(const char *column, const char *mode, enum td_dtype own, enum td_dtype *out) {
   static const struct {
     const char *name;
     enum td_dtype dtype;
-  } modes[] = {{"", TD_BF16},         {"bfloat16", TD_BF16},      {"float16", TD_F16},  {"fp8", TD_FP8},
-               {"fp8_block", TD_FP8}, {"fp8_static", TD_FP8},     {"nvfp4", TD_NVFP4},  {"w4a16_mxfp4", TD_MXFP4}};
+  } modes[] = {{"", TD_BF16},         {"bfloat16", TD_BF16},  {"float16", TD_F16}, {"fp8", TD_FP8},
+               {"fp8_block", TD_FP8}, {"fp8_static", TD_FP8}, {"nvfp4", TD_NVFP4}, {"w4a16_mxfp4", TD_MXFP4}};
   for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
     if (strcmp(modes[i].name, mode)) continue;
     *out = modes[i].dtype == TD_NVFP4 && own == TD_MXFP4 ? own : modes[i].dtype;
@@ -132,7 +132,8 @@ void td_e2e_model_close(struct td_e2e_model *model) {
 td_status td_e2e_weights(const struct td_graph *graph, const struct td_serving *serving, double *out_bytes) {
   double sum = 0;
   double tensor = serving->tensor > 1 ? serving->tensor : 1;
-  double experts = (serving->expert_tensor > 1 ? serving->expert_tensor : 1) * (serving->expert > 1 ? serving->expert : 1);
+  double experts =
+      (serving->expert_tensor > 1 ? serving->expert_tensor : 1) * (serving->expert > 1 ? serving->expert : 1);
   for (int32_t i = 0; i < graph->op_count; i++) {
     const struct td_op *op = &graph->ops[i];
     uint64_t bytes;

@@ -134,7 +134,8 @@ void td_op_curve_range(const struct td_op_curve *curve, int64_t value, double *o
 
 bool td_op_curve_is(const struct td_op_curve *curve, enum td_operator op, const char *path,
                     const struct td_op_shape *family) {
-  return curve->basis.fit.op == op && !strcmp(curve->basis.fit.path, path) && !memcmp(&curve->family, family, sizeof *family);
+  return curve->basis.fit.op == op && !strcmp(curve->basis.fit.path, path) &&
+         !memcmp(&curve->family, family, sizeof *family);
 }
 
 void td_op_curve_close(struct td_op_curve *curve) {

@@ -11,7 +11,7 @@
 #include "tandem/base.h"
 
 static const struct td_op_model *const models[] = {&td_op_gemm, &td_op_attention_context, &td_op_attention_generation,
-                                                   &td_op_moe, &td_op_collective, &td_op_e2e};
+                                                   &td_op_moe,  &td_op_collective,        &td_op_e2e};
 
 const struct td_op_model *td_op_model(enum td_operator op) {
   return models[op];
@@ -102,8 +102,9 @@ struct element {
 };
 #define PEAK(field_) offsetof(struct td_device_params, field_), #field_
 static const struct element elements[] = {
-    {"bfloat16", 2, PEAK(flops_bf16)}, {"float16", 2, PEAK(flops_f16)},   {"half", 2, PEAK(flops_f16)},
-    {"fp8", 1, PEAK(flops_fp8)},       {"fp8_block", 1, PEAK(flops_fp8)}, {"nvfp4", 0.5625, PEAK(flops_fp4)},
+    {"bfloat16", 2, PEAK(flops_bf16)}, {"float16", 2, PEAK(flops_f16)},
+    {"half", 2, PEAK(flops_f16)},      {"fp8", 1, PEAK(flops_fp8)},
+    {"fp8_block", 1, PEAK(flops_fp8)}, {"nvfp4", 0.5625, PEAK(flops_fp4)},
     {"float32", 4, PEAK(flops_f32)},   {"w4a16_mxfp4", 0.53125, PEAK(flops_bf16)},
 };
 static const char element_names[] = "bfloat16, float16, half, fp8, fp8_block, nvfp4, w4a16_mxfp4 or float32";

@@ -55,14 +55,7 @@ struct td_op_model {
 };
 extern const struct td_op_model td_op_gemm, td_op_attention_context, td_op_attention_generation, td_op_moe,
     td_op_collective, td_op_e2e;
-enum {
-  TD_E2E_SCALE,
-  TD_E2E_SMALL,
-  TD_E2E_LAUNCH,
-  TD_E2E_STEP,
-  TD_E2E_SEQUENCE,
-  TD_E2E_PARAMETERS
-};
+enum { TD_E2E_SCALE, TD_E2E_SMALL, TD_E2E_LAUNCH, TD_E2E_STEP, TD_E2E_SEQUENCE, TD_E2E_PARAMETERS };
 /* In the parameter's unit; fit NULL: the guess. */
 double td_e2e_parameter(const struct td_op_fit *fit, int32_t parameter);
 const struct td_op_model *td_op_model(enum td_operator op);

@@ -136,7 +136,8 @@ static td_status latency(const struct columns *columns, int32_t line, const char
 static td_status path_index(const struct columns *columns, int32_t line, char *const *values, struct td_op_table *table,
                             int32_t *out) {
   char name[TD_PATH_BYTES];
-  const char *first = columns->one_shot ? ONE_SHOT : values[columns->path[0]], *second = columns->path[1] < 0 ? "" : values[columns->path[1]];
+  const char *first = columns->one_shot ? ONE_SHOT : values[columns->path[0]],
+             *second = columns->path[1] < 0 ? "" : values[columns->path[1]];
   int used = snprintf(name, sizeof name, "%s%s%s", first, *second ? "/" : "", second);
   if (used <= 0 || used >= (int)sizeof name || strpbrk(name, "\"\\")) {
     return td_fail(TD_CONFIG, "%s:%" PRId32 ": found \"%.40s\", expected the name of an element type or collective",

@@ -54,8 +54,7 @@ td_status td_fit_add(const struct td_fit_step *step, enum td_operator op, const 
 struct td_fitted td_fit_constant(const struct td_fit_step *step, const struct td_fit_times *times, int64_t valid) {
   double launch = step->launches && times->ps ? td_e2e_parameter(step->e2e, TD_E2E_LAUNCH) * 1e-6 : 0;
   int64_t ps = times->ps + (int64_t)(launch * 1e12 + 0.5);
-  return (struct td_fitted){
-      true, (td_wide)ps << TD_GRAIN_BITS, 0, valid, times->low + launch, times->high + launch};
+  return (struct td_fitted){true, (td_wide)ps << TD_GRAIN_BITS, 0, valid, times->low + launch, times->high + launch};
 }
 
 /* What a guessed constant is worth. */

@@ -116,7 +116,7 @@ static void split(struct op_times *times, int32_t chips) {
 }
 
 td_status td_roofline_time(const struct rates *rates, const struct td_graph *graph, const struct td_op *op,
-                         enum td_dtype kv_dtype, const struct td_step_stats *stats, struct op_times *out) {
+                           enum td_dtype kv_dtype, const struct td_step_stats *stats, struct op_times *out) {
   struct td_op_cost cost;
   double flop = 0;
   td_op_cost(graph, op, kv_dtype, &cost);
@@ -146,7 +146,7 @@ static wide growth(const struct form *form, const struct ahead *ahead, const str
 
 /* For how many steps from this one the operator keeps its bound. compute > memory: bound by arithmetic. */
 int64_t td_roofline_crossover(const struct op_times *times, const struct ahead *ahead,
-                                  const struct td_step_stats *stats) {
+                              const struct td_step_stats *stats) {
   wide lead = td_form_value(&times->compute, stats) - td_form_value(&times->memory, stats);
   wide change = growth(&times->compute, ahead, stats) - growth(&times->memory, ahead, stats);
   wide steps = INT64_MAX;
@@ -158,4 +158,3 @@ int64_t td_roofline_crossover(const struct op_times *times, const struct ahead *
 bool td_is_compute_bound(const struct op_times *times, const struct td_step_stats *stats) {
   return td_form_value(&times->compute, stats) > td_form_value(&times->memory, stats);
 }
-

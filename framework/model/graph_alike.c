@@ -26,8 +26,8 @@ static bool alike(const struct td_graph *graph, const struct td_op *a, const str
   return a->kind == b->kind && a->rows == b->rows && a->n == b->n && a->k == b->k && a->heads == b->heads &&
          a->kv_heads == b->kv_heads && a->head_dim == b->head_dim && a->rope_dim == b->rope_dim &&
          a->groups == b->groups && a->window == b->window && a->experts == b->experts &&
-         a->experts_used == b->experts_used && a->fused_n == b->fused_n && a->joins == b->joins && a->bidirectional == b->bidirectional &&
-         (a->in[0] < 0) == (b->in[0] < 0) && (a->in[1] < 0) == (b->in[1] < 0) &&
+         a->experts_used == b->experts_used && a->fused_n == b->fused_n && a->joins == b->joins &&
+         a->bidirectional == b->bidirectional && (a->in[0] < 0) == (b->in[0] < 0) && (a->in[1] < 0) == (b->in[1] < 0) &&
          same_weight(graph, a->weight, b->weight) && same_cost(graph, a, b, TD_F32) && same_cost(graph, a, b, TD_F16);
 }
 

@@ -153,20 +153,13 @@ static td_status run(int argc, char **argv, int *out_exit) {
   struct options *options = &job->options;
   int32_t count;
   const struct td_flag flags[] = {
-      {.name = "--device", .value = &options->device},
-      {.name = "--op", .value = &options->op},
-      {.name = "--measured", .value = &options->measured},
-      {.name = "-o", .value = &options->output},
-      {.name = "--path", .value = &options->path},
-      {.name = "--rows", .value = &options->rows},
-      {.name = "--seed", .value = &options->seed},
-      {.name = "--held-back", .value = &options->held_back},
-      {.name = "--source", .value = &options->source},
-      {.name = "--models", .value = &options->models},
-      {.name = "--held-rows", .given = &options->single},
-      {.name = "--analytic", .given = &options->analytic},
-      {.name = "--json", .given = &options->json},
-      {0},
+      {.name = "--device", .value = &options->device},     {.name = "--op", .value = &options->op},
+      {.name = "--measured", .value = &options->measured}, {.name = "-o", .value = &options->output},
+      {.name = "--path", .value = &options->path},         {.name = "--rows", .value = &options->rows},
+      {.name = "--seed", .value = &options->seed},         {.name = "--held-back", .value = &options->held_back},
+      {.name = "--source", .value = &options->source},     {.name = "--models", .value = &options->models},
+      {.name = "--held-rows", .given = &options->single},  {.name = "--analytic", .given = &options->analytic},
+      {.name = "--json", .given = &options->json},         {0},
   };
   *out_exit = 0;
   td_status status = td_flags_parse(argc, argv, flags, NULL, 0, &count);
@@ -189,7 +182,8 @@ const struct td_command td_command_calibrate = {
         "  --device D        the device that was measured: a name or path of a device file, its datasheet and the "
         "fits\n"
         "                    that it has already are carried over\n"
-        "  --op OP           gemm, attention_context, attention_generation, moe, collective; e2e: a scale per framework\n"
+        "  --op OP           gemm, attention_context, attention_generation, moe, collective; e2e: a scale per "
+        "framework\n"
         "  --measured FILE   CSV, plain or gzip, with the columns of docs/calibration.md\n"
         "  -o FILE.cfg       the device file to write; the fit's error is in it\n"
         "  --path P          only rows of these element types (\"bfloat16\", \"bfloat16/fp8\") or this collective\n"

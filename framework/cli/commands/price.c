@@ -94,9 +94,12 @@ static td_status run(int argc, char **argv, int *out_exit) {
   enum td_operator op;
   int32_t count;
   const struct td_flag flags[] = {
-      {.name = "--device", .value = &options.device}, {.name = "--fits-of", .value = &options.fits_of},
-      {.name = "--op", .value = &options.op},         {.name = "--in", .value = &options.input},
-      {.name = "--out", .value = &options.output},    {.name = "--models", .value = &options.models},
+      {.name = "--device", .value = &options.device},
+      {.name = "--fits-of", .value = &options.fits_of},
+      {.name = "--op", .value = &options.op},
+      {.name = "--in", .value = &options.input},
+      {.name = "--out", .value = &options.output},
+      {.name = "--models", .value = &options.models},
       {0},
   };
   *out_exit = 0;
@@ -117,7 +120,8 @@ const struct td_command td_command_price = {
     .help =
         "  --device D      a name or path of a device file\n"
         "  --fits-of D2    parameters fitted on D2, for a device that was never measured; intervals are wider\n"
-        "  --op OP         gemm, attention_context, attention_generation, moe, collective; e2e: time per output token of\n"
+        "  --op OP         gemm, attention_context, attention_generation, moe, collective; e2e: time per output token "
+        "of\n"
         "                  served models\n"
         "  --in FILE       CSV, plain or gzip, with the columns of docs/calibration.md\n"
         "  --models DIR    e2e: folder of the models' shapes (experiments/models)\n"

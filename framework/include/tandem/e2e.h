@@ -10,12 +10,12 @@
 
 /* One configuration: a row of a table with the columns of docs/calibration.md. */
 struct td_e2e_row {
-  const char *model, *backend, *gemm, *moe;  /* model_path, backend, *_quant_mode */
-  int64_t isl, osl, batch;                   /* batch: concurrent requests (of one replica, with attention_dp_size) */
-  int32_t tensor, pipeline, replicas;        /* tp_size, pp_size, attention_dp_size */
-  int32_t expert_tensor, expert;             /* moe_tp_size, moe_ep_size; 0: not given */
-  double tpot;                               /* measured, seconds; NaN */
-  bool aggregated;                           /* prompts and tokens on the same chips; others have no price */
+  const char *model, *backend, *gemm, *moe; /* model_path, backend, *_quant_mode */
+  int64_t isl, osl, batch;                  /* batch: concurrent requests (of one replica, with attention_dp_size) */
+  int32_t tensor, pipeline, replicas;       /* tp_size, pp_size, attention_dp_size */
+  int32_t expert_tensor, expert;            /* moe_tp_size, moe_ep_size; 0: not given */
+  double tpot;                              /* measured, seconds; NaN */
+  bool aggregated;                          /* prompts and tokens on the same chips; others have no price */
   int32_t line;
 };
 struct td_e2e_table {

@@ -43,8 +43,8 @@ int32_t td_operator_fields(enum td_operator op);
 const char *td_operator_field(enum td_operator op, int32_t field); /* its name; NULL past the end */
 
 /* What a path says about element types: "bfloat16", "fp8", "nvfp4", "float16", "half"; of attention two of them, of
- * products and cache: "bfloat16/fp8"; of a collective its name: "all_reduce"; of e2e the framework's. Two tables of the same path are of the
- * same kind of kernel. */
+ * products and cache: "bfloat16/fp8"; of a collective its name: "all_reduce"; of e2e the framework's. Two tables of the
+ * same path are of the same kind of kernel. */
 #define TD_PATH_BYTES 48
 
 /* A price: the time, and between what times nine of ten measurements lie if this shape is like those of the fit.
