@@ -155,6 +155,12 @@ static const char *refuses(const int64_t *v) {
   return NULL;
 }
 
+static void work(const struct td_op_chip *chip, const int64_t *v, double *out_flops, double *out_bytes) {
+  double n = (double)v[0], k = (double)v[1], m = (double)v[2];
+  *out_flops = 2 * m * n * k;
+  *out_bytes = (n * k + m * k) * chip->bytes + 2 * m * n;
+}
+
 const struct td_op_model td_op_gemm = {
     .name = "gemm",
     .parameters = parameters,
@@ -167,4 +173,5 @@ const struct td_op_model td_op_gemm = {
     .refuses = refuses,
     .seconds = seconds,
     .plain = plain,
+    .work = work,
 };

@@ -250,6 +250,17 @@ void td_op_interval(const struct td_op_basis *basis, const struct td_op_shape *s
   if (basis->note) price->note = basis->note;
 }
 
+double td_op_energy(const struct td_device_params *device, double seconds, double flops, double peak, double bytes) {
+  const struct td_quantity *idle = &device->power_idle, *busy = &device->power_busy;
+  if (!idle->present || !busy->present) return (double)NAN;
+  double rate = peak * (device->compute_efficiency.present ? device->compute_efficiency.value : 1);
+  double stream = device->memory_bandwidth.value;
+  if (device->memory_efficiency.present) stream *= device->memory_efficiency.value;
+  double compute = flops > 0 && rate > 0 ? flops / rate * (busy->high - idle->value) : 0;
+  double memory = bytes > 0 && stream > 0 ? bytes / stream * fmax(busy->low - idle->value, 0) : 0;
+  return fmin(seconds * idle->value + compute + memory, seconds * busy->high);
+}
+
 td_status td_op_price(const struct td_device_params *device, enum td_operator op, const char *path,
                       const struct td_op_shape *shape, struct td_op_price *out_price) {
   struct td_op_chip chip;
@@ -259,6 +270,10 @@ td_status td_op_price(const struct td_device_params *device, enum td_operator op
   td_op_basis_of(device, op, path, &basis);
   struct td_op_price price = {.seconds = td_op_seconds(&chip, &basis.fit, shape)};
   td_op_interval(&basis, shape, &price);
+  double flops = 0, bytes = 0;
+  const struct td_op_model *model = models[op];
+  if (model->work) model->work(&chip, shape->v, &flops, &bytes);
+  price.energy_j = model->work ? td_op_energy(device, price.seconds, flops, chip.peak, bytes) : (double)NAN;
   *out_price = price;
   return TD_OK;
 }

@@ -52,6 +52,8 @@ struct td_op_model {
   /* The same as if nothing came in whole tiles and waves: how far the two are apart says which shapes are alike in what
    * tiles do to them, which their sizes alone do not. NULL: the model has no tiles. */
   double (*plain)(const struct td_op_chip *chip, const double *parameters, const int64_t *v);
+  /* FLOPs and bytes that a shape is about, without what tiles add, for its energy. NULL: neither is known. */
+  void (*work)(const struct td_op_chip *chip, const int64_t *v, double *out_flops, double *out_bytes);
 };
 extern const struct td_op_model td_op_gemm, td_op_attention_context, td_op_attention_generation, td_op_moe,
     td_op_collective, td_op_e2e;

@@ -181,8 +181,9 @@ static td_status sum_op(const struct rates *rates, const struct td_fit_step *ste
   return TD_OK;
 }
 
-static td_status finish(const struct td_device_params *device, const struct td_step_stats *stats,
-                        const struct sums *sums, struct td_price *out) {
+static td_status finish(const struct td_fit_step *step, const struct sums *sums, struct td_price *out) {
+  const struct td_device_params *device = step->device;
+  const struct td_step_stats *stats = step->stats;
   struct td_price price = {.flops = sums->flops,
                            .bytes = sums->bytes,
                            .valid_steps = sums->ahead.valid,
@@ -196,6 +197,10 @@ static td_status finish(const struct td_device_params *device, const struct td_s
     if (price.valid_steps > most) price.valid_steps = most;
   }
   price.energy_j = device->power_busy.present ? device->power_busy.value * td_seconds(price.base_ps) : (double)NAN;
+  if (step->serving) {
+    double peak = device->flops_bf16.present ? device->flops_bf16.value : device->flops_f16.value;
+    price.energy_j = td_op_energy(device, td_seconds(price.base_ps), sums->flops, peak, sums->bytes);
+  }
   *out = price;
   return TD_OK;
 }
@@ -218,7 +223,7 @@ td_status td_price_roofline(const struct td_device_params *device, const struct 
     status = sum_op(&rates, &step, &graph->ops[groups[i].op], groups[i].count, &sums);
   }
   free(groups);
-  return status ? status : finish(device, stats, &sums, out_price);
+  return status ? status : finish(&step, &sums, out_price);
 }
 
 td_status td_price_milestones(const struct td_device_params *device, const struct td_graph *graph,

@@ -73,7 +73,7 @@ static void prices(void **state) {
   assert_non_null(file);
   assert_non_null(fgets(line, sizeof line, file));
   assert_string_equal(line,
-                      "op_name,dtype,num_gpus,message_elements,bytes,latency_ms,predicted_ms,low_ms,high_ms,note\n");
+                      "op_name,dtype,num_gpus,message_elements,bytes,latency_ms,predicted_ms,low_ms,high_ms,energy_j,note\n");
   while (fgets(line, sizeof line, file)) {
     double measured, predicted, low, high;
     assert_int_equal(sscanf(line, "all_reduce,%*[^,],%*d,%*d,%*d,%lf,%lf,%lf,%lf", &measured, &predicted, &low, &high),

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -33,14 +34,15 @@ static td_status check_given(const struct options *options, enum td_operator *ou
 
 static td_status price_rows(const struct options *options, enum td_operator op, const struct td_device_params *device,
                             const struct td_op_table *table, FILE *out) {
-  fprintf(out, "%s,predicted_ms,low_ms,high_ms,note\n", table->header);
+  fprintf(out, "%s,predicted_ms,low_ms,high_ms,energy_j,note\n", table->header);
   for (int64_t i = 0; i < table->row_count; i++) {
     const struct td_op_row *row = &table->rows[i];
     struct td_op_price price;
     td_status status = td_op_price(device, op, table->path_names[row->path], &row->shape, &price);
     if (status) return td_fail_within(status, "%s:%" PRId32, options->input, row->line);
-    fprintf(out, "%s,%.6g,%.6g,%.6g,%s\n", table->lines[i], price.seconds * 1e3, price.low * 1e3, price.high * 1e3,
-            price.note ? price.note : "");
+    fprintf(out, "%s,%.6g,%.6g,%.6g,", table->lines[i], price.seconds * 1e3, price.low * 1e3, price.high * 1e3);
+    if (!isnan(price.energy_j)) fprintf(out, "%.6g", price.energy_j);
+    fprintf(out, ",%s\n", price.note ? price.note : "");
   }
   return ferror(out) ? td_fail(TD_IO, "%s: %s", options->output, strerror(errno)) : TD_OK;
 }

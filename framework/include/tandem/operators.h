@@ -51,8 +51,13 @@ const char *td_operator_field(enum td_operator op, int32_t field); /* its name; 
  * `note`: why the interval is wider than the fit's; NULL if it is not. Static storage. */
 struct td_op_price {
   double seconds, low, high;
+  double energy_j; /* td_op_energy of the operator's FLOPs and bytes; NaN: the device file lacks power, or a collective */
   const char *note;
 };
+/* Idle power for `seconds`, and what arithmetic and memory add: at the rates that the file's efficiencies say, products
+ * draw the high end of power_busy and memory its low end. Never more than power_busy's high end all along. `peak`: of
+ * the products, FLOP/s. NaN if the file lacks power_idle or power_busy. */
+double td_op_energy(const struct td_device_params *device, double seconds, double flops, double peak, double bytes);
 /* Uses the device's fit for (op, path); without one, the model's guesses and an interval that says so. TD_UNSUPPORTED
  * names what the datasheet lacks, or why the model has no basis for this shape or path. */
 td_status td_op_price(const struct td_device_params *device, enum td_operator op, const char *path,
