@@ -8,6 +8,7 @@
 
 #include "cluster_check.h"
 #include "tandem/base.h"
+#include "tandem/cost.h"
 #include "tandem/device.h"
 
 enum { WORKERS_MAX = 100000 };
@@ -23,6 +24,25 @@ static int32_t pool_find(const struct cluster *cluster, const char *name) {
   return -1;
 }
 
+/* Several chips that act as one worker: only priced ones can. */
+static td_status join_chips(const struct cluster *cluster, int32_t index) {
+  const struct td_cfg_pool *pool = pool_at(cluster, index);
+  const struct td_serving serving = {.tensor = (int32_t)pool->tensor,
+                                     .expert_tensor = (int32_t)pool->tensor,
+                                     .no_graph = !pool->graphs,
+                                     .guesses = pool->tensor > 1};
+  struct td_device_params *params = cluster->pool_params[index];
+  if (pool->tensor == 1 && pool->graphs) return TD_OK;
+  char path[64];
+  TD_TRY(td_format(path, sizeof path, "cluster.pools.[%" PRId32 "].%s", index, pool->tensor > 1 ? "tensor" : "graphs"));
+  if (!params || strcmp(pool->backend, "modelled")) {
+    return td_config_fail(cluster->config, path, "found it on backend \"%s\", expected it on \"modelled\" only",
+                          pool->backend);
+  }
+  td_status status = td_device_join(params, &serving);
+  return status ? td_config_fail(cluster->config, path, "%s", td_error_text()) : TD_OK;
+}
+
 static td_status open_params(struct cluster *cluster) {
   TD_TRY(td_alloc((size_t)cluster->pools, sizeof(void *), (void **)&cluster->pool_params));
   TD_TRY(td_alloc((size_t)cluster->pools * (size_t)cluster->pools, sizeof(void *), (void **)&cluster->links));
@@ -30,6 +50,7 @@ static td_status open_params(struct cluster *cluster) {
     if (*pool_at(cluster, i)->device) {
       TD_TRY(td_device_params_open(pool_at(cluster, i)->device, &cluster->pool_params[i]));
     }
+    TD_TRY(join_chips(cluster, i));
   }
   const struct td_list *links = &cluster->experiment->cluster.links;
   for (int32_t i = 0; i < links->count; i++) {
