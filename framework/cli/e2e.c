@@ -8,96 +8,84 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "compare.h"
 #include "tandem/base.h"
 
 /* ---- price ---- */
 
-struct priced {
-  double measured, predicted;
-  bool is, too_fast; /* has both; was measured below what the memory's peak rate allows */
-};
+enum { POSSIBLE, TOO_FAST }; /* groups */
 
-static int ascending(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return x < y ? -1 : x > y;
-}
-
-/* Mean and 90th percentile of |predicted / measured - 1|, and sum |predicted - measured| / sum measured. */
-static void say(const char *what, const struct priced *rows, int64_t count, bool possible, double *off) {
-  double sum = 0, missed = 0, measured = 0;
-  int64_t used = 0;
-  for (int64_t i = 0; i < count; i++) {
-    if (!rows[i].is || (possible && rows[i].too_fast)) continue;
-    off[used] = fabs(rows[i].predicted / rows[i].measured - 1);
-    sum += off[used++];
-    missed += fabs(rows[i].predicted - rows[i].measured);
-    measured += rows[i].measured;
+static bool is_first(const struct td_e2e_table *table, int64_t row) {
+  for (int64_t i = 0; i < row; i++) {
+    if (!strcmp(table->rows[i].backend, table->rows[row].backend)) return false;
   }
-  if (!used) return;
-  qsort(off, (size_t)used, sizeof *off, ascending);
-  printf("%-24s %6" PRId64 " rows  MAPE %6.2f%%  median %6.2f%%  p90 %6.2f%%  time-weighted %6.2f%%\n", what, used,
-         100 * sum / (double)used, 100 * off[used / 2], 100 * off[(used - 1) * 9 / 10], 100 * missed / measured);
+  return true;
 }
 
-static td_status summarise(const struct td_e2e_table *table, const struct priced *rows) {
+static td_status one_framework(const struct td_e2e_table *table, const struct cli_compared *rows, const char *backend) {
   void *memory;
-  struct priced *some;
-  TD_TRY(td_alloc((size_t)table->row_count + 1, sizeof(double) + sizeof *some, &memory));
-  double *off = memory;
-  some = (struct priced *)(off + table->row_count + 1);
+  TD_TRY(td_alloc((size_t)table->row_count + 1, sizeof *rows, &memory));
+  struct cli_compared *some = memory;
+  for (int64_t i = 0; i < table->row_count; i++) {
+    some[i] = rows[i];
+    if (strcmp(table->rows[i].backend, backend)) some[i].group = -1;
+  }
+  td_status status = cli_compare(backend, some, table->row_count, -1);
+  free(memory);
+  return status;
+}
+
+static td_status summarise(const struct td_e2e_table *table, const struct cli_compared *rows) {
   int64_t fast = 0;
   for (int64_t i = 0; i < table->row_count; i++) {
-    bool first = true;
-    for (int64_t j = 0; j < i && first; j++) first = strcmp(table->rows[j].backend, table->rows[i].backend) != 0;
-    fast += rows[i].too_fast;
-    if (!first) continue;
-    for (int64_t j = 0; j < table->row_count; j++) {
-      some[j] = rows[j];
-      some[j].is = rows[j].is && !strcmp(table->rows[j].backend, table->rows[i].backend);
-    }
-    say(table->rows[i].backend, some, table->row_count, false, off);
+    fast += rows[i].group == TOO_FAST;
+    if (is_first(table, i)) TD_TRY(one_framework(table, rows, table->rows[i].backend));
   }
-  say("all", rows, table->row_count, false, off);
-  if (fast) {
-    say("all that are possible", rows, table->row_count, true, off);
-    printf("%" PRId64 " rows were measured faster than weights and caches can be read once at the memory's peak rate\n",
-           fast);
-  }
-  free(memory);
+  TD_TRY(cli_compare("all", rows, table->row_count, -1));
+  if (!fast) return TD_OK;
+  TD_TRY(cli_compare("all that are possible", rows, table->row_count, POSSIBLE));
+  printf("%" PRId64 " rows were measured faster than weights and caches can be read once at the memory's peak rate\n",
+         fast);
   return TD_OK;
 }
 
-static td_status price_rows(struct td_e2e *e2e, const struct td_e2e_table *table, FILE *out, struct priced *rows) {
-  int64_t without = 0, scored = 0;
+/* What the interval's note and the cache's size come to. */
+static void print_price(const struct td_e2e_row *row, const struct td_e2e_price *price, const char *line, FILE *out) {
+  const struct td_op_price *tpot = &price->tpot;
+  bool fewer = price->running < row->batch;
+  fprintf(out, "%s,%.6g,%.6g,%.6g,", line, tpot->seconds * 1e3, tpot->low * 1e3, tpot->high * 1e3);
+  if (fewer) fprintf(out, "%" PRId64 " requests run at once", price->running);
+  fprintf(out, "%s%s\n", fewer && tpot->note ? "; " : "", tpot->note ? tpot->note : "");
+}
+
+static td_status price_rows(struct td_e2e *e2e, const struct td_e2e_table *table, FILE *out,
+                            struct cli_compared *rows) {
+  int64_t without = 0;
   fprintf(out, "%s,predicted_ms,low_ms,high_ms,note\n", table->header);
   for (int64_t i = 0; i < table->row_count; i++) {
     const struct td_e2e_row *row = &table->rows[i];
     struct td_e2e_price price;
     td_status status = td_e2e_price(e2e, row, &price);
+    rows[i].group = -1;
     if (status == TD_NO_MEMORY) return status;
     if (status) {
       if (row->aggregated && !without++) fprintf(stderr, "tandem: line %" PRId32 ": %s\n", row->line, td_error_text());
       fprintf(out, "%s,,,,no price: %s\n", table->lines[i], row->aggregated ? "see stderr" : "mode is not agg");
       continue;
     }
-    const struct td_op_price *tpot = &price.tpot;
-    fprintf(out, "%s,%.6g,%.6g,%.6g,%s%s\n", table->lines[i], tpot->seconds * 1e3, tpot->low * 1e3, tpot->high * 1e3,
-            tpot->note ? tpot->note : "",
-            price.running < row->batch
-                ? (tpot->note ? "; the cache holds fewer requests" : "the cache holds fewer requests")
-                : "");
-    bool is = !isnan(row->tpot);
-    rows[i] = (struct priced){row->tpot, tpot->seconds, is, is && row->tpot < price.least};
-    scored += is;
+    print_price(row, &price, table->lines[i], out);
+    if (isnan(row->tpot)) continue;
+    rows[i] = (struct cli_compared){row->tpot, price.tpot.seconds, price.tpot.low, price.tpot.high,
+                                    row->tpot < price.least ? TOO_FAST : POSSIBLE};
   }
   if (without) fprintf(stderr, "tandem: %" PRId64 " aggregated rows have no price; the first is above\n", without);
-  return scored ? summarise(table, rows) : TD_OK;
+  return summarise(table, rows);
 }
 
 static td_status write_prices(struct td_e2e *e2e, const struct td_e2e_table *table, const char *output) {
   struct td_text part = {0};
   void *memory;
-  TD_TRY(td_alloc((size_t)table->row_count + 1, sizeof(struct priced), &memory));
+  TD_TRY(td_alloc((size_t)table->row_count + 1, sizeof(struct cli_compared), &memory));
   td_text_printf(&part, "%s.part", output);
   FILE *out = part.failed ? NULL : fopen(part.data, "w");
   td_status status = out ? price_rows(e2e, table, out, memory) : td_fail(TD_IO, "%s.part: %s", output, strerror(errno));

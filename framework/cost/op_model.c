@@ -56,6 +56,10 @@ int32_t td_op_class_of(const struct td_op_model *model, const struct td_op_shape
   return last <= model->class_bounds[0] ? 1 : last <= model->class_bounds[1] ? 2 : 3;
 }
 
+int32_t td_operator_class_of(enum td_operator op, const struct td_op_shape *shape) {
+  return td_op_class_of(models[op], shape);
+}
+
 double td_op_smooth_max(double a, double b, double sharpness) {
   double large = a > b ? a : b, small = a > b ? b : a;
   if (small <= 0) return large;

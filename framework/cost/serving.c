@@ -15,9 +15,9 @@ static void times(struct td_quantity *quantity, int32_t chips) {
 }
 
 static void times_all(struct td_device_params *params, int32_t chips) {
-  struct td_quantity *const all[] = {&params->memory_bytes,  &params->power_busy,   &params->power_idle,
-                                     &params->power_all_in,  &params->power_utility, &params->price_bought,
-                                     &params->price_owned,   &params->price_rented, &params->host_bandwidth,
+  struct td_quantity *const all[] = {&params->memory_bytes,       &params->power_busy,    &params->power_idle,
+                                     &params->power_all_in,       &params->power_utility, &params->price_bought,
+                                     &params->price_owned,        &params->price_rented,  &params->host_bandwidth,
                                      &params->scale_out_bandwidth};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) times(all[i], chips);
 }

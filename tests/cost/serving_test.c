@@ -26,8 +26,7 @@ static struct td_graph *graph_of(const char *name) {
 
 static struct td_device_params *chips(const char *file, int32_t tensor, bool no_graph) {
   struct td_device_params *params;
-  const struct td_serving serving = {
-      .tensor = tensor, .expert_tensor = tensor, .no_graph = no_graph, .guesses = true};
+  const struct td_serving serving = {.tensor = tensor, .expert_tensor = tensor, .no_graph = no_graph, .guesses = true};
   if (td_device_params_open(test_source(file), &params)) fail_msg("%s", td_error_text());
   if (td_device_join(params, &serving)) fail_msg("%s", td_error_text());
   return params;
@@ -126,7 +125,7 @@ static void chips_have_parts(void **state) {
       struct td_device_params *device = chips(FITTED, tensor, false), *bare = chips(FITTED, tensor, true);
       struct td_price a = price_of(device, graph, &tokens), b = price_of(device, graph, &prompts);
       assert_true(a.base_ps < last[0] && b.base_ps < last[1]);
-      assert_true(a.base_ps > last[0] / 2 || tensor == 1); /* sums and launches stay */
+      assert_true(a.base_ps > last[0] / 2 || tensor == 1);             /* sums and launches stay */
       assert_true(price_of(bare, graph, &tokens).base_ps > a.base_ps); /* launches show */
       assert_int_equal(price_of(bare, graph, &prompts).base_ps, b.base_ps);
       double watts = a.energy_j / td_seconds(a.base_ps);
@@ -163,8 +162,8 @@ static int64_t drawn(uint64_t *counter, int64_t low, int64_t high) {
 }
 
 /* Every step of a price's valid_steps, at most `most` of them, priced by itself. */
-static void check_growth(const struct td_device_params *device, const struct td_graph *graph,
-                         int64_t *pasts, int64_t seqs, int64_t most) {
+static void check_growth(const struct td_device_params *device, const struct td_graph *graph, int64_t *pasts,
+                         int64_t seqs, int64_t most) {
   struct td_price first = {0};
   for (int64_t i = 0; !i || (i < first.valid_steps && i < most); i++) {
     struct td_step_stats stats = {0};
@@ -244,7 +243,7 @@ static void narrow_types(void **state) {
 
 /* ---- tables ---- */
 
-#define HEADER                                                                                                    \
+#define HEADER                                                                                                   \
   "backend,model_path,mode,isl,osl,gemm_quant_mode,moe_quant_mode,batch_size,tp_size,pp_size,attention_dp_size," \
   "moe_tp_size,moe_ep_size,silicon_tpot_ms\n"
 
@@ -282,7 +281,7 @@ static void rows_and_their_prices(void **state) {
   static const char rows[] =
       "vllm,meta-llama/Llama-3.1-8B-Instruct,agg,1024,128,,,16,1,1,,1,1,9\r\n"
       "vllm,meta-llama/Llama-3.1-8B-Instruct,agg,1024,128,fp8,fp8,16,2,1,,1,1,9\n"
-      "sglang,Qwen/Qwen3-32B,agg,8192,1024,,,64,1,1,,1,1,9\n"  /* the cache holds few */
+      "sglang,Qwen/Qwen3-32B,agg,8192,1024,,,64,1,1,,1,1,9\n"             /* the cache holds few */
       "vllm,meta-llama/Meta-Llama-3.1-405B,agg,1024,128,,,1,1,1,,1,1,9\n" /* does not fit */
       "vllm,none/Such-Model,agg,1024,128,,,1,1,1,,1,1,9\n"
       "vllm,Qwen/Qwen3-32B,agg,1024,128,int3,,1,1,1,,1,1,9\n"

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cli_output.h"
+#include "compare.h"
 #include "e2e.h"
 #include "tandem/base.h"
 #include "tandem/cli.h"
@@ -32,8 +33,17 @@ static td_status check_given(const struct options *options, enum td_operator *ou
                  options->op);
 }
 
+/* Where the table has times: how far the prices are from them, by the size of the last field. */
+static td_status compare(enum td_operator op, const struct td_op_table *table, const struct cli_compared *rows) {
+  TD_TRY(cli_compare("all", rows, table->row_count, -1));
+  for (int32_t i = 1; i < TD_OP_CLASSES - 1; i++) {
+    TD_TRY(cli_compare(td_operator_class(op, i), rows, table->row_count, i));
+  }
+  return TD_OK;
+}
+
 static td_status price_rows(const struct options *options, enum td_operator op, const struct td_device_params *device,
-                            const struct td_op_table *table, FILE *out) {
+                            const struct td_op_table *table, FILE *out, struct cli_compared *rows) {
   fprintf(out, "%s,predicted_ms,low_ms,high_ms,energy_j,note\n", table->header);
   for (int64_t i = 0; i < table->row_count; i++) {
     const struct td_op_row *row = &table->rows[i];
@@ -43,18 +53,23 @@ static td_status price_rows(const struct options *options, enum td_operator op, 
     fprintf(out, "%s,%.6g,%.6g,%.6g,", table->lines[i], price.seconds * 1e3, price.low * 1e3, price.high * 1e3);
     if (!isnan(price.energy_j)) fprintf(out, "%.6g", price.energy_j);
     fprintf(out, ",%s\n", price.note ? price.note : "");
+    int32_t group = isnan(row->seconds) ? -1 : td_operator_class_of(op, &row->shape);
+    rows[i] = (struct cli_compared){row->seconds, price.seconds, price.low, price.high, group};
   }
+  TD_TRY(compare(op, table, rows));
   return ferror(out) ? td_fail(TD_IO, "%s: %s", options->output, strerror(errno)) : TD_OK;
 }
 
 static td_status write_prices(const struct options *options, enum td_operator op, const struct td_device_params *device,
                               const struct td_op_table *table) {
   struct td_text part = {0};
+  void *memory;
+  TD_TRY(td_alloc((size_t)table->row_count + 1, sizeof(struct cli_compared), &memory));
   td_text_printf(&part, "%s.part", options->output);
-  if (part.failed) return td_fail(TD_NO_MEMORY, "price: found no memory");
-  FILE *out = fopen(part.data, "w");
-  td_status status =
-      out ? price_rows(options, op, device, table, out) : td_fail(TD_IO, "%s: %s", part.data, strerror(errno));
+  FILE *out = part.failed ? NULL : fopen(part.data, "w");
+  td_status status = out ? price_rows(options, op, device, table, out, memory)
+                         : td_fail(TD_IO, "%s.part: %s", options->output, strerror(errno));
+  free(memory);
   if (out && fclose(out) && !status) status = td_fail(TD_IO, "%s: %s", part.data, strerror(errno));
   if (!status && rename(part.data, options->output)) {
     status = td_fail(TD_IO, "%s: %s", options->output, strerror(errno));
@@ -129,6 +144,8 @@ const struct td_command td_command_price = {
         "  --models DIR    e2e: folder of the models' shapes (experiments/models)\n"
         "  --out FILE      the same lines with predicted_ms, low_ms and high_ms (nine of ten measurements of shapes "
         "like\n"
-        "                  those of the device's fit lie between them) and a note where they are wider than that\n",
+        "                  those of the device's fit lie between them), energy_j, and a note where they are wider than "
+        "that\n"
+        "Where the table has measured times (latency_ms; e2e: silicon_tpot_ms), the error is printed.\n",
     .run = run,
 };

@@ -51,7 +51,8 @@ const char *td_operator_field(enum td_operator op, int32_t field); /* its name; 
  * `note`: why the interval is wider than the fit's; NULL if it is not. Static storage. */
 struct td_op_price {
   double seconds, low, high;
-  double energy_j; /* td_op_energy of the operator's FLOPs and bytes; NaN: the device file lacks power, or a collective */
+  double
+      energy_j; /* td_op_energy of the operator's FLOPs and bytes; NaN: the device file lacks power, or a collective */
   const char *note;
 };
 /* Idle power for `seconds`, and what arithmetic and memory add: at the rates that the file's efficiencies say, products
@@ -113,6 +114,7 @@ int32_t td_operator_parameters(enum td_operator op);
 const char *td_operator_parameter(enum td_operator op, int32_t parameter, const char **out_unit);
 /* "m <= 64" and so on; class 0 is "all". */
 const char *td_operator_class(enum td_operator op, int32_t class_index);
+int32_t td_operator_class_of(enum td_operator op, const struct td_op_shape *shape); /* 1..3 */
 
 /* NULL if the device has none for this. */
 const struct td_op_fit *td_device_fit(const struct td_device_params *device, enum td_operator op, const char *path);
