@@ -38,6 +38,7 @@ struct td_cfg_pool {
   const char *device;    /* device file name or path; "" = none */
   int64_t count;         /* replicas */
   int64_t tensor;        /* chips that act as one worker */
+  const char *framework; /* td_serving.framework; "" = NULL */
   bool graphs;           /* false: td_serving.no_graph */
   bool exact;            /* false: td_device_options.inexact */
   int64_t threads;       /* host threads of each */
