@@ -10,7 +10,7 @@ static const struct td_op_parameter parameters[TD_E2E_PARAMETERS] = {
     {"small", "us", 2, 0.1, 100, "a norm, rotation, sum, activation or write to the cache, in a graph"},
     {"launch", "us", 3, 0.01, 100, "what each operator adds in steps without a graph"},
     {"step", "us", 200, 0.1, 100000, "host: scheduling a step"},
-    {"sequence", "us", 37, 0.01, 1000, "host: a sequence's part in it, sampling and text included"},
+    {"sequence", "us", 20, 0.01, 1000, "host: a sequence's part in it, sampling and text included"},
 };
 
 static const struct td_op_field fields[] = {

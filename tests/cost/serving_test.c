@@ -97,7 +97,7 @@ static double by_hand(const struct td_device_params *device, int64_t seqs, int64
   double row = (double)seqs * 2, whole = row * 4096 * (2 * 2 + 2 * 3), parts = row * (14336 * 3);
   layer += 8 * small + (whole + parts / (double)chips_) / rate;
   double head = (double)curve_ps(device, TD_GEMM, b, (struct td_op_shape){{128256 / chips_, 4096}}, seqs);
-  return 32 * layer + head + 200e6 + 37e6 * (double)seqs;
+  return 32 * layer + head + 200e6 + 20e6 * (double)seqs;
 }
 
 static void steps_are_their_parts(void **state) {
