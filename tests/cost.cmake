@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-foreach(topic device_file device_numbers device_spec price operators)
+foreach(topic device_file device_numbers device_spec price operators serving)
   tandem_test(cost_${topic} SOURCES ${CMAKE_CURRENT_LIST_DIR}/cost/${topic}_test.c
     LINK tandem_cost tandem_config tandem_model tandem_kernels tandem_base)
 endforeach()
-target_include_directories(cost_operators PRIVATE ${PROJECT_SOURCE_DIR}/framework/cost)
+foreach(topic operators serving)
+  target_include_directories(cost_${topic} PRIVATE ${PROJECT_SOURCE_DIR}/framework/cost)
+endforeach()
 tandem_test(cost_modelled SOURCES ${CMAKE_CURRENT_LIST_DIR}/cost/modelled_test.c
   LINK tandem_device tandem_backends tandem_cost tandem_config tandem_model tandem_kernels tandem_base)
 tandem_test(cost_run_models SOURCES ${CMAKE_CURRENT_LIST_DIR}/cost/run_models_test.c

@@ -91,6 +91,14 @@ static const struct td_option pool_options[] = {
         "replicas; on a backend of numbered chips (cuda) each takes the next one, from the pool's device on, counted "
         "per "
         "rank; pools that name the same device share it, as replicas do where devices are the host's processors"),
+    KEY(td_cfg_pool, tensor, TD_OPT_INT, "chips", "1", 1, 1024,
+        "backend modelled: so many of the device act as one worker, which share heads, FFNs and experts and sum over "
+        "them; every operator is then priced by its model"),
+    TEXT(td_cfg_pool, framework, "",
+         "backend modelled: whose scale (fit of e2e in the device file) prices served steps; \"\" = the only one's"),
+    KEY(td_cfg_pool, graphs, TD_OPT_BOOL, NULL, "true", 0, 0,
+        "backend modelled, in served steps (tensor > 1 or a framework): those without prompts are launched as one "
+        "graph"),
     KEY(td_cfg_pool, exact, TD_OPT_BOOL, NULL, "true", 0, 0,
         "false: devices may take their fastest paths (vendor BLAS, tensor cores), whose "
         "bits depend on the batch"),

@@ -76,6 +76,12 @@ static double generation(const struct td_op_chip *chip, const double *p, const i
   return fixed * 1e-6 + td_op_smooth_max(memory, compute, p[G_SHARPNESS]) * (wide ? p[G_WIDE] : 1);
 }
 
+static void generation_work(const struct td_op_chip *chip, const int64_t *v, double *out_flops, double *out_bytes) {
+  double batch = (double)v[BATCH], width = (double)v[HEAD_DIM];
+  *out_flops = 4 * batch * (double)v[HEADS] * width * reach(v);
+  *out_bytes = 2 * batch * (double)v[KV_HEADS] * width * reach(v) * chip->kv_bytes;
+}
+
 const struct td_op_model td_op_attention_generation = {
     .name = "attention_generation",
     .parameters = generation_parameters,
@@ -87,6 +93,7 @@ const struct td_op_model td_op_attention_generation = {
     .class_names = {"all", "context <= 512", "context 513..8192", "context > 8192", "sums of four"},
     .refuses = refuses,
     .seconds = generation,
+    .work = generation_work,
 };
 
 /* ---- prefill ---- */
@@ -124,6 +131,13 @@ static double context(const struct td_op_chip *chip, const double *p, const int6
   return fixed * 1e-6 + td_op_smooth_max(compute, memory, p[C_SHARPNESS]) * (width > 256 ? p[C_WIDE] : 1);
 }
 
+static void context_work(const struct td_op_chip *chip, const int64_t *v, double *out_flops, double *out_bytes) {
+  double rows = (double)v[BATCH] * (double)v[LENGTH], width = (double)v[HEAD_DIM], window = reach(v);
+  double mean = window * (1 - (window - 1) / (2 * (double)v[LENGTH])); /* positions a new token sees */
+  *out_flops = 4 * rows * (double)v[HEADS] * width * mean;
+  *out_bytes = rows * width * (4 * (double)v[HEADS] + 2 * (double)v[KV_HEADS] * chip->kv_bytes);
+}
+
 const struct td_op_model td_op_attention_context = {
     .name = "attention_context",
     .parameters = context_parameters,
@@ -135,4 +149,5 @@ const struct td_op_model td_op_attention_context = {
     .class_names = {"all", "isl <= 64", "isl 65..512", "isl > 512", "sums of four"},
     .refuses = refuses,
     .seconds = context,
+    .work = context_work,
 };

@@ -7,7 +7,7 @@
 
 #include "op_model.h"
 
-enum { START, HOP, RATE, GROWTH, SPREAD, SMALL, POWER, HANDOVER, IN_SWITCH, PARAMETERS };
+enum { START, HOP, RATE, GROWTH, SPREAD, SMALL, POWER, HANDOVER, IN_SWITCH, QUICK, QUICK_SPREAD, BULK, PARAMETERS };
 
 static const struct td_op_parameter parameters[] = {
     {"start", "us", 5, 0.1, 500, "launch and meeting"},
@@ -20,6 +20,9 @@ static const struct td_op_parameter parameters[] = {
     {"handover", "us", 0.8, 0.001, 50,
      "for each doubling of devices, once a message is past the protocol for small ones"},
     {"in_switch", "1", 0.9, 0.3, 1.05, "time of sums of 16-bit numbers by eight devices and more: the switch may add"},
+    {"quick_rate", "GB/s", 120, 0.1, 1e5, "a device's rate in short messages"},
+    {"quick_spread", "1", 0.3, 0.01, 1.5, "how the bytes of a device grow with its peers then: exponent of n - 1"},
+    {"bulk", "us", 10, 0.01, 1000, "what the start of long messages has beyond that of short ones"},
 };
 
 static const struct td_op_field fields[] = {
@@ -32,6 +35,7 @@ static const char *refuses(const int64_t *v) {
   return v[1] < 2 ? "a collective has two devices or more" : NULL;
 }
 
+#define CHANGE_OVER 8       /* sharpness */
 #define SMALL_BYTES 12288.0 /* where libraries leave the protocol whose every word carries its own flag */
 
 static double seconds(const struct td_op_chip *chip, const double *p, const int64_t *v) {
@@ -41,8 +45,10 @@ static double seconds(const struct td_op_chip *chip, const double *p, const int6
   double late = SMALL_BYTES / bytes, past = 1 / (1 + late * late * late);
   double fixed = p[START] + p[HOP] * (devices - 1) + p[HANDOVER] * log2(devices) * past;
   if (chip->reduces && v[0] == 2 && v[1] >= 8) rate *= p[IN_SWITCH];
-  return fixed * 1e-6 + p[SMALL] * 1e-9 * log2(bytes) * (devices - 1) +
-         moved * rate * (1 + pow(p[GROWTH] * 1e3 / bytes, p[POWER]));
+  double start = fixed * 1e-6 + p[SMALL] * 1e-9 * log2(bytes) * (devices - 1);
+  double quick = start + bytes * pow(devices - 1, p[QUICK_SPREAD]) / (p[QUICK] * 1e9);
+  double bulk = start + p[BULK] * 1e-6 + moved * rate * (1 + pow(p[GROWTH] * 1e3 / bytes, p[POWER]));
+  return 1 / td_op_smooth_max(1 / quick, 1 / bulk, CHANGE_OVER);
 }
 
 const struct td_op_model td_op_collective = {

@@ -11,14 +11,15 @@
 #include "tandem/base.h"
 
 #define KNOTS 160
+/* A product's start, at most: what narrows its activations is part of the norm or activation before it. */
+#define FUSED_START 6e-6
 #define ASKED 1024 /* a power of two */
 
 struct td_op_curve {
   const struct td_op_model *model;
   struct td_op_chip chip;
-  struct td_op_fit fit; /* without its residuals */
+  struct td_op_basis basis; /* without its residuals */
   struct td_op_shape family;
-  bool guessed;
   int32_t knot_count;
   double knots[KNOTS], residuals[KNOTS]; /* log2 of the last field; log(measured / modelled) */
   int64_t asked[ASKED], answers[ASKED];
@@ -62,25 +63,20 @@ static td_status fill_knots(const struct td_op_fit *fit, struct td_op_curve *cur
 static td_status fill(const struct td_device_params *device, enum td_operator op, const char *path, bool cold,
                       struct td_op_curve *curve) {
   struct td_op_shape shape = curve->family;
-  const struct td_op_fit *fit = td_device_fit(device, op, path);
   curve->model = td_op_model(op);
   shape.v[curve->model->field_count - 1] = 1;
   TD_TRY(td_op_shape_check(op, &shape));
   TD_TRY(td_op_chip_of(device, op, path, &curve->chip));
-  curve->guessed = !fit;
-  if (fit) {
-    TD_TRY(fill_knots(fit, curve));
-    curve->fit = *fit;
-  } else {
-    td_op_guesses(op, &curve->fit);
-    TD_TRY(td_format(curve->fit.path, sizeof curve->fit.path, "%s", path));
-    curve->knot_count = 1;
-  }
+  td_op_basis_of(device, op, path, &curve->basis);
+  struct td_op_fit *fit = &curve->basis.fit;
+  curve->knot_count = 1;
+  if (fit->residual_count) TD_TRY(fill_knots(fit, curve));
+  if (cold) curve->chip.start = FUSED_START;
   curve->chip.cold = cold; /* the residuals are those of the benchmark, whose weights may have stayed in the cache */
-  curve->fit.residuals = NULL;
-  curve->fit.places = NULL;
-  curve->fit.residual_count = 0;
-  return TD_OK;
+  fit->residuals = NULL;
+  fit->places = NULL;
+  fit->residual_count = 0;
+  return td_format(fit->path, sizeof fit->path, "%s", path);
 }
 
 td_status td_op_curve_make(const struct td_device_params *device, enum td_operator op, const char *path,
@@ -104,7 +100,7 @@ td_status td_op_curve_open(const struct td_device_params *device, enum td_operat
 }
 
 static double residual_at(const struct td_op_curve *curve, int64_t value) {
-  int32_t below = td_op_knot_below(value), last = curve->knot_count - 1;
+  int32_t last = curve->knot_count - 1, below = last ? td_op_knot_below(value) : 0;
   if (below >= last) return curve->residuals[last];
   double at = (log2((double)value) - curve->knots[below]) / (curve->knots[below + 1] - curve->knots[below]);
   return curve->residuals[below] + at * (curve->residuals[below + 1] - curve->residuals[below]);
@@ -113,8 +109,9 @@ static double residual_at(const struct td_op_curve *curve, int64_t value) {
 static int64_t compute_ps(const struct td_op_curve *curve, int64_t value) {
   struct td_op_shape shape = curve->family;
   shape.v[curve->model->field_count - 1] = value;
-  double seconds = curve->model->seconds(&curve->chip, curve->fit.parameters, shape.v);
-  double ps = seconds * exp(residual_at(curve, value)) * 1e12 + 0.5;
+  double seconds = curve->model->seconds(&curve->chip, curve->basis.fit.parameters, shape.v);
+  double residual = residual_at(curve, value);
+  double ps = (residual != 0 ? seconds * exp(residual) : seconds) * 1e12 + 0.5;
   return ps < 9e18 ? (int64_t)ps : INT64_MAX; /* over 106 days: as td_poly_eval */
 }
 
@@ -130,14 +127,15 @@ void td_op_curve_range(const struct td_op_curve *curve, int64_t value, double *o
   struct td_op_shape shape = curve->family;
   struct td_op_price price = {.seconds = 1};
   shape.v[curve->model->field_count - 1] = value;
-  td_op_interval(curve->guessed ? NULL : &curve->fit, &shape, &price);
+  td_op_interval(&curve->basis, &shape, &price);
   *out_low = price.low;
   *out_high = price.high;
 }
 
 bool td_op_curve_is(const struct td_op_curve *curve, enum td_operator op, const char *path,
                     const struct td_op_shape *family) {
-  return curve->fit.op == op && !strcmp(curve->fit.path, path) && !memcmp(&curve->family, family, sizeof *family);
+  return curve->basis.fit.op == op && !strcmp(curve->basis.fit.path, path) &&
+         !memcmp(&curve->family, family, sizeof *family);
 }
 
 void td_op_curve_close(struct td_op_curve *curve) {

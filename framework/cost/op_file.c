@@ -72,7 +72,7 @@ static const struct td_option_group range_group = {"a measured range", sizeof(st
 static const struct td_option fit_options[] = {
     {.name = "operator",
      .type = TD_OPT_CHOICE,
-     .choices = "gemm|attention_context|attention_generation|moe|collective",
+     .choices = "gemm|attention_context|attention_generation|moe|collective|e2e",
      .help = "what was measured",
      AT(op)},
     {.name = "path", .type = TD_OPT_TEXT, .help = "its element types, or the collective", AT(path)},

@@ -119,6 +119,12 @@ static double narrowing_seconds(const struct td_op_chip *chip, const double *p, 
   return chip->bytes < 2 ? m * k * (2 + chip->bytes) / (p[NARROW] * chip->bandwidth) : 0;
 }
 
+static double before(const struct td_op_chip *chip, const double *p, double m, double k) {
+  double start = p[START] * 1e-6;
+  if (chip->start > 0 && start > chip->start) start = chip->start;
+  return start + narrowing_seconds(chip, p, m, k);
+}
+
 static double seconds(const struct td_op_chip *chip, const double *p, const int64_t *v) {
   double n = (double)v[0], k = (double)v[1], m = (double)v[2];
   double ideal = 2 * m * n * k / (chip->peak * p[COMPUTE]);
@@ -135,20 +141,24 @@ static double seconds(const struct td_op_chip *chip, const double *p, const int6
                                   .depth = p[DEPTH] * 1e-9};
   struct choice best = choose(&product);
   double inside = td_op_smooth_max(best.compute, best.load, p[SHARPNESS]);
-  double before = p[START] * 1e-6 + narrowing_seconds(chip, p, m, k);
-  return before + td_op_smooth_max(inside, product.memory, p[SHARPNESS]) + best.extra;
+  return before(chip, p, m, k) + td_op_smooth_max(inside, product.memory, p[SHARPNESS]) + best.extra;
 }
 
 static double plain(const struct td_op_chip *chip, const double *p, const int64_t *v) {
   double n = (double)v[0], k = (double)v[1], m = (double)v[2];
   double compute = 2 * m * n * k / (chip->peak * p[COMPUTE]);
-  double before = p[START] * 1e-6 + narrowing_seconds(chip, p, m, k);
-  return before + td_op_smooth_max(compute, memory_seconds(chip, p, m, n, k), p[SHARPNESS]);
+  return before(chip, p, m, k) + td_op_smooth_max(compute, memory_seconds(chip, p, m, n, k), p[SHARPNESS]);
 }
 
 static const char *refuses(const int64_t *v) {
   (void)v;
   return NULL;
+}
+
+static void work(const struct td_op_chip *chip, const int64_t *v, double *out_flops, double *out_bytes) {
+  double n = (double)v[0], k = (double)v[1], m = (double)v[2];
+  *out_flops = 2 * m * n * k;
+  *out_bytes = (n * k + m * k) * chip->bytes + 2 * m * n;
 }
 
 const struct td_op_model td_op_gemm = {
@@ -163,4 +173,5 @@ const struct td_op_model td_op_gemm = {
     .refuses = refuses,
     .seconds = seconds,
     .plain = plain,
+    .work = work,
 };

@@ -11,7 +11,7 @@
 #include "tandem/base.h"
 
 static const struct td_op_model *const models[] = {&td_op_gemm, &td_op_attention_context, &td_op_attention_generation,
-                                                   &td_op_moe, &td_op_collective};
+                                                   &td_op_moe,  &td_op_collective,        &td_op_e2e};
 
 const struct td_op_model *td_op_model(enum td_operator op) {
   return models[op];
@@ -54,6 +54,10 @@ const char *td_operator_class(enum td_operator op, int32_t class_index) {
 int32_t td_op_class_of(const struct td_op_model *model, const struct td_op_shape *shape) {
   int64_t last = shape->v[model->field_count - 1];
   return last <= model->class_bounds[0] ? 1 : last <= model->class_bounds[1] ? 2 : 3;
+}
+
+int32_t td_operator_class_of(enum td_operator op, const struct td_op_shape *shape) {
+  return td_op_class_of(models[op], shape);
 }
 
 double td_op_smooth_max(double a, double b, double sharpness) {
@@ -102,11 +106,12 @@ struct element {
 };
 #define PEAK(field_) offsetof(struct td_device_params, field_), #field_
 static const struct element elements[] = {
-    {"bfloat16", 2, PEAK(flops_bf16)}, {"float16", 2, PEAK(flops_f16)},   {"half", 2, PEAK(flops_f16)},
-    {"fp8", 1, PEAK(flops_fp8)},       {"fp8_block", 1, PEAK(flops_fp8)}, {"nvfp4", 0.5625, PEAK(flops_fp4)},
-    {"float32", 4, PEAK(flops_f32)},
+    {"bfloat16", 2, PEAK(flops_bf16)}, {"float16", 2, PEAK(flops_f16)},
+    {"half", 2, PEAK(flops_f16)},      {"fp8", 1, PEAK(flops_fp8)},
+    {"fp8_block", 1, PEAK(flops_fp8)}, {"nvfp4", 0.5625, PEAK(flops_fp4)},
+    {"float32", 4, PEAK(flops_f32)},   {"w4a16_mxfp4", 0.53125, PEAK(flops_bf16)},
 };
-static const char element_names[] = "bfloat16, float16, half, fp8, fp8_block, nvfp4 or float32";
+static const char element_names[] = "bfloat16, float16, half, fp8, fp8_block, nvfp4, w4a16_mxfp4 or float32";
 
 static td_status element_of(const char *path, size_t bytes, const struct element **out) {
   for (size_t i = 0; i < sizeof elements / sizeof *elements; i++) {
@@ -143,12 +148,12 @@ static td_status take_elements(const struct td_device_params *device, enum td_op
 
 td_status td_op_chip_of(const struct td_device_params *device, enum td_operator op, const char *path,
                         struct td_op_chip *out_chip) {
-  struct td_op_chip chip = {.reduces = !strcmp(path, "all_reduce")};
+  struct td_op_chip chip = {.reduces = strstr(path, "all_reduce") != NULL};
   if (device->kind != TD_KIND_CHIP && device->kind != TD_KIND_LPU) {
     return td_fail(TD_UNSUPPORTED, "device %s: found a %s, expected a chip to price %s", device->name,
                    td_device_kind_name(device->kind), td_operator_name(op));
   }
-  if (op != TD_COLLECTIVE) {
+  if (op != TD_COLLECTIVE && op != TD_E2E) {
     TD_TRY(take_elements(device, op, path, &chip));
     TD_TRY(number(device, &device->memory_bandwidth, "memory_bandwidth", op, &chip.bandwidth));
     TD_TRY(number(device, &device->multiprocessors, "multiprocessors", op, &chip.units));
@@ -200,37 +205,79 @@ static double outside(const struct td_op_model *model, const struct td_op_fit *f
 /* Each octave beyond what was measured widens the interval by this factor on both sides. */
 #define PER_OCTAVE 1.15
 
-void td_op_interval(const struct td_op_fit *fit, const struct td_op_shape *shape, struct td_op_price *price) {
+/* Fits that say something of a path which has none: kernels that widen narrow weights on the fly run at the widened
+ * type's rates, over fewer bytes. */
+static const char *const akin[][2] = {{"w4a16_mxfp4", "bfloat16"}};
+
+static const struct td_op_fit *fit_akin(const struct td_device_params *device, enum td_operator op, const char *path) {
+  const struct td_op_fit *fit = NULL;
+  for (size_t i = 0; i < sizeof akin / sizeof *akin && !fit; i++) {
+    if (!strcmp(akin[i][0], path)) fit = td_device_fit(device, op, akin[i][1]);
+  }
+  return fit;
+}
+
+void td_op_basis_of(const struct td_device_params *device, enum td_operator op, const char *path,
+                    struct td_op_basis *out) {
+  const struct td_op_fit *own = td_device_fit(device, op, path), *other = own ? NULL : fit_akin(device, op, path);
+  if (!own && !other) td_op_guesses(op, &out->fit);
+  if (own || other) out->fit = own ? *own : *other;
+  out->guessed = !own && !other;
+  out->wider = 1;
+  out->note = NULL;
+  if (other) { /* residuals are of that type's kernels */
+    out->fit.residual_count = 0;
+    out->wider = BORROWED;
+    out->note = "fitted on other element types";
+  }
+  if (!out->guessed && device->fits_borrowed) {
+    out->wider *= BORROWED;
+    out->note = "fitted on another device";
+  }
+}
+
+void td_op_interval(const struct td_op_basis *basis, const struct td_op_shape *shape, struct td_op_price *price) {
+  const struct td_op_fit *fit = &basis->fit;
   price->low = price->seconds * GUESS_LOW;
   price->high = price->seconds * GUESS_HIGH;
   price->note = "no fit: the model's guesses";
-  if (!fit) return;
+  if (basis->guessed) return;
   const struct td_op_model *model = models[fit->op];
   const struct td_op_error *error = &fit->errors[td_op_class_of(model, shape)];
   if (error->rows < 20) error = &fit->errors[0];
   bool known = error->rows > 0;
-  double wider = pow(PER_OCTAVE, outside(model, fit, shape));
+  double beyond = pow(PER_OCTAVE, outside(model, fit, shape)), wider = beyond * basis->wider;
   price->note = known ? NULL : "no rows were held back to measure the fit's error";
   price->low = price->seconds * (known ? error->low : GUESS_LOW) / wider;
   price->high = price->seconds * (known ? error->high : GUESS_HIGH) * wider;
-  if (wider > 1) price->note = "outside the measured shapes";
+  if (beyond > 1) price->note = "outside the measured shapes";
+  if (basis->note) price->note = basis->note;
+}
+
+double td_op_energy(const struct td_device_params *device, double seconds, double flops, double peak, double bytes) {
+  const struct td_quantity *idle = &device->power_idle, *busy = &device->power_busy;
+  if (!idle->present || !busy->present) return (double)NAN;
+  double rate = peak * (device->compute_efficiency.present ? device->compute_efficiency.value : 1);
+  double stream = device->memory_bandwidth.value;
+  if (device->memory_efficiency.present) stream *= device->memory_efficiency.value;
+  double compute = flops > 0 && rate > 0 ? flops / rate * (busy->high - idle->value) : 0;
+  double memory = bytes > 0 && stream > 0 ? bytes / stream * fmax(busy->low - idle->value, 0) : 0;
+  return fmin(seconds * idle->value + compute + memory, seconds * busy->high);
 }
 
 td_status td_op_price(const struct td_device_params *device, enum td_operator op, const char *path,
                       const struct td_op_shape *shape, struct td_op_price *out_price) {
   struct td_op_chip chip;
-  struct td_op_fit guess;
+  struct td_op_basis basis;
   TD_TRY(td_op_shape_check(op, shape));
   TD_TRY(td_op_chip_of(device, op, path, &chip));
-  const struct td_op_fit *fit = td_device_fit(device, op, path);
-  if (!fit) td_op_guesses(op, &guess);
-  struct td_op_price price = {.seconds = td_op_seconds(&chip, fit ? fit : &guess, shape)};
-  td_op_interval(fit, shape, &price);
-  if (fit && device->fits_borrowed) {
-    price.low /= BORROWED;
-    price.high *= BORROWED;
-    price.note = "fitted on another device";
-  }
+  td_op_basis_of(device, op, path, &basis);
+  struct td_op_price price = {.seconds = td_op_seconds(&chip, &basis.fit, shape)};
+  td_op_interval(&basis, shape, &price);
+  double flops = 0, bytes = 0;
+  const struct td_op_model *model = models[op];
+  if (model->work) model->work(&chip, shape->v, &flops, &bytes);
+  price.energy_j = model->work ? td_op_energy(device, price.seconds, flops, chip.peak, bytes) : (double)NAN;
   *out_price = price;
   return TD_OK;
 }

@@ -16,7 +16,8 @@ struct td_op_chip {
   double cache;     /* bytes of the last cache */
   double bytes;     /* of an element of weights and activations */
   double kv_bytes;  /* of an element of the cache */
-  bool cold;        /* weights are never in the cache from the call before: a model's layers, not a benchmark's */
+  bool cold;        /* a model's layers, not a benchmark's: weights are never in the cache from the call before */
+  double start;     /* seconds that a product's start lasts at most; 0: as long as it takes by itself */
   bool reduces;     /* collective: all_reduce, which moves everything twice */
 };
 
@@ -51,9 +52,14 @@ struct td_op_model {
   /* The same as if nothing came in whole tiles and waves: how far the two are apart says which shapes are alike in what
    * tiles do to them, which their sizes alone do not. NULL: the model has no tiles. */
   double (*plain)(const struct td_op_chip *chip, const double *parameters, const int64_t *v);
+  /* FLOPs and bytes that a shape is about, without what tiles add, for its energy. NULL: neither is known. */
+  void (*work)(const struct td_op_chip *chip, const int64_t *v, double *out_flops, double *out_bytes);
 };
 extern const struct td_op_model td_op_gemm, td_op_attention_context, td_op_attention_generation, td_op_moe,
-    td_op_collective;
+    td_op_collective, td_op_e2e;
+enum { TD_E2E_SCALE, TD_E2E_SMALL, TD_E2E_LAUNCH, TD_E2E_STEP, TD_E2E_SEQUENCE, TD_E2E_PARAMETERS };
+/* In the parameter's unit; fit NULL: the guess. */
+double td_e2e_parameter(const struct td_op_fit *fit, int32_t parameter);
 const struct td_op_model *td_op_model(enum td_operator op);
 
 /* (a^p + b^p)^(1/p): near the larger of the two, and smooth where they meet. */
@@ -83,8 +89,17 @@ double td_op_seconds(const struct td_op_chip *chip, const struct td_op_fit *fit,
 
 /* The fit of a device that has none: the guesses. */
 void td_op_guesses(enum td_operator op, struct td_op_fit *out_fit);
-/* Sets low, high and note from seconds. fit NULL: guesses. */
-void td_op_interval(const struct td_op_fit *fit, const struct td_op_shape *shape, struct td_op_price *price);
+/* What a path is priced with: its own fit; else the parameters of one of akin element types; else the guesses. */
+struct td_op_basis {
+  struct td_op_fit fit; /* borrows the device's residuals */
+  bool guessed;
+  double wider; /* than the fit's error: intervals, on both sides */
+  const char *note;
+};
+void td_op_basis_of(const struct td_device_params *device, enum td_operator op, const char *path,
+                    struct td_op_basis *out_basis);
+/* Sets low, high and note from seconds. */
+void td_op_interval(const struct td_op_basis *basis, const struct td_op_shape *shape, struct td_op_price *price);
 
 /* The option table of a device file's `fits`, and its reading: see op_file.c. */
 struct td_op_fits {

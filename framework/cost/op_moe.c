@@ -83,6 +83,13 @@ static double seconds(const struct td_op_chip *chip, const double *p, const int6
   return fixed * 1e-6 + moved * 1e-9 + td_op_smooth_max(compute, memory, p[SHARPNESS]);
 }
 
+static void work(const struct td_op_chip *chip, const int64_t *v, double *out_flops, double *out_bytes) {
+  double here = (double)v[EXPERTS] / (double)v[EP], rows = (double)v[TOKENS] * (double)v[TOP_K] / (double)v[EP];
+  double matrix = (double)v[HIDDEN] * (double)v[INTER] / (double)v[TP] * (double)v[MATRICES];
+  *out_flops = 2 * rows * matrix;
+  *out_bytes = (rows < here ? rows : here) * matrix * chip->bytes + 4 * rows * (double)v[HIDDEN];
+}
+
 const struct td_op_model td_op_moe = {
     .name = "moe",
     .parameters = parameters,
@@ -94,4 +101,5 @@ const struct td_op_model td_op_moe = {
     .class_names = {"all", "tokens <= 64", "tokens 65..512", "tokens > 512", "sums of four"},
     .refuses = refuses,
     .seconds = seconds,
+    .work = work,
 };

@@ -7,45 +7,10 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
 
+#include "op_csv.h"
 #include "op_model.h"
 #include "tandem/base.h"
-
-#define TEXT_MAX ((size_t)256 << 20)
-#define COLUMNS_MAX 64
-
-/* ---- the file ---- */
-
-static td_status read_text(const char *file, char **out_text, size_t *out_bytes) {
-  gzFile in = gzopen(file, "rb");
-  if (!in) return td_fail(TD_NOT_FOUND, "%s: %s", file, strerror(errno ? errno : ENOMEM));
-  void *text = NULL;
-  size_t capacity = 0, used = 0;
-  td_status status = TD_OK;
-  for (;;) {
-    status = td_grow(&text, &capacity, used + 65537, 1);
-    if (status) break;
-    int got = gzread(in, (char *)text + used, 65536);
-    if (got < 0) status = td_fail(TD_IO, "%s: found a file that does not read as text or gzip", file);
-    if (got <= 0) break;
-    used += (size_t)got;
-    if (used <= TEXT_MAX) continue;
-    status = td_fail(TD_CONFIG, "%s: found over %zu bytes of text, expected a smaller table", file, TEXT_MAX);
-    break;
-  }
-  bool cut = !status && gzclose(in) != Z_OK;
-  if (status) gzclose(in);
-  if (cut) status = td_fail(TD_CORRUPT, "%s: found a gzip file that is cut short", file);
-  if (status) {
-    free(text);
-    return status;
-  }
-  ((char *)text)[used] = 0;
-  *out_text = text;
-  *out_bytes = used;
-  return TD_OK;
-}
 
 /* ---- columns ---- */
 
@@ -55,31 +20,13 @@ struct columns {
   int32_t path[2];                /* of the path's one or two parts; -1 none */
   int32_t seconds;                /* latency_ms; -1 none */
   int32_t count;
+  bool one_shot; /* a framework's own all-reduce: allreduce_dtype and message_elements, and no op_name */
 };
-
-/* A line's values, cut in place. */
-static int32_t cut(char *line, char **values) {
-  int32_t count = 0;
-  for (char *at = line; count < COLUMNS_MAX; at++) {
-    values[count++] = at;
-    at += strcspn(at, ",\r");
-    bool more = *at == ',';
-    *at = 0;
-    if (!more) break;
-  }
-  return count;
-}
-
-static int32_t find(char *const *names, int32_t count, const char *name) {
-  for (int32_t i = 0; i < count; i++) {
-    if (!strcmp(names[i], name)) return i;
-  }
-  return -1;
-}
+#define ONE_SHOT "one_shot_all_reduce"
 
 static td_status need(const struct columns *columns, char *const *names, int32_t count, const char *name,
                       int32_t *out) {
-  *out = find(names, count, name);
+  *out = td_csv_find(names, count, name);
   if (*out >= 0) return TD_OK;
   return td_fail(TD_CONFIG, "%s:1: found no column %s, expected it in the header", columns->file, name);
 }
@@ -88,21 +35,29 @@ static const char *const path_columns[TD_OPERATOR_COUNT][2] = {{"gemm_dtype", NU
                                                                {"attn_dtype", "kv_cache_dtype"},
                                                                {"attn_dtype", "kv_cache_dtype"},
                                                                {"moe_dtype", NULL},
-                                                               {"op_name", NULL}};
+                                                               {"op_name", NULL},
+                                                               {"backend", NULL}};
+
+static const char *column_of(const struct columns *columns, const char *field) {
+  if (!strcmp(field, "step + 1")) return "step";
+  if (columns->one_shot && !strcmp(field, "dtype")) return "allreduce_dtype";
+  if (columns->one_shot && !strcmp(field, "bytes")) return "message_elements";
+  return field;
+}
 
 static td_status find_columns(const char *file, enum td_operator op, bool measured, char *header, struct columns *out) {
   const struct td_op_model *model = td_op_model(op);
-  char *names[COLUMNS_MAX];
+  char *names[TD_CSV_COLUMNS];
   struct columns columns = {.file = file, .path = {-1, -1}};
-  columns.count = cut(header, names);
+  columns.count = td_csv_cut(header, names);
+  columns.one_shot = op == TD_COLLECTIVE && td_csv_find(names, columns.count, "allreduce_dtype") >= 0;
   for (int32_t i = 0; i < model->field_count; i++) {
-    const char *name = model->fields[i].name;
-    TD_TRY(need(&columns, names, columns.count, strcmp(name, "step + 1") ? name : "step", &columns.field[i]));
+    TD_TRY(need(&columns, names, columns.count, column_of(&columns, model->fields[i].name), &columns.field[i]));
   }
-  for (int32_t i = 0; i < 2; i++) {
+  for (int32_t i = 0; i < 2 && !columns.one_shot; i++) {
     if (path_columns[op][i]) TD_TRY(need(&columns, names, columns.count, path_columns[op][i], &columns.path[i]));
   }
-  columns.seconds = find(names, columns.count, "latency_ms");
+  columns.seconds = td_csv_find(names, columns.count, "latency_ms");
   if (measured && columns.seconds < 0) TD_TRY(need(&columns, names, columns.count, "latency_ms", &columns.seconds));
   *out = columns;
   return TD_OK;
@@ -181,7 +136,8 @@ static td_status latency(const struct columns *columns, int32_t line, const char
 static td_status path_index(const struct columns *columns, int32_t line, char *const *values, struct td_op_table *table,
                             int32_t *out) {
   char name[TD_PATH_BYTES];
-  const char *first = values[columns->path[0]], *second = columns->path[1] < 0 ? "" : values[columns->path[1]];
+  const char *first = columns->one_shot ? ONE_SHOT : values[columns->path[0]],
+             *second = columns->path[1] < 0 ? "" : values[columns->path[1]];
   int used = snprintf(name, sizeof name, "%s%s%s", first, *second ? "/" : "", second);
   if (used <= 0 || used >= (int)sizeof name || strpbrk(name, "\"\\")) {
     return td_fail(TD_CONFIG, "%s:%" PRId32 ": found \"%.40s\", expected the name of an element type or collective",
@@ -206,9 +162,9 @@ static td_status path_index(const struct columns *columns, int32_t line, char *c
 static td_status take_row(enum td_operator op, const struct columns *columns, int32_t line, char *text,
                           struct td_op_table *table, struct td_op_row *out) {
   const struct td_op_model *model = td_op_model(op);
-  char *values[COLUMNS_MAX];
+  char *values[TD_CSV_COLUMNS];
   struct td_op_row row = {.seconds = (double)NAN, .line = line};
-  int32_t count = cut(text, values);
+  int32_t count = td_csv_cut(text, values);
   if (count != columns->count) {
     return td_fail(TD_CONFIG, "%s:%" PRId32 ": found %" PRId32 " values, expected %" PRId32 " as in the header",
                    columns->file, line, count, columns->count);
@@ -216,6 +172,7 @@ static td_status take_row(enum td_operator op, const struct columns *columns, in
   for (int32_t i = 0; i < model->field_count; i++) {
     TD_TRY(field_value(columns, line, model->fields[i].name, values[columns->field[i]], &row.shape.v[i]));
   }
+  if (columns->one_shot && row.shape.v[2] <= INT64_MAX / 8) row.shape.v[2] *= row.shape.v[0];
   td_status status = td_op_shape_check(op, &row.shape);
   if (status) return td_fail_within(TD_CONFIG, "%s:%" PRId32, columns->file, line);
   if (columns->seconds >= 0) TD_TRY(latency(columns, line, values[columns->seconds], &row.seconds));
@@ -288,7 +245,7 @@ static td_status fill(const char *file, enum td_operator op, bool measured, stru
   struct columns columns;
   void *rows, *lines;
   char header[4096];
-  TD_TRY(read_text(file, &table->text, &bytes));
+  TD_TRY(td_csv_text(file, &table->text, &bytes));
   if (strlen(table->text) != bytes) return td_fail(TD_CONFIG, "%s: found a NUL byte, expected a table of text", file);
   char *end = strchr(table->text, '\n');
   if (!end) return td_fail(TD_CONFIG, "%s:1: found no line, expected a header and rows below it", file);

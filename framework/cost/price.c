@@ -18,188 +18,18 @@
 #include <stdlib.h>
 
 #include "measure.h"
-#include "price_fit.h"
+#include "price_roofline.h"
 #include "tandem/base.h"
 #include "tandem/cost.h"
-
-typedef td_wide wide;
-
-#define GRAIN_BITS TD_GRAIN_BITS
-#define GRAINS_PER_PS 1048576.0
-/* No operator may come near this many grains (2^63 ps), so sums of operators never overflow `wide`. */
-#define MOST_GRAINS 9.6e24
-
-/* What a device file says, in grains. */
-struct rates {
-  const struct td_device_params *device;
-  double byte; /* grains per byte */
-  double compute_efficiency;
-  wide overhead;
-};
-
-/* A linear form over the step's counts, in grains. */
-struct form {
-  wide c[TD_SYM_COUNT];
-};
-
-/* One operator's two times; what is active decides. */
-struct op_times {
-  struct form compute, memory;
-  double flops, bytes;
-  const struct td_quantity *peak; /* what the compute time is of; NULL without arithmetic */
-};
 
 /* A sum of active forms; overheads are counted in ONE. */
 struct total {
   struct form form;
 };
 
-/* What the counts of a step say about the steps after it. */
-struct ahead {
-  bool grows[TD_SYM_COUNT]; /* by SEQS a step */
-  int64_t valid;            /* for so many steps */
-};
-
-static td_status lacks(const struct td_device_params *device, const char *number, const char *what) {
-  if (device->kind == TD_KIND_LPU) {
-    return td_fail(TD_UNSUPPORTED,
-                   "device %s: found an lpu without %s, expected it to price %s as a roofline: an lpu's time is the "
-                   "length of a program compiled for it",
-                   device->name, number, what);
-  }
-  return td_fail(TD_UNSUPPORTED, "device %s: found no %s, expected it in the device file to price %s", device->name,
-                 number, what);
-}
-
-static td_status open_rates(const struct td_device_params *device, struct rates *out) {
-  if (device->kind != TD_KIND_CHIP && device->kind != TD_KIND_LPU) {
-    return td_fail(TD_UNSUPPORTED, "device %s: found a %s, expected a chip to price a step", device->name,
-                   td_device_kind_name(device->kind));
-  }
-  const struct td_quantity *bandwidth = &device->memory_bandwidth, *share = &device->memory_efficiency;
-  if (!bandwidth->present) return lacks(device, "memory_bandwidth", "memory traffic");
-  if (!share->present) return lacks(device, "memory_efficiency", "memory traffic");
-  if (!device->compute_efficiency.present) return lacks(device, "compute_efficiency", "arithmetic");
-  if (!device->op_overhead.present) return lacks(device, "op_overhead", "an operator's start");
-  out->device = device;
-  out->byte = GRAINS_PER_PS * 1e12 / (share->value * bandwidth->value);
-  out->compute_efficiency = device->compute_efficiency.value;
-  out->overhead = (wide)(device->op_overhead.value * 1e12 * GRAINS_PER_PS + 0.5);
-  return TD_OK;
-}
-
-/* The faster of the two 16-bit rates: what is stored in fewer bits is widened to one of them on the fly. */
-static const struct td_quantity *half_rate(const struct td_device_params *device) {
-  const struct td_quantity *f16 = &device->flops_f16, *bf16 = &device->flops_bf16;
-  if (!f16->present) return bf16;
-  return bf16->present && bf16->value > f16->value ? bf16 : f16;
-}
-
-static const struct td_quantity *rate_of(const struct td_device_params *device, enum td_dtype dtype,
-                                         const char **out_name) {
-  switch (dtype) {
-    case TD_F32:
-      *out_name = "flops_f32";
-      return &device->flops_f32;
-    case TD_F16:
-      *out_name = "flops_f16";
-      return &device->flops_f16;
-    case TD_BF16:
-      *out_name = "flops_bf16";
-      return &device->flops_bf16;
-    case TD_FP8:
-      if (device->flops_fp8.present) return &device->flops_fp8;
-      break;
-    case TD_MXFP4:
-    case TD_NVFP4:
-      if (device->flops_fp4.present) return &device->flops_fp4;
-      break;
-    default:
-      break;
-  }
-  *out_name = "flops_f16 or flops_bf16";
-  return half_rate(device);
-}
-
-/* Matrix products take the path of their weight's dtype; attention that of the KV cache's; the rest is float32. */
-static td_status flop_rate(const struct rates *rates, const struct td_graph *graph, const struct td_op *op,
-                           enum td_dtype kv_dtype, double *out_grains, const struct td_quantity **out_peak) {
-  const char *name = "flops_f32";
-  const struct td_quantity *rate = &rates->device->flops_f32;
-  if (op->kind == TD_OP_MATMUL || op->kind == TD_OP_EXPERT_MATMUL) {
-    rate = rate_of(rates->device, graph->weights[op->weight].dtype, &name);
-  } else if (op->kind == TD_OP_ATTENTION && kv_dtype != TD_F32) {
-    name = "flops_f16 or flops_bf16";
-    rate = half_rate(rates->device);
-  }
-  if (!rate->present) return lacks(rates->device, name, td_op_kind_name(op->kind));
-  *out_grains = GRAINS_PER_PS * 1e12 / (rates->compute_efficiency * rate->value);
-  *out_peak = rate;
-  return TD_OK;
-}
-
-/* `poly` times `grains`; *out_value: what it comes to in this step, before the multiplication. */
-static td_status scale_form(const struct td_poly *poly, double grains, const struct td_step_stats *stats,
-                            struct form *out, double *out_value) {
-  double value = 0;
-  for (int s = 0; s < TD_SYM_COUNT; s++) {
-    double coefficient = (double)poly->c[s] * grains;
-    double count = (double)stats->v[s] + (double)stats->v[TD_SYM_SEQS]; /* this step's and the next one's */
-    if (!(coefficient * count < MOST_GRAINS) || poly->c[s] < 0) {
-      return td_fail(TD_UNSUPPORTED, "found a step whose operator lasts over 106 days, expected a shorter one");
-    }
-    out->c[s] = (wide)(coefficient + 0.5);
-    value += (double)poly->c[s] * (double)stats->v[s];
-  }
-  *out_value = value;
-  return TD_OK;
-}
-
-static td_status time_op(const struct rates *rates, const struct td_graph *graph, const struct td_op *op,
-                         enum td_dtype kv_dtype, const struct td_step_stats *stats, struct op_times *out) {
-  struct td_op_cost cost;
-  double flop = 0;
-  td_op_cost(graph, op, kv_dtype, &cost);
-  struct td_poly bytes = td_poly_add(td_poly_add(cost.weight_bytes, cost.activation_bytes),
-                                     td_poly_add(cost.kv_read_bytes, cost.kv_write_bytes));
-  bool computes = false;
-  for (int s = 0; s < TD_SYM_COUNT; s++) computes = computes || cost.flops.c[s] != 0;
-  if (computes) TD_TRY(flop_rate(rates, graph, op, kv_dtype, &flop, &out->peak));
-  TD_TRY(scale_form(&cost.flops, flop, stats, &out->compute, &out->flops));
-  return scale_form(&bytes, rates->byte, stats, &out->memory, &out->bytes);
-}
-
-static wide evaluate(const struct form *form, const struct td_step_stats *stats) {
-  wide sum = 0;
-  for (int s = 0; s < TD_SYM_COUNT; s++) sum += form->c[s] * stats->v[s];
-  return sum;
-}
-
-/* Growth from one decode step to the next: every sequence has one more position. */
-static wide growth(const struct form *form, const struct ahead *ahead, const struct td_step_stats *stats) {
-  wide sum = 0;
-  for (int s = 0; s < TD_SYM_COUNT; s++) sum += ahead->grows[s] ? form->c[s] : 0;
-  return sum * stats->v[TD_SYM_SEQS];
-}
-
-/* For how many steps from this one the operator keeps its bound. compute > memory: bound by arithmetic. */
-static int64_t steps_to_crossover(const struct op_times *times, const struct ahead *ahead,
-                                  const struct td_step_stats *stats) {
-  wide lead = evaluate(&times->compute, stats) - evaluate(&times->memory, stats);
-  wide change = growth(&times->compute, ahead, stats) - growth(&times->memory, ahead, stats);
-  wide steps = INT64_MAX;
-  if (lead > 0 && change < 0) steps = (lead - change - 1) / -change;
-  if (lead <= 0 && change > 0) steps = -lead / change + 1;
-  return steps < INT64_MAX ? (int64_t)steps : INT64_MAX;
-}
-
-static bool is_compute_bound(const struct op_times *times, const struct td_step_stats *stats) {
-  return evaluate(&times->compute, stats) > evaluate(&times->memory, stats);
-}
-
 static void add_op(struct total *total, const struct rates *rates, const struct op_times *times,
                    const struct td_step_stats *stats, int32_t count) {
-  const struct form *active = is_compute_bound(times, stats) ? &times->compute : &times->memory;
+  const struct form *active = td_is_compute_bound(times, stats) ? &times->compute : &times->memory;
   total->form.c[TD_SYM_ONE] += rates->overhead * count;
   for (int s = 0; s < TD_SYM_COUNT; s++) total->form.c[s] += active->c[s] * count;
 }
@@ -237,9 +67,8 @@ static td_status round_total(const struct total *total, const struct ahead *ahea
   return TD_OK;
 }
 
-/* Sampling is the host's, and an operator over no rows is never sent to a device. */
+/* An operator over no rows is never sent to a device. */
 static bool is_priced(const struct td_op *op, const struct td_step_stats *stats) {
-  if (op->kind == TD_OP_SAMPLE) return false;
   return stats->v[op->rows == TD_ROWS_LOGITS ? TD_SYM_LOGITS : TD_SYM_TOKENS] > 0;
 }
 
@@ -303,10 +132,10 @@ struct sums {
 static void add_range(const struct rates *rates, const struct op_times *times, const struct td_step_stats *stats,
                       int32_t count, struct sums *sums) {
   const struct td_device_params *device = rates->device;
-  bool computes = is_compute_bound(times, stats);
+  bool computes = td_is_compute_bound(times, stats);
   const struct td_quantity *share = computes ? &device->compute_efficiency : &device->memory_efficiency;
   const struct td_quantity *peak = computes ? times->peak : &device->memory_bandwidth;
-  wide time = evaluate(computes ? &times->compute : &times->memory, stats);
+  wide time = td_form_value(computes ? &times->compute : &times->memory, stats);
   double ps = (double)time / GRAINS_PER_PS, rate = share->value * peak->value;
   sums->low += count * (device->op_overhead.low * 1e12 + ps * rate / (share->high * peak->high));
   sums->high += count * (device->op_overhead.high * 1e12 + ps * rate / (share->low * peak->low));
@@ -333,38 +162,53 @@ static void add_measured(const struct td_measured_form *form, bool computes, int
   }
 }
 
-/* `count` operators alike this one. */
-static td_status sum_op(const struct rates *rates, const struct td_graph *graph, const struct td_op *op, int32_t count,
-                        enum td_dtype kv_dtype, const struct td_step_stats *stats, struct sums *sums) {
-  struct op_times times = {0};
-  if (!is_priced(op, stats)) return TD_OK;
-  TD_TRY(check_encoder(op, stats));
-  TD_TRY(time_op(rates, graph, op, kv_dtype, stats, &times));
-  sums->flops += count * times.flops;
-  sums->bytes += count * times.bytes;
-  struct td_fitted fitted;
-  TD_TRY(td_price_fitted(rates->device, graph, op, kv_dtype, stats, &fitted));
-  if (fitted.is) {
-    add_fitted(&fitted, is_compute_bound(&times, stats), count, sums);
-    return TD_OK;
-  }
-  struct td_measured_form measured;
-  TD_TRY(td_price_measured(rates->device, graph, op, kv_dtype, stats, &measured));
-  if (measured.is) {
-    add_measured(&measured, is_compute_bound(&times, stats), count, sums);
-    if (measured.octaves > sums->octaves) sums->octaves = measured.octaves;
-    return TD_OK;
-  }
-  add_range(rates, &times, stats, count, sums);
-  add_op(&sums->all, rates, &times, stats, count);
-  if (is_compute_bound(&times, stats)) add_op(&sums->compute_bound, rates, &times, stats, count);
-  int64_t steps = steps_to_crossover(&times, &sums->ahead, stats);
+/* A roofline whose place no model takes. */
+static void sum_roofline(const struct rates *rates, const struct op_times *times, const struct td_step_stats *stats,
+                         int32_t count, struct sums *sums) {
+  add_range(rates, times, stats, count, sums);
+  add_op(&sums->all, rates, times, stats, count);
+  if (td_is_compute_bound(times, stats)) add_op(&sums->compute_bound, rates, times, stats, count);
+  int64_t steps = td_roofline_crossover(times, &sums->ahead, stats);
   if (steps < sums->ahead.valid) sums->ahead.valid = steps;
+}
+
+/* What no model takes: measured on this very device, or a roofline. */
+static td_status sum_unfitted(const struct rates *rates, const struct td_fit_step *step, const struct td_op *op,
+                              const struct op_times *times, int32_t count, struct sums *sums) {
+  struct td_measured_form measured;
+  TD_TRY(td_price_measured(rates->device, step->graph, op, step->kv_dtype, step->stats, &measured));
+  if (!measured.is) {
+    sum_roofline(rates, times, step->stats, count, sums);
+    return TD_OK;
+  }
+  add_measured(&measured, td_is_compute_bound(times, step->stats), count, sums);
+  if (measured.octaves > sums->octaves) sums->octaves = measured.octaves;
   return TD_OK;
 }
 
-static td_status finish(const struct td_device_params *device, const struct td_step_stats *stats,
-                        const struct sums *sums, struct td_price *out) {
+/* `count` operators alike this one. Sampling is the host's, whose part only some devices know. */
+static td_status sum_op(const struct rates *rates, const struct td_fit_step *step, const struct td_op *op,
+                        int32_t count, struct sums *sums) {
+  const struct td_step_stats *stats = step->stats;
+  struct op_times times = {0};
+  struct td_fitted fitted;
+  if (!is_priced(op, stats)) return TD_OK;
+  TD_TRY(check_encoder(op, stats));
+  if (op->kind != TD_OP_SAMPLE) TD_TRY(td_roofline_time(rates, step->graph, op, step->kv_dtype, stats, &times));
+  sums->flops += count * times.flops;
+  sums->bytes += count * times.bytes;
+  TD_TRY(td_price_fitted(step, op, times.bytes, &fitted));
+  if (fitted.is) {
+    add_fitted(&fitted, td_is_compute_bound(&times, stats), count, sums);
+  } else if (op->kind != TD_OP_SAMPLE) {
+    TD_TRY(sum_unfitted(rates, step, op, &times, count, sums));
+  }
+  return TD_OK;
+}
+
+static td_status finish(const struct td_fit_step *step, const struct sums *sums, struct td_price *out) {
+  const struct td_device_params *device = step->device;
+  const struct td_step_stats *stats = step->stats;
   struct td_price price = {.flops = sums->flops,
                            .bytes = sums->bytes,
                            .valid_steps = sums->ahead.valid,
@@ -383,6 +227,10 @@ static td_status finish(const struct td_device_params *device, const struct td_s
     if (price.valid_steps > most) price.valid_steps = most;
   }
   price.energy_j = device->power_busy.present ? device->power_busy.value * td_seconds(price.base_ps) : (double)NAN;
+  if (step->serving) {
+    double peak = device->flops_bf16.present ? device->flops_bf16.value : device->flops_f16.value;
+    price.energy_j = td_op_energy(device, td_seconds(price.base_ps), sums->flops, peak, sums->bytes);
+  }
   *out = price;
   return TD_OK;
 }
@@ -391,34 +239,38 @@ td_status td_price_roofline(const struct td_device_params *device, const struct 
                             const struct td_slice *slice, enum td_dtype kv_dtype, const struct td_step_stats *stats,
                             struct td_price *out_price) {
   struct rates rates = {0};
+  struct td_fit_step step;
   struct td_slice_group *groups;
   struct sums sums = {0};
   int32_t count;
   TD_TRY(check_stats(stats));
-  TD_TRY(open_rates(device, &rates));
+  TD_TRY(td_roofline_open(device, &rates));
+  td_fit_step_of(device, graph, kv_dtype, stats, &step);
   TD_TRY(td_slice_groups_build(graph, slice, &groups, &count));
   sums.ahead = look_ahead(graph, groups, count, stats);
   td_status status = TD_OK;
   for (int32_t i = 0; i < count && !status; i++) {
-    status = sum_op(&rates, graph, &graph->ops[groups[i].op], groups[i].count, kv_dtype, stats, &sums);
+    status = sum_op(&rates, &step, &graph->ops[groups[i].op], groups[i].count, &sums);
   }
   free(groups);
-  struct td_measured_form step;
-  td_price_measured_step(device, graph, &step, &sums.step_low, &sums.step_high);
-  if (step.is) add_measured(&step, false, 1, &sums);
-  return status ? status : finish(device, stats, &sums, out_price);
+  struct td_measured_form whole;
+  td_price_measured_step(device, graph, &whole, &sums.step_low, &sums.step_high);
+  if (whole.is) add_measured(&whole, false, 1, &sums);
+  return status ? status : finish(&step, &sums, out_price);
 }
 
 td_status td_price_milestones(const struct td_device_params *device, const struct td_graph *graph,
                               const struct td_slice *slice, enum td_dtype kv_dtype, const struct td_step_stats *stats,
                               int64_t *out_ps) {
   struct rates rates = {0};
+  struct td_fit_step step;
   struct td_slice_ops ops = {0};
   struct td_slice_group *groups;
   struct sums sums = {0};
   int32_t count;
   TD_TRY(check_stats(stats));
-  TD_TRY(open_rates(device, &rates));
+  TD_TRY(td_roofline_open(device, &rates));
+  td_fit_step_of(device, graph, kv_dtype, stats, &step);
   TD_TRY(td_slice_groups_build(graph, slice, &groups, &count));
   sums.ahead = look_ahead(graph, groups, count, stats);
   free(groups);
@@ -430,7 +282,7 @@ td_status td_price_milestones(const struct td_device_params *device, const struc
   int64_t ignored;
   for (int32_t layer = first; layer < end && !status; layer++) {
     for (; next < ops.op_count && graph->ops[ops.ops[next]].layer <= layer && !status; next++) {
-      status = sum_op(&rates, graph, &graph->ops[ops.ops[next]], 1, kv_dtype, stats, &sums);
+      status = sum_op(&rates, &step, &graph->ops[ops.ops[next]], 1, &sums);
     }
     if (!status) status = round_total(&sums.all, &sums.ahead, stats, &out_ps[layer - first], &ignored);
   }

@@ -1,107 +1,135 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * From an operator of a step to a shape of a fitted model, and from its times to the linear form that price.c sums.
+ * From an operator of a step to its model, and from the model's times to the linear form that price.c sums.
  */
 #include "price_fit.h"
 
 #include "op_curve.h"
 #include "tandem/base.h"
 
-/* Which fit prices products with such weights; NULL: none. The 16-bit types have the same kernels and peak. */
-static const char *product_path(const struct td_device_params *device, enum td_dtype dtype) {
-  static const char *const halves[] = {"bfloat16", "float16", "half"};
-  const char *path = dtype == TD_FP8 ? "fp8" : dtype == TD_NVFP4 ? "nvfp4" : NULL;
-  if (path) return td_device_fit(device, TD_GEMM, path) ? path : NULL;
-  for (int i = 0; i < 3 && (dtype == TD_F16 || dtype == TD_BF16); i++) {
-    if (td_device_fit(device, TD_GEMM, halves[i])) return halves[i];
+static const struct td_op_fit *framework_fit(const struct td_device_params *device) {
+  const struct td_op_fit *found = NULL;
+  if (device->serving.framework) return td_device_fit(device, TD_E2E, device->serving.framework);
+  for (int32_t i = 0; i < device->fit_count; i++) {
+    if (device->fits[i].op != TD_E2E) continue;
+    if (found) return NULL;
+    found = &device->fits[i];
   }
-  return NULL;
+  return found;
 }
 
-static const char *attention_path(const struct td_device_params *device, enum td_operator op, enum td_dtype kv_dtype) {
-  const char *path = kv_dtype == TD_F16 || kv_dtype == TD_BF16 ? "bfloat16/bfloat16"
-                     : kv_dtype == TD_FP8                      ? "bfloat16/fp8"
-                                                               : NULL;
-  return path && td_device_fit(device, op, path) ? path : NULL;
+void td_fit_step_of(const struct td_device_params *device, const struct td_graph *graph, enum td_dtype kv_dtype,
+                    const struct td_step_stats *stats, struct td_fit_step *out) {
+  bool prompts = stats->v[TD_SYM_TOKENS] > stats->v[TD_SYM_SEQS];
+  *out = (struct td_fit_step){.device = device,
+                              .graph = graph,
+                              .kv_dtype = kv_dtype,
+                              .stats = stats,
+                              .e2e = device->op_cache ? framework_fit(device) : NULL,
+                              .prompts = prompts};
+  out->serving = device->op_cache && (device->serving.guesses || out->e2e);
+  out->launches = out->serving && (prompts || device->serving.no_graph);
 }
 
-/* A shape the model has no basis for, such as heads of no multiple, stays a roofline. */
-static bool has_basis(enum td_operator op, struct td_op_shape shape, int64_t last) {
+bool td_fit_has_basis(enum td_operator op, struct td_op_shape shape, int64_t last) {
   shape.v[td_operator_fields(op) - 1] = last;
   return td_op_shape_is(op, &shape);
 }
 
-static td_wide grains(int64_t ps) {
-  return (td_wide)ps << TD_GRAIN_BITS;
+bool td_fit_wanted(const struct td_fit_step *step, enum td_operator op, const char *path) {
+  return step->serving || td_device_fit(step->device, op, path);
 }
 
-static td_status product(const struct td_device_params *device, const struct td_graph *graph, const struct td_op *op,
-                         const struct td_step_stats *stats, struct td_fitted *out) {
-  const char *path = product_path(device, graph->weights[op->weight].dtype);
-  const struct td_op_shape family = {{op->n, op->k}};
-  int64_t rows = stats->v[op->rows == TD_ROWS_LOGITS ? TD_SYM_LOGITS : TD_SYM_TOKENS], ps;
+td_status td_fit_add(const struct td_fit_step *step, enum td_operator op, const char *path,
+                     const struct td_op_shape *family, int64_t value, struct td_fit_times *sum) {
+  int64_t ps;
   double low, high;
-  if (!path || op->groups > 1 || !has_basis(TD_GEMM, family, rows)) return TD_OK;
-  TD_TRY(td_op_cache_ps(device->op_cache, device, TD_GEMM, path, &family, &rows, 1, &ps, &low, &high));
-  *out = (struct td_fitted){true, grains(ps), 0, INT64_MAX, low * td_seconds(ps), high * td_seconds(ps)};
+  TD_TRY(td_op_cache_ps(step->device->op_cache, step->device, op, path, family, &value, 1, &ps, &low, &high));
+  sum->ps += ps;
+  sum->low += low * td_seconds(ps);
+  sum->high += high * td_seconds(ps);
   return TD_OK;
 }
 
-static struct td_op_shape attention_family(const struct td_op *op, int64_t batch) {
-  return (struct td_op_shape){{op->heads, op->kv_heads, op->head_dim, op->window, batch}};
+struct td_fitted td_fit_constant(const struct td_fit_step *step, const struct td_fit_times *times, int64_t valid) {
+  double launch = step->launches && times->ps ? td_e2e_parameter(step->e2e, TD_E2E_LAUNCH) * 1e-6 : 0;
+  int64_t ps = times->ps + (int64_t)(launch * 1e12 + 0.5);
+  return (struct td_fitted){true, (td_wide)ps << TD_GRAIN_BITS, 0, valid, times->low + launch, times->high + launch};
 }
 
-/* All sequences of one length, the mean. From one knot to the next the time is a line in the sum of contexts. */
-static td_status decode(const struct td_device_params *device, const struct td_op *op, enum td_dtype kv_dtype,
-                        const struct td_step_stats *stats, struct td_fitted *out) {
-  const char *path = attention_path(device, TD_ATTENTION_GENERATION, kv_dtype);
-  int64_t seqs = stats->v[TD_SYM_SEQS], context = stats->v[TD_SYM_CONTEXT];
-  const struct td_op_shape family = attention_family(op, seqs);
-  if (!path || context < seqs || !has_basis(TD_ATTENTION_GENERATION, family, context / seqs)) return TD_OK;
-  int32_t knot = td_op_knot_below(context / seqs);
-  const int64_t ends[2] = {td_op_knot(knot), td_op_knot(knot + 1)};
-  int64_t ps[2];
-  double low, high;
-  TD_TRY(td_op_cache_ps(device->op_cache, device, TD_ATTENTION_GENERATION, path, &family, ends, 2, ps, &low, &high));
-  if (ps[1] < ps[0]) ps[1] = ps[0]; /* residuals may dip: a longer context takes no less time */
-  td_wide slope = grains(ps[1] - ps[0]) / ((td_wide)seqs * (ends[1] - ends[0]));
-  td_wide one = grains(ps[0]) - slope * seqs * ends[0];
-  double seconds = (double)(one + slope * context) / (double)(1 << TD_GRAIN_BITS) * 1e-12;
-  int64_t left = (int64_t)(((td_wide)seqs * ends[1] - context + seqs - 1) / seqs);
-  *out = (struct td_fitted){true, one, slope, left, low * seconds, high * seconds};
-  return TD_OK;
+/* What a guessed constant is worth. */
+#define GUESS_LOW 0.5
+#define GUESS_HIGH 2.0
+
+static struct td_fitted guessed(const struct td_fit_step *step, double seconds) {
+  const struct td_fit_times times = {(int64_t)(seconds * 1e12 + 0.5), GUESS_LOW * seconds, GUESS_HIGH * seconds};
+  return td_fit_constant(step, &times, INT64_MAX);
 }
 
-/* Prompts of several lengths become as many of one length as have the same tokens and the same pairs. */
-static td_status prefill(const struct td_device_params *device, const struct td_op *op, enum td_dtype kv_dtype,
-                         const struct td_step_stats *stats, struct td_fitted *out) {
-  const char *path = attention_path(device, TD_ATTENTION_CONTEXT, kv_dtype);
-  int64_t tokens = stats->v[TD_SYM_TOKENS], pairs = stats->v[TD_SYM_PAIRS], ps;
-  if (!path || !tokens || pairs > INT64_MAX / 4) return TD_OK;
-  int64_t length = (2 * pairs + tokens / 2) / tokens - 1;
-  if (length < 1) length = 1;
-  int64_t batch = (tokens + length / 2) / length;
-  const struct td_op_shape family = attention_family(op, batch > 0 ? batch : 1);
-  double low, high;
-  if (!has_basis(TD_ATTENTION_CONTEXT, family, length)) return TD_OK;
-  TD_TRY(td_op_cache_ps(device->op_cache, device, TD_ATTENTION_CONTEXT, path, &family, &length, 1, &ps, &low, &high));
-  *out = (struct td_fitted){true, grains(ps), 0, 1, low * td_seconds(ps), high * td_seconds(ps)};
-  return TD_OK;
+static bool is_expert_part(const struct td_op *op) {
+  return op->kind == TD_OP_EXPERT_MATMUL || (op->kind == TD_OP_ADD && op->experts > 0);
 }
 
-td_status td_price_fitted(const struct td_device_params *device, const struct td_graph *graph, const struct td_op *op,
-                          enum td_dtype kv_dtype, const struct td_step_stats *stats, struct td_fitted *out_fitted) {
+/* Part of another operator's kernel: a bias of the product before it, what lies between an expert's products. */
+static bool is_part(const struct td_fit_step *step, const struct td_op *op) {
+  if (is_expert_part(op) || op->kind == TD_OP_ROUTER) return true;
+  if (op->kind == TD_OP_ADD) return op->weight >= 0;
+  return op->kind == TD_OP_ACTIVATION && op > step->graph->ops && is_expert_part(op - 1);
+}
+
+/* Of heads or of an FFN's inner values: chips in tensor parallel have a part each. */
+static bool is_split(const struct td_op *op) {
+  return op->kind == TD_OP_ROPE || op->kind == TD_OP_KV_APPEND || op->kind == TD_OP_ACTIVATION ||
+         op->kind == TD_OP_POINTWISE || (op->kind == TD_OP_RMS_NORM && op->groups > 1);
+}
+
+/* Activations in 16 bits, where the graph counts 32. */
+static struct td_fitted small(const struct td_fit_step *step, const struct td_op *op, double bytes) {
+  const struct td_device_params *device = step->device;
+  double parts = is_split(op) && device->serving.tensor > 1 ? device->serving.tensor : 1;
+  double rate = device->memory_efficiency.value * device->memory_bandwidth.value;
+  return guessed(step, td_e2e_parameter(step->e2e, TD_E2E_SMALL) * 1e-6 + bytes / 2 / parts / rate);
+}
+
+static struct td_fitted host(const struct td_fit_step *step) {
+  double seqs = (double)step->stats->v[TD_SYM_SEQS];
+  double us = td_e2e_parameter(step->e2e, TD_E2E_STEP) + td_e2e_parameter(step->e2e, TD_E2E_SEQUENCE) * seqs;
+  const struct td_fit_times times = {(int64_t)(us * 1e6 + 0.5), GUESS_LOW * us * 1e-6, GUESS_HIGH * us * 1e-6};
+  return (struct td_fitted){true, (td_wide)times.ps << TD_GRAIN_BITS, 0, INT64_MAX, times.low, times.high};
+}
+
+static td_status fitted_of(const struct td_fit_step *step, const struct td_op *op, double bytes,
+                           struct td_fitted *out_fitted) {
+  *out_fitted = (struct td_fitted){.is = false};
+  switch (op->kind) {
+    case TD_OP_MATMUL:
+      return td_fit_product(step, op, out_fitted);
+    case TD_OP_ATTENTION:
+      return td_fit_attention(step, op, out_fitted);
+    case TD_OP_EXPERT_SUM:
+    case TD_OP_EXPERT_MATMUL:
+      return td_fit_experts(step, op, out_fitted);
+    case TD_OP_SAMPLE:
+      if (step->serving) *out_fitted = host(step);
+      return TD_OK;
+    default:
+      if (!step->serving) return TD_OK;
+      *out_fitted = is_part(step, op) ? (struct td_fitted){.is = true, .valid = INT64_MAX} : small(step, op, bytes);
+      return TD_OK;
+  }
+}
+
+td_status td_price_fitted(const struct td_fit_step *step, const struct td_op *op, double bytes,
+                          struct td_fitted *out_fitted) {
   struct td_fitted fitted = {.is = false};
-  const int64_t *v = stats->v;
-  bool latent = op->kind == TD_OP_ATTENTION && op->in[1] >= 0;
-  if (device->op_cache && op->kind == TD_OP_MATMUL) {
-    TD_TRY(product(device, graph, op, stats, &fitted));
-  } else if (device->op_cache && op->kind == TD_OP_ATTENTION && !op->bidirectional && !latent) {
-    if (v[TD_SYM_TOKENS] == v[TD_SYM_SEQS]) {
-      TD_TRY(decode(device, op, kv_dtype, stats, &fitted));
-    } else if (v[TD_SYM_CONTEXT] == v[TD_SYM_TOKENS]) {
-      TD_TRY(prefill(device, op, kv_dtype, stats, &fitted));
-    }
+  if (step->device->op_cache) TD_TRY(fitted_of(step, op, bytes, &fitted));
+  double scale = fitted.is && step->e2e ? td_e2e_parameter(step->e2e, TD_E2E_SCALE) : 1;
+  if (scale != 1) {
+    td_wide parts = (td_wide)(scale * (1 << TD_GRAIN_BITS) + 0.5);
+    fitted.one = (fitted.one * parts) >> TD_GRAIN_BITS;
+    fitted.context = (fitted.context * parts) >> TD_GRAIN_BITS;
+    fitted.low *= scale;
+    fitted.high *= scale;
   }
   *out_fitted = fitted;
   return TD_OK;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Private to framework/cost: operators of a step that a device file has fits for.
+ * Private to framework/cost: operators of a step that are priced by their models (tandem/operators.h).
  */
 #ifndef TANDEM_COST_PRICE_FIT_H
 #define TANDEM_COST_PRICE_FIT_H
@@ -13,12 +13,46 @@ __extension__ typedef __int128 td_wide;
 
 /* An operator's time is one + context * v[CONTEXT], grains, for `valid` decode steps from this one. */
 struct td_fitted {
-  bool is; /* false: the device has no fit for it */
+  bool is; /* false: it stays a roofline */
   td_wide one, context;
   int64_t valid;
   double low, high; /* seconds, of this step */
 };
-td_status td_price_fitted(const struct td_device_params *device, const struct td_graph *graph, const struct td_op *op,
-                          enum td_dtype kv_dtype, const struct td_step_stats *stats, struct td_fitted *out_fitted);
+
+/* What all operators of a step are priced with. */
+struct td_fit_step {
+  const struct td_device_params *device;
+  const struct td_graph *graph;
+  enum td_dtype kv_dtype;
+  const struct td_step_stats *stats;
+  const struct td_op_fit *e2e; /* NULL: the guesses */
+  bool serving;                /* everything is priced by models: the device has a fit of e2e, or is asked to guess */
+  bool prompts;                /* some sequence has more than one new token */
+  bool launches;               /* show: there is no graph of the step */
+};
+void td_fit_step_of(const struct td_device_params *device, const struct td_graph *graph, enum td_dtype kv_dtype,
+                    const struct td_step_stats *stats, struct td_fit_step *out_step);
+
+/* `bytes`: of the operator in this step, as the roofline counts them. */
+td_status td_price_fitted(const struct td_fit_step *step, const struct td_op *op, double bytes,
+                          struct td_fitted *out_fitted);
+
+/* ---- between the files of it ---- */
+
+struct td_fit_times {
+  int64_t ps;
+  double low, high; /* seconds */
+};
+/* The time of a shape whose last field is `value`; adds to *sum. */
+td_status td_fit_add(const struct td_fit_step *step, enum td_operator op, const char *path,
+                     const struct td_op_shape *family, int64_t value, struct td_fit_times *sum);
+/* A shape the model has no basis for, such as heads of no multiple, stays a roofline. */
+bool td_fit_has_basis(enum td_operator op, struct td_op_shape shape, int64_t last);
+/* Whether operators of this path are priced by their model. */
+bool td_fit_wanted(const struct td_fit_step *step, enum td_operator op, const char *path);
+struct td_fitted td_fit_constant(const struct td_fit_step *step, const struct td_fit_times *times, int64_t valid);
+td_status td_fit_attention(const struct td_fit_step *step, const struct td_op *op, struct td_fitted *out);
+td_status td_fit_product(const struct td_fit_step *step, const struct td_op *op, struct td_fitted *out);
+td_status td_fit_experts(const struct td_fit_step *step, const struct td_op *op, struct td_fitted *out);
 
 #endif

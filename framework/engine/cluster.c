@@ -8,7 +8,9 @@
 
 #include "cluster_check.h"
 #include "tandem/base.h"
+#include "tandem/cost.h"
 #include "tandem/device.h"
+#include "tandem/operators.h"
 
 enum { WORKERS_MAX = 100000 };
 
@@ -23,6 +25,33 @@ static int32_t pool_find(const struct cluster *cluster, const char *name) {
   return -1;
 }
 
+/* Several chips that act as one worker, or software that serves on one: only priced workers can. */
+static td_status join_chips(const struct cluster *cluster, int32_t index) {
+  const struct td_cfg_pool *pool = pool_at(cluster, index);
+  const char *framework = *pool->framework ? pool->framework : NULL;
+  const char *key = pool->tensor > 1 ? "tensor" : framework ? "framework" : "graphs";
+  const struct td_serving serving = {.tensor = (int32_t)pool->tensor,
+                                     .expert_tensor = (int32_t)pool->tensor,
+                                     .no_graph = !pool->graphs,
+                                     .framework = framework,
+                                     .guesses = pool->tensor > 1 || framework};
+  struct td_device_params *params = cluster->pool_params[index];
+  char path[64];
+  if (pool->tensor == 1 && pool->graphs && !framework) return TD_OK;
+  TD_TRY(td_format(path, sizeof path, "cluster.pools.[%" PRId32 "].%s", index, key));
+  if (!params || strcmp(pool->backend, "modelled")) {
+    return td_config_fail(cluster->config, path, "found it on backend \"%s\", expected it on \"modelled\" only",
+                          pool->backend);
+  }
+  if (framework && !td_device_fit(params, TD_E2E, framework)) {
+    TD_TRY(td_format(path, sizeof path, "cluster.pools.[%" PRId32 "].framework", index));
+    return td_config_fail(cluster->config, path, "found \"%s\", expected a framework that %s has a fit of e2e for",
+                          framework, params->path);
+  }
+  td_status status = td_device_join(params, &serving);
+  return status ? td_config_fail(cluster->config, path, "%s", td_error_text()) : TD_OK;
+}
+
 static td_status open_params(struct cluster *cluster) {
   TD_TRY(td_alloc((size_t)cluster->pools, sizeof(void *), (void **)&cluster->pool_params));
   TD_TRY(td_alloc((size_t)cluster->pools * (size_t)cluster->pools, sizeof(void *), (void **)&cluster->links));
@@ -30,6 +59,7 @@ static td_status open_params(struct cluster *cluster) {
     if (*pool_at(cluster, i)->device) {
       TD_TRY(td_device_params_open(pool_at(cluster, i)->device, &cluster->pool_params[i]));
     }
+    TD_TRY(join_chips(cluster, i));
   }
   const struct td_list *links = &cluster->experiment->cluster.links;
   for (int32_t i = 0; i < links->count; i++) {

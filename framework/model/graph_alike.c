@@ -26,14 +26,53 @@ static bool alike(const struct td_graph *graph, const struct td_op *a, const str
   return a->kind == b->kind && a->rows == b->rows && a->n == b->n && a->k == b->k && a->heads == b->heads &&
          a->kv_heads == b->kv_heads && a->head_dim == b->head_dim && a->rope_dim == b->rope_dim &&
          a->groups == b->groups && a->window == b->window && a->experts == b->experts &&
-         a->experts_used == b->experts_used && a->bidirectional == b->bidirectional &&
-         (a->in[0] < 0) == (b->in[0] < 0) && (a->in[1] < 0) == (b->in[1] < 0) &&
+         a->experts_used == b->experts_used && a->fused_n == b->fused_n && a->joins == b->joins &&
+         a->bidirectional == b->bidirectional && (a->in[0] < 0) == (b->in[0] < 0) && (a->in[1] < 0) == (b->in[1] < 0) &&
          same_weight(graph, a->weight, b->weight) && same_cost(graph, a, b, TD_F32) && same_cost(graph, a, b, TD_F16);
+}
+
+static bool is_product(const struct td_op *op) {
+  return op->kind == TD_OP_MATMUL && op->groups <= 1;
+}
+
+/* Products of one input stand next to each other. */
+static void mark_fused(struct td_graph *graph) {
+  for (int32_t i = 0; i < graph->op_count; i++) {
+    struct td_op *op = &graph->ops[i], *first = op;
+    if (!is_product(op)) continue;
+    op->fused_n = op->n;
+    while (first > graph->ops && is_product(first - 1) && first[-1].in[0] == op->in[0] &&
+           graph->weights[first[-1].weight].dtype == graph->weights[op->weight].dtype) {
+      first--;
+    }
+    if (first == op) continue;
+    first->fused_n += op->n;
+    op->fused_n = 0;
+  }
+}
+
+static const struct td_op *producer(const struct td_graph *graph, int32_t before, int32_t value) {
+  while (before > 0 && graph->ops[before - 1].out != value) before--;
+  return before > 0 ? &graph->ops[before - 1] : NULL;
+}
+
+/* A product whose input is made of heads or of an FFN's inner values. */
+static void mark_joins(struct td_graph *graph) {
+  for (int32_t i = 0; i < graph->op_count; i++) {
+    struct td_op *op = &graph->ops[i];
+    op->joins = op->kind == TD_OP_EXPERT_SUM;
+    if (!is_product(op)) continue;
+    const struct td_op *from = producer(graph, i, op->in[0]);
+    op->joins = from && (from->kind == TD_OP_ATTENTION || from->kind == TD_OP_ACTIVATION ||
+                         from->kind == TD_OP_POINTWISE || (from->kind == TD_OP_MATMUL && from->groups > 1));
+  }
 }
 
 /* The search goes on where the last one ended: layers repeat in order. */
 void td_graph_mark_alike(struct td_graph *graph) {
   int32_t last = -1;
+  mark_fused(graph);
+  mark_joins(graph);
   for (int32_t i = 0; i < graph->op_count; i++) {
     struct td_op *op = &graph->ops[i];
     int32_t found = -1;

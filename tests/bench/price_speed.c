@@ -74,6 +74,39 @@ static void step_speed(const struct td_device_params *device, const char *shape)
   td_model_close(model);
 }
 
+/* Decode steps in which only the contexts grow: a price where the last one ends, and sums between. */
+static void growing_speed(const struct td_device_params *device, const char *shape) {
+  struct td_model *model;
+  struct td_graph *graph;
+  must(td_model_open(test_source(shape), &model));
+  must(td_graph_build(model, &graph));
+  const struct td_slice whole = td_slice_whole(graph);
+  const int64_t seqs = 32;
+  struct td_step_stats stats = {0};
+  struct td_price price = {.base_ps = 0};
+  int64_t clock = 0, steps = 0, prices = 0;
+  for (int64_t s = 0; s < seqs; s++) td_step_stats_add(&stats, &graph->shape, 1000 + s, 1, 1);
+  must(td_price_roofline(device, graph, &whole, TD_BF16, &stats, &price)); /* its curves are made */
+  double start = cpu_seconds();
+  for (int32_t round = 0; round < 100; round++) {
+    struct td_step_stats now = stats;
+    for (int64_t left = 8192; left > 0;) {
+      must(td_price_roofline(device, graph, &whole, TD_BF16, &now, &price));
+      int64_t count = price.valid_steps < left ? price.valid_steps : left;
+      for (int64_t i = 0; i < count; i++) clock += price.base_ps + i * price.slope_ps;
+      for (int s = TD_SYM_CONTEXT; s <= TD_SYM_FULL_PAIRS; s++) now.v[s] += seqs * count;
+      left -= count;
+      steps += count;
+      prices++;
+    }
+  }
+  double seconds = cpu_seconds() - start;
+  printf("%-44s %8.1f ns a step while contexts grow from 1000 to 9192; %.0f steps a price (check %" PRId64 ")\n", shape,
+         seconds / (double)steps * 1e9, (double)steps / (double)prices, clock % 1000);
+  td_graph_free(graph);
+  td_model_close(model);
+}
+
 int main(int argc, char **argv) {
   struct td_device_params *device;
   struct td_op_curve *curve;
@@ -85,6 +118,8 @@ int main(int argc, char **argv) {
   model_speed(device);
   step_speed(device, "experiments/models/llama-3.1-8b.cfg");
   step_speed(device, "experiments/models/llama-3.1-70b.cfg");
+  growing_speed(device, "experiments/models/llama-3.1-8b.cfg");
+  growing_speed(device, "experiments/models/llama-3.1-70b.cfg");
   td_op_curve_close(curve);
   td_device_params_close(device);
   return 0;

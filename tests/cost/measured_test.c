@@ -11,6 +11,8 @@
 
 #define H100_GEMM "data/measurements/gemm/h100_sxm_trtllm_1.3.0rc20.csv.gz"
 #define A100_GEMM "data/measurements/gemm/a100_sxm_sglang_0.5.10.csv.gz"
+#define A100_NCCL "data/measurements/comm/a100_sxm_nccl_2.27.3.csv"
+#define E2E "data/measurements/e2e/silicon_sample_h100.csv"
 #define H100_NCCL "data/measurements/comm/h100_sxm_nccl_2.29.2.csv"
 
 static char output[1 << 20];
@@ -50,8 +52,104 @@ static void products(void **state) {
 
 static void collectives(void **state) {
   (void)state;
-  calibrate("h100_sxm", "collective", H100_NCCL, "--path all_reduce --analytic");
-  assert_true(error_of("all") <= 0.08);
+  static const char *const options[] = {
+      "--path all_reduce --analytic --seed 1", "--path all_reduce --analytic --seed 2",
+      "--path all_reduce --analytic --seed 3", "--path all_reduce --analytic --seed 8",
+      "--path all_reduce --analytic --seed 9"};
+  for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+    calibrate("h100_sxm", "collective", H100_NCCL, options[i]);
+    assert_true(error_of("all") <= 0.08);
+    calibrate("a100_sxm", "collective", A100_NCCL, options[i]);
+    assert_true(error_of("all") <= 0.08);
+  }
+}
+
+/* ---- served models ---- */
+
+/* "all  652 rows  MAPE  9.8% ..." of the last output. */
+static double printed_mape(const char *label) {
+  const char *line = strstr(output, label);
+  double mape = NAN;
+  if (!line || sscanf(line + strlen(label), "%*d rows MAPE %lf%%", &mape) != 1) fail_msg("no %s in: %s", label, output);
+  return mape / 100;
+}
+
+static void price_served(const char *device) {
+  int code = test_run(
+      output, sizeof output,
+      "TANDEM_DEVICES=%s TANDEM_MODELS=%s " TANDEM_PROGRAM " price --device %s --op e2e --in %s --out %s/e2e.csv 2>&1",
+      test_source("devices"), test_source("experiments/models"), device, test_shared(E2E), scratch_folder());
+  if (code) fail_msg("exit %d: %s", code, output);
+  printf("%s\n%s", device, output);
+}
+
+/* Without a scale: the datasheet with the guesses, and with the operators' fits. */
+static void served_models(void **state) {
+  (void)state;
+  char device[4200];
+  price_served("h100_sxm");
+  assert_true(printed_mape("\nall ") <= 0.25);
+  snprintf(device, sizeof device, "%s", test_source("devices/calibrated/h100_sxm-trtllm.cfg"));
+  price_served(device);
+  assert_true(printed_mape("\nall ") <= 0.20);
+  snprintf(device, sizeof device, "%s", test_source("devices/calibrated/h100_sxm-serving.cfg"));
+  price_served(device);
+  assert_true(printed_mape("\nall ") <= 0.10);
+}
+
+/* A scale from one half, the error on the other: of each framework, and of all rows together. */
+static void framework_scales(void **state) {
+  (void)state;
+  char device[4200], options[64];
+  double all = 0;
+  snprintf(device, sizeof device, "%s", test_source("devices/calibrated/h100_sxm-serving.cfg"));
+  for (int seed = 1; seed <= 4; seed++) {
+    double sum = 0, rows = 0;
+    snprintf(options, sizeof options, "--seed %d", seed);
+    calibrate(device, "e2e", E2E, options);
+    json_t *root = json_loads(output, 0, NULL), *fits = json_object_get(root, "fits");
+    assert_int_equal(json_array_size(fits), 3);
+    for (size_t i = 0; i < 3; i++) {
+      json_t *error = json_object_get(json_object_get(json_array_get(fits, i), "errors"), "all");
+      double count = json_number_value(json_object_get(error, "rows"));
+      sum += count * json_number_value(json_object_get(error, "mape"));
+      rows += count;
+    }
+    json_decref(root);
+    printf("  other half: %.0f rows, MAPE %.2f %%\n", rows, 100 * sum / rows);
+    assert_true(rows > 250 && rows < 400);
+    all += sum / rows / 4;
+  }
+  assert_true(all <= 0.105);
+}
+
+/* A pool of four chips that act as one. */
+static void several_chips(void **state) {
+  (void)state;
+  static const char config[] =
+      "name = \"t\"; model = \"llama-3.1-70b.cfg\"; engine = { pace = \"priced\"; kv_dtype = \"f16\"; };\n"
+      "cluster = { pools = ( { name = \"g\"; backend = \"modelled\"; device = \"h100_sxm\"; tensor = 4; } ); };\n"
+      "workload = { requests = ( { prompt_tokens = 1024; max_tokens = 32; } ); };\n";
+  static const struct {
+    const char *set, *says;
+    int code;
+  } cases[] = {
+      {"name=t", "TPOT", 0},
+      {"cluster.pools.[0].graphs=false", "TPOT", 0},
+      {"cluster.pools.[0].tensor=1", "expected at most that", 2},
+      {"cluster.pools.[0].framework=vllm", "expected a framework that", 2},
+      {"cluster.pools.[0].backend=cpu", "expected it on \"modelled\" only", 2},
+      {"cluster.pools.[0].device=tpu_v6e", "expected it in the device file to price gemm", 2},
+  };
+  scratch_file("t.cfg", config);
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    int code = test_run(
+        output, sizeof output,
+        "cd %s && cp %s . && rm -f t.h5 && TANDEM_DEVICES=%s " TANDEM_PROGRAM " run t.cfg -o t.h5 --set '%s' 2>&1",
+        scratch_folder(), test_source("experiments/models/llama-3.1-70b.cfg"), test_source("devices"), cases[i].set);
+    if (code != cases[i].code || !strstr(output, cases[i].says))
+      fail_msg("%s: exit %d: %s", cases[i].set, code, output);
+  }
 }
 
 /* The file has the fit; pricing the table with it gives about the error that it states. */
@@ -72,8 +170,8 @@ static void prices(void **state) {
   FILE *file = fopen(line, "r");
   assert_non_null(file);
   assert_non_null(fgets(line, sizeof line, file));
-  assert_string_equal(line,
-                      "op_name,dtype,num_gpus,message_elements,bytes,latency_ms,predicted_ms,low_ms,high_ms,note\n");
+  assert_string_equal(
+      line, "op_name,dtype,num_gpus,message_elements,bytes,latency_ms,predicted_ms,low_ms,high_ms,energy_j,note\n");
   while (fgets(line, sizeof line, file)) {
     double measured, predicted, low, high;
     assert_int_equal(sscanf(line, "all_reduce,%*[^,],%*d,%*d,%*d,%lf,%lf,%lf,%lf", &measured, &predicted, &low, &high),
@@ -118,12 +216,14 @@ static void refusals(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest always[] = {cmocka_unit_test(refusals)};
+  const struct CMUnitTest always[] = {cmocka_unit_test(refusals), cmocka_unit_test(several_chips)};
   const struct CMUnitTest tests[] = {cmocka_unit_test(products), cmocka_unit_test(collectives),
-                                     cmocka_unit_test(prices)};
+                                     cmocka_unit_test(prices), cmocka_unit_test(served_models),
+                                     cmocka_unit_test(framework_scales)};
   int failed = cmocka_run_group_tests(always, NULL, NULL);
   if (failed) return failed;
-  if (!test_shared(H100_GEMM) || !test_shared(A100_GEMM) || !test_shared(H100_NCCL)) {
+  if (!test_shared(H100_GEMM) || !test_shared(A100_GEMM) || !test_shared(H100_NCCL) || !test_shared(A100_NCCL) ||
+      !test_shared(E2E)) {
     test_skip_all("no ../shared/data/measurements");
   }
   return cmocka_run_group_tests(tests, NULL, NULL);

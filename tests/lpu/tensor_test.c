@@ -199,7 +199,8 @@ static void test_odd_heads(void **state) {
   (void)state;
   static const int32_t groups[][2] = {{1, 1}, {2, 2}, {3, 3}, {4, 4}, {5, 5}, {8, 8}, {8, 4}};
   for (size_t g = 0; g < sizeof groups / sizeof *groups; g++) {
-    const struct course course = {g % 2 ? narrow : two_links, 1 + (int32_t)g % 3, 16, 5, 1, groups[g][0], groups[g][1]};
+    const struct course course = {
+        g % 2 ? narrow : two_links, 1 + (int32_t)g % 3, 16, 5, 1, groups[g][0], groups[g][1], ""};
     compare(odd_heads, &course, &lpu_modes[g % LPU_MODES]);
   }
 }
@@ -208,7 +209,7 @@ static void test_broad_heads(void **state) {
   (void)state;
   static const int32_t groups[] = {1, 2, 4};
   for (size_t g = 0; g < 3; g++) {
-    const struct course course = {NULL, 1 + (int32_t)g % 2, 32, 3, 0, groups[g], groups[g]};
+    const struct course course = {NULL, 1 + (int32_t)g % 2, 32, 3, 0, groups[g], groups[g], ""};
     compare(broad_heads, &course, &lpu_modes[g % LPU_MODES]);
   }
 }

@@ -9,6 +9,7 @@
 
 #include "calibrate.h"
 #include "cli_output.h"
+#include "e2e.h"
 #include "tandem/base.h"
 #include "tandem/cli.h"
 #include "tandem/operators.h"
@@ -16,7 +17,7 @@
 #define PATHS_MAX 16
 
 struct options {
-  const char *device, *op, *measured, *output, *path, *rows, *seed, *held_back, *source;
+  const char *device, *op, *measured, *output, *path, *rows, *seed, *held_back, *source, *models;
   bool analytic, json, single;
   /* of this machine */
   const char *backend, *threads, *types;
@@ -60,9 +61,11 @@ static td_status take_numbers(const struct options *options, struct td_calibrati
   how->seed = 1;
   if (!td_operator_find(options->op, &how->op)) {
     return td_fail(TD_USAGE,
-                   "--op: found \"%.40s\", expected gemm, attention_context, attention_generation, moe or collective",
+                   "--op: found \"%.40s\", expected gemm, attention_context, attention_generation, moe, collective "
+                   "or e2e",
                    options->op);
   }
+  if (how->op == TD_E2E) per_cent = 50;
   if (options->rows) TD_TRY(td_flag_int("--rows", options->rows, 20, 1000000000, &how->rows));
   if (options->seed) TD_TRY(td_flag_int("--seed", options->seed, 0, INT64_MAX, &how->seed));
   if (options->held_back) TD_TRY(td_flag_int("--held-back", options->held_back, 0, 90, &per_cent));
@@ -129,8 +132,13 @@ static td_status calibrate(struct job *job, int argc, char **argv) {
   TD_TRY(td_output_is_not(job->options.output, job->options.measured, "the table"));
   TD_TRY(td_device_params_open(job->options.device, &job->device));
   job->how.device = job->device;
-  TD_TRY(td_op_table_read(job->options.measured, job->how.op, true, &job->table));
-  TD_TRY(fit_paths(job));
+  if (job->how.op == TD_E2E) {
+    TD_TRY(cli_calibrate_e2e(&job->how, job->options.models, job->options.measured, job->options.path,
+                             job->options.json, job->fits, PATHS_MAX, &job->fit_count));
+  } else {
+    TD_TRY(td_op_table_read(job->options.measured, job->how.op, true, &job->table));
+    TD_TRY(fit_paths(job));
+  }
   TD_TRY(calibrate_write(job->device, job->fits, job->fit_count, job->options.output));
   print(job);
   return TD_OK;
@@ -186,15 +194,25 @@ static td_status run(int argc, char **argv, int *out_exit) {
   struct options *options = &job->options;
   int32_t count;
   const struct td_flag flags[] = {
-      {.name = "--device", .value = &options->device},     {.name = "--op", .value = &options->op},
-      {.name = "--measured", .value = &options->measured}, {.name = "-o", .value = &options->output},
-      {.name = "--path", .value = &options->path},         {.name = "--rows", .value = &options->rows},
-      {.name = "--seed", .value = &options->seed},         {.name = "--held-back", .value = &options->held_back},
-      {.name = "--source", .value = &options->source},     {.name = "--held-rows", .given = &options->single},
-      {.name = "--analytic", .given = &options->analytic}, {.name = "--json", .given = &options->json},
-      {.name = "--backend", .value = &options->backend},   {.name = "--threads", .value = &options->threads},
-      {.name = "--types", .value = &options->types},       {.name = "--quick", .given = &options->quick},
-      {.name = "--inexact", .given = &options->inexact},   {0},
+      {.name = "--device", .value = &options->device},
+      {.name = "--op", .value = &options->op},
+      {.name = "--measured", .value = &options->measured},
+      {.name = "-o", .value = &options->output},
+      {.name = "--path", .value = &options->path},
+      {.name = "--rows", .value = &options->rows},
+      {.name = "--seed", .value = &options->seed},
+      {.name = "--held-back", .value = &options->held_back},
+      {.name = "--source", .value = &options->source},
+      {.name = "--held-rows", .given = &options->single},
+      {.name = "--analytic", .given = &options->analytic},
+      {.name = "--json", .given = &options->json},
+      {.name = "--backend", .value = &options->backend},
+      {.name = "--threads", .value = &options->threads},
+      {.name = "--types", .value = &options->types},
+      {.name = "--quick", .given = &options->quick},
+      {.name = "--inexact", .given = &options->inexact},
+      {.name = "--models", .value = &options->models},
+      {0},
   };
   *out_exit = 0;
   const char *spec = NULL;
@@ -235,15 +253,17 @@ const struct td_command td_command_calibrate = {
         "  --device D        the device that was measured: a name or path of a device file, its datasheet and the "
         "fits\n"
         "                    that it has already are carried over\n"
-        "  --op OP           gemm, attention_context, attention_generation, moe or collective\n"
+        "  --op OP           gemm, attention_context, attention_generation, moe, collective; e2e: a scale per "
+        "framework\n"
         "  --measured FILE   CSV, plain or gzip, with the columns of docs/calibration.md\n"
         "  --path P          only rows of these element types (\"bfloat16\", \"bfloat16/fp8\") or this collective\n"
         "  --analytic        parameters only, no table of residuals\n"
         "  --rows N          fit to a seeded sample of N of the rows that are not held back\n"
-        "  --held-back P     per cent of the shapes to measure the error on (20); 0: the error stays unknown\n"
+        "  --held-back P     per cent of the shapes to measure the error on (20; e2e: 50); 0: the error stays unknown\n"
         "  --held-rows       hold back single rows, not whole families of shapes ((n, k) pairs, head shapes, experts)\n"
         "  --seed S          of both (1)\n"
         "  --source TEXT     who measured it, with the year, for the device file\n"
+        "  --models DIR      e2e: folder of the models' shapes (experiments/models)\n"
         "Both:\n"
         "  -o FILE.cfg       the device file to write; the fit's error is in it\n"
         "  --json            one JSON object\n",

@@ -45,8 +45,13 @@ struct td_price {
  * takes the fitted model's time instead (tandem/operators.h), with weights that are never in the cache from the step
  * before. Matrix products whose weights are F16 or BF16 (fits "bfloat16", else "float16", "half"), FP8 and NVFP4;
  * attention with a causal mask over a F16, BF16 or FP8 cache, of a decode step (whose sequences are taken to be of one
- * length, their mean) or of prompts that start in this step. Steps that mix the two, grouped products, latent attention
- * and experts stay rooflines. Between the knots of td_op_knot the attention of decode steps is a straight line in the
+ * length, their mean), of prompts, or of both in one step (one chunk of a prompt and the rest decode, unless the counts
+ * say several); experts of a layer. Grouped products and latent attention stay rooflines.
+ * Served steps: where the file has a fit of e2e, or the device is asked to (struct td_serving), everything is priced by
+ * models: products of one input as one, small operators by their launch and their bytes in 16 bits, what the host does,
+ * launches that show in steps with prompts or without graphs, and, on several chips, one chip's part and the sums over
+ * them (the library's or the one-shot kernel's, whichever is sooner done). Their energy is td_op_energy.
+ * Between the knots of td_op_knot the attention of decode steps is a straight line in the
  * sum of contexts, never falling, and valid_steps ends at the next knot.
  * stats describe the first step; following steps add one token per sequence: CONTEXT, PAIRS and FULL_PAIRS grow by
  * SEQS, the windowed counts by SEQS or, with full windows, not at all. TD_UNSUPPORTED names a number the device file
@@ -60,6 +65,11 @@ td_status td_price_roofline(const struct td_device_params *device, const struct 
 td_status td_price_milestones(const struct td_device_params *device, const struct td_graph *graph,
                               const struct td_slice *slice, enum td_dtype kv_dtype, const struct td_step_stats *stats,
                               int64_t *out_ps);
+
+/* Makes `params` those of all chips of `serving` together: memory, power and price are theirs, and every operator of a
+ * step is priced by its model (or, without a fit, the model's guesses), one chip's part of it and the sums over chips.
+ * TD_UNSUPPORTED: the file lacks what the models need, or is no chip. */
+td_status td_device_join(struct td_device_params *params, const struct td_serving *serving);
 
 /* latency + bytes / bandwidth, rounded up to a picosecond. */
 td_status td_price_transfer(const struct td_device_params *link, uint64_t bytes, int64_t *out_ps);

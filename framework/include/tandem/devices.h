@@ -41,6 +41,18 @@ struct td_op_fit;
 struct td_op_cache;
 struct td_measured_op;
 
+/* How software runs a model on so many chips that act as one device: set by who opens the device, not by its file.
+ * Zeros: one chip, and only operators that the file has fits for are priced by their models. */
+struct td_serving {
+  int32_t tensor;                /* chips that share heads, FFNs and the head of the model; 0: 1 */
+  int32_t expert_tensor, expert; /* chips that share each expert; groups of experts on chips of their own; 0: 1 */
+  int32_t replicas;              /* of all but the experts, each with a batch of its own, that share them; 0: 1 */
+  bool fp8_block;                /* FP8 products scale blocks, not tensors */
+  bool no_graph;                 /* every launch shows; otherwise only in steps with prompts */
+  bool guesses;                  /* operators without a fit are priced by the models' guesses, not as rooflines */
+  const char *framework;         /* whose fit of e2e is meant; NULL: the only one. Borrowed */
+};
+
 struct td_device_params {
   char name[TD_NAME_BYTES]; /* = file name without .cfg */
   char title[128];
@@ -89,6 +101,7 @@ struct td_device_params {
   int32_t fit_count;
   bool fits_borrowed;           /* they are another device's: td_device_borrow_fits */
   struct td_op_cache *op_cache; /* private to framework/cost; NULL without fits */
+  struct td_serving serving;
   /* chip: operators as they were measured on it (tandem/measured.h) */
   const struct td_measured_op *measured;
   int32_t measured_count;

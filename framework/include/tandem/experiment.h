@@ -39,6 +39,9 @@ struct td_cfg_pool {
   const char *backend;   /* "cpu", "template:0", "modelled" */
   const char *device;    /* device file name or path; "" = none */
   int64_t count;         /* replicas */
+  int64_t tensor;        /* chips that act as one worker */
+  const char *framework; /* td_serving.framework; "" = NULL */
+  bool graphs;           /* false: td_serving.no_graph */
   bool exact;            /* false: td_device_options.inexact */
   int64_t threads;       /* host threads of each */
   int64_t kv_tokens;     /* KV capacity in positions; 0: see the option table */

@@ -158,6 +158,12 @@ struct td_op {
   double epsilon, theta;                       /* RMS_NORM; ROPE */
   double scale;                                /* ATTENTION, EMBED (1 for most models) */
   double position_scale;                       /* ROPE (1 but for linear scaling: 1 / factor) */
+  /* MATMUL: columns of this product and of those next to it with the same input and element type, which serving
+   * kernels do as one (Q, K and V; gate and up); 0: it is part of the one before it */
+  int64_t fused_n;
+  /* MATMUL, EXPERT_SUM: what comes out goes to the residual stream. Split over several chips, each has a part of its
+   * inner dimension and the parts are summed over the chips; other products are split by columns, with the heads */
+  bool joins;
   int32_t alike; /* 1 + the first operator of the graph whose work is the same; 0: not known */
 };
 
@@ -171,8 +177,8 @@ struct td_graph {
   int32_t weight_count;
 };
 
-/* Sets `alike` of all operators: same kind, sizes, element types and cost, whatever layer and values. td_graph_build
- * has done it. */
+/* Sets fused_n and joins, and then `alike` of all operators: same kind, sizes, element types and cost, whatever layer
+ * and values. td_graph_build has done it. */
 void td_graph_mark_alike(struct td_graph *graph);
 
 /* Builds the graph of a model (with or without weights). TD_UNSUPPORTED, TD_CORRUPT name a missing or misshapen

@@ -20,6 +20,7 @@ enum td_operator {
   TD_ATTENTION_GENERATION, /* decode: one new token a sequence, which reads `step` + 1 positions */
   TD_MOE,                  /* all expert products of one layer on one device, routing included */
   TD_COLLECTIVE,
+  TD_E2E, /* serving: what steps have beyond the operators above, and a framework's scale over their sum */
   TD_OPERATOR_COUNT
 };
 const char *td_operator_name(enum td_operator op); /* "gemm", "attention_context", ... */
@@ -32,7 +33,8 @@ bool td_operator_find(const char *name, enum td_operator *out_op);
  *   attention_generation  the same, with step + 1 for isl
  *   moe                   hidden_size, inter_size, topk, num_experts, moe_tp_size, moe_ep_size, skew (1000 times the
  *                         exponent of the experts' load, 0: even), matrices (3: gated, 2: not), num_tokens
- *   collective            dtype (bytes of an element), num_gpus, bytes */
+ *   collective            dtype (bytes of an element), num_gpus, bytes
+ *   e2e                   isl, osl, batch_size */
 #define TD_SHAPE_FIELDS 9
 struct td_op_shape {
   int64_t v[TD_SHAPE_FIELDS];
@@ -41,16 +43,22 @@ int32_t td_operator_fields(enum td_operator op);
 const char *td_operator_field(enum td_operator op, int32_t field); /* its name; NULL past the end */
 
 /* What a path says about element types: "bfloat16", "fp8", "nvfp4", "float16", "half"; of attention two of them, of
- * products and cache: "bfloat16/fp8"; of a collective its name: "all_reduce". Two tables of the same path are of the
- * same kind of kernel. */
+ * products and cache: "bfloat16/fp8"; of a collective its name: "all_reduce"; of e2e the framework's. Two tables of the
+ * same path are of the same kind of kernel. */
 #define TD_PATH_BYTES 48
 
 /* A price: the time, and between what times nine of ten measurements lie if this shape is like those of the fit.
  * `note`: why the interval is wider than the fit's; NULL if it is not. Static storage. */
 struct td_op_price {
   double seconds, low, high;
+  double
+      energy_j; /* td_op_energy of the operator's FLOPs and bytes; NaN: the device file lacks power, or a collective */
   const char *note;
 };
+/* Idle power for `seconds`, and what arithmetic and memory add: at the rates that the file's efficiencies say, products
+ * draw the high end of power_busy and memory its low end. Never more than power_busy's high end all along. `peak`: of
+ * the products, FLOP/s. NaN if the file lacks power_idle or power_busy. */
+double td_op_energy(const struct td_device_params *device, double seconds, double flops, double peak, double bytes);
 /* Uses the device's fit for (op, path); without one, the model's guesses and an interval that says so. TD_UNSUPPORTED
  * names what the datasheet lacks, or why the model has no basis for this shape or path. */
 td_status td_op_price(const struct td_device_params *device, enum td_operator op, const char *path,
@@ -106,6 +114,7 @@ int32_t td_operator_parameters(enum td_operator op);
 const char *td_operator_parameter(enum td_operator op, int32_t parameter, const char **out_unit);
 /* "m <= 64" and so on; class 0 is "all". */
 const char *td_operator_class(enum td_operator op, int32_t class_index);
+int32_t td_operator_class_of(enum td_operator op, const struct td_op_shape *shape); /* 1..3 */
 
 /* NULL if the device has none for this. */
 const struct td_op_fit *td_device_fit(const struct td_device_params *device, enum td_operator op, const char *path);

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Private to framework/cost: an operator's two times as linear forms in a step's counts (see price.c).
+ */
+#ifndef TANDEM_COST_PRICE_ROOFLINE_H
+#define TANDEM_COST_PRICE_ROOFLINE_H
+
+#include "price_fit.h"
+
+typedef td_wide wide;
+
+#define GRAIN_BITS TD_GRAIN_BITS
+#define GRAINS_PER_PS 1048576.0
+/* No operator may come near this many grains (2^63 ps), so sums of operators never overflow `wide`. */
+#define MOST_GRAINS 9.6e24
+
+/* What a device file says, in grains. */
+struct rates {
+  const struct td_device_params *device;
+  double byte; /* grains per byte */
+  double compute_efficiency;
+  wide overhead;
+};
+
+/* A linear form over the step's counts, in grains. */
+struct form {
+  wide c[TD_SYM_COUNT];
+};
+
+/* One operator's two times; what is active decides. */
+struct op_times {
+  struct form compute, memory;
+  double flops, bytes;
+  const struct td_quantity *peak; /* what the compute time is of; NULL without arithmetic */
+};
+
+/* What the counts of a step say about the steps after it. */
+struct ahead {
+  bool grows[TD_SYM_COUNT]; /* by SEQS a step */
+  int64_t valid;            /* for so many steps */
+};
+
+td_status td_roofline_open(const struct td_device_params *device, struct rates *out);
+/* One chip's part of the operator. */
+td_status td_roofline_time(const struct rates *rates, const struct td_graph *graph, const struct td_op *op,
+                           enum td_dtype kv_dtype, const struct td_step_stats *stats, struct op_times *out);
+wide td_form_value(const struct form *form, const struct td_step_stats *stats);
+/* For how many steps from this one the operator keeps its bound. */
+int64_t td_roofline_crossover(const struct op_times *times, const struct ahead *ahead,
+                              const struct td_step_stats *stats);
+bool td_is_compute_bound(const struct op_times *times, const struct td_step_stats *stats);
+
+#endif
