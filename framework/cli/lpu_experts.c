@@ -238,23 +238,25 @@ void lpu_experts_print(const struct lpu_experts *experts, FILE *out) {
     fprintf(out, "expert %d: %" PRId64 ", ", costs->runs[i].rows, costs->runs[i].cycles);
   }
   fprintf(out, "take %" PRId64 ", give %" PRId64 " cycles\n\n", costs->take, costs->give);
-  fprintf(out, "%-7s %6s %9s %14s %10s | %10s %10s %10s %10s | %9s %9s\n", "tokens", "passes", "distinct", "largest", "route",
-          "even", "drawn", "most", "same", "drawn us", "same us");
+  fprintf(out, "%-7s %6s %9s %14s %10s | %10s %10s %10s %10s | %9s %9s\n", "tokens", "passes", "distinct", "largest",
+          "route", "even", "drawn", "most", "same", "drawn us", "same us");
   for (int32_t i = 0; i < experts->batch_count; i++) {
     const struct lpu_experts_batch *b = &experts->batches[i];
-    fprintf(out, "%-7d %6d %9.1f %6.2f..%6.2f %10" PRId64 " | %10" PRId64 " %10.0f %10" PRId64 " %10" PRId64 " | %9.2f %9.2f\n",
-            b->tokens, b->passes, b->drawn_distinct, b->largest_low, b->largest_high, b->route, b->even, b->drawn, b->drawn_most,
-            b->same, us(experts, b->drawn), us(experts, (double)b->same));
+    fprintf(out,
+            "%-7d %6d %9.1f %6.2f..%6.2f %10" PRId64 " | %10" PRId64 " %10.0f %10" PRId64 " %10" PRId64
+            " | %9.2f %9.2f\n",
+            b->tokens, b->passes, b->drawn_distinct, b->largest_low, b->largest_high, b->route, b->even, b->drawn,
+            b->drawn_most, b->same, us(experts, b->drawn), us(experts, (double)b->same));
   }
 }
 
 static void batch_json(const struct lpu_experts *experts, const struct lpu_experts_batch *b, FILE *out) {
   fprintf(out,
-          "{\"tokens\": %d, \"passes\": %d, \"distinct\": %.6g, \"largest_low\": %.6g, \"largest_high\": %.6g, \"route\": %" PRId64
-          ", \"even\": %" PRId64 ", \"drawn\": %.9g, \"drawn_most\": %" PRId64 ", \"same\": %" PRId64
-          ", \"drawn_distinct\": %.6g, \"drawn_largest\": %.6g, \"drawn_us\": %.6g}",
-          b->tokens, b->passes, b->distinct, b->largest_low, b->largest_high, b->route, b->even, b->drawn, b->drawn_most, b->same,
-          b->drawn_distinct, b->drawn_largest, us(experts, b->drawn));
+          "{\"tokens\": %d, \"passes\": %d, \"distinct\": %.6g, \"largest_low\": %.6g, \"largest_high\": %.6g, "
+          "\"route\": %" PRId64 ", \"even\": %" PRId64 ", \"drawn\": %.9g, \"drawn_most\": %" PRId64
+          ", \"same\": %" PRId64 ", \"drawn_distinct\": %.6g, \"drawn_largest\": %.6g, \"drawn_us\": %.6g}",
+          b->tokens, b->passes, b->distinct, b->largest_low, b->largest_high, b->route, b->even, b->drawn,
+          b->drawn_most, b->same, b->drawn_distinct, b->drawn_largest, us(experts, b->drawn));
 }
 
 void lpu_experts_json(const struct lpu_experts *experts, FILE *out) {

@@ -33,8 +33,9 @@ struct lpu_experts_batch {
 #define LPU_EXPERTS_BATCHES 16
 struct lpu_experts {
   struct td_moe_routing routing;
-  int32_t layer, layers, parts, chips, experts; /* layers: with experts; chips: of a part; experts: of a part, at most */
-  int64_t weight_bytes, sram_bytes;             /* of a chip, at most */
+  int32_t layer, layers, parts, chips,
+      experts;                      /* layers: with experts; chips: of a part; experts: of a part, at most */
+  int64_t weight_bytes, sram_bytes; /* of a chip, at most */
   struct td_moe_costs costs; /* routes: of the system that has the experts that all tokens share, if there are any */
   struct lpu_experts_batch batches[LPU_EXPERTS_BATCHES];
   int32_t batch_count;

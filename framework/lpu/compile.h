@@ -65,7 +65,7 @@ struct lpu_matrix {
   int32_t bias;  /* the same, added to what the product gives */
   int64_t n, k;
   int32_t layers;
-  int32_t experts; /* matrices of a layer, one behind the other; 0: one, which no variable chooses */
+  int32_t experts;                 /* matrices of a layer, one behind the other; 0: one, which no variable chooses */
   int32_t first_block, row_blocks; /* a row of its results takes row_blocks vectors, its own from first_block on */
 };
 
@@ -117,9 +117,9 @@ struct lpu_moe {
   int32_t first, experts;     /* of the layer's experts, those of this program */
   int32_t routed, group_rows; /* routed tokens of a pass; tokens of an expert's run, at most */
   struct lpu_matrix router, shared_gate, shared_up, shared_down;
-  int32_t x, scale;                      /* normed tokens, as products take them; scale: -1 with fp16 */
-  int32_t routed_x, routed_scale, made;  /* routed tokens, and what experts made of them */
-  int32_t routes, gates;                 /* out: the router's logits; in: a routed token's weight in all lanes */
+  int32_t x, scale;                     /* normed tokens, as products take them; scale: -1 with fp16 */
+  int32_t routed_x, routed_scale, made; /* routed tokens, and what experts made of them */
+  int32_t routes, gates;                /* out: the router's logits; in: a routed token's weight in all lanes */
 };
 
 struct lpu_compiler {

@@ -244,10 +244,10 @@ struct td_lpu_choice {
   int32_t tensor; /* chips that share each layer; 0: the compiler's choice */
   enum td_lpu_weights weights;
   enum td_lpu_activations activations;
-  int32_t rows;           /* most rows of a pass through the program; a larger step takes several. 0: 1 */
-  int32_t context;        /* most positions of a sequence; 0: what the KV cache holds, at most the model's */
+  int32_t rows;    /* most rows of a pass through the program; a larger step takes several. 0: 1 */
+  int32_t context; /* most positions of a sequence; 0: what the KV cache holds, at most the model's */
   int32_t expert_parts, expert_rows, expert_routed; /* as struct td_lpu_options */
-  const char *emulate_on; /* as td_lpu_host_open takes it; NULL: "step" */
+  const char *emulate_on;                           /* as td_lpu_host_open takes it; NULL: "step" */
 };
 /* What the compiler is asked for: the context is bounded by the choice, the model and `kv_blocks` (0: as many blocks as
  * every row's context takes). */
