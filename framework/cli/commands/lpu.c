@@ -339,8 +339,8 @@ static td_status study_experts(struct arguments *arguments) {
   td_status status = find_pool(config, &experiment, arguments->pool, &pool);
   if (!status) status = open_pool(config, &experiment, pool, &made);
   if (!status) status = td_graph_build(made.model, &made.graph);
-  const struct lpu_experts_question question = {
-      .machine = td_lpu_machine_of(made.params), .graph = made.graph, .options = made.options};
+  struct lpu_experts_question question = {.graph = made.graph, .options = made.options};
+  if (!status) question.machine = td_lpu_machine_of(made.params);
   if (!status) status = lpu_experts_run(&arguments->experts, &experiment, pool, &question, arguments->json);
   made_free(&made);
   td_config_close(config);
