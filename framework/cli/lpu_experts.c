@@ -23,14 +23,19 @@ static td_status find_layer(const struct td_graph *graph, struct lpu_experts *ou
 }
 
 /* Parts are dealt evenly: the last has as many experts as any. What all tokens share is the first's. */
-static td_status compile_part(const struct lpu_experts_question *question, const struct lpu_experts *experts,
-                              int32_t parts, int32_t part, struct td_lpu_program **out_program) {
-  const struct td_slice slice = {experts->layer, experts->layer + 1, TD_PART_FFN};
+static struct td_lpu_options options_of(const struct lpu_experts_question *question, int32_t parts, int32_t part) {
   struct td_lpu_options options = question->options;
   options.expert_parts = parts;
   options.expert_part = part;
   if (options.chips == 0) options.chips = options.tensor ? options.tensor : 1;
   options.tensor = options.chips; /* there is one layer */
+  return options;
+}
+
+static td_status compile_part(const struct lpu_experts_question *question, const struct lpu_experts *experts,
+                              int32_t parts, int32_t part, struct td_lpu_program **out_program) {
+  const struct td_slice slice = {experts->layer, experts->layer + 1, TD_PART_FFN};
+  const struct td_lpu_options options = options_of(question, parts, part);
   return td_lpu_compile(question->machine, question->graph, &slice, NULL, &options, out_program);
 }
 
@@ -215,6 +220,42 @@ td_status lpu_experts_make(const struct lpu_experts_question *question, struct l
   td_lpu_program_free(program);
   out->experts = out->routing.experts - first_of(out, out->parts - 1);
   return status ? status : count_batches(question, out);
+}
+
+/* ---- what nobody published ---- */
+
+struct varied {
+  const struct lpu_experts_question *question;
+  const struct lpu_experts *experts;
+  int32_t *loads;
+};
+
+/* The same batches, on another machine. */
+static td_status count_varied(void *context, const struct td_lpu_program *program, int64_t *out_cycles) {
+  const struct varied *varied = context;
+  struct lpu_experts other = *varied->experts;
+  struct lpu_experts_batch batch = {.tokens = varied->question->most};
+  TD_TRY(td_moe_costs_of(program, other.layer, &other.costs));
+  TD_TRY(count_batch(varied->question, &other, &batch, varied->loads));
+  *out_cycles = (int64_t)(batch.drawn + 0.5);
+  return TD_OK;
+}
+
+td_status lpu_experts_vary(const struct lpu_experts_question *question, const struct lpu_experts *experts,
+                           struct lpu_sensitivity *out) {
+  struct varied varied = {.question = question, .experts = experts};
+  struct lpu_experts_batch batch = {.tokens = question->most};
+  struct lpu_question asked = {.params = question->params,
+                               .graph = question->graph,
+                               .slice = {experts->layer, experts->layer + 1, TD_PART_FFN},
+                               .options = options_of(question, experts->parts, experts->parts - 1),
+                               .count = count_varied,
+                               .context = &varied};
+  TD_TRY(td_alloc((size_t)experts->routing.experts, sizeof *varied.loads, (void **)&varied.loads));
+  td_status status = count_batch(question, experts, &batch, varied.loads);
+  if (!status) status = lpu_sensitivity_open(&asked, (int64_t)(batch.drawn + 0.5), out);
+  free(varied.loads);
+  return status;
 }
 
 /* ---- printing ---- */

@@ -5,11 +5,13 @@
 #ifndef TD_CLI_LPU_EXPERTS_H
 #define TD_CLI_LPU_EXPERTS_H
 
+#include "lpu_sensitivity.h"
 #include "tandem/lpu.h"
 #include "tandem/lpu_moe.h"
 
 /* What is asked: one layer, dealt to options.expert_parts systems (0: the fewest that fit). */
 struct lpu_experts_question {
+  const struct td_device_params *params; /* of the machine */
   const struct td_lpu_machine *machine;
   const struct td_graph *graph;
   struct td_lpu_options options;
@@ -42,6 +44,10 @@ struct lpu_experts {
   double clock_hz;
 };
 td_status lpu_experts_make(const struct lpu_experts_question *question, struct lpu_experts *out);
+/* How the drawn mean of the largest batch moves with what is not published, on as many systems. *out_cycles: that mean.
+ */
+td_status lpu_experts_vary(const struct lpu_experts_question *question, const struct lpu_experts *experts,
+                           struct lpu_sensitivity *out);
 void lpu_experts_print(const struct lpu_experts *experts, FILE *out);
 /* An object that is not closed. */
 void lpu_experts_json(const struct lpu_experts *experts, FILE *out);

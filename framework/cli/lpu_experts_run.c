@@ -75,21 +75,27 @@ static td_status find_elsewhere(const struct lpu_experts_flags *flags, const str
 
 /* ---- whole ---- */
 
-static td_status report(const struct lpu_experts_question *question, struct elsewhere *elsewhere, bool json) {
+static td_status report(const struct lpu_experts_question *question, struct elsewhere *elsewhere, bool varied,
+                        bool json) {
   struct lpu_experts experts;
   struct lpu_afd afd;
+  struct lpu_sensitivity sensitivity = {0};
   elsewhere->question.machine = question->machine;
   elsewhere->question.graph = question->graph;
   TD_TRY(lpu_experts_make(question, &experts));
   if (elsewhere->link) TD_TRY(lpu_afd_make(&elsewhere->question, &experts, &afd));
-  if (!json) {
+  if (varied) TD_TRY(lpu_experts_vary(question, &experts, &sensitivity));
+  if (json) {
+    lpu_experts_json(&experts, stdout);
+    if (elsewhere->link) lpu_afd_json(&afd, &experts, stdout);
+    if (varied) lpu_sensitivity_json(&sensitivity, 0.0, stdout);
+    puts("}");
+  } else {
     lpu_experts_print(&experts, stdout);
     if (elsewhere->link) lpu_afd_print(&afd, &experts, stdout);
-    return TD_OK;
+    if (varied) lpu_sensitivity_print(&sensitivity, 0.0, stdout);
   }
-  lpu_experts_json(&experts, stdout);
-  if (elsewhere->link) lpu_afd_json(&afd, &experts, stdout);
-  puts("}");
+  lpu_sensitivity_close(&sensitivity);
   return TD_OK;
 }
 
@@ -99,7 +105,7 @@ td_status lpu_experts_run(const struct lpu_experts_flags *flags, const struct td
   struct elsewhere elsewhere = {0};
   TD_TRY(read_flags(flags, &asked));
   td_status status = find_elsewhere(flags, experiment, lpus, &elsewhere);
-  if (!status) status = report(&asked, &elsewhere, json);
+  if (!status) status = report(&asked, &elsewhere, flags->sensitivity, json);
   td_device_params_close(elsewhere.attention);
   td_device_params_close(elsewhere.link);
   return status;

@@ -11,6 +11,7 @@
 /* As they were given; NULL: not. */
 struct lpu_experts_flags {
   const char *zipf, *draws, *seed, *most, *attention, *context;
+  bool sensitivity;
 };
 /* question: machine, graph and options of pool `lpus`; the flags say the rest. */
 td_status lpu_experts_run(const struct lpu_experts_flags *flags, const struct td_experiment *experiment, int32_t lpus,

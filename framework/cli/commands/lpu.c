@@ -325,7 +325,6 @@ static td_status refuse_files(const struct arguments *arguments) {
   TD_TRY(refuse_flag("experts", "--position", arguments->position != NULL));
   TD_TRY(refuse_flag("experts", "--dump", arguments->dump));
   TD_TRY(refuse_flag("experts", "--explain", arguments->explain));
-  TD_TRY(refuse_flag("experts", "--sensitivity", arguments->sensitivity));
   return refuse_flag("experts", "--against", arguments->against != NULL);
 }
 
@@ -340,7 +339,9 @@ static td_status study_experts(struct arguments *arguments) {
   if (!status) status = open_pool(config, &experiment, pool, &made);
   if (!status) status = td_graph_build(made.model, &made.graph);
   struct lpu_experts_question question = {.graph = made.graph, .options = made.options};
+  question.params = made.params;
   if (!status) question.machine = td_lpu_machine_of(made.params);
+  arguments->experts.sensitivity = arguments->sensitivity;
   if (!status) status = lpu_experts_run(&arguments->experts, &experiment, pool, &question, arguments->json);
   made_free(&made);
   td_config_close(config);
@@ -409,6 +410,7 @@ const struct td_command td_command_lpu = {
         "    --draws N       batches drawn from that (16), from --seed N (1)\n"
         "    --attention POOL --context N  beside attention on that pool's devices, over N positions, and the link "
         "between\n"
+        "    --sensitivity   how the largest batch moves over the ranges of unpublished numbers\n"
         "    --most N        up to batches of N tokens, in passes of as many as the program takes (that many)\n"
         "  check PROGRAM     replays a step of every entry against the machine's rules: exit 1 and the first violation "
         "if\n"
