@@ -36,7 +36,8 @@ static double bound_fabric(const struct lpu_afd_question *question, int32_t chip
   const struct td_lpu_machine *machine = question->machine;
   double bytes = (double)tokens * question->graph->shape.hidden * 4.0;
   double rate = machine->links_used * machine->link_bytes_per_second;
-  double hop = machine->link_latency / machine->clock_hz + (chips > machine->node_chips ? machine->link_hop_seconds : 0);
+  double hop =
+      machine->link_latency / machine->clock_hz + (chips > machine->node_chips ? machine->link_hop_seconds : 0);
   double sums = bytes / 4.0 / machine->lanes / machine->clock_hz;
   return chips == 1 ? 0.0 : 2.0 * (bytes * (chips - 1) / chips / rate + hop) + sums;
 }

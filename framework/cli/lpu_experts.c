@@ -23,14 +23,19 @@ static td_status find_layer(const struct td_graph *graph, struct lpu_experts *ou
 }
 
 /* Parts are dealt evenly: the last has as many experts as any. What all tokens share is the first's. */
-static td_status compile_part(const struct lpu_experts_question *question, const struct lpu_experts *experts,
-                              int32_t parts, int32_t part, struct td_lpu_program **out_program) {
-  const struct td_slice slice = {experts->layer, experts->layer + 1, TD_PART_FFN};
+static struct td_lpu_options options_of(const struct lpu_experts_question *question, int32_t parts, int32_t part) {
   struct td_lpu_options options = question->options;
   options.expert_parts = parts;
   options.expert_part = part;
   if (options.chips == 0) options.chips = options.tensor ? options.tensor : 1;
   options.tensor = options.chips; /* there is one layer */
+  return options;
+}
+
+static td_status compile_part(const struct lpu_experts_question *question, const struct lpu_experts *experts,
+                              int32_t parts, int32_t part, struct td_lpu_program **out_program) {
+  const struct td_slice slice = {experts->layer, experts->layer + 1, TD_PART_FFN};
+  const struct td_lpu_options options = options_of(question, parts, part);
   return td_lpu_compile(question->machine, question->graph, &slice, NULL, &options, out_program);
 }
 
@@ -217,6 +222,42 @@ td_status lpu_experts_make(const struct lpu_experts_question *question, struct l
   return status ? status : count_batches(question, out);
 }
 
+/* ---- what nobody published ---- */
+
+struct varied {
+  const struct lpu_experts_question *question;
+  const struct lpu_experts *experts;
+  int32_t *loads;
+};
+
+/* The same batches, on another machine. */
+static td_status count_varied(void *context, const struct td_lpu_program *program, int64_t *out_cycles) {
+  const struct varied *varied = context;
+  struct lpu_experts other = *varied->experts;
+  struct lpu_experts_batch batch = {.tokens = varied->question->most};
+  TD_TRY(td_moe_costs_of(program, other.layer, &other.costs));
+  TD_TRY(count_batch(varied->question, &other, &batch, varied->loads));
+  *out_cycles = (int64_t)(batch.drawn + 0.5);
+  return TD_OK;
+}
+
+td_status lpu_experts_vary(const struct lpu_experts_question *question, const struct lpu_experts *experts,
+                           struct lpu_sensitivity *out) {
+  struct varied varied = {.question = question, .experts = experts};
+  struct lpu_experts_batch batch = {.tokens = question->most};
+  struct lpu_question asked = {.params = question->params,
+                               .graph = question->graph,
+                               .slice = {experts->layer, experts->layer + 1, TD_PART_FFN},
+                               .options = options_of(question, experts->parts, experts->parts - 1),
+                               .count = count_varied,
+                               .context = &varied};
+  TD_TRY(td_alloc((size_t)experts->routing.experts, sizeof *varied.loads, (void **)&varied.loads));
+  td_status status = count_batch(question, experts, &batch, varied.loads);
+  if (!status) status = lpu_sensitivity_open(&asked, (int64_t)(batch.drawn + 0.5), out);
+  free(varied.loads);
+  return status;
+}
+
 /* ---- printing ---- */
 
 static double us(const struct lpu_experts *experts, double cycles) {
@@ -238,23 +279,25 @@ void lpu_experts_print(const struct lpu_experts *experts, FILE *out) {
     fprintf(out, "expert %d: %" PRId64 ", ", costs->runs[i].rows, costs->runs[i].cycles);
   }
   fprintf(out, "take %" PRId64 ", give %" PRId64 " cycles\n\n", costs->take, costs->give);
-  fprintf(out, "%-7s %6s %9s %14s %10s | %10s %10s %10s %10s | %9s %9s\n", "tokens", "passes", "distinct", "largest", "route",
-          "even", "drawn", "most", "same", "drawn us", "same us");
+  fprintf(out, "%-7s %6s %9s %14s %10s | %10s %10s %10s %10s | %9s %9s\n", "tokens", "passes", "distinct", "largest",
+          "route", "even", "drawn", "most", "same", "drawn us", "same us");
   for (int32_t i = 0; i < experts->batch_count; i++) {
     const struct lpu_experts_batch *b = &experts->batches[i];
-    fprintf(out, "%-7d %6d %9.1f %6.2f..%6.2f %10" PRId64 " | %10" PRId64 " %10.0f %10" PRId64 " %10" PRId64 " | %9.2f %9.2f\n",
-            b->tokens, b->passes, b->drawn_distinct, b->largest_low, b->largest_high, b->route, b->even, b->drawn, b->drawn_most,
-            b->same, us(experts, b->drawn), us(experts, (double)b->same));
+    fprintf(out,
+            "%-7d %6d %9.1f %6.2f..%6.2f %10" PRId64 " | %10" PRId64 " %10.0f %10" PRId64 " %10" PRId64
+            " | %9.2f %9.2f\n",
+            b->tokens, b->passes, b->drawn_distinct, b->largest_low, b->largest_high, b->route, b->even, b->drawn,
+            b->drawn_most, b->same, us(experts, b->drawn), us(experts, (double)b->same));
   }
 }
 
 static void batch_json(const struct lpu_experts *experts, const struct lpu_experts_batch *b, FILE *out) {
   fprintf(out,
-          "{\"tokens\": %d, \"passes\": %d, \"distinct\": %.6g, \"largest_low\": %.6g, \"largest_high\": %.6g, \"route\": %" PRId64
-          ", \"even\": %" PRId64 ", \"drawn\": %.9g, \"drawn_most\": %" PRId64 ", \"same\": %" PRId64
-          ", \"drawn_distinct\": %.6g, \"drawn_largest\": %.6g, \"drawn_us\": %.6g}",
-          b->tokens, b->passes, b->distinct, b->largest_low, b->largest_high, b->route, b->even, b->drawn, b->drawn_most, b->same,
-          b->drawn_distinct, b->drawn_largest, us(experts, b->drawn));
+          "{\"tokens\": %d, \"passes\": %d, \"distinct\": %.6g, \"largest_low\": %.6g, \"largest_high\": %.6g, "
+          "\"route\": %" PRId64 ", \"even\": %" PRId64 ", \"drawn\": %.9g, \"drawn_most\": %" PRId64
+          ", \"same\": %" PRId64 ", \"drawn_distinct\": %.6g, \"drawn_largest\": %.6g, \"drawn_us\": %.6g}",
+          b->tokens, b->passes, b->distinct, b->largest_low, b->largest_high, b->route, b->even, b->drawn,
+          b->drawn_most, b->same, b->drawn_distinct, b->drawn_largest, us(experts, b->drawn));
 }
 
 void lpu_experts_json(const struct lpu_experts *experts, FILE *out) {

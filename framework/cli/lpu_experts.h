@@ -5,11 +5,13 @@
 #ifndef TD_CLI_LPU_EXPERTS_H
 #define TD_CLI_LPU_EXPERTS_H
 
+#include "lpu_sensitivity.h"
 #include "tandem/lpu.h"
 #include "tandem/lpu_moe.h"
 
 /* What is asked: one layer, dealt to options.expert_parts systems (0: the fewest that fit). */
 struct lpu_experts_question {
+  const struct td_device_params *params; /* of the machine */
   const struct td_lpu_machine *machine;
   const struct td_graph *graph;
   struct td_lpu_options options;
@@ -33,14 +35,19 @@ struct lpu_experts_batch {
 #define LPU_EXPERTS_BATCHES 16
 struct lpu_experts {
   struct td_moe_routing routing;
-  int32_t layer, layers, parts, chips, experts; /* layers: with experts; chips: of a part; experts: of a part, at most */
-  int64_t weight_bytes, sram_bytes;             /* of a chip, at most */
+  int32_t layer, layers, parts, chips,
+      experts;                      /* layers: with experts; chips: of a part; experts: of a part, at most */
+  int64_t weight_bytes, sram_bytes; /* of a chip, at most */
   struct td_moe_costs costs; /* routes: of the system that has the experts that all tokens share, if there are any */
   struct lpu_experts_batch batches[LPU_EXPERTS_BATCHES];
   int32_t batch_count;
   double clock_hz;
 };
 td_status lpu_experts_make(const struct lpu_experts_question *question, struct lpu_experts *out);
+/* How the drawn mean of the largest batch moves with what is not published, on as many systems. *out_cycles: that mean.
+ */
+td_status lpu_experts_vary(const struct lpu_experts_question *question, const struct lpu_experts *experts,
+                           struct lpu_sensitivity *out);
 void lpu_experts_print(const struct lpu_experts *experts, FILE *out);
 /* An object that is not closed. */
 void lpu_experts_json(const struct lpu_experts *experts, FILE *out);

@@ -159,7 +159,9 @@ static void print_layers(const struct lpu_study *study, FILE *out) {
           " cycles = %.3f us beside what is computed elsewhere\n",
           layers, first, cycles, (double)cycles / study->program->machine.clock_hz * 1e6);
   if (study->program->entries[study->entry].work == TD_LPU_WORK_ALL) return;
-  fprintf(out, "experts     these numbers are of the entries in front of the host's routing: tandem lpu experts has the rest\n");
+  fprintf(
+      out,
+      "experts     these numbers are of the entries in front of the host's routing: tandem lpu experts has the rest\n");
 }
 
 /* Without them it is not the program that is saved. */

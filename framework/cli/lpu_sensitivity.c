@@ -19,7 +19,8 @@ static td_status ask_machine(const struct lpu_question *question, const struct t
                              int64_t *out_cycles) {
   struct td_lpu_program *program = NULL;
   TD_TRY(td_lpu_compile(machine, question->graph, &question->slice, NULL, &question->options, &program));
-  td_status status = lpu_study_length(program, question->rows, question->position, out_cycles);
+  td_status status = question->count ? question->count(question->context, program, out_cycles)
+                                     : lpu_study_length(program, question->rows, question->position, out_cycles);
   td_lpu_program_free(program);
   return status;
 }

@@ -15,6 +15,9 @@ struct lpu_question {
   struct td_slice slice;
   struct td_lpu_options options; /* chips as the answer has them */
   int32_t rows, position;
+  /* What is counted of a program instead of that step; NULL: nothing else. */
+  td_status (*count)(void *context, const struct td_lpu_program *program, int64_t *out_cycles);
+  void *context;
 };
 
 /* Of one machine: cycles, or 0 and why the machine's check or the compiler refuses it. */

@@ -70,7 +70,8 @@ static const struct td_option lpu_options[] = {
     KEY(td_cfg_lpu, context, TD_OPT_INT, "tokens", "0", 0, MOST_TOKENS,
         "most positions of a sequence that the program is compiled for; 0 = as many as the longest request has"),
     KEY(td_cfg_lpu, expert_parts, TD_OPT_INT, "systems", "0", 0, 65536,
-        "systems of so many chips that a layer's experts are dealt to; only with tandem lpu; 0 = tandem lpu experts: the "
+        "systems of so many chips that a layer's experts are dealt to; only with tandem lpu; 0 = tandem lpu experts: "
+        "the "
         "fewest that fit, else one"),
     KEY(td_cfg_lpu, expert_rows, TD_OPT_INT, "tokens", "0", 0, 512,
         "most tokens of an expert's run; only with tandem lpu; 0 = one"),

@@ -163,8 +163,8 @@ static void expect_image(struct check *check, int32_t i) {
   }
 }
 
-/* Of one layer alone comes the output of the chip that has it; of a step every output. Where experts work, the host says
- * on what. */
+/* Of one layer alone comes the output of the chip that has it; of a step every output. Where experts work, the host
+ * says on what. */
 static bool is_made(const struct check *check, const struct td_lpu_image *image) {
   if (check->program->entries[check->entry].work > TD_LPU_WORK_ROUTE) return false;
   if (image->kind != TD_IMAGE_OUTPUT || check->program->entries[check->entry].layer < 0) {

@@ -21,14 +21,21 @@ static void patch_result(struct lpu_chain *chain, int32_t result, uint16_t patch
   for (int i = 0; i < 4; i++) chain->results[result].patch[i] = patch;
 }
 
-static td_status move_vectors(struct lpu_compiler *compiler, const struct move *move) {
+static td_status move_in_steps(struct lpu_compiler *compiler, const struct move *move, int steps) {
   struct lpu_chain chain;
   lpu_chain_begin(&chain, compiler->chip, move->count);
   struct lpu_operand value = lpu_chain_input(&chain, move->from, move->from_offset, 1);
   chain.inputs[value.index].patch = move->from_patch;
-  value = lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
+  while (steps-- > 0) value = lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
   patch_result(&chain, lpu_chain_result(&chain, value, move->to, move->to_offset, 1), move->to_patch);
   return lpu_chain_run(compiler->builder, &chain);
+}
+
+/* From a slice into itself, delays may be so that a vector's read and write are told in one cycle: then it goes through
+ * one more ALU. */
+static td_status move_vectors(struct lpu_compiler *compiler, const struct move *move) {
+  td_status status = move_in_steps(compiler, move, 1);
+  return status == TD_INTERNAL ? move_in_steps(compiler, move, 2) : status;
 }
 
 static int32_t passes_of(const struct lpu_compiler *compiler) {

@@ -46,8 +46,9 @@ td_status lpu_open_experts(struct lpu_compiler *compiler) {
     return check_wishes(compiler, compiler->graph->ops[compiler->layer.up].experts);
   }
   if (!options->expert_parts && !options->expert_part && !options->expert_rows && !options->expert_routed) return TD_OK;
-  return td_fail(TD_CONFIG, "lpu.expert_parts, expert_rows, expert_routed: found one, expected none: the layers have no "
-                            "experts");
+  return td_fail(TD_CONFIG,
+                 "lpu.expert_parts, expert_rows, expert_routed: found one, expected none: the layers have no "
+                 "experts");
 }
 
 /* ---- weights ---- */

@@ -82,7 +82,7 @@ int64_t td_moe_route_cycles(const struct td_moe_costs *costs, int32_t tokens) {
 struct count {
   const struct td_moe_costs *costs;
   struct td_moe_work *work;
-  int32_t pass;    /* the one that is counted; -1: none */
+  int32_t pass;     /* the one that is counted; -1: none */
   uint32_t lengths; /* of its runs, as bits */
 };
 

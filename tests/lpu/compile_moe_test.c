@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Layers with experts: attention is the reference's, the layer's experts are the program's, between whose entries the
- * test routes as a host does. Bit for bit what the reference's experts make, summed in the documented order; and as many
- * cycles as counted.
+ * test routes as a host does. Bit for bit what the reference's experts make, summed in the documented order; and as
+ * many cycles as counted.
  */
 #include <stdlib.h>
 #include <string.h>

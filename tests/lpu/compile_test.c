@@ -164,8 +164,10 @@ static void test_refused(void **state) {
   bad.kv_blocks = 3000;
   bad.chips = 1;
   expect_refusal(TINY("llama"), bad, TD_EXHAUSTED, "4 chips would do");
-  expect_refusal(TINY("mixtral-small"), good, TD_UNSUPPORTED, "router of layer 0: experts are compiled with FFNs alone");
-  expect_refusal(TINY("qwen3moe-small"), good, TD_UNSUPPORTED, "router of layer 0: experts are compiled with FFNs alone");
+  expect_refusal(TINY("mixtral-small"), good, TD_UNSUPPORTED,
+                 "router of layer 0: experts are compiled with FFNs alone");
+  expect_refusal(TINY("qwen3moe-small"), good, TD_UNSUPPORTED,
+                 "router of layer 0: experts are compiled with FFNs alone");
 }
 
 /* The same inputs, the same bytes. */

@@ -39,7 +39,8 @@ static void count_ways(struct all_ways *all, int32_t token) {
 
 static void test_closed_forms(void **state) {
   (void)state;
-  static const int32_t cases[][3] = {{1, 1, 3}, {4, 1, 1}, {4, 1, 5}, {5, 2, 3}, {6, 2, 4}, {6, 3, 4}, {4, 4, 2}, {3, 2, 6}};
+  static const int32_t cases[][3] = {{1, 1, 3}, {4, 1, 1}, {4, 1, 5}, {5, 2, 3},
+                                     {6, 2, 4}, {6, 3, 4}, {4, 4, 2}, {3, 2, 6}};
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     struct all_ways all = {.experts = cases[i][0], .used = cases[i][1], .tokens = cases[i][2]};
     double low, high;
@@ -103,7 +104,8 @@ static void test_zipf(void **state) {
 static void test_refused(void **state) {
   (void)state;
   int32_t loads[4];
-  static const struct td_moe_routing wrong[] = {{0, 1, 0}, {4, 0, 0}, {4, 5, 0}, {4, 1, -1}, {4, 1, 9}, {4, 1, (double)NAN}};
+  static const struct td_moe_routing wrong[] = {{0, 1, 0},  {4, 0, 0}, {4, 5, 0},
+                                                {4, 1, -1}, {4, 1, 9}, {4, 1, (double)NAN}};
   for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
     assert_int_equal(td_moe_draw(&wrong[i], 1, 1, loads), TD_CONFIG);
   }

@@ -193,7 +193,8 @@ td_status reference_expert_matmul(struct lpu_reference *reference, const struct 
     for (int32_t slot = 0; slot < used; slot++) {
       TD_TRY(prepare_row(reference, op, &operands, reference->values[op->in[0]] + r * row_k + slot * slot_k, 0));
       float *out = reference->values[op->out] + (r * used + slot) * op->n;
-      for (int64_t n = 0; n < op->n; n++) out[n] = one_product(reference, op, &operands, (int64_t)chosen[slot] * op->n + n);
+      for (int64_t n = 0; n < op->n; n++)
+        out[n] = one_product(reference, op, &operands, (int64_t)chosen[slot] * op->n + n);
     }
   }
   return TD_OK;

@@ -5,9 +5,8 @@
 #include <string.h>
 
 #include "cli_output.h"
-#include "lpu_afd.h"
 #include "lpu_check.h"
-#include "lpu_experts.h"
+#include "lpu_experts_run.h"
 #include "lpu_explain.h"
 #include "lpu_sensitivity.h"
 #include "lpu_study.h"
@@ -20,7 +19,8 @@ enum { SETS_MAX = 64 };
 
 struct arguments {
   const char *positionals[2]; /* what to do, with what */
-  const char *output, *picture, *pool, *part, *rows, *position, *segment, *against, *zipf, *draws, *seed, *most, *attention, *context;
+  const char *output, *picture, *pool, *part, *rows, *position, *segment, *against;
+  struct lpu_experts_flags experts;
   const char *sets[SETS_MAX];
   int32_t set_count;
   double published; /* seconds; 0: none */
@@ -43,18 +43,19 @@ static td_status read_arguments(int argc, char **argv, struct arguments *argumen
       {.name = "--explain", .given = &arguments->explain},
       {.name = "--sensitivity", .given = &arguments->sensitivity},
       {.name = "--against", .value = &arguments->against},
-      {.name = "--zipf", .value = &arguments->zipf},
-      {.name = "--draws", .value = &arguments->draws},
-      {.name = "--seed", .value = &arguments->seed},
-      {.name = "--most", .value = &arguments->most},
-      {.name = "--attention", .value = &arguments->attention},
-      {.name = "--context", .value = &arguments->context},
+      {.name = "--zipf", .value = &arguments->experts.zipf},
+      {.name = "--draws", .value = &arguments->experts.draws},
+      {.name = "--seed", .value = &arguments->experts.seed},
+      {.name = "--most", .value = &arguments->experts.most},
+      {.name = "--attention", .value = &arguments->experts.attention},
+      {.name = "--context", .value = &arguments->experts.context},
       {.name = NULL},
   };
   TD_TRY(td_flags_parse(argc, argv, flags, arguments->positionals, 2, &count));
   if (count == 2) return TD_OK;
-  return td_fail(TD_USAGE, "lpu: expected compile CONFIG, experts CONFIG, check PROGRAM or dump PROGRAM (see tandem lpu "
-                           "--help)");
+  return td_fail(TD_USAGE,
+                 "lpu: expected compile CONFIG, experts CONFIG, check PROGRAM or dump PROGRAM (see tandem lpu "
+                 "--help)");
 }
 
 /* What a flag that only some of the actions take was given for. */
@@ -72,13 +73,11 @@ static td_status read_step(const struct arguments *arguments, int32_t rows, int3
   return TD_OK;
 }
 
-static td_status refuse_draws(const char *action, const struct arguments *arguments) {
-  TD_TRY(refuse_flag(action, "--zipf", arguments->zipf != NULL));
-  TD_TRY(refuse_flag(action, "--draws", arguments->draws != NULL));
-  TD_TRY(refuse_flag(action, "--most", arguments->most != NULL));
-  TD_TRY(refuse_flag(action, "--attention", arguments->attention != NULL));
-  TD_TRY(refuse_flag(action, "--context", arguments->context != NULL));
-  return refuse_flag(action, "--seed", arguments->seed != NULL);
+static td_status refuse_draws(const char *action, const struct lpu_experts_flags *flags) {
+  const char *const given[] = {flags->zipf, flags->draws, flags->seed, flags->most, flags->attention, flags->context};
+  static const char *const names[] = {"--zipf", "--draws", "--seed", "--most", "--attention", "--context"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) TD_TRY(refuse_flag(action, names[i], given[i] != NULL));
+  return TD_OK;
 }
 
 /* ---- compile ---- */
@@ -310,7 +309,7 @@ static td_status compile(struct arguments *arguments) {
   TD_TRY(read_part(arguments, &ffn));
   TD_TRY(read_published(arguments));
   TD_TRY(refuse_flag("compile", "--segment", arguments->segment != NULL));
-  TD_TRY(refuse_draws("compile", arguments));
+  TD_TRY(refuse_draws("compile", &arguments->experts));
   TD_TRY(refuse_flag("compile", "--dump beside --json", arguments->dump && arguments->json));
   TD_TRY(td_experiment_open(arguments->positionals[1], arguments->sets, arguments->set_count, &config, &experiment));
   td_status status = find_pool(config, &experiment, arguments->pool, &pool);
@@ -333,102 +332,24 @@ static td_status refuse_files(const struct arguments *arguments) {
   TD_TRY(refuse_flag("experts", "--position", arguments->position != NULL));
   TD_TRY(refuse_flag("experts", "--dump", arguments->dump));
   TD_TRY(refuse_flag("experts", "--explain", arguments->explain));
-  TD_TRY(refuse_flag("experts", "--sensitivity", arguments->sensitivity));
   return refuse_flag("experts", "--against", arguments->against != NULL);
-}
-
-static td_status read_draws(const struct arguments *arguments, struct lpu_experts_question *out) {
-  int64_t draws = 16, seed = 1, most = 0;
-  char *end = NULL;
-  if (arguments->draws) TD_TRY(td_flag_int("--draws", arguments->draws, 1, 100000, &draws));
-  if (arguments->seed) TD_TRY(td_flag_int("--seed", arguments->seed, 0, INT64_MAX, &seed));
-  if (arguments->most) TD_TRY(td_flag_int("--most", arguments->most, 1, 16384, &most));
-  out->most = (int32_t)most;
-  if (!arguments->attention != !arguments->context) {
-    return td_fail(TD_USAGE, "lpu experts: found one of --attention and --context, expected both or none");
-  }
-  out->draws = (int32_t)draws;
-  out->seed = (uint64_t)seed;
-  if (!arguments->zipf) return TD_OK;
-  out->zipf = strtod(arguments->zipf, &end);
-  if (end != arguments->zipf && !*end && out->zipf >= 0.0 && out->zipf <= 8.0) return TD_OK;
-  return td_fail(TD_USAGE, "--zipf: found \"%s\", expected an exponent, 0 (all experts alike) to 8", arguments->zipf);
-}
-
-/* The pool that attention stands on, and the link between it and the LPUs. */
-struct elsewhere {
-  struct td_device_params *attention, *link;
-  struct lpu_afd_question question;
-};
-
-static void elsewhere_free(struct elsewhere *elsewhere) {
-  td_device_params_close(elsewhere->attention);
-  td_device_params_close(elsewhere->link);
-}
-
-static td_status find_link(const struct td_experiment *experiment, const char *a, const char *b,
-                           struct elsewhere *out) {
-  const struct td_cfg_link *links = experiment->cluster.links.items;
-  for (int32_t i = 0; i < experiment->cluster.links.count; i++) {
-    bool forth = strcmp(links[i].from, a) == 0 && strcmp(links[i].to, b) == 0;
-    bool back = strcmp(links[i].from, b) == 0 && strcmp(links[i].to, a) == 0;
-    if (forth || back) return td_device_params_open(links[i].device, &out->link);
-  }
-  return td_fail(TD_CONFIG, "cluster.links: found none between \"%s\" and \"%s\", expected one", a, b);
-}
-
-static td_status find_elsewhere(const struct arguments *arguments, const struct td_config *config,
-                                const struct td_experiment *experiment, int32_t lpus, struct elsewhere *out) {
-  const struct td_cfg_pool *pools = experiment->cluster.pools.items;
-  int32_t pool = 0;
-  TD_TRY(find_pool(config, experiment, arguments->attention, &pool));
-  TD_TRY(td_flag_int("--context", arguments->context, 0, 100000000, &out->question.context));
-  TD_TRY(find_link(experiment, pools[pool].name, pools[lpus].name, out));
-  TD_TRY(td_device_params_open(pools[pool].device, &out->attention));
-  out->question.attention = out->attention;
-  out->question.link = out->link;
-  out->question.devices = (int32_t)pools[pool].count;
-  out->question.kv_dtype = td_experiment_kv_dtype(experiment);
-  return TD_OK;
-}
-
-static td_status report_experts(const struct arguments *arguments, const struct made *made,
-                                struct lpu_experts_question *question, struct elsewhere *elsewhere) {
-  struct lpu_experts experts;
-  struct lpu_afd afd;
-  elsewhere->question.machine = question->machine = td_lpu_machine_of(made->params);
-  elsewhere->question.graph = question->graph = made->graph;
-  question->options = made->options;
-  if (question->most == 0) question->most = made->options.rows;
-  TD_TRY(lpu_experts_make(question, &experts));
-  if (elsewhere->link) TD_TRY(lpu_afd_make(&elsewhere->question, &experts, &afd));
-  if (!arguments->json) {
-    lpu_experts_print(&experts, stdout);
-    if (elsewhere->link) lpu_afd_print(&afd, &experts, stdout);
-    return TD_OK;
-  }
-  lpu_experts_json(&experts, stdout);
-  if (elsewhere->link) lpu_afd_json(&afd, &experts, stdout);
-  puts("}");
-  return TD_OK;
 }
 
 static td_status study_experts(struct arguments *arguments) {
   struct td_config *config;
   struct td_experiment experiment;
-  struct lpu_experts_question question = {0};
   struct made made = {.options = {.rows = 1}};
-  struct elsewhere elsewhere = {0};
   int32_t pool = 0;
   TD_TRY(refuse_files(arguments));
-  TD_TRY(read_draws(arguments, &question));
   TD_TRY(td_experiment_open(arguments->positionals[1], arguments->sets, arguments->set_count, &config, &experiment));
   td_status status = find_pool(config, &experiment, arguments->pool, &pool);
   if (!status) status = open_pool(config, &experiment, pool, &made);
   if (!status) status = td_graph_build(made.model, &made.graph);
-  if (!status && arguments->attention) status = find_elsewhere(arguments, config, &experiment, pool, &elsewhere);
-  if (!status) status = report_experts(arguments, &made, &question, &elsewhere);
-  elsewhere_free(&elsewhere);
+  struct lpu_experts_question question = {.graph = made.graph, .options = made.options};
+  question.params = made.params;
+  if (!status) question.machine = td_lpu_machine_of(made.params);
+  arguments->experts.sensitivity = arguments->sensitivity;
+  if (!status) status = lpu_experts_run(&arguments->experts, &experiment, pool, &question, arguments->json);
   made_free(&made);
   td_config_close(config);
   return status;
@@ -451,7 +372,7 @@ static td_status read_program(const struct arguments *arguments, int *out_exit) 
   TD_TRY(refuse_flag(action, "--against", arguments->against != NULL));
   TD_TRY(refuse_flag(action, "--segment", checks && arguments->segment));
   TD_TRY(refuse_flag(action, "--dump", arguments->dump));
-  TD_TRY(refuse_draws(action, arguments));
+  TD_TRY(refuse_draws(action, &arguments->experts));
   TD_TRY(refuse_flag(action, "--json", !checks && arguments->json));
   TD_TRY(refuse_flag(action, "--rows", !checks && arguments->rows));
   TD_TRY(refuse_flag(action, "--position", !checks && arguments->position));
@@ -490,11 +411,13 @@ const struct td_command td_command_lpu = {
         "    --sensitivity   compiles at both ends of each unpublished number's range, and at all fastest and slowest "
         "ones\n"
         "    --against SECONDS  says whether a published time is inside that interval\n"
-        "  experts CONFIG    a layer's experts: cycles over batches of 1, 2, 4, ... tokens, as they may fall on experts\n"
+        "  experts CONFIG    a layer's experts: cycles over batches of 1, 2, 4, ... tokens, as they may fall on "
+        "experts\n"
         "    --zipf S        experts are chosen with chances as 1 / rank^S (0: all alike)\n"
         "    --draws N       batches drawn from that (16), from --seed N (1)\n"
         "    --attention POOL --context N  beside attention on that pool's devices, over N positions, and the link "
         "between\n"
+        "    --sensitivity   how the largest batch moves over the ranges of unpublished numbers\n"
         "    --most N        up to batches of N tokens, in passes of as many as the program takes (that many)\n"
         "  check PROGRAM     replays a step of every entry against the machine's rules: exit 1 and the first violation "
         "if\n"

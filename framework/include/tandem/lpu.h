@@ -283,7 +283,7 @@ struct td_lpu_choice {
   int32_t context;        /* most positions of a sequence; 0: what the KV cache holds, at most the model's */
   int32_t kv_blocks;      /* of the KV cache of a device that only prices; 0: as many as every row's context takes */
   int32_t expert_parts, expert_rows, expert_routed; /* as struct td_lpu_options */
-  const char *emulate_on; /* as td_lpu_host_open takes it; NULL: "step" */
+  const char *emulate_on;                           /* as td_lpu_host_open takes it; NULL: "step" */
 };
 /* What the compiler is asked for: the context is bounded by the choice, the model and `kv_blocks` (0: as many blocks as
  * every row's context takes). */

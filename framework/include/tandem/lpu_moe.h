@@ -42,10 +42,10 @@ td_status td_moe_costs_of(const struct td_lpu_program *program, int32_t layer, s
 
 /* What a pass over some of the routed tokens is. */
 struct td_moe_work {
-  int64_t cycles;              /* of TAKE, EXPERT and GIVE */
-  int64_t passes, runs;        /* runs of experts */
-  int64_t routed, distinct;    /* tokens, experts that have any */
-  int64_t entries;             /* started: each is a word from the host */
+  int64_t cycles;           /* of TAKE, EXPERT and GIVE */
+  int64_t passes, runs;     /* runs of experts */
+  int64_t routed, distinct; /* tokens, experts that have any */
+  int64_t entries;          /* started: each is a word from the host */
 };
 /* loads[count]: tokens of each of the program's experts. Tokens of one expert are cut into runs so that they take the
  * fewest cycles. TD_CONFIG for a negative load. */
@@ -98,8 +98,8 @@ td_status td_moe_routing_check(const struct td_moe_routing *routing);
 td_status td_moe_draw(const struct td_moe_routing *routing, int32_t tokens, uint64_t seed, int32_t *loads);
 /* All chances alike: the expected number of experts that have any token, experts * (1 - (1 - used / experts)^tokens),
  * and bounds of the expected largest load. A load is binomial; loads are negatively associated (each token's choice is
- * a permutation distribution: Joag-Dev, Proschan 1983), so independent ones are a lower bound, and the union bound is an
- * upper one. */
+ * a permutation distribution: Joag-Dev, Proschan 1983), so independent ones are a lower bound, and the union bound is
+ * an upper one. */
 double td_moe_distinct(int32_t experts, int32_t used, int32_t tokens);
 void td_moe_largest(int32_t experts, int32_t used, int32_t tokens, double *out_low, double *out_high);
 
