@@ -27,3 +27,7 @@ target_link_libraries(lpu_products PRIVATE tandem_api tandem_lpu tandem_cost tan
 tandem_test(lpu_refused SOURCES lpu/refused_test.c
   LINK tandem_lpu tandem_cost tandem_model tandem_kernels tandem_config tandem_base LABELS lpu)
 add_dependencies(lpu_refused tandem)
+
+# Exchanges by themselves.
+tandem_test(lpu_collective SOURCES lpu/collective_test.c
+  LINK tandem_lpu tandem_cost tandem_model tandem_kernels tandem_config tandem_base LABELS lpu)

@@ -9,6 +9,7 @@
 #include "internal.h"
 #include "tandem/devices.h"
 #include "tandem/experiment.h"
+#include "tandem/lpu_machine.h"
 
 #define NAME_MOST 31 /* bytes of a name in a trace row */
 
@@ -18,8 +19,9 @@ static td_status check_engine(const struct td_config *config, const struct td_cf
 }
 
 /* What runs steps is a chip, however it is described. */
-static bool is_of_kind(enum td_device_kind found, enum td_device_kind kind) {
-  return found == kind || (kind == TD_KIND_CHIP && found == TD_KIND_LPU);
+static bool is_of_kind(const struct td_device_params *found, enum td_device_kind kind) {
+  if (kind == TD_KIND_LPU_SYSTEM && td_lpu_machine_of(found)) return true;
+  return found->kind == kind || (kind != TD_KIND_LINK && (found->kind == TD_KIND_CHIP || found->kind == TD_KIND_LPU));
 }
 
 /* Opens the device file that `key` of list element `path` names and checks its kind; a path relative to the config's
@@ -40,10 +42,12 @@ static td_status check_device(struct td_config *config, const char *list, int32_
   if (status == TD_NO_MEMORY) return status;
   if (status) return td_config_fail(config, path, "%s", td_error_text());
   enum td_device_kind found = params->kind;
+  bool fits = is_of_kind(params, kind);
   td_device_params_close(params);
-  if (is_of_kind(found, kind)) return TD_OK;
+  if (fits) return TD_OK;
   return td_config_fail(config, path, "found %s, a device file of kind %s, expected one of kind %s", *device,
-                        td_device_kind_name(found), td_device_kind_name(kind));
+                        td_device_kind_name(found),
+                        td_device_kind_name(kind == TD_KIND_LPU_SYSTEM ? TD_KIND_LPU : kind));
 }
 
 static td_status check_pool_name(const struct td_config *config, const struct td_cfg_pool *pools, int32_t index) {
@@ -73,7 +77,9 @@ static td_status check_pools(struct td_config *config, const struct td_cfg_clust
   for (int32_t i = 0; i < cluster->pools.count; i++) {
     TD_TRY(check_pool_name(config, pools, i));
     if (!*pools[i].device) continue;
-    TD_TRY(check_device(config, "cluster.pools", i, TD_KIND_CHIP, &pools[i].device));
+    bool lpu = !strcmp(pools[i].backend, "lpu") || !strncmp(pools[i].backend, "lpu:", 4);
+    enum td_device_kind kind = lpu ? TD_KIND_LPU_SYSTEM : TD_KIND_CHIP;
+    TD_TRY(check_device(config, "cluster.pools", i, kind, &pools[i].device));
   }
   return TD_OK;
 }

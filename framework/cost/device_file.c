@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "device_folder.h"
-#include "lpu_table.h"
+#include "lpu_system.h"
 #include "op_curve.h"
 #include "quantity.h"
 #include "tandem/base.h"
@@ -16,6 +16,7 @@ struct opened {
   struct td_device_params params; /* first: the user's pointer is ours */
   struct td_config *config;
   struct td_lpu_params lpu;
+  struct td_device_params *chip; /* of a system: it owns the strings of the machine's numbers */
   struct td_op_fits fits;
 };
 
@@ -25,7 +26,8 @@ static const char *const states[] = {"sold", "announced", "cancelled"};
 
 /* An LPU is a chip as well: with a chip's numbers it can be priced as a roofline, for comparison. */
 static bool may_hold(enum td_device_kind device, const struct td_quantity_row *row) {
-  return row->kinds & 1u << device || (device == TD_KIND_LPU && row->kinds & TD_IN_CHIP);
+  return row->kinds & 1u << device || (device == TD_KIND_LPU && row->kinds & TD_IN_CHIP) ||
+         (device == TD_KIND_LPU_SYSTEM && row->kinds & TD_IN_RACK);
 }
 
 static td_status take_numbers(const struct td_config *config, const struct td_device_file *file,
@@ -106,6 +108,23 @@ static td_status take_lpu(const struct td_config *config, const struct td_lpu_fi
   return TD_OK;
 }
 
+/* The chip's machine, wired; after the rack's own check. */
+static td_status take_system(const struct td_list *wiring, struct opened *opened) {
+  struct td_device_params *params = &opened->params;
+  if (params->kind == TD_KIND_LPU_SYSTEM && wiring->count == 0) {
+    return td_config_fail(opened->config, "wiring", "found nothing, expected how the chips of an lpu-system are wired");
+  }
+  if (wiring->count == 0) return TD_OK;
+  if (params->kind != TD_KIND_RACK && params->kind != TD_KIND_LPU_SYSTEM) {
+    return td_config_fail(opened->config, "wiring", "found it in a %s, expected it only in a rack or lpu-system",
+                          td_device_kind_name(params->kind));
+  }
+  TD_TRY(td_rack_part(opened->config, "chip", params->chip, &opened->chip));
+  TD_TRY(td_lpu_system_take(opened->config, wiring, params, opened->chip, &opened->lpu));
+  params->lpu = &opened->lpu;
+  return TD_OK;
+}
+
 static td_status take_fits(const struct td_config *config, const struct td_list *list, struct opened *opened) {
   if (!list->count) return TD_OK;
   if (opened->params.kind != TD_KIND_CHIP) {
@@ -159,7 +178,8 @@ static td_status fill(struct opened *opened, const char *path, bool racks) {
   TD_TRY(take_fits(opened->config, &file.fits, opened));
   TD_TRY(check_complete(opened->config, params));
   TD_TRY(check_contradictions(opened->config, params));
-  return td_rack_check(opened->config, params, racks);
+  TD_TRY(td_rack_check(opened->config, params, racks));
+  return take_system(&file.wiring, opened);
 }
 
 td_status td_device_file_open(const char *path, bool racks, struct td_device_params **out_params) {
@@ -180,6 +200,7 @@ void td_device_params_close(struct td_device_params *params) {
   struct opened *opened = (struct opened *)(void *)params;
   td_op_cache_close(opened->params.op_cache);
   td_op_fits_free(&opened->fits);
+  td_device_params_close(opened->chip);
   td_config_close(opened->config);
   free(opened);
 }

@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "lpu_table.h"
+#include "lpu_system.h"
 #include "quantity.h"
 #include "tandem/base.h"
 #include "tandem/operators.h"
@@ -14,8 +14,8 @@ static double scale_of(const struct td_quantity_row *row, const struct td_quanti
 }
 
 /* Six digits are enough for people; scripts take --json. */
-static void print_row(const struct td_quantity_row *row, const struct td_quantity *quantity, const char *basis,
-                      FILE *out) {
+void td_quantity_print(const struct td_quantity_row *row, const struct td_quantity *quantity, const char *basis,
+                       FILE *out) {
   double scale = scale_of(row, quantity);
   char value[64], range[64] = "";
   snprintf(value, sizeof value, "%.6g %s%s%s", quantity->value / scale,
@@ -41,14 +41,19 @@ void td_device_params_print(const struct td_device_params *params, FILE *out) {
   fprintf(out, "  %-20s %-16s %-16s %-10s %s\n", "number", "value", "range", "evidence", "source");
   for (const struct td_quantity_row *row = td_quantity_rows; row->name; row++) {
     const struct td_quantity *quantity = td_quantity_at(params, row);
-    if (quantity->present) print_row(row, quantity, td_quantity_basis(params, row), out);
+    if (quantity->present) td_quantity_print(row, quantity, td_quantity_basis(params, row), out);
   }
   for (int32_t i = 0; i < params->fit_count; i++) td_op_fit_print(&params->fits[i], out);
   if (!params->lpu) return;
+  if (params->lpu->machine.levels) {
+    td_lpu_print_system(params, out);
+    return;
+  }
   for (int i = 0; i < TD_LPU_NUMBER_COUNT; i++) {
     const struct td_quantity *quantity = &params->lpu->numbers[i];
     const struct td_quantity_row *row = &td_lpu_number_rows[i].quantity;
-    if (quantity->present) print_row(row, quantity, row->dimension == TD_DIM_WATTS ? params->power_basis : NULL, out);
+    if (quantity->present)
+      td_quantity_print(row, quantity, row->dimension == TD_DIM_WATTS ? params->power_basis : NULL, out);
   }
   td_lpu_print_rates(&params->lpu->machine, out);
 }
@@ -62,8 +67,8 @@ static void json_text(FILE *out, const char *key, const char *text) {
   }
 }
 
-static void json_row(const struct td_quantity_row *row, const struct td_quantity *quantity, const char *basis,
-                     FILE *out) {
+void td_quantity_json(const struct td_quantity_row *row, const struct td_quantity *quantity, const char *basis,
+                      FILE *out) {
   fprintf(out, "{\"value\": %.17g, \"low\": %.17g, \"high\": %.17g, \"unit\": \"%s\", ", quantity->value, quantity->low,
           quantity->high, td_unit_base(row->dimension));
   json_text(out, "evidence", td_evidence_name(quantity->evidence));
@@ -81,7 +86,7 @@ static void json_lpu(const struct td_lpu_params *lpu, const char *basis, FILE *o
     const struct td_lpu_number_row *row = &td_lpu_number_rows[i];
     if (!lpu->numbers[i].present) continue;
     fprintf(out, "%s\"%s\": ", more ? ", " : "", row->quantity.name);
-    json_row(&row->quantity, &lpu->numbers[i], row->quantity.dimension == TD_DIM_WATTS ? basis : NULL, out);
+    td_quantity_json(&row->quantity, &lpu->numbers[i], row->quantity.dimension == TD_DIM_WATTS ? basis : NULL, out);
     more = true;
   }
   fputs("}, \"rates\": ", out);
@@ -106,7 +111,7 @@ void td_device_params_json(const struct td_device_params *params, FILE *out) {
           params->imagined ? "true" : "false");
   json_text(out, "status", params->status);
   fputs(", ", out);
-  if (params->kind == TD_KIND_RACK) {
+  if (params->kind == TD_KIND_RACK || params->kind == TD_KIND_LPU_SYSTEM) {
     json_text(out, "chip", params->chip);
     fputs(", ", out);
     json_text(out, "host", params->host);
@@ -121,11 +126,14 @@ void td_device_params_json(const struct td_device_params *params, FILE *out) {
     const struct td_quantity *quantity = td_quantity_at(params, row);
     if (!quantity->present) continue;
     fprintf(out, "%s\"%s\": ", more ? ", " : "", row->name);
-    json_row(row, quantity, td_quantity_basis(params, row), out);
+    td_quantity_json(row, quantity, td_quantity_basis(params, row), out);
     more = true;
   }
   fputc('}', out);
   if (params->fit_count) json_fits(params, out);
-  if (params->lpu) json_lpu(params->lpu, params->power_basis, out);
+  if (params->lpu && params->lpu->machine.levels) {
+    td_lpu_json_system(params, out);
+  } else if (params->lpu)
+    json_lpu(params->lpu, params->power_basis, out);
   fputc('}', out);
 }

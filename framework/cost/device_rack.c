@@ -12,8 +12,8 @@
 #include "tandem/base.h"
 
 /* The file of part `name` lies in the rack's folder. */
-static td_status open_part(const struct td_config *config, const char *key, const char *name,
-                           struct td_device_params **out) {
+td_status td_rack_part(const struct td_config *config, const char *key, const char *name,
+                       struct td_device_params **out) {
   const char *own = td_config_path(config), *slash = strrchr(own, '/');
   char path[PATH_MAX];
   if (strchr(name, '/')) {
@@ -78,7 +78,7 @@ static td_status with_part(const struct td_config *config, const struct td_devic
                            td_status (*check)(const struct td_config *config, const struct td_device_params *rack,
                                               const struct td_device_params *part)) {
   struct td_device_params *part;
-  TD_TRY(open_part(config, key, name, &part));
+  TD_TRY(td_rack_part(config, key, name, &part));
   td_status status = check(config, rack, part);
   td_device_params_close(part);
   return status;
@@ -95,13 +95,15 @@ static td_status check_complete(const struct td_config *config, const struct td_
 }
 
 td_status td_rack_check(const struct td_config *config, const struct td_device_params *params, bool racks) {
-  if (params->kind != TD_KIND_RACK) {
+  if (params->kind != TD_KIND_RACK && params->kind != TD_KIND_LPU_SYSTEM) {
     const char *stray = params->chip ? "chip" : params->host ? "host" : NULL;
     if (!stray) return TD_OK;
-    return td_config_fail(config, stray, "found it in a %s, expected it only in a rack",
+    return td_config_fail(config, stray, "found it in a %s, expected it only in a rack or lpu-system",
                           td_device_kind_name(params->kind));
   }
-  if (!racks) return td_config_fail(config, "kind", "found a rack, expected a chip as a part of a rack");
+  if (!racks)
+    return td_config_fail(config, "kind", "found a %s, expected a chip as a part of a rack",
+                          td_device_kind_name(params->kind));
   TD_TRY(check_complete(config, params));
   TD_TRY(with_part(config, params, "chip", params->chip, check_chips));
   return params->host ? with_part(config, params, "host", params->host, check_hosts) : TD_OK;

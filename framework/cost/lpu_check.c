@@ -5,7 +5,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-#include "lpu_table.h"
+#include "lpu_system.h"
 
 /* Only the first fault is kept. */
 __attribute__((format(printf, 3, 4))) static void fail_at(struct td_lpu_fault *fault, enum td_lpu_number row,
@@ -108,6 +108,11 @@ static void check_links(const struct td_lpu_machine *m, struct td_lpu_fault *fau
             m->link_slack, m->link_latency);
 }
 
+static void check_wiring(const struct td_lpu_machine *m, struct td_lpu_fault *fault) {
+  char text[sizeof fault->text] = "";
+  if (!td_lpu_check_wiring(m, text, sizeof text)) fail_at(fault, TD_LPU_links_used_ROW, "%s", text);
+}
+
 static void check_power(const struct td_lpu_machine *m, struct td_lpu_fault *fault) {
   static const enum td_lpu_number rows[TD_LPU_UNIT_COUNT] = {TD_LPU_power_memory_idle_ROW, TD_LPU_power_matrix_idle_ROW,
                                                              TD_LPU_power_vector_idle_ROW, TD_LPU_power_switch_idle_ROW,
@@ -127,6 +132,7 @@ void td_lpu_check_machine(const struct td_lpu_machine *machine, struct td_lpu_fa
   check_crossing(machine, out);
   check_delays(machine, out);
   check_links(machine, out);
+  check_wiring(machine, out);
   check_power(machine, out);
 }
 

@@ -36,15 +36,23 @@ static td_status take_number(const struct td_config *config, const struct td_lpu
     TD_TRY(td_quantity_take(config, &row->quantity, key, text, out));
     return row->whole ? td_quantity_whole(config, key, out) : TD_OK;
   }
-  if (row->quantity.dimension == TD_DIM_WATTS) return TD_OK;
+  if (row >= &td_lpu_number_rows[TD_LPU_host_rate_ROW]) return TD_OK;
   return td_config_fail(config, key, "found nothing, expected a number: %s", row->quantity.help);
+}
+
+static td_status check_host(const struct td_config *config, const struct td_lpu_params *params) {
+  bool rate = params->numbers[TD_LPU_host_rate_ROW].present, latency = params->numbers[TD_LPU_host_latency_ROW].present;
+  if (rate == latency) return TD_OK;
+  return td_config_fail(config, rate ? "lpu.host_latency" : "lpu.host_rate", "found nothing, expected it beside lpu.%s",
+                        rate ? "host_rate" : "host_latency");
 }
 
 /* Powers come all together or not at all. */
 static td_status check_powers(const struct td_config *config, const struct td_lpu_params *params) {
   const struct td_lpu_number_row *absent = NULL;
   for (int i = 0; i < TD_LPU_NUMBER_COUNT; i++) {
-    if (!params->numbers[i].present) absent = &td_lpu_number_rows[i];
+    bool watts = td_lpu_number_rows[i].quantity.dimension == TD_DIM_WATTS;
+    if (watts && !params->numbers[i].present) absent = &td_lpu_number_rows[i];
   }
   if (!absent || !params->machine.has_power) return TD_OK;
   char key[64];
@@ -64,6 +72,7 @@ td_status td_lpu_take(const struct td_config *config, const struct td_lpu_file *
     if (row->quantity.dimension == TD_DIM_WATTS) machine->has_power = true;
   }
   td_lpu_complete(machine);
+  TD_TRY(check_host(config, out));
   TD_TRY(check_powers(config, out));
   struct td_lpu_fault fault;
   td_lpu_check_machine(machine, &fault);

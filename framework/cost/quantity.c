@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "lpu_table.h"
+#include "lpu_system.h"
 #include "op_model.h"
 #include "tandem/base.h"
 
@@ -60,8 +60,8 @@ static const struct td_option file_options[] = {{.name = "title",
                                                  .offset = offsetof(struct td_device_file, title)},
                                                 {.name = "kind",
                                                  .type = TD_OPT_CHOICE,
-                                                 .choices = "chip|link|lpu|rack|site",
-                                                 .help = "chip, link, lpu, rack or site",
+                                                 .choices = "chip|link|lpu|rack|site|lpu-system",
+                                                 .help = "chip, link, lpu, rack, site or lpu-system",
                                                  .offset = offsetof(struct td_device_file, kind)},
                                                 {.name = "imagined",
                                                  .type = TD_OPT_BOOL,
@@ -77,7 +77,7 @@ static const struct td_option file_options[] = {{.name = "title",
                                                 {.name = "chip",
                                                  .type = TD_OPT_TEXT,
                                                  .fallback = "",
-                                                 .help = "of a rack: the device file of its chips",
+                                                 .help = "of a rack or system: the device file of its chips",
                                                  .offset = offsetof(struct td_device_file, chip)},
                                                 {.name = "host",
                                                  .type = TD_OPT_TEXT,
@@ -102,11 +102,17 @@ static const struct td_option file_options[] = {{.name = "title",
                                                  .help = "what tandem calibrate fitted, one an operator and path",
                                                  .offset = offsetof(struct td_device_file, fits),
                                                  .group = &td_op_fit_group},
+                                                {.name = "wiring",
+                                                 .type = TD_OPT_LIST,
+                                                 .fallback = "()",
+                                                 .help = "of a system of LPUs: its levels, from the inside out",
+                                                 .offset = offsetof(struct td_device_file, wiring),
+                                                 .group = &td_lpu_level_group},
                                                 TD_QUANTITIES(KEY){.name = NULL}};
 const struct td_option_group td_device_file_group = {"a device file", sizeof(struct td_device_file), file_options};
 
 const char *td_device_kind_name(enum td_device_kind kind) {
-  static const char *const names[] = {"chip", "link", "lpu", "rack", "site"};
+  static const char *const names[] = {"chip", "link", "lpu", "rack", "site", "lpu-system"};
   return (unsigned)kind < sizeof names / sizeof *names ? names[kind] : "unknown";
 }
 

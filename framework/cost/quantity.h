@@ -100,7 +100,7 @@ struct td_quantity_row {
 extern const struct td_quantity_row td_quantity_rows[]; /* ends with a NULL name */
 
 /* The `lpu` group as its option table (lpu_table.h) reads it. */
-#define TD_LPU_FILE_NUMBERS 75
+#define TD_LPU_FILE_NUMBERS 77
 struct td_lpu_file {
   struct td_quantity_text numbers[TD_LPU_FILE_NUMBERS];
 };
@@ -114,7 +114,8 @@ struct td_device_file {
   TD_QUANTITIES(TD_FIELD)
 #undef TD_FIELD
   struct td_lpu_file lpu;
-  struct td_list fits; /* of struct td_op_fit_text (op_file.c) */
+  struct td_list fits;   /* of struct td_op_fit_text (op_file.c) */
+  struct td_list wiring; /* of struct td_lpu_level_text (lpu_system.c) */
 };
 extern const struct td_option_group td_quantity_group;
 extern const struct td_option_group td_device_file_group;
@@ -136,6 +137,12 @@ const char *td_quantity_basis(const struct td_device_params *params, const struc
 /* Checks the number at key `path` and converts it to base units. */
 td_status td_quantity_take(const struct td_config *config, const struct td_quantity_row *row, const char *path,
                            const struct td_quantity_text *text, struct td_quantity *out);
+
+/* A line of `tandem devices NAME`, and the same as a JSON object. `basis`: what a power counts, or NULL. */
+void td_quantity_print(const struct td_quantity_row *row, const struct td_quantity *quantity, const char *basis,
+                       FILE *out);
+void td_quantity_json(const struct td_quantity_row *row, const struct td_quantity *quantity, const char *basis,
+                      FILE *out);
 
 /* Refuses what is no number of things, its range included. */
 td_status td_quantity_whole(const struct td_config *config, const char *key, const struct td_quantity *quantity);

@@ -5,15 +5,9 @@
  */
 #include "check.h"
 
-/* Even links lead to the next chip's odd link after them, odd ones to the chip before. */
 bool check_shape_peer(const struct check *check, int32_t chip, int32_t link, int32_t *out_chip, int32_t *out_link) {
-  int32_t chips = check->program->chips, far = link % 2 ? link - 1 : link + 1;
-  int32_t used =
-      check->machine->links_used < check->machine->links ? check->machine->links_used : check->machine->links;
-  if (chips < 2 || link >= used || far >= used) return false;
-  *out_chip = (chip + (link % 2 ? chips - 1 : 1)) % chips;
-  *out_link = far;
-  return true;
+  if (link >= check->machine->links) return false;
+  return td_lpu_link_peer(check->machine, check->program->chips, chip, link, out_chip, out_link);
 }
 
 static struct check_sent *sent_at(const struct check *check, const struct check_link *link, int32_t ordinal) {

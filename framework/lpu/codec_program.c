@@ -38,6 +38,24 @@ static void code_links(struct td_codec *code, struct td_lpu_machine *m) {
   td_codec_i32(code, &m->node_chips);
 }
 
+/* The host's and the system's: as many levels as there are. */
+static void code_system(struct td_codec *code, struct td_lpu_machine *m) {
+  td_codec_f64(code, &m->host_bytes_per_second);
+  td_codec_f64(code, &m->host_latency_seconds);
+  td_codec_i32(code, &m->system_chips);
+  td_codec_i32(code, &m->levels);
+  if (!code->status && (m->levels < 0 || m->levels > TD_LPU_MOST_LEVELS)) {
+    code->status =
+        td_fail(TD_CORRUPT, "%s: found %d levels of wiring, expected 0..%d", code->path, m->levels, TD_LPU_MOST_LEVELS);
+  }
+  for (int32_t i = 0; i < m->levels && !code->status; i++) {
+    struct td_lpu_level *level = &m->level[i];
+    int32_t *const numbers[] = {&level->wiring, &level->units, &level->spares, &level->columns, &level->links};
+    td_codec_name(code, level->name, sizeof level->name);
+    for (size_t n = 0; n < sizeof numbers / sizeof *numbers; n++) td_codec_i32(code, numbers[n]);
+  }
+}
+
 void td_codec_machine(struct td_codec *code, struct td_lpu_machine *m) {
   int32_t *const sizes[] = {&m->superlanes,        &m->lanes_per_superlane, &m->lanes,
                             &m->streams,           &m->mem_slices,          &m->mem_slices_per_hop,
@@ -55,6 +73,7 @@ void td_codec_machine(struct td_codec *code, struct td_lpu_machine *m) {
   code_f64s(code, m->power_idle, TD_LPU_UNIT_COUNT);
   td_codec_f64(code, &m->power_base);
   code_bool(code, &m->has_power);
+  code_system(code, m);
 }
 
 static void code_image(struct td_codec *code, struct td_lpu_image *image) {

@@ -119,6 +119,7 @@ struct lpu_compiler {
   bool places_only;           /* a trial: tables need not be computed */
   bool measuring;             /* a trial that leaves the weights out, to see what else there is */
   bool full_steps_only;       /* a trial: no entries for fewer rows */
+  bool samples;               /* a trial: the first stage, and the way to the second */
   bool repeats;               /* stages that are alike share segments and images */
   struct lpu_layout layout;
   const struct td_graph *graph;
@@ -259,7 +260,7 @@ td_status lpu_count_candidate(const struct lpu_compiler *compiler, const struct 
                               struct lpu_counted *out);
 /* Many groupings (compile_search.c): of those given, the most promising; of all of least .. most chips side by side on
  * at most options->chips chips, too, by options->objective. TD_EXHAUSTED: none fits. */
-#define LPU_MOST_COMPARED 4
+#define LPU_MOST_COMPARED 3
 td_status lpu_keep_promising(const struct lpu_compiler *compiler, struct lpu_candidate *candidates, int32_t *count);
 td_status lpu_search(const struct lpu_compiler *compiler, int32_t least, int32_t most, struct lpu_candidate *out,
                      int32_t *out_count);
@@ -390,7 +391,7 @@ td_status lpu_activate(struct lpu_compiler *compiler, const struct lpu_sums *gat
 /* A block's scores scaled, masked where the row does not see, and the running maximum (compile_mask.c). */
 td_status lpu_mask_scores(struct lpu_compiler *compiler, struct lpu_tensor *raw);
 
-/* ---- exchanges between chips, in a segment (compile_exchange.c) ---- */
+/* ---- exchanges between chips, in a segment (compile_gather.c) ---- */
 /* Vectors that some chip has go to all others: tensors[count] of one shape, on chips side by side, rows of `vectors`
  * vectors. */
 struct lpu_gather {
@@ -401,6 +402,10 @@ struct lpu_gather {
 td_status lpu_exchange_gather(struct lpu_builder *builder, const struct lpu_gather *gather);
 /* All vectors of tensors[0] to tensors[1], from there to tensors[2], ...: `count` neighbours up the ring. */
 td_status lpu_exchange_pass(struct lpu_builder *builder, struct lpu_tensor *const *tensors, int32_t count);
+/* All vectors, which the first `have` tensors have, to the others: in a wired system over all direct links between
+ * them, on a ring from the last of those that have them, up the ring. */
+td_status lpu_exchange_forward(struct lpu_builder *builder, struct lpu_tensor *const *tensors, int32_t have,
+                               int32_t count);
 
 /* ---- a chip's work in segments ---- */
 int32_t lpu_one_lane(const struct lpu_compiler *compiler); /* -1: the heads fill all lanes */
@@ -431,6 +436,8 @@ int32_t lpu_first_block(const struct lpu_compiler *compiler, int32_t count, int3
 /* ---- segments of a stage, chips[tensor], and their links (compile_stage.c) ---- */
 /* x from the last chip of the stage before to all of this one. */
 td_status lpu_add_forward(struct lpu_compiler *before, struct lpu_compiler *chips);
+/* That segment once more, between other stages: before them. */
+td_status lpu_run_forward(struct lpu_compiler *before, int32_t segment);
 /* Its layers, and the head if it is the last; or its FFNs alone. Of the first chip alone if that is measuring. The
  * head's groups of rows, and FFNs, are entries. `like`: NULL, or a stage whose segments it runs. */
 td_status lpu_add_stage(struct lpu_compiler *chips, const struct lpu_compiler *like);

@@ -24,9 +24,15 @@ static int32_t layers_of(const struct lpu_compiler *compiler) {
   return compiler->end - compiler->begin;
 }
 
+/* That a program may have: those of the system. */
+static int32_t chips_there(const struct lpu_compiler *compiler) {
+  const struct td_lpu_machine *machine = compiler->machine;
+  return machine->levels && machine->system_chips < LPU_MOST_CHIPS ? machine->system_chips : LPU_MOST_CHIPS;
+}
+
 static td_status check_wishes(const struct lpu_compiler *compiler) {
   int32_t chips = compiler->options->chips, tensor = compiler->options->tensor, most = most_tensor(compiler);
-  TD_TRY(lpu_in_range("chips", chips, 0, LPU_MOST_CHIPS));
+  TD_TRY(lpu_in_range("chips", chips, 0, chips_there(compiler)));
   TD_TRY(lpu_in_range("tensor", tensor, 0, LPU_MOST_CHIPS));
   if (tensor > most) {
     return td_fail(TD_CONFIG, "lpu.tensor: found %d, expected at most one chip per %s: %d", tensor, sharers(compiler),
@@ -93,7 +99,7 @@ static td_status find_groupings(const struct lpu_compiler *compiler, int32_t chi
 /* One a layer and head. */
 static int32_t most_chips(const struct lpu_compiler *compiler) {
   int64_t most = (int64_t)layers_of(compiler) * most_tensor(compiler);
-  return most < LPU_MOST_CHIPS ? (int32_t)most : LPU_MOST_CHIPS;
+  return most < chips_there(compiler) ? (int32_t)most : chips_there(compiler);
 }
 
 /* The fewest chips, from `first` on, that it fits. */

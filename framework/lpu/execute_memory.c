@@ -66,15 +66,6 @@ td_status execute_memory_write(struct execution *run, struct execute_node *node)
 
 /* ---- links ---- */
 
-bool td_lpu_link_peer(const struct td_lpu_machine *machine, int32_t chips, int32_t chip, int32_t link,
-                      int32_t *out_chip, int32_t *out_link) {
-  int32_t far = link ^ 1;
-  if (chips < 2 || link < 0 || link >= machine->links_used || far >= machine->links_used) return false;
-  *out_chip = link % 2 ? (chip + chips - 1) % chips : (chip + 1) % chips;
-  *out_link = far;
-  return true;
-}
-
 static td_status far_end(const struct execution *run, const struct execute_op *op, int32_t *out_chip,
                          int32_t *out_link) {
   int32_t chips = run->system.program->chips, chip = execute_chip_of(run, op);

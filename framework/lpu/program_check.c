@@ -19,6 +19,10 @@ static td_status check_head(const struct td_lpu_program *program) {
   if (program->chips < 1 || program->chips > UINT16_MAX) {
     return td_fail(TD_CORRUPT, "chips: found %d, expected 1..%d", program->chips, UINT16_MAX);
   }
+  if (m->levels && program->chips > m->system_chips) {
+    return td_fail(TD_CORRUPT, "chips: found %d, expected at most the %d of %s", program->chips, m->system_chips,
+                   m->name);
+  }
   if (program->tensor < 1 || program->chips % program->tensor) {
     return td_fail(TD_CORRUPT, "tensor: found %d, expected a divisor of the %d chips", program->tensor, program->chips);
   }

@@ -115,9 +115,11 @@ static void mistakes(void **state) {
       {"kind = \"chip\";", "1: title: found nothing, expected a text: what the device is called"},
       {"title = \"\"; kind = \"chip\";", "1: title: found a text of 0 bytes, expected 1..127"},
       {"title = \"t\";",
-       "1: kind: found nothing, expected one of chip, link, lpu, rack, site: chip, link, lpu, rack or site"},
+       "1: kind: found nothing, expected one of chip, link, lpu, rack, site, lpu-system: chip, link, lpu, rack, site "
+       "or "
+       "lpu-system"},
       {"title = \"t\"; kind = \"chips\";",
-       "1: kind: found \"chips\", expected one of chip, link, lpu, rack, site; did you mean chip?"},
+       "1: kind: found \"chips\", expected one of chip, link, lpu, rack, site, lpu-system; did you mean chip?"},
       {HEAD "link_latency = { value = 1; unit = \"us\"; " MEASURED " };",
        "2: link_latency: found it in a chip, expected it only in a link"},
       {LINK "link_latency = { value = 1; unit = \"us\"; " MEASURED " };",
@@ -130,7 +132,7 @@ static void mistakes(void **state) {
        "2: pue: found it in a chip, expected it only in a site"},
       {LINK "memory_bytes = { value = 1; unit = \"B\"; " MEASURED " };",
        "2: memory_bytes: found it in a link, expected it only in a chip or rack"},
-      {HEAD "chip = \"h100_sxm\";", "2: chip: found it in a chip, expected it only in a rack"},
+      {HEAD "chip = \"h100_sxm\";", "2: chip: found it in a chip, expected it only in a rack or lpu-system"},
       {HEAD "status = \"gone\";", "2: status: found \"gone\", expected one of sold, announced, cancelled"},
       {HEAD "status = \"cancelled\"; imagined = true;",
        "2: status: found \"cancelled\" of an imagined device, expected a device that somebody named"},

@@ -55,6 +55,11 @@ static const char *const wanted[] = {
     "lpx-ethernet",
     "groq-3-lp30",
     "lpx-rack",
+    "lpx-rack-announced",
+    "lpx-9-racks",
+    "groq-lpu-v1-264",
+    "groq-lpu-v1-576",
+    "lpu-imagined-mesh",
     "lpu-imagined",
     "site-typical",
 };

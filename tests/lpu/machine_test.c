@@ -272,6 +272,7 @@ static void grades(void **state) {
     const struct td_quantity *quantity;
     int32_t row = 0, assumed = 0;
     for (; td_lpu_machine_quantity(params, row, &name, &quantity); row++) {
+      if (!quantity->present && !strncmp(name, "host_", 5)) continue;
       assert_true(quantity->present && *name && *quantity->source);
       assert_true(quantity->low <= quantity->value && quantity->value <= quantity->high);
       assumed += quantity->evidence == TD_ASSUMED;

@@ -435,9 +435,9 @@ static void heads(void **state) {
   const char *path;
   size_t bytes;
   char *data = file_of(program, &path, &bytes);
-  data[8] = 3;
+  data[8] = 4;
   assert_int_equal(open_bytes(data, bytes, &out), TD_CORRUPT);
-  assert_non_null(strstr(td_error_text(), "found version 3 of the program file, expected 2"));
+  assert_non_null(strstr(td_error_text(), "found version 4 of the program file, expected 3"));
   data[0] = 'x';
   assert_int_equal(open_bytes(data, bytes, &out), TD_CORRUPT);
   assert_non_null(strstr(td_error_text(), "found no LPU program, expected the bytes TDLPUPRG at its start"));

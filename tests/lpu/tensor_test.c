@@ -25,6 +25,7 @@ static const char *const two_links[] = {"superlanes=4",         "plane_k=64",   
 struct course {
   const char *const *sets; /* of the small machine; NULL: v1 with little memory */
   int32_t rows, block_tokens, steps, lag, chips, tensor;
+  char device[24]; /* "": SMALL */
 };
 
 /* What several chips have a part of, gathered. */
@@ -111,7 +112,7 @@ static void compare(const char *model, const struct course *course, const struct
   char what[64];
   snprintf(what, sizeof what, "%s, %d chips in groups of %d", mode->name, course->chips, course->tensor);
   if (course->sets) {
-    lpu_decoder_open_varied(&decoder, SMALL, course->sets, model, &options);
+    lpu_decoder_open_varied(&decoder, *course->device ? course->device : SMALL, course->sets, model, &options);
   } else {
     lpu_decoder_open_laid_out(&decoder, "groq-lpu-v1", 1024, model, &options, NULL);
   }
@@ -158,7 +159,7 @@ static void test_narrow(void **state) {
   for (size_t g = 0; g < 4; g++) {
     for (size_t m = 0; m < LPU_MODES; m++) {
       int32_t rows = (g + m) % 2 ? 3 : 1;
-      const struct course course = {m % 2 ? narrow : two_links, rows, 16, 6, 2, groups[g][0], groups[g][1]};
+      const struct course course = {m % 2 ? narrow : two_links, rows, 16, 6, 2, groups[g][0], groups[g][1], ""};
       compare(four_heads, &course, &lpu_modes[m]);
     }
   }
@@ -169,7 +170,7 @@ static void test_wide(void **state) {
   (void)state;
   static const int32_t groups[][2] = {{1, 1}, {3, 3}};
   for (size_t g = 0; g < 2; g++) {
-    const struct course course = {NULL, g % 2 ? 2 : 1, 32, 3, 1, groups[g][0], groups[g][1]};
+    const struct course course = {NULL, g % 2 ? 2 : 1, 32, 3, 1, groups[g][0], groups[g][1], ""};
     compare(four_heads, &course, &lpu_modes[2 * g]);
   }
 }
@@ -178,7 +179,7 @@ static void test_wide(void **state) {
 static void test_uneven(void **state) {
   (void)state;
   for (size_t m = 0; m < LPU_MODES; m++) {
-    const struct course two = {narrow, 2, 32, 5, 2, 2, 2}, three = {two_links, 1, 16, 5, 0, 3, 3};
+    const struct course two = {narrow, 2, 32, 5, 2, 2, 2, ""}, three = {two_links, 1, 16, 5, 0, 3, 3, ""};
     compare(three_heads, &two, &lpu_modes[m]);
     compare(three_heads, &three, &lpu_modes[m]);
   }
@@ -188,7 +189,7 @@ static void test_uneven(void **state) {
 static void test_llama(void **state) {
   (void)state;
   for (size_t m = 0; m < LPU_MODES; m++) {
-    const struct course course = {narrow, 1 + (int32_t)m, 16, 5, 2, m % 2 ? 4 : 2, 2};
+    const struct course course = {narrow, 1 + (int32_t)m, 16, 5, 2, m % 2 ? 4 : 2, 2, ""};
     compare(TINY, &course, &lpu_modes[m]);
   }
 }
@@ -198,7 +199,8 @@ static void test_odd_heads(void **state) {
   (void)state;
   static const int32_t groups[][2] = {{1, 1}, {2, 2}, {3, 3}, {4, 4}, {5, 5}, {8, 8}, {8, 4}};
   for (size_t g = 0; g < sizeof groups / sizeof *groups; g++) {
-    const struct course course = {g % 2 ? narrow : two_links, 1 + (int32_t)g % 3, 16, 5, 1, groups[g][0], groups[g][1]};
+    const struct course course = {
+        g % 2 ? narrow : two_links, 1 + (int32_t)g % 3, 16, 5, 1, groups[g][0], groups[g][1], ""};
     compare(odd_heads, &course, &lpu_modes[g % LPU_MODES]);
   }
 }
@@ -207,7 +209,7 @@ static void test_broad_heads(void **state) {
   (void)state;
   static const int32_t groups[] = {1, 2, 4};
   for (size_t g = 0; g < 3; g++) {
-    const struct course course = {NULL, 1 + (int32_t)g % 2, 32, 3, 0, groups[g], groups[g]};
+    const struct course course = {NULL, 1 + (int32_t)g % 2, 32, 3, 0, groups[g], groups[g], ""};
     compare(broad_heads, &course, &lpu_modes[g % LPU_MODES]);
   }
 }
@@ -217,17 +219,30 @@ static void test_models(void **state) {
   (void)state;
   static const char *const shared[] = {"reference/tiny/gemma3.gguf", "reference/tiny/qwen3.gguf"};
   for (size_t m = 0; m < LPU_MODES; m++) {
-    const struct course course = {narrow, 1 + 2 * (int32_t)(m % 2), 16, 4, 1, 2, 2};
+    const struct course course = {narrow, 1 + 2 * (int32_t)(m % 2), 16, 4, 1, 2, 2, ""};
     compare(TANDEM_SOURCE_DIR "/tests/data/tiny/qwen2-small.gguf", &course, &lpu_modes[m]);
   }
   for (size_t i = 0; i < 2; i++) {
-    const struct course course = {NULL, 2, 16, 2, 0, 2, 2};
+    const struct course course = {NULL, 2, 16, 2, 0, 2, 2, ""};
     const char *model = test_shared(shared[i]);
     if (model)
       compare(model, &course, &lpu_modes[2 * i]);
     else
       printf("not here: %s\n", shared[i]);
   }
+}
+
+/* A system's direct links: in a node, over nodes, from stage to stage in another node; a mesh. */
+static void test_wired(void **state) {
+  (void)state;
+  static const char *const longest[] = {"superlanes=4",         "plane_k=64",    "mem_words=1024",
+                                        "accumulator_depth=64", "link_hop=1e-6", NULL};
+  const struct course courses[] = {{narrow, 1, 16, 4, 1, 3, 3, "lpu-tiny-system"},
+                                   {longest, 2, 16, 4, 1, 4, 4, "lpu-tiny-system"},
+                                   {narrow, 1, 16, 4, 1, 4, 2, "lpu-tiny-system"},
+                                   {narrow, 1, 16, 4, 1, 4, 4, "lpu-tiny-mesh"}};
+  for (size_t i = 0; i < sizeof courses / sizeof *courses; i++)
+    compare(four_heads, &courses[i], &lpu_modes[i % LPU_MODES]);
 }
 
 /* ---- KV caches ---- */
@@ -278,9 +293,9 @@ static void test_kv(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_narrow),    cmocka_unit_test(test_uneven),      cmocka_unit_test(test_wide),
-      cmocka_unit_test(test_llama),     cmocka_unit_test(test_models),      cmocka_unit_test(test_kv),
-      cmocka_unit_test(test_odd_heads), cmocka_unit_test(test_broad_heads),
+      cmocka_unit_test(test_narrow),    cmocka_unit_test(test_uneven), cmocka_unit_test(test_wide),
+      cmocka_unit_test(test_llama),     cmocka_unit_test(test_models), cmocka_unit_test(test_kv),
+      cmocka_unit_test(test_odd_heads), cmocka_unit_test(test_wired),  cmocka_unit_test(test_broad_heads),
   };
   return cmocka_run_group_tests(tests, write_models, remove_models);
 }

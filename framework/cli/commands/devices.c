@@ -100,6 +100,17 @@ static void print_rack(const struct td_device_params *params) {
   printf("  %-20s %-22s %-8s %-10s %s%s\n", params->name, chips, power, price, params->title, state_of(params));
 }
 
+static void print_system(const struct td_device_params *params) {
+  const struct td_lpu_machine *machine = td_lpu_machine_of(params);
+  struct td_lpu_rates rates;
+  char chips[80], memory[24];
+  td_lpu_machine_rates(machine, &rates);
+  const struct td_quantity sram = {.present = true, .value = (double)rates.sram_bytes * machine->system_chips};
+  snprintf(chips, sizeof chips, "%d x %s", machine->system_chips, params->chip);
+  human(&sram, "B", memory, sizeof memory);
+  printf("  %-20s %-22s %-10s %s%s\n", params->name, chips, memory, params->title, state_of(params));
+}
+
 static void print_site(const struct td_device_params *params) {
   char pue[24] = "-", energy[40] = "-";
   if (params->pue.present) snprintf(pue, sizeof pue, "%.3g", params->pue.value);
@@ -118,11 +129,9 @@ static void print_chip(const struct td_device_params *params) {
 }
 
 static td_status print_file(void *context, const struct td_device_params *params) {
-  static void (*const print[])(const struct td_device_params *) = {[TD_KIND_CHIP] = print_chip,
-                                                                   [TD_KIND_LINK] = print_link,
-                                                                   [TD_KIND_LPU] = print_lpu,
-                                                                   [TD_KIND_RACK] = print_rack,
-                                                                   [TD_KIND_SITE] = print_site};
+  static void (*const print[])(const struct td_device_params *) = {
+      [TD_KIND_CHIP] = print_chip, [TD_KIND_LINK] = print_link, [TD_KIND_LPU] = print_lpu,
+      [TD_KIND_RACK] = print_rack, [TD_KIND_SITE] = print_site, [TD_KIND_LPU_SYSTEM] = print_system};
   const enum td_device_kind *wanted = context;
   if (params->kind == *wanted) print[params->kind](params);
   return TD_OK;
@@ -136,6 +145,7 @@ static td_status print_all(void) {
       {TD_KIND_CHIP, "chips\n  name                 memory     bandwidth  16-bit peak   busy     what it is"},
       {TD_KIND_LPU, "LPUs\n  name                 SRAM       streams    16-bit peak   clock    what it is"},
       {TD_KIND_LINK, "links\n  name                 bandwidth  latency    what it is"},
+      {TD_KIND_LPU_SYSTEM, "systems of LPUs\n  name                 chips                  SRAM       what it is"},
       {TD_KIND_RACK, "racks\n  name                 chips                  power    price      what it is"},
       {TD_KIND_SITE, "sites\n  name                 PUE    energy         what it is"},
   };

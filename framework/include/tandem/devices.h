@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Device files: devices/NAME.cfg, one chip, link, LPU, rack or site each. Every number is a group { value, unit,
- * source, evidence
+ * Device files: devices/NAME.cfg, one chip, link, LPU, rack, site or system of LPUs each. Every number is a group {
+ * value, unit, source, evidence
  * [, low, high] }; evidence is measured, vendor, secondary or assumed; low and high are required unless it is measured.
  * A file with a bare number, or a number without source or evidence, is refused with file:line.
  */
@@ -29,9 +29,10 @@ struct td_quantity {
 enum td_device_kind {
   TD_KIND_CHIP,
   TD_KIND_LINK,
-  TD_KIND_LPU,  /* a chip described cycle by cycle: tandem/lpu_machine.h; it may have a chip's numbers too */
-  TD_KIND_RACK, /* so many of a chip, as sold together; what it adds up to is checked against the chip's file */
-  TD_KIND_SITE  /* what energy, space and time cost where racks stand */
+  TD_KIND_LPU,       /* a chip described cycle by cycle: tandem/lpu_machine.h; it may have a chip's numbers too */
+  TD_KIND_RACK,      /* so many of a chip, as sold together; what it adds up to is checked against the chip's file */
+  TD_KIND_SITE,      /* what energy, space and time cost where racks stand */
+  TD_KIND_LPU_SYSTEM /* so many of an LPU, and how they are wired; a rack may say that too */
 };
 const char *td_device_kind_name(enum td_device_kind kind);
 

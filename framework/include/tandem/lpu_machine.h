@@ -34,6 +34,8 @@
 #define TD_LPU_MOST_PLANES 16
 #define TD_LPU_MOST_ALUS 64
 #define TD_LPU_MOST_LINKS 128
+#define TD_LPU_MOST_LEVELS 6
+#define TD_LPU_MOST_CHIPS 16384 /* of a system */
 
 /* What a unit can be told. The delays of a device file are per opcode. */
 enum td_lpu_opcode {
@@ -87,6 +89,20 @@ struct td_lpu_delay {
 enum td_lpu_unit { TD_UNIT_MEMORY, TD_UNIT_MATRIX, TD_UNIT_VECTOR, TD_UNIT_SWITCH, TD_UNIT_LINK, TD_LPU_UNIT_COUNT };
 const char *td_lpu_unit_name(enum td_lpu_unit unit);
 
+/* How a system is wired, from the inside out. A unit of the first level is a chip, one of every other level a whole
+ * group of the level below: `units` of them make a group, and every chip has `links` of its links in this level. The
+ * ports of a unit, all of its chips' links of the level, are dealt out evenly to the units it is wired with: ALL: every
+ * other one, those that stand by (`spares`) too; RING: the next and the one before; MESH: rows of `columns` units,
+ * numbered there and back (so that each stands beside the next), each wired with those to its sides, above and below.
+ * Ports are cabled so that a chip and the one numbered next to it are always neighbours; docs/lpu.md, Systems. */
+enum td_lpu_wiring { TD_WIRED_ALL, TD_WIRED_RING, TD_WIRED_MESH, TD_LPU_WIRING_COUNT };
+const char *td_lpu_wiring_name(enum td_lpu_wiring wiring);
+struct td_lpu_level {
+  char name[16]; /* "node", "rack" */
+  int32_t wiring;
+  int32_t units, spares, columns, links; /* columns: 0 but for MESH */
+};
+
 struct td_lpu_machine {
   char name[TD_NAME_BYTES]; /* of the device file */
   double clock_hz;
@@ -118,10 +134,15 @@ struct td_lpu_machine {
   int32_t link_epoch;           /* cycles between alignment exchanges: programs start at a multiple */
   int32_t link_slack;           /* cycles of drift that a receive waits out, part of link_latency */
   int32_t node_chips;           /* chips that are wired all to all */
+  /* what a chip takes from its host and gives to it, per direction, and how long an empty transfer takes; 0: unknown */
+  double host_bytes_per_second, host_latency_seconds;
   /* power, W: while a unit works (a memory slice, a plane, an ALU of all lanes, a switch function, a link), while it
    * does not, and what a chip takes besides */
   double power_active[TD_LPU_UNIT_COUNT], power_idle[TD_LPU_UNIT_COUNT], power_base;
   bool has_power;
+  /* the system it is a chip of; 0 levels: none, programs wire their chips as a ring (td_lpu_link_peer) */
+  int32_t levels, system_chips; /* chips: the product of all levels' units; 0: no system, any number */
+  struct td_lpu_level level[TD_LPU_MOST_LEVELS];
 };
 
 /* The rows of a device file's `lpu` group, for reading, printing and sensitivity studies: name, value in base units,
@@ -129,8 +150,10 @@ struct td_lpu_machine {
 bool td_lpu_machine_quantity(const struct td_device_params *params, int32_t row, const char **out_name,
                              const struct td_quantity **out_quantity);
 
-/* The machine of an opened device file (owned by the params), or NULL if it is not of kind "lpu". td_device_params_open
- * has checked it: every bound above, queues that add up, planes pairable, delays >= superlanes where superlanes mix. */
+/* The machine of an opened device file (owned by the params), or NULL if it is neither of kind "lpu" nor a system of
+ * such chips (kind "lpu-system", or "rack" with a wiring): then it has their chip's numbers and the wiring.
+ * td_device_params_open has checked it: every bound above, queues that add up, planes pairable, delays >= superlanes
+ * where superlanes mix, links enough for the wiring. */
 const struct td_lpu_machine *td_lpu_machine_of(const struct td_device_params *params);
 /* The same with parameters replaced: "name=value" in base units, each inside its declared range. TD_CONFIG names the
  * parameter, its value and the range. */
@@ -170,6 +193,31 @@ bool td_lpu_queue_at(const struct td_lpu_machine *machine, int32_t queue, struct
 
 /* Whether instructions of this opcode (one that exists) stand in this queue. */
 bool td_lpu_queue_takes(const struct td_lpu_queue *queue, enum td_lpu_opcode opcode);
+
+/* ---- wiring ---- */
+/* The far end of link `link` of chip `chip` of a program on `chips` chips, the first ones of the system: what is sent
+ * on one end is received on the other, and the other way round. False if that link is not wired, or leads to a chip
+ * that is not in the program. Without levels the chips are a ring: even link i of chip c with odd link i + 1 of chip
+ * (c + 1) % chips, in both directions; not wired are links that are not, or whose far end is not, among links_used, and
+ * those of one chip alone. */
+bool td_lpu_link_peer(const struct td_lpu_machine *machine, int32_t chips, int32_t chip, int32_t link,
+                      int32_t *out_chip, int32_t *out_link);
+/* Cycles from a vector's SEND to the SEND with which the chip that got it passes it on, at least: link_hop of a machine
+ * with levels; 0 without. What the compiler plans with, not a rule. */
+int32_t td_lpu_hop_cycles(const struct td_lpu_machine *machine);
+/* How many hops are between two chips, over direct links and as few as possible; of routes alike, that over the chip
+ * reached first, from low links to high ones. For every chip: */
+struct td_lpu_reached {
+  int32_t hops;       /* 0: the first chip itself; -1: no way */
+  int32_t chip, link; /* the last hop: this link of that chip */
+};
+td_status td_lpu_reach(const struct td_lpu_machine *machine, int32_t chips, int32_t from, struct td_lpu_reached out[]);
+/* A route of those, from the first chip's link on; *out_count hops, at most `most`. TD_NOT_FOUND: no way. */
+struct td_lpu_hop {
+  int32_t chip, link;
+};
+td_status td_lpu_route(const struct td_lpu_machine *machine, int32_t chips, int32_t from, int32_t to,
+                       struct td_lpu_hop out[], int32_t most, int32_t *out_count);
 
 /* ---- what follows from the numbers alone ---- */
 struct td_lpu_rates {

@@ -147,13 +147,6 @@ struct td_lpu_segment {
   int32_t patch_count;
 };
 
-/* How a program's chips are wired: even link i of chip c with odd link i + 1 of chip (c + 1) % chips, so that even
- * links lead to the next chip and odd ones to the chip before, in both directions. Gives the far end of link `link` of
- * chip `chip`: what is sent on one end is received on the other, and the other way round. False if that link is not
- * wired: it or its far end is not among the machine's links_used, or there is one chip only. */
-bool td_lpu_link_peer(const struct td_lpu_machine *machine, int32_t chips, int32_t chip, int32_t link,
-                      int32_t *out_chip, int32_t *out_link);
-
 enum td_lpu_link_kind { TD_LINK_RUN, TD_LINK_LOOP, TD_LINK_END };
 /* LOOP ... END repeat what is between them for variable = first, first + 1, ...: `count` times; count 0: LAYER never;
  * ROW: the step's rows; BLOCK: the blocks of the current row. Loops nest, at most one per variable. */
@@ -201,7 +194,7 @@ struct td_lpu_map {
   int16_t lane[TD_LPU_MOST_LANES];
 };
 
-#define TD_LPU_PROGRAM_VERSION 2
+#define TD_LPU_PROGRAM_VERSION 3
 struct td_lpu_program {
   struct td_lpu_machine machine;
   int32_t chips;
