@@ -21,11 +21,15 @@ td_status lpu_builder_open(const struct td_lpu_machine *machine, int32_t chips, 
   if (!status) status = td_alloc(alus, sizeof *builder->results, (void **)&builder->results);
   if (!status) status = td_alloc(links + 1, sizeof *builder->sends, (void **)&builder->sends);
   if (!status) status = td_alloc((size_t)chips, sizeof *builder->planes, (void **)&builder->planes);
+  if (!status) status = td_alloc((size_t)chips, sizeof *builder->booked, (void **)&builder->booked);
+  if (!status) status = td_alloc((size_t)chips, sizeof *builder->ever_booked, (void **)&builder->ever_booked);
   if (status) {
     lpu_builder_close(builder);
     return status;
   }
   builder->machine = machine;
+  builder->middle = td_lpu_vector_position(machine);
+  builder->positions = td_lpu_positions(machine);
   builder->chips = chips;
   builder->program->machine = *machine;
   builder->program->chips = chips;
@@ -35,8 +39,25 @@ td_status lpu_builder_open(const struct td_lpu_machine *machine, int32_t chips, 
 }
 
 static void free_bits(struct lpu_bits *bits, size_t count) {
-  for (size_t i = 0; bits && i < count; i++) free(bits[i].words);
-  free(bits);
+  for (size_t i = 0; i < count; i++) free(bits[i].words);
+}
+
+static void clear_bits(struct lpu_bits *bits, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    if (bits[i].used) memset(bits[i].words, 0, bits[i].used * sizeof(uint64_t));
+    bits[i].used = 0;
+  }
+}
+
+/* All tables of a chip. */
+static void each_table(struct lpu_builder *builder, size_t chip, void (*of)(struct lpu_bits *bits, size_t count)) {
+  const struct td_lpu_machine *machine = builder->machine;
+  size_t queues = (size_t)machine->instruction_queues, streams = 2 * LPU_ZONES * (size_t)machine->streams;
+  size_t alus = (size_t)machine->alus, links = (size_t)machine->links;
+  of(builder->queues + chip * queues, queues);
+  of(builder->streams + chip * streams, streams);
+  of(builder->results + chip * alus, alus);
+  of(builder->sends + chip * links, links);
 }
 
 static void drop_tensors(struct lpu_builder *builder) {
@@ -52,13 +73,15 @@ static void drop_tensors(struct lpu_builder *builder) {
 
 void lpu_builder_close(struct lpu_builder *builder) {
   if (!builder) return;
-  const struct td_lpu_machine *machine = builder->machine;
-  if (machine) {
-    free_bits(builder->queues, (size_t)builder->chips * (size_t)machine->instruction_queues);
-    free_bits(builder->streams, (size_t)builder->chips * 2 * LPU_ZONES * (size_t)machine->streams);
-    free_bits(builder->results, (size_t)builder->chips * (size_t)machine->alus);
-    free_bits(builder->sends, (size_t)builder->chips * (size_t)machine->links);
+  for (size_t chip = 0; builder->machine && chip < (size_t)builder->chips; chip++) {
+    if (builder->ever_booked[chip]) each_table(builder, chip, free_bits);
   }
+  free(builder->queues);
+  free(builder->streams);
+  free(builder->results);
+  free(builder->sends);
+  free(builder->booked);
+  free(builder->ever_booked);
   drop_tensors(builder);
   free(builder->planes);
   free(builder->tensors);
@@ -133,23 +156,14 @@ td_status lpu_add_data(struct lpu_builder *builder, uint64_t bytes, uint64_t *ou
 
 /* ---- segments ---- */
 
-static void clear_bits(struct lpu_bits *bits, size_t count) {
-  for (size_t i = 0; i < count; i++) {
-    if (bits[i].used) memset(bits[i].words, 0, bits[i].used * sizeof(uint64_t));
-    bits[i].used = 0;
-  }
-}
-
 td_status lpu_begin_segment(struct lpu_builder *builder, const char *name) {
   const struct td_lpu_machine *machine = builder->machine;
   memset(&builder->segment, 0, sizeof builder->segment);
   builder->instruction_capacity = builder->meaning_capacity = builder->patch_capacity = 0;
-  clear_bits(builder->queues, (size_t)builder->chips * (size_t)machine->instruction_queues);
-  clear_bits(builder->streams, (size_t)builder->chips * 2 * LPU_ZONES * (size_t)machine->streams);
-  clear_bits(builder->results, (size_t)builder->chips * (size_t)machine->alus);
-  clear_bits(builder->sends, (size_t)builder->chips * (size_t)machine->links);
   drop_tensors(builder);
   for (int32_t chip = 0; chip < builder->chips; chip++) {
+    if (builder->booked[chip]) each_table(builder, (size_t)chip, clear_bits);
+    builder->booked[chip] = false;
     for (int32_t plane = 0; plane < machine->planes; plane++) {
       builder->planes[chip][plane] = (struct lpu_plane){-1, -1, -1, -1};
     }
@@ -159,15 +173,18 @@ td_status lpu_begin_segment(struct lpu_builder *builder, const char *name) {
 }
 
 struct order {
-  const struct td_lpu_instruction *instruction;
+  uint64_t key; /* chip, queue, cycle: the order of the program */
   int32_t index;
 };
 
+static struct order order_of(const struct td_lpu_instruction *instruction, size_t index) {
+  uint64_t queue = (uint64_t)instruction->chip << 16 | instruction->queue;
+  return (struct order){queue << 32 | (uint32_t)instruction->cycle, (int32_t)index};
+}
+
 static int by_queue(const void *left, const void *right) {
   const struct order *a = left, *b = right;
-  if (a->instruction->chip != b->instruction->chip) return a->instruction->chip < b->instruction->chip ? -1 : 1;
-  if (a->instruction->queue != b->instruction->queue) return a->instruction->queue < b->instruction->queue ? -1 : 1;
-  return a->instruction->cycle < b->instruction->cycle ? -1 : a->instruction->cycle > b->instruction->cycle;
+  return a->key < b->key ? -1 : a->key > b->key;
 }
 
 /* Brings the instructions into the program's order and lets meanings follow. */
@@ -179,11 +196,11 @@ static td_status sort_segment(struct td_lpu_segment *segment) {
   td_status status = td_alloc(count + 1, sizeof *order, (void **)&order);
   if (!status) status = td_alloc(count + 1, sizeof *place, (void **)&place);
   if (!status) status = td_alloc(count + 1, sizeof *sorted, (void **)&sorted);
-  for (size_t i = 0; !status && i < count; i++) order[i] = (struct order){&segment->instructions[i], (int32_t)i};
+  for (size_t i = 0; !status && i < count; i++) order[i] = order_of(&segment->instructions[i], i);
   if (!status) qsort(order, count, sizeof *order, by_queue);
   for (size_t i = 0; !status && i < count; i++) {
     place[order[i].index] = (int32_t)i;
-    sorted[i] = *order[i].instruction;
+    sorted[i] = segment->instructions[order[i].index];
   }
   for (int32_t i = 0; !status && i < segment->meaning_count; i++) {
     if (segment->meanings[i].operand == TD_MEANING_ADDRESS) continue; /* nobody's */

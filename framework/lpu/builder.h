@@ -77,7 +77,9 @@ struct lpu_builder {
   struct lpu_bits *results; /* [chips][alus] */
   struct lpu_bits *sends;   /* [chips][links] vectors on their way out: a link takes and gives at the same time */
   struct lpu_plane (*planes)[TD_LPU_MOST_PLANES]; /* [chips] */
-  int32_t end;                                    /* the last cycle that anything happens in */
+  bool *booked, *ever_booked; /* [chips] something of it in this segment; in any: of others the tables are as new */
+  int32_t middle, positions;  /* the vector unit's, and how many there are */
+  int32_t end;                /* the last cycle that anything happens in */
   struct lpu_tensor **tensors;
   size_t tensor_count, tensor_capacity;
   struct lpu_pattern pattern;

@@ -111,7 +111,8 @@ static td_status emit_load(struct lpu_builder *builder, const struct tile *tile,
   const struct lpu_use *uses = builder->pattern.uses;
   const struct lpu_tiles *tiles = &tile->product->tiles;
   int32_t first = builder->segment.instruction_count;
-  for (int32_t i = 0; i < load->streams; i++) {
+  /* Reads are over before the LOAD is. */
+  for (int32_t i = 0; i < load->streams && !builder->counting; i++) {
     const struct lpu_use *use = &uses[load->reads + i];
     int32_t index, slice = load->slice + i, image = image_of_slice(builder, tile, &slice);
     struct td_lpu_instruction read =

@@ -125,7 +125,7 @@ static struct lpu_bits *stream_bits(struct lpu_builder *builder, const struct lp
 
 /* The zones a stream goes through: bit 0 west of the vector unit, bit 1 east of it. */
 static uint32_t zones_of(const struct lpu_builder *builder, const struct lpu_use *use) {
-  int32_t middle = td_lpu_vector_position(builder->machine);
+  int32_t middle = builder->middle;
   int32_t low = use->from < use->to ? use->from : use->to, high = use->from < use->to ? use->to : use->from;
   return (low < middle ? 1u : 0u) | (high > middle ? 2u : 0u);
 }
@@ -133,7 +133,7 @@ static uint32_t zones_of(const struct lpu_builder *builder, const struct lpu_use
 /* The moving slot that passes `to` at T + at; never negative for cycles from 0 on. */
 static int32_t first_key(const struct lpu_builder *builder, const struct lpu_use *use, int32_t cycle) {
   int32_t passes = cycle + use->at;
-  return use->to > use->from ? passes - use->to + td_lpu_positions(builder->machine) : passes + use->to;
+  return use->to > use->from ? passes - use->to + builder->positions : passes + use->to;
 }
 
 static bool group_free(struct lpu_builder *builder, const struct lpu_use *use, uint32_t zones, int32_t key,
@@ -226,7 +226,10 @@ td_status lpu_place(struct lpu_builder *builder, struct lpu_pattern *pattern, in
   if (pattern->too_many) return td_fail(TD_INTERNAL, "lpu: a pattern of more than %d uses", LPU_MOST_USES);
   int32_t cycle = pattern->not_before;
   /* Everything is free far behind the last work: what finds no place there is in its own way. */
-  int32_t last = (cycle > builder->end ? cycle : builder->end) + 4 * td_lpu_positions(builder->machine) + 4096;
+  int32_t last = (cycle > builder->end ? cycle : builder->end) + 4 * builder->positions + 4096;
+  for (int32_t i = 0; i < pattern->count; i++) {
+    builder->booked[pattern->uses[i].chip] = builder->ever_booked[pattern->uses[i].chip] = true;
+  }
   while (cycle < last) {
     int32_t skip = 0, booked = 0;
     while (booked < pattern->count) {

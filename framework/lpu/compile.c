@@ -85,7 +85,7 @@ static td_status add_forward(struct lpu_compiler *chips, int32_t stage) {
   struct lpu_compiler *own = chips + stage * tensor;
   own->forward = lpu_find_forward(chips, stage);
   if (own->forward < 0) return lpu_add_forward(own - tensor, own);
-  return lpu_run_link(lpu_forward_from(own - tensor), own->forward);
+  return lpu_run_forward(own - tensor, own->forward);
 }
 
 /* Steps of up to `rows` rows. */
@@ -96,6 +96,7 @@ static td_status add_steps(struct lpu_compiler *chips, int32_t rows) {
     struct lpu_compiler *own = chips + stage * tensor;
     const struct lpu_compiler *like = own->alike < stage ? chips + own->alike * tensor : NULL;
     if (stage > 0 && !own->ffn_only) TD_TRY(add_forward(chips, stage));
+    if (stage > 0 && own->samples) return lpu_entry_of_rest(own, 0);
     TD_TRY(lpu_add_stage(own, like));
   }
   return TD_OK;

@@ -134,6 +134,7 @@ struct lpu_compiler {
   bool places_only;           /* a trial: tables need not be computed */
   bool measuring;             /* a trial that leaves the weights out, to see what else there is */
   bool full_steps_only;       /* a trial: no entries for fewer rows */
+  bool samples;               /* a trial: the first stage, and the way to the second */
   bool repeats;               /* stages that are alike share segments and images */
   struct lpu_layout layout;
   const struct td_graph *graph;
@@ -275,7 +276,7 @@ td_status lpu_count_candidate(const struct lpu_compiler *compiler, const struct 
                               struct lpu_counted *out);
 /* Many groupings (compile_search.c): of those given, the most promising; of all of least .. most chips side by side on
  * at most options->chips chips, too, by options->objective. TD_EXHAUSTED: none fits. */
-#define LPU_MOST_COMPARED 4
+#define LPU_MOST_COMPARED 3
 td_status lpu_keep_promising(const struct lpu_compiler *compiler, struct lpu_candidate *candidates, int32_t *count);
 td_status lpu_search(const struct lpu_compiler *compiler, int32_t least, int32_t most, struct lpu_candidate *out,
                      int32_t *out_count);
@@ -465,9 +466,9 @@ td_status lpu_add_experts(struct lpu_compiler *chips);
 
 /* ---- segments of a stage, chips[tensor], and their links (compile_stage.c) ---- */
 /* x from the last chip of the stage before to all of this one. */
-/* The first chip of stage `before` that takes part in that: around a ring, the last one alone gives it on. */
-struct lpu_compiler *lpu_forward_from(struct lpu_compiler *before);
 td_status lpu_add_forward(struct lpu_compiler *before, struct lpu_compiler *chips);
+/* That segment once more, between other stages: before them. */
+td_status lpu_run_forward(struct lpu_compiler *before, int32_t segment);
 /* Its layers, and the head if it is the last; or its FFNs alone. Of the first chip alone if that is measuring. The
  * head's groups of rows, and FFNs, are entries. `like`: NULL, or a stage whose segments it runs. */
 td_status lpu_add_stage(struct lpu_compiler *chips, const struct lpu_compiler *like);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Groupings of many chips: too many to compile all. A sample of two stages of one layer says what a layer, the way to
- * the next stage and the head take on so many chips; what a whole model takes follows from that but for how it lies in
+ * Groupings of many chips: too many to compile all. A sample, a stage of one layer, says what that and the way
+ * to the next stage take on so many chips; what a whole model takes follows from that but for how it lies in
  * SRAM. The most promising by that guess are compiled and compared. Groups whose weights alone take longer to stream
  * than the last of those are not even sampled.
  */
@@ -14,7 +14,7 @@
 /* Cycles, of chips in groups of `tensor`. */
 struct sample {
   int32_t tensor; /* 0: none yet */
-  double layer, forward, head;
+  double layer, forward;
 };
 
 /* What groupings are compared by: less is better. */
@@ -44,13 +44,12 @@ static td_status take_sample(const struct lpu_compiler *compiler, int32_t tensor
   if (out->tensor == tensor) return TD_OK;
   candidate.grouping.stages = pair ? 2 : 1;
   two.end = two.begin + candidate.grouping.stages;
+  two.samples = pair;
   TD_TRY(lpu_try_places(&two, tensor, candidate.grouping.stages, &candidate.layout));
   TD_TRY(lpu_count_candidate(&two, &candidate, &counted));
-  *out = (struct sample){tensor, (double)counted.cycles, 0.0, 0.0};
-  if (!pair) return TD_OK;
-  out->forward = (double)(counted.first + counted.last - counted.cycles + compiler->machine->superlanes - 1);
+  out->tensor = tensor;
+  out->forward = pair ? (double)counted.last : 0.0;
   out->layer = (double)counted.first - out->forward;
-  out->head = (double)counted.last - (double)counted.first;
   return TD_OK;
 }
 
@@ -62,7 +61,7 @@ static double interval_of(const struct lpu_compiler *compiler, const struct samp
   grouped.stages = stages;
   for (int32_t stage = 0; stage < stages; stage++) {
     double own = lpu_layers_of(&grouped, stage) * sample->layer;
-    own += sample->forward * ((stage > 0) + (stage < stages - 1)) + (stage == stages - 1 ? sample->head : 0.0);
+    own += sample->forward * ((stage > 0) + (stage < stages - 1));
     if (own > most) most = own;
   }
   return most;
@@ -70,7 +69,7 @@ static double interval_of(const struct lpu_compiler *compiler, const struct samp
 
 static struct guess guess_of(const struct lpu_compiler *compiler, const struct sample *sample, int32_t stages) {
   double layers = compiler->end - compiler->begin;
-  double whole = layers * sample->layer + (stages - 1) * sample->forward + sample->head;
+  double whole = layers * sample->layer + (stages - 1) * sample->forward;
   double slowest = interval_of(compiler, sample, stages);
   bool rate = compiler->options->objective == TD_LPU_THROUGHPUT;
   return rate ? (struct guess){slowest, whole} : (struct guess){whole, slowest};

@@ -276,19 +276,24 @@ td_status lpu_add_stage(struct lpu_compiler *chips, const struct lpu_compiler *l
   return chips->stage == chips->stages - 1 ? add_head(chips) : TD_OK;
 }
 
-struct lpu_compiler *lpu_forward_from(struct lpu_compiler *before) {
-  return &before[before->builder->machine->levels ? 0 : before->tensor - 1];
+/* Around a ring, the last chip alone gives it on. */
+static struct lpu_compiler *first_giver(struct lpu_compiler *before) {
+  return &before[before->machine->levels ? 0 : before->tensor - 1];
+}
+
+td_status lpu_run_forward(struct lpu_compiler *before, int32_t segment) {
+  return lpu_run_link(first_giver(before), segment);
 }
 
 td_status lpu_add_forward(struct lpu_compiler *before, struct lpu_compiler *chips) {
   struct lpu_tensor *tensors[2 * LPU_MOST_CHIPS];
   int32_t tensor = chips->tensor;
   TD_TRY(open_segment(chips, "forward"));
-  for (int32_t part = 0; part < tensor; part++) TD_TRY(lpu_view_here(&before[part], before[part].x, &tensors[part]));
   for (int32_t part = 0; part < tensor; part++) {
+    TD_TRY(lpu_view_here(&before[part], before[part].x, &tensors[part]));
     TD_TRY(lpu_view_here(&chips[part], chips[part].x, &tensors[tensor + part]));
   }
   if (!chips->builder->dry) TD_TRY(lpu_exchange_forward(chips->builder, tensors, tensor, 2 * tensor));
-  TD_TRY(lpu_end_segment(chips->builder, lpu_forward_from(before)->chip, &chips->forward));
-  return lpu_run_link(lpu_forward_from(before), chips->forward);
+  TD_TRY(lpu_end_segment(chips->builder, first_giver(before)->chip, &chips->forward));
+  return lpu_run_forward(before, chips->forward);
 }

@@ -293,9 +293,9 @@ static void test_kv(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_narrow),    cmocka_unit_test(test_uneven),      cmocka_unit_test(test_wide),
-      cmocka_unit_test(test_llama),     cmocka_unit_test(test_models),      cmocka_unit_test(test_kv),
-      cmocka_unit_test(test_odd_heads), cmocka_unit_test(test_broad_heads), cmocka_unit_test(test_wired),
+      cmocka_unit_test(test_narrow),    cmocka_unit_test(test_uneven), cmocka_unit_test(test_wide),
+      cmocka_unit_test(test_llama),     cmocka_unit_test(test_models), cmocka_unit_test(test_kv),
+      cmocka_unit_test(test_odd_heads), cmocka_unit_test(test_wired),  cmocka_unit_test(test_broad_heads),
   };
   return cmocka_run_group_tests(tests, write_models, remove_models);
 }
