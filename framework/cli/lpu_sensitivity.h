@@ -7,6 +7,7 @@
 
 #include "tandem/devices.h"
 #include "tandem/lpu.h"
+#include "tandem/lpu_collective.h"
 
 /* What is compiled for each machine, without data, and which step of it is looked at. */
 struct lpu_question {
@@ -15,6 +16,7 @@ struct lpu_question {
   struct td_slice slice;
   struct td_lpu_options options; /* chips as the answer has them */
   int32_t rows, position;
+  const struct td_lpu_collective *collective; /* NULL, or this instead of a step */
 };
 
 /* Of one machine: cycles, or 0 and why the machine's check or the compiler refuses it. */
