@@ -14,7 +14,7 @@
 #include "tandem/base.h"
 #include "tandem/cli.h"
 
-enum { MOST_MESSAGES = 64, SIZES = 9 };
+enum { MOST_MESSAGES = 64, SIZES = 11 };
 
 struct task {
   const char *device, *op, *type, *chips, *bytes, *picture, *against;
@@ -61,7 +61,9 @@ static int64_t vector_bytes(const struct task *task) {
 static td_status read_bytes(struct task *task) {
   int64_t least = vector_bytes(task), most = least * task->machine->mem_words;
   if (task->what.op == TD_LPU_ALL_GATHER) least *= task->what.chips;
-  for (int32_t i = 0; !task->bytes && i < SIZES; i++) task->messages[task->count++].bytes = least << i;
+  for (int32_t i = 0; !task->bytes && i < SIZES && least << i <= most; i++) {
+    task->messages[task->count++].bytes = least << i;
+  }
   for (const char *at = task->bytes; at && *at;) {
     char *end = NULL;
     errno = 0;
