@@ -146,6 +146,20 @@ static double bus_factor(const struct td_lpu_collective *what) {
   return what->op == TD_LPU_ALL_REDUCE ? 2 * others : what->op == TD_LPU_ALL_GATHER ? others : 1;
 }
 
+/* Links' vectors, at most so many: a program of more takes gigabytes and says nothing new. */
+#define MOST_SENDS 500000.0
+
+static double sends_of(const struct td_lpu_machine *machine, const struct td_lpu_collective *what) {
+  double chips = what->chips, vectors = what->vectors * (double)td_lpu_type_bytes(what->type), units = 0, size = 1;
+  if (what->op != TD_LPU_ALL_REDUCE) return vectors * chips;
+  if (what->way == TD_LPU_SCATTERED) return 2 * vectors * chips;
+  if (what->way == TD_LPU_DIRECT) return vectors * chips * chips;
+  for (int32_t l = 0; l < machine->levels && size < chips; size *= machine->level[l++].units) {
+    units += machine->level[l].units;
+  }
+  return vectors * chips * units;
+}
+
 /* A way that sends every message whole loses for good to the scattered one from some size on: it is not compiled where
  * it was the slower one with less. */
 static bool is_beaten(const struct lpu_message *before, int64_t bytes, int way) {
@@ -162,6 +176,7 @@ static td_status find_message(const struct task *task, const struct lpu_message 
     struct td_lpu_counts counts;
     what.way = (enum td_lpu_collective_way)way;
     if (!td_lpu_collective_has(task->machine, &what) || is_beaten(before, message->bytes, way)) continue;
+    if (sends_of(task->machine, &what) > MOST_SENDS) continue;
     td_status status = lpu_collective_length(task->machine, &what, &counts, &message->busy[way]);
     if (status == TD_EXHAUSTED) continue;
     TD_TRY(status);
@@ -169,7 +184,10 @@ static td_status find_message(const struct task *task, const struct lpu_message 
     if (!any || counts.cycles < message->cycles[message->best]) message->best = what.way;
     any = true;
   }
-  if (!any) return TD_EXHAUSTED;
+  if (!any) {
+    return td_fail(TD_EXHAUSTED, "lpu collective: found no way of %d vectors on %d chips that fits SRAM and %.0f sends",
+                   what.vectors, what.chips, MOST_SENDS);
+  }
   message->seconds = (double)message->cycles[message->best] / task->machine->clock_hz;
   message->algorithm = (double)message->bytes / message->seconds;
   message->bus = message->algorithm * bus_factor(&task->what);
