@@ -51,3 +51,5 @@ add_dependencies(lpu_refused tandem)
 # Exchanges by themselves.
 tandem_test(lpu_collective SOURCES lpu/collective_test.c
   LINK tandem_lpu tandem_cost tandem_model tandem_kernels tandem_config tandem_base LABELS lpu)
+tandem_test(lpu_wired_commands SOURCES lpu/wired_commands_test.c LINK tandem_base LABELS lpu)
+add_dependencies(lpu_wired_commands tandem)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lpu_collective.h"
 #include "lpu_study.h"
 #include "tandem/base.h"
 
@@ -15,9 +16,19 @@ enum { SET_BYTES = 96 };
 
 /* ---- one machine ---- */
 
+static td_status ask_collective(const struct lpu_question *question, const struct td_lpu_machine *machine,
+                                int64_t *out_cycles) {
+  struct td_lpu_counts counts = {0};
+  double busy = 0;
+  TD_TRY(lpu_collective_length(machine, question->collective, &counts, &busy));
+  *out_cycles = counts.cycles;
+  return TD_OK;
+}
+
 static td_status ask_machine(const struct lpu_question *question, const struct td_lpu_machine *machine,
                              int64_t *out_cycles) {
   struct td_lpu_program *program = NULL;
+  if (question->collective) return ask_collective(question, machine, out_cycles);
   TD_TRY(td_lpu_compile(machine, question->graph, &question->slice, NULL, &question->options, &program));
   td_status status = question->count ? question->count(question->context, program, out_cycles)
                                      : lpu_study_length(program, question->rows, question->position, out_cycles);

@@ -7,6 +7,7 @@
 
 #include "tandem/devices.h"
 #include "tandem/lpu.h"
+#include "tandem/lpu_collective.h"
 
 /* What is compiled for each machine, without data, and which step of it is looked at. */
 struct lpu_question {
@@ -18,6 +19,7 @@ struct lpu_question {
   /* What is counted of a program instead of that step; NULL: nothing else. */
   td_status (*count)(void *context, const struct td_lpu_program *program, int64_t *out_cycles);
   void *context;
+  const struct td_lpu_collective *collective; /* NULL, or this instead of a step */
 };
 
 /* Of one machine: cycles, or 0 and why the machine's check or the compiler refuses it. */

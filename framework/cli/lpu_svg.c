@@ -55,7 +55,7 @@ void lpu_svg_line(struct td_text *svg, double x1, double y1, double x2, double y
 
 /* ---- the whole ---- */
 
-static td_status write_file(const char *path, const struct td_text *svg) {
+td_status lpu_svg_save(const char *path, const struct td_text *svg) {
   char part[4096];
   TD_TRY(td_format(part, sizeof part, "%s.part", path));
   FILE *file = fopen(part, "w");
@@ -83,7 +83,7 @@ static td_status draw(struct td_text *svg, const struct lpu_study *study) {
 td_status lpu_study_picture(const struct lpu_study *study, const char *path) {
   struct td_text svg = {0};
   td_status status = draw(&svg, study);
-  if (!status) status = write_file(path, &svg);
+  if (!status) status = lpu_svg_save(path, &svg);
   td_text_free(&svg);
   return status;
 }

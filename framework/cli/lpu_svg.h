@@ -18,6 +18,9 @@ void lpu_svg_named_box(struct td_text *svg, double x, double y, double width, do
 void lpu_svg_words(struct td_text *svg, double x, double y, double size, const char *anchor, const char *words);
 void lpu_svg_line(struct td_text *svg, double x1, double y1, double x2, double y2);
 
+/* Through PATH.part. */
+td_status lpu_svg_save(const char *path, const struct td_text *svg);
+
 /* ---- the parts of the picture; each begins at `y` and returns where it ends ---- */
 
 #define LPU_SVG_WIDTH 1240.0

@@ -163,10 +163,13 @@ static td_status build(struct lpu_collective *own) {
 }
 
 static td_status check(const struct td_lpu_machine *machine, const struct td_lpu_collective *what) {
-  int32_t most = machine->levels ? machine->system_chips : TD_LPU_MOST_CHIPS;
+  int32_t most = machine->levels && machine->system_chips < LPU_MOST_CHIPS ? machine->system_chips : LPU_MOST_CHIPS;
   if ((unsigned)what->op >= TD_LPU_COLLECTIVE_OPS || (unsigned)what->way >= TD_LPU_COLLECTIVE_WAYS ||
-      (what->type != TD_LPU_F32 && what->type != TD_LPU_F16)) {
-    return td_fail(TD_CONFIG, "collective: found operation %d, way %d, type %d, expected known ones, f32 or f16",
+      (what->type != TD_LPU_F32 && what->type != TD_LPU_F16 &&
+       (what->type != TD_LPU_I8 || what->op == TD_LPU_ALL_REDUCE))) {
+    return td_fail(TD_CONFIG,
+                   "collective: found operation %d, way %d, type %d, expected known ones, f32 or f16, or i8 where "
+                   "nothing is added",
                    (int)what->op, (int)what->way, (int)what->type);
   }
   if (what->chips < 2 || what->chips > most) {

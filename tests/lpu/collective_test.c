@@ -225,6 +225,63 @@ static void hops(void **state) {
   td_device_params_close(params);
 }
 
+/* ---- mutants ---- */
+
+static bool is_found(const struct td_lpu_program *program, enum td_lpu_rule *out_rule) {
+  struct td_lpu_row one = {0, NULL, 0};
+  const struct td_lpu_step step = {&one, 1};
+  struct td_lpu_violation violation;
+  assert_ok(td_lpu_check(program, 0, &step, &violation));
+  *out_rule = violation.rule;
+  return violation.found;
+}
+
+/* A vector that leaves, or is taken, a cycle late. */
+static void late(struct td_lpu_program *program) {
+  struct td_lpu_segment *segment = &program->segments[0];
+  int32_t tried = 0, links = 0;
+  for (int32_t i = 0; i < segment->instruction_count; i++) {
+    struct td_lpu_instruction *at = &segment->instructions[i];
+    enum td_lpu_rule rule;
+    if (at->opcode != TD_LPU_SEND && at->opcode != TD_LPU_RECEIVE) continue;
+    at->cycle++;
+    if (!is_found(program, &rule)) fail_msg("instruction %d a cycle late: not found", i);
+    at->cycle--;
+    links += rule == TD_RULE_LINK || rule == TD_RULE_EPOCH;
+    tried++;
+  }
+  assert_true(tried > 300 && links * 2 > tried);
+}
+
+/* Links that lead elsewhere. */
+static void rewired(struct td_lpu_program *program) {
+  for (int how = 0; how < 4; how++) {
+    struct td_lpu_machine *wired = &program->machine;
+    enum td_lpu_rule rule;
+    if (how == 0) wired->level[1].spares = 0;
+    if (how == 1) wired->level[1].wiring = TD_WIRED_RING;
+    if (how == 2) wired->level[0].links = 1;
+    if (how == 3) wired->levels = 0;
+    if (!is_found(program, &rule)) fail_msg("rewired %d: not found", how);
+    assert_int_equal(rule, TD_RULE_LINK);
+    *wired = machine;
+  }
+}
+
+static void mutants(void **state) {
+  (void)state;
+  const struct trial trial = {"lpu-tiny-system", 9, 2, 0};
+  const struct td_lpu_collective what = {TD_LPU_ALL_REDUCE, TD_LPU_BY_LEVELS, TD_LPU_F32, 9, 2};
+  open_machine(&trial);
+  struct td_lpu_program *program = compile(&what);
+  check(program);
+  late(program);
+  rewired(program);
+  check(program);
+  td_lpu_program_free(program);
+  td_device_params_close(params);
+}
+
 /* ---- what is refused ---- */
 
 static void expect(const struct td_lpu_collective *what, td_status code, const char *text) {
@@ -254,6 +311,6 @@ static void refused(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(small_systems), cmocka_unit_test(v1), cmocka_unit_test(hops),
-                                     cmocka_unit_test(refused)};
+                                     cmocka_unit_test(mutants), cmocka_unit_test(refused)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,7 @@
 
 #include "cli_output.h"
 #include "lpu_check.h"
+#include "lpu_collective.h"
 #include "lpu_experts_run.h"
 #include "lpu_explain.h"
 #include "lpu_sensitivity.h"
@@ -54,8 +55,8 @@ static td_status read_arguments(int argc, char **argv, struct arguments *argumen
   TD_TRY(td_flags_parse(argc, argv, flags, arguments->positionals, 2, &count));
   if (count == 2) return TD_OK;
   return td_fail(TD_USAGE,
-                 "lpu: expected compile CONFIG, experts CONFIG, check PROGRAM or dump PROGRAM (see tandem lpu "
-                 "--help)");
+                 "lpu: expected compile CONFIG, experts CONFIG, check PROGRAM, dump PROGRAM, collective or reach "
+                 "(see tandem lpu --help)");
 }
 
 /* What a flag that only some of the actions take was given for. */
@@ -386,18 +387,22 @@ static td_status read_program(const struct arguments *arguments, int *out_exit) 
 
 static td_status run(int argc, char **argv, int *out_exit) {
   struct arguments arguments = {0};
+  if (argc > 1 && strcmp(argv[1], "collective") == 0) return lpu_collective_command(argc, argv);
+  if (argc > 1 && strcmp(argv[1], "reach") == 0) return lpu_reach_command(argc, argv);
   TD_TRY(read_arguments(argc, argv, &arguments));
   const char *action = arguments.positionals[0];
   if (strcmp(action, "compile") == 0) return compile(&arguments);
   if (strcmp(action, "experts") == 0) return study_experts(&arguments);
   if (strcmp(action, "check") == 0 || strcmp(action, "dump") == 0) return read_program(&arguments, out_exit);
-  return td_fail(TD_USAGE, "lpu: found \"%s\", expected compile, experts, check or dump", action);
+  return td_fail(TD_USAGE, "lpu: found \"%s\", expected compile, experts, check, dump, collective or reach", action);
 }
 
 const struct td_command td_command_lpu = {
     .name = "lpu",
-    .usage = "compile CONFIG [-o PROGRAM] [--svg FILE] | experts CONFIG | check PROGRAM | dump PROGRAM",
-    .summary = "compiles decode steps for LPUs, checks and shows programs",
+    .usage =
+        "compile CONFIG [-o PROGRAM] [--svg FILE] | experts CONFIG | check PROGRAM | dump PROGRAM | "
+        "collective --device SYSTEM | reach --device SYSTEM",
+    .summary = "compiles decode steps for LPUs, checks and shows programs; exchanges of systems by themselves",
     .help =
         "  compile CONFIG    the program of the config's LPU pool: chips, SRAM, cycles of a step, who is busy, and "
         "why\n"
@@ -426,6 +431,19 @@ const struct td_command td_command_lpu = {
         "    --segment NAME  of segments of this name only\n"
         "  --rows N          rows of the step that is looked at (compile: as many as the program takes)\n"
         "  --position N      position of its rows (the last that the program takes and its KV cache holds)\n"
-        "  --json            one JSON object (compile, check)\n",
+        "  --json            one JSON object (compile, check, collective, reach)\n"
+        "  collective        compiles an exchange for messages of several sizes, in every way of up to 500,000 sends, "
+        "and "
+        "takes the shortest\n"
+        "    --device SYSTEM   an LPU's or a system's device file\n"
+        "    --op OP         all-reduce (the default), broadcast or all-gather\n"
+        "    --chips N       its first chips (a node)\n"
+        "    --type T        f32 (the default) or f16\n"
+        "    --bytes LIST    sizes, with commas between (one vector and doublings of it)\n"
+        "    --svg FILE      bandwidth over size\n"
+        "    --against SECONDS  says whether a published time of the first size is inside the interval\n"
+        "  reach             how long until a chip has got at so much of the system's SRAM, hop by hop\n"
+        "    --gigabytes LIST  for these sizes\n"
+        "    --against LIST  beside these published seconds\n",
     .run = run,
 };

@@ -31,7 +31,7 @@ const char *td_lpu_collective_way_name(enum td_lpu_collective_way way); /* "dire
 struct td_lpu_collective {
   enum td_lpu_collective_op op;
   enum td_lpu_collective_way way;
-  enum td_lpu_type type; /* TD_LPU_F32, TD_LPU_F16 */
+  enum td_lpu_type type; /* TD_LPU_F32, TD_LPU_F16; where nothing is added, TD_LPU_I8 too */
   int32_t chips, vectors;
 };
 /* Whether an operation has this way: all-gather has one, and only all-reduce goes by levels, of a wiring with several
