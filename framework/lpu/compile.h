@@ -409,6 +409,8 @@ td_status lpu_ffn_up(struct lpu_compiler *compiler, struct lpu_tensor *x, struct
 td_status lpu_activate(struct lpu_compiler *compiler, const struct lpu_sums *gate, const struct lpu_sums *up,
                        int32_t block, struct lpu_tensor *out);
 
+/* The largest |x| of a row counts as at least this: a row of zeros gives zeros. 2^-100. */
+#define LPU_LEAST_TOP 7.888609052210118e-31f
 #define LPU_LEAST (-3.0e38f) /* what masked scores are: its exponential is 0 */
 /* A block's scores scaled, masked where the row does not see, and the running maximum (compile_mask.c). */
 td_status lpu_mask_scores(struct lpu_compiler *compiler, struct lpu_tensor *raw);

@@ -5,8 +5,6 @@
 #include "compile.h"
 #include "tandem/lpu_math.h"
 
-/* The largest |x| counts as at least this: a row of zeros gives zeros. 2^-100. */
-#define LEAST_TOP 7.888609052210118e-31f
 #define FOLD 16
 
 enum td_lpu_type lpu_value_type(const struct lpu_compiler *compiler) {
@@ -44,14 +42,14 @@ static td_status scales(struct lpu_compiler *compiler, struct lpu_tensor *top, f
   struct lpu_chain chain;
   lpu_chain_begin(&chain, compiler->chip, compiler->rows);
   struct lpu_operand most = lpu_chain_input(&chain, top, 0, 1);
-  most = lpu_chain_step(&chain, TD_ALU_MAX, most, lpu_chain_number(LEAST_TOP), lpu_nothing);
+  most = lpu_chain_step(&chain, TD_ALU_MAX, most, lpu_chain_number(LPU_LEAST_TOP), lpu_nothing);
   most = lpu_chain_step(&chain, TD_ALU_RECIPROCAL, most, lpu_nothing, lpu_nothing);
   most = lpu_chain_step(&chain, TD_ALU_MUL, most, lpu_chain_number(levels), lpu_nothing);
   lpu_chain_result(&chain, most, factor, 0, 1);
   TD_TRY(lpu_chain_run(compiler->builder, &chain));
   lpu_chain_begin(&chain, compiler->chip, compiler->rows);
   most = lpu_chain_input(&chain, top, 0, 1);
-  most = lpu_chain_step(&chain, TD_ALU_MAX, most, lpu_chain_number(LEAST_TOP), lpu_nothing);
+  most = lpu_chain_step(&chain, TD_ALU_MAX, most, lpu_chain_number(LPU_LEAST_TOP), lpu_nothing);
   most = lpu_chain_step(&chain, TD_ALU_MUL, most, lpu_chain_number(1.0f / levels), lpu_nothing);
   lpu_chain_result(&chain, most, scale, 0, 1);
   return lpu_chain_run(compiler->builder, &chain);

@@ -46,12 +46,13 @@ static float quantize_row(const float *row, int64_t k, int8_t *out) {
   return scale;
 }
 
-/* The same of FP8: scale = max |w| / 448. w / scale is at most a rounding above 448, and so rounds to 448. */
+/* The same of FP8: scale = max |w| / 448, of a row of next to nothing as if that were 2^-100, as for activations: then
+ * w / scale is at most a rounding above 448, and so rounds to 448. */
 static float narrow_row(const float *row, int64_t k, int8_t *out) {
-  float most = 0.0f;
+  float most = LPU_LEAST_TOP;
   for (int64_t i = 0; i < k; i++) most = fmaxf(most, fabsf(row[i]));
   float scale = most / TD_LPU_F8_MOST;
-  for (int64_t i = 0; i < k; i++) out[i] = scale > 0.0f ? (int8_t)td_lpu_f32_to_f8(row[i] / scale) : 0;
+  for (int64_t i = 0; i < k; i++) out[i] = (int8_t)td_lpu_f32_to_f8(row[i] / scale);
   return scale;
 }
 

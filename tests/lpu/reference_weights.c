@@ -26,10 +26,10 @@ static float to_i8(float *row, int64_t k) {
 }
 
 static float to_f8(float *row, int64_t k) {
-  float most = 0;
+  float most = 0x1p-100F;
   for (int64_t i = 0; i < k; i++) most = fmaxf(most, fabsf(row[i]));
   float scale = most / 448;
-  for (int64_t i = 0; i < k; i++) row[i] = scale > 0 ? lpu_reference_f8(row[i] / scale) : 0;
+  for (int64_t i = 0; i < k; i++) row[i] = lpu_reference_f8(row[i] / scale);
   return scale;
 }
 

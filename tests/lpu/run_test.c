@@ -133,7 +133,10 @@ static void test_one_row(void **state) {
   struct fixture fixture;
   open_fixture(&fixture, TINY, 1024);
   for (size_t m = 0; m < LPU_MODES; m++) {
-    for (int b = 0; b < 3; b++) compare(&fixture, &lpu_modes[m], &(struct course){1, blocks[b], LONG, 30, false, 0});
+    for (size_t b = 0; b < 3; b++) {
+      if (m >= 4 && b != m % 3) continue; /* FP8: only planes differ */
+      compare(&fixture, &lpu_modes[m], &(struct course){1, blocks[b], LONG, 30, false, 0});
+    }
   }
   close_fixture(&fixture);
 }

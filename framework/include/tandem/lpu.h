@@ -40,7 +40,7 @@
  *    k, K long, from 0: the products summed in binary64, which is exact, rounded once; parts added ascending in
  *    binary32; y = (sum * scale[n]) * s.
  *  - weights: f16(w), or int8: scale[n] = max|w row| / 127, q = w / scale to nearest even (made on the host,
- *    binary32). Or FP8, with 448 for 127. A row of zeros gives zeros.
+ *    binary32). Or FP8, scale[n] = max(max|w row|, 2^-100) / 448. A row of zeros gives zeros.
  *  - FP8 is E4M3 as OCP has it: no infinities, at most 448, subnormals kept, to nearest even. On machines that have it
  *    (fp8 of the device file); others refuse it.
  *
