@@ -85,15 +85,6 @@ static td_status join(const struct td_device_params *params, const struct moves 
   return td_lpu_machine_vary(params, sets, out->moved, out_machine);
 }
 
-static td_status price_on(const struct td_lpu_question *question, const struct td_lpu_machine *machine,
-                          struct td_lpu_end_price *out) {
-  struct td_lpu_program *program = NULL;
-  TD_TRY(td_lpu_compile(machine, question->graph, &question->slice, NULL, &question->options, &program));
-  td_status status = td_lpu_price_open(program, question->graph, &out->price);
-  td_lpu_program_free(program);
-  return status;
-}
-
 /* What does not fit for want of room may do with all else at its end. */
 static void drop_rooms(struct moves *moves, struct td_lpu_end_price *out) {
   int32_t kept = 0;
@@ -117,7 +108,7 @@ static td_status try_end(const struct td_lpu_question *question, const struct mo
   const char *sets[TD_LPU_MOST_OPEN];
   struct td_lpu_machine machine;
   TD_TRY(join(question->params, moves, sets, &machine, out));
-  return price_on(question, &machine, out);
+  return td_lpu_price_compile(&machine, question->graph, &question->slice, &question->options, &out->price);
 }
 
 td_status td_lpu_price_end(const struct td_lpu_question *question, enum td_lpu_end end, struct td_lpu_end_price *out) {
