@@ -210,15 +210,13 @@ static td_status make_options(struct asked *asked) {
 
 static td_status compile(struct asked *asked) {
   const struct td_slice whole = td_slice_whole(asked->graph);
-  struct td_lpu_program *program = NULL;
   td_lpu_price_close(asked->price);
   asked->price = NULL;
   TD_TRY(make_options(asked));
-  TD_TRY(td_lpu_compile(td_lpu_machine_of(asked->params), asked->graph, &whole, NULL, &asked->head.options, &program));
-  td_status status = td_lpu_price_open(program, asked->graph, &asked->price);
-  td_lpu_program_free(program);
-  if (!status) asked->head.facts = td_lpu_price_facts(asked->price);
-  return status;
+  TD_TRY(td_lpu_price_compile(td_lpu_machine_of(asked->params), asked->graph, &whole, &asked->head.options,
+                              &asked->price));
+  asked->head.facts = td_lpu_price_facts(asked->price);
+  return TD_OK;
 }
 
 /* ---- rows ---- */
@@ -333,7 +331,7 @@ static td_status ask(const struct price_lpu_options *options, struct asked *aske
   return TD_OK;
 }
 
-td_status price_lpu(const struct price_lpu_options *options) {
+td_status price_lpu_steps(const struct price_lpu_options *options) {
   struct asked *asked = NULL;
   struct price_row *rows = NULL;
   TD_TRY(td_alloc(1, sizeof *asked, (void **)&asked));

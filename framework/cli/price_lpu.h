@@ -12,12 +12,29 @@
 struct price_lpu_options {
   const char *config, *pool;        /* a pool of a config, or */
   const char *model, *device, *lpu; /* these */
-  const char *const *sets;          /* [set_count] of the config */
+  const char *sets[64];             /* of the config */
   int32_t set_count;
   const char *batch, *context, *in_flight, *draft, *acceptance, *against;
   bool ranges, sensitivity, json;
 };
-td_status price_lpu(const struct price_lpu_options *options);
+/* Whether the command line is about steps on LPUs: a config comes first, or there is a --context or --model. */
+bool price_lpu_is_asked(int argc, char **argv);
+td_status price_lpu(int argc, char **argv);
+td_status price_lpu_steps(const struct price_lpu_options *options);
+/* What `tandem price --help` says of it. */
+#define PRICE_LPU_HELP                                                                                              \
+  "steps on LPUs (docs/lpu.md, Prices): CONFIG --context N,... or --model M --device D --context N,...\n"           \
+  "  CONFIG            its first pool of backend lpu, or modelled with a group lpu (--pool NAME: that one)\n"       \
+  "    --set PATH=VALUE  overrides a config key; may be repeated\n"                                                 \
+  "  --model M --device D [--lpu KEY=VALUE,...]  without a config; keys as in the group lpu\n"                      \
+  "  --batch N,...     sequences of a step (1)\n"                                                                   \
+  "  --context N,...   tokens of each of them, the step's with them\n"                                              \
+  "  --in-flight N,... batches that take turns on the stages (1); full: as many as fill them\n"                     \
+  "  --draft K --acceptance A  also passes that verify K proposed tokens, each accepted with probability A\n"       \
+  "  --ranges          compiles at the fast and the slow ends of what is not published: the interval of each row\n" \
+  "    --against SECONDS  says whether a published time of a step is inside\n"                                      \
+  "  --sensitivity     at both ends of each of them, for the last row: as tandem lpu compile --sensitivity\n"       \
+  "  --json            one JSON object\n"
 
 /* ---- what is printed ---- */
 

@@ -38,6 +38,16 @@ td_status td_lpu_price_open(const struct td_lpu_program *program, const struct t
   return TD_OK;
 }
 
+td_status td_lpu_price_compile(const struct td_lpu_machine *machine, const struct td_graph *graph,
+                               const struct td_slice *slice, const struct td_lpu_options *options,
+                               struct td_lpu_price **out_price) {
+  struct td_lpu_program *program = NULL;
+  TD_TRY(td_lpu_compile(machine, graph, slice, NULL, options, &program));
+  td_status status = td_lpu_price_open(program, graph, out_price);
+  td_lpu_program_free(program);
+  return status;
+}
+
 void td_lpu_price_close(struct td_lpu_price *price) {
   if (!price) return;
   for (int32_t i = 0; i < price->part_count; i++) {

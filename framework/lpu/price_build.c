@@ -109,6 +109,9 @@ static td_status turn(struct build *build, const struct td_lpu_link *loop, const
                       struct lpu_form *out) {
   if (loop->variable == TD_VAR_ROW) return turn_rows(build, loop, times, out);
   if (loop->variable == TD_VAR_BLOCK && loop->count == 0) return turn_blocks(build, loop, times, out);
+  if (loop->count <= 0 && loop->variable != TD_VAR_LAYER) {
+    return no_form("a count that the step does not give, of variable", loop->variable, "layers, rows or KV blocks");
+  }
   *out = turned(build, times, loop->count > 0 ? loop->count : 0);
   return TD_OK;
 }
@@ -274,7 +277,41 @@ static td_status build_all(struct build *build) {
   return status;
 }
 
-/* ---- how far it holds ---- */
+/* ---- whether it holds, and how far ---- */
+
+/* The program's own closed form of a step, which knows no table. */
+static int64_t walked_cycles(const struct td_lpu_program *program, int32_t layers, const struct td_lpu_step *step) {
+  int64_t cycles = 0;
+  if (!layers) return td_lpu_program_cycles(program, td_lpu_program_entry(program, step->row_count), step);
+  for (int32_t i = 0; i < program->entry_count; i++) {
+    int32_t layer = program->entries[i].layer;
+    bool meant = layer >= 0 && td_lpu_program_layer_entry(program, layer, step->row_count) == i;
+    if (meant) cycles += td_lpu_program_cycles(program, i, step);
+  }
+  return cycles;
+}
+
+/* Each part at two steps: links of a kind that this file does not know cannot be priced wrongly. */
+static td_status check_parts(const struct td_lpu_program *program, const struct td_lpu_price *price) {
+  struct td_lpu_row *rows = NULL;
+  td_status status = td_alloc((size_t)price->facts.rows, sizeof *rows, (void **)&rows);
+  for (int32_t count = 1; count <= price->facts.rows && !status; count++) {
+    const struct lpu_part *part = &price->parts[price->part_of[count]];
+    rows[count - 1].block_count = 1;
+    if (count < price->facts.rows && price->part_of[count + 1] == price->part_of[count]) continue;
+    for (int32_t extra = 0; extra < 2 && !status; extra++) {
+      rows[0].block_count = 1 + extra;
+      int64_t found = lpu_form_at(&part->cycles, count, price->facts.block_tokens ? count + extra : 0);
+      int64_t want = walked_cycles(program, price->facts.layers, &(struct td_lpu_step){rows, count});
+      if (found == want) continue;
+      status = td_fail(TD_UNSUPPORTED, "price of a program: found %lld cycles of %d rows, expected the walk's %lld",
+                       (long long)found, count, (long long)want);
+    }
+    rows[0].block_count = 1;
+  }
+  free(rows);
+  return status;
+}
 
 /* So many blocks that neither a form nor units times cycles come near 2^63. */
 static td_status bound(struct td_lpu_price *price, const struct lpu_form *form, int64_t most) {
@@ -334,5 +371,6 @@ td_status lpu_price_build(const struct td_lpu_program *program, struct td_lpu_pr
     int64_t units = td_lpu_program_units(program, (enum td_lpu_unit)unit);
     if (units > most_units) most_units = units;
   }
-  return bound_all(price, most_units);
+  TD_TRY(bound_all(price, most_units));
+  return check_parts(program, price);
 }

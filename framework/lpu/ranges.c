@@ -34,6 +34,16 @@ static bool is_amount(const char *name) {
   return false;
 }
 
+/* Of these too little leaves no room for a program; the other amounts only make it slower. */
+static bool is_room(const char *name) {
+  static const char *const rooms[] = {"mem_slices", "mem_words",  "mem_banks",         "links",
+                                      "links_used", "node_chips", "accumulator_depth", "instruction_queues"};
+  for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++) {
+    if (strcmp(name, rooms[i]) == 0) return true;
+  }
+  return false;
+}
+
 bool td_lpu_is_open(const struct td_quantity *quantity) {
   bool published = quantity->evidence != TD_ASSUMED && quantity->evidence != TD_SECONDARY;
   return quantity->present && !published && quantity->low < quantity->high;
@@ -75,20 +85,11 @@ static td_status join(const struct td_device_params *params, const struct moves 
   return td_lpu_machine_vary(params, sets, out->moved, out_machine);
 }
 
-static td_status price_on(const struct td_lpu_question *question, const struct td_lpu_machine *machine,
-                          struct td_lpu_end_price *out) {
-  struct td_lpu_program *program = NULL;
-  TD_TRY(td_lpu_compile(machine, question->graph, &question->slice, NULL, &question->options, &program));
-  td_status status = td_lpu_price_open(program, question->graph, &out->price);
-  td_lpu_program_free(program);
-  return status;
-}
-
-/* Without the amounts: what does not fit for want of room may be scheduled with slower units. */
-static void drop_amounts(struct moves *moves, struct td_lpu_end_price *out) {
+/* What does not fit for want of room may do with all else at its end. */
+static void drop_rooms(struct moves *moves, struct td_lpu_end_price *out) {
   int32_t kept = 0;
   for (int32_t i = 0; i < moves->count; i++) {
-    if (is_amount(moves->names[i])) {
+    if (is_room(moves->names[i])) {
       out->left[out->left_count++] = moves->names[i];
     } else {
       moves->sets[kept] = moves->sets[i];
@@ -107,7 +108,7 @@ static td_status try_end(const struct td_lpu_question *question, const struct mo
   const char *sets[TD_LPU_MOST_OPEN];
   struct td_lpu_machine machine;
   TD_TRY(join(question->params, moves, sets, &machine, out));
-  return price_on(question, &machine, out);
+  return td_lpu_price_compile(&machine, question->graph, &question->slice, &question->options, &out->price);
 }
 
 td_status td_lpu_price_end(const struct td_lpu_question *question, enum td_lpu_end end, struct td_lpu_end_price *out) {
@@ -117,7 +118,7 @@ td_status td_lpu_price_end(const struct td_lpu_question *question, enum td_lpu_e
   TD_TRY(list_moves(question->params, end, &moves));
   td_status status = try_end(question, &moves, out);
   if (is_answer(status)) {
-    drop_amounts(&moves, &dropped);
+    drop_rooms(&moves, &dropped);
     if (dropped.left_count) status = try_end(question, &moves, out);
     for (int32_t i = 0; i < dropped.left_count; i++) out->left[out->left_count++] = dropped.left[i];
   }

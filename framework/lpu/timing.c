@@ -33,20 +33,12 @@ static struct timing *find(const struct timing *like) {
   return at;
 }
 
-static td_status compile(const struct td_lpu_machine *machine, struct timing *timing) {
-  const struct td_slice whole = td_slice_whole(timing->graph);
-  struct td_lpu_program *program = NULL;
-  TD_TRY(td_lpu_compile(machine, timing->graph, &whole, NULL, &timing->options, &program));
-  td_status status = td_lpu_price_open(program, timing->graph, &timing->price);
-  td_lpu_program_free(program);
-  return status;
-}
-
 static td_status make(const struct td_lpu_machine *machine, const struct timing *like, struct timing **out) {
+  const struct td_slice whole = td_slice_whole(like->graph);
   struct timing *made = NULL;
   TD_TRY(td_alloc(1, sizeof *made, (void **)&made));
   *made = *like;
-  td_status status = compile(machine, made);
+  td_status status = td_lpu_price_compile(machine, made->graph, &whole, &made->options, &made->price);
   if (status) {
     free(made);
     return status;

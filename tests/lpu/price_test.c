@@ -272,6 +272,32 @@ static void test_stats(void **state) {
   close_priced(&priced);
 }
 
+/* Compiled once for all that ask for the same. */
+static void test_timing(void **state) {
+  const struct td_lpu_price *first = NULL, *second = NULL, *other = NULL;
+  struct td_lpu_choice choice = {.weights = TD_LPU_WEIGHTS_I8, .rows = 2, .context = 64};
+  struct priced priced;
+  struct td_lpu_cost cost, same;
+  (void)state;
+  open_tiny(&priced, 2, 1);
+  const struct td_lpu_machine *machine = td_lpu_machine_of(priced.params);
+  assert_ok(td_lpu_timing_open(machine, &choice, priced.graph, 32, &first));
+  assert_ok(td_lpu_timing_open(machine, &choice, priced.graph, 32, &second));
+  assert_ptr_equal(first, second);
+  choice.rows = 4;
+  assert_ok(td_lpu_timing_open(machine, &choice, priced.graph, 32, &other));
+  assert_ptr_not_equal(first, other);
+  td_lpu_timing_close(first);
+  assert_ok(td_lpu_price_context(second, 2, 40, &cost));
+  assert_ok(td_lpu_price_context(priced.price, 2, 40, &same));
+  assert_int_equal(cost.cycles, same.cycles);
+  choice.rows = -1;
+  assert_int_equal(td_lpu_timing_open(machine, &choice, priced.graph, 32, &first), TD_CONFIG);
+  td_lpu_timing_close(second);
+  td_lpu_timing_close(other);
+  close_priced(&priced);
+}
+
 static void test_refused(void **state) {
   struct priced priced;
   struct td_lpu_cost cost;
@@ -381,6 +407,7 @@ int main(void) {
       cmocka_unit_test(test_random_models), cmocka_unit_test(test_layers),  cmocka_unit_test(test_stats),
       cmocka_unit_test(test_refused),       cmocka_unit_test(test_no_form), cmocka_unit_test(test_ffns),
       cmocka_unit_test(test_encoder),       cmocka_unit_test(test_flow),    cmocka_unit_test(test_accepted),
+      cmocka_unit_test(test_timing),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

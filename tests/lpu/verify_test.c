@@ -14,7 +14,7 @@
 #include "tandem/lpu_price.h"
 
 #define TINY(name) TANDEM_SOURCE_DIR "/tests/data/tiny/" name ".gguf"
-enum { DRAFT = 3, ROWS = DRAFT + 1, BLOCK = 32, CONTEXT = 96 };
+enum { DRAFT = 3, ROWS = DRAFT + 1, BLOCK = 16, CONTEXT = 48 };
 
 struct verified {
   struct lpu_decoder decoder;

@@ -277,6 +277,25 @@ static void test_configs_refused(void **state) {
   refused("cluster.pools.[1].lpu={activations=\"i8\";}", "lpu");
 }
 
+/* Of a modelled LPU: what runs nothing has nothing to emulate on; what does not fit is said before the run. */
+static void test_modelled_refused(void **state) {
+  struct setup emulated = setup_of(PREFILL("cpu") LPU_POOL("decode", "modelled", "emulate_on=\"cpu\";"), "priced", 1);
+  struct setup chip = setup_of(
+      PREFILL("cpu") "{name=\"d\"; role=\"decode\"; backend=\"modelled\"; device=\"h100_sxm\"; lpu={rows=1;};}",
+      "priced", 1);
+  struct setup large = setup_of(PREFILL("cpu") "{name=\"d\"; role=\"decode\"; backend=\"modelled\"; "
+                                               "device=\"groq-lpu-v1\"; kv_tokens=1000000; lpu={chips=1;};}",
+                                "priced", 1);
+  char out[4096];
+  (void)state;
+  assert_int_equal(harness_try("modelled-emulated", &emulated, out, sizeof out), 2);
+  assert_non_null(strstr(out, "lpu.emulate_on: found \"cpu\", expected none: backend modelled runs nothing"));
+  assert_int_equal(harness_try("modelled-chip", &chip, out, sizeof out), 2);
+  assert_non_null(strstr(out, "beside a device of another kind, expected one of kind lpu"));
+  assert_int_not_equal(harness_try("modelled-large", &large, out, sizeof out), 0);
+  assert_non_null(strstr(out, "worker d.0"));
+}
+
 /* ---- tandem eval ---- */
 
 static int eval(char *out, size_t size, const char *flags) {
@@ -368,6 +387,7 @@ int main(void) {
       cmocka_unit_test(test_saved),
       cmocka_unit_test(test_show_says_counted),
       cmocka_unit_test(test_configs_refused),
+      cmocka_unit_test(test_modelled_refused),
       cmocka_unit_test(test_eval),
       cmocka_unit_test(test_cycles_explained),
       cmocka_unit_test(test_picture),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * tandem price: predicts the times of operators from a table of shapes, and of a model's steps on LPUs.
+ * tandem price: predicts the times of operators from a table of shapes.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -17,12 +17,8 @@
 #include "tandem/cli.h"
 #include "tandem/operators.h"
 
-enum { SETS_MAX = 64 };
-
 struct options {
   const char *device, *fits_of, *op, *input, *output, *models;
-  const char *sets[SETS_MAX];
-  struct price_lpu_options lpu;
 };
 
 static td_status check_given(const struct options *options, enum td_operator *out_op) {
@@ -110,46 +106,10 @@ static td_status price(const struct options *options, enum td_operator op, const
   return status;
 }
 
-/* ---- tables of shapes ---- */
-
-static td_status price_shapes(const struct options *options) {
-  struct td_device_params *device;
-  enum td_operator op;
-  TD_TRY(check_given(options, &op));
-  TD_TRY(td_check_output(options->output));
-  TD_TRY(td_output_is_not(options->output, options->input, "the shapes"));
-  TD_TRY(td_device_params_open(options->device, &device));
-  td_status status = price(options, op, device);
-  td_device_params_close(device);
-  return status;
-}
-
-/* ---- which of the two ---- */
-
-static td_status refuse(const char *flag, bool given, const char *what) {
-  return given ? td_fail(TD_USAGE, "price: found %s, expected it with %s only", flag, what) : TD_OK;
-}
-
-static td_status price_steps(struct options *options) {
-  static const char shapes[] = "a table of shapes";
-  struct price_lpu_options *lpu = &options->lpu;
-  lpu->sets = options->sets;
-  TD_TRY(refuse("--op", options->op != NULL, shapes));
-  TD_TRY(refuse("--in", options->input != NULL, shapes));
-  TD_TRY(refuse("--out", options->output != NULL, shapes));
-  TD_TRY(refuse("--fits-of", options->fits_of != NULL, shapes));
-  TD_TRY(refuse("--models", options->models != NULL, shapes));
-  TD_TRY(refuse("--model beside a config", lpu->config && lpu->model, "--device"));
-  TD_TRY(refuse("--device", lpu->config && lpu->device, "--model, or a table of shapes"));
-  TD_TRY(refuse("--lpu", lpu->config && lpu->lpu, "--model"));
-  TD_TRY(refuse("--pool", !lpu->config && lpu->pool, "a config"));
-  TD_TRY(refuse("--set", !lpu->config && lpu->set_count, "a config"));
-  return price_lpu(lpu);
-}
-
 static td_status run(int argc, char **argv, int *out_exit) {
   struct options options = {0};
-  struct price_lpu_options *lpu = &options.lpu;
+  struct td_device_params *device;
+  enum td_operator op;
   int32_t count;
   const struct td_flag flags[] = {
       {.name = "--device", .value = &options.device},
@@ -158,41 +118,24 @@ static td_status run(int argc, char **argv, int *out_exit) {
       {.name = "--in", .value = &options.input},
       {.name = "--out", .value = &options.output},
       {.name = "--models", .value = &options.models},
-      {.name = "--model", .value = &lpu->model},
-      {.name = "--lpu", .value = &lpu->lpu},
-      {.name = "--pool", .value = &lpu->pool},
-      {.name = "--set", .list = options.sets, .list_count = &lpu->set_count, .list_max = SETS_MAX},
-      {.name = "--batch", .value = &lpu->batch},
-      {.name = "--context", .value = &lpu->context},
-      {.name = "--in-flight", .value = &lpu->in_flight},
-      {.name = "--draft", .value = &lpu->draft},
-      {.name = "--acceptance", .value = &lpu->acceptance},
-      {.name = "--against", .value = &lpu->against},
-      {.name = "--ranges", .given = &lpu->ranges},
-      {.name = "--sensitivity", .given = &lpu->sensitivity},
-      {.name = "--json", .given = &lpu->json},
       {0},
   };
   *out_exit = 0;
-  TD_TRY(td_flags_parse(argc, argv, flags, &lpu->config, 1, &count));
-  lpu->device = options.device;
-  if (lpu->config || lpu->model) return price_steps(&options);
-  TD_TRY(refuse("--context", lpu->context != NULL, "a config or --model"));
-  TD_TRY(refuse("--batch", lpu->batch != NULL, "a config or --model"));
-  TD_TRY(refuse("--lpu", lpu->lpu != NULL, "--model"));
-  TD_TRY(refuse("--pool", lpu->pool != NULL, "a config"));
-  TD_TRY(refuse("--set", lpu->set_count > 0, "a config"));
-  TD_TRY(refuse("--in-flight", lpu->in_flight != NULL, "a config or --model"));
-  TD_TRY(refuse("--draft", lpu->draft || lpu->acceptance, "a config or --model"));
-  TD_TRY(refuse("--ranges", lpu->ranges || lpu->sensitivity || lpu->against, "a config or --model"));
-  TD_TRY(refuse("--json", lpu->json, "a config or --model"));
-  return price_shapes(&options);
+  if (price_lpu_is_asked(argc, argv)) return price_lpu(argc, argv);
+  TD_TRY(td_flags_parse(argc, argv, flags, NULL, 0, &count));
+  TD_TRY(check_given(&options, &op));
+  TD_TRY(td_check_output(options.output));
+  TD_TRY(td_output_is_not(options.output, options.input, "the shapes"));
+  TD_TRY(td_device_params_open(options.device, &device));
+  td_status status = price(&options, op, device);
+  td_device_params_close(device);
+  return status;
 }
 
 const struct td_command td_command_price = {
     .name = "price",
-    .usage = "--device D [--fits-of D2] --op OP --in SHAPES.csv --out PRED.csv [--models DIR] | CONFIG --context N,..",
-    .summary = "predicts the times of operators from a table of shapes, and of a model's steps on LPUs",
+    .usage = "--device D [--fits-of D2] --op OP --in SHAPES.csv --out PRED.csv [--models DIR] | CONFIG --context N,...",
+    .summary = "predicts the times of operators on a device from a table of shapes; of a model's steps on LPUs",
     .help =
         "  --device D      a name or path of a device file\n"
         "  --fits-of D2    parameters fitted on D2, for a device that was never measured; intervals are wider\n"
@@ -205,22 +148,6 @@ const struct td_command td_command_price = {
         "like\n"
         "                  those of the device's fit lie between them), energy_j, and a note where they are wider than "
         "that\n"
-        "Where the table has measured times (latency_ms; e2e: silicon_tpot_ms), the error is printed.\n"
-        "steps on LPUs (docs/lpu.md, Prices): cycles, where they go, tokens/s and joules, of a compiled program's "
-        "closed "
-        "form\n"
-        "  CONFIG            of its first pool of backend lpu, or modelled with a group lpu (--pool NAME: of that "
-        "one)\n"
-        "    --set PATH=VALUE  overrides a config key; may be repeated\n"
-        "  --model M --device D [--lpu KEY=VALUE,...]  without a config; keys as in the group lpu\n"
-        "  --batch N,...     sequences of a step (1)\n"
-        "  --context N,...   tokens of each of them, the step's with them\n"
-        "  --in-flight N,... batches that take turns on the stages (1); full: as many as fill them\n"
-        "  --draft K --acceptance A  also passes that verify K proposed tokens, each accepted with probability A\n"
-        "  --ranges          compiles at the fast and the slow ends of what is not published: the interval of each "
-        "row\n"
-        "    --against SECONDS  says whether a published time of a step is inside\n"
-        "  --sensitivity     at both ends of each of them, for the last row: as tandem lpu compile --sensitivity\n"
-        "  --json            one JSON object\n",
+        "Where the table has measured times (latency_ms; e2e: silicon_tpot_ms), the error is printed.\n" PRICE_LPU_HELP,
     .run = run,
 };

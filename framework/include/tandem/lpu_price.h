@@ -77,6 +77,11 @@ int64_t td_lpu_price_ps(const struct td_lpu_price *price, int64_t cycles);
 td_status td_lpu_price_stats(const struct td_lpu_price *price, const struct td_step_stats *stats,
                              int64_t *layer_done_ps, struct td_price *out_price);
 
+/* Compiled without data, for its prices alone. */
+td_status td_lpu_price_compile(const struct td_lpu_machine *machine, const struct td_graph *graph,
+                               const struct td_slice *slice, const struct td_lpu_options *options,
+                               struct td_lpu_price **out_price);
+
 /* The price of a device that has no program: compiled for `choice` without data, once for all devices that ask for the
  * same machine, graph and choice at a time. The graph is borrowed, and must outlive it. */
 td_status td_lpu_timing_open(const struct td_lpu_machine *machine, const struct td_lpu_choice *choice,
