@@ -175,6 +175,31 @@ static void refuses_what_was_not_measured(void **state) {
   td_model_close(model);
 }
 
+/* A run on the file and one on a datasheet: the first against itself cannot be decided, against the other it can. */
+static void diff_says_what_it_cannot_decide(void **state) {
+  (void)state;
+  char text[1024];
+  snprintf(text, sizeof text, shape, "f32");
+  scratch_file("made.cfg", text);
+  scratch_file("run.cfg",
+               "name = \"t\"; model = \"made.cfg\"; engine = { pace = \"priced\"; };\n"
+               "cluster = { pools = ( { name = \"a\"; backend = \"modelled\"; device = \"machine.cfg\"; } ); };\n"
+               "workload = { requests = ( { prompt_tokens = 9; max_tokens = 5; }, { prompt_tokens = 30; max_tokens = "
+               "3; } ); };\n");
+  const char *folder = scratch_folder();
+  made_file();
+  int code =
+      test_run(output, sizeof output,
+               "cd %s && export TANDEM_DEVICES=%s && " TANDEM_PROGRAM " run run.cfg -o one.h5 2>&1 && " TANDEM_PROGRAM
+               " run run.cfg --set 'cluster.pools.[0].device=h100_sxm' -o two.h5 2>&1",
+               folder, test_source("devices"));
+  if (code) fail_msg("exit %d: %s", code, output);
+  assert_int_equal(test_run(output, sizeof output, "cd %s && " TANDEM_PROGRAM " diff one.h5 one.h5", folder), 0);
+  assert_non_null(strstr(output, "not decidable"));
+  assert_int_equal(test_run(output, sizeof output, "cd %s && " TANDEM_PROGRAM " diff --json one.h5 two.h5", folder), 0);
+  assert_non_null(strstr(output, "\"decidable\": {\"ttft\": {\"verdict\": \"B is shorter\""));
+}
+
 /* ---- mistakes ---- */
 
 static void expect(int code, const char *arguments, const char *text) {
@@ -243,6 +268,7 @@ int main(void) {
       cmocka_unit_test(widens_beyond),
       cmocka_unit_test(layers_add_up),
       cmocka_unit_test(refuses_what_was_not_measured),
+      cmocka_unit_test(diff_says_what_it_cannot_decide),
       cmocka_unit_test(says_what_is_wrong),
       cmocka_unit_test(writes_whole_or_not),
       cmocka_unit_test(says_what_is_wrong_in_a_file),
