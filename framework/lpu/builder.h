@@ -50,6 +50,10 @@ struct lpu_tensor {
   int32_t *writer; /* [count] the WRITE of component 0, component c is the c-th after it */
   int32_t *iteration;
   int32_t *taken; /* [count] the last cycle whose read must not see a later write; NULL: not read so far */
+  /* Rows over several places: vector i is vector i / column_count of columns[i % column_count]. All else above is the
+   * columns' but image, chip, hemisphere, type and count. NULL: in one place. */
+  struct lpu_tensor **columns;
+  int32_t column_count;
 };
 
 /* A plane's (or, for fp16, a pair's) state in placing order. */
@@ -74,7 +78,8 @@ struct lpu_builder {
   struct lpu_bits *results; /* [chips][alus] */
   struct lpu_bits *sends;   /* [chips][links] vectors on their way out: a link takes and gives at the same time */
   struct lpu_plane planes[LPU_MOST_CHIPS][TD_LPU_MOST_PLANES];
-  int32_t end; /* the last cycle that anything happens in */
+  int32_t end;   /* the last cycle that anything happens in */
+  int32_t chunk; /* > 0: chains take so many iterations in one go, where they do not say themselves */
   struct lpu_tensor **tensors;
   size_t tensor_count, tensor_capacity;
   struct lpu_pattern pattern;
@@ -106,6 +111,14 @@ td_status lpu_tensor_of(struct lpu_builder *builder, int32_t image, struct lpu_t
 /* Some slices of an image (from `slice` of it on, as many as `type` has bytes) as vectors. */
 td_status lpu_part_tensor(struct lpu_builder *builder, int32_t image, int32_t slice, enum td_lpu_type type,
                           struct lpu_tensor **out);
+
+/* One tensor of columns that have a count, a type and a hemisphere in common. */
+td_status lpu_join_columns(struct lpu_builder *builder, struct lpu_tensor *const *columns, int32_t count,
+                           struct lpu_tensor **out);
+/* An image with a row's vectors side by side in a word, as such a tensor. One an image and segment. */
+td_status lpu_rows_of(struct lpu_builder *builder, int32_t image, struct lpu_tensor **out);
+/* Vectors offset, offset + stride, ... of a tensor, as those of the column that has them. */
+void lpu_take_column(struct lpu_tensor **tensor, int32_t *offset, int32_t *stride);
 
 /* ---- placing ---- */
 void lpu_pattern_begin(struct lpu_pattern *pattern);

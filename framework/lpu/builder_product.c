@@ -194,6 +194,7 @@ static void fill_read(const struct tile *tile, struct lpu_read *read) {
   read->offset = product->x_offset + (product->xs ? 0 : vector);
   read->stride = product->x_row_stride;
   read->n = product->rows;
+  lpu_take_column(&read->tensor, &read->offset, &read->stride);
 }
 
 static int32_t pass_half(const struct tile *tile) {
@@ -229,6 +230,7 @@ static void book_pass(struct lpu_builder *builder, const struct tile *tile, stru
       .reach = -1,
       .tap = -1,
       .when = summed + machine->delay[TD_LPU_SUM].func};
+  lpu_take_column(&passing->write.tensor, &passing->write.offset, &passing->write.stride);
   lpu_write_book(builder, &builder->pattern, &passing->write);
 }
 

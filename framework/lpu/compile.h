@@ -17,6 +17,7 @@
 #include "builder.h"
 
 #define LPU_MOST_PIECES 64
+#define LPU_MOST_QUADS 16 /* of a hemisphere */
 
 /* How a program lies in SRAM. The compiler takes the first that fits, in the order of what a step loses by it. */
 struct lpu_layout {
@@ -37,14 +38,16 @@ struct lpu_activation {
 /* The free places of one chip. Inner slices (below lpu_weight_slice) are used in quads, one 32-bit vector wide:
  * activations take turns among the first ones, constants lie in the last one of each hemisphere. */
 struct lpu_place {
-  int32_t quads;                             /* per hemisphere */
-  int32_t quad_word[TD_LPU_HEMISPHERES][16]; /* the first free word */
+  int32_t quads; /* per hemisphere, inner ones */
+  int32_t
+      outer_quads; /* of the slices that feed planes: for activations too, from what weights leave; behind the inner */
+  int32_t quad_word[TD_LPU_HEMISPHERES][LPU_MOST_QUADS]; /* the first free word */
   int32_t outer_word[TD_LPU_HEMISPHERES][2]; /* of the weight slices: those that feed the first and the second plane */
-  int32_t turn, constant_turn;
-  int32_t first_scratch[TD_LPU_HEMISPHERES][16]; /* of a quad: where scratches begin that share words */
-  int32_t most_word[TD_LPU_HEMISPHERES][16];     /* of a quad: the end of what was ever used */
+  int32_t turn, column_turn, inner_turn, constant_turn;
+  int32_t first_scratch[TD_LPU_HEMISPHERES][LPU_MOST_QUADS]; /* of a quad: where scratches begin that share words */
+  int32_t most_word[TD_LPU_HEMISPHERES][LPU_MOST_QUADS];     /* of a quad: the end of what was ever used */
   /* spread */
-  int32_t quad_end[TD_LPU_HEMISPHERES][16]; /* where weights begin; without them the slice's end */
+  int32_t quad_end[TD_LPU_HEMISPHERES][LPU_MOST_QUADS]; /* where weights begin; without them the slice's end */
   int32_t piece_count;
   int32_t piece_word[TD_LPU_HEMISPHERES][LPU_MOST_PIECES];
   int64_t spread_words[TD_LPU_HEMISPHERES]; /* of weights, placed */
@@ -99,12 +102,12 @@ struct lpu_self {
   int32_t query_blocks, query_lanes;       /* blocks of queries, and how many each has */
   int32_t token_blocks;                    /* blocks of a vector's lanes */
   int32_t inner;                           /* image: what the FFN's activation makes */
-  int32_t k;                               /* image: F16, row r of head vector v is v * rows + r */
-  int32_t q, v;                 /* the first images of [heads][query_blocks] and of [vectors][token_blocks] */
+  int32_t k[2]; /* images: F16, row r of head vector v is v * rows + r; in each hemisphere, or -1: in the first only */
+  int32_t q, v; /* the first images of [heads][query_blocks] and of [vectors][token_blocks] */
   int32_t p, mixed;             /* of [slots][query_blocks] and of [query_blocks] */
   int32_t v_turned;             /* of [slots]: rows are elements, lanes are tokens; the last row is ones */
   int32_t mask[LPU_MOST_SLOTS]; /* 1 in a slot's lanes */
-  int32_t identity, number, last, hidden[2]; /* hidden: what is added to the scores of a token, twice */
+  int32_t identity[2], number, last, hidden[2]; /* hidden: what is added to the scores of a token, twice */
 };
 
 struct lpu_compiler {
@@ -184,6 +187,7 @@ td_status lpu_add_encoder_state(struct lpu_compiler *compiler);
 int32_t lpu_encoder_words(const struct lpu_compiler *compiler); /* of each slice that feeds planes, for its state */
 td_status lpu_chip_encoder(struct lpu_compiler *compiler);
 /* Attention of many rows (compile_self.c, compile_self_scores.c): state; segments, with their links. */
+td_status lpu_add_self_tiles(struct lpu_compiler *compiler);
 td_status lpu_add_self(struct lpu_compiler *compiler);
 td_status lpu_self_heads(struct lpu_compiler *compiler, const struct lpu_activation *x);
 td_status lpu_link_self(struct lpu_compiler *compiler);
@@ -242,6 +246,8 @@ td_status lpu_compile_all(const struct lpu_compiler *compiler);
 /* TD_UNSUPPORTED if the inner slices are too few for activations and constants to be read side by side. */
 td_status lpu_check_slices(const struct td_lpu_machine *machine);
 void lpu_place_begin(struct lpu_compiler *compiler);
+/* All is placed that lies in the slices that feed planes: what is left of them is for activations. */
+void lpu_open_outer(struct lpu_compiler *compiler);
 /* Scratches that share words lie behind what was placed up to now. */
 void lpu_place_scratches(struct lpu_compiler *compiler);
 /* A segment begins: its scratches may lie where those of others lay. */
@@ -256,8 +262,14 @@ td_status lpu_new_vectors(struct lpu_compiler *compiler, const char *name, enum 
  * in one cycle. */
 td_status lpu_new_scratch(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count,
                           const struct lpu_tensor *beside, struct lpu_tensor **out);
+/* rows x vectors, in columns where there are outer quads: as scratches, and as an image. */
+td_status lpu_new_rows(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t rows, int32_t vectors,
+                       const struct lpu_tensor *beside, struct lpu_tensor **out);
+td_status lpu_new_inner(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count, struct lpu_tensor **out);
+td_status lpu_new_rows_image(struct lpu_compiler *compiler, const char *name, enum td_lpu_image_kind kind,
+                             enum td_lpu_type type, int32_t rows, int32_t vectors, int32_t *out_image);
 /* The same for what products of `rows` rows of x come to: they are written while later rows are read. */
-td_status lpu_new_sums(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count, int32_t rows,
+td_status lpu_new_sums(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t rows, int32_t vectors,
                        const struct lpu_activation *x, const struct lpu_tensor *beside, struct lpu_tensor **out);
 /* rows x cols float32 constants, a row in ceil(cols / lanes) vectors, in constant quad `hemisphere`. */
 td_status lpu_new_constants(struct lpu_compiler *compiler, const char *name, int32_t hemisphere, int32_t rows,

@@ -17,6 +17,9 @@ static bool has_rows(const struct lpu_compiler *compiler, int32_t image) {
 }
 
 td_status lpu_view(struct lpu_compiler *compiler, int32_t image, struct lpu_tensor **out) {
+  if (compiler->encoder && compiler->builder->program->images[image].by_steps > 0) {
+    return lpu_rows_of(compiler->builder, image, out);
+  }
   TD_TRY(lpu_tensor_of(compiler->builder, image, out));
   if (compiler->encoder || !has_rows(compiler, image)) return TD_OK;
   (*out)->count = compiler->builder->program->images[image].words / compiler->options->rows * compiler->rows;
@@ -49,7 +52,7 @@ td_status lpu_multiply(struct lpu_compiler *compiler, const struct lpu_matrix *m
   enum td_lpu_type type = matrix->tiles.type == TD_LPU_I8 ? TD_LPU_I32 : TD_LPU_F32;
   struct lpu_product product;
   memset(&product, 0, sizeof product);
-  TD_TRY(lpu_new_sums(compiler, type, rows * blocks, rows, activation, beside, out_sums));
+  TD_TRY(lpu_new_sums(compiler, type, rows, blocks, activation, beside, out_sums));
   TD_TRY(lpu_matrix_tiles(compiler, matrix, &product.tiles));
   product.rows = rows;
   product.chip = compiler->chip;
@@ -148,7 +151,8 @@ td_status lpu_begin_residual(struct lpu_compiler *compiler, const struct lpu_mat
   bool branch = compiler->branch[half].op >= 0, post = compiler->post[half].op >= 0;
   struct lpu_activation narrow;
   compiler->made = out;
-  if (branch || post) TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, old->count, branch ? NULL : old, &compiler->made));
+  int32_t vectors = compiler->hidden_vectors, rows = old->count / vectors;
+  if (branch || post) TD_TRY(lpu_new_rows(compiler, TD_LPU_F32, rows, vectors, branch ? NULL : old, &compiler->made));
   if (matrix->tiles.blocks == 0) return TD_OK;
   TD_TRY(lpu_narrow(compiler, x, &narrow));
   return lpu_project(compiler, matrix, &narrow, branch ? NULL : old, compiler->made);
@@ -158,10 +162,11 @@ td_status lpu_end_residual(struct lpu_compiler *compiler, int32_t half, struct l
                            struct lpu_tensor *out) {
   const struct lpu_norm *branch = &compiler->branch[half], *post = &compiler->post[half];
   struct lpu_tensor *sum = compiler->made, *normed = NULL;
+  int32_t vectors = compiler->hidden_vectors, rows = old->count / vectors;
   if (branch->op >= 0) {
     sum = out;
-    if (post->op >= 0) TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, old->count, old, &sum));
-    TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, old->count, old, &normed));
+    if (post->op >= 0) TD_TRY(lpu_new_rows(compiler, TD_LPU_F32, rows, vectors, old, &sum));
+    TD_TRY(lpu_new_rows(compiler, TD_LPU_F32, rows, vectors, old, &normed));
     TD_TRY(lpu_normalize(compiler, compiler->made, branch, normed));
     TD_TRY(add_rows(compiler, old, normed, sum));
   }

@@ -185,8 +185,10 @@ td_status lpu_add_encoder_weights(struct lpu_compiler *compiler) {
 td_status lpu_add_encoder_state(struct lpu_compiler *compiler) {
   bool first = compiler->chip == 0, last = compiler->chip == compiler->chips - 1;
   int32_t rows = compiler->rows, hidden = compiler->graph->shape.hidden;
-  TD_TRY(lpu_new_vectors(compiler, first ? "x" : "x.in", first ? TD_IMAGE_INPUT : TD_IMAGE_SCRATCH, TD_LPU_F32,
-                         rows * compiler->hidden_vectors, &compiler->x));
+  TD_TRY(lpu_add_self_tiles(compiler));
+  lpu_open_outer(compiler);
+  TD_TRY(lpu_new_rows_image(compiler, first ? "x" : "x.in", first ? TD_IMAGE_INPUT : TD_IMAGE_SCRATCH, TD_LPU_F32, rows,
+                            compiler->hidden_vectors, &compiler->x));
   struct td_lpu_image *image = &compiler->builder->program->images[compiler->x];
   image->rows = rows;
   image->cols = hidden;
@@ -197,8 +199,8 @@ td_status lpu_add_encoder_state(struct lpu_compiler *compiler) {
     image->rows = 1;
     image->cols = hidden;
   }
-  TD_TRY(lpu_new_vectors(compiler, "inner", TD_IMAGE_SCRATCH, TD_LPU_F16, rows * compiler->ffn_vectors,
-                         &compiler->self.inner));
+  TD_TRY(lpu_new_rows_image(compiler, "inner", TD_IMAGE_SCRATCH, TD_LPU_F16, rows, compiler->ffn_vectors,
+                            &compiler->self.inner));
   return lpu_add_self(compiler);
 }
 
@@ -280,10 +282,13 @@ static td_status segment_pool(struct lpu_compiler *compiler, int32_t *out_segmen
   TD_TRY(lpu_view(compiler, compiler->logits, &out));
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F16, vectors, x, &row));
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, out->count, NULL, &made));
-  lpu_chain_begin(&chain, compiler->chip, vectors);
-  struct lpu_operand value = lpu_chain_input(&chain, x, 0, 1);
-  lpu_chain_result(&chain, lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing), row, 0, 1);
-  TD_TRY(lpu_chain_run(compiler->builder, &chain));
+  struct lpu_operand value;
+  for (int32_t v = 0; v < vectors; v++) {
+    lpu_chain_begin(&chain, compiler->chip, 1);
+    value = lpu_chain_input(&chain, x, v, vectors);
+    lpu_chain_result(&chain, lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing), row, v, vectors);
+    TD_TRY(lpu_chain_run(compiler->builder, &chain));
+  }
   TD_TRY(lpu_narrow(compiler, row, &activation));
   TD_TRY(lpu_project(compiler, &compiler->head, &activation, NULL, made));
   lpu_chain_begin(&chain, compiler->chip, out->count);
@@ -302,9 +307,13 @@ static td_status link_pool(struct lpu_compiler *compiler) {
   return status ? status : lpu_entry_of_rest(compiler, 0);
 }
 
+/* Loads of tiles take the slices' ports for a moment every so many rows: what goes on for longer would wait for the
+ * last of them. */
+#define ROWS_AT_ONCE 32
 /* A layer is `heads` (Q, K and V of all rows), `scores` and `values` for each vector of heads, `project`, `up` and
  * `down`. */
 td_status lpu_chip_encoder(struct lpu_compiler *compiler) {
+  compiler->builder->chunk = ROWS_AT_ONCE;
   int32_t hide = 0, heads = 0, project = 0, up = 0, down = 0;
   TD_TRY(segment_hide(compiler, &hide));
   TD_TRY(lpu_run_link(compiler, hide));

@@ -175,12 +175,20 @@ td_status lpu_exchange_gather(struct lpu_builder *builder, const struct lpu_gath
   return TD_OK;
 }
 
+static struct hop hop_of(struct lpu_tensor *from, struct lpu_tensor *to, int32_t vector, int32_t way) {
+  struct hop hop = {from, to, vector, way};
+  int32_t stride = 0, also = vector;
+  lpu_take_column(&hop.from, &also, &stride);
+  lpu_take_column(&hop.to, &hop.vector, &stride);
+  return hop;
+}
+
 td_status lpu_exchange_pass(struct lpu_builder *builder, struct lpu_tensor *const *tensors, int32_t count) {
   struct turns turns;
   memset(&turns, 0, sizeof turns);
   for (int32_t vector = 0; vector < tensors[0]->count; vector++) {
     for (int32_t i = 1; i < count; i++) {
-      struct hop hop = {tensors[i - 1], tensors[i], vector, 0};
+      struct hop hop = hop_of(tensors[i - 1], tensors[i], vector, 0);
       TD_TRY(send_vector(builder, &turns, &hop));
     }
   }

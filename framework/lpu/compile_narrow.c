@@ -20,7 +20,7 @@ static td_status fold_tops(struct lpu_compiler *compiler, struct lpu_tensor *x, 
     struct lpu_chain chain;
     struct lpu_operand top = lpu_nothing;
     lpu_chain_begin(&chain, compiler->chip, compiler->rows);
-    TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, compiler->rows, NULL, &tops));
+    TD_TRY(lpu_new_inner(compiler, TD_LPU_F32, compiler->rows, &tops));
     if (before) top = lpu_chain_input(&chain, before, 0, 1);
     for (int32_t v = begin; v < vectors && v < begin + FOLD; v++) {
       struct lpu_operand value = lpu_chain_input(&chain, x, v, vectors);
@@ -104,7 +104,7 @@ static td_status narrow(struct lpu_compiler *compiler, struct lpu_tensor *value,
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows, value, &factor));
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows, NULL, &out->scale));
   TD_TRY(scales(compiler, top, twice ? 16256.0f : 127.0f, factor, out->scale));
-  TD_TRY(lpu_new_scratch(compiler, TD_LPU_I8, value->count * out->passes, NULL, &out->x));
+  TD_TRY(lpu_new_rows(compiler, TD_LPU_I8, rows * out->passes, vectors, NULL, &out->x));
   for (int32_t v = 0; v < vectors; v++) {
     for (int32_t part = 0; part < out->passes; part++) {
       TD_TRY(write_vector(compiler, value, factor, v, part, out->x));
@@ -123,7 +123,7 @@ static td_status add_twin(struct lpu_compiler *compiler, struct lpu_activation *
   struct lpu_tensor *x = activation->x;
   int32_t rows = compiler->rows * activation->passes, vectors = x->count / rows;
   if (compiler->place.turn % TD_LPU_HEMISPHERES == x->hemisphere) compiler->place.turn++;
-  TD_TRY(lpu_new_scratch(compiler, x->type, x->count, x, &activation->twin));
+  TD_TRY(lpu_new_rows(compiler, x->type, rows, vectors, x, &activation->twin));
   for (int32_t v = 0; v < vectors; v++) {
     struct lpu_chain chain;
     lpu_chain_begin(&chain, compiler->chip, rows);

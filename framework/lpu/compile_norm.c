@@ -24,7 +24,7 @@ static td_status fold(struct lpu_compiler *compiler, struct lpu_tensor *x, int32
     struct lpu_chain chain;
     struct lpu_operand sum = lpu_nothing;
     lpu_chain_begin(&chain, compiler->chip, rows);
-    TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows, NULL, &sums));
+    TD_TRY(lpu_new_inner(compiler, TD_LPU_F32, rows, &sums));
     if (before) sum = lpu_chain_input(&chain, before, 0, 1);
     for (int32_t v = begin; v < vectors && v < begin + FOLD; v++) {
       struct lpu_operand value = value_of(&chain, x, v, vectors, square);
@@ -59,7 +59,7 @@ static td_status centre(struct lpu_compiler *compiler, struct lpu_tensor *x, con
   int32_t vectors = compiler->hidden_vectors, rows = x->count / vectors;
   struct lpu_tensor *mean = NULL, *mask = NULL;
   TD_TRY(reduce(compiler, x, op, LPU_FINISH_MEAN, &mean));
-  TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, x->count, NULL, out));
+  TD_TRY(lpu_new_rows(compiler, TD_LPU_F32, rows, vectors, NULL, out));
   if (compiler->row_mask >= 0) TD_TRY(lpu_view(compiler, compiler->row_mask, &mask));
   for (int32_t v = 0; v < vectors; v++) {
     struct lpu_chain chain;
@@ -157,18 +157,23 @@ td_status lpu_head_norms(struct lpu_compiler *compiler, struct lpu_tensor *in, u
 
 /* x in the type that products take. */
 static td_status copy(struct lpu_compiler *compiler, struct lpu_tensor *x, struct lpu_tensor *out) {
-  struct lpu_chain chain;
-  lpu_chain_begin(&chain, compiler->chip, x->count);
-  struct lpu_operand value = lpu_chain_input(&chain, x, 0, 1);
-  value = lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
-  lpu_chain_result(&chain, value, out, 0, 1);
-  return lpu_chain_run(compiler->builder, &chain);
+  int32_t columns = x->columns || out->columns ? compiler->hidden_vectors : 1;
+  for (int32_t v = 0; v < columns; v++) {
+    struct lpu_chain chain;
+    lpu_chain_begin(&chain, compiler->chip, x->count / columns);
+    struct lpu_operand value = lpu_chain_input(&chain, x, v, columns);
+    value = lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
+    lpu_chain_result(&chain, value, out, v, columns);
+    TD_TRY(lpu_chain_run(compiler->builder, &chain));
+  }
+  return TD_OK;
 }
 
 td_status lpu_normed(struct lpu_compiler *compiler, struct lpu_tensor *x, const struct lpu_norm *norm,
                      struct lpu_activation *out) {
   struct lpu_tensor *value = NULL;
-  TD_TRY(lpu_new_scratch(compiler, lpu_value_type(compiler), x->count, NULL, &value));
+  int32_t vectors = compiler->hidden_vectors;
+  TD_TRY(lpu_new_rows(compiler, lpu_value_type(compiler), x->count / vectors, vectors, NULL, &value));
   TD_TRY(norm->op < 0 ? copy(compiler, x, value) : lpu_normalize(compiler, x, norm, value));
   return lpu_narrow(compiler, value, out);
 }

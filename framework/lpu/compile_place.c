@@ -27,6 +27,38 @@ void lpu_place_begin(struct lpu_compiler *compiler) {
   }
 }
 
+/* ---- outer quads ---- */
+
+void lpu_open_outer(struct lpu_compiler *compiler) {
+  struct lpu_place *place = &compiler->place;
+  int32_t vectors = compiler->machine->load_vectors;
+  if (compiler->layout.spread) return;
+  place->outer_quads = 2 * vectors / 4;
+  if (place->quads + place->outer_quads > LPU_MOST_QUADS) place->outer_quads = LPU_MOST_QUADS - place->quads;
+  for (int32_t h = 0; h < TD_LPU_HEMISPHERES; h++) {
+    for (int32_t i = 0; i < place->outer_quads; i++) {
+      int32_t first = place->outer_word[h][i * 4 / vectors], last = place->outer_word[h][(i * 4 + 3) / vectors];
+      place->quad_word[h][place->quads + i] = first > last ? first : last;
+      place->quad_end[h][place->quads + i] = compiler->machine->mem_words;
+    }
+  }
+}
+
+/* The first slice of a quad. */
+static int32_t quad_slice(const struct lpu_compiler *compiler, int32_t quad) {
+  int32_t quads = compiler->place.quads;
+  return quad < quads ? quad * 4 : lpu_weight_slice(compiler->machine) + (quad - quads) * 4;
+}
+
+/* Quads of a hemisphere for activations, and the n-th of them: the last inner one has the constants. */
+static int32_t quad_count(const struct lpu_place *place) {
+  return place->quads - 1 + place->outer_quads;
+}
+
+static int32_t nth_quad(const struct lpu_place *place, int32_t n) {
+  return n < place->quads - 1 ? n : n + 1;
+}
+
 void lpu_place_scratches(struct lpu_compiler *compiler) {
   memcpy(compiler->place.first_scratch, compiler->place.quad_word, sizeof compiler->place.quad_word);
 }
@@ -58,7 +90,7 @@ static td_status in_quad(struct lpu_compiler *compiler, const char *name, enum t
   image.kind = kind;
   image.chip = compiler->chip;
   image.hemisphere = hemisphere;
-  image.slice = quad * 4;
+  image.slice = quad_slice(compiler, quad);
   image.slices = td_lpu_type_bytes(type);
   image.words = count;
   image.type = type;
@@ -75,8 +107,54 @@ static td_status in_quad(struct lpu_compiler *compiler, const char *name, enum t
 td_status lpu_new_vectors(struct lpu_compiler *compiler, const char *name, enum td_lpu_image_kind kind,
                           enum td_lpu_type type, int32_t count, int32_t *out_image) {
   struct lpu_place *place = &compiler->place;
-  int32_t turn = place->turn++ % ((place->quads - 1) * 2);
-  return in_quad(compiler, name, kind, false, type, turn % 2, turn / 2, count, out_image);
+  int32_t turn = place->turn++ % (quad_count(place) * 2);
+  return in_quad(compiler, name, kind, false, type, turn % 2, nth_quad(place, turn / 2), count, out_image);
+}
+
+/* The first free word of neighbouring outer quads. */
+static int32_t word_of(const struct lpu_place *place, int32_t hemisphere, int32_t first, int32_t quads) {
+  int32_t word = 0;
+  for (int32_t i = first; i < first + quads; i++) {
+    int32_t used = place->quad_word[hemisphere][place->quads + i];
+    if (used > word) word = used;
+  }
+  return word;
+}
+
+/* The turn's hemisphere, and in it the neighbours with most room. */
+static td_status beside_each_other(struct lpu_compiler *compiler, struct td_lpu_image *image, int32_t quads,
+                                   int32_t *out_image) {
+  struct lpu_place *place = &compiler->place;
+  int32_t hemisphere = place->turn++ % TD_LPU_HEMISPHERES, best = 0;
+  for (int32_t first = 1; first + quads <= place->outer_quads; first++) {
+    if (word_of(place, hemisphere, first, quads) < word_of(place, hemisphere, best, quads)) best = first;
+  }
+  int32_t cursor = word_of(place, hemisphere, best, quads);
+  image->hemisphere = hemisphere;
+  image->slice = quad_slice(compiler, place->quads + best);
+  TD_TRY(new_image(compiler, image, &cursor, compiler->machine->mem_words, out_image));
+  for (int32_t i = best; i < best + quads; i++) place->quad_word[hemisphere][place->quads + i] = cursor;
+  return TD_OK;
+}
+
+td_status lpu_new_rows_image(struct lpu_compiler *compiler, const char *name, enum td_lpu_image_kind kind,
+                             enum td_lpu_type type, int32_t rows, int32_t vectors, int32_t *out_image) {
+  int32_t slices = vectors * td_lpu_type_bytes(type), quads = (slices + 3) / 4;
+  struct td_lpu_image image;
+  if (quads > compiler->place.outer_quads) {
+    return lpu_new_vectors(compiler, name, kind, type, rows * vectors, out_image);
+  }
+  memset(&image, 0, sizeof image);
+  TD_TRY(td_format(image.name, sizeof image.name, "%s", name));
+  image.kind = kind;
+  image.chip = compiler->chip;
+  image.slices = slices;
+  image.words = rows;
+  image.type = type;
+  image.rows = rows * vectors;
+  image.cols = compiler->machine->lanes;
+  image.by_steps = vectors;
+  return beside_each_other(compiler, &image, quads, out_image);
 }
 
 /* ---- scratches ---- */
@@ -86,10 +164,18 @@ struct others {
   const struct lpu_tensor *of[3];
 };
 
-static bool is_there(const struct others *others, int32_t hemisphere, int32_t quad) {
+static bool touches(const struct lpu_tensor *tensor, int32_t hemisphere, int32_t slice) {
+  for (int32_t i = 0; i < tensor->column_count; i++) {
+    if (touches(tensor->columns[i], hemisphere, slice)) return true;
+  }
+  if (tensor->columns || tensor->hemisphere != hemisphere) return false;
+  return tensor->slice < slice + 4 && slice < tensor->slice + td_lpu_type_bytes(tensor->type);
+}
+
+static bool is_there(const struct lpu_compiler *compiler, const struct others *others, int32_t hemisphere,
+                     int32_t quad) {
   for (int i = 0; i < 3; i++) {
-    const struct lpu_tensor *tensor = others->of[i];
-    if (tensor && tensor->hemisphere == hemisphere && tensor->slice / 4 == quad) return true;
+    if (others->of[i] && touches(others->of[i], hemisphere, quad_slice(compiler, quad))) return true;
   }
   return false;
 }
@@ -99,24 +185,27 @@ static bool has_room(const struct lpu_compiler *compiler, int32_t hemisphere, in
 }
 
 /* The next turn's place; false if the others are everywhere. */
-static bool next_quad(struct lpu_place *place, const struct others *others, int32_t *out_hemisphere,
+static bool next_quad(struct lpu_compiler *compiler, const struct others *others, int32_t *out_hemisphere,
                       int32_t *out_quad) {
-  int32_t turns = (place->quads - 1) * 2;
+  struct lpu_place *place = &compiler->place;
+  int32_t turns = quad_count(place) * 2;
   for (int32_t i = 0; i < turns; i++) {
     int32_t turn = place->turn++ % turns;
     *out_hemisphere = turn % 2;
-    *out_quad = turn / 2;
-    if (!is_there(others, *out_hemisphere, *out_quad)) return true;
+    *out_quad = nth_quad(place, turn / 2);
+    if (!is_there(compiler, others, *out_hemisphere, *out_quad)) return true;
   }
   return false;
 }
 
 /* Of a hemisphere, the quad with most room; -1: the others are in all. */
-static int32_t roomiest(const struct lpu_place *place, const struct others *others, int32_t hemisphere) {
+static int32_t roomiest(const struct lpu_compiler *compiler, const struct others *others, int32_t hemisphere) {
+  const struct lpu_place *place = &compiler->place;
   const int32_t *words = place->quad_word[hemisphere];
   int32_t best = -1;
-  for (int32_t quad = 0; quad < place->quads - 1; quad++) {
-    if (is_there(others, hemisphere, quad)) continue;
+  for (int32_t n = 0; n < quad_count(place); n++) {
+    int32_t quad = nth_quad(place, n);
+    if (is_there(compiler, others, hemisphere, quad)) continue;
     if (best < 0 || words[quad] < words[best]) best = quad;
   }
   return best;
@@ -125,8 +214,8 @@ static int32_t roomiest(const struct lpu_place *place, const struct others *othe
 /* Where there is most room in the turn's hemisphere, or if it is not enough, in the other. */
 static void room_quad(const struct lpu_compiler *compiler, const struct others *others, int32_t count,
                       int32_t *hemisphere, int32_t *quad) {
-  int32_t here = roomiest(&compiler->place, others, *hemisphere);
-  int32_t there = roomiest(&compiler->place, others, 1 - *hemisphere);
+  int32_t here = roomiest(compiler, others, *hemisphere);
+  int32_t there = roomiest(compiler, others, 1 - *hemisphere);
   if (here >= 0) *quad = here;
   if (here >= 0 && has_room(compiler, *hemisphere, here, count)) return;
   if (there < 0 || !has_room(compiler, 1 - *hemisphere, there, count)) return;
@@ -138,7 +227,7 @@ static void room_quad(const struct lpu_compiler *compiler, const struct others *
  * not looked at: a trial without them must come to the same. */
 static bool choose_quad(struct lpu_compiler *compiler, const struct others *others, int32_t count, int32_t *hemisphere,
                         int32_t *quad) {
-  if (!next_quad(&compiler->place, others, hemisphere, quad)) return false;
+  if (!next_quad(compiler, others, hemisphere, quad)) return false;
   if (!compiler->layout.shared) return true;
   if (compiler->layout.balanced || !has_room(compiler, *hemisphere, *quad, count)) {
     room_quad(compiler, others, count, hemisphere, quad);
@@ -146,20 +235,26 @@ static bool choose_quad(struct lpu_compiler *compiler, const struct others *othe
   return true;
 }
 
+static td_status scratch_in(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count, int32_t hemisphere,
+                            int32_t quad, struct lpu_tensor **out) {
+  char name[48];
+  int32_t image = 0;
+  TD_TRY(
+      td_format(name, sizeof name, "%s.%d", compiler->builder->segment.name, compiler->builder->program->image_count));
+  TD_TRY(in_quad(compiler, name, TD_IMAGE_SCRATCH, true, type, hemisphere, quad, count, &image));
+  return lpu_tensor_of(compiler->builder, image, out);
+}
+
 static td_status new_scratch(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count,
                              const struct others *others, struct lpu_tensor **out) {
-  char name[48];
-  int32_t image = 0, hemisphere = 0, quad = 0;
+  int32_t hemisphere = 0, quad = 0;
   if (!choose_quad(compiler, others, count, &hemisphere, &quad)) {
     return td_fail(TD_UNSUPPORTED,
                    "LPU %s: found %d memory slices for activations in a hemisphere, expected more: %s reads and writes "
                    "three tensors in one cycle",
                    compiler->machine->name, (compiler->place.quads - 1) * 4, compiler->builder->segment.name);
   }
-  TD_TRY(
-      td_format(name, sizeof name, "%s.%d", compiler->builder->segment.name, compiler->builder->program->image_count));
-  TD_TRY(in_quad(compiler, name, TD_IMAGE_SCRATCH, true, type, hemisphere, quad, count, &image));
-  return lpu_tensor_of(compiler->builder, image, out);
+  return scratch_in(compiler, type, count, hemisphere, quad, out);
 }
 
 td_status lpu_new_scratch(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count,
@@ -167,13 +262,61 @@ td_status lpu_new_scratch(struct lpu_compiler *compiler, enum td_lpu_type type, 
   return new_scratch(compiler, type, count, &(struct others){{beside, NULL, NULL}}, out);
 }
 
+/* Where there are outer quads: not in them. What comes through a switch and straight too would want its slices twice in
+ * one cycle if it lay close to the switch. */
+td_status lpu_new_inner(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count, struct lpu_tensor **out) {
+  struct lpu_place *place = &compiler->place;
+  int32_t turns = (place->quads - 1) * 2;
+  if (place->outer_quads == 0) return lpu_new_scratch(compiler, type, count, NULL, out);
+  for (int32_t i = 0; i < turns; i++) {
+    int32_t turn = place->inner_turn++ % turns;
+    if (has_room(compiler, turn % 2, turn / 2, count))
+      return scratch_in(compiler, type, count, turn % 2, turn / 2, out);
+  }
+  int32_t turn = place->inner_turn++ % turns;
+  return scratch_in(compiler, type, count, turn % 2, turn / 2, out);
+}
+
+/* The next quad of a hemisphere that has room and none of the others; else the roomiest one. */
+static int32_t column_quad(struct lpu_compiler *compiler, const struct others *others, int32_t hemisphere,
+                           int32_t count) {
+  struct lpu_place *place = &compiler->place;
+  for (int32_t i = 0; i < quad_count(place); i++) {
+    int32_t quad = nth_quad(place, place->column_turn++ % quad_count(place));
+    if (!is_there(compiler, others, hemisphere, quad) && has_room(compiler, hemisphere, quad, count)) return quad;
+  }
+  return roomiest(compiler, others, hemisphere);
+}
+
+/* Columns of one hemisphere, in quads as far apart as there are. */
+static td_status new_rows(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t rows, int32_t vectors,
+                          const struct others *others, struct lpu_tensor **out) {
+  struct lpu_place *place = &compiler->place;
+  struct lpu_tensor *columns[TD_LPU_MOST_LANES];
+  if (place->outer_quads == 0 || vectors == 1 || vectors > TD_LPU_MOST_LANES) {
+    return new_scratch(compiler, type, rows * vectors, others, out);
+  }
+  int32_t hemisphere = place->turn++ % TD_LPU_HEMISPHERES;
+  for (int32_t v = 0; v < vectors; v++) {
+    int32_t quad = column_quad(compiler, others, hemisphere, rows);
+    if (quad < 0) return new_scratch(compiler, type, rows * vectors, others, out);
+    TD_TRY(scratch_in(compiler, type, rows, hemisphere, quad, &columns[v]));
+  }
+  return lpu_join_columns(compiler->builder, columns, vectors, out);
+}
+
+td_status lpu_new_rows(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t rows, int32_t vectors,
+                       const struct lpu_tensor *beside, struct lpu_tensor **out) {
+  return new_rows(compiler, type, rows, vectors, &(struct others){{beside, NULL, NULL}}, out);
+}
+
 /* So few rows have passed before the first sums leave. */
 #define FEW_ROWS 16
-td_status lpu_new_sums(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count, int32_t rows,
+td_status lpu_new_sums(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t rows, int32_t vectors,
                        const struct lpu_activation *x, const struct lpu_tensor *beside, struct lpu_tensor **out) {
   bool many = rows > FEW_ROWS;
   const struct others others = {{beside, many ? x->x : NULL, many ? x->twin : NULL}};
-  return new_scratch(compiler, type, count, &others, out);
+  return new_rows(compiler, type, rows, vectors, &others, out);
 }
 
 /* Float32 rows into words: [words][4 slices][lanes], low byte first. */

@@ -52,7 +52,7 @@ int32_t lpu_encoder_words(const struct lpu_compiler *compiler) {
          (self->query_blocks + 1) / 2 * width;
 }
 
-static td_status add_tiles(struct lpu_compiler *compiler) {
+td_status lpu_add_self_tiles(struct lpu_compiler *compiler) {
   struct lpu_self *self = &compiler->self;
   int32_t image = 0, first = compiler->builder->program->image_count;
   self->q = first;
@@ -76,8 +76,8 @@ static td_status add_tiles(struct lpu_compiler *compiler) {
 }
 
 /* Row i has a 1 in lane i: binary16. */
-static td_status add_identity(struct lpu_compiler *compiler) {
-  int32_t lanes = compiler->machine->lanes, *out = &compiler->self.identity;
+static td_status add_identity(struct lpu_compiler *compiler, int32_t *out) {
+  int32_t lanes = compiler->machine->lanes;
   uint64_t bytes = 2 * (uint64_t)lanes * (uint64_t)lanes;
   TD_TRY(lpu_new_vectors(compiler, "identity", TD_IMAGE_CONSTANT, TD_LPU_F16, lanes, out));
   if (compiler->places_only) return TD_OK;
@@ -119,14 +119,18 @@ static td_status add_masks(struct lpu_compiler *compiler) {
 td_status lpu_add_self(struct lpu_compiler *compiler) {
   struct lpu_self *self = &compiler->self;
   const enum td_lpu_image_kind scratch = TD_IMAGE_SCRATCH;
-  TD_TRY(add_tiles(compiler));
-  TD_TRY(add_identity(compiler));
+  bool twins = compiler->place.outer_quads > 0;
   TD_TRY(add_numbers(compiler));
   TD_TRY(add_masks(compiler));
   TD_TRY(lpu_new_vectors(compiler, "last", TD_IMAGE_INPUT, TD_LPU_F32, 1, &self->last));
   TD_TRY(lpu_new_vectors(compiler, "hidden.0", scratch, TD_LPU_F32, compiler->rows, &self->hidden[0]));
   TD_TRY(lpu_new_vectors(compiler, "hidden.1", scratch, TD_LPU_F32, compiler->rows, &self->hidden[1]));
-  TD_TRY(lpu_new_vectors(compiler, "k", scratch, TD_LPU_F16, self->vectors * compiler->rows, &self->k));
+  self->k[1] = self->identity[1] = -1;
+  for (int i = 0; i < (twins ? 2 : 1); i++) {
+    const char *name = i == 0 ? "k" : "k.twin";
+    TD_TRY(lpu_new_vectors(compiler, name, scratch, TD_LPU_F16, self->vectors * compiler->rows, &self->k[i]));
+  }
+  for (int i = 0; i < (twins ? 2 : 1); i++) TD_TRY(add_identity(compiler, &self->identity[i]));
   self->v_turned = compiler->builder->program->image_count;
   for (int32_t slot = 0; slot < self->slots; slot++) {
     int32_t image = 0, count = (self->head_dim + 1) * self->token_blocks;
@@ -149,14 +153,16 @@ static void take_rows(struct lpu_chain *chain, int32_t first, int32_t stride) {
 
 static td_status place_keys(struct lpu_compiler *compiler, const struct lpu_sums *sums) {
   const struct lpu_self *self = &compiler->self;
-  struct lpu_tensor *k = NULL;
-  TD_TRY(lpu_view(compiler, self->k, &k));
+  struct lpu_tensor *k[2] = {NULL, NULL};
+  for (int i = 0; i < 2 && self->k[i] >= 0; i++) TD_TRY(lpu_view(compiler, self->k[i], &k[i]));
   for (int32_t v = 0; v < self->vectors; v++) {
     struct lpu_chain chain;
     lpu_chain_begin(&chain, compiler->chip, compiler->rows);
     struct lpu_operand value = lpu_scaled(&chain, sums, self->vectors + v);
-    if (value.from == LPU_FROM_INPUT) value = lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
-    lpu_chain_result(&chain, value, k, lpu_self_row(compiler, v), 1);
+    for (int i = 0; i < 2 && k[i]; i++) {
+      value = lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
+      lpu_chain_result(&chain, value, k[i], lpu_self_row(compiler, v), 1);
+    }
     TD_TRY(lpu_chain_run(compiler->builder, &chain));
   }
   return TD_OK;

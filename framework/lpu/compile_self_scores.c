@@ -23,6 +23,14 @@ static int32_t half_of(const struct lpu_compiler *compiler, int32_t slot) {
   return slot / compiler->head_halves;
 }
 
+/* What is in both hemispheres, where there is room for that. */
+static td_status view_both(struct lpu_compiler *compiler, const int32_t images[2], struct lpu_tensor **out,
+                           struct lpu_tensor **out_twin) {
+  *out_twin = NULL;
+  TD_TRY(lpu_view(compiler, images[0], out));
+  return images[1] < 0 ? TD_OK : lpu_view(compiler, images[1], out_twin);
+}
+
 /* A chunk of the keys with the queries. */
 static td_status pass_keys(struct lpu_compiler *compiler, int32_t head, int32_t block, int32_t chunk,
                            struct lpu_tensor *out) {
@@ -31,7 +39,7 @@ static td_status pass_keys(struct lpu_compiler *compiler, int32_t head, int32_t 
   struct lpu_product product = {.chip = compiler->chip, .rows = rows, .plane = -1, .blocks = 1};
   product.tiles = tiles_of(self->q + head * self->query_blocks + block, true, half_of(compiler, slot),
                            self->query_lanes / compiler->machine->load_vectors);
-  TD_TRY(lpu_view(compiler, self->k, &product.x));
+  TD_TRY(view_both(compiler, self->k, &product.x, &product.twin));
   product.x_offset = lpu_self_row(compiler, head / self->slots) + chunk * rows;
   product.x_row_stride = 1;
   product.y = out;
@@ -127,10 +135,11 @@ static td_status weigh(struct lpu_compiler *compiler, int32_t image, int32_t chu
 static td_status score_block(struct lpu_compiler *compiler, int32_t head, int32_t block) {
   const struct lpu_self *self = &compiler->self;
   int32_t image = self->p + head % self->slots * self->query_blocks + block, count = compiler->rows / LPU_CHUNKS;
-  struct lpu_tensor *scores[LPU_CHUNKS], *tops[2], *raw = NULL, *keys = NULL;
-  TD_TRY(lpu_view(compiler, self->k, &keys));
+  struct lpu_tensor *scores[LPU_CHUNKS], *tops[2], *raw = NULL;
+  struct lpu_activation keys;
+  TD_TRY(view_both(compiler, self->k, &keys.x, &keys.twin));
   for (int32_t chunk = 0; chunk < LPU_CHUNKS; chunk++) {
-    TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, count, count, &(struct lpu_activation){.x = keys}, NULL, &raw));
+    TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, count, 1, &keys, NULL, &raw));
     TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, count, raw, &scores[chunk]));
     TD_TRY(pass_keys(compiler, head, block, chunk, raw));
     TD_TRY(hide(compiler, chunk, raw, scores[chunk]));
@@ -153,8 +162,9 @@ static td_status turn_values(struct lpu_compiler *compiler, int32_t head, int32_
   struct lpu_product product = {.chip = compiler->chip, .rows = width, .plane = -1, .blocks = 1};
   product.tiles = tiles_of(self->v + head / self->slots * self->token_blocks + block, true, half_of(compiler, slot),
                            lpu_self_tokens(compiler, block) / compiler->machine->load_vectors);
-  TD_TRY(lpu_view(compiler, self->identity, &product.x));
-  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, width, width, &(struct lpu_activation){.x = product.x}, NULL, &turned));
+  TD_TRY(view_both(compiler, self->identity, &product.x, &product.twin));
+  const struct lpu_activation identity = {.x = product.x, .twin = product.twin};
+  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, width, 1, &identity, NULL, &turned));
   product.x_offset = td_lpu_kv_lane(compiler->machine, width, slot);
   product.x_row_stride = 1;
   product.y = turned;
@@ -206,8 +216,7 @@ static td_status mix(struct lpu_compiler *compiler, int32_t head, int32_t block)
   product.tiles.parts = (steps + part - 1) / part;
   product.tiles.last_steps = steps - (product.tiles.parts - 1) * product.tiles.steps;
   TD_TRY(lpu_view(compiler, self->v_turned + slot, &product.x));
-  TD_TRY(
-      lpu_new_sums(compiler, TD_LPU_F32, width + 1, width + 1, &(struct lpu_activation){.x = product.x}, NULL, &sums));
+  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, width + 1, 1, &(struct lpu_activation){.x = product.x}, NULL, &sums));
   product.x_row_stride = self->token_blocks;
   product.y = sums;
   product.y_row_stride = 1;
@@ -266,7 +275,7 @@ static td_status turn_part(struct lpu_compiler *compiler, int32_t block, int32_t
   product.tiles = tiles_of(self->mixed + block, true, half, of_part < steps ? of_part : steps);
   product.tiles.parts = (steps + of_part - 1) / of_part;
   product.tiles.last_steps = steps - (product.tiles.parts - 1) * product.tiles.steps;
-  TD_TRY(lpu_view(compiler, self->identity, &product.x));
+  TD_TRY(view_both(compiler, self->identity, &product.x, &product.twin));
   product.x_offset = first - part; /* a part of columns takes vector `part` of a row */
   product.x_row_stride = 1;
   product.y = out;
@@ -279,20 +288,24 @@ static td_status turn_part(struct lpu_compiler *compiler, int32_t block, int32_t
 
 td_status lpu_self_mixed(struct lpu_compiler *compiler, struct lpu_tensor **out) {
   const struct lpu_self *self = &compiler->self;
-  int32_t count = compiler->rows * compiler->q_vectors, half = compiler->machine->lanes / 2;
-  struct lpu_tensor *wide = NULL, *identity = NULL;
-  struct lpu_chain chain;
-  TD_TRY(lpu_view(compiler, self->identity, &identity));
-  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, count, count, &(struct lpu_activation){.x = identity}, NULL, &wide));
+  int32_t vectors = compiler->q_vectors, half = compiler->machine->lanes / 2;
+  struct lpu_tensor *wide = NULL;
+  struct lpu_activation identity;
+  TD_TRY(view_both(compiler, self->identity, &identity.x, &identity.twin));
+  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, compiler->rows, vectors, &identity, NULL, &wide));
   for (int32_t block = 0; block < self->query_blocks; block++) {
     for (int32_t h = 0; h * half < self->query_lanes; h++) {
-      for (int32_t part = 0; part < compiler->q_vectors; part++) TD_TRY(turn_part(compiler, block, h, part, wide));
+      for (int32_t part = 0; part < vectors; part++) TD_TRY(turn_part(compiler, block, h, part, wide));
     }
   }
-  TD_TRY(lpu_new_scratch(compiler, TD_LPU_F16, count, wide, out));
-  lpu_chain_begin(&chain, compiler->chip, count);
-  struct lpu_operand value = lpu_chain_input(&chain, wide, 0, 1);
-  value = lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
-  lpu_chain_result(&chain, value, *out, 0, 1);
-  return lpu_chain_run(compiler->builder, &chain);
+  TD_TRY(lpu_new_rows(compiler, TD_LPU_F16, compiler->rows, vectors, wide, out));
+  for (int32_t v = 0; v < vectors; v++) {
+    struct lpu_chain chain;
+    lpu_chain_begin(&chain, compiler->chip, compiler->rows);
+    struct lpu_operand value = lpu_chain_input(&chain, wide, v, vectors);
+    value = lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
+    lpu_chain_result(&chain, value, *out, v, vectors);
+    TD_TRY(lpu_chain_run(compiler->builder, &chain));
+  }
+  return TD_OK;
 }

@@ -157,8 +157,8 @@ static td_status tree_packed(struct lpu_compiler *compiler, const struct lpu_tre
                              struct lpu_tensor *out, int32_t first) {
   int32_t rows = packed_rows(compiler), groups = in->count / rows;
   struct lpu_tensor *packed = NULL, *totals = NULL;
-  TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, groups, NULL, &packed));
-  TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, groups, NULL, &totals));
+  TD_TRY(lpu_new_inner(compiler, TD_LPU_F32, groups, &packed));
+  TD_TRY(lpu_new_inner(compiler, TD_LPU_F32, groups, &totals));
   TD_TRY(pack(compiler, in, packed));
   TD_TRY(sum_packed(compiler, tree, packed, totals));
   for (int32_t k = 0; k < rows; k++) {
@@ -188,7 +188,7 @@ static td_status tree_part(struct lpu_compiler *compiler, const struct lpu_tree 
   for (int32_t offset = widest / 2; offset > 0;) {
     bool twice = offset > 1;
     struct lpu_tensor *next = NULL;
-    TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, n, NULL, &next));
+    TD_TRY(lpu_new_inner(compiler, TD_LPU_F32, n, &next));
     TD_TRY(tree_rounds(compiler, tree, offset, twice, in, begin, next, n));
     offset /= twice ? 4 : 2;
     in = next;
@@ -206,5 +206,6 @@ td_status lpu_lane_tree(struct lpu_compiler *compiler, const struct lpu_tree *tr
   if (half == tree->count) return TD_OK;
   /* Scratches take turns between the hemispheres: one more, and this half's are opposite to the other's. */
   compiler->place.turn += 1;
+  compiler->place.inner_turn += 1;
   return tree_part(compiler, tree, in, out, half, tree->count - half);
 }
