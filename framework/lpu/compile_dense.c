@@ -45,6 +45,20 @@ td_status lpu_layer_patch(struct lpu_compiler *compiler, int32_t words, int32_t 
 
 /* ---- products ---- */
 
+/* As many rows at a time as there are accumulators for. */
+static td_status run_in_turns(struct lpu_compiler *compiler, const struct lpu_product *whole) {
+  int32_t most = compiler->machine->accumulator_depth * (whole->tiles.type == TD_LPU_I8 ? 1 : 2);
+  int32_t turns = (whole->rows + most - 1) / most, rows = (whole->rows + turns - 1) / turns;
+  for (int32_t first = 0; first < whole->rows; first += rows) {
+    struct lpu_product part = *whole;
+    part.rows = whole->rows - first < rows ? whole->rows - first : rows;
+    part.x_offset += first * whole->x_row_stride;
+    part.y_offset += first * whole->y_row_stride;
+    TD_TRY(lpu_product_run(compiler->builder, &part));
+  }
+  return TD_OK;
+}
+
 td_status lpu_multiply(struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
                        const struct lpu_activation *activation, const struct lpu_tensor *beside,
                        struct lpu_tensor **out_sums) {
@@ -64,7 +78,7 @@ td_status lpu_multiply(struct lpu_compiler *compiler, const struct lpu_matrix *m
   product.y = *out_sums;
   product.y_row_stride = blocks;
   product.y_block_stride = 1;
-  return lpu_product_run(compiler->builder, &product);
+  return run_in_turns(compiler, &product);
 }
 
 /* int32 sums as float32: float(sum), or float(high) * 128 + float(low). */

@@ -53,9 +53,6 @@ td_status lpu_open_encoder(struct lpu_compiler *compiler) {
     return td_fail(TD_CONFIG, "lpu.rows: found %d, expected a multiple of %d: the tokens of an encoder's sequence",
                    options->rows, step);
   }
-  if (options->activations != TD_LPU_ACTIVATIONS_F16) {
-    return td_fail(TD_UNSUPPORTED, "LPU: found int8 activations, expected f16: encoders are compiled so");
-  }
   TD_TRY(check_heads(compiler));
   measure(compiler);
   return TD_OK;
@@ -199,8 +196,10 @@ td_status lpu_add_encoder_state(struct lpu_compiler *compiler) {
     image->rows = 1;
     image->cols = hidden;
   }
-  TD_TRY(lpu_new_rows_image(compiler, "inner", TD_IMAGE_SCRATCH, TD_LPU_F16, rows, compiler->ffn_vectors,
-                            &compiler->self.inner));
+  if (compiler->place.outer_quads == 0) {
+    TD_TRY(lpu_new_vectors(compiler, "inner", TD_IMAGE_SCRATCH, lpu_value_type(compiler), rows * compiler->ffn_vectors,
+                           &compiler->self.inner));
+  }
   return lpu_add_self(compiler);
 }
 
@@ -271,6 +270,30 @@ static td_status segment_down(struct lpu_compiler *compiler, int32_t *out_segmen
   return lpu_close_segment(compiler, out_segment);
 }
 
+/* The same at once: rows of the one follow those of the other. */
+static td_status segment_ffn(struct lpu_compiler *compiler, int32_t *out_segment) {
+  struct lpu_tensor *x = NULL, *inner = NULL;
+  TD_TRY(lpu_open_segment(compiler, "ffn"));
+  TD_TRY(lpu_view(compiler, compiler->x, &x));
+  TD_TRY(lpu_new_rows(compiler, lpu_value_type(compiler), compiler->rows, compiler->ffn_vectors, NULL, &inner));
+  TD_TRY(lpu_ffn_up(compiler, x, inner));
+  TD_TRY(lpu_begin_residual(compiler, &compiler->down, inner, 1, x, x));
+  TD_TRY(lpu_end_residual(compiler, 1, x, x));
+  return lpu_close_segment(compiler, out_segment);
+}
+
+static td_status link_ffn(struct lpu_compiler *compiler) {
+  int32_t up = 0, down = 0;
+  if (compiler->place.outer_quads > 0) {
+    TD_TRY(segment_ffn(compiler, &up));
+    return lpu_run_link(compiler, up);
+  }
+  TD_TRY(segment_up(compiler, &up));
+  TD_TRY(lpu_run_link(compiler, up));
+  TD_TRY(segment_down(compiler, &down));
+  return lpu_run_link(compiler, down);
+}
+
 /* The first row through the pooler. */
 static td_status segment_pool(struct lpu_compiler *compiler, int32_t *out_segment) {
   int32_t vectors = compiler->hidden_vectors;
@@ -280,7 +303,7 @@ static td_status segment_pool(struct lpu_compiler *compiler, int32_t *out_segmen
   TD_TRY(lpu_open_segment(compiler, "pool"));
   TD_TRY(lpu_view(compiler, compiler->x, &x));
   TD_TRY(lpu_view(compiler, compiler->logits, &out));
-  TD_TRY(lpu_new_scratch(compiler, TD_LPU_F16, vectors, x, &row));
+  TD_TRY(lpu_new_scratch(compiler, lpu_value_type(compiler), vectors, x, &row));
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, out->count, NULL, &made));
   struct lpu_operand value;
   for (int32_t v = 0; v < vectors; v++) {
@@ -314,7 +337,7 @@ static td_status link_pool(struct lpu_compiler *compiler) {
  * `down`. */
 td_status lpu_chip_encoder(struct lpu_compiler *compiler) {
   compiler->builder->chunk = ROWS_AT_ONCE;
-  int32_t hide = 0, heads = 0, project = 0, up = 0, down = 0;
+  int32_t hide = 0, heads = 0, project = 0;
   TD_TRY(segment_hide(compiler, &hide));
   TD_TRY(lpu_run_link(compiler, hide));
   TD_TRY(segment_heads(compiler, &heads));
@@ -323,10 +346,7 @@ td_status lpu_chip_encoder(struct lpu_compiler *compiler) {
   TD_TRY(lpu_link_self(compiler));
   TD_TRY(segment_project(compiler, &project));
   TD_TRY(lpu_run_link(compiler, project));
-  TD_TRY(segment_up(compiler, &up));
-  TD_TRY(lpu_run_link(compiler, up));
-  TD_TRY(segment_down(compiler, &down));
-  TD_TRY(lpu_run_link(compiler, down));
+  TD_TRY(link_ffn(compiler));
   TD_TRY(lpu_end_link(compiler));
   return compiler->chip == compiler->chips - 1 ? link_pool(compiler) : TD_OK;
 }

@@ -312,10 +312,15 @@ td_status lpu_new_rows(struct lpu_compiler *compiler, enum td_lpu_type type, int
 
 /* So few rows have passed before the first sums leave. */
 #define FEW_ROWS 16
+/* What is read while sums leave: the last vector of rows. */
+static const struct lpu_tensor *last_column(const struct lpu_tensor *x) {
+  return x && x->columns ? x->columns[x->column_count - 1] : x;
+}
+
 td_status lpu_new_sums(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t rows, int32_t vectors,
                        const struct lpu_activation *x, const struct lpu_tensor *beside, struct lpu_tensor **out) {
   bool many = rows > FEW_ROWS;
-  const struct others others = {{beside, many ? x->x : NULL, many ? x->twin : NULL}};
+  const struct others others = {{beside, many ? last_column(x->x) : NULL, many ? last_column(x->twin) : NULL}};
   return new_rows(compiler, type, rows, vectors, &others, out);
 }
 

@@ -298,6 +298,8 @@ td_status lpu_self_mixed(struct lpu_compiler *compiler, struct lpu_tensor **out)
       for (int32_t part = 0; part < vectors; part++) TD_TRY(turn_part(compiler, block, h, part, wide));
     }
   }
+  *out = wide;
+  if (lpu_value_type(compiler) == TD_LPU_F32) return TD_OK;
   TD_TRY(lpu_new_rows(compiler, TD_LPU_F16, compiler->rows, vectors, wide, out));
   for (int32_t v = 0; v < vectors; v++) {
     struct lpu_chain chain;
