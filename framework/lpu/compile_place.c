@@ -310,6 +310,15 @@ td_status lpu_new_rows(struct lpu_compiler *compiler, enum td_lpu_type type, int
   return new_rows(compiler, type, rows, vectors, &(struct others){{beside, NULL, NULL}}, out);
 }
 
+td_status lpu_new_apart(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count,
+                        const struct lpu_tensor *const apart[3], struct lpu_tensor **out) {
+  const struct others others = {{apart[0], apart[1], apart[2]}};
+  int32_t hemisphere = compiler->place.turn++ % TD_LPU_HEMISPHERES;
+  int32_t quad = column_quad(compiler, &others, hemisphere, count);
+  if (quad < 0) return new_scratch(compiler, type, count, &others, out);
+  return scratch_in(compiler, type, count, hemisphere, quad, out);
+}
+
 /* So few rows have passed before the first sums leave. */
 #define FEW_ROWS 16
 /* What is read while sums leave: the last vector of rows. */
