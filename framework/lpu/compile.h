@@ -324,6 +324,11 @@ struct lpu_tree {
 };
 td_status lpu_lane_tree(struct lpu_compiler *compiler, const struct lpu_tree *tree, struct lpu_tensor *in,
                         struct lpu_tensor *out);
+/* The same of two halves of the rows, so many in the first one: each in a hemisphere of its own, where there are many.
+ */
+int32_t lpu_tree_half(const struct lpu_compiler *compiler, int32_t count);
+td_status lpu_lane_trees(struct lpu_compiler *compiler, const struct lpu_tree *tree, struct lpu_tensor *const in[2],
+                         struct lpu_tensor *out);
 /* Norms (compile_norm.c) of rows of the hidden width. */
 td_status lpu_normalize(struct lpu_compiler *compiler, struct lpu_tensor *x, const struct lpu_norm *norm,
                         struct lpu_tensor *out);

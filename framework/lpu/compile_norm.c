@@ -15,11 +15,10 @@ static struct lpu_operand value_of(struct lpu_chain *chain, struct lpu_tensor *x
   return square ? lpu_chain_step(chain, TD_ALU_MUL, value, value, lpu_nothing) : value;
 }
 
-/* A row's vectors, or their squares, summed lane by lane. */
-static td_status fold(struct lpu_compiler *compiler, struct lpu_tensor *x, int32_t vectors, bool square,
-                      struct lpu_tensor **out) {
+/* Vectors of `rows` rows from `first` on, or their squares, summed lane by lane. */
+static td_status fold(struct lpu_compiler *compiler, struct lpu_tensor *x, int32_t vectors, bool square, int32_t first,
+                      int32_t rows, struct lpu_tensor **out) {
   struct lpu_tensor *before = NULL, *sums = NULL;
-  int32_t rows = x->count / vectors;
   for (int32_t begin = 0; begin < vectors; begin += FOLD) {
     struct lpu_chain chain;
     struct lpu_operand sum = lpu_nothing;
@@ -27,7 +26,7 @@ static td_status fold(struct lpu_compiler *compiler, struct lpu_tensor *x, int32
     TD_TRY(lpu_new_inner(compiler, TD_LPU_F32, rows, &sums));
     if (before) sum = lpu_chain_input(&chain, before, 0, 1);
     for (int32_t v = begin; v < vectors && v < begin + FOLD; v++) {
-      struct lpu_operand value = value_of(&chain, x, v, vectors, square);
+      struct lpu_operand value = value_of(&chain, x, first * vectors + v, vectors, square);
       /* The first one waits a step, so that no two vectors are wanted from their slices in one cycle. The zero: sums
        * are never a negative one. */
       sum = sum.from == LPU_FROM_NOTHING
@@ -46,11 +45,14 @@ static td_status fold(struct lpu_compiler *compiler, struct lpu_tensor *x, int32
 static td_status reduce(struct lpu_compiler *compiler, struct lpu_tensor *x, const struct td_op *op,
                         enum lpu_finish finish, struct lpu_tensor **out) {
   int32_t vectors = compiler->hidden_vectors, rows = x->count / vectors;
-  struct lpu_tensor *sums = NULL;
+  struct lpu_tensor *sums[2] = {NULL, NULL};
+  int32_t half = x->columns ? lpu_tree_half(compiler, rows) : rows;
   struct lpu_tree tree = {TD_ALU_ADD, finish, (float)(1.0 / (double)op->n), (float)op->epsilon, rows, 0, NULL, true};
-  TD_TRY(fold(compiler, x, vectors, finish == LPU_FINISH_RSQRT, &sums));
+  TD_TRY(fold(compiler, x, vectors, finish == LPU_FINISH_RSQRT, 0, half, &sums[0]));
+  sums[1] = sums[0];
+  if (half < rows) TD_TRY(fold(compiler, x, vectors, finish == LPU_FINISH_RSQRT, half, rows - half, &sums[1]));
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows, x, out));
-  return lpu_lane_tree(compiler, &tree, sums, *out);
+  return lpu_lane_trees(compiler, &tree, sums, *out);
 }
 
 /* x - mean, 0 in lanes beyond the row. */
