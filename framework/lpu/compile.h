@@ -265,9 +265,12 @@ td_status lpu_new_scratch(struct lpu_compiler *compiler, enum td_lpu_type type, 
 /* rows x vectors, in columns where there are outer quads: as scratches, and as an image. */
 td_status lpu_new_rows(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t rows, int32_t vectors,
                        const struct lpu_tensor *beside, struct lpu_tensor **out);
-/* In none of the quads of those others (they may be NULL). */
+/* Not in the quad of another (may be NULL). */
 td_status lpu_new_apart(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count,
-                        const struct lpu_tensor *const apart[3], struct lpu_tensor **out);
+                        const struct lpu_tensor *apart, struct lpu_tensor **out);
+/* lpu_chain_run; where there are outer quads, with the constants that all iterations take copied first: from the slices
+ * of constants, at which many chains would wait for each other, to where the chain has nothing else. */
+td_status lpu_run_rows(struct lpu_compiler *compiler, struct lpu_chain *chain);
 td_status lpu_new_inner(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count, struct lpu_tensor **out);
 td_status lpu_new_rows_image(struct lpu_compiler *compiler, const char *name, enum td_lpu_image_kind kind,
                              enum td_lpu_type type, int32_t rows, int32_t vectors, int32_t *out_image);
@@ -349,9 +352,6 @@ struct lpu_sums {
   struct lpu_tensor *sums, *scales, *biases;
   uint16_t patch;
 };
-/* out[0] = vector `offset` of constants. */
-td_status lpu_copy_constant(struct lpu_compiler *compiler, struct lpu_tensor *from, int32_t offset, uint16_t patch,
-                            struct lpu_tensor *out);
 /* x * matrix^T, as sums with what scales them. */
 td_status lpu_sum_up(struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
                      const struct lpu_activation *activation, const struct lpu_tensor *beside, struct lpu_sums *out);

@@ -114,44 +114,13 @@ struct lpu_operand lpu_scaled(struct lpu_chain *chain, const struct lpu_sums *su
   return lpu_chain_step(chain, TD_ALU_ADD, value, bias, lpu_nothing);
 }
 
-td_status lpu_copy_constant(struct lpu_compiler *compiler, struct lpu_tensor *from, int32_t offset, uint16_t patch,
-                            struct lpu_tensor *out) {
-  struct lpu_chain chain;
-  lpu_chain_begin(&chain, compiler->chip, 1);
-  struct lpu_operand value = lpu_chain_input(&chain, from, offset, 0);
-  chain.inputs[value.index].patch = patch;
-  lpu_chain_result(&chain, lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing), out, 0, 1);
-  return lpu_chain_run(compiler->builder, &chain);
-}
-
-/* A vector a block, copied from the slices of constants, at which the rows of all blocks would wait for each other: not
- * to where the block's sums are, nor its other constant. */
-static td_status deal_constants(struct lpu_compiler *compiler, const struct lpu_sums *sums, struct lpu_tensor *from,
-                                const struct lpu_tensor *other, struct lpu_tensor **out) {
-  struct lpu_tensor *columns[TD_LPU_MOST_LANES];
-  int32_t blocks = sums->sums->column_count;
-  for (int32_t b = 0; b < blocks; b++) {
-    const struct lpu_tensor *apart[3] = {sums->sums->columns[b], other ? other->columns[b] : NULL,
-                                         sums->activation->scale};
-    TD_TRY(lpu_new_apart(compiler, TD_LPU_F32, 1, apart, &columns[b]));
-    TD_TRY(lpu_copy_constant(compiler, from, b, sums->patch, columns[b]));
-  }
-  return lpu_join_columns(compiler->builder, columns, blocks, out);
-}
-
 td_status lpu_sum_up(struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
                      const struct lpu_activation *activation, const struct lpu_tensor *beside, struct lpu_sums *out) {
   *out = (struct lpu_sums){.matrix = matrix, .activation = activation};
   TD_TRY(lpu_multiply(compiler, matrix, activation, beside, &out->sums));
   if (matrix->scale >= 0) TD_TRY(lpu_view(compiler, matrix->scale, &out->scales));
   if (matrix->bias >= 0) TD_TRY(lpu_view(compiler, matrix->bias, &out->biases));
-  TD_TRY(lpu_layer_patch(compiler, matrix->tiles.blocks, matrix->layers, &out->patch));
-  if (!out->sums->columns) return TD_OK;
-  struct lpu_tensor *scales = out->scales, *biases = out->biases;
-  if (scales) TD_TRY(deal_constants(compiler, out, scales, NULL, &out->scales));
-  if (biases) TD_TRY(deal_constants(compiler, out, biases, out->scales, &out->biases));
-  out->patch = 0;
-  return TD_OK;
+  return lpu_layer_patch(compiler, matrix->tiles.blocks, matrix->layers, &out->patch);
 }
 
 td_status lpu_project(struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
@@ -170,7 +139,7 @@ td_status lpu_project(struct lpu_compiler *compiler, const struct lpu_matrix *ma
       value = lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
     }
     lpu_chain_result(&chain, value, out, matrix->first_block + block, stride);
-    TD_TRY(lpu_chain_run(compiler->builder, &chain));
+    TD_TRY(lpu_run_rows(compiler, &chain));
   }
   return TD_OK;
 }

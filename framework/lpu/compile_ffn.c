@@ -79,7 +79,7 @@ static td_status settle(struct lpu_compiler *compiler, const struct lpu_sums *su
     if (moves) value = lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
     lpu_chain_result(&chain, value, out[i], 0, 1);
   }
-  return lpu_chain_run(compiler->builder, &chain);
+  return lpu_run_rows(compiler, &chain);
 }
 
 /* Rows at a time, so that the second reading of the sums begins when the first one is done. */
@@ -106,7 +106,7 @@ td_status lpu_activate(struct lpu_compiler *compiler, const struct lpu_sums *gat
   }
   if (up) result = times(&chain, result, lpu_scaled(&chain, up, block));
   lpu_chain_result(&chain, result, out, gate->matrix->first_block + block, gate->matrix->row_blocks);
-  return lpu_chain_run(compiler->builder, &chain);
+  return lpu_run_rows(compiler, &chain);
 }
 
 td_status lpu_ffn_up(struct lpu_compiler *compiler, struct lpu_tensor *x, struct lpu_tensor *inner) {

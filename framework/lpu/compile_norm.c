@@ -34,7 +34,7 @@ static td_status fold(struct lpu_compiler *compiler, struct lpu_tensor *x, int32
                 : lpu_chain_step(&chain, TD_ALU_ADD, sum, value, lpu_nothing);
     }
     lpu_chain_result(&chain, sum, sums, 0, 1);
-    TD_TRY(lpu_chain_run(compiler->builder, &chain));
+    TD_TRY(lpu_run_rows(compiler, &chain));
     before = sums;
   }
   *out = sums;
@@ -72,7 +72,7 @@ static td_status centre(struct lpu_compiler *compiler, struct lpu_tensor *x, con
       value = lpu_chain_step(&chain, TD_ALU_MUL, value, lpu_chain_input(&chain, mask, 0, 0), lpu_nothing);
     }
     lpu_chain_result(&chain, value, *out, v, vectors);
-    TD_TRY(lpu_chain_run(compiler->builder, &chain));
+    TD_TRY(lpu_run_rows(compiler, &chain));
   }
   return TD_OK;
 }
@@ -99,7 +99,7 @@ static td_status scale_vector(struct lpu_compiler *compiler, struct lpu_tensor *
     value = lpu_chain_step(&chain, TD_ALU_ADD, value, more, lpu_nothing);
   }
   lpu_chain_result(&chain, value, out, v, vectors);
-  return lpu_chain_run(compiler->builder, &chain);
+  return lpu_run_rows(compiler, &chain);
 }
 
 td_status lpu_normalize(struct lpu_compiler *compiler, struct lpu_tensor *x, const struct lpu_norm *norm,
@@ -124,7 +124,7 @@ static td_status square_heads(struct lpu_compiler *compiler, struct lpu_tensor *
   chain.inputs[value.index].patch = patch;
   value = lpu_chain_step(&chain, TD_ALU_MUL, value, value, lpu_nothing);
   lpu_chain_result(&chain, value, out, 0, 1);
-  return lpu_chain_run(compiler->builder, &chain);
+  return lpu_run_rows(compiler, &chain);
 }
 
 td_status lpu_head_norms(struct lpu_compiler *compiler, struct lpu_tensor *in, uint16_t patch, int32_t count,
@@ -152,7 +152,7 @@ td_status lpu_head_norms(struct lpu_compiler *compiler, struct lpu_tensor *in, u
   chain.inputs[by.index].patch = by_layer;
   value = lpu_chain_step(&chain, TD_ALU_MUL, value, by, lpu_nothing);
   lpu_chain_result(&chain, value, *out, 0, 1);
-  return lpu_chain_run(compiler->builder, &chain);
+  return lpu_run_rows(compiler, &chain);
 }
 
 /* ---- in front of products ---- */
@@ -166,7 +166,7 @@ static td_status copy(struct lpu_compiler *compiler, struct lpu_tensor *x, struc
     struct lpu_operand value = lpu_chain_input(&chain, x, v, columns);
     value = lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
     lpu_chain_result(&chain, value, out, v, columns);
-    TD_TRY(lpu_chain_run(compiler->builder, &chain));
+    TD_TRY(lpu_run_rows(compiler, &chain));
   }
   return TD_OK;
 }

@@ -160,8 +160,9 @@ td_status lpu_new_rows_image(struct lpu_compiler *compiler, const char *name, en
 /* ---- scratches ---- */
 
 /* Tensors whose quads a new one stays out of. */
+#define MOST_OTHERS (LPU_CHAIN_INPUTS + LPU_CHAIN_RESULTS)
 struct others {
-  const struct lpu_tensor *of[3];
+  const struct lpu_tensor *of[MOST_OTHERS];
 };
 
 static bool touches(const struct lpu_tensor *tensor, int32_t hemisphere, int32_t slice) {
@@ -174,8 +175,8 @@ static bool touches(const struct lpu_tensor *tensor, int32_t hemisphere, int32_t
 
 static bool is_there(const struct lpu_compiler *compiler, const struct others *others, int32_t hemisphere,
                      int32_t quad) {
-  for (int i = 0; i < 3; i++) {
-    if (others->of[i] && touches(others->of[i], hemisphere, quad_slice(compiler, quad))) return true;
+  for (int i = 0; i < MOST_OTHERS && others->of[i]; i++) {
+    if (touches(others->of[i], hemisphere, quad_slice(compiler, quad))) return true;
   }
   return false;
 }
@@ -259,7 +260,7 @@ static td_status new_scratch(struct lpu_compiler *compiler, enum td_lpu_type typ
 
 td_status lpu_new_scratch(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count,
                           const struct lpu_tensor *beside, struct lpu_tensor **out) {
-  return new_scratch(compiler, type, count, &(struct others){{beside, NULL, NULL}}, out);
+  return new_scratch(compiler, type, count, &(struct others){{beside}}, out);
 }
 
 /* Where there are outer quads: not in them. What comes through a switch and straight too would want its slices twice in
@@ -288,6 +289,23 @@ static int32_t column_quad(struct lpu_compiler *compiler, const struct others *o
   return roomiest(compiler, others, hemisphere);
 }
 
+static td_status new_apart(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count,
+                           const struct others *others, struct lpu_tensor **out) {
+  int32_t hemisphere = compiler->place.turn++ % TD_LPU_HEMISPHERES;
+  int32_t quad = column_quad(compiler, others, hemisphere, count);
+  if (quad < 0) return new_scratch(compiler, type, count, others, out);
+  return scratch_in(compiler, type, count, hemisphere, quad, out);
+}
+
+/* Rows as wide are read beside column v in their own column v. */
+static struct others columns_of(const struct others *others, int32_t v, int32_t vectors) {
+  struct others of = *others;
+  for (int i = 0; i < MOST_OTHERS && of.of[i]; i++) {
+    if (of.of[i]->column_count == vectors) of.of[i] = of.of[i]->columns[v];
+  }
+  return of;
+}
+
 /* Columns of one hemisphere, in quads as far apart as there are. */
 static td_status new_rows(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t rows, int32_t vectors,
                           const struct others *others, struct lpu_tensor **out) {
@@ -298,7 +316,8 @@ static td_status new_rows(struct lpu_compiler *compiler, enum td_lpu_type type, 
   }
   int32_t hemisphere = place->turn++ % TD_LPU_HEMISPHERES;
   for (int32_t v = 0; v < vectors; v++) {
-    int32_t quad = column_quad(compiler, others, hemisphere, rows);
+    const struct others beside = columns_of(others, v, vectors);
+    int32_t quad = column_quad(compiler, &beside, hemisphere, rows);
     if (quad < 0) return new_scratch(compiler, type, rows * vectors, others, out);
     TD_TRY(scratch_in(compiler, type, rows, hemisphere, quad, &columns[v]));
   }
@@ -307,16 +326,53 @@ static td_status new_rows(struct lpu_compiler *compiler, enum td_lpu_type type, 
 
 td_status lpu_new_rows(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t rows, int32_t vectors,
                        const struct lpu_tensor *beside, struct lpu_tensor **out) {
-  return new_rows(compiler, type, rows, vectors, &(struct others){{beside, NULL, NULL}}, out);
+  return new_rows(compiler, type, rows, vectors, &(struct others){{beside}}, out);
 }
 
 td_status lpu_new_apart(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count,
-                        const struct lpu_tensor *const apart[3], struct lpu_tensor **out) {
-  const struct others others = {{apart[0], apart[1], apart[2]}};
-  int32_t hemisphere = compiler->place.turn++ % TD_LPU_HEMISPHERES;
-  int32_t quad = column_quad(compiler, &others, hemisphere, count);
-  if (quad < 0) return new_scratch(compiler, type, count, &others, out);
-  return scratch_in(compiler, type, count, hemisphere, quad, out);
+                        const struct lpu_tensor *apart, struct lpu_tensor **out) {
+  const struct others others = {{apart}};
+  return new_apart(compiler, type, count, &others, out);
+}
+
+/* ---- constants of a chain ---- */
+
+static void list_others(const struct lpu_chain *chain, int32_t but, struct others *out) {
+  int32_t count = 0;
+  memset(out, 0, sizeof *out);
+  for (int32_t i = 0; i < chain->input_count; i++) {
+    if (i != but) out->of[count++] = chain->inputs[i].tensor;
+  }
+  for (int32_t i = 0; i < chain->result_count && count < MOST_OTHERS; i++) out->of[count++] = chain->results[i].tensor;
+}
+
+static td_status copy_constant(struct lpu_compiler *compiler, struct lpu_chain *chain, int32_t index) {
+  struct lpu_input *input = &chain->inputs[index];
+  struct lpu_tensor *copy = NULL;
+  struct others others;
+  struct lpu_chain alone;
+  list_others(chain, index, &others);
+  TD_TRY(new_apart(compiler, input->tensor->type, 1, &others, &copy));
+  lpu_chain_begin(&alone, compiler->chip, 1);
+  struct lpu_operand value = lpu_chain_input(&alone, input->tensor, input->offset, 0);
+  alone.inputs[value.index].patch = input->patch;
+  lpu_chain_result(&alone, lpu_chain_step(&alone, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing), copy, 0, 1);
+  TD_TRY(lpu_chain_run(compiler->builder, &alone));
+  *input = (struct lpu_input){.tensor = copy};
+  return TD_OK;
+}
+
+static bool is_constant(const struct lpu_compiler *compiler, const struct lpu_input *input) {
+  return compiler->builder->program->images[input->tensor->image].kind == TD_IMAGE_CONSTANT && input->stride == 0;
+}
+
+td_status lpu_run_rows(struct lpu_compiler *compiler, struct lpu_chain *chain) {
+  if (compiler->place.outer_quads > 0 && chain->input_count <= LPU_CHAIN_INPUTS) {
+    for (int32_t i = 0; i < chain->input_count; i++) {
+      if (is_constant(compiler, &chain->inputs[i])) TD_TRY(copy_constant(compiler, chain, i));
+    }
+  }
+  return lpu_chain_run(compiler->builder, chain);
 }
 
 /* So few rows have passed before the first sums leave. */
@@ -329,7 +385,11 @@ static const struct lpu_tensor *last_column(const struct lpu_tensor *x) {
 td_status lpu_new_sums(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t rows, int32_t vectors,
                        const struct lpu_activation *x, const struct lpu_tensor *beside, struct lpu_tensor **out) {
   bool many = rows > FEW_ROWS;
-  const struct others others = {{beside, many ? last_column(x->x) : NULL, many ? last_column(x->twin) : NULL}};
+  struct others others = {{NULL}};
+  int32_t known = 0;
+  if (beside) others.of[known++] = beside;
+  if (many && x->x) others.of[known++] = last_column(x->x);
+  if (many && x->twin) others.of[known++] = last_column(x->twin);
   return new_rows(compiler, type, rows, vectors, &others, out);
 }
 

@@ -163,7 +163,7 @@ static td_status place_keys(struct lpu_compiler *compiler, const struct lpu_sums
       value = lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
       lpu_chain_result(&chain, value, k[i], lpu_self_row(compiler, v), 1);
     }
-    TD_TRY(lpu_chain_run(compiler->builder, &chain));
+    TD_TRY(lpu_run_rows(compiler, &chain));
   }
   return TD_OK;
 }
@@ -172,26 +172,23 @@ static const struct lpu_tensor *column_of(const struct lpu_tensor *tensor, int32
   return tensor->columns ? tensor->columns[v] : tensor;
 }
 
-static td_status settle_queries(struct lpu_compiler *compiler, const struct lpu_sums *sums, int32_t v,
-                                struct lpu_tensor **out) {
+static td_status settle_heads(struct lpu_compiler *compiler, const struct lpu_sums *sums, int32_t v,
+                              struct lpu_tensor **out) {
   struct lpu_chain chain;
-  TD_TRY(lpu_new_apart(compiler, TD_LPU_F16, compiler->rows,
-                       (const struct lpu_tensor *[3]){column_of(sums->sums, v), NULL, NULL}, out));
+  TD_TRY(lpu_new_apart(compiler, TD_LPU_F16, compiler->rows, column_of(sums->sums, v), out));
   lpu_chain_begin(&chain, compiler->chip, compiler->rows);
   struct lpu_operand value = lpu_scaled(&chain, sums, v);
   if (value.from == LPU_FROM_INPUT) value = lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
   lpu_chain_result(&chain, value, *out, 0, 1);
-  return lpu_chain_run(compiler->builder, &chain);
+  return lpu_run_rows(compiler, &chain);
 }
 
 /* One head's queries of a block: zeros in the lanes of the others, so that keys of all heads may pass. */
 static td_status place_queries(struct lpu_compiler *compiler, struct lpu_tensor *queries, int32_t head, int32_t block) {
   const struct lpu_self *self = &compiler->self;
   int32_t of_word = compiler->machine->load_vectors;
-  struct lpu_tensor *constant = NULL, *mask = NULL;
-  TD_TRY(lpu_view(compiler, self->mask[head % self->slots], &constant));
-  TD_TRY(lpu_new_apart(compiler, TD_LPU_F32, 1, (const struct lpu_tensor *[3]){queries, NULL, NULL}, &mask));
-  TD_TRY(lpu_copy_constant(compiler, constant, 0, 0, mask));
+  struct lpu_tensor *mask = NULL;
+  TD_TRY(lpu_view(compiler, self->mask[head % self->slots], &mask));
   for (int32_t lane = 0; lane < of_word; lane++) {
     struct lpu_tensor *pair = NULL;
     struct lpu_chain chain;
@@ -201,12 +198,12 @@ static td_status place_queries(struct lpu_compiler *compiler, struct lpu_tensor 
     take_rows(&chain, block * self->query_lanes + lane, of_word);
     value = lpu_chain_step(&chain, TD_ALU_MUL, value, lpu_chain_input(&chain, mask, 0, 0), lpu_nothing);
     lpu_chain_result(&chain, value, pair, 0, 1);
-    TD_TRY(lpu_chain_run(compiler->builder, &chain));
+    TD_TRY(lpu_run_rows(compiler, &chain));
   }
   return TD_OK;
 }
 
-static td_status place_values(struct lpu_compiler *compiler, const struct lpu_sums *sums, int32_t v, int32_t block) {
+static td_status place_values(struct lpu_compiler *compiler, struct lpu_tensor *values, int32_t v, int32_t block) {
   const struct lpu_self *self = &compiler->self;
   int32_t of_word = compiler->machine->load_vectors;
   for (int32_t lane = 0; lane < of_word; lane++) {
@@ -214,11 +211,11 @@ static td_status place_values(struct lpu_compiler *compiler, const struct lpu_su
     struct lpu_chain chain;
     TD_TRY(lpu_self_pair(compiler, self->v + v * self->token_blocks + block, lane, &pair));
     lpu_chain_begin(&chain, compiler->chip, lpu_self_tokens(compiler, block) / of_word);
-    struct lpu_operand value = lpu_scaled(&chain, sums, 2 * self->vectors + v);
-    if (value.from == LPU_FROM_INPUT) value = lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
+    struct lpu_operand value = lpu_chain_input(&chain, values, 0, 1);
+    value = lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
     take_rows(&chain, block * compiler->machine->lanes + lane, of_word);
     lpu_chain_result(&chain, value, pair, 0, 1);
-    TD_TRY(lpu_chain_run(compiler->builder, &chain));
+    TD_TRY(lpu_run_rows(compiler, &chain));
   }
   return TD_OK;
 }
@@ -230,13 +227,15 @@ td_status lpu_self_heads(struct lpu_compiler *compiler, const struct lpu_activat
   TD_TRY(place_keys(compiler, &sums));
   for (int32_t v = 0; v < self->vectors; v++) {
     struct lpu_tensor *queries = NULL;
-    TD_TRY(settle_queries(compiler, &sums, v, &queries));
+    TD_TRY(settle_heads(compiler, &sums, v, &queries));
     for (int32_t i = 0; i < lpu_self_slots(self, v) * self->query_blocks; i++) {
       TD_TRY(place_queries(compiler, queries, v * self->slots + i / self->query_blocks, i % self->query_blocks));
     }
   }
   for (int32_t v = 0; v < self->vectors; v++) {
-    for (int32_t block = 0; block < self->token_blocks; block++) TD_TRY(place_values(compiler, &sums, v, block));
+    struct lpu_tensor *values = NULL;
+    TD_TRY(settle_heads(compiler, &sums, 2 * self->vectors + v, &values));
+    for (int32_t block = 0; block < self->token_blocks; block++) TD_TRY(place_values(compiler, values, v, block));
   }
   return TD_OK;
 }
