@@ -247,7 +247,8 @@ struct lpu_product {
   int32_t chip, rows;
   int32_t plane;               /* -1: each block's own, lpu_tile_plane */
   int32_t first_block, blocks; /* of the tiles, to be done */
-  bool separate;               /* every part's sums leave by themselves: y's vector moves by y_part_stride too */
+  bool crosses;  /* of blocks that hemispheres cannot share evenly, the last one is done in the other hemisphere */
+  bool separate; /* every part's sums leave by themselves: y's vector moves by y_part_stride too */
   struct lpu_tiles tiles;
   struct lpu_tensor *x;         /* F16 or I8; row r's vector b: offset + r * row_stride + b */
   struct lpu_tensor *const *xs; /* or NULL: x. Vector b is in xs[b] at offset + r * row_stride */

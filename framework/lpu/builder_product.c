@@ -184,13 +184,14 @@ static uint8_t sum_flags(const struct tile *tile) {
 }
 
 /* What an fp16 part takes: vector part / 2, half part % 2. */
-static void fill_read(const struct tile *tile, struct lpu_read *read) {
+static void fill_read(const struct lpu_builder *builder, const struct tile *tile, struct lpu_read *read) {
   const struct lpu_product *product = tile->product;
   bool one = product->tiles.type == TD_LPU_I8 || product->tiles.columns;
   int32_t vector = one ? tile->part : tile->part / 2;
   memset(read, 0, sizeof *read);
   read->tensor = product->xs ? product->xs[vector] : product->x;
-  if (product->twin && tile->image->hemisphere != product->x->hemisphere) read->tensor = product->twin;
+  int32_t hemisphere = tile->plane / (builder->machine->planes / TD_LPU_HEMISPHERES);
+  if (product->twin && hemisphere != product->x->hemisphere) read->tensor = product->twin;
   read->offset = product->x_offset + (product->xs ? 0 : vector);
   read->stride = product->x_row_stride;
   read->n = product->rows;
@@ -212,7 +213,7 @@ static void book_pass(struct lpu_builder *builder, const struct tile *tile, stru
   const struct lpu_product *product = tile->product;
   int32_t chip = product->chip, at = plane_position(builder, tile->plane);
   int32_t summed = machine->delay[TD_LPU_PASS].func;
-  fill_read(tile, &passing->read);
+  fill_read(builder, tile, &passing->read);
   passing->read.at = at;
   passing->read.when = machine->delay[TD_LPU_PASS].skew;
   passing->pass_use = lpu_use_queue(&builder->pattern, chip, td_lpu_matrix_queue(machine, tile->plane, TD_MATRIX_PASS),
@@ -283,12 +284,27 @@ static td_status pass_tile(struct lpu_builder *builder, struct tile *tile, int32
 
 /* ---- whole ---- */
 
+/* The last block of the hemisphere that has an odd one more; -1: neither has. */
+static int32_t odd_block(const struct lpu_builder *builder, const struct lpu_product *product) {
+  int32_t counts[TD_LPU_HEMISPHERES] = {0, 0}, last[TD_LPU_HEMISPHERES] = {-1, -1};
+  for (int32_t block = product->first_block; block < product->first_block + product->blocks; block++) {
+    int32_t hemisphere = builder->program->images[tile_image(&product->tiles, block, 0)].hemisphere;
+    counts[hemisphere]++;
+    last[hemisphere] = block;
+  }
+  if (counts[0] == counts[1] + 1) return last[0];
+  return counts[1] == counts[0] + 1 ? last[1] : -1;
+}
+
 static struct tile tile_of(const struct lpu_builder *builder, const struct lpu_product *product, int32_t block,
                            int32_t part) {
   const struct lpu_tiles *tiles = &product->tiles;
   struct tile tile = {.product = product, .block = block, .part = part};
   tile.image = &builder->program->images[tile_image(tiles, block, part)];
   tile.plane = product->plane >= 0 ? product->plane : lpu_tile_plane(builder->machine, tile.image, tiles, block);
+  if (product->crosses && block == odd_block(builder, product)) {
+    tile.plane = (tile.plane + builder->machine->planes / 2) % builder->machine->planes;
+  }
   tile.steps = part == tiles->parts - 1 ? tiles->last_steps : tiles->steps;
   return tile;
 }

@@ -327,10 +327,10 @@ struct lpu_tree {
 };
 td_status lpu_lane_tree(struct lpu_compiler *compiler, const struct lpu_tree *tree, struct lpu_tensor *in,
                         struct lpu_tensor *out);
-/* The same of two halves of the rows, so many in the first one: each in a hemisphere of its own, where there are many.
- */
-int32_t lpu_tree_half(const struct lpu_compiler *compiler, int32_t count);
-td_status lpu_lane_trees(struct lpu_compiler *compiler, const struct lpu_tree *tree, struct lpu_tensor *const in[2],
+/* The same of rows that are dealt to several tensors, so many to each but the last: one hemisphere after the other. */
+#define LPU_TREE_PARTS 16
+int32_t lpu_tree_rows(const struct lpu_compiler *compiler, int32_t count);
+td_status lpu_lane_trees(struct lpu_compiler *compiler, const struct lpu_tree *tree, struct lpu_tensor *const *in,
                          struct lpu_tensor *out);
 /* Norms (compile_norm.c) of rows of the hidden width. */
 td_status lpu_normalize(struct lpu_compiler *compiler, struct lpu_tensor *x, const struct lpu_norm *norm,
@@ -341,6 +341,8 @@ td_status lpu_head_norms(struct lpu_compiler *compiler, struct lpu_tensor *in, u
 /* The norm of x, or x as it is if there is none, ready for products. */
 td_status lpu_normed(struct lpu_compiler *compiler, struct lpu_tensor *x, const struct lpu_norm *norm,
                      struct lpu_activation *out);
+/* Products of many rows take so many at a time; they divide `rows`. */
+int32_t lpu_rows_at_once(const struct lpu_compiler *compiler, int32_t rows);
 /* `beside`: what the sums will be read with. */
 td_status lpu_multiply(struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
                        const struct lpu_activation *activation, const struct lpu_tensor *beside,

@@ -45,15 +45,29 @@ td_status lpu_layer_patch(struct lpu_compiler *compiler, int32_t words, int32_t 
 
 /* ---- products ---- */
 
-/* As many rows at a time as there are accumulators for. */
+/* Rows of a turn: at least so many, of few rows; of many about so many. */
+#define LEAST_ROWS 64
+#define MOST_ROWS 128
+
+int32_t lpu_rows_at_once(const struct lpu_compiler *compiler, int32_t rows) {
+  if (compiler->place.outer_quads == 0 || rows < 2 * LEAST_ROWS || rows % LEAST_ROWS) return rows;
+  int32_t turns = rows / LEAST_ROWS < 4 ? rows / LEAST_ROWS : rows / MOST_ROWS;
+  while (rows % (turns * LEAST_ROWS)) turns--;
+  return rows / turns;
+}
+
+/* As many rows at a time as there are accumulators for, and so many that what follows of the first ones goes on beside
+ * the products of the others. */
 static td_status run_in_turns(struct lpu_compiler *compiler, const struct lpu_product *whole) {
   int32_t most = compiler->machine->accumulator_depth * (whole->tiles.type == TD_LPU_I8 ? 1 : 2);
-  int32_t turns = (whole->rows + most - 1) / most, rows = (whole->rows + turns - 1) / turns;
+  int32_t some = lpu_rows_at_once(compiler, whole->rows) < most ? lpu_rows_at_once(compiler, whole->rows) : most;
+  int32_t turns = (whole->rows + some - 1) / some, rows = (whole->rows + turns - 1) / turns;
   for (int32_t first = 0; first < whole->rows; first += rows) {
     struct lpu_product part = *whole;
     part.rows = whole->rows - first < rows ? whole->rows - first : rows;
     part.x_offset += first * whole->x_row_stride;
     part.y_offset += first * whole->y_row_stride;
+    part.crosses = turns > 1 && first / rows % 2 == 1;
     TD_TRY(lpu_product_run(compiler->builder, &part));
   }
   return TD_OK;

@@ -13,17 +13,17 @@ enum td_lpu_type lpu_value_type(const struct lpu_compiler *compiler) {
 }
 
 /* Lane by lane, the maximum of |x| over a row's vectors. */
-static td_status fold_tops(struct lpu_compiler *compiler, struct lpu_tensor *x, int32_t vectors,
-                           struct lpu_tensor **out) {
+static td_status fold_tops(struct lpu_compiler *compiler, struct lpu_tensor *x, int32_t vectors, int32_t first,
+                           int32_t rows, struct lpu_tensor **out) {
   struct lpu_tensor *before = NULL, *tops = NULL;
   for (int32_t begin = 0; begin < vectors; begin += FOLD) {
     struct lpu_chain chain;
     struct lpu_operand top = lpu_nothing;
-    lpu_chain_begin(&chain, compiler->chip, compiler->rows);
-    TD_TRY(lpu_new_inner(compiler, TD_LPU_F32, compiler->rows, &tops));
+    lpu_chain_begin(&chain, compiler->chip, rows);
+    TD_TRY(lpu_new_inner(compiler, TD_LPU_F32, rows, &tops));
     if (before) top = lpu_chain_input(&chain, before, 0, 1);
     for (int32_t v = begin; v < vectors && v < begin + FOLD; v++) {
-      struct lpu_operand value = lpu_chain_input(&chain, x, v, vectors);
+      struct lpu_operand value = lpu_chain_input(&chain, x, first * vectors + v, vectors);
       value = lpu_chain_step(&chain, TD_ALU_ABS, value, lpu_nothing, lpu_nothing);
       top = top.from == LPU_FROM_NOTHING ? lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing)
                                          : lpu_chain_step(&chain, TD_ALU_MAX, top, value, lpu_nothing);
@@ -95,12 +95,19 @@ static td_status narrow(struct lpu_compiler *compiler, struct lpu_tensor *value,
   if (compiler->options->activations == TD_LPU_ACTIVATIONS_F16) return TD_OK;
   bool twice = compiler->options->activations == TD_LPU_ACTIVATIONS_I8X2;
   int32_t rows = compiler->rows, vectors = value->count / rows;
-  struct lpu_tensor *tops = NULL, *top = NULL, *factor = NULL;
+  struct lpu_tensor *tops[LPU_TREE_PARTS], *top = NULL, *factor = NULL;
+  int32_t some = value->columns ? lpu_tree_rows(compiler, rows) : rows;
   struct lpu_tree tree = {TD_ALU_MAX, LPU_FINISH_NOTHING, 0, 0, rows, 0, NULL, true};
   out->passes = twice ? 2 : 1;
-  TD_TRY(fold_tops(compiler, value, vectors, &tops));
+  for (int32_t part = 0; part < LPU_TREE_PARTS; part++) {
+    int32_t first = part * some, left = rows - first;
+    tops[part] = tops[0];
+    if (left <= 0) continue;
+    compiler->place.inner_turn += part > 0;
+    TD_TRY(fold_tops(compiler, value, vectors, first, left < some ? left : some, &tops[part]));
+  }
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows, NULL, &top));
-  TD_TRY(lpu_lane_tree(compiler, &tree, tops, top));
+  TD_TRY(lpu_lane_trees(compiler, &tree, tops, top));
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows, value, &factor));
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows, NULL, &out->scale));
   TD_TRY(scales(compiler, top, twice ? 16256.0f : 127.0f, factor, out->scale));

@@ -45,12 +45,16 @@ static td_status fold(struct lpu_compiler *compiler, struct lpu_tensor *x, int32
 static td_status reduce(struct lpu_compiler *compiler, struct lpu_tensor *x, const struct td_op *op,
                         enum lpu_finish finish, struct lpu_tensor **out) {
   int32_t vectors = compiler->hidden_vectors, rows = x->count / vectors;
-  struct lpu_tensor *sums[2] = {NULL, NULL};
-  int32_t half = x->columns ? lpu_tree_half(compiler, rows) : rows;
+  struct lpu_tensor *sums[LPU_TREE_PARTS];
+  int32_t some = x->columns ? lpu_tree_rows(compiler, rows) : rows;
   struct lpu_tree tree = {TD_ALU_ADD, finish, (float)(1.0 / (double)op->n), (float)op->epsilon, rows, 0, NULL, true};
-  TD_TRY(fold(compiler, x, vectors, finish == LPU_FINISH_RSQRT, 0, half, &sums[0]));
-  sums[1] = sums[0];
-  if (half < rows) TD_TRY(fold(compiler, x, vectors, finish == LPU_FINISH_RSQRT, half, rows - half, &sums[1]));
+  for (int32_t part = 0; part < LPU_TREE_PARTS; part++) {
+    int32_t first = part * some, left = rows - first;
+    sums[part] = sums[0];
+    if (left <= 0) continue;
+    compiler->place.inner_turn += part > 0;
+    TD_TRY(fold(compiler, x, vectors, finish == LPU_FINISH_RSQRT, first, left < some ? left : some, &sums[part]));
+  }
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows, x, out));
   return lpu_lane_trees(compiler, &tree, sums, *out);
 }

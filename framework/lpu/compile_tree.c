@@ -219,23 +219,29 @@ static td_status tree_part(struct lpu_compiler *compiler, const struct lpu_tree 
   return tree_superlanes(compiler, tree, in, out, first, n);
 }
 
-int32_t lpu_tree_half(const struct lpu_compiler *compiler, int32_t count) {
-  int32_t half = (count + 1) / 2, rows = packed_rows(compiler);
-  return half >= MANY_ROWS ? (half + rows - 1) / rows * rows : half;
+/* Halves, as above; of many rows those of the products' turns. */
+int32_t lpu_tree_rows(const struct lpu_compiler *compiler, int32_t count) {
+  int32_t once = lpu_rows_at_once(compiler, count), half = (once + 1) / 2, rows = packed_rows(compiler);
+  half = half >= MANY_ROWS ? (half + rows - 1) / rows * rows : half;
+  return once < count && (once % half || (count + half - 1) / half > LPU_TREE_PARTS) ? (count + 1) / 2 : half;
 }
 
-td_status lpu_lane_trees(struct lpu_compiler *compiler, const struct lpu_tree *tree, struct lpu_tensor *const in[2],
+td_status lpu_lane_trees(struct lpu_compiler *compiler, const struct lpu_tree *tree, struct lpu_tensor *const *in,
                          struct lpu_tensor *out) {
-  int32_t half = lpu_tree_half(compiler, tree->count);
-  TD_TRY(tree_part(compiler, tree, in[0], 0, out, 0, half));
-  if (half == tree->count) return TD_OK;
-  /* Scratches take turns between the hemispheres: one more, and this half's are opposite to the other's. */
-  compiler->place.turn += 1;
-  compiler->place.inner_turn += 1;
-  return tree_part(compiler, tree, in[1], in[1] == in[0] ? half : 0, out, half, tree->count - half);
+  int32_t rows = lpu_tree_rows(compiler, tree->count);
+  for (int32_t part = 0, first = 0; first < tree->count; part++, first += rows) {
+    int32_t left = tree->count - first, begin = part > 0 && in[part] == in[0] ? first : 0;
+    /* Scratches take turns between the hemispheres: one more, and this part's are opposite to the other's. */
+    compiler->place.turn += part > 0;
+    compiler->place.inner_turn += part > 0;
+    TD_TRY(tree_part(compiler, tree, in[part], begin, out, first, left < rows ? left : rows));
+  }
+  return TD_OK;
 }
 
 td_status lpu_lane_tree(struct lpu_compiler *compiler, const struct lpu_tree *tree, struct lpu_tensor *in,
                         struct lpu_tensor *out) {
-  return lpu_lane_trees(compiler, tree, (struct lpu_tensor *[2]){in, in}, out);
+  struct lpu_tensor *parts[LPU_TREE_PARTS];
+  for (int32_t i = 0; i < LPU_TREE_PARTS; i++) parts[i] = in;
+  return lpu_lane_trees(compiler, tree, parts, out);
 }
