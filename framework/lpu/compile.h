@@ -97,6 +97,8 @@ struct lpu_kind {
  * of as many lanes; a vector holds as many heads as fit each half of its lanes. */
 #define LPU_MOST_SLOTS 32
 #define LPU_CHUNKS 4
+#define LPU_MOST_BLOCKS 4 /* of tokens */
+#define LPU_MOST_HIDDEN 8
 struct lpu_self {
   int32_t heads, head_dim, slots, vectors; /* slots: heads of a vector */
   int32_t query_blocks, query_lanes;       /* blocks of queries, and how many each has */
@@ -107,7 +109,8 @@ struct lpu_self {
   int32_t p, mixed;             /* of [slots][query_blocks] and of [query_blocks] */
   int32_t v_turned;             /* of [slots]: rows are elements, lanes are tokens; the last row is ones */
   int32_t mask[LPU_MOST_SLOTS]; /* 1 in a slot's lanes */
-  int32_t identity[2], number, last, hidden[2]; /* hidden: what is added to the scores of a token, twice */
+  int32_t identity[2], number, last;
+  int32_t hidden[LPU_MOST_HIDDEN], hidden_count; /* hidden: what is added to the scores of a token, twice */
 };
 
 struct lpu_compiler {

@@ -211,7 +211,7 @@ static td_status segment_hide(struct lpu_compiler *compiler, int32_t *out_segmen
   TD_TRY(lpu_open_segment(compiler, "hide"));
   TD_TRY(lpu_view(compiler, compiler->self.number, &number));
   TD_TRY(lpu_view(compiler, compiler->self.last, &last));
-  for (int i = 0; i < 2; i++) {
+  for (int32_t i = 0; i < compiler->self.hidden_count; i++) {
     struct lpu_chain chain;
     TD_TRY(lpu_view(compiler, compiler->self.hidden[i], &hidden));
     lpu_chain_begin(&chain, compiler->chip, compiler->rows);

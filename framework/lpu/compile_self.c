@@ -123,8 +123,12 @@ td_status lpu_add_self(struct lpu_compiler *compiler) {
   TD_TRY(add_numbers(compiler));
   TD_TRY(add_masks(compiler));
   TD_TRY(lpu_new_vectors(compiler, "last", TD_IMAGE_INPUT, TD_LPU_F32, 1, &self->last));
-  TD_TRY(lpu_new_vectors(compiler, "hidden.0", scratch, TD_LPU_F32, compiler->rows, &self->hidden[0]));
-  TD_TRY(lpu_new_vectors(compiler, "hidden.1", scratch, TD_LPU_F32, compiler->rows, &self->hidden[1]));
+  self->hidden_count = twins ? LPU_MOST_HIDDEN : 2;
+  for (int32_t i = 0; i < self->hidden_count; i++) {
+    char name[16];
+    TD_TRY(td_format(name, sizeof name, "hidden.%d", i));
+    TD_TRY(lpu_new_vectors(compiler, name, scratch, TD_LPU_F32, compiler->rows, &self->hidden[i]));
+  }
   self->k[1] = self->identity[1] = -1;
   for (int i = 0; i < (twins ? 2 : 1); i++) {
     const char *name = i == 0 ? "k" : "k.twin";

@@ -216,7 +216,7 @@ static void test_refused(void **state) {
   bad.rows = 100;
   expect_refusal(bad, TD_CONFIG, "lpu.rows: found 100, expected a multiple of 64");
   bad.rows = 576;
-  expect_refusal(bad, TD_CONFIG, "lpu.rows: found 576, expected 1..512");
+  expect_refusal(bad, TD_CONFIG, "lpu.rows: found 576, expected 64..512");
 }
 
 int main(void) {
