@@ -30,8 +30,10 @@ struct lpu_layout {
 
 /* What a product takes: rows of fp16, or int8 with a scale a row. Two passes: rows rows .. 2 rows - 1 are the low
  * parts. */
+#define LPU_COPIES 6
 struct lpu_activation {
-  struct lpu_tensor *x, *scale, *twin; /* twin: a copy in the other hemisphere, where many rows pass; or NULL */
+  struct lpu_tensor *scale[LPU_COPIES]; /* the same, for chains side by side; NULL: there are no more */
+  struct lpu_tensor *x, *twin;          /* twin: a copy in the other hemisphere, where many rows pass; or NULL */
   int32_t passes;
 };
 
@@ -357,6 +359,10 @@ struct lpu_sums {
   struct lpu_tensor *sums, *scales, *biases;
   uint16_t patch;
 };
+/* One of the copies (NULL-ended) that `beside` is not in the quad of, if there is one; the turn's if there are several.
+ */
+struct lpu_tensor *lpu_copy_beside(struct lpu_tensor *const copies[LPU_COPIES], int32_t turn,
+                                   const struct lpu_tensor *beside);
 /* x * matrix^T, as sums with what scales them. */
 td_status lpu_sum_up(struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
                      const struct lpu_activation *activation, const struct lpu_tensor *beside, struct lpu_sums *out);

@@ -107,6 +107,17 @@ static struct lpu_operand widened(struct lpu_chain *chain, const struct lpu_sums
   return lpu_chain_step(chain, TD_ALU_ADD, high, low, lpu_nothing);
 }
 
+struct lpu_tensor *lpu_copy_beside(struct lpu_tensor *const copies[LPU_COPIES], int32_t turn,
+                                   const struct lpu_tensor *beside) {
+  int32_t count = 0;
+  while (count < LPU_COPIES && copies[count]) count++;
+  for (int32_t i = 0; i < count; i++) {
+    struct lpu_tensor *copy = copies[(turn + i) % count];
+    if (copy->hemisphere != beside->hemisphere || copy->slice / 4 != beside->slice / 4) return copy;
+  }
+  return copies[0];
+}
+
 static struct lpu_operand unbiased(struct lpu_chain *chain, const struct lpu_sums *sums, int32_t block) {
   bool whole = sums->matrix->tiles.type == TD_LPU_I8;
   struct lpu_operand value =
@@ -116,7 +127,8 @@ static struct lpu_operand unbiased(struct lpu_chain *chain, const struct lpu_sum
   chain->inputs[scale.index].patch = sums->patch;
   value = lpu_chain_step(chain, TD_ALU_MUL, value, scale, lpu_nothing);
   if (!whole) return value;
-  struct lpu_operand row = lpu_chain_input(chain, sums->activation->scale, 0, 1);
+  const struct lpu_tensor *beside = chain->inputs[0].tensor;
+  struct lpu_operand row = lpu_chain_input(chain, lpu_copy_beside(sums->activation->scale, block, beside), 0, 1);
   return lpu_chain_step(chain, TD_ALU_MUL, value, row, lpu_nothing);
 }
 

@@ -2,6 +2,8 @@
  *
  * Activations of products: fp16 as they come, or int8 in one or two passes with a scale a row.
  */
+#include <string.h>
+
 #include "compile.h"
 
 /* The largest |x| counts as at least this: a row of zeros gives zeros. 2^-100. */
@@ -36,28 +38,43 @@ static td_status fold_tops(struct lpu_compiler *compiler, struct lpu_tensor *x, 
   return TD_OK;
 }
 
+static struct lpu_operand top_of(struct lpu_chain *chain, struct lpu_tensor *top) {
+  struct lpu_operand most = lpu_chain_input(chain, top, 0, 1);
+  return lpu_chain_step(chain, TD_ALU_MAX, most, lpu_chain_number(LEAST_TOP), lpu_nothing);
+}
+
+/* The chain's last step into all copies: as many as there are places for. */
+static td_status write_copies(struct lpu_compiler *compiler, struct lpu_chain *chain, struct lpu_operand value,
+                              const struct lpu_tensor *beside, struct lpu_tensor *copies[LPU_COPIES]) {
+  int32_t count = compiler->place.outer_quads > 0 ? LPU_COPIES : 1;
+  memset(copies, 0, LPU_COPIES * sizeof(struct lpu_tensor *));
+  for (int32_t i = 0; i < count; i++) {
+    TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, chain->n, beside, &copies[i]));
+    if (i > 0) value = lpu_chain_step(chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
+    lpu_chain_result(chain, value, copies[i], 0, 1);
+  }
+  return lpu_chain_run(compiler->builder, chain);
+}
+
 /* scale = top / levels, factor = levels / top, by multiplication. */
-static td_status scales(struct lpu_compiler *compiler, struct lpu_tensor *top, float levels, struct lpu_tensor *factor,
-                        struct lpu_tensor *scale) {
+static td_status scales(struct lpu_compiler *compiler, struct lpu_tensor *top, float levels,
+                        const struct lpu_tensor *value, struct lpu_tensor *factor[LPU_COPIES],
+                        struct lpu_tensor *scale[LPU_COPIES]) {
   struct lpu_chain chain;
   lpu_chain_begin(&chain, compiler->chip, compiler->rows);
-  struct lpu_operand most = lpu_chain_input(&chain, top, 0, 1);
-  most = lpu_chain_step(&chain, TD_ALU_MAX, most, lpu_chain_number(LEAST_TOP), lpu_nothing);
+  struct lpu_operand most = top_of(&chain, top);
   most = lpu_chain_step(&chain, TD_ALU_RECIPROCAL, most, lpu_nothing, lpu_nothing);
   most = lpu_chain_step(&chain, TD_ALU_MUL, most, lpu_chain_number(levels), lpu_nothing);
-  lpu_chain_result(&chain, most, factor, 0, 1);
-  TD_TRY(lpu_chain_run(compiler->builder, &chain));
+  TD_TRY(write_copies(compiler, &chain, most, value->columns ? NULL : value, factor));
   lpu_chain_begin(&chain, compiler->chip, compiler->rows);
-  most = lpu_chain_input(&chain, top, 0, 1);
-  most = lpu_chain_step(&chain, TD_ALU_MAX, most, lpu_chain_number(LEAST_TOP), lpu_nothing);
-  most = lpu_chain_step(&chain, TD_ALU_MUL, most, lpu_chain_number(1.0f / levels), lpu_nothing);
-  lpu_chain_result(&chain, most, scale, 0, 1);
-  return lpu_chain_run(compiler->builder, &chain);
+  most = lpu_chain_step(&chain, TD_ALU_MUL, top_of(&chain, top), lpu_chain_number(1.0f / levels), lpu_nothing);
+  return write_copies(compiler, &chain, most, NULL, scale);
 }
 
 static struct lpu_operand whole(struct lpu_chain *chain, struct lpu_tensor *value, int32_t v, int32_t vectors,
-                                struct lpu_tensor *factor) {
-  struct lpu_operand x = lpu_chain_input(chain, value, v, vectors), by = lpu_chain_input(chain, factor, 0, 1);
+                                struct lpu_tensor *const factor[LPU_COPIES]) {
+  struct lpu_operand x = lpu_chain_input(chain, value, v, vectors);
+  struct lpu_operand by = lpu_chain_input(chain, lpu_copy_beside(factor, v, chain->inputs[x.index].tensor), 0, 1);
   x = lpu_chain_step(chain, TD_ALU_MUL, x, by, lpu_nothing);
   return lpu_chain_step(chain, TD_ALU_TO_I32, x, lpu_nothing, lpu_nothing);
 }
@@ -72,8 +89,9 @@ static struct lpu_operand high_part(struct lpu_chain *chain, struct lpu_operand 
   return lpu_chain_step(chain, TD_ALU_SHIFT_I32, q, integer(-7), lpu_nothing);
 }
 
-static td_status write_vector(struct lpu_compiler *compiler, struct lpu_tensor *value, struct lpu_tensor *factor,
-                              int32_t v, int32_t part, struct lpu_tensor *out) {
+static td_status write_vector(struct lpu_compiler *compiler, struct lpu_tensor *value,
+                              struct lpu_tensor *const factor[LPU_COPIES], int32_t v, int32_t part,
+                              struct lpu_tensor *out) {
   int32_t rows = compiler->rows, vectors = value->count / rows;
   struct lpu_chain chain;
   lpu_chain_begin(&chain, compiler->chip, rows);
@@ -95,7 +113,7 @@ static td_status narrow(struct lpu_compiler *compiler, struct lpu_tensor *value,
   if (compiler->options->activations == TD_LPU_ACTIVATIONS_F16) return TD_OK;
   bool twice = compiler->options->activations == TD_LPU_ACTIVATIONS_I8X2;
   int32_t rows = compiler->rows, vectors = value->count / rows;
-  struct lpu_tensor *tops[LPU_TREE_PARTS], *top = NULL, *factor = NULL;
+  struct lpu_tensor *tops[LPU_TREE_PARTS], *top = NULL, *factor[LPU_COPIES];
   int32_t some = value->columns ? lpu_tree_rows(compiler, rows) : rows;
   struct lpu_tree tree = {TD_ALU_MAX, LPU_FINISH_NOTHING, 0, 0, rows, 0, NULL, true};
   out->passes = twice ? 2 : 1;
@@ -108,9 +126,7 @@ static td_status narrow(struct lpu_compiler *compiler, struct lpu_tensor *value,
   }
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows, NULL, &top));
   TD_TRY(lpu_lane_trees(compiler, &tree, tops, top));
-  TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows, value, &factor));
-  TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows, NULL, &out->scale));
-  TD_TRY(scales(compiler, top, twice ? 16256.0f : 127.0f, factor, out->scale));
+  TD_TRY(scales(compiler, top, twice ? 16256.0f : 127.0f, value, factor, out->scale));
   TD_TRY(lpu_new_rows(compiler, TD_LPU_I8, rows * out->passes, vectors, NULL, &out->x));
   for (int32_t v = 0; v < vectors; v++) {
     for (int32_t part = 0; part < out->passes; part++) {
