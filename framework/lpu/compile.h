@@ -45,7 +45,8 @@ struct lpu_place {
       outer_quads; /* of the slices that feed planes: for activations too, from what weights leave; behind the inner */
   int32_t quad_word[TD_LPU_HEMISPHERES][LPU_MOST_QUADS]; /* the first free word */
   int32_t outer_word[TD_LPU_HEMISPHERES][2]; /* of the weight slices: those that feed the first and the second plane */
-  int32_t turn, column_turn, inner_turn, constant_turn;
+  int32_t turn, inner_turn, constant_turn;
+  int64_t busy[TD_LPU_HEMISPHERES][LPU_MOST_QUADS]; /* about how often the segment's scratches of a quad are used */
   int32_t first_scratch[TD_LPU_HEMISPHERES][LPU_MOST_QUADS]; /* of a quad: where scratches begin that share words */
   int32_t most_word[TD_LPU_HEMISPHERES][LPU_MOST_QUADS];     /* of a quad: the end of what was ever used */
   /* spread */
@@ -270,6 +271,8 @@ td_status lpu_new_scratch(struct lpu_compiler *compiler, enum td_lpu_type type, 
 /* rows x vectors, in columns where there are outer quads: as scratches, and as an image. */
 td_status lpu_new_rows(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t rows, int32_t vectors,
                        const struct lpu_tensor *beside, struct lpu_tensor **out);
+/* What is read `times` more often than scratches by and large. */
+void lpu_note_busy(struct lpu_compiler *compiler, const struct lpu_tensor *tensor, int32_t times);
 /* Not in the quad of another (may be NULL). */
 td_status lpu_new_apart(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count,
                         const struct lpu_tensor *apart, struct lpu_tensor **out);

@@ -80,6 +80,8 @@ td_status lpu_multiply(struct lpu_compiler *compiler, const struct lpu_matrix *m
   enum td_lpu_type type = matrix->tiles.type == TD_LPU_I8 ? TD_LPU_I32 : TD_LPU_F32;
   struct lpu_product product;
   memset(&product, 0, sizeof product);
+  lpu_note_busy(compiler, activation->x, blocks / 2);
+  if (activation->twin) lpu_note_busy(compiler, activation->twin, blocks / 2);
   TD_TRY(lpu_new_sums(compiler, type, rows, blocks, activation, beside, out_sums));
   TD_TRY(lpu_matrix_tiles(compiler, matrix, &product.tiles));
   product.rows = rows;

@@ -64,6 +64,7 @@ void lpu_place_scratches(struct lpu_compiler *compiler) {
 }
 
 void lpu_reuse_scratches(struct lpu_compiler *compiler) {
+  memset(compiler->place.busy, 0, sizeof compiler->place.busy);
   if (!compiler->layout.shared) return;
   memcpy(compiler->place.quad_word, compiler->place.first_scratch, sizeof compiler->place.quad_word);
 }
@@ -236,6 +237,21 @@ static bool choose_quad(struct lpu_compiler *compiler, const struct others *othe
   return true;
 }
 
+/* The least busy quad of a hemisphere that has room and none of the others; else the roomiest one. */
+static int32_t column_quad(const struct lpu_compiler *compiler, const struct others *others, int32_t hemisphere,
+                           int32_t count) {
+  const struct lpu_place *place = &compiler->place;
+  int32_t best = -1;
+  for (int32_t i = 0; i < quad_count(place); i++) {
+    int32_t quad = nth_quad(place, i);
+    if (is_there(compiler, others, hemisphere, quad) || !has_room(compiler, hemisphere, quad, count)) continue;
+    if (best < 0 || place->busy[hemisphere][quad] < place->busy[hemisphere][best]) best = quad;
+  }
+  return best >= 0 ? best : roomiest(compiler, others, hemisphere);
+}
+
+/* Written once, and read. */
+#define USES 3
 static td_status scratch_in(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count, int32_t hemisphere,
                             int32_t quad, struct lpu_tensor **out) {
   char name[48];
@@ -243,12 +259,22 @@ static td_status scratch_in(struct lpu_compiler *compiler, enum td_lpu_type type
   TD_TRY(
       td_format(name, sizeof name, "%s.%d", compiler->builder->segment.name, compiler->builder->program->image_count));
   TD_TRY(in_quad(compiler, name, TD_IMAGE_SCRATCH, true, type, hemisphere, quad, count, &image));
+  compiler->place.busy[hemisphere][quad] += USES * (int64_t)count;
   return lpu_tensor_of(compiler->builder, image, out);
 }
 
 static td_status new_scratch(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count,
                              const struct others *others, struct lpu_tensor **out) {
   int32_t hemisphere = 0, quad = 0;
+  if (compiler->place.outer_quads > 0) {
+    hemisphere = compiler->place.turn++ % TD_LPU_HEMISPHERES;
+    quad = column_quad(compiler, others, hemisphere, count);
+    if (quad < 0 || !has_room(compiler, hemisphere, quad, count)) {
+      hemisphere = 1 - hemisphere;
+      quad = column_quad(compiler, others, hemisphere, count);
+    }
+    if (quad >= 0) return scratch_in(compiler, type, count, hemisphere, quad, out);
+  }
   if (!choose_quad(compiler, others, count, &hemisphere, &quad)) {
     return td_fail(TD_UNSUPPORTED,
                    "LPU %s: found %d memory slices for activations in a hemisphere, expected more: %s reads and writes "
@@ -271,22 +297,12 @@ td_status lpu_new_inner(struct lpu_compiler *compiler, enum td_lpu_type type, in
   if (place->outer_quads == 0) return lpu_new_scratch(compiler, type, count, NULL, out);
   for (int32_t i = 0; i < turns; i++) {
     int32_t turn = place->inner_turn++ % turns;
-    if (has_room(compiler, turn % 2, turn / 2, count))
-      return scratch_in(compiler, type, count, turn % 2, turn / 2, out);
+    if (!has_room(compiler, turn % 2, turn / 2, count)) continue;
+    place->busy[turn % 2][turn / 2] += USES * (int64_t)count; /* twice as often as others */
+    return scratch_in(compiler, type, count, turn % 2, turn / 2, out);
   }
   int32_t turn = place->inner_turn++ % turns;
   return scratch_in(compiler, type, count, turn % 2, turn / 2, out);
-}
-
-/* The next quad of a hemisphere that has room and none of the others; else the roomiest one. */
-static int32_t column_quad(struct lpu_compiler *compiler, const struct others *others, int32_t hemisphere,
-                           int32_t count) {
-  struct lpu_place *place = &compiler->place;
-  for (int32_t i = 0; i < quad_count(place); i++) {
-    int32_t quad = nth_quad(place, place->column_turn++ % quad_count(place));
-    if (!is_there(compiler, others, hemisphere, quad) && has_room(compiler, hemisphere, quad, count)) return quad;
-  }
-  return roomiest(compiler, others, hemisphere);
 }
 
 static td_status new_apart(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count,
@@ -318,7 +334,10 @@ static td_status new_rows(struct lpu_compiler *compiler, enum td_lpu_type type, 
   for (int32_t v = 0; v < vectors; v++) {
     const struct others beside = columns_of(others, v, vectors);
     int32_t quad = column_quad(compiler, &beside, hemisphere, rows);
-    if (quad < 0) return new_scratch(compiler, type, rows * vectors, others, out);
+    if (quad < 0 || !has_room(compiler, hemisphere, quad, rows)) {
+      TD_TRY(new_scratch(compiler, type, rows, &beside, &columns[v]));
+      continue;
+    }
     TD_TRY(scratch_in(compiler, type, rows, hemisphere, quad, &columns[v]));
   }
   return lpu_join_columns(compiler->builder, columns, vectors, out);
@@ -327,6 +346,15 @@ static td_status new_rows(struct lpu_compiler *compiler, enum td_lpu_type type, 
 td_status lpu_new_rows(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t rows, int32_t vectors,
                        const struct lpu_tensor *beside, struct lpu_tensor **out) {
   return new_rows(compiler, type, rows, vectors, &(struct others){{beside}}, out);
+}
+
+void lpu_note_busy(struct lpu_compiler *compiler, const struct lpu_tensor *tensor, int32_t times) {
+  for (int32_t i = 0; i < tensor->column_count; i++) lpu_note_busy(compiler, tensor->columns[i], times);
+  for (int32_t n = 0; n < quad_count(&compiler->place) && !tensor->columns; n++) {
+    int32_t quad = nth_quad(&compiler->place, n);
+    if (!touches(tensor, tensor->hemisphere, quad_slice(compiler, quad))) continue;
+    compiler->place.busy[tensor->hemisphere][quad] += (int64_t)times * tensor->count;
+  }
 }
 
 td_status lpu_new_apart(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count,
