@@ -332,7 +332,7 @@ static td_status link_pool(struct lpu_compiler *compiler) {
 
 /* Loads of tiles take the slices' ports for a moment every so many rows: what goes on for longer would wait for the
  * last of them. */
-#define ROWS_AT_ONCE 32
+#define ROWS_AT_ONCE 8
 /* A layer is `heads` (Q, K and V of all rows), `scores` and `values` for each vector of heads, `project`, `up` and
  * `down`. */
 td_status lpu_chip_encoder(struct lpu_compiler *compiler) {
