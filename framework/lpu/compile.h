@@ -381,9 +381,9 @@ td_status lpu_begin_residual(struct lpu_compiler *compiler, const struct lpu_mat
 td_status lpu_end_residual(struct lpu_compiler *compiler, int32_t half, struct lpu_tensor *old, struct lpu_tensor *out);
 /* The FFN's first half on the chip's blocks, up to what the activation makes (compile_ffn.c). */
 td_status lpu_ffn_up(struct lpu_compiler *compiler, struct lpu_tensor *x, struct lpu_tensor *inner);
-/* f(gate) * up, or f(gate) if up is NULL, of one block. */
+/* f(gate) * up, or f(gate) if up is NULL, of one block. settled: where sums may be kept on the way, NULL at first. */
 td_status lpu_activate(struct lpu_compiler *compiler, const struct lpu_sums *gate, const struct lpu_sums *up,
-                       int32_t block, struct lpu_tensor *out);
+                       int32_t block, struct lpu_tensor *settled[2], struct lpu_tensor *out);
 
 #define LPU_LEAST (-3.0e38f) /* what masked scores are: its exponential is 0 */
 /* A block's scores scaled, masked where the row does not see, and the running maximum (compile_mask.c). */

@@ -2,6 +2,8 @@
  *
  * FFNs, as a part of a layer and as all that is compiled of it.
  */
+#include <string.h>
+
 #include "compile.h"
 #include "tandem/base.h"
 
@@ -74,7 +76,7 @@ static td_status settle(struct lpu_compiler *compiler, const struct lpu_sums *su
   lpu_chain_begin(&chain, compiler->chip, compiler->rows);
   struct lpu_operand value = lpu_scaled(&chain, sums, block);
   for (int32_t i = 0; i < copies; i++) {
-    TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, compiler->rows, i > 0 ? out[0] : NULL, &out[i]));
+    if (!out[i]) TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, compiler->rows, i > 0 ? out[0] : NULL, &out[i]));
     bool moves = i > 0 || value.from == LPU_FROM_INPUT;
     if (moves) value = lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
     lpu_chain_result(&chain, value, out[i], 0, 1);
@@ -85,7 +87,7 @@ static td_status settle(struct lpu_compiler *compiler, const struct lpu_sums *su
 /* Rows at a time, so that the second reading of the sums begins when the first one is done. */
 #define GELU_ROWS 24
 td_status lpu_activate(struct lpu_compiler *compiler, const struct lpu_sums *gate, const struct lpu_sums *up,
-                       int32_t block, struct lpu_tensor *out) {
+                       int32_t block, struct lpu_tensor *settled[2], struct lpu_tensor *out) {
   const struct td_op *op = &compiler->graph->ops[compiler->layer.activation];
   bool even = compiler->machine->alu_func[TD_ALU_MOVE] == compiler->machine->alu_func[TD_ALU_MUL];
   bool columns = gate->sums->columns != NULL;
@@ -93,7 +95,8 @@ td_status lpu_activate(struct lpu_compiler *compiler, const struct lpu_sums *gat
   struct lpu_operand result;
   struct lpu_chain chain;
   if (op->activation == TD_ACT_GELU && (columns || !even)) {
-    TD_TRY(settle(compiler, gate, block, even ? 2 : 1, once.settled));
+    TD_TRY(settle(compiler, gate, block, even ? 2 : 1, settled));
+    memcpy(once.settled, settled, sizeof once.settled);
   }
   lpu_chain_begin(&chain, compiler->chip, compiler->rows);
   if (op->activation == TD_ACT_SILU) {
@@ -109,15 +112,18 @@ td_status lpu_activate(struct lpu_compiler *compiler, const struct lpu_sums *gat
   return lpu_run_rows(compiler, &chain);
 }
 
+/* Blocks that are on their way at a time, where sums are settled. */
+#define SETTLED 4
 td_status lpu_ffn_up(struct lpu_compiler *compiler, struct lpu_tensor *x, struct lpu_tensor *inner) {
   bool gated = compiler->layer.gate >= 0;
   struct lpu_sums gate, up;
+  struct lpu_tensor *settled[SETTLED][2] = {{NULL, NULL}};
   struct lpu_activation normed;
   TD_TRY(lpu_normed(compiler, x, &compiler->norm[1], &normed));
   if (gated) TD_TRY(lpu_sum_up(compiler, &compiler->gate, &normed, NULL, &gate));
   TD_TRY(lpu_sum_up(compiler, &compiler->up, &normed, gated ? gate.sums : NULL, &up));
   for (int32_t block = 0; block < compiler->up.tiles.blocks; block++) {
-    TD_TRY(lpu_activate(compiler, gated ? &gate : &up, gated ? &up : NULL, block, inner));
+    TD_TRY(lpu_activate(compiler, gated ? &gate : &up, gated ? &up : NULL, block, settled[block % SETTLED], inner));
   }
   return TD_OK;
 }

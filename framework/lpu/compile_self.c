@@ -123,7 +123,7 @@ td_status lpu_add_self(struct lpu_compiler *compiler) {
   TD_TRY(add_numbers(compiler));
   TD_TRY(add_masks(compiler));
   TD_TRY(lpu_new_vectors(compiler, "last", TD_IMAGE_INPUT, TD_LPU_F32, 1, &self->last));
-  self->hidden_count = twins ? LPU_MOST_HIDDEN : 2;
+  self->hidden_count = !twins ? 2 : compiler->layout.shared ? LPU_MOST_HIDDEN / 2 : LPU_MOST_HIDDEN;
   for (int32_t i = 0; i < self->hidden_count; i++) {
     char name[16];
     TD_TRY(td_format(name, sizeof name, "hidden.%d", i));
