@@ -107,7 +107,9 @@ static int32_t layers_of(const struct lpu_compiler *compiler, int32_t stage) {
   int32_t layers = compiler->end - compiler->begin, stages = compiler->stages;
   if (stages == 1) return layers;
   lpu_weight_sizes(compiler, &layer, &head);
-  int32_t last = (int32_t)((layers * layer + head) / stages / layer - head / layer);
+  /* An encoder's pooler is a small part of a layer. */
+  double share = (layers * layer + head) / stages / layer - head / layer;
+  int32_t last = (int32_t)(compiler->encoder ? share + 0.5 : share);
   if (last < 1) last = 1;
   if (stage == stages - 1) return last;
   int32_t others = layers - last;
