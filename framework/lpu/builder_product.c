@@ -38,8 +38,19 @@ struct tile {
   int32_t install, pass, sum;
 };
 
+/* A pair of planes is as far as the later one: int8 tiles have them one by one. */
 static struct lpu_plane *state_of(struct lpu_builder *builder, const struct tile *tile) {
-  return &builder->planes[tile->product->chip][tile->plane];
+  struct lpu_plane *plane = &builder->planes[tile->product->chip][tile->plane];
+  if (tile->product->tiles.type == TD_LPU_I8) return plane;
+  if (plane[1].filled > plane->filled) plane->filled = plane[1].filled;
+  if (plane[1].installed > plane->installed) plane->installed = plane[1].installed;
+  if (plane[1].passed > plane->passed) plane->passed = plane[1].passed;
+  return plane;
+}
+
+static void share_state(struct lpu_builder *builder, const struct tile *tile) {
+  struct lpu_plane *plane = &builder->planes[tile->product->chip][tile->plane];
+  if (tile->product->tiles.type != TD_LPU_I8) plane[1] = plane[0];
 }
 
 static int32_t plane_position(const struct lpu_builder *builder, int32_t plane) {
@@ -153,6 +164,7 @@ static td_status load_tile(struct lpu_builder *builder, struct tile *tile, struc
     int32_t filled = cycle + load[i].n - 1 + func;
     if (filled > plane->filled) plane->filled = filled;
   }
+  share_state(builder, tile);
   return TD_OK;
 }
 
@@ -174,6 +186,7 @@ static td_status install_tile(struct lpu_builder *builder, struct tile *tile, co
     }
   }
   plane->installed = cycle;
+  share_state(builder, tile);
   return TD_OK;
 }
 
@@ -279,6 +292,7 @@ static td_status pass_tile(struct lpu_builder *builder, struct tile *tile, int32
   TD_TRY(emit_pass(builder, tile, &passing, cycle));
   TD_TRY(emit_sum(builder, tile, &passing, cycle, before));
   plane->passed = cycle + tile->product->rows - 1;
+  share_state(builder, tile);
   return TD_OK;
 }
 

@@ -48,8 +48,8 @@ int32_t lpu_encoder_words(const struct lpu_compiler *compiler) {
   const struct lpu_self *self = &compiler->self;
   int32_t steps = compiler->rows / compiler->machine->load_vectors;
   int32_t width = self->heads * self->head_dim / compiler->machine->load_vectors;
-  return (self->heads + 1) / 2 * steps + (self->vectors + 1) / 2 * steps + (self->slots + 1) / 2 * steps +
-         (self->query_blocks + 1) / 2 * width;
+  return (self->heads + 1) / 2 * steps + (self->vectors + 1) / 2 * steps +
+         (self->slots + 1) / 2 * self->query_blocks * steps + (self->query_blocks + 1) / 2 * width;
 }
 
 td_status lpu_add_self_tiles(struct lpu_compiler *compiler) {

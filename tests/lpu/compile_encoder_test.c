@@ -187,9 +187,20 @@ static void test_chips(void **state) {
 /* Queries in two blocks, tokens in two vectors. */
 static void test_long(void **state) {
   (void)state;
+  for (size_t m = 1; m < 3; m++) {
+    struct encoder encoder;
+    open_encoder(&encoder, SHAPE("bert-small"), &lpu_modes[m], 384, 1, NULL);
+    compare(&encoder, 350, true);
+    close_encoder(&encoder);
+  }
+}
+
+/* Int8 tiles on planes one by one, beside fp16 tiles on pairs of them. */
+static void test_wide(void **state) {
+  (void)state;
   struct encoder encoder;
-  open_encoder(&encoder, SHAPE("bert-small"), &lpu_modes[1], 384, 1, NULL);
-  compare(&encoder, 350, true);
+  open_encoder(&encoder, SHAPE("bert-wide"), &lpu_modes[2], 128, 1, NULL);
+  compare(&encoder, 128, true);
   close_encoder(&encoder);
 }
 
@@ -221,10 +232,8 @@ static void test_refused(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_small),
-      cmocka_unit_test(test_chips),
-      cmocka_unit_test(test_long),
-      cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_small), cmocka_unit_test(test_chips),   cmocka_unit_test(test_long),
+      cmocka_unit_test(test_wide),  cmocka_unit_test(test_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
