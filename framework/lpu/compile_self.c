@@ -179,7 +179,7 @@ static const struct lpu_tensor *column_of(const struct lpu_tensor *tensor, int32
 static td_status settle_heads(struct lpu_compiler *compiler, const struct lpu_sums *sums, int32_t v,
                               struct lpu_tensor **out) {
   struct lpu_chain chain;
-  TD_TRY(lpu_new_apart(compiler, TD_LPU_F16, compiler->rows, column_of(sums->sums, v), out));
+  if (!*out) TD_TRY(lpu_new_apart(compiler, TD_LPU_F16, compiler->rows, column_of(sums->sums, v), out));
   lpu_chain_begin(&chain, compiler->chip, compiler->rows);
   struct lpu_operand value = lpu_scaled(&chain, sums, v);
   if (value.from == LPU_FROM_INPUT) value = lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
@@ -224,21 +224,27 @@ static td_status place_values(struct lpu_compiler *compiler, struct lpu_tensor *
   return TD_OK;
 }
 
+#define SETTLED 8
 td_status lpu_self_heads(struct lpu_compiler *compiler, const struct lpu_activation *x) {
   const struct lpu_self *self = &compiler->self;
   struct lpu_sums sums;
+  /* Where Q and V are on their way: one place each where there are few, not in turn with the sums' own. */
+  struct lpu_tensor *ring[SETTLED] = {NULL};
+  int32_t turns = compiler->place.outer_quads > 0 ? SETTLED : 1;
   TD_TRY(lpu_sum_up(compiler, &compiler->qkv, x, NULL, &sums));
   TD_TRY(place_keys(compiler, &sums));
   for (int32_t v = 0; v < self->vectors; v++) {
-    struct lpu_tensor *queries = NULL;
+    struct lpu_tensor *queries = ring[v % turns];
     TD_TRY(settle_heads(compiler, &sums, v, &queries));
+    ring[v % turns] = queries;
     for (int32_t i = 0; i < lpu_self_slots(self, v) * self->query_blocks; i++) {
       TD_TRY(place_queries(compiler, queries, v * self->slots + i / self->query_blocks, i % self->query_blocks));
     }
   }
   for (int32_t v = 0; v < self->vectors; v++) {
-    struct lpu_tensor *values = NULL;
+    struct lpu_tensor *values = ring[v % turns];
     TD_TRY(settle_heads(compiler, &sums, 2 * self->vectors + v, &values));
+    ring[v % turns] = values;
     for (int32_t block = 0; block < self->token_blocks; block++) TD_TRY(place_values(compiler, values, v, block));
   }
   return TD_OK;
