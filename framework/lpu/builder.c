@@ -66,6 +66,7 @@ static void drop_tensors(struct lpu_builder *builder) {
     free(builder->tensors[i]->writer);
     free(builder->tensors[i]->iteration);
     free(builder->tensors[i]->taken);
+    free(builder->tensors[i]->columns);
     free(builder->tensors[i]);
   }
   builder->tensor_count = 0;
@@ -263,4 +264,43 @@ td_status lpu_part_tensor(struct lpu_builder *builder, int32_t image, int32_t sl
   (*out)->slice += slice;
   (*out)->type = type;
   return TD_OK;
+}
+
+/* ---- columns ---- */
+
+td_status lpu_join_columns(struct lpu_builder *builder, struct lpu_tensor *const *columns, int32_t count,
+                           struct lpu_tensor **out) {
+  struct lpu_tensor *tensor = NULL;
+  TD_TRY(new_tensor(builder, columns[0]->image, &tensor));
+  TD_TRY(td_alloc((size_t)count, sizeof(struct lpu_tensor *), (void **)&tensor->columns));
+  for (int32_t i = 0; i < count; i++) tensor->columns[i] = columns[i];
+  tensor->type = columns[0]->type;
+  tensor->part = true;
+  tensor->column_count = count;
+  tensor->count = columns[0]->count * count;
+  *out = tensor;
+  return TD_OK;
+}
+
+td_status lpu_rows_of(struct lpu_builder *builder, int32_t image, struct lpu_tensor **out) {
+  const struct td_lpu_image *from = &builder->program->images[image];
+  int32_t count = from->by_steps, bytes = td_lpu_type_bytes((enum td_lpu_type)from->type);
+  struct lpu_tensor *columns[TD_LPU_MOST_LANES];
+  for (size_t i = 0; i < builder->tensor_count; i++) {
+    *out = builder->tensors[i];
+    if ((*out)->image == image && (*out)->column_count == count) return TD_OK;
+  }
+  for (int32_t i = 0; i < count; i++) {
+    TD_TRY(lpu_part_tensor(builder, image, i * bytes, (enum td_lpu_type)builder->program->images[image].type,
+                           &columns[i]));
+  }
+  return lpu_join_columns(builder, columns, count, out);
+}
+
+void lpu_take_column(struct lpu_tensor **tensor, int32_t *offset, int32_t *stride) {
+  int32_t count = (*tensor)->column_count;
+  if (!(*tensor)->columns || *stride % count) return; /* lpu_chain_run refuses the latter */
+  *tensor = (*tensor)->columns[*offset % count];
+  *offset /= count;
+  *stride /= count;
 }

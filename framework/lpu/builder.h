@@ -51,6 +51,10 @@ struct lpu_tensor {
   int32_t *writer; /* [count] the WRITE of component 0, component c is the c-th after it */
   int32_t *iteration;
   int32_t *taken; /* [count] the last cycle whose read must not see a later write; NULL: not read so far */
+  /* Rows over several places: vector i is vector i / column_count of columns[i % column_count]. All else above is the
+   * columns' but image, chip, hemisphere, type and count. NULL: in one place. */
+  struct lpu_tensor **columns;
+  int32_t column_count;
 };
 
 /* A plane's (or, for fp16, a pair's) state in placing order. */
@@ -80,6 +84,7 @@ struct lpu_builder {
   bool *booked, *ever_booked; /* [chips] something of it in this segment; in any: of others the tables are as new */
   int32_t middle, positions;  /* the vector unit's, and how many there are */
   int32_t end;                /* the last cycle that anything happens in */
+  int32_t chunk;              /* > 0: chains take so many iterations in one go, where they do not say themselves */
   struct lpu_tensor **tensors;
   size_t tensor_count, tensor_capacity;
   struct lpu_pattern pattern;
@@ -111,6 +116,14 @@ td_status lpu_tensor_of(struct lpu_builder *builder, int32_t image, struct lpu_t
 /* Some slices of an image (from `slice` of it on, as many as `type` has bytes) as vectors. */
 td_status lpu_part_tensor(struct lpu_builder *builder, int32_t image, int32_t slice, enum td_lpu_type type,
                           struct lpu_tensor **out);
+
+/* One tensor of columns that have a count, a type and a hemisphere in common. */
+td_status lpu_join_columns(struct lpu_builder *builder, struct lpu_tensor *const *columns, int32_t count,
+                           struct lpu_tensor **out);
+/* An image with a row's vectors side by side in a word, as such a tensor. One an image and segment. */
+td_status lpu_rows_of(struct lpu_builder *builder, int32_t image, struct lpu_tensor **out);
+/* Vectors offset, offset + stride, ... of a tensor, as those of the column that has them. */
+void lpu_take_column(struct lpu_tensor **tensor, int32_t *offset, int32_t *stride);
 
 /* ---- placing ---- */
 void lpu_pattern_begin(struct lpu_pattern *pattern);
@@ -239,7 +252,8 @@ struct lpu_product {
   int32_t chip, rows;
   int32_t plane;               /* -1: each block's own, lpu_tile_plane */
   int32_t first_block, blocks; /* of the tiles, to be done */
-  bool separate;               /* every part's sums leave by themselves: y's vector moves by y_part_stride too */
+  bool crosses;  /* of blocks that hemispheres cannot share evenly, the last one is done in the other hemisphere */
+  bool separate; /* every part's sums leave by themselves: y's vector moves by y_part_stride too */
   struct lpu_tiles tiles;
   struct lpu_tensor *x;         /* F16, I8 or F8; row r's vector b: offset + r * row_stride + b */
   struct lpu_tensor *const *xs; /* or NULL: x. Vector b is in xs[b] at offset + r * row_stride */

@@ -16,6 +16,7 @@ void lpu_chain_begin(struct lpu_chain *chain, int32_t chip, int32_t n) {
 
 struct lpu_operand lpu_chain_via(struct lpu_chain *chain, struct lpu_tensor *tensor, int32_t offset, int32_t stride,
                                  enum lpu_via via, int32_t amount) {
+  lpu_take_column(&tensor, &offset, &stride);
   struct lpu_input input = {tensor, offset, stride, 0, via, amount};
   if (chain->input_count < LPU_CHAIN_INPUTS) chain->inputs[chain->input_count] = input;
   return (struct lpu_operand){LPU_FROM_INPUT, chain->input_count++, 0};
@@ -49,6 +50,7 @@ struct lpu_operand lpu_chain_select(struct lpu_chain *chain, struct lpu_operand 
 
 int32_t lpu_chain_result(struct lpu_chain *chain, struct lpu_operand step, struct lpu_tensor *tensor, int32_t offset,
                          int32_t stride) {
+  lpu_take_column(&tensor, &offset, &stride);
   struct lpu_result result = {step.index, tensor, offset, stride, {0, 0, 0, 0}, -1};
   if (chain->result_count < LPU_CHAIN_RESULTS) chain->results[chain->result_count] = result;
   return chain->result_count++;
@@ -306,6 +308,14 @@ static td_status check_room(const struct lpu_chain *chain) {
                  chain->result_count);
 }
 
+/* Iterations that go from column to column are no chain. */
+static td_status check_columns(const struct lpu_chain *chain) {
+  bool whole = true;
+  for (int32_t i = 0; i < chain->input_count; i++) whole = whole && !chain->inputs[i].tensor->columns;
+  for (int32_t i = 0; i < chain->result_count; i++) whole = whole && !chain->results[i].tensor->columns;
+  return whole ? TD_OK : td_fail(TD_INTERNAL, "lpu: a chain of %d steps over several columns", chain->step_count);
+}
+
 static td_status emit_chain(struct lpu_builder *builder, struct work *work, int32_t cycle) {
   const struct lpu_chain *chain = work->chain;
   for (int32_t i = 0; i < work->way_count; i++) TD_TRY(emit_way(builder, work, &work->ways[i], cycle));
@@ -344,9 +354,10 @@ static td_status run_chain(struct lpu_builder *builder, const struct lpu_chain *
 
 td_status lpu_chain_run(struct lpu_builder *builder, struct lpu_chain *chain) {
   struct timing timing;
-  int32_t chunk = chain->chunk > 0 ? chain->chunk : chain->n;
+  int32_t chunk = chain->chunk > 0 ? chain->chunk : builder->chunk > 0 ? builder->chunk : chain->n;
   memset(&timing, 0, sizeof timing);
   TD_TRY(check_room(chain));
+  TD_TRY(check_columns(chain));
   if (builder->dry) return TD_OK;
   for (int32_t step = 0; step < chain->step_count; step++) TD_TRY(time_step(builder, chain, &timing, step));
   for (int32_t first = 0; first < chain->n; first += chunk) {

@@ -38,8 +38,19 @@ struct tile {
   int32_t install, pass, sum;
 };
 
+/* A pair of planes is as far as the later one: int8 tiles have them one by one. */
 static struct lpu_plane *state_of(struct lpu_builder *builder, const struct tile *tile) {
-  return &builder->planes[tile->product->chip][tile->plane];
+  struct lpu_plane *plane = &builder->planes[tile->product->chip][tile->plane];
+  if (tile->product->tiles.type == TD_LPU_I8) return plane;
+  if (plane[1].filled > plane->filled) plane->filled = plane[1].filled;
+  if (plane[1].installed > plane->installed) plane->installed = plane[1].installed;
+  if (plane[1].passed > plane->passed) plane->passed = plane[1].passed;
+  return plane;
+}
+
+static void share_state(struct lpu_builder *builder, const struct tile *tile) {
+  struct lpu_plane *plane = &builder->planes[tile->product->chip][tile->plane];
+  if (tile->product->tiles.type != TD_LPU_I8) plane[1] = plane[0];
 }
 
 static int32_t plane_position(const struct lpu_builder *builder, int32_t plane) {
@@ -155,6 +166,7 @@ static td_status load_tile(struct lpu_builder *builder, struct tile *tile, struc
     int32_t filled = cycle + load[i].n - 1 + func;
     if (filled > plane->filled) plane->filled = filled;
   }
+  share_state(builder, tile);
   return TD_OK;
 }
 
@@ -176,6 +188,7 @@ static td_status install_tile(struct lpu_builder *builder, struct tile *tile, co
     }
   }
   plane->installed = cycle;
+  share_state(builder, tile);
   return TD_OK;
 }
 
@@ -186,16 +199,18 @@ static uint8_t sum_flags(const struct tile *tile) {
 }
 
 /* What an fp16 part takes: vector part / 2, half part % 2. */
-static void fill_read(const struct tile *tile, struct lpu_read *read) {
+static void fill_read(const struct lpu_builder *builder, const struct tile *tile, struct lpu_read *read) {
   const struct lpu_product *product = tile->product;
   bool one = lpu_one_plane(product->tiles.type) || product->tiles.columns;
   int32_t vector = one ? tile->part : tile->part / 2;
   memset(read, 0, sizeof *read);
   read->tensor = product->xs ? product->xs[vector] : product->x;
-  if (product->twin && tile->image->hemisphere != product->x->hemisphere) read->tensor = product->twin;
+  int32_t hemisphere = tile->plane / (builder->machine->planes / TD_LPU_HEMISPHERES);
+  if (product->twin && hemisphere != product->x->hemisphere) read->tensor = product->twin;
   read->offset = product->x_offset + (product->xs ? 0 : vector);
   read->stride = product->x_row_stride;
   read->n = product->rows;
+  lpu_take_column(&read->tensor, &read->offset, &read->stride);
 }
 
 static int32_t pass_half(const struct tile *tile) {
@@ -213,7 +228,7 @@ static void book_pass(struct lpu_builder *builder, const struct tile *tile, stru
   const struct lpu_product *product = tile->product;
   int32_t chip = product->chip, at = plane_position(builder, tile->plane);
   int32_t summed = machine->delay[TD_LPU_PASS].func;
-  fill_read(tile, &passing->read);
+  fill_read(builder, tile, &passing->read);
   passing->read.at = at;
   passing->read.when = machine->delay[TD_LPU_PASS].skew;
   passing->pass_use = lpu_use_queue(&builder->pattern, chip, td_lpu_matrix_queue(machine, tile->plane, TD_MATRIX_PASS),
@@ -231,6 +246,7 @@ static void book_pass(struct lpu_builder *builder, const struct tile *tile, stru
       .reach = -1,
       .tap = -1,
       .when = summed + machine->delay[TD_LPU_SUM].func};
+  lpu_take_column(&passing->write.tensor, &passing->write.offset, &passing->write.stride);
   lpu_write_book(builder, &builder->pattern, &passing->write);
 }
 
@@ -278,10 +294,23 @@ static td_status pass_tile(struct lpu_builder *builder, struct tile *tile, int32
   TD_TRY(emit_pass(builder, tile, &passing, cycle));
   TD_TRY(emit_sum(builder, tile, &passing, cycle, before));
   plane->passed = cycle + tile->product->rows - 1;
+  share_state(builder, tile);
   return TD_OK;
 }
 
 /* ---- whole ---- */
+
+/* The last block of the hemisphere that has an odd one more; -1: neither has. */
+static int32_t odd_block(const struct lpu_builder *builder, const struct lpu_product *product) {
+  int32_t counts[TD_LPU_HEMISPHERES] = {0, 0}, last[TD_LPU_HEMISPHERES] = {-1, -1};
+  for (int32_t block = product->first_block; block < product->first_block + product->blocks; block++) {
+    int32_t hemisphere = builder->program->images[tile_image(&product->tiles, block, 0)].hemisphere;
+    counts[hemisphere]++;
+    last[hemisphere] = block;
+  }
+  if (counts[0] == counts[1] + 1) return last[0];
+  return counts[1] == counts[0] + 1 ? last[1] : -1;
+}
 
 static struct tile tile_of(const struct lpu_builder *builder, const struct lpu_product *product, int32_t block,
                            int32_t part) {
@@ -289,6 +318,9 @@ static struct tile tile_of(const struct lpu_builder *builder, const struct lpu_p
   struct tile tile = {.product = product, .block = block, .part = part};
   tile.image = &builder->program->images[tile_image(tiles, block, part)];
   tile.plane = product->plane >= 0 ? product->plane : lpu_tile_plane(builder->machine, tile.image, tiles, block);
+  if (product->crosses && block == odd_block(builder, product)) {
+    tile.plane = (tile.plane + builder->machine->planes / 2) % builder->machine->planes;
+  }
   tile.steps = part == tiles->parts - 1 ? tiles->last_steps : tiles->steps;
   return tile;
 }

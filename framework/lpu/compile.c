@@ -21,7 +21,8 @@ static td_status check_products(const struct lpu_compiler *compiler) {
   const struct td_lpu_machine *machine = compiler->machine;
   bool one_plane = options->activations != TD_LPU_ACTIVATIONS_F16;
   int32_t passes = options->activations == TD_LPU_ACTIVATIONS_I8X2 ? 2 : 1;
-  TD_TRY(lpu_in_range("rows", options->rows, 1, machine->accumulator_depth * (one_plane ? 1 : 2) / passes));
+  int32_t most = machine->accumulator_depth * (one_plane ? 1 : 2) / passes;
+  if (!compiler->encoder) TD_TRY(lpu_in_range("rows", options->rows, 1, most));
   return td_lpu_check_types(machine, options->weights, options->activations);
 }
 

@@ -17,6 +17,7 @@
 #include "builder.h"
 
 #define LPU_MOST_PIECES 64
+#define LPU_MOST_QUADS 16 /* of a hemisphere */
 
 /* How a program lies in SRAM. The compiler takes the first that fits, in the order of what a step loses by it. */
 struct lpu_layout {
@@ -29,22 +30,27 @@ struct lpu_layout {
 
 /* What a product takes: rows of fp16, or int8 with a scale a row. Two passes: rows rows .. 2 rows - 1 are the low
  * parts. */
+#define LPU_COPIES 6
 struct lpu_activation {
-  struct lpu_tensor *x, *scale, *twin; /* twin: a copy in the other hemisphere, where many rows pass; or NULL */
+  struct lpu_tensor *scale[LPU_COPIES]; /* the same, for chains side by side; NULL: there are no more */
+  struct lpu_tensor *x, *twin;          /* twin: a copy in the other hemisphere, where many rows pass; or NULL */
   int32_t passes;
 };
 
 /* The free places of one chip. Inner slices (below lpu_weight_slice) are used in quads, one 32-bit vector wide:
  * activations take turns among the first ones, constants lie in the last one of each hemisphere. */
 struct lpu_place {
-  int32_t quads;                             /* per hemisphere */
-  int32_t quad_word[TD_LPU_HEMISPHERES][16]; /* the first free word */
+  int32_t quads; /* per hemisphere, inner ones */
+  int32_t
+      outer_quads; /* of the slices that feed planes: for activations too, from what weights leave; behind the inner */
+  int32_t quad_word[TD_LPU_HEMISPHERES][LPU_MOST_QUADS]; /* the first free word */
   int32_t outer_word[TD_LPU_HEMISPHERES][2]; /* of the weight slices: those that feed the first and the second plane */
-  int32_t turn, constant_turn;
-  int32_t first_scratch[TD_LPU_HEMISPHERES][16]; /* of a quad: where scratches begin that share words */
-  int32_t most_word[TD_LPU_HEMISPHERES][16];     /* of a quad: the end of what was ever used */
+  int32_t turn, inner_turn, constant_turn;
+  int64_t busy[TD_LPU_HEMISPHERES][LPU_MOST_QUADS]; /* about how often the segment's scratches of a quad are used */
+  int32_t first_scratch[TD_LPU_HEMISPHERES][LPU_MOST_QUADS]; /* of a quad: where scratches begin that share words */
+  int32_t most_word[TD_LPU_HEMISPHERES][LPU_MOST_QUADS];     /* of a quad: the end of what was ever used */
   /* spread */
-  int32_t quad_end[TD_LPU_HEMISPHERES][16]; /* where weights begin; without them the slice's end */
+  int32_t quad_end[TD_LPU_HEMISPHERES][LPU_MOST_QUADS]; /* where weights begin; without them the slice's end */
   int32_t piece_count;
   int32_t piece_word[TD_LPU_HEMISPHERES][LPU_MOST_PIECES];
   int64_t spread_words[TD_LPU_HEMISPHERES]; /* of weights, placed */
@@ -98,17 +104,20 @@ struct lpu_kind {
  * of as many lanes; a vector holds as many heads as fit each half of its lanes. */
 #define LPU_MOST_SLOTS 32
 #define LPU_CHUNKS 4
+#define LPU_MOST_BLOCKS 4 /* of tokens */
+#define LPU_MOST_HIDDEN 8
 struct lpu_self {
   int32_t heads, head_dim, slots, vectors; /* slots: heads of a vector */
   int32_t query_blocks, query_lanes;       /* blocks of queries, and how many each has */
   int32_t token_blocks;                    /* blocks of a vector's lanes */
   int32_t inner;                           /* image: what the FFN's activation makes */
-  int32_t k;                               /* image: F16, row r of head vector v is v * rows + r */
-  int32_t q, v;                 /* the first images of [heads][query_blocks] and of [vectors][token_blocks] */
+  int32_t k[2]; /* images: F16, row r of head vector v is v * rows + r; in each hemisphere, or -1: in the first only */
+  int32_t q, v; /* the first images of [heads][query_blocks] and of [vectors][token_blocks] */
   int32_t p, mixed;             /* of [slots][query_blocks] and of [query_blocks] */
   int32_t v_turned;             /* of [slots]: rows are elements, lanes are tokens; the last row is ones */
   int32_t mask[LPU_MOST_SLOTS]; /* 1 in a slot's lanes */
-  int32_t identity, number, last, hidden[2]; /* hidden: what is added to the scores of a token, twice */
+  int32_t identity[2], number, last;
+  int32_t hidden[LPU_MOST_HIDDEN], hidden_count; /* hidden: what is added to the scores of a token, twice */
 };
 
 /* Experts (compile_moe.c): what passes between the entries of a layer. Images; numbers of vectors are for as many
@@ -212,6 +221,7 @@ td_status lpu_add_encoder_state(struct lpu_compiler *compiler);
 int32_t lpu_encoder_words(const struct lpu_compiler *compiler); /* of each slice that feeds planes, for its state */
 td_status lpu_chip_encoder(struct lpu_compiler *compiler);
 /* Attention of many rows (compile_self.c, compile_self_scores.c): state; segments, with their links. */
+td_status lpu_add_self_tiles(struct lpu_compiler *compiler);
 td_status lpu_add_self(struct lpu_compiler *compiler);
 td_status lpu_self_heads(struct lpu_compiler *compiler, const struct lpu_activation *x);
 td_status lpu_link_self(struct lpu_compiler *compiler);
@@ -297,6 +307,8 @@ td_status lpu_compile_all(const struct lpu_compiler *compiler);
 /* TD_UNSUPPORTED if the inner slices are too few for activations and constants to be read side by side. */
 td_status lpu_check_slices(const struct td_lpu_machine *machine);
 void lpu_place_begin(struct lpu_compiler *compiler);
+/* All is placed that lies in the slices that feed planes: what is left of them is for activations. */
+void lpu_open_outer(struct lpu_compiler *compiler);
 /* Scratches that share words lie behind what was placed up to now. */
 void lpu_place_scratches(struct lpu_compiler *compiler);
 /* A segment begins: its scratches may lie where those of others lay. */
@@ -314,8 +326,25 @@ td_status lpu_new_scratch(struct lpu_compiler *compiler, enum td_lpu_type type, 
 /* The same in the quad of `with`. */
 td_status lpu_new_scratch_with(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count,
                                const struct lpu_tensor *with, struct lpu_tensor **out);
+/* rows x vectors, in columns where there are outer quads: as scratches, and as an image. */
+td_status lpu_new_rows(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t rows, int32_t vectors,
+                       const struct lpu_tensor *beside, struct lpu_tensor **out);
+/* What is read `times` more often than scratches by and large. */
+void lpu_note_busy(struct lpu_compiler *compiler, const struct lpu_tensor *tensor, int32_t times);
+/* Not in the quad of another (may be NULL). */
+td_status lpu_new_apart(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count,
+                        const struct lpu_tensor *apart, struct lpu_tensor **out);
+/* lpu_chain_run; where there are outer quads, with the constants that all iterations take copied first: from the slices
+ * of constants, at which many chains would wait for each other, to where the chain has nothing else. */
+td_status lpu_run_rows(struct lpu_compiler *compiler, struct lpu_chain *chain);
+/* For what vectors of x are folded into. x: NULL, or the next chain reads it beside that. */
+td_status lpu_new_fold(struct lpu_compiler *compiler, int32_t rows, const struct lpu_tensor *x,
+                       struct lpu_tensor **out);
+td_status lpu_new_inner(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count, struct lpu_tensor **out);
+td_status lpu_new_rows_image(struct lpu_compiler *compiler, const char *name, enum td_lpu_image_kind kind,
+                             enum td_lpu_type type, int32_t rows, int32_t vectors, int32_t *out_image);
 /* The same for what products of `rows` rows of x come to: they are written while later rows are read. */
-td_status lpu_new_sums(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count, int32_t rows,
+td_status lpu_new_sums(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t rows, int32_t vectors,
                        const struct lpu_activation *x, const struct lpu_tensor *beside, struct lpu_tensor **out);
 /* rows x cols float32 constants, a row in ceil(cols / lanes) vectors, in constant quad `hemisphere`. */
 td_status lpu_new_constants(struct lpu_compiler *compiler, const char *name, int32_t hemisphere, int32_t rows,
@@ -370,6 +399,11 @@ struct lpu_tree {
 };
 td_status lpu_lane_tree(struct lpu_compiler *compiler, const struct lpu_tree *tree, struct lpu_tensor *in,
                         struct lpu_tensor *out);
+/* The same of rows that are dealt to several tensors, so many to each but the last: one hemisphere after the other. */
+#define LPU_TREE_PARTS 16
+int32_t lpu_tree_rows(const struct lpu_compiler *compiler, int32_t count);
+td_status lpu_lane_trees(struct lpu_compiler *compiler, const struct lpu_tree *tree, struct lpu_tensor *const *in,
+                         struct lpu_tensor *out);
 /* Norms (compile_norm.c) of rows of the hidden width. */
 td_status lpu_normalize(struct lpu_compiler *compiler, struct lpu_tensor *x, const struct lpu_norm *norm,
                         struct lpu_tensor *out);
@@ -379,6 +413,8 @@ td_status lpu_head_norms(struct lpu_compiler *compiler, struct lpu_tensor *in, u
 /* The norm of x, or x as it is if there is none, ready for products. */
 td_status lpu_normed(struct lpu_compiler *compiler, struct lpu_tensor *x, const struct lpu_norm *norm,
                      struct lpu_activation *out);
+/* Products of many rows take so many at a time; they divide `rows`. */
+int32_t lpu_rows_at_once(const struct lpu_compiler *compiler, int32_t rows);
 /* `beside`: what the sums will be read with. */
 td_status lpu_multiply(struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
                        const struct lpu_activation *activation, const struct lpu_tensor *beside,
@@ -390,6 +426,10 @@ struct lpu_sums {
   struct lpu_tensor *sums, *scales, *biases;
   uint16_t patch;
 };
+/* One of the copies (NULL-ended) that `beside` is not in the quad of, if there is one; the turn's if there are several.
+ */
+struct lpu_tensor *lpu_copy_beside(struct lpu_tensor *const copies[LPU_COPIES], int32_t turn,
+                                   const struct lpu_tensor *beside);
 /* x * matrix^T, as sums with what scales them. */
 td_status lpu_sum_up(struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
                      const struct lpu_activation *activation, const struct lpu_tensor *beside, struct lpu_sums *out);
@@ -405,9 +445,9 @@ td_status lpu_begin_residual(struct lpu_compiler *compiler, const struct lpu_mat
 td_status lpu_end_residual(struct lpu_compiler *compiler, int32_t half, struct lpu_tensor *old, struct lpu_tensor *out);
 /* The FFN's first half on the chip's blocks, up to what the activation makes (compile_ffn.c). */
 td_status lpu_ffn_up(struct lpu_compiler *compiler, struct lpu_tensor *x, struct lpu_tensor *inner);
-/* f(gate) * up, or f(gate) if up is NULL, of one block. */
+/* f(gate) * up, or f(gate) if up is NULL, of one block. settled: where sums may be kept on the way, NULL at first. */
 td_status lpu_activate(struct lpu_compiler *compiler, const struct lpu_sums *gate, const struct lpu_sums *up,
-                       int32_t block, struct lpu_tensor *out);
+                       int32_t block, struct lpu_tensor *settled[2], struct lpu_tensor *out);
 
 /* The largest |x| of a row counts as at least this: a row of zeros gives zeros. 2^-100. */
 #define LPU_LEAST_TOP 7.888609052210118e-31f

@@ -246,7 +246,7 @@ td_status lpu_scores(struct lpu_compiler *compiler) {
   const struct td_op *op = attention_op(compiler);
   struct lpu_tensor *raw = NULL, *heads = NULL;
   TD_TRY(lpu_view(compiler, compiler->heads_q, &heads));
-  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, op->heads, op->heads, &(struct lpu_activation){.x = heads}, NULL, &raw));
+  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, op->heads, 1, &(struct lpu_activation){.x = heads}, NULL, &raw));
   for (int32_t half = 0; half * compiler->head_halves < op->kv_heads; half++) {
     TD_TRY(score_half(compiler, half, raw));
   }
@@ -293,8 +293,8 @@ td_status lpu_values(struct lpu_compiler *compiler) {
   TD_TRY(weigh(compiler, p));
   TD_TRY(cache_tiles(compiler, compiler->v_cache, false, &product.tiles));
   TD_TRY(lpu_view(compiler, compiler->product, &total));
-  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, op->heads * product.tiles.parts, op->heads,
-                      &(struct lpu_activation){.x = p}, total, &parts));
+  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, op->heads, product.tiles.parts, &(struct lpu_activation){.x = p}, total,
+                      &parts));
   product.rows = op->heads;
   product.chip = compiler->chip;
   product.plane = compiler->machine->planes / 2;

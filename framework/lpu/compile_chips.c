@@ -137,10 +137,18 @@ static int32_t last_layers(const struct lpu_compiler *compiler) {
   return best;
 }
 
+/* The same of an encoder, whose pooler is a small part of a layer. */
+static int32_t last_of_encoder(const struct lpu_compiler *compiler) {
+  double layer, head;
+  lpu_weight_sizes(compiler, &layer, &head);
+  double share = ((compiler->end - compiler->begin) * layer + head) / compiler->stages / layer - head / layer;
+  return share < 1 ? 1 : (int32_t)(share + 0.5);
+}
+
 int32_t lpu_layers_of(const struct lpu_compiler *compiler, int32_t stage) {
   int32_t layers = compiler->end - compiler->begin, stages = compiler->stages;
   if (stages == 1) return layers;
-  int32_t last = last_layers(compiler), others = layers - last;
+  int32_t last = compiler->encoder ? last_of_encoder(compiler) : last_layers(compiler), others = layers - last;
   if (stage == stages - 1) return last;
   return others / (stages - 1) + (stage < others % (stages - 1));
 }

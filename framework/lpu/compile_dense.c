@@ -17,6 +17,9 @@ static bool has_rows(const struct lpu_compiler *compiler, int32_t image) {
 }
 
 td_status lpu_view(struct lpu_compiler *compiler, int32_t image, struct lpu_tensor **out) {
+  if (compiler->encoder && compiler->builder->program->images[image].by_steps > 0) {
+    return lpu_rows_of(compiler->builder, image, out);
+  }
   TD_TRY(lpu_tensor_of(compiler->builder, image, out));
   if (compiler->encoder || !has_rows(compiler, image)) return TD_OK;
   (*out)->count = compiler->builder->program->images[image].words / compiler->options->rows * compiler->rows;
@@ -56,6 +59,34 @@ td_status lpu_matrix_patch(struct lpu_compiler *compiler, const struct lpu_matri
 
 /* ---- products ---- */
 
+/* Rows of a turn: at least so many, of few rows; of many about so many. */
+#define LEAST_ROWS 64
+#define MOST_ROWS 128
+
+int32_t lpu_rows_at_once(const struct lpu_compiler *compiler, int32_t rows) {
+  if (compiler->place.outer_quads == 0 || rows < 2 * LEAST_ROWS || rows % LEAST_ROWS) return rows;
+  int32_t turns = rows / LEAST_ROWS < 4 ? rows / LEAST_ROWS : rows / MOST_ROWS;
+  while (rows % (turns * LEAST_ROWS)) turns--;
+  return rows / turns;
+}
+
+/* As many rows at a time as there are accumulators for, and so many that what follows of the first ones goes on beside
+ * the products of the others. */
+static td_status run_in_turns(struct lpu_compiler *compiler, const struct lpu_product *whole) {
+  int32_t most = compiler->machine->accumulator_depth * (lpu_one_plane(whole->tiles.type) ? 1 : 2);
+  int32_t some = lpu_rows_at_once(compiler, whole->rows) < most ? lpu_rows_at_once(compiler, whole->rows) : most;
+  int32_t turns = (whole->rows + some - 1) / some, rows = (whole->rows + turns - 1) / turns;
+  for (int32_t first = 0; first < whole->rows; first += rows) {
+    struct lpu_product part = *whole;
+    part.rows = whole->rows - first < rows ? whole->rows - first : rows;
+    part.x_offset += first * whole->x_row_stride;
+    part.y_offset += first * whole->y_row_stride;
+    part.crosses = turns > 1 && first / rows % 2 == 1;
+    TD_TRY(lpu_product_run(compiler->builder, &part));
+  }
+  return TD_OK;
+}
+
 td_status lpu_multiply(struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
                        const struct lpu_activation *activation, const struct lpu_tensor *beside,
                        struct lpu_tensor **out_sums) {
@@ -63,7 +94,9 @@ td_status lpu_multiply(struct lpu_compiler *compiler, const struct lpu_matrix *m
   enum td_lpu_type type = matrix->tiles.type == TD_LPU_I8 ? TD_LPU_I32 : TD_LPU_F32;
   struct lpu_product product;
   memset(&product, 0, sizeof product);
-  TD_TRY(lpu_new_sums(compiler, type, rows * blocks, rows, activation, beside, out_sums));
+  lpu_note_busy(compiler, activation->x, blocks / 2);
+  if (activation->twin) lpu_note_busy(compiler, activation->twin, blocks / 2);
+  TD_TRY(lpu_new_sums(compiler, type, rows, blocks, activation, beside, out_sums));
   TD_TRY(lpu_matrix_tiles(compiler, matrix, &product.tiles));
   product.rows = rows;
   product.chip = compiler->chip;
@@ -75,7 +108,7 @@ td_status lpu_multiply(struct lpu_compiler *compiler, const struct lpu_matrix *m
   product.y = *out_sums;
   product.y_row_stride = blocks;
   product.y_block_stride = 1;
-  return lpu_product_run(compiler->builder, &product);
+  return run_in_turns(compiler, &product);
 }
 
 /* int32 sums as float32: float(sum), or float(high) * 128 + float(low). */
@@ -90,6 +123,17 @@ static struct lpu_operand widened(struct lpu_chain *chain, const struct lpu_sums
   return lpu_chain_step(chain, TD_ALU_ADD, high, low, lpu_nothing);
 }
 
+struct lpu_tensor *lpu_copy_beside(struct lpu_tensor *const copies[LPU_COPIES], int32_t turn,
+                                   const struct lpu_tensor *beside) {
+  int32_t count = 0;
+  while (count < LPU_COPIES && copies[count]) count++;
+  for (int32_t i = 0; i < count; i++) {
+    struct lpu_tensor *copy = copies[(turn + i) % count];
+    if (copy->hemisphere != beside->hemisphere || copy->slice / 4 != beside->slice / 4) return copy;
+  }
+  return copies[0];
+}
+
 static struct lpu_operand unbiased(struct lpu_chain *chain, const struct lpu_sums *sums, int32_t block) {
   bool whole = sums->matrix->tiles.type == TD_LPU_I8, by_row = lpu_one_plane(sums->matrix->tiles.type);
   struct lpu_operand value =
@@ -99,7 +143,8 @@ static struct lpu_operand unbiased(struct lpu_chain *chain, const struct lpu_sum
   chain->inputs[scale.index].patch = sums->patch;
   value = lpu_chain_step(chain, TD_ALU_MUL, value, scale, lpu_nothing);
   if (!by_row) return value;
-  struct lpu_operand row = lpu_chain_input(chain, sums->activation->scale, 0, 1);
+  const struct lpu_tensor *beside = chain->inputs[0].tensor;
+  struct lpu_operand row = lpu_chain_input(chain, lpu_copy_beside(sums->activation->scale, block, beside), 0, 1);
   return lpu_chain_step(chain, TD_ALU_MUL, value, row, lpu_nothing);
 }
 
@@ -136,7 +181,7 @@ td_status lpu_project(struct lpu_compiler *compiler, const struct lpu_matrix *ma
       value = lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
     }
     lpu_chain_result(&chain, value, out, matrix->first_block + block, stride);
-    TD_TRY(lpu_chain_run(compiler->builder, &chain));
+    TD_TRY(lpu_run_rows(compiler, &chain));
   }
   return TD_OK;
 }
@@ -162,7 +207,8 @@ td_status lpu_begin_residual(struct lpu_compiler *compiler, const struct lpu_mat
   bool branch = compiler->branch[half].op >= 0, post = compiler->post[half].op >= 0;
   struct lpu_activation narrow;
   compiler->made = out;
-  if (branch || post) TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, old->count, branch ? NULL : old, &compiler->made));
+  int32_t vectors = compiler->hidden_vectors, rows = old->count / vectors;
+  if (branch || post) TD_TRY(lpu_new_rows(compiler, TD_LPU_F32, rows, vectors, branch ? NULL : old, &compiler->made));
   if (matrix->tiles.blocks == 0) return TD_OK;
   TD_TRY(lpu_narrow(compiler, x, &narrow));
   return lpu_project(compiler, matrix, &narrow, branch ? NULL : old, compiler->made);
@@ -172,10 +218,11 @@ td_status lpu_end_residual(struct lpu_compiler *compiler, int32_t half, struct l
                            struct lpu_tensor *out) {
   const struct lpu_norm *branch = &compiler->branch[half], *post = &compiler->post[half];
   struct lpu_tensor *sum = compiler->made, *normed = NULL;
+  int32_t vectors = compiler->hidden_vectors, rows = old->count / vectors;
   if (branch->op >= 0) {
     sum = out;
-    if (post->op >= 0) TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, old->count, old, &sum));
-    TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, old->count, old, &normed));
+    if (post->op >= 0) TD_TRY(lpu_new_rows(compiler, TD_LPU_F32, rows, vectors, old, &sum));
+    TD_TRY(lpu_new_rows(compiler, TD_LPU_F32, rows, vectors, old, &normed));
     TD_TRY(lpu_normalize(compiler, compiler->made, branch, normed));
     TD_TRY(add_rows(compiler, old, normed, sum));
   }

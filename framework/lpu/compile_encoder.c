@@ -53,9 +53,8 @@ td_status lpu_open_encoder(struct lpu_compiler *compiler) {
     return td_fail(TD_CONFIG, "lpu.rows: found %d, expected a multiple of %d: the tokens of an encoder's sequence",
                    options->rows, step);
   }
-  if (options->activations != TD_LPU_ACTIVATIONS_F16) {
-    return td_fail(TD_UNSUPPORTED, "LPU: found %s activations, expected f16: encoders are compiled so",
-                   td_lpu_activations_name(options->activations));
+  if (options->activations == TD_LPU_ACTIVATIONS_F8) {
+    return td_fail(TD_UNSUPPORTED, "LPU: found f8 activations, expected f16, i8 or i8x2: encoders are compiled so");
   }
   TD_TRY(check_heads(compiler));
   measure(compiler);
@@ -186,8 +185,10 @@ td_status lpu_add_encoder_weights(struct lpu_compiler *compiler) {
 td_status lpu_add_encoder_state(struct lpu_compiler *compiler) {
   bool first = compiler->chip == 0, last = compiler->chip == compiler->chips - 1;
   int32_t rows = compiler->rows, hidden = compiler->graph->shape.hidden;
-  TD_TRY(lpu_new_vectors(compiler, first ? "x" : "x.in", first ? TD_IMAGE_INPUT : TD_IMAGE_SCRATCH, TD_LPU_F32,
-                         rows * compiler->hidden_vectors, &compiler->x));
+  TD_TRY(lpu_add_self_tiles(compiler));
+  lpu_open_outer(compiler);
+  TD_TRY(lpu_new_rows_image(compiler, first ? "x" : "x.in", first ? TD_IMAGE_INPUT : TD_IMAGE_SCRATCH, TD_LPU_F32, rows,
+                            compiler->hidden_vectors, &compiler->x));
   struct td_lpu_image *image = &compiler->builder->program->images[compiler->x];
   image->rows = rows;
   image->cols = hidden;
@@ -198,8 +199,10 @@ td_status lpu_add_encoder_state(struct lpu_compiler *compiler) {
     image->rows = 1;
     image->cols = hidden;
   }
-  TD_TRY(lpu_new_vectors(compiler, "inner", TD_IMAGE_SCRATCH, TD_LPU_F16, rows * compiler->ffn_vectors,
-                         &compiler->self.inner));
+  if (compiler->place.outer_quads == 0) {
+    TD_TRY(lpu_new_vectors(compiler, "inner", TD_IMAGE_SCRATCH, lpu_value_type(compiler), rows * compiler->ffn_vectors,
+                           &compiler->self.inner));
+  }
   return lpu_add_self(compiler);
 }
 
@@ -211,7 +214,7 @@ static td_status segment_hide(struct lpu_compiler *compiler, int32_t *out_segmen
   TD_TRY(lpu_open_segment(compiler, "hide"));
   TD_TRY(lpu_view(compiler, compiler->self.number, &number));
   TD_TRY(lpu_view(compiler, compiler->self.last, &last));
-  for (int i = 0; i < 2; i++) {
+  for (int32_t i = 0; i < compiler->self.hidden_count; i++) {
     struct lpu_chain chain;
     TD_TRY(lpu_view(compiler, compiler->self.hidden[i], &hidden));
     lpu_chain_begin(&chain, compiler->chip, compiler->rows);
@@ -270,6 +273,30 @@ static td_status segment_down(struct lpu_compiler *compiler, int32_t *out_segmen
   return lpu_close_segment(compiler, out_segment);
 }
 
+/* The same at once: rows of the one follow those of the other. */
+static td_status segment_ffn(struct lpu_compiler *compiler, int32_t *out_segment) {
+  struct lpu_tensor *x = NULL, *inner = NULL;
+  TD_TRY(lpu_open_segment(compiler, "ffn"));
+  TD_TRY(lpu_view(compiler, compiler->x, &x));
+  TD_TRY(lpu_new_rows(compiler, lpu_value_type(compiler), compiler->rows, compiler->ffn_vectors, NULL, &inner));
+  TD_TRY(lpu_ffn_up(compiler, x, inner));
+  TD_TRY(lpu_begin_residual(compiler, &compiler->down, inner, 1, x, x));
+  TD_TRY(lpu_end_residual(compiler, 1, x, x));
+  return lpu_close_segment(compiler, out_segment);
+}
+
+static td_status link_ffn(struct lpu_compiler *compiler) {
+  int32_t up = 0, down = 0;
+  if (compiler->place.outer_quads > 0) {
+    TD_TRY(segment_ffn(compiler, &up));
+    return lpu_run_link(compiler, up);
+  }
+  TD_TRY(segment_up(compiler, &up));
+  TD_TRY(lpu_run_link(compiler, up));
+  TD_TRY(segment_down(compiler, &down));
+  return lpu_run_link(compiler, down);
+}
+
 /* The first row through the pooler. */
 static td_status segment_pool(struct lpu_compiler *compiler, int32_t *out_segment) {
   int32_t vectors = compiler->hidden_vectors;
@@ -279,12 +306,15 @@ static td_status segment_pool(struct lpu_compiler *compiler, int32_t *out_segmen
   TD_TRY(lpu_open_segment(compiler, "pool"));
   TD_TRY(lpu_view(compiler, compiler->x, &x));
   TD_TRY(lpu_view(compiler, compiler->logits, &out));
-  TD_TRY(lpu_new_scratch(compiler, TD_LPU_F16, vectors, x, &row));
+  TD_TRY(lpu_new_scratch(compiler, lpu_value_type(compiler), vectors, x, &row));
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, out->count, NULL, &made));
-  lpu_chain_begin(&chain, compiler->chip, vectors);
-  struct lpu_operand value = lpu_chain_input(&chain, x, 0, 1);
-  lpu_chain_result(&chain, lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing), row, 0, 1);
-  TD_TRY(lpu_chain_run(compiler->builder, &chain));
+  struct lpu_operand value;
+  for (int32_t v = 0; v < vectors; v++) {
+    lpu_chain_begin(&chain, compiler->chip, 1);
+    value = lpu_chain_input(&chain, x, v, vectors);
+    lpu_chain_result(&chain, lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing), row, v, vectors);
+    TD_TRY(lpu_chain_run(compiler->builder, &chain));
+  }
   TD_TRY(lpu_narrow(compiler, row, &activation));
   TD_TRY(lpu_project(compiler, &compiler->head, &activation, NULL, made));
   lpu_chain_begin(&chain, compiler->chip, out->count);
@@ -303,10 +333,14 @@ static td_status link_pool(struct lpu_compiler *compiler) {
   return status ? status : lpu_entry_of_rest(compiler, 0);
 }
 
+/* Loads of tiles take the slices' ports for a moment every so many rows: what goes on for longer would wait for the
+ * last of them. */
+#define ROWS_AT_ONCE 8
 /* A layer is `heads` (Q, K and V of all rows), `scores` and `values` for each vector of heads, `project`, `up` and
  * `down`. */
 td_status lpu_chip_encoder(struct lpu_compiler *compiler) {
-  int32_t hide = 0, heads = 0, project = 0, up = 0, down = 0;
+  compiler->builder->chunk = ROWS_AT_ONCE;
+  int32_t hide = 0, heads = 0, project = 0;
   TD_TRY(segment_hide(compiler, &hide));
   TD_TRY(lpu_run_link(compiler, hide));
   TD_TRY(segment_heads(compiler, &heads));
@@ -315,10 +349,7 @@ td_status lpu_chip_encoder(struct lpu_compiler *compiler) {
   TD_TRY(lpu_link_self(compiler));
   TD_TRY(segment_project(compiler, &project));
   TD_TRY(lpu_run_link(compiler, project));
-  TD_TRY(segment_up(compiler, &up));
-  TD_TRY(lpu_run_link(compiler, up));
-  TD_TRY(segment_down(compiler, &down));
-  TD_TRY(lpu_run_link(compiler, down));
+  TD_TRY(link_ffn(compiler));
   TD_TRY(lpu_end_link(compiler));
   return compiler->chip == compiler->chips - 1 ? link_pool(compiler) : TD_OK;
 }

@@ -130,13 +130,17 @@ static struct lpu_tensor byte_of(const struct lpu_tensor *tensor, int32_t c) {
 
 td_status lpu_send(struct lpu_builder *builder, struct lpu_turns *turns, struct lpu_hop *hop) {
   struct landing landings[4];
+  struct lpu_hop own = *hop; /* in columns, where tensors are made of such */
+  int32_t stride = 0;
+  lpu_take_column(&own.from, &own.vector, &stride);
+  lpu_take_column(&own.to, &own.at, &stride);
   hop->sent = 0;
-  for (int32_t c = 0; c < td_lpu_type_bytes(hop->from->type); c++) {
-    struct lpu_tensor from = byte_of(hop->from, c), to = byte_of(hop->to, c);
-    td_status status = send_byte(builder, turns, hop, &from, &to, &landings[c]);
-    hop->from->taken = from.taken; /* the copy may have begun it */
+  for (int32_t c = 0; c < td_lpu_type_bytes(own.from->type); c++) {
+    struct lpu_tensor from = byte_of(own.from, c), to = byte_of(own.to, c);
+    td_status status = send_byte(builder, turns, &own, &from, &to, &landings[c]);
+    own.from->taken = from.taken; /* the copy may have begun it */
     TD_TRY(status);
     if (landings[c].sent > hop->sent) hop->sent = landings[c].sent;
   }
-  return land(builder, hop, landings);
+  return land(builder, &own, landings);
 }

@@ -71,7 +71,7 @@ static td_status keep_normed(struct lpu_compiler *compiler, const struct lpu_act
     TD_TRY(move_vectors(compiler, &move));
   }
   if (moe->scale < 0) return TD_OK;
-  struct move scales = {.from = normed->scale, .count = compiler->rows};
+  struct move scales = {.from = normed->scale[0], .count = compiler->rows};
   TD_TRY(lpu_tensor_of(compiler->builder, moe->scale, &scales.to));
   return move_vectors(compiler, &scales);
 }
@@ -167,15 +167,16 @@ static td_status group_input(struct lpu_compiler *compiler, struct lpu_activatio
   }
   if (moe->scale < 0) return TD_OK;
   TD_TRY(lpu_tensor_of(compiler->builder, moe->routed_scale, &scale.from));
-  TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, scale.count, scale.from, &out->scale));
+  TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, scale.count, scale.from, &out->scale[0]));
   TD_TRY(position_patch(compiler, 1, &scale.from_patch));
-  scale.to = out->scale;
+  scale.to = out->scale[0];
   return move_vectors(compiler, &scale);
 }
 
 static td_status expert_inner(struct lpu_compiler *compiler) {
   struct lpu_activation x;
   struct lpu_sums gate, up;
+  struct lpu_tensor *settled[2] = {NULL, NULL};
   TD_TRY(lpu_new_scratch(compiler, lpu_value_type(compiler), compiler->rows * compiler->ffn_vectors, NULL,
                          &compiler->inner));
   if (compiler->up.tiles.blocks == 0) return TD_OK;
@@ -183,7 +184,7 @@ static td_status expert_inner(struct lpu_compiler *compiler) {
   TD_TRY(lpu_sum_up(compiler, &compiler->gate, &x, NULL, &gate));
   TD_TRY(lpu_sum_up(compiler, &compiler->up, &x, gate.sums, &up));
   for (int32_t block = 0; block < compiler->up.tiles.blocks; block++) {
-    TD_TRY(lpu_activate(compiler, &gate, &up, block, compiler->inner));
+    TD_TRY(lpu_activate(compiler, &gate, &up, block, settled, compiler->inner));
   }
   return TD_OK;
 }

@@ -15,20 +15,18 @@ static struct lpu_operand value_of(struct lpu_chain *chain, struct lpu_tensor *x
   return square ? lpu_chain_step(chain, TD_ALU_MUL, value, value, lpu_nothing) : value;
 }
 
-/* A row's vectors, or their squares, summed lane by lane. */
-static td_status fold(struct lpu_compiler *compiler, struct lpu_tensor *x, int32_t vectors, bool square,
-                      struct lpu_tensor **out) {
+/* Vectors of `rows` rows from `first` on, or their squares, summed lane by lane. */
+static td_status fold(struct lpu_compiler *compiler, struct lpu_tensor *x, int32_t vectors, bool square, int32_t first,
+                      int32_t rows, struct lpu_tensor **out) {
   struct lpu_tensor *before = NULL, *sums = NULL;
-  int32_t rows = x->count / vectors;
   for (int32_t begin = 0; begin < vectors; begin += FOLD) {
     struct lpu_chain chain;
     struct lpu_operand sum = lpu_nothing;
     lpu_chain_begin(&chain, compiler->chip, rows);
-    /* The next chain reads them beside x. */
-    TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows, vectors > FOLD ? x : NULL, &sums));
+    TD_TRY(lpu_new_fold(compiler, rows, vectors > FOLD ? x : NULL, &sums));
     if (before) sum = lpu_chain_input(&chain, before, 0, 1);
     for (int32_t v = begin; v < vectors && v < begin + FOLD; v++) {
-      struct lpu_operand value = value_of(&chain, x, v, vectors, square);
+      struct lpu_operand value = value_of(&chain, x, first * vectors + v, vectors, square);
       /* The first one waits a step, so that no two vectors are wanted from their slices in one cycle. The zero: sums
        * are never a negative one. */
       sum = sum.from == LPU_FROM_NOTHING
@@ -36,7 +34,7 @@ static td_status fold(struct lpu_compiler *compiler, struct lpu_tensor *x, int32
                 : lpu_chain_step(&chain, TD_ALU_ADD, sum, value, lpu_nothing);
     }
     lpu_chain_result(&chain, sum, sums, 0, 1);
-    TD_TRY(lpu_chain_run(compiler->builder, &chain));
+    TD_TRY(lpu_run_rows(compiler, &chain));
     before = sums;
   }
   *out = sums;
@@ -47,11 +45,18 @@ static td_status fold(struct lpu_compiler *compiler, struct lpu_tensor *x, int32
 static td_status reduce(struct lpu_compiler *compiler, struct lpu_tensor *x, const struct td_op *op,
                         enum lpu_finish finish, struct lpu_tensor **out) {
   int32_t vectors = compiler->hidden_vectors, rows = x->count / vectors;
-  struct lpu_tensor *sums = NULL;
+  struct lpu_tensor *sums[LPU_TREE_PARTS];
+  int32_t some = x->columns ? lpu_tree_rows(compiler, rows) : rows;
   struct lpu_tree tree = {TD_ALU_ADD, finish, (float)(1.0 / (double)op->n), (float)op->epsilon, rows, 0, NULL, true};
-  TD_TRY(fold(compiler, x, vectors, finish == LPU_FINISH_RSQRT, &sums));
+  for (int32_t part = 0; part < LPU_TREE_PARTS; part++) {
+    int32_t first = part * some, left = rows - first;
+    sums[part] = sums[0];
+    if (left <= 0) continue;
+    compiler->place.inner_turn += part > 0;
+    TD_TRY(fold(compiler, x, vectors, finish == LPU_FINISH_RSQRT, first, left < some ? left : some, &sums[part]));
+  }
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows, x, out));
-  return lpu_lane_tree(compiler, &tree, sums, *out);
+  return lpu_lane_trees(compiler, &tree, sums, *out);
 }
 
 /* x - mean, 0 in lanes beyond the row. */
@@ -60,7 +65,7 @@ static td_status centre(struct lpu_compiler *compiler, struct lpu_tensor *x, con
   int32_t vectors = compiler->hidden_vectors, rows = x->count / vectors;
   struct lpu_tensor *mean = NULL, *mask = NULL;
   TD_TRY(reduce(compiler, x, op, LPU_FINISH_MEAN, &mean));
-  TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, x->count, NULL, out));
+  TD_TRY(lpu_new_rows(compiler, TD_LPU_F32, rows, vectors, NULL, out));
   if (compiler->row_mask >= 0) TD_TRY(lpu_view(compiler, compiler->row_mask, &mask));
   for (int32_t v = 0; v < vectors; v++) {
     struct lpu_chain chain;
@@ -71,7 +76,7 @@ static td_status centre(struct lpu_compiler *compiler, struct lpu_tensor *x, con
       value = lpu_chain_step(&chain, TD_ALU_MUL, value, lpu_chain_input(&chain, mask, 0, 0), lpu_nothing);
     }
     lpu_chain_result(&chain, value, *out, v, vectors);
-    TD_TRY(lpu_chain_run(compiler->builder, &chain));
+    TD_TRY(lpu_run_rows(compiler, &chain));
   }
   return TD_OK;
 }
@@ -98,7 +103,7 @@ static td_status scale_vector(struct lpu_compiler *compiler, struct lpu_tensor *
     value = lpu_chain_step(&chain, TD_ALU_ADD, value, more, lpu_nothing);
   }
   lpu_chain_result(&chain, value, out, v, vectors);
-  return lpu_chain_run(compiler->builder, &chain);
+  return lpu_run_rows(compiler, &chain);
 }
 
 td_status lpu_normalize(struct lpu_compiler *compiler, struct lpu_tensor *x, const struct lpu_norm *norm,
@@ -123,7 +128,7 @@ static td_status square_heads(struct lpu_compiler *compiler, struct lpu_tensor *
   chain.inputs[value.index].patch = patch;
   value = lpu_chain_step(&chain, TD_ALU_MUL, value, value, lpu_nothing);
   lpu_chain_result(&chain, value, out, 0, 1);
-  return lpu_chain_run(compiler->builder, &chain);
+  return lpu_run_rows(compiler, &chain);
 }
 
 td_status lpu_head_norms(struct lpu_compiler *compiler, struct lpu_tensor *in, uint16_t patch, int32_t count,
@@ -151,25 +156,30 @@ td_status lpu_head_norms(struct lpu_compiler *compiler, struct lpu_tensor *in, u
   chain.inputs[by.index].patch = by_layer;
   value = lpu_chain_step(&chain, TD_ALU_MUL, value, by, lpu_nothing);
   lpu_chain_result(&chain, value, *out, 0, 1);
-  return lpu_chain_run(compiler->builder, &chain);
+  return lpu_run_rows(compiler, &chain);
 }
 
 /* ---- in front of products ---- */
 
 /* x in the type that products take. */
 static td_status copy(struct lpu_compiler *compiler, struct lpu_tensor *x, struct lpu_tensor *out) {
-  struct lpu_chain chain;
-  lpu_chain_begin(&chain, compiler->chip, x->count);
-  struct lpu_operand value = lpu_chain_input(&chain, x, 0, 1);
-  value = lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
-  lpu_chain_result(&chain, value, out, 0, 1);
-  return lpu_chain_run(compiler->builder, &chain);
+  int32_t columns = x->columns || out->columns ? compiler->hidden_vectors : 1;
+  for (int32_t v = 0; v < columns; v++) {
+    struct lpu_chain chain;
+    lpu_chain_begin(&chain, compiler->chip, x->count / columns);
+    struct lpu_operand value = lpu_chain_input(&chain, x, v, columns);
+    value = lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
+    lpu_chain_result(&chain, value, out, v, columns);
+    TD_TRY(lpu_run_rows(compiler, &chain));
+  }
+  return TD_OK;
 }
 
 td_status lpu_normed(struct lpu_compiler *compiler, struct lpu_tensor *x, const struct lpu_norm *norm,
                      struct lpu_activation *out) {
   struct lpu_tensor *value = NULL;
-  TD_TRY(lpu_new_scratch(compiler, lpu_value_type(compiler), x->count, NULL, &value));
+  int32_t vectors = compiler->hidden_vectors;
+  TD_TRY(lpu_new_rows(compiler, lpu_value_type(compiler), x->count / vectors, vectors, NULL, &value));
   TD_TRY(norm->op < 0 ? copy(compiler, x, value) : lpu_normalize(compiler, x, norm, value));
   return lpu_narrow(compiler, value, out);
 }

@@ -48,11 +48,11 @@ int32_t lpu_encoder_words(const struct lpu_compiler *compiler) {
   const struct lpu_self *self = &compiler->self;
   int32_t steps = compiler->rows / compiler->machine->load_vectors;
   int32_t width = self->heads * self->head_dim / compiler->machine->load_vectors;
-  return (self->heads + 1) / 2 * steps + (self->vectors + 1) / 2 * steps + (self->slots + 1) / 2 * steps +
-         (self->query_blocks + 1) / 2 * width;
+  return (self->heads + 1) / 2 * steps + (self->vectors + 1) / 2 * steps +
+         (self->slots + 1) / 2 * self->query_blocks * steps + (self->query_blocks + 1) / 2 * width;
 }
 
-static td_status add_tiles(struct lpu_compiler *compiler) {
+td_status lpu_add_self_tiles(struct lpu_compiler *compiler) {
   struct lpu_self *self = &compiler->self;
   int32_t image = 0, first = compiler->builder->program->image_count;
   self->q = first;
@@ -76,8 +76,8 @@ static td_status add_tiles(struct lpu_compiler *compiler) {
 }
 
 /* Row i has a 1 in lane i: binary16. */
-static td_status add_identity(struct lpu_compiler *compiler) {
-  int32_t lanes = compiler->machine->lanes, *out = &compiler->self.identity;
+static td_status add_identity(struct lpu_compiler *compiler, int32_t *out) {
+  int32_t lanes = compiler->machine->lanes;
   uint64_t bytes = 2 * (uint64_t)lanes * (uint64_t)lanes;
   TD_TRY(lpu_new_vectors(compiler, "identity", TD_IMAGE_CONSTANT, TD_LPU_F16, lanes, out));
   if (compiler->places_only) return TD_OK;
@@ -119,14 +119,22 @@ static td_status add_masks(struct lpu_compiler *compiler) {
 td_status lpu_add_self(struct lpu_compiler *compiler) {
   struct lpu_self *self = &compiler->self;
   const enum td_lpu_image_kind scratch = TD_IMAGE_SCRATCH;
-  TD_TRY(add_tiles(compiler));
-  TD_TRY(add_identity(compiler));
+  bool twins = compiler->place.outer_quads > 0;
   TD_TRY(add_numbers(compiler));
   TD_TRY(add_masks(compiler));
   TD_TRY(lpu_new_vectors(compiler, "last", TD_IMAGE_INPUT, TD_LPU_F32, 1, &self->last));
-  TD_TRY(lpu_new_vectors(compiler, "hidden.0", scratch, TD_LPU_F32, compiler->rows, &self->hidden[0]));
-  TD_TRY(lpu_new_vectors(compiler, "hidden.1", scratch, TD_LPU_F32, compiler->rows, &self->hidden[1]));
-  TD_TRY(lpu_new_vectors(compiler, "k", scratch, TD_LPU_F16, self->vectors * compiler->rows, &self->k));
+  self->hidden_count = !twins ? 2 : compiler->layout.shared ? LPU_MOST_HIDDEN / 2 : LPU_MOST_HIDDEN;
+  for (int32_t i = 0; i < self->hidden_count; i++) {
+    char name[16];
+    TD_TRY(td_format(name, sizeof name, "hidden.%d", i));
+    TD_TRY(lpu_new_vectors(compiler, name, scratch, TD_LPU_F32, compiler->rows, &self->hidden[i]));
+  }
+  self->k[1] = self->identity[1] = -1;
+  for (int i = 0; i < (twins ? 2 : 1); i++) {
+    const char *name = i == 0 ? "k" : "k.twin";
+    TD_TRY(lpu_new_vectors(compiler, name, scratch, TD_LPU_F16, self->vectors * compiler->rows, &self->k[i]));
+  }
+  for (int i = 0; i < (twins ? 2 : 1); i++) TD_TRY(add_identity(compiler, &self->identity[i]));
   self->v_turned = compiler->builder->program->image_count;
   for (int32_t slot = 0; slot < self->slots; slot++) {
     int32_t image = 0, count = (self->head_dim + 1) * self->token_blocks;
@@ -149,22 +157,38 @@ static void take_rows(struct lpu_chain *chain, int32_t first, int32_t stride) {
 
 static td_status place_keys(struct lpu_compiler *compiler, const struct lpu_sums *sums) {
   const struct lpu_self *self = &compiler->self;
-  struct lpu_tensor *k = NULL;
-  TD_TRY(lpu_view(compiler, self->k, &k));
+  struct lpu_tensor *k[2] = {NULL, NULL};
+  for (int i = 0; i < 2 && self->k[i] >= 0; i++) TD_TRY(lpu_view(compiler, self->k[i], &k[i]));
   for (int32_t v = 0; v < self->vectors; v++) {
     struct lpu_chain chain;
     lpu_chain_begin(&chain, compiler->chip, compiler->rows);
     struct lpu_operand value = lpu_scaled(&chain, sums, self->vectors + v);
-    if (value.from == LPU_FROM_INPUT) value = lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
-    lpu_chain_result(&chain, value, k, lpu_self_row(compiler, v), 1);
-    TD_TRY(lpu_chain_run(compiler->builder, &chain));
+    for (int i = 0; i < 2 && k[i]; i++) {
+      value = lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
+      lpu_chain_result(&chain, value, k[i], lpu_self_row(compiler, v), 1);
+    }
+    TD_TRY(lpu_run_rows(compiler, &chain));
   }
   return TD_OK;
 }
 
+static const struct lpu_tensor *column_of(const struct lpu_tensor *tensor, int32_t v) {
+  return tensor->columns ? tensor->columns[v] : tensor;
+}
+
+static td_status settle_heads(struct lpu_compiler *compiler, const struct lpu_sums *sums, int32_t v,
+                              struct lpu_tensor **out) {
+  struct lpu_chain chain;
+  if (!*out) TD_TRY(lpu_new_apart(compiler, TD_LPU_F16, compiler->rows, column_of(sums->sums, v), out));
+  lpu_chain_begin(&chain, compiler->chip, compiler->rows);
+  struct lpu_operand value = lpu_scaled(&chain, sums, v);
+  if (value.from == LPU_FROM_INPUT) value = lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
+  lpu_chain_result(&chain, value, *out, 0, 1);
+  return lpu_run_rows(compiler, &chain);
+}
+
 /* One head's queries of a block: zeros in the lanes of the others, so that keys of all heads may pass. */
-static td_status place_queries(struct lpu_compiler *compiler, const struct lpu_sums *sums, int32_t head,
-                               int32_t block) {
+static td_status place_queries(struct lpu_compiler *compiler, struct lpu_tensor *queries, int32_t head, int32_t block) {
   const struct lpu_self *self = &compiler->self;
   int32_t of_word = compiler->machine->load_vectors;
   struct lpu_tensor *mask = NULL;
@@ -174,16 +198,16 @@ static td_status place_queries(struct lpu_compiler *compiler, const struct lpu_s
     struct lpu_chain chain;
     TD_TRY(lpu_self_pair(compiler, self->q + head * self->query_blocks + block, lane, &pair));
     lpu_chain_begin(&chain, compiler->chip, self->query_lanes / of_word);
-    struct lpu_operand value = lpu_scaled(&chain, sums, head / self->slots);
+    struct lpu_operand value = lpu_chain_input(&chain, queries, 0, 1);
     take_rows(&chain, block * self->query_lanes + lane, of_word);
     value = lpu_chain_step(&chain, TD_ALU_MUL, value, lpu_chain_input(&chain, mask, 0, 0), lpu_nothing);
     lpu_chain_result(&chain, value, pair, 0, 1);
-    TD_TRY(lpu_chain_run(compiler->builder, &chain));
+    TD_TRY(lpu_run_rows(compiler, &chain));
   }
   return TD_OK;
 }
 
-static td_status place_values(struct lpu_compiler *compiler, const struct lpu_sums *sums, int32_t v, int32_t block) {
+static td_status place_values(struct lpu_compiler *compiler, struct lpu_tensor *values, int32_t v, int32_t block) {
   const struct lpu_self *self = &compiler->self;
   int32_t of_word = compiler->machine->load_vectors;
   for (int32_t lane = 0; lane < of_word; lane++) {
@@ -191,27 +215,37 @@ static td_status place_values(struct lpu_compiler *compiler, const struct lpu_su
     struct lpu_chain chain;
     TD_TRY(lpu_self_pair(compiler, self->v + v * self->token_blocks + block, lane, &pair));
     lpu_chain_begin(&chain, compiler->chip, lpu_self_tokens(compiler, block) / of_word);
-    struct lpu_operand value = lpu_scaled(&chain, sums, 2 * self->vectors + v);
-    if (value.from == LPU_FROM_INPUT) value = lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
+    struct lpu_operand value = lpu_chain_input(&chain, values, 0, 1);
+    value = lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
     take_rows(&chain, block * compiler->machine->lanes + lane, of_word);
     lpu_chain_result(&chain, value, pair, 0, 1);
-    TD_TRY(lpu_chain_run(compiler->builder, &chain));
+    TD_TRY(lpu_run_rows(compiler, &chain));
   }
   return TD_OK;
 }
 
+#define SETTLED 8
 td_status lpu_self_heads(struct lpu_compiler *compiler, const struct lpu_activation *x) {
   const struct lpu_self *self = &compiler->self;
   struct lpu_sums sums;
+  /* Where Q and V are on their way: one place each where there are few, not in turn with the sums' own. */
+  struct lpu_tensor *ring[SETTLED] = {NULL};
+  int32_t turns = compiler->place.outer_quads > 0 ? SETTLED : 1;
   TD_TRY(lpu_sum_up(compiler, &compiler->qkv, x, NULL, &sums));
   TD_TRY(place_keys(compiler, &sums));
-  for (int32_t head = 0; head < self->heads; head++) {
-    for (int32_t block = 0; block < self->query_blocks; block++) {
-      TD_TRY(place_queries(compiler, &sums, head, block));
+  for (int32_t v = 0; v < self->vectors; v++) {
+    struct lpu_tensor *queries = ring[v % turns];
+    TD_TRY(settle_heads(compiler, &sums, v, &queries));
+    ring[v % turns] = queries;
+    for (int32_t i = 0; i < lpu_self_slots(self, v) * self->query_blocks; i++) {
+      TD_TRY(place_queries(compiler, queries, v * self->slots + i / self->query_blocks, i % self->query_blocks));
     }
   }
   for (int32_t v = 0; v < self->vectors; v++) {
-    for (int32_t block = 0; block < self->token_blocks; block++) TD_TRY(place_values(compiler, &sums, v, block));
+    struct lpu_tensor *values = ring[v % turns];
+    TD_TRY(settle_heads(compiler, &sums, 2 * self->vectors + v, &values));
+    ring[v % turns] = values;
+    for (int32_t block = 0; block < self->token_blocks; block++) TD_TRY(place_values(compiler, values, v, block));
   }
   return TD_OK;
 }

@@ -23,16 +23,23 @@ static int32_t half_of(const struct lpu_compiler *compiler, int32_t slot) {
   return slot / compiler->head_halves;
 }
 
-/* A chunk of the keys with the queries. */
-static td_status pass_keys(struct lpu_compiler *compiler, int32_t head, int32_t block, int32_t chunk,
-                           struct lpu_tensor *out) {
+/* What is in both hemispheres, where there is room for that. */
+static td_status view_both(struct lpu_compiler *compiler, const int32_t images[2], struct lpu_tensor **out,
+                           struct lpu_tensor **out_twin) {
+  *out_twin = NULL;
+  TD_TRY(lpu_view(compiler, images[0], out));
+  return images[1] < 0 ? TD_OK : lpu_view(compiler, images[1], out_twin);
+}
+
+/* All keys with a block of queries. */
+static td_status pass_keys(struct lpu_compiler *compiler, int32_t head, int32_t block, struct lpu_tensor *out) {
   const struct lpu_self *self = &compiler->self;
-  int32_t slot = head % self->slots, rows = compiler->rows / LPU_CHUNKS;
-  struct lpu_product product = {.chip = compiler->chip, .rows = rows, .plane = -1, .blocks = 1};
+  int32_t slot = head % self->slots;
+  struct lpu_product product = {.chip = compiler->chip, .rows = compiler->rows, .plane = -1, .blocks = 1};
   product.tiles = tiles_of(self->q + head * self->query_blocks + block, true, half_of(compiler, slot),
                            self->query_lanes / compiler->machine->load_vectors);
-  TD_TRY(lpu_view(compiler, self->k, &product.x));
-  product.x_offset = lpu_self_row(compiler, head / self->slots) + chunk * rows;
+  TD_TRY(view_both(compiler, self->k, &product.x, &product.twin));
+  product.x_offset = lpu_self_row(compiler, head / self->slots);
   product.x_row_stride = 1;
   product.y = out;
   product.y_row_stride = 1;
@@ -43,17 +50,32 @@ static bool is_beside(const struct lpu_tensor *a, const struct lpu_tensor *b) {
   return a->hemisphere != b->hemisphere || a->slice / 4 != b->slice / 4;
 }
 
+/* What is added to scores, where the chain has nothing else. */
+static td_status view_hidden(struct lpu_compiler *compiler, int32_t turn, const struct lpu_tensor *raw,
+                             const struct lpu_tensor *scores, struct lpu_tensor **out) {
+  const struct lpu_self *self = &compiler->self;
+  for (int32_t i = 0; i < self->hidden_count; i++) {
+    TD_TRY(lpu_view(compiler, self->hidden[(turn + i) % self->hidden_count], out));
+    if (is_beside(*out, raw) && is_beside(*out, scores)) return TD_OK;
+  }
+  for (int32_t i = 0; i < self->hidden_count; i++) {
+    TD_TRY(lpu_view(compiler, self->hidden[i], out));
+    if (is_beside(*out, raw)) return TD_OK;
+  }
+  return TD_OK;
+}
+
 /* Scaled, and hidden behind the sequence's end. */
-static td_status hide(struct lpu_compiler *compiler, int32_t chunk, struct lpu_tensor *raw, struct lpu_tensor *out) {
+static td_status hide(struct lpu_compiler *compiler, int32_t turn, int32_t chunk, struct lpu_tensor *raw,
+                      struct lpu_tensor *out) {
   const struct td_op *op = &compiler->graph->ops[compiler->layer.attention];
-  struct lpu_tensor *hidden[2] = {NULL, NULL};
+  struct lpu_tensor *hidden = NULL;
   struct lpu_chain chain;
-  for (int i = 0; i < 2; i++) TD_TRY(lpu_view(compiler, compiler->self.hidden[i], &hidden[i]));
-  lpu_chain_begin(&chain, compiler->chip, raw->count);
-  struct lpu_operand score = lpu_chain_input(&chain, raw, 0, 1);
+  TD_TRY(view_hidden(compiler, turn, raw, out, &hidden));
+  lpu_chain_begin(&chain, compiler->chip, out->count);
+  struct lpu_operand score = lpu_chain_input(&chain, raw, chunk * out->count, 1);
   score = lpu_chain_step(&chain, TD_ALU_MUL, score, lpu_chain_number((float)op->scale), lpu_nothing);
-  struct lpu_tensor *from = is_beside(hidden[chunk % 2], raw) ? hidden[chunk % 2] : hidden[1 - chunk % 2];
-  struct lpu_operand more = lpu_chain_input(&chain, from, chunk * raw->count, 1);
+  struct lpu_operand more = lpu_chain_input(&chain, hidden, chunk * out->count, 1);
   score = lpu_chain_step(&chain, TD_ALU_ADD, score, more, lpu_nothing);
   lpu_chain_result(&chain, score, out, 0, 1);
   return lpu_chain_run(compiler->builder, &chain);
@@ -124,16 +146,21 @@ static td_status weigh(struct lpu_compiler *compiler, int32_t image, int32_t chu
   return TD_OK;
 }
 
-static td_status score_block(struct lpu_compiler *compiler, int32_t head, int32_t block) {
+static td_status raw_scores(struct lpu_compiler *compiler, int32_t head, int32_t block, struct lpu_tensor **out) {
+  struct lpu_activation keys;
+  TD_TRY(view_both(compiler, compiler->self.k, &keys.x, &keys.twin));
+  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, compiler->rows, 1, &keys, NULL, out));
+  return pass_keys(compiler, head, block, *out);
+}
+
+static td_status weigh_block(struct lpu_compiler *compiler, int32_t head, int32_t block, struct lpu_tensor *raw) {
   const struct lpu_self *self = &compiler->self;
-  int32_t image = self->p + head % self->slots * self->query_blocks + block, count = compiler->rows / LPU_CHUNKS;
-  struct lpu_tensor *scores[LPU_CHUNKS], *tops[2], *raw = NULL, *keys = NULL;
-  TD_TRY(lpu_view(compiler, self->k, &keys));
+  int32_t slot = head % self->slots, image = self->p + slot * self->query_blocks + block;
+  int32_t count = compiler->rows / LPU_CHUNKS;
+  struct lpu_tensor *scores[LPU_CHUNKS], *tops[2];
   for (int32_t chunk = 0; chunk < LPU_CHUNKS; chunk++) {
-    TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, count, count, &(struct lpu_activation){.x = keys}, NULL, &raw));
     TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, count, raw, &scores[chunk]));
-    TD_TRY(pass_keys(compiler, head, block, chunk, raw));
-    TD_TRY(hide(compiler, chunk, raw, scores[chunk]));
+    TD_TRY(hide(compiler, slot * self->query_blocks + block + chunk, chunk, raw, scores[chunk]));
   }
   TD_TRY(find_tops(compiler, scores, tops));
   for (int32_t chunk = 0; chunk < LPU_CHUNKS; chunk++) {
@@ -145,23 +172,28 @@ static td_status score_block(struct lpu_compiler *compiler, int32_t head, int32_
 /* ---- values ---- */
 
 /* A head's values of a block of tokens as rows of elements. */
-static td_status turn_values(struct lpu_compiler *compiler, int32_t head, int32_t block) {
+static td_status turn_values(struct lpu_compiler *compiler, int32_t head, int32_t block, struct lpu_tensor **out) {
   const struct lpu_self *self = &compiler->self;
   int32_t slot = head % self->slots, width = self->head_dim;
-  struct lpu_tensor *turned = NULL, *out = NULL;
-  struct lpu_chain chain;
   struct lpu_product product = {.chip = compiler->chip, .rows = width, .plane = -1, .blocks = 1};
   product.tiles = tiles_of(self->v + head / self->slots * self->token_blocks + block, true, half_of(compiler, slot),
                            lpu_self_tokens(compiler, block) / compiler->machine->load_vectors);
-  TD_TRY(lpu_view(compiler, self->identity, &product.x));
-  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, width, width, &(struct lpu_activation){.x = product.x}, NULL, &turned));
+  TD_TRY(view_both(compiler, self->identity, &product.x, &product.twin));
+  const struct lpu_activation identity = {.x = product.x, .twin = product.twin};
+  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, width, 1, &identity, NULL, out));
   product.x_offset = td_lpu_kv_lane(compiler->machine, width, slot);
   product.x_row_stride = 1;
-  product.y = turned;
+  product.y = *out;
   product.y_row_stride = 1;
-  TD_TRY(lpu_product_run(compiler->builder, &product));
+  return lpu_product_run(compiler->builder, &product);
+}
+
+static td_status keep_values(struct lpu_compiler *compiler, int32_t slot, int32_t block, struct lpu_tensor *turned) {
+  const struct lpu_self *self = &compiler->self;
+  struct lpu_tensor *out = NULL;
+  struct lpu_chain chain;
   TD_TRY(lpu_view(compiler, self->v_turned + slot, &out));
-  lpu_chain_begin(&chain, compiler->chip, width);
+  lpu_chain_begin(&chain, compiler->chip, self->head_dim);
   struct lpu_operand value = lpu_chain_input(&chain, turned, 0, 1);
   value = lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
   lpu_chain_result(&chain, value, out, block, self->token_blocks);
@@ -180,17 +212,36 @@ static td_status add_ones(struct lpu_compiler *compiler, int32_t slot) {
   return lpu_chain_run(compiler->builder, &chain);
 }
 
-static td_status segment_scores(struct lpu_compiler *compiler, int32_t vector, int32_t *out_segment) {
+/* Loads want all slices of a hemisphere at once: products are placed before what else uses slices. */
+static td_status score_vector(struct lpu_compiler *compiler, int32_t vector) {
   const struct lpu_self *self = &compiler->self;
+  struct lpu_tensor *raw[LPU_MOST_SLOTS * LPU_MOST_BLOCKS], *turned[LPU_MOST_SLOTS * LPU_MOST_BLOCKS];
+  int32_t slots = lpu_self_slots(self, vector), scores = slots * self->query_blocks,
+          values = slots * self->token_blocks;
+  for (int32_t i = 0; i < scores; i++) {
+    int32_t head = vector * self->slots + i / self->query_blocks;
+    TD_TRY(raw_scores(compiler, head, i % self->query_blocks, &raw[i]));
+  }
+  for (int32_t i = 0; i < values; i++) {
+    int32_t head = vector * self->slots + i / self->token_blocks;
+    TD_TRY(turn_values(compiler, head, i % self->token_blocks, &turned[i]));
+  }
+  for (int32_t i = 0; i < scores; i++) {
+    int32_t head = vector * self->slots + i / self->query_blocks;
+    TD_TRY(weigh_block(compiler, head, i % self->query_blocks, raw[i]));
+  }
+  for (int32_t i = 0; i < values; i++) {
+    TD_TRY(keep_values(compiler, i / self->token_blocks, i % self->token_blocks, turned[i]));
+  }
+  for (int32_t slot = 0; slot < slots; slot++) TD_TRY(add_ones(compiler, slot));
+  return TD_OK;
+}
+
+static td_status segment_scores(struct lpu_compiler *compiler, int32_t vector, int32_t *out_segment) {
   char name[16];
   TD_TRY(td_format(name, sizeof name, "scores.%d", vector));
   TD_TRY(lpu_open_segment(compiler, name));
-  for (int32_t slot = 0; slot < lpu_self_slots(self, vector); slot++) {
-    int32_t head = vector * self->slots + slot;
-    for (int32_t block = 0; block < self->query_blocks; block++) TD_TRY(score_block(compiler, head, block));
-    for (int32_t block = 0; block < self->token_blocks; block++) TD_TRY(turn_values(compiler, head, block));
-    TD_TRY(add_ones(compiler, slot));
-  }
+  TD_TRY(score_vector(compiler, vector));
   return lpu_close_segment(compiler, out_segment);
 }
 
@@ -206,8 +257,7 @@ static td_status mix(struct lpu_compiler *compiler, int32_t head, int32_t block)
   product.tiles.parts = (steps + part - 1) / part;
   product.tiles.last_steps = steps - (product.tiles.parts - 1) * product.tiles.steps;
   TD_TRY(lpu_view(compiler, self->v_turned + slot, &product.x));
-  TD_TRY(
-      lpu_new_sums(compiler, TD_LPU_F32, width + 1, width + 1, &(struct lpu_activation){.x = product.x}, NULL, &sums));
+  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, width + 1, 1, &(struct lpu_activation){.x = product.x}, NULL, &sums));
   product.x_row_stride = self->token_blocks;
   product.y = sums;
   product.y_row_stride = 1;
@@ -266,7 +316,7 @@ static td_status turn_part(struct lpu_compiler *compiler, int32_t block, int32_t
   product.tiles = tiles_of(self->mixed + block, true, half, of_part < steps ? of_part : steps);
   product.tiles.parts = (steps + of_part - 1) / of_part;
   product.tiles.last_steps = steps - (product.tiles.parts - 1) * product.tiles.steps;
-  TD_TRY(lpu_view(compiler, self->identity, &product.x));
+  TD_TRY(view_both(compiler, self->identity, &product.x, &product.twin));
   product.x_offset = first - part; /* a part of columns takes vector `part` of a row */
   product.x_row_stride = 1;
   product.y = out;
@@ -279,20 +329,26 @@ static td_status turn_part(struct lpu_compiler *compiler, int32_t block, int32_t
 
 td_status lpu_self_mixed(struct lpu_compiler *compiler, struct lpu_tensor **out) {
   const struct lpu_self *self = &compiler->self;
-  int32_t count = compiler->rows * compiler->q_vectors, half = compiler->machine->lanes / 2;
-  struct lpu_tensor *wide = NULL, *identity = NULL;
-  struct lpu_chain chain;
-  TD_TRY(lpu_view(compiler, self->identity, &identity));
-  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, count, count, &(struct lpu_activation){.x = identity}, NULL, &wide));
+  int32_t vectors = compiler->q_vectors, half = compiler->machine->lanes / 2;
+  struct lpu_tensor *wide = NULL;
+  struct lpu_activation identity;
+  TD_TRY(view_both(compiler, self->identity, &identity.x, &identity.twin));
+  TD_TRY(lpu_new_sums(compiler, TD_LPU_F32, compiler->rows, vectors, &identity, NULL, &wide));
   for (int32_t block = 0; block < self->query_blocks; block++) {
     for (int32_t h = 0; h * half < self->query_lanes; h++) {
-      for (int32_t part = 0; part < compiler->q_vectors; part++) TD_TRY(turn_part(compiler, block, h, part, wide));
+      for (int32_t part = 0; part < vectors; part++) TD_TRY(turn_part(compiler, block, h, part, wide));
     }
   }
-  TD_TRY(lpu_new_scratch(compiler, TD_LPU_F16, count, wide, out));
-  lpu_chain_begin(&chain, compiler->chip, count);
-  struct lpu_operand value = lpu_chain_input(&chain, wide, 0, 1);
-  value = lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
-  lpu_chain_result(&chain, value, *out, 0, 1);
-  return lpu_chain_run(compiler->builder, &chain);
+  *out = wide;
+  if (lpu_value_type(compiler) == TD_LPU_F32) return TD_OK;
+  TD_TRY(lpu_new_rows(compiler, TD_LPU_F16, compiler->rows, vectors, wide, out));
+  for (int32_t v = 0; v < vectors; v++) {
+    struct lpu_chain chain;
+    lpu_chain_begin(&chain, compiler->chip, compiler->rows);
+    struct lpu_operand value = lpu_chain_input(&chain, wide, v, vectors);
+    value = lpu_chain_step(&chain, TD_ALU_MOVE, value, lpu_nothing, lpu_nothing);
+    lpu_chain_result(&chain, value, *out, v, vectors);
+    TD_TRY(lpu_chain_run(compiler->builder, &chain));
+  }
+  return TD_OK;
 }

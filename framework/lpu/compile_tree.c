@@ -81,59 +81,74 @@ static td_status tree_superlanes(struct lpu_compiler *compiler, const struct lpu
   return lpu_chain_run(compiler->builder, &chain);
 }
 
-/* ---- many rows: their superlanes' sums side by side in one vector ---- */
+/* ---- many rows: as many as a superlane has lanes, in one vector ---- */
 
-/* Rows whose sums fill a vector, and the maps that put them there, add them up and spread them. */
+/* Rows of a vector: the lanes of a superlane. */
 static int32_t packed_rows(const struct lpu_compiler *compiler) {
-  return compiler->machine->lanes / compiler->machine->superlanes;
+  return compiler->machine->lanes_per_superlane;
 }
 
-/* Lane l of row k's superlanes' sums is lane k * superlanes + s of the packed vector. */
-static td_status pack_map(struct lpu_compiler *compiler, int32_t k, int32_t *out_map) {
-  const struct td_lpu_machine *machine = compiler->machine;
-  struct td_lpu_map map;
-  memset(&map, 0xff, sizeof map);
-  for (int32_t s = 0; s < machine->superlanes; s++) {
-    map.lane[k * machine->superlanes + s] = (int16_t)(s * machine->lanes_per_superlane);
-  }
-  return lpu_add_map(compiler->builder, &map, out_map);
-}
+/* Two rows become one: lanes without `offset` in their number go on with the even row, the others with the odd one. Of
+ * each, a map takes the nearer operand and one the farther; the lanes of the other row are zeros. */
+struct halving {
+  int32_t near, far; /* maps */
+};
 
-/* Lanes of a row's group take its superlane s. */
-static td_status step_map(struct lpu_compiler *compiler, int32_t s, int32_t *out_map) {
-  int32_t superlanes = compiler->machine->superlanes;
+static td_status halving_map(struct lpu_compiler *compiler, int32_t offset, bool odd, bool far, int32_t *out_map) {
   struct td_lpu_map map;
   memset(&map, 0xff, sizeof map);
   for (int32_t lane = 0; lane < compiler->machine->lanes; lane++) {
-    map.lane[lane] = (int16_t)(lane / superlanes * superlanes + s);
+    bool has = (lane % compiler->machine->lanes_per_superlane & offset) != 0;
+    if (has == odd) map.lane[lane] = (int16_t)((lane & ~offset) + (far ? offset : 0));
   }
   return lpu_add_map(compiler->builder, &map, out_map);
 }
 
+/* The even or odd rows of `in`, two halves of their lanes combined. The switch permutes one vector a cycle: the nearer
+ * ones come first, and a move holds them back. */
+static td_status halve(struct lpu_compiler *compiler, struct lpu_chain *chain, const struct lpu_tree *tree,
+                       int32_t offset, bool odd, struct lpu_tensor *in, int32_t first, struct lpu_operand *out) {
+  int32_t near = 0, far = 0;
+  TD_TRY(halving_map(compiler, offset, odd, false, &near));
+  TD_TRY(halving_map(compiler, offset, odd, true, &far));
+  struct lpu_operand a = moved(chain, lpu_chain_via(chain, in, first + odd, 2, LPU_VIA_PERMUTE, near));
+  struct lpu_operand b = lpu_chain_via(chain, in, first + odd, 2, LPU_VIA_PERMUTE, far);
+  *out = lpu_chain_step(chain, tree->operation, a, b, lpu_nothing);
+  return TD_OK;
+}
+
+/* Rows first + 2 i and first + 2 i + 1 of `in` to vector i of `out`. Adding zeros changes nothing but negative zeros.
+ */
+static td_status pack_round(struct lpu_compiler *compiler, const struct lpu_tree *tree, int32_t offset,
+                            struct lpu_tensor *in, int32_t first, struct lpu_tensor *out) {
+  struct lpu_operand even, odd;
+  struct lpu_chain chain;
+  lpu_chain_begin(&chain, compiler->chip, out->count);
+  chain.chunk = spacing(compiler, tree->operation);
+  TD_TRY(halve(compiler, &chain, tree, offset, false, in, first, &even));
+  even = moved(&chain, moved(&chain, even));
+  TD_TRY(halve(compiler, &chain, tree, offset, true, in, first, &odd));
+  lpu_chain_result(&chain, lpu_chain_step(&chain, TD_ALU_ADD, even, odd, lpu_nothing), out, 0, 1);
+  return lpu_chain_run(compiler->builder, &chain);
+}
+
+/* Lanes take those of superlane s. */
+static td_status step_map(struct lpu_compiler *compiler, int32_t s, int32_t *out_map) {
+  int32_t rows = packed_rows(compiler);
+  struct td_lpu_map map;
+  memset(&map, 0xff, sizeof map);
+  for (int32_t lane = 0; lane < compiler->machine->lanes; lane++) map.lane[lane] = (int16_t)(s * rows + lane % rows);
+  return lpu_add_map(compiler->builder, &map, out_map);
+}
+
+/* All lanes take that of row k: the rounds put the last bit of its number first. */
 static td_status spread_map(struct lpu_compiler *compiler, int32_t k, int32_t *out_map) {
   struct td_lpu_map map;
+  int32_t place = 0;
+  for (int32_t bit = 1, at = packed_rows(compiler) / 2; at > 0; bit *= 2, at /= 2) place += k & bit ? at : 0;
   memset(&map, 0xff, sizeof map);
-  for (int32_t lane = 0; lane < compiler->machine->lanes; lane++) {
-    map.lane[lane] = (int16_t)(k * compiler->machine->superlanes);
-  }
+  for (int32_t lane = 0; lane < compiler->machine->lanes; lane++) map.lane[lane] = (int16_t)place;
   return lpu_add_map(compiler->builder, &map, out_map);
-}
-
-/* A row has zeros where the others will be: adding them changes nothing but negative zeros. */
-static td_status pack(struct lpu_compiler *compiler, struct lpu_tensor *in, struct lpu_tensor *packed) {
-  struct lpu_chain chain;
-  struct lpu_operand sum = lpu_nothing;
-  int32_t rows = packed_rows(compiler);
-  lpu_chain_begin(&chain, compiler->chip, packed->count);
-  chain.chunk = spacing(compiler, TD_ALU_ADD);
-  for (int32_t k = 0; k < rows; k++) {
-    int32_t map = 0;
-    TD_TRY(pack_map(compiler, k, &map));
-    struct lpu_operand next = lpu_chain_via(&chain, in, k, rows, LPU_VIA_PERMUTE, map);
-    sum = k == 0 ? moved(&chain, next) : lpu_chain_step(&chain, TD_ALU_ADD, sum, next, lpu_nothing);
-  }
-  lpu_chain_result(&chain, sum, packed, 0, 1);
-  return lpu_chain_run(compiler->builder, &chain);
 }
 
 static td_status sum_packed(struct lpu_compiler *compiler, const struct lpu_tree *tree, struct lpu_tensor *packed,
@@ -152,15 +167,20 @@ static td_status sum_packed(struct lpu_compiler *compiler, const struct lpu_tree
   return lpu_chain_run(compiler->builder, &chain);
 }
 
-/* All rows of `in`, whole groups of them, to rows `first` and on of `out`. */
+/* `n` rows of `in` from `begin` on, whole groups of them, to rows `first` and on of `out`. */
 static td_status tree_packed(struct lpu_compiler *compiler, const struct lpu_tree *tree, struct lpu_tensor *in,
-                             struct lpu_tensor *out, int32_t first) {
-  int32_t rows = packed_rows(compiler), groups = in->count / rows;
-  struct lpu_tensor *packed = NULL, *totals = NULL;
-  TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, groups, NULL, &packed));
-  TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, groups, NULL, &totals));
-  TD_TRY(pack(compiler, in, packed));
-  TD_TRY(sum_packed(compiler, tree, packed, totals));
+                             int32_t begin, struct lpu_tensor *out, int32_t first, int32_t n) {
+  int32_t rows = packed_rows(compiler), groups = n / rows;
+  struct lpu_tensor *totals = NULL;
+  for (int32_t offset = rows / 2; offset > 0; offset /= 2, begin = 0) {
+    struct lpu_tensor *next = NULL;
+    n /= 2;
+    TD_TRY(lpu_new_inner(compiler, TD_LPU_F32, n, &next));
+    TD_TRY(pack_round(compiler, tree, offset, in, begin, next));
+    in = next;
+  }
+  TD_TRY(lpu_new_inner(compiler, TD_LPU_F32, groups, &totals));
+  TD_TRY(sum_packed(compiler, tree, in, totals));
   for (int32_t k = 0; k < rows; k++) {
     struct lpu_chain chain;
     int32_t map = 0;
@@ -176,35 +196,52 @@ static td_status tree_packed(struct lpu_compiler *compiler, const struct lpu_tre
 /* From so many rows on that is quicker: a row alone takes a permutation for each superlane. */
 #define MANY_ROWS 32
 static bool is_packed(const struct lpu_compiler *compiler, const struct lpu_tree *tree, int32_t n) {
-  return n >= MANY_ROWS && n % packed_rows(compiler) == 0 && tree->width == 0 && tree->packs &&
-         packed_rows(compiler) <= LPU_CHAIN_INPUTS;
+  int32_t rows = packed_rows(compiler);
+  return n >= MANY_ROWS && n % rows == 0 && tree->width == 0 && tree->packs && (rows & (rows - 1)) == 0;
 }
 
-/* Rows [first, first + n): both halves of the rows have a switch of their own from the last rounds on. */
+/* Rows [begin, begin + n) of `in`, to rows `first` and on of `out`: both halves of the rows have a switch of their own,
+ * from the last rounds on or, if `in` is one of two, from the first. */
 static td_status tree_part(struct lpu_compiler *compiler, const struct lpu_tree *tree, struct lpu_tensor *in,
-                           struct lpu_tensor *out, int32_t first, int32_t n) {
-  int32_t begin = first, widest = compiler->machine->lanes_per_superlane;
+                           int32_t begin, struct lpu_tensor *out, int32_t first, int32_t n) {
+  int32_t widest = compiler->machine->lanes_per_superlane;
+  if (is_packed(compiler, tree, n)) return tree_packed(compiler, tree, in, begin, out, first, n);
   if (tree->width && tree->width < widest) widest = tree->width;
   for (int32_t offset = widest / 2; offset > 0;) {
     bool twice = offset > 1;
     struct lpu_tensor *next = NULL;
-    TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, n, NULL, &next));
+    TD_TRY(lpu_new_inner(compiler, TD_LPU_F32, n, &next));
     TD_TRY(tree_rounds(compiler, tree, offset, twice, in, begin, next, n));
     offset /= twice ? 4 : 2;
     in = next;
     begin = 0;
   }
-  if (is_packed(compiler, tree, n)) return tree_packed(compiler, tree, in, out, first);
   return tree_superlanes(compiler, tree, in, out, first, n);
+}
+
+/* Halves, as above; of many rows those of the products' turns. */
+int32_t lpu_tree_rows(const struct lpu_compiler *compiler, int32_t count) {
+  int32_t once = lpu_rows_at_once(compiler, count), half = (once + 1) / 2, rows = packed_rows(compiler);
+  half = half >= MANY_ROWS ? (half + rows - 1) / rows * rows : half;
+  return once < count && (once % half || (count + half - 1) / half > LPU_TREE_PARTS) ? (count + 1) / 2 : half;
+}
+
+td_status lpu_lane_trees(struct lpu_compiler *compiler, const struct lpu_tree *tree, struct lpu_tensor *const *in,
+                         struct lpu_tensor *out) {
+  int32_t rows = lpu_tree_rows(compiler, tree->count);
+  for (int32_t part = 0, first = 0; first < tree->count; part++, first += rows) {
+    int32_t left = tree->count - first, begin = part > 0 && in[part] == in[0] ? first : 0;
+    /* Scratches take turns between the hemispheres: one more, and this part's are opposite to the other's. */
+    compiler->place.turn += part > 0;
+    compiler->place.inner_turn += part > 0;
+    TD_TRY(tree_part(compiler, tree, in[part], begin, out, first, left < rows ? left : rows));
+  }
+  return TD_OK;
 }
 
 td_status lpu_lane_tree(struct lpu_compiler *compiler, const struct lpu_tree *tree, struct lpu_tensor *in,
                         struct lpu_tensor *out) {
-  int32_t half = (tree->count + 1) / 2, rows = packed_rows(compiler);
-  if (half >= MANY_ROWS) half = (half + rows - 1) / rows * rows;
-  TD_TRY(tree_part(compiler, tree, in, out, 0, half));
-  if (half == tree->count) return TD_OK;
-  /* Scratches take turns between the hemispheres: one more, and this half's are opposite to the other's. */
-  compiler->place.turn += 1;
-  return tree_part(compiler, tree, in, out, half, tree->count - half);
+  struct lpu_tensor *parts[LPU_TREE_PARTS];
+  for (int32_t i = 0; i < LPU_TREE_PARTS; i++) parts[i] = in;
+  return lpu_lane_trees(compiler, tree, parts, out);
 }

@@ -163,7 +163,7 @@ static void test_small(void **state) {
 #ifdef TANDEM_SANITIZED
   const size_t modes = 1; /* slow enough */
 #else
-  const size_t modes = 2;
+  const size_t modes = 4;
 #endif
   for (size_t m = 0; m < modes; m++) {
     struct encoder encoder;
@@ -196,9 +196,20 @@ static void test_fp8(void **state) {
 /* Queries in two blocks, tokens in two vectors. */
 static void test_long(void **state) {
   (void)state;
+  for (size_t m = 1; m < 3; m++) {
+    struct encoder encoder;
+    open_encoder(&encoder, SHAPE("bert-small"), &lpu_modes[m], 384, 1, NULL);
+    compare(&encoder, 350, true);
+    close_encoder(&encoder);
+  }
+}
+
+/* Int8 tiles on planes one by one, beside fp16 tiles on pairs of them. */
+static void test_wide(void **state) {
+  (void)state;
   struct encoder encoder;
-  open_encoder(&encoder, SHAPE("bert-small"), &lpu_modes[1], 384, 1, NULL);
-  compare(&encoder, 350, true);
+  open_encoder(&encoder, SHAPE("bert-wide"), &lpu_modes[2], 128, 1, NULL);
+  compare(&encoder, 128, true);
   close_encoder(&encoder);
 }
 
@@ -225,16 +236,17 @@ static void test_refused(void **state) {
   bad.rows = 100;
   expect_refusal(bad, TD_CONFIG, "lpu.rows: found 100, expected a multiple of 64");
   bad.rows = 576;
-  expect_refusal(bad, TD_CONFIG, "lpu.rows: found 576, expected 1..512");
+  expect_refusal(bad, TD_CONFIG, "lpu.rows: found 576, expected 64..512");
   bad = good;
-  bad.activations = TD_LPU_ACTIVATIONS_I8;
-  expect_refusal(bad, TD_UNSUPPORTED, "found i8 activations, expected f16");
+  bad.weights = TD_LPU_WEIGHTS_F8;
+  bad.activations = TD_LPU_ACTIVATIONS_F8;
+  expect_refusal(bad, TD_UNSUPPORTED, "f8");
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_small), cmocka_unit_test(test_fp8),     cmocka_unit_test(test_chips),
-      cmocka_unit_test(test_long),  cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_small), cmocka_unit_test(test_fp8),  cmocka_unit_test(test_chips),
+      cmocka_unit_test(test_long),  cmocka_unit_test(test_wide), cmocka_unit_test(test_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

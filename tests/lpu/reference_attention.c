@@ -151,7 +151,9 @@ td_status reference_attention(struct lpu_reference *reference, const struct td_o
     int64_t row = r * op->n;
     for (int32_t h = 0; h < op->heads; h++) {
       int64_t at = row + (int64_t)h * op->head_dim;
-      TD_TRY(attend(reference, op, h, view, reference->values[op->in[0]] + at, reference->values[op->out] + at));
+      float *out = reference->values[op->out] + at;
+      TD_TRY(attend(reference, op, h, view, reference->values[op->in[0]] + at, out));
+      if (op->bidirectional) TD_TRY(reference_round(reference, op->out, out, op->head_dim, out));
     }
   }
   return TD_OK;
