@@ -177,7 +177,7 @@ static void test_does_not_fit(void **state) {
   options.chips = 1;
   options.kv_blocks = 1500; /* of 32 tokens: 3,000 words a layer */
   expect(compile_on(td_lpu_machine_of(params), &options, TD_EXHAUSTED),
-         WORDS("k.cache takes 12001 words", "of 8192", "a KV cache of 245.8 MB", "230.7 MB each", "3 chips would do"));
+         WORDS("k.cache takes 12001 words", "of 8192", "a KV cache of 245.8 MB", "230.7 MB each", "2 chips would do"));
   options.chips = 0;
   options.kv_blocks = 4200; /* 8,400 words a layer */
   expect(compile_on(td_lpu_machine_of(params), &options, TD_EXHAUSTED),

@@ -28,6 +28,7 @@ struct drawn {
   struct td_lpu_options options;
   char sets[6][40];
   const char *machine[7]; /* of `sets`, NULL at the end */
+  bool wired;             /* in nodes and racks, not around a ring */
 };
 
 static void draw_machine(uint32_t *state, struct drawn *out) {
@@ -38,7 +39,8 @@ static void draw_machine(uint32_t *state, struct drawn *out) {
   snprintf(out->sets[count++], sizeof out->sets[0], "mem_words=%d", words[draw(state, 0, 1)]);
   snprintf(out->sets[count++], sizeof out->sets[0], "accumulator_depth=%d", slots[draw(state, 0, 1)]);
   snprintf(out->sets[count++], sizeof out->sets[0], "link_latency=%d", draw(state, 25, 160));
-  if (draw(state, 0, 1)) snprintf(out->sets[count++], sizeof out->sets[0], "links_used=4");
+  out->wired = draw(state, 0, 1);
+  if (!out->wired && draw(state, 0, 1)) snprintf(out->sets[count++], sizeof out->sets[0], "links_used=4");
   for (int32_t i = 0; i < count; i++) out->machine[i] = out->sets[i];
 }
 
@@ -46,7 +48,7 @@ static void draw_machine(uint32_t *state, struct drawn *out) {
 static void draw_system(uint32_t *state, struct drawn *out) {
   static const int32_t widths[] = {8, 16, 24};
   int32_t kv_heads = draw(state, 1, 3), group = draw(state, 1, 3), width = widths[draw(state, 0, 2)];
-  int32_t stages = draw(state, 3, 5), tensor = draw(state, 1, kv_heads * group < 4 ? kv_heads * group : 4);
+  int32_t stages = draw(state, 3, 5), tensor = draw(state, 1, kv_heads * group < 3 ? kv_heads * group : 3);
   if (kv_heads == 3 && width > 16) width = 16;
   if (tensor < 2 && kv_heads * (width > 16 ? 32 : width) >= 64) tensor = 2;
   out->model = (struct small_model){.layers = stages + draw(state, 0, 2 * stages),
@@ -129,7 +131,7 @@ static void compare_one(uint32_t *state, int32_t *shared) {
   draw_machine(state, &drawn);
   draw_system(state, &drawn);
   small_model_write(&drawn.model, path);
-  lpu_decoder_open_varied(&decoder, TINY, drawn.machine, path, &drawn.options);
+  lpu_decoder_open_varied(&decoder, drawn.wired ? "lpu-tiny-system" : TINY, drawn.machine, path, &drawn.options);
   compile_timing(&decoder, &timing);
   compare_shared(&decoder, timing, shared);
   for (int32_t i = 0; i < 2; i++) {
@@ -137,9 +139,10 @@ static void compare_one(uint32_t *state, int32_t *shared) {
     for (int32_t r = 0; r < 3; r++) positions[r] = draw(state, 0, 63);
     compare_step(&decoder, timing, rows, positions);
   }
-  printf("%d layers of %d, %d heads, %d KV, FFN %d; %d stages of %d, %d rows: the same\n", drawn.model.layers,
-         drawn.model.hidden, drawn.model.heads, drawn.model.kv_heads, drawn.model.ffn,
-         drawn.options.chips / drawn.options.tensor, drawn.options.tensor, drawn.options.rows);
+  printf("%s: %d layers of %d, %d heads, %d KV, FFN %d; %d stages of %d, %d rows: the same\n",
+         drawn.wired ? "wired" : "ring", drawn.model.layers, drawn.model.hidden, drawn.model.heads,
+         drawn.model.kv_heads, drawn.model.ffn, drawn.options.chips / drawn.options.tensor, drawn.options.tensor,
+         drawn.options.rows);
   td_lpu_program_free(timing);
   lpu_decoder_close(&decoder);
 }
