@@ -363,8 +363,8 @@ struct lpu_gather {
 td_status lpu_exchange_gather(struct lpu_builder *builder, const struct lpu_gather *gather);
 /* All vectors of tensors[0] to tensors[1], from there to tensors[2], ...: `count` neighbours up the ring. */
 td_status lpu_exchange_pass(struct lpu_builder *builder, struct lpu_tensor *const *tensors, int32_t count);
-/* All vectors, which the first `have` tensors have, to the others: in a wired system over all direct links between them,
- * on a ring from the last of those that have them, up the ring. */
+/* All vectors, which the first `have` tensors have, to the others: in a wired system over all direct links between
+ * them, on a ring from the last of those that have them, up the ring. */
 td_status lpu_exchange_forward(struct lpu_builder *builder, struct lpu_tensor *const *tensors, int32_t have,
                                int32_t count);
 
