@@ -150,12 +150,14 @@ static double bus_factor(const struct td_lpu_collective *what) {
 #define MOST_SENDS 500000.0
 
 static double sends_of(const struct td_lpu_machine *machine, const struct td_lpu_collective *what) {
-  double chips = what->chips, vectors = what->vectors * (double)td_lpu_type_bytes(what->type), units = 0, size = 1;
+  double chips = what->chips, vectors = what->vectors * (double)td_lpu_type_bytes(what->type), units = 0;
+  int64_t size = 1;
   if (what->op != TD_LPU_ALL_REDUCE) return vectors * chips;
   if (what->way == TD_LPU_SCATTERED) return 2 * vectors * chips;
   if (what->way == TD_LPU_DIRECT) return vectors * chips * chips;
-  for (int32_t l = 0; l < machine->levels && size < chips; size *= machine->level[l++].units) {
+  for (int32_t l = 0; l < machine->levels && size < what->chips; l++) {
     units += machine->level[l].units;
+    size *= machine->level[l].units;
   }
   return vectors * chips * units;
 }

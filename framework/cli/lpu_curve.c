@@ -39,13 +39,13 @@ static void words_of(double value, const char *unit, char *out, size_t size) {
 
 static void draw_axes(struct td_text *svg, const struct axis *x, const struct axis *y) {
   char words[40];
-  for (double p = x->low; p <= x->high; p++) {
+  for (int p = (int)x->low; p <= (int)x->high; p++) {
     double value = pow(10, p);
     words_of(value, "B", words, sizeof words);
     lpu_svg_line(svg, at(x, value), TOP, at(x, value), BOTTOM);
     lpu_svg_words(svg, at(x, value), BOTTOM + 20, 12, "middle", words);
   }
-  for (double p = y->low; p <= y->high; p++) {
+  for (int p = (int)y->low; p <= (int)y->high; p++) {
     double value = pow(10, p);
     words_of(value, "B/s", words, sizeof words);
     lpu_svg_line(svg, LEFT, at(y, value), RIGHT, at(y, value));
