@@ -20,14 +20,12 @@ static double watts_of(const struct td_lpu_flow *flow) {
 /* ---- words ---- */
 
 static void print_head(const struct price_head *head, FILE *out) {
-  static const char *const activations[] = {"f16", "i8", "i8x2"};
   const struct td_lpu_price_facts *facts = &head->facts;
   fprintf(out, "model       %s\n", head->model);
   fprintf(out, "system      %d chip%s of %s: %d stage%s of %d\n", facts->chips, facts->chips == 1 ? "" : "s",
           head->device, facts->stages, facts->stages == 1 ? "" : "s", facts->tensor);
   fprintf(out, "program     weights %s, activations %s, up to %d rows a pass",
-          head->options.weights == TD_LPU_WEIGHTS_I8 ? "i8" : "f16", activations[head->options.activations],
-          facts->rows);
+          td_lpu_weights_name(head->options.weights), td_lpu_activations_name(head->options.activations), facts->rows);
   if (facts->block_tokens) {
     fprintf(out, ", %d KV blocks of %d tokens", head->options.kv_blocks, facts->block_tokens);
   }

@@ -42,7 +42,9 @@ td_status td_lpu_price_compile(const struct td_lpu_machine *machine, const struc
                                const struct td_slice *slice, const struct td_lpu_options *options,
                                struct td_lpu_price **out_price) {
   struct td_lpu_program *program = NULL;
-  TD_TRY(td_lpu_compile(machine, graph, slice, NULL, options, &program));
+  struct td_lpu_options alone = *options;
+  alone.timing_only = true;
+  TD_TRY(td_lpu_compile(machine, graph, slice, NULL, &alone, &program));
   td_status status = td_lpu_price_open(program, graph, out_price);
   td_lpu_program_free(program);
   return status;
