@@ -106,21 +106,32 @@ read -r rest thin experts host <"$work/mixtral.parts"
 printf '\nMixtral-8x7B, composed of programs (us): all but experts %s, less its thin FFN %s, experts of 32 layers %s, to the host and back %s\n' \
   "$rest" "$thin" "$experts" "$host"
 
+grouping() { # chips_a_stage
+  "$tandem" lpu compile "$here/llama-2-70b.cfg" --position 1023 --set "$pool.context=1536" --set "$pool.tensor=$1" \
+    --set "$pool.objective=\"all\"" 2>&1 || true
+}
+
+batch() { # rows context
+  "$tandem" price "$here/llama-2-70b.cfg" --context "$2" --batch "$1" --set "$pool.rows=$1" 2>&1 || true
+}
+
 echo
 echo "Llama-2-70B in other groupings, position 1,023 (a cache of 1,536 positions: more groupings fit)"
 for choice in 8 12 16 32; do
-  printf '%s chips a stage: ' $choice
-  "$tandem" lpu compile "$here/llama-2-70b.cfg" --position 1023 --set "$pool.context=1536" --set "$pool.tensor=$choice" \
-    --set "$pool.objective=\"all\"" 2>&1 | sed -n 's/^tandem: \(.*\)/\1/p;s/^length *//p' | cut -d, -f1
+  keep "grouping.$choice" grouping $choice
+  printf '%2s chips a stage: %s\n' $choice "$(sed -n 's/^tandem: \(.*\)/\1/p;s/^length *//p' "$work/grouping.$choice" | cut -d, -f1)"
 done
 echo
-echo "Llama-2-70B, sequences that one pass takes (rows), and as many batches in flight as fill the stages; context 1,024"
+echo "Llama-2-70B, sequences that one pass takes, context 1,024, a cache of so much"
+printf '%5s %9s %9s %12s %14s %14s\n' rows context "in flight" "beat us" tokens/s/user tokens/s
 for rows in 1 4 16; do
-  "$tandem" price "$here/llama-2-70b.cfg" --context 1024 --batch $rows --in-flight full --set "$pool.rows=$rows" 2>&1 |
-    sed -n 's/^tandem: \(.*\)/\1/p;/^system/p;/^batch.*user/,/^[0-9]* batches/p'
+  keep "batch.$rows" batch $rows 1024
+  sed -n "s/^tandem: LPU [^:]*: /   $rows refused: /p;/^system/p" "$work/batch.$rows"
+  awk '/tokens.s.user/ { on = 1; next } on && NF { print substr($0, 1, 68) } on && !NF { exit } /fill the stages/ { exit }' "$work/batch.$rows"
 done
 echo
 echo "all-reduce of one vector (published: 2.1 us for three hops, Abts et al., ISCA 2022)"
 for chips in 8 64; do
-  "$tandem" lpu collective --device groq-lpu-v1-576 --chips $chips --bytes 320 --against 2.1e-6
+  keep "all-reduce.$chips" "$tandem" lpu collective --device groq-lpu-v1-576 --chips $chips --bytes 320 --against 2.1e-6
+  sed -n '/^all-reduce/p;/ 1280 /p;/^interval/p;/^published/p' "$work/all-reduce.$chips"
 done
