@@ -127,7 +127,7 @@ printf '%5s %9s %9s %12s %14s %14s\n' rows context "in flight" "beat us" tokens/
 for rows in 1 4 16; do
   keep "batch.$rows" batch $rows 1024
   sed -n "s/^tandem: LPU [^:]*: /   $rows refused: /p;/^system/p" "$work/batch.$rows"
-  awk '/tokens.s.user/ { on = 1; next } on && NF { print substr($0, 1, 68) } on && !NF { exit } /fill the stages/ { exit }' "$work/batch.$rows"
+  awk '/tokens.s.user/ { on = 1; next } /fill the stages/ { exit } on && NF { print substr($0, 1, 68) }' "$work/batch.$rows"
 done
 echo
 echo "all-reduce of one vector (published: 2.1 us for three hops, Abts et al., ISCA 2022)"
