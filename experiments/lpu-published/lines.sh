@@ -96,7 +96,9 @@ claim Llama-2-70B 'TechPowerUp, 2024 (4,096 positions)' 300
 claim Llama-2-70B 'ArtificialAnalysis, measured, January 2024' 241
 claim Llama-3-70B 'ArtificialAnalysis, measured, 2024, highest' 350
 claim Llama-3-70B 'ArtificialAnalysis, measured, 2024, lowest' 284
+claim Llama-3-70B 'GroqCloud models page (llama-3.3-70b)' 280
 claim Llama-3-8B 'ArtificialAnalysis, measured, 2024' 877
+claim Llama-3-8B 'GroqCloud models page (llama-3.1-8b)' 560
 claim Mixtral-8x7B 'TechPowerUp, 2024' 480
 
 waterfall Llama-2-70B 300 241
