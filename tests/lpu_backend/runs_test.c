@@ -319,7 +319,8 @@ static void test_eval(void **state) {
   eval_refused("--kv f16", "found no device file");
   eval_refused("--device-file groq-lpu-v1", "expected f16");
   eval_refused("--device-file groq-lpu-v1 --kv f16 --lpu weights=f4", "weights: found \"f4\"");
-  eval_refused("--device-file groq-lpu-v1 --kv f16 --lpu weights=f8", "lpu.weights: found f8, but groq-lpu-v1 has no FP8");
+  eval_refused("--device-file groq-lpu-v1 --kv f16 --lpu weights=f8",
+               "lpu.weights: found f8, but groq-lpu-v1 has no FP8");
   eval_refused("--device-file groq-lpu-v1 --kv f16 --lpu row=2", "found \"row\"");
   eval_refused("--device-file groq-lpu-v1 --kv f16 --lpu rows=", "rows");
   eval_refused("--device-file groq-lpu-v1 --kv f16 --lpu context=5", "context=5, expected at least the");
