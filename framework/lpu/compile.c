@@ -105,15 +105,15 @@ static td_status add_steps(struct lpu_compiler *chips, int32_t rows) {
 
 /* A step of few rows need not take as long as one of all: the next bucket has a quarter of them. */
 #define FEWER 4
+int32_t lpu_fewer_rows(const struct lpu_compiler *compiler, int32_t rows) {
+  if (rows == 1 || compiler->encoder || compiler->full_steps_only) return 0;
+  return rows > FEWER ? rows / FEWER : 1;
+}
+
 static td_status compile_steps(struct lpu_compiler *chips) {
   TD_TRY(place_stages(chips));
   TD_TRY(lpu_note_alike(chips));
-  int32_t rows = chips->rows;
-  TD_TRY(add_steps(chips, rows));
-  while (rows > 1 && !chips->encoder && !chips->full_steps_only) {
-    rows = rows > FEWER ? rows / FEWER : 1;
-    TD_TRY(add_steps(chips, rows));
-  }
+  for (int32_t rows = chips->rows; rows > 0; rows = lpu_fewer_rows(chips, rows)) TD_TRY(add_steps(chips, rows));
   return TD_OK;
 }
 

@@ -48,6 +48,7 @@ struct lpu_place {
   int32_t turn, inner_turn, constant_turn;
   int64_t busy[TD_LPU_HEMISPHERES][LPU_MOST_QUADS]; /* about how often the segment's scratches of a quad are used */
   int32_t first_scratch[TD_LPU_HEMISPHERES][LPU_MOST_QUADS]; /* of a quad: where scratches begin that share words */
+  int32_t first_turn;                                        /* where scratches of a step begin in a spread layout */
   int32_t most_word[TD_LPU_HEMISPHERES][LPU_MOST_QUADS];     /* of a quad: the end of what was ever used */
   /* spread */
   int32_t quad_end[TD_LPU_HEMISPHERES][LPU_MOST_QUADS]; /* where weights begin; without them the slice's end */
@@ -507,6 +508,9 @@ td_status lpu_add_expert_weights(struct lpu_compiler *compiler);
 td_status lpu_add_expert_state(struct lpu_compiler *compiler);
 /* A stage's entries for the rows that are being compiled; those on routed tokens with the most rows. */
 td_status lpu_add_experts(struct lpu_compiler *chips);
+
+/* Rows of the entry after one of so many; 0: that was the last. */
+int32_t lpu_fewer_rows(const struct lpu_compiler *compiler, int32_t rows);
 
 /* ---- segments of a stage, chips[tensor], and their links (compile_stage.c) ---- */
 /* x from the last chip of the stage before to all of this one. */

@@ -61,6 +61,7 @@ static int32_t nth_quad(const struct lpu_place *place, int32_t n) {
 
 void lpu_place_scratches(struct lpu_compiler *compiler) {
   memcpy(compiler->place.first_scratch, compiler->place.quad_word, sizeof compiler->place.quad_word);
+  compiler->place.first_turn = compiler->place.turn;
 }
 
 void lpu_reuse_scratches(struct lpu_compiler *compiler) {

@@ -30,7 +30,11 @@ static td_status try_chip(struct lpu_compiler *trial) {
   TD_TRY(lpu_add_weights(trial));
   TD_TRY(lpu_add_state(trial));
   lpu_place_scratches(trial);
-  return lpu_add_stage(trial, NULL);
+  for (int32_t rows = trial->rows; rows > 0; rows = lpu_fewer_rows(trial, rows)) {
+    trial->rows = rows;
+    TD_TRY(lpu_add_stage(trial, NULL));
+  }
+  return TD_OK;
 }
 
 static td_status measure(const struct lpu_compiler *compiler, struct lpu_place *out) {

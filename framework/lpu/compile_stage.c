@@ -268,7 +268,15 @@ static td_status add_head(struct lpu_compiler *chips) {
   return TD_OK;
 }
 
+/* Few rows lie where many do: those words are what a spread layout keeps from weights. */
+static void begin_turns(struct lpu_compiler *chips) {
+  for (int32_t part = 0; part < count_of(chips) && chips->layout.spread; part++) {
+    chips[part].place.turn = chips[part].place.first_turn;
+  }
+}
+
 td_status lpu_add_stage(struct lpu_compiler *chips, const struct lpu_compiler *like) {
+  begin_turns(chips);
   if (lpu_has_experts(chips)) return lpu_add_experts(chips);
   if (chips->ffn_only) return add_ffns(chips);
   if (chips->encoder) return lpu_chip_encoder(chips);
