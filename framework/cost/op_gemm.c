@@ -72,6 +72,12 @@ struct choice {
   double soonest, compute, load, extra;
 };
 
+/* Seconds that no tile and split is done before. Rounding may bring products of full tiles a little below theirs. */
+static double floor_of(const struct product *p) {
+  double compute = (double)p->m * (double)p->n * (double)p->k * p->per_flop / (double)p->units * (1 - 1e-12);
+  return compute > p->memory ? compute : p->memory;
+}
+
 /* False: more splits of this tile do not help. */
 static bool try_split(const struct product *p, int32_t tile, uint64_t split, struct choice *best) {
   const uint64_t m = UINT64_C(1) << tiles[tile].m, n = UINT64_C(1) << tiles[tile].n;
@@ -89,11 +95,13 @@ static bool try_split(const struct product *p, int32_t tile, uint64_t split, str
   return ctas < 4 * p->units && depth > K_STEP;
 }
 
+/* The first of the soonest: what cannot be sooner than the best so far is not looked at. */
 static struct choice choose(const struct product *p) {
   struct choice best = {.soonest = INFINITY};
-  for (int32_t tile = 0; tile < (int32_t)(sizeof tiles / sizeof *tiles); tile++) {
+  double least = floor_of(p);
+  for (int32_t tile = 0; tile < (int32_t)(sizeof tiles / sizeof *tiles) && best.soonest > least; tile++) {
     for (size_t i = 0; i < sizeof splits / sizeof *splits; i++) {
-      if (!try_split(p, tile, splits[i], &best)) break;
+      if ((i && least + p->split >= best.soonest) || !try_split(p, tile, splits[i], &best)) break;
     }
   }
   return best;

@@ -64,7 +64,7 @@ double td_op_smooth_max(double a, double b, double sharpness) {
   double large = a > b ? a : b, small = a > b ? b : a;
   if (small <= 0) return large;
   double share = sharpness * log(small / large);
-  return share < -30 ? large : large * exp(log1p(exp(share)) / sharpness);
+  return share < -30 ? large : large * exp(log(1 + exp(share)) / sharpness);
 }
 
 static int64_t least_of(const struct td_op_field *field) {
@@ -246,7 +246,8 @@ void td_op_interval(const struct td_op_basis *basis, const struct td_op_shape *s
   const struct td_op_error *error = &fit->errors[td_op_class_of(model, shape)];
   if (error->rows < 20) error = &fit->errors[0];
   bool known = error->rows > 0;
-  double beyond = pow(PER_OCTAVE, outside(model, fit, shape)), wider = beyond * basis->wider;
+  double octaves = outside(model, fit, shape), beyond = octaves > 0 ? pow(PER_OCTAVE, octaves) : 1;
+  double wider = beyond * basis->wider;
   price->note = known ? NULL : "no rows were held back to measure the fit's error";
   price->low = price->seconds * (known ? error->low : GUESS_LOW) / wider;
   price->high = price->seconds * (known ? error->high : GUESS_HIGH) * wider;
