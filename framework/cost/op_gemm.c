@@ -72,10 +72,10 @@ struct choice {
   double soonest, compute, load, extra;
 };
 
-/* Seconds that no tile and split is done before. Rounding may bring products of full tiles a little below theirs. */
+/* Seconds that no tile and split is done before: full tiles, full waves. Rounding may bring a tile's a little below. */
 static double floor_of(const struct product *p) {
   double m = (double)(int64_t)p->m, n = (double)(int64_t)p->n, k = (double)(int64_t)p->k;
-  double compute = m * n * k * p->per_flop / (double)(int64_t)p->units * (1 - 1e-12);
+  double compute = m * n * (k + p->ramp) * p->per_flop / (double)(int64_t)p->units * (1 - 1e-12);
   return compute > p->memory ? compute : p->memory;
 }
 
@@ -95,7 +95,8 @@ static struct tiled tile_of(const struct product *p, int32_t tile) {
 
 /* False: more splits of this tile do not help. Conversions of signed numbers take a third of the time of unsigned. */
 static bool try_split(const struct product *p, const struct tiled *tile, uint64_t split, struct choice *best) {
-  uint64_t ctas = tile->count * split, depth = (ceil_div(p->k, split) + K_STEP - 1) / K_STEP * K_STEP;
+  uint64_t ctas = tile->count * split, part = split > 1 ? ceil_div(p->k, split) : p->k;
+  uint64_t depth = (part + K_STEP - 1) / K_STEP * K_STEP;
   double waves = (double)(int64_t)ceil_div(ctas, p->units), steps = (double)(int64_t)depth;
   double compute = waves * tile->area * (steps + p->ramp) * p->per_flop, load = waves * steps * tile->step;
   double extra = split > 1 ? p->split : 0, longest = compute > load ? compute : load;
