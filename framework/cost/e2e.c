@@ -82,7 +82,7 @@ struct job {
 /* A server's own limit of requests that run at once, of tables that do not give it. InferenceX's vLLM recipe of late
  * 2025 (SemiAnalysis; --max-num-seqs $CONC, --num-prompts 10 * $CONC, --max-concurrency 512) asks with 512 requests
  * whatever the server was started for, and its tables keep the 512: the server ran one of its sweep's 4, 8, 16, 32, 64.
- * Ten waves of prompts that come at once wait 4.5 waves on average, 4.2 of 64 a wave: what such rows' TTFTs say. */
+ * Their times to first token say so: ten waves that come at once wait 4.5 waves on average, 4.2 of 64 with 512 seen. */
 #define ASKED_BY_SWEEP 512
 #define SWEEP_LEAST 4
 #define SWEEP_MIDDLE 16
