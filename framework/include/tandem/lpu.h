@@ -279,9 +279,9 @@ struct td_lpu_choice {
   enum td_lpu_objective objective;
   enum td_lpu_weights weights;
   enum td_lpu_activations activations;
-  int32_t rows;           /* most rows of a pass through the program; a larger step takes several. 0: 1 */
-  int32_t context;        /* most positions of a sequence; 0: what the KV cache holds, at most the model's */
-  int32_t kv_blocks;      /* of the KV cache of a device that only prices; 0: as many as every row's context takes */
+  int32_t rows;      /* most rows of a pass through the program; a larger step takes several. 0: 1 */
+  int32_t context;   /* most positions of a sequence; 0: what the KV cache holds, at most the model's */
+  int32_t kv_blocks; /* of the KV cache of a device that only prices; 0: as many as every row's context takes */
   int32_t expert_parts, expert_rows, expert_routed; /* as struct td_lpu_options */
   const char *emulate_on;                           /* as td_lpu_host_open takes it; NULL: "step" */
 };

@@ -55,7 +55,7 @@ struct td_row_step {
   /* Of modelled steps: low + 65536 * high: nine of ten such steps last between duration * low / 1000 and duration *
    * high / 1000 (65535: or longer). 0: not known, or not modelled. */
   uint32_t interval;
-  double energy;      /* J of the first step; NaN if not known */
+  double energy; /* J of the first step; NaN if not known */
 };
 /* One row per token of an executed step. */
 struct td_row_token {
