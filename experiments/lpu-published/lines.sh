@@ -126,7 +126,7 @@ done
 echo
 echo "Llama-2-70B, sequences that one pass takes, context 1,024, a cache of so much"
 printf '%5s %9s %9s %12s %14s %14s\n' rows context "in flight" "beat us" tokens/s/user tokens/s
-for rows in 1 4 16; do
+for rows in 1 2 4 16; do
   keep "batch.$rows" batch $rows 1024
   sed -n "s/^tandem: LPU [^:]*: /   $rows refused: /p;/^system/p" "$work/batch.$rows"
   awk '/tokens.s.user/ { on = 1; next } /fill the stages/ { exit } on && NF { print substr($0, 1, 68) }' "$work/batch.$rows"
