@@ -79,10 +79,10 @@ struct job {
   int64_t batch; /* of all replicas that share a cache; at most what runs at once */
 };
 
-/* A server's own limit of requests that run at once, of tables that do not give it. InferenceX's vLLM recipe of late
- * 2025 (SemiAnalysis; --max-num-seqs $CONC, --num-prompts 10 * $CONC, --max-concurrency 512) asks with 512 requests
- * whatever the server was started for, and its tables keep the 512: the server ran one of its sweep's 4, 8, 16, 32, 64.
- * Their times to first token say so: ten waves that come at once wait 4.5 waves on average, 4.2 of 64 with 512 seen. */
+/* A server's own limit of requests that run at once, of tables that do not give it. Inferred: a recipe of InferenceX
+ * (SemiAnalysis, for vLLM 0.11; --max-num-seqs $CONC, --num-prompts 10 * $CONC, --max-concurrency 512) asks with 512
+ * requests whatever the server was started for, which was one of the sweep's 4, 8, 16, 32, 64. Times to first token of
+ * the given table's rows of 512 say so: ten waves at once wait 4.5 waves on average, 4.2 of 64 with 512 seen. */
 #define ASKED_BY_SWEEP 512
 #define SWEEP_LEAST 4
 #define SWEEP_MIDDLE 16
