@@ -12,6 +12,7 @@
 #include "lpu/reference.h"
 #include "tandem/lpu_host.h"
 #include "tandem/lpu_moe.h"
+#include "tandem/lpu_price.h"
 
 #define TINY(name) TANDEM_SOURCE_DIR "/tests/data/tiny/" name ".gguf"
 #define MOST_PARTS 4
@@ -279,12 +280,22 @@ static void test_tensor(void **state) {
   }
 }
 
+/* What experts take follows from the routing, which a table of rows and blocks does not know. */
+static void test_no_price(void **state) {
+  (void)state;
+  struct rig rig;
+  struct td_lpu_price *price = NULL;
+  open_rig(&rig, TINY("mixtral-small"), &lpu_modes[0], (struct layout){1, 1, 1, 1, 1, 1, 0, NULL});
+  assert_int_equal(td_lpu_price_open(rig.part[0].program, rig.graph, &price), TD_UNSUPPORTED);
+  assert_non_null(strstr(td_error_text(), "a layer with experts"));
+  assert_null(price);
+  close_rig(&rig);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_modes),
-      cmocka_unit_test(test_batches),
-      cmocka_unit_test(test_parts),
-      cmocka_unit_test(test_tensor),
+      cmocka_unit_test(test_modes),  cmocka_unit_test(test_batches),  cmocka_unit_test(test_parts),
+      cmocka_unit_test(test_tensor), cmocka_unit_test(test_no_price),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
