@@ -175,7 +175,8 @@ td_status lpu_add_expert_state(struct lpu_compiler *compiler) {
   bool integers = compiler->options->activations != TD_LPU_ACTIVATIONS_F16;
   int32_t passes = compiler->options->activations == TD_LPU_ACTIVATIONS_I8X2 ? 2 : 1;
   int32_t rows = compiler->rows, vectors = compiler->hidden_vectors;
-  enum td_lpu_type type = integers ? TD_LPU_I8 : TD_LPU_F16;
+  bool fp8 = compiler->options->activations == TD_LPU_ACTIVATIONS_F8;
+  enum td_lpu_type type = fp8 ? TD_LPU_F8 : integers ? TD_LPU_I8 : TD_LPU_F16;
   TD_TRY(add_routes(compiler));
   TD_TRY(named_vectors(compiler, "gates", TD_IMAGE_INPUT, TD_LPU_F32, moe->routed, &moe->gates));
   TD_TRY(named_vectors(compiler, "normed", scratch, type, rows * vectors * passes, &moe->x));

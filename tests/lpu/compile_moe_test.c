@@ -25,6 +25,7 @@ struct layout {
 
 struct rig {
   struct td_device_params *params;
+  struct td_lpu_machine machine;
   struct td_model *model;
   struct td_graph *graph;
   const void **weights;
@@ -53,7 +54,7 @@ static void open_part(struct rig *rig, const struct lpu_mode *mode, int32_t part
                                    .expert_rows = layout->expert_rows,
                                    .expert_routed = layout->routed};
   struct td_lpu_program **program = &rig->part[part].program;
-  assert_ok(td_lpu_compile(td_lpu_machine_of(rig->params), rig->graph, &slice, rig->weights, &options, program));
+  assert_ok(td_lpu_compile(&rig->machine, rig->graph, &slice, rig->weights, &options, program));
   assert_ok(td_lpu_system_open(*program, &rig->part[part].system));
   assert_ok(td_lpu_host_open(*program, "cpu", &rig->part[part].host));
   rig->part[part].first = rig->experts * part / layout->parts;
@@ -65,7 +66,9 @@ static void open_rig(struct rig *rig, const char *model, const struct lpu_mode *
   numbers.block_tokens = 16;
   *rig = (struct rig){.layout = layout, .mode = mode->name};
   assert_ok(td_device_params_open(layout.device ? layout.device : "groq-lpu-v1", &rig->params));
-  const struct td_lpu_machine *machine = td_lpu_machine_of(rig->params);
+  rig->machine = *td_lpu_machine_of(rig->params);
+  if (mode->weights == TD_LPU_WEIGHTS_F8) rig->machine.fp8 = 1;
+  const struct td_lpu_machine *machine = &rig->machine;
   numbers.lanes = machine->lanes;
   numbers.lanes_per_superlane = machine->lanes_per_superlane;
   numbers.plane_k = machine->plane_k;
