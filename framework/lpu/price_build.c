@@ -340,6 +340,12 @@ static td_status find_facts(const struct td_lpu_program *program, struct td_lpu_
   for (int32_t i = 0; i < program->entry_count; i++) {
     const struct td_lpu_entry *entry = &program->entries[i];
     int32_t *most = entry->layer < 0 ? &whole : &layered;
+    if (entry->work) {
+      return td_fail(TD_UNSUPPORTED,
+                     "price of a program: entry %d is a layer with experts, whose cycles follow from "
+                     "which experts tokens take, expected none (tandem lpu experts)",
+                     i);
+    }
     if (entry->rows > *most) *most = entry->rows;
     layers += entry->layer >= 0 && td_lpu_program_layer_entry(program, entry->layer, 1) == i;
   }

@@ -12,6 +12,7 @@
 #include "lpu/reference.h"
 #include "tandem/lpu_host.h"
 #include "tandem/lpu_moe.h"
+#include "tandem/lpu_price.h"
 
 #define TINY(name) TANDEM_SOURCE_DIR "/tests/data/tiny/" name ".gguf"
 #define MOST_PARTS 4
@@ -24,6 +25,7 @@ struct layout {
 
 struct rig {
   struct td_device_params *params;
+  struct td_lpu_machine machine;
   struct td_model *model;
   struct td_graph *graph;
   const void **weights;
@@ -52,9 +54,7 @@ static void open_part(struct rig *rig, const struct lpu_mode *mode, int32_t part
                                    .expert_rows = layout->expert_rows,
                                    .expert_routed = layout->routed};
   struct td_lpu_program **program = &rig->part[part].program;
-  struct td_lpu_machine machine = *td_lpu_machine_of(rig->params);
-  machine.fp8 |= mode->weights == TD_LPU_WEIGHTS_F8; /* as if */
-  assert_ok(td_lpu_compile(&machine, rig->graph, &slice, rig->weights, &options, program));
+  assert_ok(td_lpu_compile(&rig->machine, rig->graph, &slice, rig->weights, &options, program));
   assert_ok(td_lpu_system_open(*program, &rig->part[part].system));
   assert_ok(td_lpu_host_open(*program, "cpu", &rig->part[part].host));
   rig->part[part].first = rig->experts * part / layout->parts;
@@ -66,7 +66,9 @@ static void open_rig(struct rig *rig, const char *model, const struct lpu_mode *
   numbers.block_tokens = 16;
   *rig = (struct rig){.layout = layout, .mode = mode->name};
   assert_ok(td_device_params_open(layout.device ? layout.device : "groq-lpu-v1", &rig->params));
-  const struct td_lpu_machine *machine = td_lpu_machine_of(rig->params);
+  rig->machine = *td_lpu_machine_of(rig->params);
+  if (mode->weights == TD_LPU_WEIGHTS_F8) rig->machine.fp8 = 1;
+  const struct td_lpu_machine *machine = &rig->machine;
   numbers.lanes = machine->lanes;
   numbers.lanes_per_superlane = machine->lanes_per_superlane;
   numbers.plane_k = machine->plane_k;
@@ -283,12 +285,22 @@ static void test_tensor(void **state) {
   }
 }
 
+/* What experts take follows from the routing, which a table of rows and blocks does not know. */
+static void test_no_price(void **state) {
+  (void)state;
+  struct rig rig;
+  struct td_lpu_price *price = NULL;
+  open_rig(&rig, TINY("mixtral-small"), &lpu_modes[0], (struct layout){1, 1, 1, 1, 1, 1, 0, NULL});
+  assert_int_equal(td_lpu_price_open(rig.part[0].program, rig.graph, &price), TD_UNSUPPORTED);
+  assert_non_null(strstr(td_error_text(), "a layer with experts"));
+  assert_null(price);
+  close_rig(&rig);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_modes),
-      cmocka_unit_test(test_batches),
-      cmocka_unit_test(test_parts),
-      cmocka_unit_test(test_tensor),
+      cmocka_unit_test(test_modes),  cmocka_unit_test(test_batches),  cmocka_unit_test(test_parts),
+      cmocka_unit_test(test_tensor), cmocka_unit_test(test_no_price),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
