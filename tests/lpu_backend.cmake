@@ -11,6 +11,11 @@ tandem_test(lpu_backend_runs SOURCES lpu_backend/runs_test.c engine/harness.c
 target_include_directories(lpu_backend_runs PRIVATE engine)
 target_compile_definitions(lpu_backend_runs PRIVATE $<$<BOOL:${MPI_C_FOUND}>:TANDEM_HAVE_MPI=1>)
 add_dependencies(lpu_backend_runs tandem)
+tandem_test(lpu_backend_modelled SOURCES lpu_backend/modelled_test.c engine/harness.c
+  LINK tandem_traces tandem_model tandem_config tandem_cost tandem_kernels tandem_base PkgConfig::JANSSON
+  LABELS lpu)
+target_include_directories(lpu_backend_modelled PRIVATE engine)
+add_dependencies(lpu_backend_modelled tandem)
 tandem_test(lpu_backend_explain SOURCES lpu_backend/explain_test.c engine/harness.c
   LINK tandem_traces tandem_model tandem_config tandem_cost tandem_kernels tandem_base PkgConfig::JANSSON
   LABELS lpu)

@@ -15,9 +15,10 @@ target_include_directories(trace_helper PRIVATE ${PROJECT_SOURCE_DIR}/traces)
 target_link_libraries(trace_helper PRIVATE tandem_traces tandem_api tandem_hdf5)
 add_dependencies(trace_helper tandem)
 
-# The first Python that has h5py; without one the tests say why they are skipped.
+# The first Python that has h5py, -s: without packages of the user that do not fit it; without one the tests say why they
+# are skipped.
 set(traces_python python3)
-foreach(candidate python3 /usr/bin/python3)
+foreach(candidate "python3" "/usr/bin/python3" "/usr/bin/python3;-s")
   execute_process(COMMAND ${candidate} -c "import h5py" RESULT_VARIABLE failed OUTPUT_QUIET ERROR_QUIET)
   if(NOT failed)
     set(traces_python ${candidate})

@@ -196,7 +196,7 @@ static bool scalar_fits(hid_t type, const struct td_field *field) {
 
 static td_status check_field(const struct reader *reader, const struct td_table_schema *table, hid_t type,
                              const struct td_field *field) {
-  int at = H5Tget_member_index(type, field->name);
+  int at = H5Tget_member_index(type, td_schema_name_in(field, type));
   hid_t member = at < 0 ? -1 : H5Tget_member_type(type, (unsigned)at);
   /* HDF5 1.10 believes whatever offsets a file gives and would copy from outside of the row. */
   bool fits = member >= 0 && scalar_fits(member, field) && H5Tget_member_offset(type, (unsigned)at) == field->offset;
@@ -279,7 +279,7 @@ static td_status read_table(const struct reader *reader, enum td_table which, vo
   const struct td_table_schema *table = &td_schema[which];
   hid_t dataset = -1;
   TD_TRY(open_dataset(reader, table->name, &dataset));
-  hid_t type = H5Dget_type(dataset), memory = td_schema_memory_type(table);
+  hid_t type = H5Dget_type(dataset), memory = td_schema_memory_type(table, type);
   td_status status = type < 0 || memory < 0 ? corrupt(reader, "table", table->name, "has no readable type") : TD_OK;
   if (!status) status = check_row_type(reader, table, type);
   if (!status) {

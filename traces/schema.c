@@ -4,8 +4,9 @@
 #include <stddef.h>
 #include <string.h>
 
-#define FIELD(row, member, type, unit, what) \
-  { #member, TD_FIELD_##type, offsetof(struct row, member), sizeof(((struct row *)0)->member), unit, what }
+#define FIELD(row, member, type, unit, what) RENAMED(row, member, type, unit, what, NULL)
+#define RENAMED(row, member, type, unit, what, before) \
+  { #member, TD_FIELD_##type, offsetof(struct row, member), sizeof(((struct row *)0)->member), unit, what, before }
 
 static const struct td_field device_fields[] = {
     FIELD(td_row_device, device, U32, "", "number of the device; row i holds device i"),
@@ -51,7 +52,8 @@ static const struct td_field step_fields[] = {
     FIELD(td_row_step, batch, U32, "", "sequences in one step"),
     FIELD(td_row_step, tokens, U32, "token", "new tokens computed in one step"),
     FIELD(td_row_step, time_kind, U32, "", "0 executed, 1 emulated, 2 modelled"),
-    FIELD(td_row_step, interval, U32, "", "modelled: low + 65536 * high, thousandths of its length; 0 not known"),
+    RENAMED(td_row_step, interval, U32, "", "modelled: low + 65536 * high, thousandths of its length; 0 not known",
+            "reserved"),
     FIELD(td_row_step, energy, F64, "J", "energy of the first step; NaN if not known"),
 };
 
@@ -161,12 +163,19 @@ static hid_t memory_scalar(enum td_field_type type) {
   return -1;
 }
 
-static hid_t row_type(const struct td_table_schema *table, hid_t (*scalar)(enum td_field_type)) {
+const char *td_schema_name_in(const struct td_field *field, hid_t file) {
+  bool older = file >= 0 && field->before && H5Tget_member_index(file, field->name) < 0 &&
+               H5Tget_member_index(file, field->before) >= 0;
+  return older ? field->before : field->name;
+}
+
+static hid_t row_type(const struct td_table_schema *table, hid_t (*scalar)(enum td_field_type), hid_t file) {
   hid_t type = H5Tcreate(H5T_COMPOUND, table->row_bytes);
   for (int32_t i = 0; i < table->field_count && type >= 0; i++) {
     const struct td_field *field = &table->fields[i];
     hid_t text = field->type == TD_FIELD_TEXT ? td_schema_text_type(field->bytes) : -1;
-    herr_t done = H5Tinsert(type, field->name, field->offset, text >= 0 ? text : scalar(field->type));
+    herr_t done =
+        H5Tinsert(type, td_schema_name_in(field, file), field->offset, text >= 0 ? text : scalar(field->type));
     if (text >= 0) H5Tclose(text);
     if (done < 0) {
       H5Tclose(type);
@@ -177,10 +186,10 @@ static hid_t row_type(const struct td_table_schema *table, hid_t (*scalar)(enum 
 }
 
 hid_t td_schema_file_type(const struct td_table_schema *table) {
-  return row_type(table, file_scalar);
+  return row_type(table, file_scalar, -1);
 }
-hid_t td_schema_memory_type(const struct td_table_schema *table) {
-  return row_type(table, memory_scalar);
+hid_t td_schema_memory_type(const struct td_table_schema *table, hid_t file) {
+  return row_type(table, memory_scalar, file);
 }
 
 void td_schema_type_name(const struct td_field *field, char *out, size_t size) {

@@ -21,8 +21,9 @@ struct td_field {
   const char *name;
   enum td_field_type type;
   size_t offset, bytes;
-  const char *unit; /* "" for numbers and names without one */
-  const char *what; /* for README.md */
+  const char *unit;   /* "" for numbers and names without one */
+  const char *what;   /* for README.md */
+  const char *before; /* what older traces call it; NULL: always so */
 };
 
 struct td_table_schema {
@@ -37,7 +38,10 @@ extern const struct td_table_schema td_schema[TD_TABLE_COUNT];
 
 /* The compound type of a row: as stored (little-endian) or in this machine's memory. Negative on failure. */
 hid_t td_schema_file_type(const struct td_table_schema *table);
-hid_t td_schema_memory_type(const struct td_table_schema *table);
+/* `file`: the type that is read, whose older names it then has; -1: none. */
+hid_t td_schema_memory_type(const struct td_table_schema *table, hid_t file);
+/* What a file's rows call this field, its older name if only that is there. */
+const char *td_schema_name_in(const struct td_field *field, hid_t file);
 /* A fixed-length UTF-8 string type. */
 hid_t td_schema_text_type(size_t bytes);
 /* "uint32", "text[32]", ... as README.md writes it. */

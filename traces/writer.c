@@ -82,7 +82,7 @@ static td_status create_table(struct td_trace_writer *writer, const struct td_ta
                               struct dataset *out) {
   hid_t type = td_schema_file_type(table);
   out->row_bytes = table->row_bytes;
-  out->memory_type = td_schema_memory_type(table);
+  out->memory_type = td_schema_memory_type(table, -1);
   out->id = type < 0 ? -1 : create_dataset(writer->file, table->name, type, table->row_bytes, table->chunk_rows);
   if (type >= 0) H5Tclose(type);
   if (out->id < 0 || out->memory_type < 0 || write_units(out->id, table) < 0)

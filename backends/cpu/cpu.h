@@ -81,6 +81,7 @@ struct cpu_device {
   const struct cpu_kernels *kernels;
   struct cpu_pool *pool;
   uint64_t capacity, used; /* bytes of buffers */
+  uint64_t prepared;       /* of them: touched when allocated */
   float *scratch;          /* cpu_pool_threads pieces of scratch_floats */
   int64_t scratch_floats;
   void *list; /* an operator's own, list_bytes long */
@@ -92,6 +93,7 @@ struct td_buffer {
   uint64_t bytes;
   void *block;         /* what free takes */
   unsigned char *data; /* aligned to 64 */
+  bool prepared;
 };
 
 static inline struct cpu_device *cpu_of(struct td_device *device) {

@@ -16,6 +16,9 @@
 #define ALIGNMENT 64
 /* Buffers from here on ask for huge pages: reading them then misses the TLB less, by a third of the time. */
 #define LARGE (UINT64_C(4) << 20)
+/* Most bytes that are touched when they are allocated, and the smallest page of any system. */
+#define PREPARED (UINT64_C(1) << 30)
+#define PAGE 4096
 
 static void ask_for_huge_pages(const struct td_buffer *buffer) {
   uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = ((uintptr_t)buffer->data + page - 1) / page * page;
@@ -23,9 +26,20 @@ static void ask_for_huge_pages(const struct td_buffer *buffer) {
   if (buffer->bytes >= LARGE) (void)madvise((void *)begin, end - begin, MADV_HUGEPAGE); /* a wish, not a need */
 }
 
+/* What steps write is touched before the first of them, which would otherwise wait for the system to find and clear the
+ * pages, tens of milliseconds. Not more than PREPARED in all: a KV cache may be larger than what is ever used. Weights
+ * are written when they are loaded. */
+static void prepare(struct cpu_device *cpu, struct td_buffer *buffer, enum td_buffer_use use) {
+  if (use == TD_USE_WEIGHT || buffer->bytes > PREPARED - cpu->prepared) return;
+  volatile unsigned char *bytes = buffer->data;
+  for (uint64_t at = 0; at < buffer->bytes; at += PAGE) bytes[at] = 0;
+  if (buffer->bytes) bytes[buffer->bytes - 1] = 0;
+  buffer->prepared = true;
+  cpu->prepared += buffer->bytes;
+}
+
 static td_status cpu_alloc(struct td_device *device, uint64_t bytes, enum td_buffer_use use,
                            struct td_buffer **out_buffer) {
-  (void)use;
   struct cpu_device *cpu = cpu_of(device);
   if (bytes > cpu->capacity - cpu->used) {
     return td_fail(TD_EXHAUSTED, "cpu: memory: wanted %" PRIu64 " bytes, found %" PRIu64 " of %" PRIu64 " left", bytes,
@@ -41,13 +55,16 @@ static td_status cpu_alloc(struct td_device *device, uint64_t bytes, enum td_buf
   buffer->bytes = bytes;
   buffer->data = (unsigned char *)(((uintptr_t)buffer->block + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
   ask_for_huge_pages(buffer);
+  prepare(cpu, buffer, use);
   cpu->used += bytes;
   *out_buffer = buffer;
   return TD_OK;
 }
 
 static void cpu_free(struct td_device *device, struct td_buffer *buffer) {
-  cpu_of(device)->used -= buffer->bytes;
+  struct cpu_device *cpu = cpu_of(device);
+  cpu->used -= buffer->bytes;
+  if (buffer->prepared) cpu->prepared -= buffer->bytes;
   free(buffer->block);
   free(buffer);
 }

@@ -29,7 +29,7 @@ td_status price_lpu_steps(const struct price_lpu_options *options);
   "  --model M --device D [--lpu KEY=VALUE,...]  without a config; keys as in the group lpu\n"                      \
   "  --batch N,...     sequences of a step (1)\n"                                                                   \
   "  --context N,...   tokens of each of them, the step's with them\n"                                              \
-  "  --in-flight N,... batches that take turns on the stages (1); full: as many as fill them\n"                     \
+  "  --in-flight N,... batches that take turns on the stages (1); or full, alone: as many as fill them\n"           \
   "  --draft K --acceptance A  also passes that verify K proposed tokens, each accepted with probability A\n"       \
   "  --ranges          compiles at the fast and the slow ends of what is not published: the interval of each row\n" \
   "    --against SECONDS  says whether a published time of a step is inside\n"                                      \

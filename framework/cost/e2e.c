@@ -76,13 +76,20 @@ static enum td_dtype kv_of(const struct td_e2e_row *row) {
 struct job {
   const struct td_graph *graph;
   enum td_dtype kv_dtype;
-  int64_t batch; /* of all replicas that share a cache */
+  int64_t batch; /* of all replicas that share a cache; at most what runs at once */
 };
 
-/* Requests that a server runs at once, at most: the others wait. By Little's law (TPOT * osl against TTFT) 95 to 106
- * ran in each of the given table's vLLM measurements with 512 requests, whatever their chips and lengths. */
-static int64_t running_most(const struct td_e2e_row *row) {
-  return !strcmp(row->backend, "vllm") ? 100 : INT64_MAX;
+/* A server's own limit of requests that run at once, of tables that do not give it. InferenceX's vLLM recipe of late
+ * 2025 (SemiAnalysis; --max-num-seqs $CONC, --num-prompts 10 * $CONC, --max-concurrency 512) asks with 512 requests
+ * whatever the server was started for, and its tables keep the 512: the server ran one of its sweep's 4, 8, 16, 32, 64.
+ * Their times to first token say so: ten waves that come at once wait 4.5 waves on average, 4.2 of 64 with 512 seen. */
+#define ASKED_BY_SWEEP 512
+#define SWEEP_LEAST 4
+#define SWEEP_MIDDLE 16
+#define SWEEP_MOST 64
+
+static bool is_limit_unknown(const struct td_e2e_row *row) {
+  return !row->running_most && !strcmp(row->backend, "vllm") && row->batch == ASKED_BY_SWEEP;
 }
 
 /* The share of B prompts that fall into a request's tokens. Software that mixes prompts with tokens keeps requests
@@ -95,7 +102,7 @@ static double prompts_met(const struct td_e2e_row *row) {
 /* As many replicas as chips in tensor parallel: attention is divided by sequences, not by heads, over those chips
  * (tables count the batch of each, and experts as if each replica had chips of its own). Its bytes and products come
  * to the same. Otherwise each replica has tp_size chips of its own. */
-static void place(const struct td_e2e_row *row, struct td_serving *serving, struct job *job) {
+static void place(const struct td_e2e_row *row, int64_t most, struct td_serving *serving, struct job *job) {
   bool same_chips = row->replicas > 1 && row->replicas == row->tensor;
   int32_t chips = same_chips ? row->tensor : row->tensor * row->replicas;
   serving->guesses = true;
@@ -107,7 +114,8 @@ static void place(const struct td_e2e_row *row, struct td_serving *serving, stru
   serving->expert_tensor = chips / serving->expert;
   serving->fp8_block = !strcmp(row->gemm, "fp8_block");
   serving->framework = row->backend;
-  job->batch = same_chips ? row->batch * row->replicas : row->batch;
+  job->batch = row->batch < most ? row->batch : most;
+  if (same_chips) job->batch *= row->replicas;
 }
 
 /* ---- steps ---- */
@@ -132,7 +140,6 @@ static td_status limit(const struct td_device_params *device, const struct td_e2
                    "found weights of %.3g GB a chip and %.3g GB of cache a request, expected them in %.3g GB",
                    weights * 1e-9, position * context * 1e-9, MEMORY_SHARE * device->memory_bytes.value * 1e-9);
   }
-  if (job->batch > running_most(row)) job->batch = running_most(row);
   if (most < (double)job->batch) job->batch = (int64_t)most;
   *out_least = position * context * (double)job->batch; /* of dense models all weights are read, too */
   if (!shape->experts) *out_least += weights;
@@ -178,16 +185,14 @@ static void set_interval(const struct td_device_params *device, const struct td_
   if (!basis.guessed) td_op_interval(&basis, &shape, &price->tpot);
 }
 
-static td_status price_row(struct td_e2e *e2e, const struct td_e2e_row *row, bool plain,
-                           struct td_e2e_price *out_price) {
+/* With no more than `most` requests at once on each replica. */
+static td_status price_running(struct td_e2e *e2e, const struct td_e2e_row *row, bool plain, int64_t most,
+                               struct td_e2e_price *out_price) {
   struct job job = {.kv_dtype = kv_of(row)};
   struct td_e2e_price price = {0};
   struct td_device_params device = e2e->device;
-  if (!row->aggregated) {
-    return td_fail(TD_UNSUPPORTED, "mode: found one with chips of its own for prompts, expected agg");
-  }
   TD_TRY(find_model(e2e, row, &job.graph));
-  place(row, &device.serving, &job);
+  place(row, most, &device.serving, &job);
   if (plain) device.serving.framework = "";
   TD_TRY(limit(&device, row, &job, &price.least));
   TD_TRY(price_steps(&device, row, &job, &price));
@@ -195,6 +200,30 @@ static td_status price_row(struct td_e2e *e2e, const struct td_e2e_row *row, boo
   price.running = job.batch;
   *out_price = price;
   return TD_OK;
+}
+
+/* The middle of the sweep, between what its ends may be. */
+static td_status price_sweep(struct td_e2e *e2e, const struct td_e2e_row *row, bool plain,
+                             struct td_e2e_price *out_price) {
+  struct td_e2e_price few, middle, many;
+  TD_TRY(price_running(e2e, row, plain, SWEEP_LEAST, &few));
+  TD_TRY(price_running(e2e, row, plain, SWEEP_MIDDLE, &middle));
+  TD_TRY(price_running(e2e, row, plain, SWEEP_MOST, &many));
+  middle.tpot.low = fmin(few.tpot.low, middle.tpot.low);
+  middle.tpot.high = fmax(many.tpot.high, middle.tpot.high);
+  middle.tpot.note = "no max_num_seqs: 4 to 64 may run";
+  middle.least = few.least;
+  *out_price = middle;
+  return TD_OK;
+}
+
+static td_status price_row(struct td_e2e *e2e, const struct td_e2e_row *row, bool plain,
+                           struct td_e2e_price *out_price) {
+  if (!row->aggregated) {
+    return td_fail(TD_UNSUPPORTED, "mode: found one with chips of its own for prompts, expected agg");
+  }
+  if (is_limit_unknown(row)) return price_sweep(e2e, row, plain, out_price);
+  return price_running(e2e, row, plain, row->running_most ? row->running_most : INT64_MAX, out_price);
 }
 
 td_status td_e2e_price(struct td_e2e *e2e, const struct td_e2e_row *row, struct td_e2e_price *out_price) {

@@ -9,10 +9,11 @@
 #include "tandem/base.h"
 #include "tandem/e2e.h"
 
-enum { MODEL, BACKEND, MODE, GEMM, MOE, ISL, OSL, BATCH, TP, PP, DP, MOE_TP, MOE_EP, TPOT, COLUMN_COUNT };
+enum { MODEL, BACKEND, MODE, GEMM, MOE, ISL, OSL, BATCH, TP, PP, DP, MOE_TP, MOE_EP, RUNNING, TPOT, COLUMN_COUNT };
 static const char *const column_names[COLUMN_COUNT] = {
-    "model_path", "backend", "mode",    "gemm_quant_mode",   "moe_quant_mode", "isl",         "osl",
-    "batch_size", "tp_size", "pp_size", "attention_dp_size", "moe_tp_size",    "moe_ep_size", "silicon_tpot_ms"};
+    "model_path",  "backend",      "mode",           "gemm_quant_mode", "moe_quant_mode",    "isl",
+    "osl",         "batch_size",   "tp_size",        "pp_size",         "attention_dp_size", "moe_tp_size",
+    "moe_ep_size", "max_num_seqs", "silicon_tpot_ms"};
 
 struct place {
   const char *file;
@@ -24,7 +25,7 @@ static td_status find_columns(struct place *place, char *header, bool measured) 
   char *names[TD_CSV_COLUMNS];
   place->count = td_csv_cut(header, names);
   for (int i = 0; i < COLUMN_COUNT; i++) {
-    bool optional = i == MODE || (i == TPOT && !measured);
+    bool optional = i == MODE || i == RUNNING || (i == TPOT && !measured);
     place->at[i] = td_csv_find(names, place->count, column_names[i]);
     if (place->at[i] >= 0 || optional) continue;
     return td_fail(TD_CONFIG, "%s:1: found no column %s, expected it in the header", place->file, column_names[i]);
@@ -87,6 +88,7 @@ static td_status take_row(const struct place *place, char *text, bool measured, 
     TD_TRY(number(place, values, ISL, -1, INT64_C(1) << 24, &row.isl));
     TD_TRY(number(place, values, OSL, -1, INT64_C(1) << 24, &row.osl));
     TD_TRY(number(place, values, BATCH, -1, 1 << 20, &row.batch));
+    if (place->at[RUNNING] >= 0) TD_TRY(number(place, values, RUNNING, 0, 1 << 20, &row.running_most));
     TD_TRY(small_number(place, values, TP, 1, &row.tensor));
     TD_TRY(small_number(place, values, PP, 1, &row.pipeline));
     TD_TRY(small_number(place, values, DP, 1, &row.replicas));

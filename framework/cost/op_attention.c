@@ -10,12 +10,13 @@
 
 enum { HEADS, KV_HEADS, HEAD_DIM, WINDOW, BATCH, LENGTH };
 
-#define FIELDS(length_)                                                                                            \
-  {.name = "num_heads", .octaves = 2, .most = 1 << 16},                                                            \
-      {.name = "num_key_value_heads", .octaves = 2, .most = 1 << 16},                                              \
-      {.name = "head_dim", .octaves = 2, .most = 1 << 14}, {.name = "window_size", .octaves = 3, .most = 1 << 30}, \
-      {.name = "batch_size", .octaves = 1, .most = 1 << 20}, {                                                     \
-    .name = length_, .octaves = 1, .most = 1 << 30                                                                 \
+#define FIELDS(length_)                                                         \
+  {.name = "num_heads", .octaves = 2, .most = 1 << 16},                         \
+      {.name = "num_key_value_heads", .octaves = 2, .most = 1 << 16},           \
+      {.name = "head_dim", .octaves = 2, .most = 1 << 14},                      \
+      {.name = "window_size", .octaves = 3, .may_lack = true, .most = 1 << 30}, \
+      {.name = "batch_size", .octaves = 1, .most = 1 << 20}, {                  \
+    .name = length_, .octaves = 1, .most = 1 << 30                              \
   }
 static const struct td_op_field context_fields[] = {FIELDS("isl")};
 static const struct td_op_field generation_fields[] = {FIELDS("step + 1")};

@@ -68,7 +68,9 @@ static td_status fill(const struct td_device_params *device, enum td_operator op
   TD_TRY(td_op_shape_check(op, &shape));
   TD_TRY(td_op_chip_of(device, op, path, &curve->chip));
   td_op_basis_of(device, op, path, &curve->basis);
-  struct td_op_fit *fit = &curve->basis.fit;
+  struct td_op_fit *fit = &curve->basis.own;
+  *fit = *curve->basis.fit;
+  curve->basis.fit = fit;
   curve->knot_count = 1;
   if (fit->residual_count) TD_TRY(fill_knots(fit, curve));
   if (cold) curve->chip.start = FUSED_START;
@@ -109,7 +111,7 @@ static double residual_at(const struct td_op_curve *curve, int64_t value) {
 static int64_t compute_ps(const struct td_op_curve *curve, int64_t value) {
   struct td_op_shape shape = curve->family;
   shape.v[curve->model->field_count - 1] = value;
-  double seconds = curve->model->seconds(&curve->chip, curve->basis.fit.parameters, shape.v);
+  double seconds = curve->model->seconds(&curve->chip, curve->basis.own.parameters, shape.v);
   double residual = residual_at(curve, value);
   double ps = (residual != 0 ? seconds * exp(residual) : seconds) * 1e12 + 0.5;
   return ps < 9e18 ? (int64_t)ps : INT64_MAX; /* over 106 days: as td_poly_eval */
@@ -134,7 +136,7 @@ void td_op_curve_range(const struct td_op_curve *curve, int64_t value, double *o
 
 bool td_op_curve_is(const struct td_op_curve *curve, enum td_operator op, const char *path,
                     const struct td_op_shape *family) {
-  return curve->basis.fit.op == op && !strcmp(curve->basis.fit.path, path) &&
+  return curve->basis.own.op == op && !strcmp(curve->basis.own.path, path) &&
          !memcmp(&curve->family, family, sizeof *family);
 }
 

@@ -72,28 +72,47 @@ struct choice {
   double soonest, compute, load, extra;
 };
 
-/* False: more splits of this tile do not help. */
-static bool try_split(const struct product *p, int32_t tile, uint64_t split, struct choice *best) {
+/* Seconds that no tile and split is done before: full tiles, full waves. Rounding may bring a tile's a little below. */
+static double floor_of(const struct product *p) {
+  double m = (double)(int64_t)p->m, n = (double)(int64_t)p->n, k = (double)(int64_t)p->k;
+  double compute = m * n * (k + p->ramp) * p->per_flop / (double)(int64_t)p->units * (1 - 1e-12);
+  return compute > p->memory ? compute : p->memory;
+}
+
+/* What all splits of a tile have in common. */
+struct tiled {
+  uint64_t count;
+  double area, step; /* products of a step of k; seconds that a step of k loads */
+};
+
+static struct tiled tile_of(const struct product *p, int32_t tile) {
   const uint64_t m = UINT64_C(1) << tiles[tile].m, n = UINT64_C(1) << tiles[tile].n;
-  uint64_t ctas = ((p->m + m - 1) >> tiles[tile].m) * ((p->n + n - 1) >> tiles[tile].n) * split;
-  uint64_t depth = (ceil_div(p->k, split) + K_STEP - 1) / K_STEP * K_STEP;
-  double waves = (double)ceil_div(ctas, p->units);
-  double operands = (double)(p->m < m ? p->m : m) + (double)(p->n < n ? p->n : n);
-  double compute = waves * (double)(m * n) * ((double)depth + p->ramp) * p->per_flop;
-  double step = operands * p->per_load;
-  double load = waves * (double)depth * (step > p->depth ? step : p->depth);
-  double extra = split > 1 ? p->split : 0;
-  double longest = compute > load ? compute : load;
+  double operands = (double)(int64_t)((p->m < m ? p->m : m) + (p->n < n ? p->n : n)), step = operands * p->per_load;
+  return (struct tiled){.count = ((p->m + m - 1) >> tiles[tile].m) * ((p->n + n - 1) >> tiles[tile].n),
+                        .area = (double)(int64_t)(m * n),
+                        .step = step > p->depth ? step : p->depth};
+}
+
+/* False: more splits of this tile do not help. Conversions of signed numbers take a third of the time of unsigned. */
+static bool try_split(const struct product *p, const struct tiled *tile, uint64_t split, struct choice *best) {
+  uint64_t ctas = tile->count * split, part = split > 1 ? ceil_div(p->k, split) : p->k;
+  uint64_t depth = (part + K_STEP - 1) / K_STEP * K_STEP;
+  double waves = (double)(int64_t)ceil_div(ctas, p->units), steps = (double)(int64_t)depth;
+  double compute = waves * tile->area * (steps + p->ramp) * p->per_flop, load = waves * steps * tile->step;
+  double extra = split > 1 ? p->split : 0, longest = compute > load ? compute : load;
   if (p->memory > longest) longest = p->memory;
   if (longest + extra < best->soonest) *best = (struct choice){longest + extra, compute, load, extra};
   return ctas < 4 * p->units && depth > K_STEP;
 }
 
+/* The first of the soonest: what cannot be sooner than the best so far is not looked at. */
 static struct choice choose(const struct product *p) {
   struct choice best = {.soonest = INFINITY};
-  for (int32_t tile = 0; tile < (int32_t)(sizeof tiles / sizeof *tiles); tile++) {
-    for (size_t i = 0; i < sizeof splits / sizeof *splits; i++) {
-      if (!try_split(p, tile, splits[i], &best)) break;
+  double least = floor_of(p);
+  for (int32_t i = 0; i < (int32_t)(sizeof tiles / sizeof *tiles) && best.soonest > least; i++) {
+    const struct tiled tile = tile_of(p, i);
+    for (size_t j = 0; j < sizeof splits / sizeof *splits; j++) {
+      if ((j && least + p->split >= best.soonest) || !try_split(p, &tile, splits[j], &best)) break;
     }
   }
   return best;
@@ -140,8 +159,8 @@ static double seconds(const struct td_op_chip *chip, const double *p, const int6
                                   .split = p[SPLIT] * 1e-6,
                                   .depth = p[DEPTH] * 1e-9};
   struct choice best = choose(&product);
-  double inside = td_op_smooth_max(best.compute, best.load, p[SHARPNESS]);
-  return before(chip, p, m, k) + td_op_smooth_max(inside, product.memory, p[SHARPNESS]) + best.extra;
+  double longest = td_op_smooth_max_of_three(best.compute, best.load, product.memory, p[SHARPNESS]);
+  return before(chip, p, m, k) + longest + best.extra;
 }
 
 static double plain(const struct td_op_chip *chip, const double *p, const int64_t *v) {

@@ -60,15 +60,25 @@ int32_t td_operator_class_of(enum td_operator op, const struct td_op_shape *shap
   return td_op_class_of(models[op], shape);
 }
 
+/* exp(-30) and less beside 1 is nothing. */
+static double smooth_share(double value, double largest, double sharpness) {
+  double share = value > 0 ? sharpness * log(value / largest) : -INFINITY;
+  return share < -30 ? 0 : exp(share);
+}
+
 double td_op_smooth_max(double a, double b, double sharpness) {
-  double large = a > b ? a : b, small = a > b ? b : a;
-  if (small <= 0) return large;
-  double share = sharpness * log(small / large);
-  return share < -30 ? large : large * exp(log1p(exp(share)) / sharpness);
+  double large = a > b ? a : b, share = smooth_share(a > b ? b : a, large, sharpness);
+  return share > 0 ? large * exp(log(1 + share) / sharpness) : large;
+}
+
+double td_op_smooth_max_of_three(double a, double b, double c, double sharpness) {
+  double ab = a > b ? a : b, less = a > b ? b : a, large = ab > c ? ab : c, other = ab > c ? c : ab;
+  double share = smooth_share(less, large, sharpness) + smooth_share(other, large, sharpness);
+  return share > 0 ? large * exp(log(1 + share) / sharpness) : large;
 }
 
 static int64_t least_of(const struct td_op_field *field) {
-  return field->linear || !strcmp(field->name, "window_size") ? 0 : 1;
+  return field->linear || field->may_lack ? 0 : 1;
 }
 
 /* The first field out of its range; field_count: none. */
@@ -148,7 +158,7 @@ static td_status take_elements(const struct td_device_params *device, enum td_op
 
 td_status td_op_chip_of(const struct td_device_params *device, enum td_operator op, const char *path,
                         struct td_op_chip *out_chip) {
-  struct td_op_chip chip = {.reduces = strstr(path, "all_reduce") != NULL};
+  struct td_op_chip chip = {.reduces = op == TD_COLLECTIVE && strstr(path, "all_reduce")};
   if (device->kind != TD_KIND_CHIP && device->kind != TD_KIND_LPU) {
     return td_fail(TD_UNSUPPORTED, "device %s: found a %s, expected a chip to price %s", device->name,
                    td_device_kind_name(device->kind), td_operator_name(op));
@@ -220,13 +230,14 @@ static const struct td_op_fit *fit_akin(const struct td_device_params *device, e
 void td_op_basis_of(const struct td_device_params *device, enum td_operator op, const char *path,
                     struct td_op_basis *out) {
   const struct td_op_fit *own = td_device_fit(device, op, path), *other = own ? NULL : fit_akin(device, op, path);
-  if (!own && !other) td_op_guesses(op, &out->fit);
-  if (own || other) out->fit = own ? *own : *other;
+  out->fit = own ? own : &out->own;
   out->guessed = !own && !other;
   out->wider = 1;
   out->note = NULL;
+  if (out->guessed) td_op_guesses(op, &out->own);
   if (other) { /* residuals are of that type's kernels */
-    out->fit.residual_count = 0;
+    out->own = *other;
+    out->own.residual_count = 0;
     out->wider = BORROWED;
     out->note = "fitted on other element types";
   }
@@ -237,7 +248,7 @@ void td_op_basis_of(const struct td_device_params *device, enum td_operator op, 
 }
 
 void td_op_interval(const struct td_op_basis *basis, const struct td_op_shape *shape, struct td_op_price *price) {
-  const struct td_op_fit *fit = &basis->fit;
+  const struct td_op_fit *fit = basis->fit;
   price->low = price->seconds * GUESS_LOW;
   price->high = price->seconds * GUESS_HIGH;
   price->note = "no fit: the model's guesses";
@@ -246,7 +257,8 @@ void td_op_interval(const struct td_op_basis *basis, const struct td_op_shape *s
   const struct td_op_error *error = &fit->errors[td_op_class_of(model, shape)];
   if (error->rows < 20) error = &fit->errors[0];
   bool known = error->rows > 0;
-  double beyond = pow(PER_OCTAVE, outside(model, fit, shape)), wider = beyond * basis->wider;
+  double octaves = outside(model, fit, shape), beyond = octaves > 0 ? pow(PER_OCTAVE, octaves) : 1;
+  double wider = beyond * basis->wider;
   price->note = known ? NULL : "no rows were held back to measure the fit's error";
   price->low = price->seconds * (known ? error->low : GUESS_LOW) / wider;
   price->high = price->seconds * (known ? error->high : GUESS_HIGH) * wider;
@@ -272,7 +284,7 @@ td_status td_op_price(const struct td_device_params *device, enum td_operator op
   TD_TRY(td_op_shape_check(op, shape));
   TD_TRY(td_op_chip_of(device, op, path, &chip));
   td_op_basis_of(device, op, path, &basis);
-  struct td_op_price price = {.seconds = td_op_seconds(&chip, &basis.fit, shape)};
+  struct td_op_price price = {.seconds = td_op_seconds(&chip, basis.fit, shape)};
   td_op_interval(&basis, shape, &price);
   double flops = 0, bytes = 0;
   const struct td_op_model *model = models[op];

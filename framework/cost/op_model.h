@@ -34,6 +34,7 @@ struct td_op_field {
   const char *name;
   double octaves;
   bool linear;
+  bool may_lack; /* 0: the shape has none */
   int64_t most;
 };
 
@@ -62,8 +63,10 @@ enum { TD_E2E_SCALE, TD_E2E_SMALL, TD_E2E_LAUNCH, TD_E2E_STEP, TD_E2E_SEQUENCE, 
 double td_e2e_parameter(const struct td_op_fit *fit, int32_t parameter);
 const struct td_op_model *td_op_model(enum td_operator op);
 
-/* (a^p + b^p)^(1/p): near the larger of the two, and smooth where they meet. */
+/* (a^p + b^p)^(1/p): near the larger of the two, and smooth where they meet. Of three: the same as of two of them and
+ * the third. */
 double td_op_smooth_max(double a, double b, double sharpness);
+double td_op_smooth_max_of_three(double a, double b, double c, double sharpness);
 
 td_status td_op_chip_of(const struct td_device_params *device, enum td_operator op, const char *path,
                         struct td_op_chip *out_chip);
@@ -91,7 +94,8 @@ double td_op_seconds(const struct td_op_chip *chip, const struct td_op_fit *fit,
 void td_op_guesses(enum td_operator op, struct td_op_fit *out_fit);
 /* What a path is priced with: its own fit; else the parameters of one of akin element types; else the guesses. */
 struct td_op_basis {
-  struct td_op_fit fit; /* borrows the device's residuals */
+  const struct td_op_fit *fit; /* the device's, or `own`: not to be copied */
+  struct td_op_fit own;        /* borrows the device's residuals */
   bool guessed;
   double wider; /* than the fit's error: intervals, on both sides */
   const char *note;

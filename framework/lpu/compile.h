@@ -344,6 +344,8 @@ td_status lpu_new_fold(struct lpu_compiler *compiler, int32_t rows, const struct
 td_status lpu_new_inner(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t count, struct lpu_tensor **out);
 td_status lpu_new_rows_image(struct lpu_compiler *compiler, const char *name, enum td_lpu_image_kind kind,
                              enum td_lpu_type type, int32_t rows, int32_t vectors, int32_t *out_image);
+/* FP8 rows' scales lie with the rows, and sums elsewhere, where there are quads enough for that. */
+bool lpu_scales_lie_with_rows(const struct lpu_compiler *compiler);
 /* The same for what products of `rows` rows of x come to: they are written while later rows are read. */
 td_status lpu_new_sums(struct lpu_compiler *compiler, enum td_lpu_type type, int32_t rows, int32_t vectors,
                        const struct lpu_activation *x, const struct lpu_tensor *beside, struct lpu_tensor **out);

@@ -102,10 +102,52 @@ static int32_t most_chips(const struct lpu_compiler *compiler) {
   return most < chips_there(compiler) ? (int32_t)most : chips_there(compiler);
 }
 
+/* ---- the fewest that it fits ---- */
+
+/* What a group of so many chips side by side turned out to be. */
+enum { GROUP_UNTRIED, GROUP_FITS, GROUP_NEVER_FITS };
+
+static double weight_bytes(const struct lpu_compiler *compiler) {
+  return compiler->options->weights == TD_LPU_WEIGHTS_F16 ? 2.0 : 1.0;
+}
+
+/* Whether the layers of the fullest stage have less weights than its chips have SRAM. */
+static bool weights_fit(const struct lpu_compiler *compiler, int32_t tensor, int32_t stages) {
+  const struct td_lpu_machine *machine = compiler->machine;
+  double layer, head, sram = (double)machine->mem_slices * machine->mem_words * machine->lanes;
+  int32_t layers = layers_of(compiler), fullest = (layers + stages - 1) / stages;
+  lpu_weight_sizes(compiler, &layer, &head);
+  double most = fullest * layer > (layers * layer + head) / stages ? fullest * layer : (layers * layer + head) / stages;
+  return most * weight_bytes(compiler) <= sram * tensor;
+}
+
+/* More stages are less on each: what does not fit in the most stages that there can be fits in none. */
+static bool ever_fits(const struct lpu_compiler *compiler, int32_t tensor, uint8_t *known) {
+  int32_t most = chips_there(compiler) / tensor;
+  struct lpu_candidate tried;
+  if (most > layers_of(compiler)) most = layers_of(compiler);
+  if (known[tensor] == GROUP_UNTRIED) {
+    td_status status = lpu_try_grouping(compiler, tensor, most, &tried);
+    known[tensor] = status == TD_EXHAUSTED ? GROUP_NEVER_FITS : GROUP_FITS;
+  }
+  return known[tensor] == GROUP_FITS;
+}
+
+static bool is_worth_trying(const struct lpu_compiler *compiler, int32_t chips, uint8_t *known) {
+  int32_t most = chips < most_tensor(compiler) ? chips : most_tensor(compiler);
+  for (int32_t tensor = 1; tensor <= most; tensor++) {
+    if (!may_group(compiler, chips, tensor) || !weights_fit(compiler, tensor, chips / tensor)) continue;
+    if (ever_fits(compiler, tensor, known)) return true;
+  }
+  return false;
+}
+
 /* The fewest chips, from `first` on, that it fits. */
 static td_status find_least(const struct lpu_compiler *compiler, int32_t first,
                             struct lpu_candidate out[TD_LPU_MOST_GROUPINGS], int32_t *out_count) {
+  uint8_t known[LPU_MOST_CHIPS + 1] = {GROUP_UNTRIED};
   for (int32_t chips = first; chips <= most_chips(compiler); chips++) {
+    if (!is_worth_trying(compiler, chips, known)) continue;
     td_status status = find_groupings(compiler, chips, out, out_count);
     if (status != TD_EXHAUSTED && status != TD_CONFIG) return status;
   }

@@ -167,7 +167,9 @@ static td_status group_input(struct lpu_compiler *compiler, struct lpu_activatio
   }
   if (moe->scale < 0) return TD_OK;
   TD_TRY(lpu_tensor_of(compiler->builder, moe->routed_scale, &scale.from));
-  TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, scale.count, scale.from, &out->scale[0]));
+  bool with = out->x->type == TD_LPU_F8 && lpu_scales_lie_with_rows(compiler);
+  TD_TRY(with ? lpu_new_scratch_with(compiler, TD_LPU_F32, scale.count, out->x, &out->scale[0])
+              : lpu_new_scratch(compiler, TD_LPU_F32, scale.count, scale.from, &out->scale[0]));
   TD_TRY(position_patch(compiler, 1, &scale.from_patch));
   scale.to = out->scale[0];
   return move_vectors(compiler, &scale);

@@ -172,17 +172,18 @@ static td_status add_routes(struct lpu_compiler *compiler) {
 td_status lpu_add_expert_state(struct lpu_compiler *compiler) {
   struct lpu_moe *moe = &compiler->moe;
   const enum td_lpu_image_kind scratch = TD_IMAGE_SCRATCH;
-  bool integers = compiler->options->activations != TD_LPU_ACTIVATIONS_F16;
+  bool by_row = compiler->options->activations != TD_LPU_ACTIVATIONS_F16;
   int32_t passes = compiler->options->activations == TD_LPU_ACTIVATIONS_I8X2 ? 2 : 1;
   int32_t rows = compiler->rows, vectors = compiler->hidden_vectors;
-  enum td_lpu_type type = integers ? TD_LPU_I8 : TD_LPU_F16;
+  bool fp8 = compiler->options->activations == TD_LPU_ACTIVATIONS_F8;
+  enum td_lpu_type type = fp8 ? TD_LPU_F8 : by_row ? TD_LPU_I8 : TD_LPU_F16;
   TD_TRY(add_routes(compiler));
   TD_TRY(named_vectors(compiler, "gates", TD_IMAGE_INPUT, TD_LPU_F32, moe->routed, &moe->gates));
   TD_TRY(named_vectors(compiler, "normed", scratch, type, rows * vectors * passes, &moe->x));
   TD_TRY(named_vectors(compiler, "routed", scratch, type, moe->routed * vectors * passes, &moe->routed_x));
   TD_TRY(named_vectors(compiler, "made", scratch, TD_LPU_F32, moe->routed * vectors, &moe->made));
   moe->scale = moe->routed_scale = -1;
-  if (!integers) return TD_OK;
+  if (!by_row) return TD_OK;
   TD_TRY(named_vectors(compiler, "normed.scale", scratch, TD_LPU_F32, rows, &moe->scale));
   return named_vectors(compiler, "routed.scale", scratch, TD_LPU_F32, moe->routed, &moe->routed_scale);
 }

@@ -133,13 +133,12 @@ static td_status narrow(struct lpu_compiler *compiler, struct lpu_tensor *value,
   }
   TD_TRY(lpu_new_scratch(compiler, TD_LPU_F32, rows, NULL, &top));
   TD_TRY(lpu_lane_trees(compiler, &tree, tops, top));
-  if (fp8) TD_TRY(lpu_new_rows(compiler, TD_LPU_F8, rows, vectors, NULL, &out->x));
-  TD_TRY(scales(compiler, top,
-                fp8     ? TD_LPU_F8_MOST
-                : twice ? 16256.0f
-                        : 127.0f,
-                value, fp8 ? out->x : NULL, factor, out->scale));
-  if (!fp8) TD_TRY(lpu_new_rows(compiler, TD_LPU_I8, rows * out->passes, vectors, NULL, &out->x));
+  enum td_lpu_type type = fp8 ? TD_LPU_F8 : TD_LPU_I8;
+  float levels = fp8 ? TD_LPU_F8_MOST : twice ? 16256.0f : 127.0f;
+  bool with = fp8 && lpu_scales_lie_with_rows(compiler);
+  if (with) TD_TRY(lpu_new_rows(compiler, type, rows, vectors, NULL, &out->x));
+  TD_TRY(scales(compiler, top, levels, value, with ? out->x : NULL, factor, out->scale));
+  if (!with) TD_TRY(lpu_new_rows(compiler, type, rows * out->passes, vectors, NULL, &out->x));
   for (int32_t v = 0; v < vectors; v++) {
     for (int32_t part = 0; part < out->passes; part++) {
       TD_TRY(write_vector(compiler, value, factor, v, part, out->x));

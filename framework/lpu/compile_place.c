@@ -420,6 +420,10 @@ td_status lpu_new_scratch_with(struct lpu_compiler *compiler, enum td_lpu_type t
   return lpu_tensor_of(compiler->builder, image, out);
 }
 
+bool lpu_scales_lie_with_rows(const struct lpu_compiler *compiler) {
+  return compiler->place.quads > 2;
+}
+
 /* So few rows have passed before the first sums leave. */
 #define FEW_ROWS 16
 /* What is read while sums leave: the last vector of rows. */
@@ -431,7 +435,7 @@ td_status lpu_new_sums(struct lpu_compiler *compiler, enum td_lpu_type type, int
                        const struct lpu_activation *x, const struct lpu_tensor *beside, struct lpu_tensor **out) {
   bool many = rows > FEW_ROWS;
   /* The scales of FP8 rows, which lie with x, are read in a cycle with sums. */
-  bool scaled = type == TD_LPU_F32 && x->scale[0];
+  bool scaled = type == TD_LPU_F32 && x->scale[0] && lpu_scales_lie_with_rows(compiler);
   struct others others = {{NULL}};
   int32_t known = 0;
   if (beside) others.of[known++] = beside;

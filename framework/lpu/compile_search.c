@@ -36,11 +36,18 @@ static bool is_less(struct guess a, struct guess b) {
 
 /* ---- guesses ---- */
 
+/* Whether there is a way on to sample: to another stage, of as many chips, in the same system. */
+static bool has_way(const struct lpu_compiler *compiler, int32_t tensor) {
+  const struct td_lpu_machine *machine = compiler->machine;
+  if (compiler->end - compiler->begin == 1) return false;
+  return machine->levels == 0 || tensor <= machine->system_chips / 2;
+}
+
 static td_status take_sample(const struct lpu_compiler *compiler, int32_t tensor, struct sample *out) {
   struct lpu_compiler two = *compiler;
   struct lpu_candidate candidate = {.grouping = {.tensor = tensor}, .layout = {.head_rows = compiler->rows}};
   struct lpu_counted counted;
-  bool pair = compiler->end - compiler->begin > 1;
+  bool pair = has_way(compiler, tensor);
   if (out->tensor == tensor) return TD_OK;
   candidate.grouping.stages = pair ? 2 : 1;
   two.end = two.begin + candidate.grouping.stages;

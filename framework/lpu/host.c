@@ -68,7 +68,8 @@ static td_status open_memory(struct td_lpu_host *host) {
   TD_TRY(new_buffer(host, bytes, TD_USE_WEIGHT, &host->words_bytes, &host->words));
   TD_TRY(td_device_write(host->device, host->words, 0, words, bytes));
   TD_TRY(new_buffer(host, td_lpu_code_work_bytes(host->code), TD_USE_ACTIVATION, &host->work_bytes, &host->work));
-  TD_TRY(new_buffer(host, sram_bytes(program), TD_USE_KV, &host->sram_bytes, &host->sram));
+  /* Most of it is images, written here; much of the rest is never used, so nobody need touch it beforehand. */
+  TD_TRY(new_buffer(host, sram_bytes(program), TD_USE_WEIGHT, &host->sram_bytes, &host->sram));
   TD_TRY(td_alloc(BLOCK_BYTES, 1, &staging));
   host->staging = staging;
   for (int32_t i = 0; i < program->image_count; i++) {

@@ -60,6 +60,7 @@ static const char *const wanted[] = {
     "groq-lpu-v1-264",
     "groq-lpu-v1-576",
     "lpu-imagined-mesh",
+    "lpu-imagined-system",
     "lpu-imagined",
     "site-typical",
 };

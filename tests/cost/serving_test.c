@@ -314,13 +314,50 @@ static void rows_and_their_prices(void **state) {
   td_device_params_close(h100);
 }
 
+/* How many requests run is the server's say, where the table has it; a sweep that lost it is priced at its middle. */
+static void servers_have_limits(void **state) {
+  (void)state;
+  static const char *const rows[] = {"vllm,512,",    "vllm,512,4", "vllm,512,16", "vllm,512,64",
+                                     "vllm,512,512", "vllm,16,64", "vllm,128,",   "trtllm,512,"};
+  static const int64_t running[] = {16, 4, 16, 64, 512, 16, 128, 512};
+  struct td_device_params *h100;
+  struct td_e2e_table table;
+  struct td_e2e *e2e;
+  struct td_e2e_price prices[8];
+  char text[2048] =
+      "backend,batch_size,max_num_seqs,model_path,mode,isl,osl,gemm_quant_mode,moe_quant_mode,tp_size,"
+      "pp_size,attention_dp_size,moe_tp_size,moe_ep_size\n";
+  for (int i = 0; i < 8; i++) {
+    size_t used = strlen(text);
+    snprintf(text + used, sizeof text - used, "%s,openai/gpt-oss-120b,agg,1024,1024,nvfp4,nvfp4,8,1,1,8,1\n", rows[i]);
+  }
+  assert_int_equal(td_device_params_open(test_source(FITTED), &h100), TD_OK);
+  if (td_e2e_table_read(scratch_file("e2e.csv", text), false, &table)) fail_msg("%s", td_error_text());
+  if (td_e2e_open(h100, test_source("experiments/models"), &e2e)) fail_msg("%s", td_error_text());
+  for (int i = 0; i < 8; i++) {
+    if (td_e2e_price(e2e, &table.rows[i], &prices[i])) fail_msg("%s", td_error_text());
+    assert_int_equal(prices[i].running, running[i]);
+  }
+  assert_true(prices[0].tpot.seconds == prices[2].tpot.seconds);
+  assert_true(prices[0].tpot.low == prices[1].tpot.low && prices[0].tpot.high == prices[3].tpot.high);
+  assert_true(prices[0].least == prices[1].least && strstr(prices[0].tpot.note, "max_num_seqs"));
+  assert_true(!strstr(prices[2].tpot.note, "max_num_seqs"));
+  td_e2e_close(e2e);
+  td_e2e_table_free(&table);
+  text[strlen(text) - 1] = 0;
+  memcpy(strstr(text, "512,4,"), "512,x,", 6);
+  assert_int_equal(td_e2e_table_read(scratch_file("e2e.csv", text), false, &table), TD_CONFIG);
+  assert_non_null(strstr(td_error_text(), "e2e.csv:3: max_num_seqs: found \"x\""));
+  td_device_params_close(h100);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(products_that_are_one), cmocka_unit_test(steps_are_their_parts),
       cmocka_unit_test(chips_have_parts),      cmocka_unit_test(joining_is_refused),
       cmocka_unit_test(growth_is_exact),       cmocka_unit_test(mixed_steps),
       cmocka_unit_test(narrow_types),          cmocka_unit_test(bad_tables),
-      cmocka_unit_test(rows_and_their_prices),
+      cmocka_unit_test(rows_and_their_prices), cmocka_unit_test(servers_have_limits),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -148,6 +148,23 @@ static void test_objectives(void **state) {
   close_study(&study);
 }
 
+/* A stage of all chips has no way on that could be sampled. */
+static void test_whole_system(void **state) {
+  (void)state;
+  struct study study;
+  struct td_lpu_groupings compared;
+  struct td_lpu_options options = {.chips = 4, .rows = 1, .block_tokens = 32, .kv_blocks = 2, .context = 64};
+  const struct td_lpu_row row = {63, NULL, 2};
+  const struct td_lpu_step step = {&row, 1};
+  open_study(&study, "lpu-imagined-system:chips=4,wiring.[0].units=2,wiring.[1].units=2", four_heads);
+  options.objective = TD_LPU_LATENCY;
+  compare(&study, options, &step, &compared);
+  bool found = false;
+  for (int32_t i = 0; i < compared.count; i++) found = found || compared.items[i].tensor == 4;
+  assert_true(found);
+  close_study(&study);
+}
+
 /* What is compared is a full step that the KV cache holds, whatever the context: of a program that has entries for
  * fewer rows too. */
 static void test_full_steps(void **state) {
@@ -310,7 +327,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_choice),     cmocka_unit_test(test_full_steps), cmocka_unit_test(test_shares),
       cmocka_unit_test(test_objectives), cmocka_unit_test(test_full_lanes), cmocka_unit_test(test_refused),
-      cmocka_unit_test(test_ffns),       cmocka_unit_test(test_smollm2),
+      cmocka_unit_test(test_ffns),       cmocka_unit_test(test_smollm2),    cmocka_unit_test(test_whole_system),
   };
   return cmocka_run_group_tests(tests, write_models, remove_models);
 }

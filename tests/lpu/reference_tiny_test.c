@@ -89,7 +89,7 @@ static const struct {
               {"qwen3-small", {1.6e-3, 1.7e-2, 4e-2, 1.7e-2, 0.14, 0.19}},
               {"gemma3-small", {4e-4, 4.6e-3, 1e-2, 4.6e-3, 4e-2, 5.6e-2}},
               {"mixtral-small", {6e-3, 9e-2, 0.2, 9e-2, 0.4, 0.55}},
-              {"qwen3moe-small", {3.2e-3, 0.25, 0.25, 0.25, 0.25, 0.25}}}; /* int8 sends some tokens to other experts */
+              {"qwen3moe-small", {3.2e-3, 0.25, 0.25, 0.25, 0.35, 0.35}}}; /* int8 sends some tokens to other experts */
 #define MODELS (sizeof models / sizeof models[0])
 
 static void test_logits(void **state) {

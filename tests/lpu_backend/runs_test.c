@@ -4,30 +4,9 @@
  * as the closed form says, marked as counted.
  */
 #include <jansson.h>
-#include <math.h>
 
-#include "harness.h"
+#include "runs.h"
 #include "support.h"
-
-#define WORKLOAD                                                                                              \
-  "requests = ({name=\"a\"; prompt_tokens=33; max_tokens=7;},{name=\"b\"; prompt_tokens=155; max_tokens=9;}," \
-  "{name=\"c\"; prompt_tokens=1; max_tokens=3;}); stop_at_end=false;"
-#define ENGINE "block_tokens = 160; batch_sequences = 1;"
-#define DECODE(weights) \
-  "{name=\"d\"; role=\"decode\"; backend=\"lpu\"; device=\"groq-lpu-v1\"; lpu={weights=\"" weights "\"; rows=1;};}"
-#define PREFILL(backend) "{name=\"p\"; role=\"prefill\"; backend=\"" backend "\"; device=\"xeon-2vcpu\";},"
-
-static struct setup setup_of(const char *pools, const char *pace, int ranks) {
-  return (struct setup){.pace = pace,
-                        .policy = "disaggregated",
-                        .pools = pools,
-                        .links = LINK_PD,
-                        .extra = ENGINE,
-                        .workload = WORKLOAD,
-                        .kv = "f16",
-                        .ranks = ranks,
-                        .chunk = 64};
-}
 
 /* Cycles of a step at `position`, as `tandem lpu compile` says. */
 static json_int_t closed_form(const char *config, int64_t position) {
@@ -110,87 +89,6 @@ static void test_hosts(void **state) {
                               "priced", 1);
   (void)state;
   harness_identical(harness_run("by-steps", &step), harness_run("on-cpu-host", &cpu));
-}
-
-/* ---- the same LPU, modelled ---- */
-
-/* The steps of a backend's devices, those written as one row too. */
-struct cursor {
-  const struct td_trace *trace;
-  const char *backend;
-  uint64_t at, turn;
-};
-
-static const struct td_row_step *next_of(struct cursor *of, int64_t *out_start) {
-  for (; of->at < of->trace->count[TD_TABLE_STEPS]; of->at++, of->turn = 0) {
-    const struct td_row_step *step = &of->trace->steps[of->at];
-    bool meant = strcmp(of->trace->devices[step->device].backend, of->backend) == 0;
-    if (!meant || of->turn == step->count) continue;
-    *out_start = step->start + (int64_t)of->turn++ * step->duration;
-    assert_int_equal(step->slope, 0);
-    return step;
-  }
-  return NULL;
-}
-
-static void same_requests(const struct td_trace *a, const struct td_trace *b) {
-  assert_int_equal(a->count[TD_TABLE_REQUESTS], b->count[TD_TABLE_REQUESTS]);
-  for (uint64_t r = 0; r < a->count[TD_TABLE_REQUESTS]; r++) {
-    assert_int_equal(a->requests[r].first_token, b->requests[r].first_token);
-    assert_int_equal(a->requests[r].finished, b->requests[r].finished);
-    assert_int_equal(a->requests[r].output_tokens, b->requests[r].output_tokens);
-  }
-}
-
-/* Step by step as long, to the picosecond, and as much energy: `run` on backend lpu, `priced` on a modelled one. */
-static void same_times(const char *run, const char *priced, int64_t least) {
-  struct td_trace *a = harness_load(run), *b = harness_load(priced);
-  struct cursor left = {a, "lpu", 0, 0}, right = {b, "modelled", 0, 0};
-  int64_t steps = 0, start = 0, other = 0;
-  for (;; steps++) {
-    const struct td_row_step *x = next_of(&left, &start), *y = next_of(&right, &other);
-    assert_int_equal(!x, !y);
-    if (!x || !y) break;
-    assert_int_equal(x->time_kind, TD_TIME_EMULATED);
-    assert_int_equal(y->time_kind, TD_TIME_MODELLED);
-    assert_int_equal(start, other);
-    assert_int_equal(x->duration, y->duration);
-    assert_true(fabs(x->energy - y->energy) <= 1e-12 * x->energy);
-  }
-  assert_true(steps >= least);
-  same_requests(a, b);
-  td_trace_free(b);
-  td_trace_free(a);
-}
-
-#define LPU_POOL(role, backend, lpu) \
-  "{name=\"d\"; role=\"" role "\"; backend=\"" backend "\"; device=\"groq-lpu-v1\"; lpu={" lpu "};}"
-
-/* Decode behind a prefill elsewhere: one row, one chip; several rows on two chips. */
-static void test_modelled(void **state) {
-  struct setup run = setup_of(PREFILL("cpu") LPU_POOL("decode", "lpu", "weights=\"i8\";"), "priced", 1);
-  struct setup priced = setup_of(PREFILL("cpu") LPU_POOL("decode", "modelled", "weights=\"i8\";"), "priced", 1);
-  (void)state;
-  same_times(harness_run("lpu-run", &run), harness_run("lpu-modelled", &priced), 6 + 8 + 2);
-}
-
-/* Prompts too, in chunks of several passes; batches larger than a pass. KV blocks are short, so that passes of one step
- * have different numbers of them. */
-static void test_modelled_batches(void **state) {
-#define BATCHES "weights=\"i8\"; rows=5; chips=2; tensor=1; emulate_on=\"cpu\";"
-#define PRICED "weights=\"i8\"; rows=5; chips=2; tensor=1;"
-  struct setup run = setup_of(LPU_POOL("both", "lpu", BATCHES), "priced", 1);
-  struct setup priced = setup_of(LPU_POOL("both", "modelled", PRICED), "priced", 1);
-  (void)state;
-  run.policy = priced.policy = "colocated";
-  run.links = priced.links = "";
-  run.extra = priced.extra = "block_tokens = 32; batch_sequences = 7;";
-  run.workload = priced.workload =
-      "requests = ({name=\"a\"; prompt_tokens=61; max_tokens=7;},{name=\"b\"; prompt_tokens=31;},"
-      "{name=\"c\"; prompt_tokens=155; max_tokens=9;},{name=\"d\"; prompt_tokens=2;},{name=\"e\"; "
-      "prompt_tokens=64;},{name=\"f\"; prompt_tokens=94;},{name=\"g\"; prompt_tokens=33;}); max_tokens=8; "
-      "stop_at_end=false;";
-  same_times(harness_run("lpu-batches", &run), harness_run("lpu-batches-modelled", &priced), 10);
 }
 
 /* Layers on two chips: the same bits, other times, which pace priced compares with the price. */
@@ -277,25 +175,6 @@ static void test_configs_refused(void **state) {
   refused("cluster.pools.[1].lpu={activations=\"i8\";}", "lpu");
 }
 
-/* Of a modelled LPU: what runs nothing has nothing to emulate on; what does not fit is said before the run. */
-static void test_modelled_refused(void **state) {
-  struct setup emulated = setup_of(PREFILL("cpu") LPU_POOL("decode", "modelled", "emulate_on=\"cpu\";"), "priced", 1);
-  struct setup chip = setup_of(
-      PREFILL("cpu") "{name=\"d\"; role=\"decode\"; backend=\"modelled\"; device=\"h100_sxm\"; lpu={rows=1;};}",
-      "priced", 1);
-  struct setup large = setup_of(PREFILL("cpu") "{name=\"d\"; role=\"decode\"; backend=\"modelled\"; "
-                                               "device=\"groq-lpu-v1\"; kv_tokens=1000000; lpu={chips=1;};}",
-                                "priced", 1);
-  char out[4096];
-  (void)state;
-  assert_int_equal(harness_try("modelled-emulated", &emulated, out, sizeof out), 2);
-  assert_non_null(strstr(out, "lpu.emulate_on: found \"cpu\", expected none: backend modelled runs nothing"));
-  assert_int_equal(harness_try("modelled-chip", &chip, out, sizeof out), 2);
-  assert_non_null(strstr(out, "beside a device of another kind, expected one of kind lpu"));
-  assert_int_not_equal(harness_try("modelled-large", &large, out, sizeof out), 0);
-  assert_non_null(strstr(out, "worker d.0"));
-}
-
 /* ---- tandem eval ---- */
 
 static int eval(char *out, size_t size, const char *flags) {
@@ -319,7 +198,8 @@ static void test_eval(void **state) {
   eval_refused("--kv f16", "found no device file");
   eval_refused("--device-file groq-lpu-v1", "expected f16");
   eval_refused("--device-file groq-lpu-v1 --kv f16 --lpu weights=f4", "weights: found \"f4\"");
-  eval_refused("--device-file groq-lpu-v1 --kv f16 --lpu weights=f8", "lpu.weights: found f8, but groq-lpu-v1 has no FP8");
+  eval_refused("--device-file groq-lpu-v1 --kv f16 --lpu weights=f8",
+               "lpu.weights: found f8, but groq-lpu-v1 has no FP8");
   eval_refused("--device-file groq-lpu-v1 --kv f16 --lpu row=2", "found \"row\"");
   eval_refused("--device-file groq-lpu-v1 --kv f16 --lpu rows=", "rows");
   eval_refused("--device-file groq-lpu-v1 --kv f16 --lpu context=5", "context=5, expected at least the");
@@ -382,12 +262,9 @@ int main(void) {
       cmocka_unit_test(test_prefill_elsewhere),
       cmocka_unit_test(test_hosts),
       cmocka_unit_test(test_chips),
-      cmocka_unit_test(test_modelled),
-      cmocka_unit_test(test_modelled_batches),
       cmocka_unit_test(test_saved),
       cmocka_unit_test(test_show_says_counted),
       cmocka_unit_test(test_configs_refused),
-      cmocka_unit_test(test_modelled_refused),
       cmocka_unit_test(test_eval),
       cmocka_unit_test(test_cycles_explained),
       cmocka_unit_test(test_picture),

@@ -5,7 +5,7 @@ import sys
 
 try:
     import numpy as np
-except ImportError as reason:
+except (ImportError, ValueError) as reason:
     print(f"SKIPPED: {reason}")
     sys.exit(77)
 

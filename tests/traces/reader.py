@@ -8,7 +8,7 @@ import tempfile
 try:
     import h5py
     import numpy as np
-except ImportError as reason:
+except (ImportError, ValueError) as reason:
     print(f"SKIPPED: {reason}")
     sys.exit(77)
 
@@ -39,6 +39,16 @@ with tempfile.TemporaryDirectory() as folder:
             assert np.isnan(total) if energy[device] is None else np.isclose(total, energy[device], rtol=1e-12)
         if kind == "executed":
             assert trace.text(3).startswith(" w") and (trace.request_tokens(3)["id"] >= 0).all()
+    # an older trace, whose `interval` is called `reserved`
+    with open(f"{folder}/modelled.h5", "rb") as f:
+        data = f.read()
+    assert data.count(b"interval\0") == 1
+    with open(f"{folder}/older.h5", "wb") as f:
+        f.write(data.replace(b"interval\0", b"reserved\0"))
+    shown = json.loads(subprocess.run([tandem, "show", "--json", f"{folder}/older.h5"], check=True, capture_output=True).stdout)
+    older = tandem_trace.load(f"{folder}/older.h5")
+    assert all(summary == shown[name] for name, summary in older.metrics().items())
+    assert older.raw["steps"].dtype.names == tandem_trace.load(f"{folder}/modelled.h5").raw["steps"].dtype.names
     with h5py.File(f"{folder}/other.h5", "w") as f:
         f.create_group("run")
     try:

@@ -13,7 +13,7 @@ import tempfile
 try:
     import h5py
     import numpy
-except ImportError as reason:
+except (ImportError, ValueError) as reason:
     print(f"SKIPPED: {reason}")
     sys.exit(77)
 
@@ -26,7 +26,8 @@ assert len(blocks) == 2, f"README.md: found {len(blocks)} Python blocks, expecte
 
 def compare(path):
     code = "\n".join(blocks)
-    printed = subprocess.run([sys.executable, "-c", code, path], check=True, capture_output=True, text=True).stdout
+    python = [sys.executable, "-s"] if sys.flags.no_user_site else [sys.executable]
+    printed = subprocess.run([*python, "-c", code, path], check=True, capture_output=True, text=True).stdout
     shown = json.loads(subprocess.run([tandem, "show", "--json", path], check=True, capture_output=True, text=True).stdout)
     lines = [line.split() for line in printed.splitlines()]
     assert [line[0] for line in lines] == [name for name in NAMES if shown[name]["count"]], printed

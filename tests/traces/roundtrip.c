@@ -222,6 +222,46 @@ static void same_run_same_bytes(void **state) {
   td_trace_free(b);
 }
 
+/* ---- names that older traces have ---- */
+
+/* The one place where the file has `from`, a name of a field, becomes `to`, as long. */
+static void rename_field(const char *path, const char *from, const char *to) {
+  char *data, *at;
+  size_t bytes, length = strlen(from) + 1;
+  FILE *file;
+  expect_ok(td_read_file(path, 1 << 24, &data, &bytes));
+  at = memmem(data, bytes, from, length);
+  assert_non_null(at);
+  assert_null(memmem(at + length, bytes - (size_t)(at + length - data), from, length));
+  memcpy(at, to, length);
+  assert_non_null(file = fopen(path, "wb"));
+  assert_int_equal(fwrite(data, 1, bytes, file), bytes);
+  fclose(file);
+  free(data);
+}
+
+/* `interval` of steps was called `reserved`, and 0: not known. */
+static void older_name(void **state) {
+  const char *path = in_folder("older.h5");
+  struct td_trace_writer *writer = create(path);
+  struct td_row_device device = {.name = "w"};
+  struct td_row_step step = {.step = 3, .index = 7, .duration = 5, .count = 2, .time_kind = TD_TIME_MODELLED};
+  struct td_trace *trace = NULL;
+  (void)state;
+  step.interval = 900 | 1100u << 16;
+  step.energy = 0.5;
+  expect_ok(td_trace_append(writer, TD_TABLE_DEVICES, &device, 1));
+  expect_ok(td_trace_append(writer, TD_TABLE_STEPS, &step, 1));
+  expect_ok(td_trace_finish(writer));
+  rename_field(path, "interval", "reserved");
+  trace = load(path);
+  assert_int_equal(trace->count[TD_TABLE_STEPS], 1);
+  assert_memory_equal(trace->steps, &step, sizeof step);
+  td_trace_free(trace);
+  rename_field(path, "reserved", "whatever");
+  expect_error(td_trace_load(path, &trace), TD_CORRUPT, "field interval of table steps is missing, expected uint32");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_row_comes_back),
@@ -233,6 +273,7 @@ int main(void) {
       cmocka_unit_test(older_file_replaced),
       cmocka_unit_test(two_writers),
       cmocka_unit_test(same_run_same_bytes),
+      cmocka_unit_test(older_name),
   };
   snprintf(folder, sizeof folder, "%s", test_scratch());
   int failed = cmocka_run_group_tests(tests, NULL, NULL);

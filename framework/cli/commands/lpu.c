@@ -439,7 +439,7 @@ const struct td_command td_command_lpu = {
         "    --op OP         all-reduce (the default), broadcast or all-gather\n"
         "    --chips N       its first chips (a node)\n"
         "    --type T        f32 (the default) or f16\n"
-        "    --bytes LIST    sizes, with commas between (one vector and doublings of it)\n"
+        "    --bytes LIST    sizes, with commas between (one vector and doublings of it), rounded up to whole vectors\n"
         "    --svg FILE      bandwidth over size\n"
         "    --against SECONDS  says whether a published time of the first size is inside the interval\n"
         "  reach             how long until a chip has got at so much of the system's SRAM, hop by hop\n"

@@ -12,6 +12,7 @@
 struct td_e2e_row {
   const char *model, *backend, *gemm, *moe; /* model_path, backend, *_quant_mode */
   int64_t isl, osl, batch;                  /* batch: concurrent requests (of one replica, with attention_dp_size) */
+  int64_t running_most;                     /* max_num_seqs: the server runs no more of them at once; 0: not given */
   int32_t tensor, pipeline, replicas;       /* tp_size, pp_size, attention_dp_size */
   int32_t expert_tensor, expert;            /* moe_tp_size, moe_ep_size; 0: not given */
   double tpot;                              /* measured, seconds; NaN */
@@ -37,7 +38,9 @@ void td_e2e_close(struct td_e2e *e2e); /* NULL is fine */
 /* Seconds per output token, with the scale of the framework's fit if the device has one:
  *   TPOT = step(B sequences of isl + osl / 2 positions) + B / osl * step(a prompt of isl tokens)
  * in the steady state: while a request gets its osl tokens, B prompts are taken in. Prompts are priced in steps of up
- * to 8192 tokens. B is no larger than what nine tenths of the memory hold beside the weights; `running` says it. */
+ * to 8192 tokens. B is no larger than row->running_most and what nine tenths of the memory hold beside the weights;
+ * `running` says it. vLLM rows of 512 requests without running_most are those of a sweep in which the server ran 4 to
+ * 64 (docs/calibration.md): the price of 16, in an interval from 4 to 64. */
 struct td_e2e_price {
   struct td_op_price tpot;
   double decode, prompts; /* seconds of tpot.seconds */

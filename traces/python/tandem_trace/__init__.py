@@ -7,6 +7,7 @@ __all__ = ["SchemaError", "Trace", "expand_steps", "expand_tokens", "load", "sum
 
 SCHEMA = 1
 TABLES = ("devices", "requests", "steps", "tokens", "residency", "transfers")
+OLDER_NAMES = {"steps": {"reserved": "interval"}}  # what traces of schema 1 called fields before
 PERCENTILES = {"min": 0, "p50": 50, "p90": 90, "p95": 95, "p99": 99, "max": 100}
 TOKEN = np.dtype(
     [("request", "u8"), ("index", "u4"), ("id", "i4"), ("time", "i8"), ("device", "u4"), ("logprob", "f8"), ("gap", "f8")]
@@ -126,6 +127,12 @@ def _run(group):
     return run
 
 
+def _rows(f, name):
+    rows, older = f[name][:], OLDER_NAMES.get(name, {})
+    rows.dtype.names = [older.get(field, field) for field in rows.dtype.names]
+    return rows
+
+
 def load(path):
     """Opens FILE.h5, or the FILE.h5.part of a run that still lasts or was killed."""
     with h5py.File(path, "r") as f:
@@ -134,5 +141,5 @@ def load(path):
         missing = [name for name in (*TABLES, "text") if name not in f]
         if missing:
             raise SchemaError(f"{path}: no data set {missing[0]}")
-        raw = {name: f[name][:] for name in TABLES}
+        raw = {name: _rows(f, name) for name in TABLES}
         return Trace(_run(f["run"]), raw, f["text"][:].tobytes())
