@@ -268,11 +268,11 @@ static td_status add_head(struct lpu_compiler *chips) {
   return TD_OK;
 }
 
-/* Few rows lie where many do: those words are what a spread layout keeps from weights. */
+/* Few rows lie where many do: those words are what a spread layout keeps from weights. With one quad of activations in
+ * a hemisphere turns go on: which one begins decides whether three tensors can be apart. */
 static void begin_turns(struct lpu_compiler *chips) {
-  for (int32_t part = 0; part < count_of(chips) && chips->layout.spread; part++) {
-    chips[part].place.turn = chips[part].place.first_turn;
-  }
+  if (!chips->layout.spread || chips->place.quads < 3) return;
+  for (int32_t part = 0; part < count_of(chips); part++) chips[part].place.turn = chips[part].place.first_turn;
 }
 
 td_status lpu_add_stage(struct lpu_compiler *chips, const struct lpu_compiler *like) {
