@@ -104,7 +104,7 @@ static double largest(const char *a, const char *b, const char *metric) {
 
 /* Nothing but the LPU works here: a live run takes, request by request, what the model of it says. */
 static void test_live_alone(void **state) {
-  struct setup live = setup_of(LPU_POOL("both", "lpu", "weights=\"i8\";"), "measured", 1);
+  struct setup live = setup_of(LPU_POOL("both", "lpu", "weights=\"i8\"; emulate_on=\"cpu\";"), "measured", 1);
   struct setup modelled = setup_of(LPU_POOL("both", "modelled", "weights=\"i8\";"), "priced", 1);
   (void)state;
   live.policy = modelled.policy = "colocated";
@@ -120,14 +120,13 @@ static void test_live_alone(void **state) {
 
 /* A prompt on a processor takes as long as it takes, and its KV as well; what the LPU does then is predicted to the
  * picosecond, over two KV blocks. */
-static void live_behind(const char *pace) {
-  struct setup live = setup_of(PREFILL("cpu") LPU_POOL("decode", "lpu", "weights=\"i8\";"), pace, 1);
-  struct setup modelled = setup_of(PREFILL("cpu") LPU_POOL("decode", "modelled", "weights=\"i8\";"), pace, 1);
-  char name[64], other[64];
-  snprintf(name, sizeof name, "lpu-live-%s", pace);
-  snprintf(other, sizeof other, "lpu-predicted-%s", pace);
+static void test_live(void **state) {
+  struct setup live = setup_of(PREFILL("cpu") LPU_POOL("decode", "lpu", "weights=\"i8\";"), "wall", 1);
+  struct setup modelled = setup_of(PREFILL("cpu") LPU_POOL("decode", "modelled", "weights=\"i8\";"), "wall", 1);
+  (void)state;
   live.workload = modelled.workload = LATE;
-  struct td_trace *a = harness_load(harness_run(name, &live)), *b = harness_load(harness_run(other, &modelled));
+  struct td_trace *a = harness_load(harness_run("lpu-live-wall", &live));
+  struct td_trace *b = harness_load(harness_run("lpu-predicted-wall", &modelled));
   struct cursor left = {a, "lpu", 0, 0}, right = {b, "modelled", 0, 0};
   int64_t start, begin = 0, length = 0;
   for (int step = 0; step < 8; step++) {
@@ -142,12 +141,6 @@ static void live_behind(const char *pace) {
   assert_true(a->requests[0].finished - a->requests[0].first_token >= length);
   td_trace_free(b);
   td_trace_free(a);
-}
-
-static void test_live(void **state) {
-  (void)state;
-  live_behind("measured");
-  live_behind("wall");
 }
 
 /* ---- refused ---- */
