@@ -21,9 +21,9 @@ line() { # config rows weights activations published_seconds
 sensitivity=
 if [ "${2-}" = --sensitivity ]; then sensitivity=yes; fi
 for rows in 128 384; do
-  line bert-base $rows i8 i8 130e-6
-  line bert-base $rows i8 f16 130e-6
-  line bert-base $rows f16 f16 130e-6
+  line bert-base "$rows" i8 i8 130e-6
+  line bert-base "$rows" i8 f16 130e-6
+  line bert-base "$rows" f16 f16 130e-6
 done
 line bert-large 384 i8 i8 1225e-6
 line bert-large 384 i8 f16 1225e-6
