@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lpu_keys.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "tandem/base.h"
@@ -26,6 +27,13 @@ static td_status take_number(const char *key, const char *value, int32_t most, i
   return TD_OK;
 }
 
+static td_status take_seconds(const char *key, const char *value, double *out) {
+  char *end = NULL;
+  *out = strtod(value, &end);
+  if (end != value && !*end && *out >= 0 && *out <= 1e6) return TD_OK;
+  return td_fail(TD_USAGE, "--lpu: %s: found \"%s\", expected seconds, 0 to 1e6", key, value);
+}
+
 static td_status take(const char *key, const char *value, struct td_lpu_choice *choice) {
   static const char *const weights[] = {"f16", "i8", "f8"}, *const activations[] = {"f16", "i8", "i8x2", "f8"};
   static const char *const objectives[] = {"all", "latency", "throughput"};
@@ -38,6 +46,7 @@ static td_status take(const char *key, const char *value, struct td_lpu_choice *
     choice->emulate_on = value;
     return TD_OK;
   }
+  if (strcmp(key, "latency_bound") == 0) return take_seconds(key, value, &choice->latency_bound);
   if (strcmp(key, "objective") == 0) {
     TD_TRY(find_word(key, value, objectives, 3, &word));
     choice->objective = (enum td_lpu_objective)word;
@@ -53,9 +62,10 @@ static td_status take(const char *key, const char *value, struct td_lpu_choice *
     choice->activations = (enum td_lpu_activations)word;
     return TD_OK;
   }
-  return td_fail(
-      TD_USAGE,
-      "--lpu: found \"%s\", expected chips, tensor, objective, weights, activations, rows, context or emulate_on", key);
+  return td_fail(TD_USAGE,
+                 "--lpu: found \"%s\", expected chips, tensor, objective, latency_bound, weights, activations, rows, "
+                 "context or emulate_on",
+                 key);
 }
 
 td_status lpu_keys_parse(const char *text, struct lpu_keys *out_keys) {

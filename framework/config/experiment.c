@@ -59,6 +59,10 @@ static const struct td_option lpu_options[] = {
     CHOICE(td_cfg_lpu, objective, "all|latency|throughput", "all",
            "what tensor = 0 is chosen for: all = the fewest cycles of a step on all chips; latency = the same, on as "
            "many of them as are best; throughput = the most steps in a time with one in every stage, likewise"),
+    KEY(td_cfg_lpu, latency_bound, TD_OPT_REAL, "s", "0", 0, 1e6,
+        "with objective = \"throughput\": only groupings whose step, at the end of what the KV cache holds, takes at "
+        "most "
+        "so long; 0 = any"),
     CHOICE(td_cfg_lpu, weights, "f16|i8|f8", "f16",
            "how weights stand in SRAM: fp16; int8 or FP8 (E4M3) with one scale per output row; f8 wants a device with "
            "FP8"),

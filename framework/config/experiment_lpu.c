@@ -30,6 +30,10 @@ static td_status check_group(const struct td_config *config, int32_t pool, const
                      ? "found fp8 activations beside other weights, expected weights = \"f8\""
                      : "found int8 activations beside other weights, expected weights = \"i8\"");
   }
+  if (lpu->latency_bound > 0 && lpu->objective != TD_LPU_THROUGHPUT) {
+    return wrong(config, pool, "lpu.latency_bound",
+                 "found it without objective = \"throughput\", expected it with that");
+  }
   if (*lpu->emulate_on) return TD_OK;
   return wrong(config, pool, "lpu.emulate_on", "found \"\", expected \"step\" or a device");
 }
@@ -100,6 +104,7 @@ struct td_lpu_choice td_experiment_lpu(const struct td_cfg_pool *pool) {
   return (struct td_lpu_choice){.chips = (int32_t)lpu->chips,
                                 .tensor = (int32_t)lpu->tensor,
                                 .objective = (enum td_lpu_objective)lpu->objective,
+                                .latency_bound = lpu->latency_bound,
                                 .weights = (enum td_lpu_weights)lpu->weights,
                                 .activations = (enum td_lpu_activations)lpu->activations,
                                 .rows = (int32_t)lpu->rows,

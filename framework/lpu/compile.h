@@ -285,6 +285,9 @@ struct lpu_counted {
 };
 td_status lpu_count_candidate(const struct lpu_compiler *compiler, const struct lpu_candidate *candidate,
                               struct lpu_counted *out);
+/* Cycles that a step may take; 0: any. TD_CONFIG: none is so short (compile_search.c). */
+double lpu_latency_bound(const struct lpu_compiler *compiler);
+td_status lpu_refuse_bound(const struct lpu_compiler *compiler, double shortest);
 /* Many groupings (compile_search.c): of those given, the most promising; of all of least .. most chips side by side on
  * at most options->chips chips, too, by options->objective. TD_EXHAUSTED: none fits. */
 #define LPU_MOST_COMPARED 3

@@ -2,6 +2,7 @@
  *
  * How many chips, and how many of them share each layer: the fewest chips, then the fewest cycles.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -270,19 +271,55 @@ static td_status find_chips(const struct lpu_compiler *compiler, struct lpu_cand
   return too_much(compiler, why, status ? NULL : out);
 }
 
-td_status lpu_choose(const struct lpu_compiler *compiler, struct lpu_candidate out[TD_LPU_MOST_GROUPINGS],
-                     int32_t *out_count) {
+static td_status count_all(const struct lpu_compiler *compiler, struct lpu_candidate *candidates, int32_t count) {
+  for (int32_t i = 0; i < count; i++) {
+    struct lpu_counted counted;
+    TD_TRY(lpu_count_candidate(compiler, &candidates[i], &counted));
+    candidates[i].grouping.cycles = counted.cycles;
+    candidates[i].grouping.interval = counted.slowest;
+  }
+  return TD_OK;
+}
+
+/* Leaves out groupings whose step takes longer than it may. */
+static td_status keep_within(const struct lpu_compiler *compiler, struct lpu_candidate *candidates, int32_t *count) {
+  double bound = lpu_latency_bound(compiler), shortest = INFINITY;
+  int32_t kept = 0;
+  for (int32_t i = 0; bound > 0 && i < *count; i++) {
+    double cycles = (double)candidates[i].grouping.cycles;
+    if (cycles < shortest) shortest = cycles;
+    if (cycles <= bound) candidates[kept++] = candidates[i];
+  }
+  if (bound == 0) return TD_OK;
+  *count = kept;
+  return kept ? TD_OK : lpu_refuse_bound(compiler, shortest);
+}
+
+static td_status choose(const struct lpu_compiler *compiler, struct lpu_candidate out[TD_LPU_MOST_GROUPINGS],
+                        int32_t *out_count) {
   TD_TRY(check_wishes(compiler));
   TD_TRY(find_chips(compiler, out, out_count));
   TD_TRY(check_links(compiler, out->grouping.tensor * out->grouping.stages));
   TD_TRY(lpu_keep_promising(compiler, out, out_count));
-  for (int32_t i = 0; *out_count > 1 && i < *out_count; i++) {
-    struct lpu_counted counted;
-    TD_TRY(lpu_count_candidate(compiler, &out[i], &counted));
-    out[i].grouping.cycles = counted.cycles;
-    out[i].grouping.interval = counted.slowest;
-  }
+  if (*out_count > 1 || lpu_latency_bound(compiler) > 0) TD_TRY(count_all(compiler, out, *out_count));
   bool rate = compiler->options->objective == TD_LPU_THROUGHPUT;
+  TD_TRY(keep_within(compiler, out, out_count));
   qsort(out, (size_t)*out_count, sizeof *out, rate ? by_interval : by_cycles);
+  return TD_OK;
+}
+
+/* Guesses leave the head out: where none of the best is short enough after all, the shortest may be. */
+td_status lpu_choose(const struct lpu_compiler *compiler, struct lpu_candidate out[TD_LPU_MOST_GROUPINGS],
+                     int32_t *out_count) {
+  td_status status = choose(compiler, out, out_count);
+  if (status != TD_CONFIG || lpu_latency_bound(compiler) == 0) return status;
+  struct td_lpu_options options = *compiler->options;
+  struct lpu_compiler shortest = *compiler;
+  options.objective = TD_LPU_LATENCY;
+  shortest.options = &options;
+  TD_TRY(choose(&shortest, out, out_count));
+  if (*out_count == 1) TD_TRY(count_all(compiler, out, 1));
+  TD_TRY(keep_within(compiler, out, out_count));
+  qsort(out, (size_t)*out_count, sizeof *out, by_interval);
   return TD_OK;
 }

@@ -28,7 +28,21 @@ struct search {
   struct lpu_candidate best[LPU_MOST_COMPARED];
   struct guess guess[LPU_MOST_COMPARED];
   int32_t count;
+  double shortest; /* of the steps that the bound of a step's length leaves out; 0: it left none out */
 };
+
+double lpu_latency_bound(const struct lpu_compiler *compiler) {
+  bool rate = compiler->options->objective == TD_LPU_THROUGHPUT;
+  return rate ? compiler->options->latency_bound * compiler->machine->clock_hz : 0.0;
+}
+
+td_status lpu_refuse_bound(const struct lpu_compiler *compiler, double shortest) {
+  return td_fail(
+      TD_CONFIG,
+      "lpu.latency_bound: found %g s, expected more: of the groupings of up to %d chips that were looked at, "
+      "the shortest step takes %.4g s",
+      compiler->options->latency_bound, compiler->options->chips, shortest / compiler->machine->clock_hz);
+}
 
 static bool is_less(struct guess a, struct guess b) {
   return a.first != b.first ? a.first < b.first : a.second < b.second;
@@ -146,6 +160,14 @@ static td_status find_fewest(const struct lpu_compiler *compiler, int32_t tensor
   return TD_OK;
 }
 
+/* Whether a step is guessed to take no longer than it may. */
+static bool is_within(struct search *search, struct guess guess) {
+  double bound = lpu_latency_bound(search->compiler);
+  if (bound == 0 || guess.second <= bound) return true;
+  if (search->shortest == 0 || guess.second < search->shortest) search->shortest = guess.second;
+  return false;
+}
+
 /* Groups of `tensor` chips: of those numbers of stages that fit, the best by its guess. */
 static td_status look_at(struct search *search, int32_t tensor, int32_t most) {
   const struct lpu_compiler *compiler = search->compiler;
@@ -153,10 +175,13 @@ static td_status look_at(struct search *search, int32_t tensor, int32_t most) {
   if (is_hopeless(search, least_of(compiler, tensor, most))) return TD_OK;
   TD_TRY(find_fewest(compiler, tensor, most, &fewest));
   TD_TRY(take_sample(compiler, tensor, &search->sample));
-  int32_t stages = fewest.grouping.stages;
-  for (int32_t i = stages + 1; i <= most; i++) {
-    if (is_less(guess_of(compiler, &search->sample, i), guess_of(compiler, &search->sample, stages))) stages = i;
+  int32_t stages = 0;
+  for (int32_t i = fewest.grouping.stages; i <= most; i++) {
+    struct guess guess = guess_of(compiler, &search->sample, i);
+    if (!is_within(search, guess)) continue;
+    if (stages == 0 || is_less(guess, guess_of(compiler, &search->sample, stages))) stages = i;
   }
+  if (stages == 0) return TD_OK;
   best = fewest;
   if (stages != fewest.grouping.stages) TD_TRY(lpu_try_grouping(compiler, tensor, stages, &best));
   keep(search, &best, guess_of(compiler, &search->sample, stages));
@@ -184,7 +209,7 @@ td_status lpu_search(const struct lpu_compiler *compiler, int32_t least, int32_t
     status = look_at(&search, tensor, stages);
     if (status && status != TD_EXHAUSTED) return status;
   }
-  if (search.count == 0) return status;
+  if (search.count == 0) return search.shortest > 0 ? lpu_refuse_bound(compiler, search.shortest) : status;
   memcpy(out, search.best, (size_t)search.count * sizeof *out);
   *out_count = search.count;
   return TD_OK;

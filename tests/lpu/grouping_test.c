@@ -148,6 +148,31 @@ static void test_objectives(void **state) {
   close_study(&study);
 }
 
+/* The most steps in a time of those that are short enough. */
+static void test_bound(void **state) {
+  (void)state;
+  struct study study;
+  struct td_lpu_groupings free_choice, bound;
+  struct td_lpu_options options = {.chips = 8, .rows = 1, .block_tokens = 32, .kv_blocks = 2, .context = 64};
+  const struct td_lpu_row row = {63, NULL, 2};
+  const struct td_lpu_step step = {&row, 1};
+  struct td_lpu_program *program = NULL;
+  open_study(&study, "groq-lpu-v1", four_heads);
+  options.objective = TD_LPU_THROUGHPUT;
+  compare(&study, options, &step, &free_choice);
+  int64_t most = free_choice.items[0].cycles - 1; /* the best without a bound is too long */
+  options.latency_bound = (double)most / study.machine.clock_hz;
+  compare(&study, options, &step, &bound);
+  assert_true(bound.count > 0 && bound.items[0].interval >= free_choice.items[0].interval);
+  for (int32_t i = 0; i < bound.count; i++) assert_true(bound.items[i].cycles <= most);
+  options.latency_bound = 1e-9;
+  td_status status =
+      td_lpu_compile_compared(&study.machine, study.graph, &study.whole, NULL, &options, &bound, &program);
+  assert_int_equal(status, TD_CONFIG);
+  assert_non_null(strstr(td_error_text(), "lpu.latency_bound: found 1e-09 s, expected more"));
+  close_study(&study);
+}
+
 /* A stage of all chips has no way on that could be sampled. */
 static void test_whole_system(void **state) {
   (void)state;
@@ -325,9 +350,10 @@ static void test_smollm2(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_choice),     cmocka_unit_test(test_full_steps), cmocka_unit_test(test_shares),
-      cmocka_unit_test(test_objectives), cmocka_unit_test(test_full_lanes), cmocka_unit_test(test_refused),
-      cmocka_unit_test(test_ffns),       cmocka_unit_test(test_smollm2),    cmocka_unit_test(test_whole_system),
+      cmocka_unit_test(test_choice),       cmocka_unit_test(test_full_steps), cmocka_unit_test(test_shares),
+      cmocka_unit_test(test_objectives),   cmocka_unit_test(test_bound),      cmocka_unit_test(test_full_lanes),
+      cmocka_unit_test(test_refused),      cmocka_unit_test(test_ffns),       cmocka_unit_test(test_smollm2),
+      cmocka_unit_test(test_whole_system),
   };
   return cmocka_run_group_tests(tests, write_models, remove_models);
 }

@@ -28,6 +28,7 @@ struct td_cfg_engine {
 struct td_cfg_lpu {
   int64_t chips, tensor;
   int objective;            /* enum td_lpu_objective */
+  double latency_bound;     /* s; 0: none */
   int weights, activations; /* enum td_lpu_weights, td_lpu_activations */
   int64_t rows, context;
   int64_t expert_parts, expert_rows, expert_routed;

@@ -95,6 +95,7 @@ struct td_lpu_options {
    * token, as many as `rows` tokens make. */
   int32_t expert_parts, expert_part, expert_rows, expert_routed;
   enum td_lpu_objective objective; /* where it leaves a choice; of chips = 0: the fewest chips come first */
+  double latency_bound;            /* s: of TD_LPU_THROUGHPUT on chips > 0, the most that a step may take; 0: any */
   /* Without weights: stages that are alike share segments, and the images of the first of them stand for theirs
    * (td_lpu_program.alike). Every length and count is that of the whole program; it is not to be checked or executed.
    */
@@ -277,6 +278,7 @@ struct td_lpu_choice {
   int32_t chips;  /* 0: the fewest that fit */
   int32_t tensor; /* chips that share each layer; 0: the compiler's choice */
   enum td_lpu_objective objective;
+  double latency_bound; /* as struct td_lpu_options */
   enum td_lpu_weights weights;
   enum td_lpu_activations activations;
   int32_t rows;      /* most rows of a pass through the program; a larger step takes several. 0: 1 */
