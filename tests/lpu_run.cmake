@@ -4,6 +4,8 @@ set(lpu_hosts LINK tandem_lpu tandem_device tandem_backends tandem_cost tandem_m
   tandem_base LABELS lpu ENVIRONMENT TANDEM_OPENCL_CACHE=${PROJECT_BINARY_DIR}/opencl-cache)
 set(lpu_by_hand lpu/run_program_test.c lpu/sample.c lpu/rig.c lpu/assemble.c)
 tandem_test(lpu_run SOURCES lpu/run_test.c lpu/hosts.c ${lpu_hosts})
+# Under sanitizers the others below are enough.
+set_tests_properties(lpu_run PROPERTIES LABELS "lpu;numbers")
 tandem_test(lpu_run_by_hand SOURCES ${lpu_by_hand} lpu/hosts.c ${lpu_hosts})
 # The emulator's own tests once more: every step is done by every host too.
 foreach(topic vector matrix program)
