@@ -21,4 +21,4 @@ tandem_test(cpu_exactness SOURCES ${CMAKE_CURRENT_LIST_DIR}/conformance/self/cpu
 tandem_test(op_check SOURCES ${CMAKE_CURRENT_LIST_DIR}/conformance/self/opcheck_test.c
   LINK tandem_conformance LABELS conform)
 tandem_test(support_table SOURCES ${CMAKE_CURRENT_LIST_DIR}/conformance/self/support_table_test.c
-  LINK tandem_conformance LABELS numbers)
+  LINK tandem_conformance LABELS "conform;plain")

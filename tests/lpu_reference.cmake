@@ -9,7 +9,7 @@ target_link_libraries(lpu_reference_parts PUBLIC tandem_api tandem_model tandem_
 set(index 0)
 foreach(mode f16 f16_i8 i8 i8x2 f16_f8 f8)
   tandem_test(lpu_reference_smollm2_${mode} SOURCES lpu/reference_smollm2_test.c accuracy/reference.c
-    LINK lpu_reference_parts tandem_hdf5 LABELS numbers)
+    LINK lpu_reference_parts tandem_hdf5 LABELS "lpu;plain")
   target_compile_definitions(lpu_reference_smollm2_${mode} PRIVATE LPU_MODE=${index})
   math(EXPR index "${index} + 1")
 endforeach()

@@ -4,8 +4,6 @@ set(lpu_hosts LINK tandem_lpu tandem_device tandem_backends tandem_cost tandem_m
   tandem_base LABELS lpu ENVIRONMENT TANDEM_OPENCL_CACHE=${PROJECT_BINARY_DIR}/opencl-cache)
 set(lpu_by_hand lpu/run_program_test.c lpu/sample.c lpu/rig.c lpu/assemble.c)
 tandem_test(lpu_run SOURCES lpu/run_test.c lpu/hosts.c ${lpu_hosts})
-# Under sanitizers the others below are enough.
-set_tests_properties(lpu_run PROPERTIES LABELS "lpu;numbers")
 tandem_test(lpu_run_by_hand SOURCES ${lpu_by_hand} lpu/hosts.c ${lpu_hosts})
 # The emulator's own tests once more: every step is done by every host too.
 foreach(topic vector matrix program)
@@ -13,6 +11,8 @@ foreach(topic vector matrix program)
     ${lpu_hosts})
   target_compile_definitions(lpu_run_${topic} PRIVATE td_lpu_execute=rig_hosts_execute)
 endforeach()
+# Under sanitizers the others are enough.
+set_tests_properties(lpu_run lpu_run_vector PROPERTIES LABELS "lpu;plain")
 # The same with cuda as the only host, its kernels run by the tests' stand-in for the driver: no result is a GPU's.
 include(${CMAKE_CURRENT_LIST_DIR}/cuda/emulator/emulator.cmake)
 function(lpu_cuda_emulated name)

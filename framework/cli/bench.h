@@ -142,6 +142,8 @@ struct bench_cases {
  * as far as the model has none. */
 td_status bench_cases_list(const struct td_graph *graph, int64_t prompt, bool sweep, struct bench_cases *out_cases);
 void bench_cases_free(struct bench_cases *cases);
+/* An operator with its operands, by itself. */
+struct bench_case bench_case_of(const struct td_graph *graph, const struct td_op *op);
 /* The case's graph: borrows the case. */
 struct td_graph bench_case_graph(struct bench_case *item);
 

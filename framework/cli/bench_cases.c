@@ -135,8 +135,7 @@ static td_status add_caches(struct lister *lister, struct bench_case item) {
   return add_phases(lister, item);
 }
 
-/* An operator with its operands, by itself. */
-static struct bench_case extract(const struct td_graph *graph, const struct td_op *op) {
+struct bench_case bench_case_of(const struct td_graph *graph, const struct td_op *op) {
   struct bench_case item = {.shape = graph->shape, .op = *op};
   for (int i = 0; i < TD_OP_INPUTS; i++) {
     if (op->in[i] < 0) continue;
@@ -158,7 +157,7 @@ static td_status add_of_model(struct lister *lister) {
   for (int32_t i = 0; i < lister->graph->op_count; i++) {
     const struct td_op *op = &lister->graph->ops[i];
     if (op->kind == TD_OP_SAMPLE || op->kind >= TD_OP_EXECUTED_COUNT) continue;
-    TD_TRY(add_caches(lister, extract(lister->graph, op)));
+    TD_TRY(add_caches(lister, bench_case_of(lister->graph, op)));
   }
   return TD_OK;
 }
@@ -184,7 +183,7 @@ static td_status sweep_dtypes(struct lister *lister) {
   for (int32_t i = 0; i < lister->graph->op_count; i++) {
     const struct td_op *op = &lister->graph->ops[i];
     if (op->kind != TD_OP_MATMUL) continue;
-    struct bench_case item = extract(lister->graph, op);
+    struct bench_case item = bench_case_of(lister->graph, op);
     TD_TRY(add_with_dtype(lister, &item, TD_F32));
     TD_TRY(add_with_dtype(lister, &item, TD_F16));
     if (!longest || op->k > longest->k) longest = op;
@@ -192,7 +191,7 @@ static td_status sweep_dtypes(struct lister *lister) {
   for (int32_t i = 0; i < lister->graph->op_count; i++) {
     const struct td_op *op = &lister->graph->ops[i];
     if (op->kind != TD_OP_EMBED && op != longest) continue;
-    struct bench_case item = extract(lister->graph, op);
+    struct bench_case item = bench_case_of(lister->graph, op);
     TD_TRY(add_all_dtypes(lister, &item));
   }
   return TD_OK;

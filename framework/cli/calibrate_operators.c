@@ -27,22 +27,10 @@ void calibrate_rows_free(struct calibrate_rows *rows) {
   *rows = (struct calibrate_rows){0};
 }
 
-/* An operator of a graph with its operands, by itself, its rows those of a step's tokens. */
+/* An operator of a graph by itself, its rows those of a step's tokens. */
 static struct bench_case extract(const struct td_graph *graph, const struct td_op *op) {
-  struct bench_case item = {.name = "", .shape = graph->shape, .op = *op, .warm = true};
-  for (int i = 0; i < TD_OP_INPUTS; i++) {
-    if (op->in[i] < 0) continue;
-    item.values[i] = graph->values[op->in[i]];
-    item.op.in[i] = i;
-  }
-  if (op->out >= 0) {
-    item.values[TD_OP_INPUTS] = graph->values[op->out];
-    item.op.out = TD_OP_INPUTS;
-  }
-  if (op->weight >= 0) {
-    item.weight = graph->weights[op->weight];
-    item.op.weight = 0;
-  }
+  struct bench_case item = bench_case_of(graph, op);
+  item.warm = true;
   if (op->kind != TD_OP_SELECT) item.op.rows = TD_ROWS_TOKENS;
   return item;
 }

@@ -37,11 +37,10 @@ double lpu_latency_bound(const struct lpu_compiler *compiler) {
 }
 
 td_status lpu_refuse_bound(const struct lpu_compiler *compiler, double shortest) {
-  return td_fail(
-      TD_CONFIG,
-      "lpu.latency_bound: found %g s, expected more: of the groupings of up to %d chips that were looked at, "
-      "the shortest step takes %.4g s",
-      compiler->options->latency_bound, compiler->options->chips, shortest / compiler->machine->clock_hz);
+  return td_fail(TD_CONFIG,
+                 "lpu.latency_bound: found %g s, expected more: of the groupings that were looked at, the "
+                 "shortest step takes %.4g s",
+                 compiler->options->latency_bound, shortest / compiler->machine->clock_hz);
 }
 
 static bool is_less(struct guess a, struct guess b) {

@@ -23,12 +23,10 @@ static td_status add_cost(const struct td_lpu_program *program, int32_t entry, s
   if (full) return td_fail(TD_UNSUPPORTED, "experts: found more than %d lengths of runs", TD_MOE_MOST_RUNS - 1);
   switch (of->work) {
     case TD_LPU_WORK_ROUTE:
-      out->routes[out->route_count].rows = of->rows;
-      out->routes[out->route_count++].cycles = cycles;
+      out->routes[out->route_count++] = (struct td_moe_length){of->rows, cycles};
       return TD_OK;
     case TD_LPU_WORK_EXPERT:
-      out->runs[out->run_count].rows = of->run_rows;
-      out->runs[out->run_count++].cycles = cycles;
+      out->runs[out->run_count++] = (struct td_moe_length){of->run_rows, cycles};
       return TD_OK;
     case TD_LPU_WORK_TAKE:
       out->take = cycles;
@@ -42,21 +40,11 @@ static td_status add_cost(const struct td_lpu_program *program, int32_t entry, s
   }
 }
 
-/* Entries come with the most rows first. */
-static void sort(struct td_moe_costs *costs) {
-  for (int32_t i = 0; i < costs->route_count / 2; i++) {
-    int32_t j = costs->route_count - 1 - i, rows = costs->routes[i].rows;
-    int64_t cycles = costs->routes[i].cycles;
-    costs->routes[i] = costs->routes[j];
-    costs->routes[j].rows = rows;
-    costs->routes[j].cycles = cycles;
-  }
-  for (int32_t i = 0; i < costs->run_count / 2; i++) {
-    int32_t j = costs->run_count - 1 - i, rows = costs->runs[i].rows;
-    int64_t cycles = costs->runs[i].cycles;
-    costs->runs[i] = costs->runs[j];
-    costs->runs[j].rows = rows;
-    costs->runs[j].cycles = cycles;
+static void reverse(struct td_moe_length *lengths, int32_t count) {
+  for (int32_t i = 0; i < count / 2; i++) {
+    struct td_moe_length first = lengths[i];
+    lengths[i] = lengths[count - 1 - i];
+    lengths[count - 1 - i] = first;
   }
 }
 
@@ -65,7 +53,9 @@ td_status td_moe_costs_of(const struct td_lpu_program *program, int32_t layer, s
   for (int32_t i = 0; i < program->entry_count; i++) {
     if (program->entries[i].layer == layer) TD_TRY(add_cost(program, i, out));
   }
-  sort(out);
+  /* Entries come with the most rows first. */
+  reverse(out->routes, out->route_count);
+  reverse(out->runs, out->run_count);
   if (out->route_count && out->run_count && out->runs[0].rows == 1 && out->places > 0) return TD_OK;
   return td_fail(TD_CONFIG, "layer %d of the program: found no experts, expected some", layer);
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "loops.h"
 #include "price.h"
 #include "tandem/base.h"
 
@@ -63,15 +64,6 @@ static td_status add_run(struct build *build, const struct td_lpu_link *link, co
   add(build, &build->part->cycles, times, segment->length);
   for (int32_t stage = first; stage <= last; stage++) add(build, &build->stages[stage], times, segment->length);
   return TD_OK;
-}
-
-static int32_t end_of(const struct td_lpu_program *program, int32_t loop, int32_t end) {
-  int32_t depth = 0;
-  for (int32_t i = loop; i < end; i++) {
-    depth += program->links[i].kind == TD_LINK_LOOP ? 1 : program->links[i].kind == TD_LINK_END ? -1 : 0;
-    if (!depth) return i;
-  }
-  return end;
 }
 
 static td_status no_form(const char *what, int32_t found, const char *expected) {
@@ -150,7 +142,7 @@ static td_status walk(struct build *build, int32_t begin, int32_t end, const str
     const struct td_lpu_link *link = &build->program->links[i];
     if (link->kind == TD_LINK_RUN) TD_TRY(add_run(build, link, times));
     if (link->kind != TD_LINK_LOOP) continue;
-    int32_t close = end_of(build->program, i, end);
+    int32_t close = lpu_loop_end(build->program, i, end);
     TD_TRY(walk_loop(build, i, close, times));
     i = close;
   }

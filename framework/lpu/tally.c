@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "loops.h"
 #include "tandem/base.h"
 #include "tandem/lpu.h"
 
@@ -171,15 +172,6 @@ struct counting {
   int64_t *runs;
 };
 
-static int32_t end_of(const struct td_lpu_program *program, int32_t loop, int32_t end) {
-  int32_t depth = 0;
-  for (int32_t i = loop; i < end; i++) {
-    depth += program->links[i].kind == TD_LINK_LOOP ? 1 : program->links[i].kind == TD_LINK_END ? -1 : 0;
-    if (!depth) return i;
-  }
-  return end;
-}
-
 static void count_range(const struct counting *counting, int32_t begin, int32_t end, int32_t row, int64_t times);
 
 static void count_loop(const struct counting *counting, int32_t begin, int32_t end, int32_t row, int64_t times) {
@@ -202,7 +194,7 @@ static void count_range(const struct counting *counting, int32_t begin, int32_t 
     const struct td_lpu_link *link = &counting->program->links[i];
     if (link->kind == TD_LINK_RUN) counting->runs[link->segment] += times;
     if (link->kind != TD_LINK_LOOP) continue;
-    int32_t close = end_of(counting->program, i, end);
+    int32_t close = lpu_loop_end(counting->program, i, end);
     count_loop(counting, i, close, row, times);
     i = close;
   }

@@ -27,12 +27,13 @@ const char *td_moe_routes(const struct td_lpu_program *program, int32_t entry);
 /* ---- what a layer costs ---- */
 
 #define TD_MOE_MOST_RUNS 8
+struct td_moe_length {
+  int32_t rows;
+  int64_t cycles;
+};
 /* Cycles of the segments of a layer's entries; those that a list repeats, of one row of it. */
 struct td_moe_costs {
-  struct {
-    int32_t rows;
-    int64_t cycles;
-  } routes[TD_MOE_MOST_RUNS], runs[TD_MOE_MOST_RUNS]; /* ascending rows */
+  struct td_moe_length routes[TD_MOE_MOST_RUNS], runs[TD_MOE_MOST_RUNS]; /* ascending rows */
   int32_t route_count, run_count;
   int64_t take, give, tail; /* tail: of each entry that is started */
   int32_t places;           /* for routed tokens */
