@@ -60,6 +60,19 @@ td_status td_price_roofline(const struct td_device_params *device, const struct 
                             const struct td_slice *slice, enum td_dtype kv_dtype, const struct td_step_stats *stats,
                             struct td_price *out_price);
 
+/* Prices many steps of one slice on one device: td_price_roofline's integers bit for bit, remembering what steps have in
+ * common. Decode steps whose number of sequences came before cost tens of nanoseconds, steps with prompts about one
+ * microsecond. Memory is bounded. Not thread-safe: one per thread. */
+struct td_pricer;
+/* Borrows device, graph and slice until td_pricer_close. */
+td_status td_pricer_open(const struct td_device_params *device, const struct td_graph *graph,
+                         const struct td_slice *slice, enum td_dtype kv_dtype, struct td_pricer **out_pricer);
+void td_pricer_close(struct td_pricer *pricer); /* NULL is fine */
+/* Equal to td_price_roofline in every field. */
+td_status td_pricer_step(struct td_pricer *pricer, const struct td_step_stats *stats, struct td_price *out_price);
+/* Equal to td_price_milestones. */
+td_status td_pricer_milestones(struct td_pricer *pricer, const struct td_step_stats *stats, int64_t *out_ps);
+
 /* When layer `layer_begin + i` of the slice is done: out_ps[i], picoseconds from the step's start, for the real layers
  * of the slice; the last value plus what follows the layers is base_ps. `out_ps` holds layers values. */
 td_status td_price_milestones(const struct td_device_params *device, const struct td_graph *graph,
