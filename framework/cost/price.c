@@ -73,9 +73,8 @@ td_status td_price_finish(const struct td_price_plan *plan, const struct td_fit_
     price.low_ps = plan->step_low * (double)price.base_ps / wider;
     price.high_ps = plan->step_high * (double)price.base_ps * wider;
   }
-  if (price.slope_ps > 0) { /* base + (valid - 1) * slope stays below 2^63 */
-    int64_t most = (INT64_MAX - price.base_ps) / price.slope_ps + 1;
-    if (price.valid_steps > most) price.valid_steps = most;
+  if (price.base_ps + (wide)(price.valid_steps - 1) * price.slope_ps > INT64_MAX) {
+    price.valid_steps = (INT64_MAX - price.base_ps) / price.slope_ps + 1;
   }
   price.energy_j = energy_of(step, sums, price.base_ps);
   *out = price;
@@ -84,13 +83,17 @@ td_status td_price_finish(const struct td_price_plan *plan, const struct td_fit_
 
 static td_status price_step(struct td_price_plan *plan, const struct td_step_stats *stats, struct td_price *out) {
   struct ahead ahead = td_price_look_ahead(plan, stats);
-  struct td_fit_step step = td_fit_step_of(&plan->steps, stats);
-  struct td_sums sums, part;
-  TD_TRY(td_price_sum(plan, TD_BY_TOKENS, &step, &ahead, &sums));
-  for (int by = TD_BY_TOKENS + 1; by < TD_DEPENDENCES; by++) {
-    TD_TRY(td_price_sum(plan, (enum td_dependence)by, &step, &ahead, &part));
-    td_price_join(&sums, &part);
+  struct td_fit_step step = plan->steps;
+  struct td_price_part rest = {.all = 0};
+  td_fit_step_at(&step, stats);
+  for (int by = 0; by < TD_BY_ALL; by++) {
+    struct td_sums sums = {.valid = INT64_MAX};
+    TD_TRY(td_price_add(plan, (enum td_dependence)by, &step, &ahead, &sums));
+    const struct td_price_part part = td_price_part_of(&sums);
+    td_price_join(&rest, &part);
   }
+  struct td_sums sums = td_price_sums(&rest);
+  TD_TRY(td_price_add(plan, TD_BY_ALL, &step, &ahead, &sums));
   return td_price_finish(plan, &step, &ahead, &sums, out);
 }
 

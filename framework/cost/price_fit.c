@@ -31,12 +31,10 @@ void td_fit_steps_of(const struct td_device_params *device, const struct td_grap
                               .serving = device->op_cache && (device->serving.guesses || e2e)};
 }
 
-struct td_fit_step td_fit_step_of(const struct td_fit_step *steps, const struct td_step_stats *stats) {
-  struct td_fit_step step = *steps;
-  step.stats = stats;
-  step.prompts = stats->v[TD_SYM_TOKENS] > stats->v[TD_SYM_SEQS];
-  step.launches = step.serving && (step.prompts || step.device->serving.no_graph);
-  return step;
+void td_fit_step_at(struct td_fit_step *step, const struct td_step_stats *stats) {
+  step->stats = stats;
+  step->prompts = stats->v[TD_SYM_TOKENS] > stats->v[TD_SYM_SEQS];
+  step->launches = step->serving && (step->prompts || step->device->serving.no_graph);
 }
 
 bool td_fit_has_basis(enum td_operator op, struct td_op_shape shape, int64_t last) {
@@ -108,7 +106,6 @@ static struct td_fitted host(const struct td_fit_step *step) {
 
 static td_status fitted_of(const struct td_fit_step *step, const struct td_op *op, double bytes,
                            struct td_fitted *out_fitted) {
-  *out_fitted = (struct td_fitted){.is = false};
   switch (op->kind) {
     case TD_OP_MATMUL:
       return td_fit_product(step, op, out_fitted);
@@ -129,14 +126,14 @@ static td_status fitted_of(const struct td_fit_step *step, const struct td_op *o
 
 td_status td_price_fitted(const struct td_fit_step *step, const struct td_op *op, double bytes,
                           struct td_fitted *out_fitted) {
-  struct td_fitted fitted = {.is = false};
-  if (step->device->op_cache) TD_TRY(fitted_of(step, op, bytes, &fitted));
-  if (fitted.is && step->scale != 1) {
-    fitted.one = (fitted.one * step->scale_parts) >> TD_GRAIN_BITS;
-    fitted.context = (fitted.context * step->scale_parts) >> TD_GRAIN_BITS;
-    fitted.low *= step->scale;
-    fitted.high *= step->scale;
+  out_fitted->is = false;
+  if (!step->device->op_cache) return TD_OK;
+  TD_TRY(fitted_of(step, op, bytes, out_fitted));
+  if (out_fitted->is && step->scale != 1) {
+    out_fitted->one = (out_fitted->one * step->scale_parts) >> TD_GRAIN_BITS;
+    out_fitted->context = (out_fitted->context * step->scale_parts) >> TD_GRAIN_BITS;
+    out_fitted->low *= step->scale;
+    out_fitted->high *= step->scale;
   }
-  *out_fitted = fitted;
   return TD_OK;
 }

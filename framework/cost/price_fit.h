@@ -36,8 +36,8 @@ struct td_fit_step {
 /* What is the same for all steps. */
 void td_fit_steps_of(const struct td_device_params *device, const struct td_graph *graph, enum td_dtype kv_dtype,
                      struct td_fit_step *out_steps);
-/* One of them. */
-struct td_fit_step td_fit_step_of(const struct td_fit_step *steps, const struct td_step_stats *stats);
+/* Makes it one of them, or another one. */
+void td_fit_step_at(struct td_fit_step *step, const struct td_step_stats *stats);
 
 /* `bytes`: of the operator in this step, as the roofline counts them. */
 td_status td_price_fitted(const struct td_fit_step *step, const struct td_op *op, double bytes,

@@ -58,22 +58,21 @@ static td_status price_knot(const struct td_fit_step *step, const struct td_op *
   return TD_OK;
 }
 
+/* The knot's place in memory, or `own`. */
 static td_status find_knot(const struct td_fit_step *step, const struct td_op *op, const char *path, int64_t mean,
-                           struct td_knot *out) {
+                           struct td_knot *own, const struct td_knot **out) {
   int64_t seqs = step->stats->v[TD_SYM_SEQS];
-  struct td_knot knot = {.op = op, .seqs = seqs, .knot = td_op_knot_below(mean)};
+  int32_t index = td_op_knot_below(mean);
   bool kept = step->memory && mean < TD_CONTEXT_MOST; /* the model has a basis for all of the knot or for none */
-  struct td_knot *place = kept ? td_fit_knot(step->memory, op, seqs, knot.knot) : NULL;
-  if (place && place->op == op && place->seqs == seqs && place->knot == knot.knot) {
-    *out = *place;
-    return TD_OK;
-  }
+  struct td_knot *knot = kept ? td_fit_knot(step->memory, op, seqs, index) : own;
+  *out = knot;
+  if (kept && knot->op == op && knot->seqs == seqs && knot->knot == index) return TD_OK;
+  *knot = (struct td_knot){.seqs = seqs, .knot = index};
   if (td_fit_wanted(step, TD_ATTENTION_GENERATION, path) &&
       td_fit_has_basis(TD_ATTENTION_GENERATION, family_of(step, op, seqs), mean)) {
-    TD_TRY(price_knot(step, op, path, &knot));
+    TD_TRY(price_knot(step, op, path, knot));
   }
-  if (place) *place = knot;
-  *out = knot;
+  knot->op = op;
   return TD_OK;
 }
 
@@ -85,13 +84,19 @@ static double as_double(td_wide grains) {
 static td_status decode(const struct td_fit_step *step, const struct td_op *op, const char *path,
                         struct td_fitted *out) {
   int64_t seqs = step->stats->v[TD_SYM_SEQS], context = step->stats->v[TD_SYM_CONTEXT];
-  struct td_knot knot;
+  const struct td_knot *knot;
+  struct td_knot own;
   if (context < seqs) return TD_OK;
-  TD_TRY(find_knot(step, op, path, context / seqs, &knot));
-  if (!knot.is) return TD_OK;
-  double seconds = as_double(knot.one + knot.context * context) / (double)(1 << TD_GRAIN_BITS) * 1e-12;
-  *out = (struct td_fitted){
-      true, knot.one, knot.context, knot.end - context / seqs, knot.low * seconds, knot.high * seconds};
+  int64_t mean = context / seqs;
+  TD_TRY(find_knot(step, op, path, mean, &own, &knot));
+  if (!knot->is) return TD_OK;
+  double seconds = as_double(knot->one + knot->context * context) / (double)(1 << TD_GRAIN_BITS) * 1e-12;
+  out->is = true;
+  out->one = knot->one;
+  out->context = knot->context;
+  out->valid = knot->end - mean;
+  out->low = knot->low * seconds;
+  out->high = knot->high * seconds;
   return TD_OK;
 }
 

@@ -129,10 +129,11 @@ static void add_total(struct td_total *sum, const struct td_total *total, bool g
 td_status td_price_layers_ps(struct td_price_plan *plan, struct td_price_layers *layers,
                              const struct td_step_stats *stats, int64_t *out_ps) {
   struct ahead ahead = td_price_look_ahead(plan, stats);
-  struct td_fit_step step = td_fit_step_of(&plan->steps, stats);
+  struct td_fit_step step = plan->steps;
   struct td_total sum = {.rest = 0};
   int32_t next = 0;
   int64_t ignored;
+  td_fit_step_at(&step, stats);
   memset(layers->priced, 0, (size_t)plan->begin[TD_DEPENDENCES] * sizeof *layers->priced);
   for (int32_t i = 0; i < layers->count; i++) {
     for (; next < layers->ends[i]; next++) {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "price_roofline.h"
 
+#include <math.h>
+
 #include "tandem/base.h"
 
 static td_status lacks(const struct td_device_params *device, const char *number, const char *what) {
@@ -98,6 +100,18 @@ static int32_t chips_of(const struct td_serving *serving, const struct td_op *op
   return op->kind == TD_OP_MATMUL || op->kind == TD_OP_ATTENTION ? serving->tensor : 1;
 }
 
+/* With a wide margin; 0: nothing fits. */
+static double most_of(const struct td_roofline *roofline) {
+  double most = MOST_GRAINS;
+  for (int s = 0; s < TD_SYM_COUNT; s++) {
+    int64_t flops = roofline->flops.c[s], bytes = roofline->bytes.c[s];
+    if (flops < 0 || bytes < 0) return 0;
+    if (flops) most = fmin(most, MOST_GRAINS / 8 / ((double)flops * roofline->flop));
+    if (bytes) most = fmin(most, MOST_GRAINS / 8 / ((double)bytes * roofline->byte));
+  }
+  return most;
+}
+
 td_status td_roofline_of(const struct rates *rates, const struct td_graph *graph, const struct td_op *op,
                          enum td_dtype kv_dtype, struct td_roofline *out) {
   struct td_op_cost cost;
@@ -114,29 +128,39 @@ td_status td_roofline_of(const struct rates *rates, const struct td_graph *graph
   if (computes) TD_TRY(flop_rate(rates, graph, op, kv_dtype, &roofline.flop, &roofline.peak));
   scale_form(&roofline.flops, roofline.flop, roofline.chips, &roofline.compute);
   scale_form(&roofline.bytes, roofline.byte, roofline.chips, &roofline.memory);
+  roofline.most = most_of(&roofline);
   *out = roofline;
   return TD_OK;
 }
 
-/* Whether `coefficient` grains each come to a time, in this step and in the next. */
-static bool fits(int64_t coefficient, double grains, double count) {
-  return coefficient >= 0 && (double)coefficient * grains * count < MOST_GRAINS;
+/* Whether all counts come to a time, in this step and in the next. */
+static bool fits(const struct td_roofline *roofline, const struct td_step_stats *stats) {
+  for (uint32_t left = roofline->symbols; left; left &= left - 1) {
+    int s = __builtin_ctz(left);
+    int64_t flops = roofline->flops.c[s], bytes = roofline->bytes.c[s];
+    double count = (double)stats->v[s] + (td_may_grow(s) ? (double)stats->v[TD_SYM_SEQS] : 0);
+    if (flops < 0 || !((double)flops * roofline->flop * count < MOST_GRAINS)) return false;
+    if (bytes < 0 || !((double)bytes * roofline->byte * count < MOST_GRAINS)) return false;
+  }
+  return true;
 }
 
 td_status td_roofline_step(const struct td_roofline *roofline, const struct td_step_stats *stats,
                            struct op_times *out) {
   struct op_times times = {.of = roofline};
+  bool small = (double)stats->v[TD_SYM_SEQS] < roofline->most;
   for (uint32_t left = roofline->symbols; left; left &= left - 1) {
     int s = __builtin_ctz(left);
-    int64_t value = stats->v[s], flops = roofline->flops.c[s], bytes = roofline->bytes.c[s];
-    double count = (double)value + (td_may_grow(s) ? (double)stats->v[TD_SYM_SEQS] : 0);
-    if (!fits(flops, roofline->flop, count) || !fits(bytes, roofline->byte, count)) {
-      return td_fail(TD_UNSUPPORTED, "found a step whose operator lasts over 106 days, expected a shorter one");
-    }
-    times.flops += (double)flops * (double)value;
-    times.bytes += (double)bytes * (double)value;
+    int64_t value = stats->v[s];
+    double count = (double)value;
+    small = small && count < roofline->most;
+    times.flops += (double)roofline->flops.c[s] * count;
+    times.bytes += (double)roofline->bytes.c[s] * count;
     times.compute += roofline->compute.c[s] * value;
     times.memory += roofline->memory.c[s] * value;
+  }
+  if (!small && !fits(roofline, stats)) {
+    return td_fail(TD_UNSUPPORTED, "found a step whose operator lasts over 106 days, expected a shorter one");
   }
   if (roofline->chips > 1) {
     times.flops /= roofline->chips;

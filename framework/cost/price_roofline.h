@@ -41,6 +41,7 @@ struct td_roofline {
   const struct td_quantity *peak; /* what the compute time is of; NULL without arithmetic */
   int32_t chips;
   uint32_t symbols; /* that have coefficients, a bit each */
+  double most;      /* below so many of each the operator's time fits */
 };
 
 /* The same in one step; what is active decides. */

@@ -14,7 +14,9 @@ static bool is_priced(const struct td_op *op, const struct td_step_stats *stats)
 }
 
 td_status td_price_check(const struct td_step_stats *stats) {
-  for (int s = 0; s < TD_SYM_COUNT; s++) {
+  int64_t all = 0;
+  for (int s = 0; s < TD_SYM_COUNT; s++) all |= stats->v[s];
+  for (int s = 0; s < TD_SYM_COUNT && all < 0; s++) {
     if (stats->v[s] < 0) return td_fail(TD_INTERNAL, "price: found a negative count %" PRId64, stats->v[s]);
   }
   return TD_OK;
@@ -165,15 +167,12 @@ static td_status sum_op(struct td_price_plan *plan, struct td_priced_op *priced,
   return TD_OK;
 }
 
-td_status td_price_sum(struct td_price_plan *plan, enum td_dependence by, const struct td_fit_step *step,
-                       const struct ahead *ahead, struct td_sums *out) {
-  struct td_sums sums = {.valid = INT64_MAX};
-  const struct td_step_stats *stats = step->stats;
+td_status td_price_add(struct td_price_plan *plan, enum td_dependence by, const struct td_fit_step *step,
+                       const struct ahead *ahead, struct td_sums *sums) {
   for (int32_t i = plan->begin[by]; i < plan->begin[by + 1]; i++) {
-    TD_TRY(sum_op(plan, &plan->ops[i], step, ahead, plan->ops[i].count, &sums));
+    TD_TRY(sum_op(plan, &plan->ops[i], step, ahead, plan->ops[i].count, sums));
   }
-  if (by == TD_BY_SEQS && plan->whole.is) add_form(&sums.all, plan->whole.c, ALL_SYMBOLS, stats, 1);
-  *out = sums;
+  if (by == TD_BY_SEQS && plan->whole.is) add_form(&sums->all, plan->whole.c, ALL_SYMBOLS, step->stats, 1);
   return TD_OK;
 }
 
@@ -185,17 +184,28 @@ td_status td_price_one(struct td_price_plan *plan, int32_t index, const struct t
   return TD_OK;
 }
 
-void td_price_join(struct td_sums *sums, const struct td_sums *part) {
-  struct td_total *to[] = {&sums->all, &sums->bound};
-  const struct td_total *from[] = {&part->all, &part->bound};
-  for (int i = 0; i < 2; i++) {
-    to[i]->rest += from[i]->rest;
-    for (int s = 0; s < TD_GROWING; s++) to[i]->growing[s] += from[i]->growing[s];
-  }
-  sums->low += part->low;
-  sums->high += part->high;
-  sums->flops += part->flops;
-  sums->bytes += part->bytes;
-  if (part->octaves > sums->octaves) sums->octaves = part->octaves;
-  if (part->valid < sums->valid) sums->valid = part->valid;
+struct td_price_part td_price_part_of(const struct td_sums *sums) {
+  return (struct td_price_part){sums->all.rest, sums->bound.rest, sums->low,    sums->high,
+                                sums->flops,    sums->bytes,      sums->octaves};
+}
+
+void td_price_join(struct td_price_part *sum, const struct td_price_part *part) {
+  sum->all += part->all;
+  sum->bound += part->bound;
+  sum->low += part->low;
+  sum->high += part->high;
+  sum->flops += part->flops;
+  sum->bytes += part->bytes;
+  if (part->octaves > sum->octaves) sum->octaves = part->octaves;
+}
+
+struct td_sums td_price_sums(const struct td_price_part *part) {
+  return (struct td_sums){.all.rest = part->all,
+                          .bound.rest = part->bound,
+                          .low = part->low,
+                          .high = part->high,
+                          .flops = part->flops,
+                          .bytes = part->bytes,
+                          .octaves = part->octaves,
+                          .valid = INT64_MAX};
 }

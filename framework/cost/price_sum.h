@@ -2,7 +2,8 @@
  *
  * Private to framework/cost: a step's price as a sum over the operators of a slice, in parts by what of the step they
  * depend on. td_price_roofline adds up all parts each time, a pricer remembers those that it has had before; both add
- * the parts in the same order, so that sums of doubles come out equal too.
+ * each part by itself, then the parts in order, then what depends on everything on top: so sums of doubles come out
+ * equal too.
  */
 #ifndef TANDEM_COST_PRICE_SUM_H
 #define TANDEM_COST_PRICE_SUM_H
@@ -53,14 +54,20 @@ struct td_sums {
 
 td_status td_price_check(const struct td_step_stats *stats);
 struct ahead td_price_look_ahead(const struct td_price_plan *plan, const struct td_step_stats *stats);
-/* All operators of one dependence. */
-td_status td_price_sum(struct td_price_plan *plan, enum td_dependence by, const struct td_fit_step *step,
-                       const struct ahead *ahead, struct td_sums *out_sums);
+/* Adds all operators of one dependence. */
+td_status td_price_add(struct td_price_plan *plan, enum td_dependence by, const struct td_fit_step *step,
+                       const struct ahead *ahead, struct td_sums *sums);
 /* One operator of the plan, once. */
 td_status td_price_one(struct td_price_plan *plan, int32_t index, const struct td_fit_step *step,
                        const struct ahead *ahead, struct td_total *out_total);
-/* Adds parts that depend on one thing each: their sums do not grow. */
-void td_price_join(struct td_sums *sums, const struct td_sums *part);
+/* A sum over operators whose times do not grow: all dependences but the last. */
+struct td_price_part {
+  wide all, bound;
+  double low, high, flops, bytes, octaves;
+};
+struct td_price_part td_price_part_of(const struct td_sums *sums);
+void td_price_join(struct td_price_part *sum, const struct td_price_part *part);
+struct td_sums td_price_sums(const struct td_price_part *part);
 td_status td_price_round(const struct td_total *total, const struct ahead *ahead, const struct td_step_stats *stats,
                          int64_t *out_base, int64_t *out_slope);
 td_status td_price_finish(const struct td_price_plan *plan, const struct td_fit_step *step, const struct ahead *ahead,
