@@ -18,10 +18,6 @@
 #include "price_sum.h"
 #include "tandem/base.h"
 
-static wide to_ps(wide grains) {
-  return (grains + ((wide)1 << (GRAIN_BITS - 1))) >> GRAIN_BITS;
-}
-
 /* The rounding of the file's head comment. Every part is monotone in `total`, so sums of fewer operators never come out
  * longer. How a count is split does not depend on whether it grows, so that neither does the price of a step. */
 td_status td_price_round(const struct td_total *total, const struct ahead *ahead, const struct td_step_stats *stats,
@@ -34,12 +30,12 @@ td_status td_price_round(const struct td_total *total, const struct ahead *ahead
     if (!seqs) rest += total->growing[i] * stats->v[s];
     if (!seqs) continue;
     int64_t whole = stats->v[s] / seqs;
-    wide step = to_ps(total->growing[i] * seqs);
+    wide step = td_grains_ps(total->growing[i] * seqs);
     rest += total->growing[i] * (stats->v[s] - whole * seqs);
     base += step * whole;
     if (ahead->grows[s]) slope += step;
   }
-  base += to_ps(rest);
+  base += td_grains_ps(rest);
   if (base > INT64_MAX || slope > INT64_MAX) {
     return td_fail(TD_UNSUPPORTED, "found a step of over 106 days, expected a shorter one");
   }
@@ -48,12 +44,12 @@ td_status td_price_round(const struct td_total *total, const struct ahead *ahead
   return TD_OK;
 }
 
-static double energy_of(const struct td_fit_step *step, const struct td_sums *sums, int64_t base_ps) {
+double td_price_energy(const struct td_fit_step *step, double flops, double bytes, int64_t base_ps) {
   const struct td_device_params *device = step->device;
   double seconds = td_seconds(base_ps);
   if (step->serving) {
     double peak = device->flops_bf16.present ? device->flops_bf16.value : device->flops_f16.value;
-    return td_op_energy(device, seconds, sums->flops, peak, sums->bytes);
+    return td_op_energy(device, seconds, flops, peak, bytes);
   }
   return device->power_busy.present ? device->power_busy.value * seconds : (double)NAN;
 }
@@ -76,7 +72,7 @@ td_status td_price_finish(const struct td_price_plan *plan, const struct td_fit_
   if (price.base_ps + (wide)(price.valid_steps - 1) * price.slope_ps > INT64_MAX) {
     price.valid_steps = (INT64_MAX - price.base_ps) / price.slope_ps + 1;
   }
-  price.energy_j = energy_of(step, sums, price.base_ps);
+  price.energy_j = td_price_energy(step, sums->flops, sums->bytes, price.base_ps);
   *out = price;
   return TD_OK;
 }

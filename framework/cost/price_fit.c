@@ -124,16 +124,19 @@ static td_status fitted_of(const struct td_fit_step *step, const struct td_op *o
   }
 }
 
+void td_fit_scale(const struct td_fit_step *step, struct td_fitted *fitted) {
+  if (!fitted->is || step->scale == 1) return;
+  fitted->one = (fitted->one * step->scale_parts) >> TD_GRAIN_BITS;
+  fitted->context = (fitted->context * step->scale_parts) >> TD_GRAIN_BITS;
+  fitted->low *= step->scale;
+  fitted->high *= step->scale;
+}
+
 td_status td_price_fitted(const struct td_fit_step *step, const struct td_op *op, double bytes,
                           struct td_fitted *out_fitted) {
   out_fitted->is = false;
   if (!step->device->op_cache) return TD_OK;
   TD_TRY(fitted_of(step, op, bytes, out_fitted));
-  if (out_fitted->is && step->scale != 1) {
-    out_fitted->one = (out_fitted->one * step->scale_parts) >> TD_GRAIN_BITS;
-    out_fitted->context = (out_fitted->context * step->scale_parts) >> TD_GRAIN_BITS;
-    out_fitted->low *= step->scale;
-    out_fitted->high *= step->scale;
-  }
+  td_fit_scale(step, out_fitted);
   return TD_OK;
 }

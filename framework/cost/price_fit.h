@@ -39,6 +39,14 @@ void td_fit_steps_of(const struct td_device_params *device, const struct td_grap
 /* Makes it one of them, or another one. */
 void td_fit_step_at(struct td_fit_step *step, const struct td_step_stats *stats);
 
+/* Of grains. */
+static inline double td_fit_seconds(td_wide grains) {
+  int64_t narrow = (int64_t)grains; /* of which the conversion is an instruction */
+  return (narrow == grains ? (double)narrow : (double)grains) / (double)(1 << TD_GRAIN_BITS) * 1e-12;
+}
+/* A framework's times. */
+void td_fit_scale(const struct td_fit_step *step, struct td_fitted *fitted);
+
 /* `bytes`: of the operator in this step, as the roofline counts them. */
 td_status td_price_fitted(const struct td_fit_step *step, const struct td_op *op, double bytes,
                           struct td_fitted *out_fitted);

@@ -52,6 +52,7 @@ static td_status price_knot(const struct td_fit_step *step, const struct td_op *
   if (ps[1] < ps[0]) ps[1] = ps[0]; /* residuals may dip: a longer context takes no less time */
   const struct td_fit_times first = {ps[0], 0, 0};
   knot->is = true;
+  knot->begin = ends[0];
   knot->end = ends[1];
   knot->context = ((td_wide)(ps[1] - ps[0]) << TD_GRAIN_BITS) / ((td_wide)knot->seqs * (ends[1] - ends[0]));
   knot->one = td_fit_constant(step, &first, INT64_MAX).one - knot->context * knot->seqs * ends[0];
@@ -76,9 +77,12 @@ static td_status find_knot(const struct td_fit_step *step, const struct td_op *o
   return TD_OK;
 }
 
-static double as_double(td_wide grains) {
-  int64_t narrow = (int64_t)grains; /* of which the conversion is an instruction */
-  return narrow == grains ? (double)narrow : (double)grains;
+const struct td_knot *td_fit_known_knot(const struct td_fit_step *step, const struct td_op *op) {
+  int64_t seqs = step->stats->v[TD_SYM_SEQS], context = step->stats->v[TD_SYM_CONTEXT];
+  if (!step->memory || seqs < 1 || context < seqs) return NULL;
+  int32_t index = td_op_knot_below(context / seqs);
+  const struct td_knot *knot = td_fit_knot(step->memory, op, seqs, index);
+  return knot->op == op && knot->seqs == seqs && knot->knot == index ? knot : NULL;
 }
 
 static td_status decode(const struct td_fit_step *step, const struct td_op *op, const char *path,
@@ -90,7 +94,7 @@ static td_status decode(const struct td_fit_step *step, const struct td_op *op, 
   int64_t mean = context / seqs;
   TD_TRY(find_knot(step, op, path, mean, &own, &knot));
   if (!knot->is) return TD_OK;
-  double seconds = as_double(knot->one + knot->context * context) / (double)(1 << TD_GRAIN_BITS) * 1e-12;
+  double seconds = td_fit_seconds(knot->one + knot->context * context);
   out->is = true;
   out->one = knot->one;
   out->context = knot->context;

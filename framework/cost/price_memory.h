@@ -20,8 +20,8 @@ struct td_knot {
   int64_t seqs;
   int32_t knot;
   bool is;              /* false: it stays a roofline */
-  td_wide one, context; /* as struct td_fitted */
-  int64_t end;          /* mean context of the next knot */
+  td_wide one, context; /* as struct td_fitted, before a framework's scale */
+  int64_t begin, end;   /* mean contexts: of this knot and the next */
   double low, high;     /* over the time */
 };
 
@@ -32,5 +32,8 @@ void td_fit_memory_close(struct td_fit_memory *memory); /* NULL is fine */
 struct td_asked *td_fit_asked(struct td_fit_memory *memory, const struct td_op *op, enum td_operator operator,
                               int64_t batch, int64_t value);
 struct td_knot *td_fit_knot(struct td_fit_memory *memory, const struct td_op *op, int64_t seqs, int32_t knot);
+
+/* The knot of a decode step that was priced with this memory; NULL: it has none, or no longer. */
+const struct td_knot *td_fit_known_knot(const struct td_fit_step *step, const struct td_op *op);
 
 #endif

@@ -52,6 +52,11 @@ struct td_sums {
   int64_t valid;  /* steps */
 };
 
+/* Picoseconds, rounded. */
+static inline wide td_grains_ps(wide grains) {
+  return (grains + ((wide)1 << (GRAIN_BITS - 1))) >> GRAIN_BITS;
+}
+
 td_status td_price_check(const struct td_step_stats *stats);
 struct ahead td_price_look_ahead(const struct td_price_plan *plan, const struct td_step_stats *stats);
 /* Adds all operators of one dependence. */
@@ -72,6 +77,8 @@ td_status td_price_round(const struct td_total *total, const struct ahead *ahead
                          int64_t *out_base, int64_t *out_slope);
 td_status td_price_finish(const struct td_price_plan *plan, const struct td_fit_step *step, const struct ahead *ahead,
                           const struct td_sums *sums, struct td_price *out_price);
+
+double td_price_energy(const struct td_fit_step *step, double flops, double bytes, int64_t base_ps);
 
 /* The real layers of a slice, for milestones. */
 struct td_price_layers {

@@ -6,14 +6,16 @@
  */
 #include <stdlib.h>
 
-#include "price_memory.h"
-#include "price_sum.h"
+#include "op_curve.h"
+#include "pricer_line.h"
 #include "tandem/base.h"
 
 /* Powers of two. */
 #define BY_TOKENS 16384
 #define BY_LOGITS 4096
 #define DECODES 4096
+#define LINES 8192
+#define KNOTS 64 /* for each number of sequences: contexts up to 2^17 */
 
 /* What a part depends on; zeros where it does not. */
 struct key {
@@ -31,6 +33,9 @@ struct td_pricer {
   struct td_slice slice;
   struct td_price_layers layers;
   bool has_layers;
+  struct td_line_plan line_plan;
+  bool has_line_plan;
+  struct td_line lines[LINES];
   struct place tokens[BY_TOKENS], logits[BY_LOGITS], decodes[DECODES];
 };
 
@@ -114,6 +119,7 @@ static td_status recall_decode(struct td_pricer *pricer, const struct ahead *ahe
   uint64_t off = (uint64_t)(key.tokens - key.logits) * UINT64_C(0x9e3779b97f4a7c15) >> 40;
   struct place *place = &pricer->decodes[((uint64_t)key.tokens + off) % DECODES];
   if (!same(&place->key, &key)) {
+    place->key.used = false;
     TD_TRY(sum_rest(pricer, ahead, &place->part));
     place->key = key;
   }
@@ -121,22 +127,38 @@ static td_status recall_decode(struct td_pricer *pricer, const struct ahead *ahe
   return TD_OK;
 }
 
-td_status td_pricer_step(struct td_pricer *pricer, const struct td_step_stats *stats, struct td_price *out_price) {
-  struct td_price_plan *plan = &pricer->plan;
-  const struct td_price_part *rest;
-  struct td_price_part own;
-  TD_TRY(td_price_check(stats));
-  struct ahead ahead = td_price_look_ahead(plan, stats);
-  td_fit_step_at(&pricer->step, stats);
-  if (stats->v[TD_SYM_TOKENS] == stats->v[TD_SYM_SEQS]) {
-    TD_TRY(recall_decode(pricer, &ahead, &rest));
-  } else {
-    TD_TRY(sum_rest(pricer, &ahead, &own));
-    rest = &own;
-  }
+static td_status price_any(struct td_pricer *pricer, const struct td_price_part *rest, const struct ahead *ahead,
+                           struct td_price *out_price) {
   struct td_sums sums = td_price_sums(rest);
-  TD_TRY(td_price_add(plan, TD_BY_ALL, &pricer->step, &ahead, &sums));
-  return td_price_finish(plan, &pricer->step, &ahead, &sums, out_price);
+  TD_TRY(td_price_add(&pricer->plan, TD_BY_ALL, &pricer->step, ahead, &sums));
+  return td_price_finish(&pricer->plan, &pricer->step, ahead, &sums, out_price);
+}
+
+/* One token a sequence, at least one of them. */
+static td_status price_decode(struct td_pricer *pricer, struct td_price *out_price) {
+  const struct td_step_stats *stats = pricer->step.stats;
+  int64_t seqs = stats->v[TD_SYM_SEQS], mean = stats->v[TD_SYM_CONTEXT] / seqs;
+  uint64_t place = ((uint64_t)seqs * KNOTS + (uint64_t)td_op_knot_below(mean)) % LINES;
+  struct td_line *line = &pricer->lines[place];
+  const struct td_price_part *rest;
+  if (td_line_price(&pricer->plan, &pricer->line_plan, line, &pricer->step, mean, out_price)) return TD_OK;
+  struct ahead ahead = td_price_look_ahead(&pricer->plan, stats);
+  TD_TRY(recall_decode(pricer, &ahead, &rest));
+  TD_TRY(price_any(pricer, rest, &ahead, out_price));
+  if (!pricer->has_line_plan) td_line_plan_of(&pricer->plan, &pricer->line_plan); /* rooflines are ready now */
+  pricer->has_line_plan = true;
+  if (pricer->line_plan.count && stats->v[TD_SYM_ONE] == 1) td_line_of(&pricer->line_plan, &pricer->step, rest, line);
+  return TD_OK;
+}
+
+td_status td_pricer_step(struct td_pricer *pricer, const struct td_step_stats *stats, struct td_price *out_price) {
+  struct td_price_part rest;
+  TD_TRY(td_price_check(stats));
+  td_fit_step_at(&pricer->step, stats);
+  if (stats->v[TD_SYM_TOKENS] == stats->v[TD_SYM_SEQS] && stats->v[TD_SYM_SEQS]) return price_decode(pricer, out_price);
+  struct ahead ahead = td_price_look_ahead(&pricer->plan, stats);
+  TD_TRY(sum_rest(pricer, &ahead, &rest));
+  return price_any(pricer, &rest, &ahead, out_price);
 }
 
 td_status td_pricer_milestones(struct td_pricer *pricer, const struct td_step_stats *stats, int64_t *out_ps) {
