@@ -62,6 +62,11 @@ td_status td_price_finish(const struct td_price_plan *plan, const struct td_fit_
                            .low_ps = sums->low,
                            .high_ps = sums->high};
   int64_t ignored;
+  if (plan->model) {
+    TD_TRY(td_step_model_price(step->device, plan->model, step->stats, &price));
+    *out = price;
+    return TD_OK;
+  }
   TD_TRY(td_price_round(&sums->all, ahead, step->stats, &price.base_ps, &price.slope_ps));
   TD_TRY(td_price_round(&sums->bound, ahead, step->stats, &price.compute_bound_ps, &ignored));
   if (plan->step_high > 0) {

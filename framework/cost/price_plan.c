@@ -52,7 +52,11 @@ td_status td_price_plan_open(const struct td_device_params *device, const struct
   struct td_price_plan plan = {.ops = NULL};
   struct td_slice_group *groups;
   int32_t count;
-  TD_TRY(td_roofline_open(device, &plan.rates));
+  if (device->step_count) {
+    TD_TRY(td_step_model_find(device, graph, slice, &plan.model));
+  } else {
+    TD_TRY(td_roofline_open(device, &plan.rates));
+  }
   td_fit_steps_of(device, graph, kv_dtype, &plan.steps);
   td_price_measured_step(device, graph, &plan.whole, &plan.step_low, &plan.step_high);
   TD_TRY(td_slice_groups_build(graph, slice, &groups, &count));
@@ -126,6 +130,17 @@ static void add_total(struct td_total *sum, const struct td_total *total, bool g
   for (int s = 0; s < TD_GROWING && grows; s++) sum->growing[s] += total->growing[s];
 }
 
+/* Nobody measured layers: all take the same, and the ends of the model nothing. */
+static td_status even_layers(struct td_price_plan *plan, const struct td_price_layers *layers,
+                             const struct td_step_stats *stats, int64_t *out_ps) {
+  struct td_price price = {.flops = 0};
+  TD_TRY(td_step_model_price(plan->steps.device, plan->model, stats, &price));
+  for (int32_t i = 0; i < layers->count; i++) {
+    out_ps[i] = (int64_t)((wide)price.base_ps * (i + 1) / layers->count);
+  }
+  return TD_OK;
+}
+
 td_status td_price_layers_ps(struct td_price_plan *plan, struct td_price_layers *layers,
                              const struct td_step_stats *stats, int64_t *out_ps) {
   struct ahead ahead = td_price_look_ahead(plan, stats);
@@ -133,6 +148,7 @@ td_status td_price_layers_ps(struct td_price_plan *plan, struct td_price_layers 
   struct td_total sum = {.rest = 0};
   int32_t next = 0;
   int64_t ignored;
+  if (plan->model) return even_layers(plan, layers, stats, out_ps);
   td_fit_step_at(&step, stats);
   memset(layers->priced, 0, (size_t)plan->begin[TD_DEPENDENCES] * sizeof *layers->priced);
   for (int32_t i = 0; i < layers->count; i++) {

@@ -112,24 +112,29 @@ static double most_of(const struct td_roofline *roofline) {
   return most;
 }
 
-td_status td_roofline_of(const struct rates *rates, const struct td_graph *graph, const struct td_op *op,
-                         enum td_dtype kv_dtype, struct td_roofline *out) {
+void td_roofline_work(const struct td_device_params *device, const struct td_graph *graph, const struct td_op *op,
+                      enum td_dtype kv_dtype, struct td_roofline *out) {
   struct td_op_cost cost;
-  struct td_roofline roofline = {.byte = rates->byte, .chips = chips_of(&rates->device->serving, op)};
+  struct td_roofline roofline = {.chips = chips_of(&device->serving, op)};
   td_op_cost(graph, op, kv_dtype, &cost);
   roofline.flops = cost.flops;
   roofline.bytes = td_poly_add(td_poly_add(cost.weight_bytes, cost.activation_bytes),
                                td_poly_add(cost.kv_read_bytes, cost.kv_write_bytes));
-  bool computes = false;
   for (int s = 0; s < TD_SYM_COUNT; s++) {
-    computes = computes || cost.flops.c[s] != 0;
-    if (cost.flops.c[s] || roofline.bytes.c[s]) roofline.symbols |= UINT32_C(1) << s;
+    if (roofline.flops.c[s] || roofline.bytes.c[s]) roofline.symbols |= UINT32_C(1) << s;
   }
-  if (computes) TD_TRY(flop_rate(rates, graph, op, kv_dtype, &roofline.flop, &roofline.peak));
-  scale_form(&roofline.flops, roofline.flop, roofline.chips, &roofline.compute);
-  scale_form(&roofline.bytes, roofline.byte, roofline.chips, &roofline.memory);
-  roofline.most = most_of(&roofline);
   *out = roofline;
+}
+
+td_status td_roofline_rate(const struct rates *rates, const struct td_graph *graph, const struct td_op *op,
+                           enum td_dtype kv_dtype, struct td_roofline *roofline) {
+  bool computes = false;
+  for (int s = 0; s < TD_SYM_COUNT; s++) computes = computes || roofline->flops.c[s] != 0;
+  if (computes) TD_TRY(flop_rate(rates, graph, op, kv_dtype, &roofline->flop, &roofline->peak));
+  roofline->byte = rates->byte;
+  scale_form(&roofline->flops, roofline->flop, roofline->chips, &roofline->compute);
+  scale_form(&roofline->bytes, roofline->byte, roofline->chips, &roofline->memory);
+  roofline->most = most_of(roofline);
   return TD_OK;
 }
 

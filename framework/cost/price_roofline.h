@@ -14,6 +14,11 @@ typedef td_wide wide;
 /* No operator may come near this many grains (2^63 ps), so sums of operators never overflow `wide`. */
 #define MOST_GRAINS 9.6e24
 
+/* Picoseconds, rounded. */
+static inline wide td_grains_ps(wide grains) {
+  return (grains + ((wide)1 << (GRAIN_BITS - 1))) >> GRAIN_BITS;
+}
+
 /* What a device file says, in grains. */
 struct rates {
   const struct td_device_params *device;
@@ -59,8 +64,11 @@ struct ahead {
 };
 
 td_status td_roofline_open(const struct td_device_params *device, struct rates *out);
-td_status td_roofline_of(const struct rates *rates, const struct td_graph *graph, const struct td_op *op,
-                         enum td_dtype kv_dtype, struct td_roofline *out);
+/* FLOPs and bytes, and no times yet. */
+void td_roofline_work(const struct td_device_params *device, const struct td_graph *graph, const struct td_op *op,
+                      enum td_dtype kv_dtype, struct td_roofline *out);
+td_status td_roofline_rate(const struct rates *rates, const struct td_graph *graph, const struct td_op *op,
+                           enum td_dtype kv_dtype, struct td_roofline *roofline);
 td_status td_roofline_step(const struct td_roofline *roofline, const struct td_step_stats *stats, struct op_times *out);
 /* For how many steps from this one the operator keeps its bound. */
 int64_t td_roofline_crossover(const struct op_times *times, const struct ahead *ahead,

@@ -139,7 +139,10 @@ static td_status sum_unfitted(const struct rates *rates, const struct td_fit_ste
 
 static td_status prepare(const struct td_price_plan *plan, struct td_priced_op *priced) {
   if (priced->ready) return TD_OK;
-  TD_TRY(td_roofline_of(&plan->rates, plan->steps.graph, priced->op, plan->steps.kv_dtype, &priced->roofline));
+  const struct td_fit_step *steps = &plan->steps;
+  td_roofline_work(steps->device, steps->graph, priced->op, steps->kv_dtype, &priced->roofline);
+  if (!plan->model)
+    TD_TRY(td_roofline_rate(&plan->rates, steps->graph, priced->op, steps->kv_dtype, &priced->roofline));
   priced->ready = true;
   return TD_OK;
 }
@@ -158,6 +161,7 @@ static td_status sum_op(struct td_price_plan *plan, struct td_priced_op *priced,
   }
   sums->flops += count * times.flops;
   sums->bytes += count * times.bytes;
+  if (plan->model) return TD_OK;
   TD_TRY(td_price_fitted(step, op, times.bytes, &fitted));
   if (fitted.is) {
     sum_fitted(&fitted, times.computes, step->stats, count, sums);

@@ -10,6 +10,7 @@
 
 #include "measure.h"
 #include "price_roofline.h"
+#include "step_model.h"
 #include "tandem/cost.h"
 
 enum td_dependence {
@@ -29,6 +30,7 @@ struct td_priced_op {
 
 /* What prices of a slice on a device have in common. */
 struct td_price_plan {
+  const struct td_step_model *model; /* whole steps, of which operators add FLOPs and bytes only; NULL: none */
   struct rates rates;
   struct td_fit_step steps; /* without counts */
   struct td_measured_form whole;
@@ -51,11 +53,6 @@ struct td_sums {
   double octaves; /* how far an operator lies beyond what was measured */
   int64_t valid;  /* steps */
 };
-
-/* Picoseconds, rounded. */
-static inline wide td_grains_ps(wide grains) {
-  return (grains + ((wide)1 << (GRAIN_BITS - 1))) >> GRAIN_BITS;
-}
 
 td_status td_price_check(const struct td_step_stats *stats);
 struct ahead td_price_look_ahead(const struct td_price_plan *plan, const struct td_step_stats *stats);

@@ -39,7 +39,7 @@ void td_line_plan_of(const struct td_price_plan *plan, struct td_line_plan *out)
   struct td_line_plan lines = {.most = MOST_COUNT};
   int32_t begin = plan->begin[TD_BY_ALL], count = plan->begin[TD_DEPENDENCES] - begin;
   *out = (struct td_line_plan){.count = 0};
-  if (count < 1 || count > TD_LINE_OPS || plan->step_high > 0) return;
+  if (count < 1 || count > TD_LINE_OPS || plan->step_high > 0 || plan->model) return;
   for (int32_t i = 0; i < count; i++) {
     const struct td_priced_op *priced = &plan->ops[begin + i];
     if (!op_of(priced, &lines.ops[i])) return;
