@@ -4,8 +4,6 @@
 
 #include "stream.h"
 
-#define KEPT_BYTES_MAX ((size_t)64 << 20)
-
 static bool is_lengths_only(int format) {
   return format != TD_SOURCE_MOONCAKE && format != TD_SOURCE_BLIS && format != TD_SOURCE_SESSIONS;
 }
@@ -25,9 +23,9 @@ static void forget(struct rows *rows) {
 
 static td_status keep_row(struct rows *rows, const struct row *row) {
   size_t each = sizeof *rows->kept + (rows->timed ? sizeof *rows->times : 0);
-  if ((rows->count + 1) * each > KEPT_BYTES_MAX) {
+  if ((rows->count + 1) * each > rows->kept_max) {
     if (draws(rows)) {
-      return lines_fail(&rows->trace.lines, "found over %zu rows, expected fewer to draw from", KEPT_BYTES_MAX / each);
+      return lines_fail(&rows->trace.lines, "found over %zu rows, expected fewer to draw from", rows->kept_max / each);
     }
     forget(rows);
     return TD_OK;
@@ -65,8 +63,8 @@ static td_status read_all(struct rows *rows) {
 }
 
 td_status rows_open(const struct td_config *config, const struct td_cfg_source *source, int64_t block, uint64_t seed,
-                    struct rows *out_rows) {
-  *out_rows = (struct rows){.seed = seed, .timed = source->arrivals == TD_ARRIVALS_TRACE};
+                    size_t kept_max, struct rows *out_rows) {
+  *out_rows = (struct rows){.seed = seed, .kept_max = kept_max, .timed = source->arrivals == TD_ARRIVALS_TRACE};
   TD_TRY(trace_open(config, source, block, &out_rows->trace));
   out_rows->keep = (source->repeat || source->draw) && is_lengths_only(source->format);
   td_status status = source->draw ? read_all(out_rows) : TD_OK;

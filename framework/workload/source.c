@@ -11,21 +11,21 @@ static bool has_own_arrivals(const struct source *source) {
   return source->cfg->arrivals != TD_ARRIVALS_TRACE && source->cfg->arrivals != TD_ARRIVALS_CLOSED;
 }
 
+static td_status open_parts(struct source *source, int64_t block) {
+  const struct td_cfg_source *cfg = source->cfg;
+  TD_TRY(td_ps_from_seconds(cfg->duration, &source->duration_ps));
+  if (has_own_arrivals(source)) arrivals_open(cfg, source->seed, &source->arrivals);
+  TD_TRY(lengths_open(source->config, "prompt", &cfg->prompt, DRAW_PROMPT, source->seed, &source->prompt));
+  TD_TRY(lengths_open(source->config, "output", &cfg->output, DRAW_OUTPUT, source->seed, &source->output));
+  return has_file(source) ? rows_open(source->config, cfg, block, source->seed, ROWS_KEPT_MAX, &source->rows) : TD_OK;
+}
+
 td_status source_open(const struct td_config *config, const struct td_cfg_source *cfg, int64_t block, uint64_t seed,
                       struct source *out_source) {
-  struct source source = {.config = config, .cfg = cfg, .seed = draw_seed(seed)};
-  TD_TRY(td_ps_from_seconds(cfg->duration, &source.duration_ps));
-  if (has_own_arrivals(&source)) arrivals_open(cfg, source.seed, &source.arrivals);
-  TD_TRY(lengths_open(config, "prompt", &cfg->prompt, DRAW_PROMPT, source.seed, &source.prompt));
-  td_status status = lengths_open(config, "output", &cfg->output, DRAW_OUTPUT, source.seed, &source.output);
-  if (!status && has_file(&source)) status = rows_open(config, cfg, block, source.seed, &source.rows);
-  if (status) {
-    lengths_close(&source.prompt);
-    lengths_close(&source.output);
-    return status;
-  }
-  *out_source = source;
-  return TD_OK;
+  *out_source = (struct source){.config = config, .cfg = cfg, .seed = draw_seed(seed)};
+  td_status status = open_parts(out_source, block);
+  if (status) source_close(out_source);
+  return status;
 }
 
 void source_close(struct source *source) {
@@ -34,6 +34,7 @@ void source_close(struct source *source) {
   if (has_file(source)) rows_close(&source->rows);
   lengths_close(&source->prompt);
   lengths_close(&source->output);
+  source->cfg = NULL;
 }
 
 /* The lengths that the config asks for instead of the row's. */

@@ -13,7 +13,8 @@
 #include "trace.h"
 
 /* ---- rows.c: a trace's rows, again and again if need be; those of formats that are lengths only are kept in memory
- * for that, up to 64 MiB, and else read anew ---- */
+ * for that, up to a bound, and else read anew ---- */
+#define ROWS_KEPT_MAX ((size_t)64 << 20) /* bytes */
 struct kept_row {
   uint32_t prompt, output;
 };
@@ -22,13 +23,13 @@ struct rows {
   bool timed, keep, complete; /* complete: every row of the window is kept */
   struct kept_row *kept;
   int64_t *times;
-  size_t kept_capacity, times_capacity, count;
+  size_t kept_max, kept_capacity, times_capacity, count;
   size_t next;
   int64_t pass_ps, last_ps; /* when this pass began; the last row's time in it */
   uint64_t seed;
 };
 td_status rows_open(const struct td_config *config, const struct td_cfg_source *source, int64_t block, uint64_t seed,
-                    struct rows *out_rows);
+                    size_t kept_max, struct rows *out_rows);
 void rows_close(struct rows *rows);
 /* Row `i` of the unbounded sequence; to be asked for in order. *out_any false: the trace ended. */
 td_status rows_next(struct rows *rows, uint64_t i, struct row *out_row, bool *out_any);

@@ -176,7 +176,7 @@ static void requests_of_the_config(void **state) {
       "max_tokens = 9; requests = ( { prompt_tokens = 5; arrival = 2.0; }, { prompt_tokens = 6; "
       "max_tokens = 3; }, { prompt_tokens = 7; arrival = 2.0; } );";
   assert_int_equal(open_config(list, &opened), TD_OK);
-  assert_int_equal(td_workload_open(opened.config, &opened.experiment, &opened.workload), TD_OK);
+  assert_int_equal(td_workload_open(opened.config, opened.experiment, &opened.workload), TD_OK);
   assert_int_equal(td_workload_total(opened.workload), 3);
   assert_true(next_job(opened.workload, &job) && job.prompt_tokens == 6 && job.output_tokens == 3);
   assert_true(next_job(opened.workload, &job) && job.prompt_tokens == 5 && job.output_tokens == 9);
@@ -185,7 +185,7 @@ static void requests_of_the_config(void **state) {
   assert_false(next_job(opened.workload, &job));
   close_opened(&opened);
   assert_int_equal(open_config("requests = ( { prompt = \"hi\"; } );", &opened), TD_OK);
-  assert_int_equal(td_workload_open(opened.config, &opened.experiment, &opened.workload), TD_UNSUPPORTED);
+  assert_int_equal(td_workload_open(opened.config, opened.experiment, &opened.workload), TD_UNSUPPORTED);
   assert_non_null(strstr(td_error_text(), "w.cfg:3: workload.requests.[0]: found text, expected prompt_tokens"));
   close_opened(&opened);
 }

@@ -11,7 +11,7 @@
 
 struct opened {
   struct td_config *config;
-  struct td_experiment experiment;
+  struct td_experiment *experiment; /* where it stays: the workload borrows it */
   struct td_workload *workload;
 };
 
@@ -44,15 +44,17 @@ static inline td_status open_config(const char *workload, struct opened *out) {
            "cluster = { pools = ( { name = \"a\"; backend = \"cpu\"; } ); };\n"
            "workload = { %s };\n",
            workload);
-  *out = (struct opened){0};
+  *out = (struct opened){.experiment = calloc(1, sizeof *out->experiment)};
+  assert_non_null(out->experiment);
   const char *path = scratch_text("w.cfg", text);
-  TD_TRY(td_experiment_open(path, NULL, 0, &out->config, &out->experiment));
+  TD_TRY(td_experiment_open(path, NULL, 0, &out->config, out->experiment));
   return TD_OK;
 }
 
 static inline void close_opened(struct opened *opened) {
   td_workload_close(opened->workload);
   td_config_close(opened->config);
+  free(opened->experiment);
   *opened = (struct opened){0};
 }
 
@@ -60,7 +62,7 @@ static inline td_status open_source(const char *source, struct opened *out) {
   char text[7000];
   snprintf(text, sizeof text, "source = { %s };", source);
   TD_TRY(open_config(text, out));
-  return td_workload_open(out->config, &out->experiment, &out->workload);
+  return td_workload_open(out->config, out->experiment, &out->workload);
 }
 
 static inline struct opened must_open(const char *source) {
