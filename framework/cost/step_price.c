@@ -155,14 +155,16 @@ static td_status price_decode(const struct td_step_model *model, const struct td
   return add(&side->more, stats->v[TD_SYM_CONTEXT], line, &line->context);
 }
 
+#define RATIO_BITS 32
+
 static td_status price_prompts(const struct td_step_model *model, const struct td_step_stats *stats,
                                struct line *line) {
   struct parts parts = {.tokens = 0};
   TD_TRY(split(stats, &parts));
   if (parts.decodes && model->mixed.present) {
-    wide ratio = (wide)(model->mixed.value * (1 << GRAIN_BITS) + 0.5);
+    wide ratio = (wide)(model->mixed.value * (double)(INT64_C(1) << RATIO_BITS) + 0.5);
     TD_TRY(add_prefill(model, stats->v[TD_SYM_TOKENS], parts.squares + parts.decodes, line));
-    line->rest = (line->rest * ratio) >> GRAIN_BITS;
+    line->rest = (line->rest * ratio) >> RATIO_BITS;
     line->low *= model->mixed.low;
     line->high *= model->mixed.high;
     return TD_OK;

@@ -144,7 +144,8 @@ static struct td_slice random_slice(const struct td_graph *graph) {
 /* Many steps of one pricer; returns how many had a price. */
 static int compare(const struct td_device_params *device, const struct td_graph *graph, enum td_dtype kv_dtype,
                    int steps) {
-  struct priced priced = {device, graph, random_slice(graph), kv_dtype, NULL};
+  struct td_slice slice = device->step_count ? td_slice_whole(graph) : random_slice(graph);
+  struct priced priced = {device, graph, slice, kv_dtype, NULL};
   int found = 0;
   bool encoder = graph->shape.arch == TD_ARCH_BERT;
   if (td_pricer_open(device, graph, &priced.slice, kv_dtype, &priced.pricer)) fail_msg("%s", td_error_text());
@@ -231,6 +232,25 @@ static void measured(void **state) {
   td_device_params_close(file);
 }
 
+/* Whole steps, by points and by formulas. */
+static void profiled(void **state) {
+  (void)state;
+  static const struct {
+    const char *file, *model;
+    int32_t tensor;
+  } cases[] = {{"devices/profiled/a100_80g_distserve.cfg", "opt-13b", 1},
+               {"devices/profiled/a100_80g_distserve.cfg", "opt-13b", 2},
+               {"devices/profiled/dgx_h100_splitwise.cfg", "llama-2-70b", 8}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    const struct td_serving serving = {.tensor = cases[i].tensor};
+    struct td_device_params *device = device_of(cases[i].file, &serving);
+    struct td_graph *graph = graph_of(cases[i].model);
+    assert_true(compare(device, graph, TD_F16, 400) > 300);
+    td_graph_free(graph);
+    td_device_params_close(device);
+  }
+}
+
 /* More kinds of steps than there are places; the same steps again. */
 static void crowded(void **state) {
   (void)state;
@@ -286,8 +306,8 @@ static void refusals(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(rooflines), cmocka_unit_test(served),   cmocka_unit_test(measured),
-      cmocka_unit_test(crowded),   cmocka_unit_test(refusals),
+      cmocka_unit_test(rooflines), cmocka_unit_test(served),  cmocka_unit_test(measured),
+      cmocka_unit_test(profiled),  cmocka_unit_test(crowded), cmocka_unit_test(refusals),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
