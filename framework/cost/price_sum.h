@@ -79,15 +79,23 @@ double td_price_energy(const struct td_fit_step *step, double flops, double byte
 
 /* The real layers of a slice, for milestones. */
 struct td_price_layers {
-  int32_t *ops;            /* all operators before the end of the last layer, in order: indices into the plan */
-  int32_t *ends;           /* how many of them up to the end of each layer */
-  int32_t count;           /* layers */
-  struct td_total *totals; /* of the plan's operators: of the step at hand */
-  bool *priced;
+  int32_t count, ops;      /* layers; operators of the plan */
+  int32_t *upto;           /* [count][ops]: how often each operator stands before the end of a layer */
+  struct td_total *totals; /* [ops]: of the step at hand */
 };
 td_status td_price_layers_open(const struct td_price_plan *plan, const struct td_slice *slice,
                                struct td_price_layers *out_layers);
 void td_price_layers_close(struct td_price_layers *layers);
+/* Prices operators [begin, end) of the plan into totals. */
+td_status td_price_layers_add(struct td_price_plan *plan, struct td_price_layers *layers,
+                              const struct td_fit_step *step, const struct ahead *ahead, int32_t begin, int32_t end);
+/* What of them stands before the end of a layer. */
+struct td_total td_price_layers_sum(const struct td_price_plan *plan, const struct td_price_layers *layers,
+                                    int32_t layer, int32_t begin, int32_t end);
+/* A layer's end where whole steps are measured. */
+td_status td_price_layers_even(const struct td_price_plan *plan, const struct td_price_layers *layers,
+                               const struct td_step_stats *stats, int32_t layer, int64_t *out_ps);
+/* The ends of all layers. */
 td_status td_price_layers_ps(struct td_price_plan *plan, struct td_price_layers *layers,
                              const struct td_step_stats *stats, int64_t *out_ps);
 

@@ -27,12 +27,20 @@ struct place {
   struct td_price_part part;
 };
 
+/* What operators that depend on tokens come to before the ends of two layers. */
+struct ends {
+  struct key key;
+  int32_t layers[2];
+  wide upto[2];
+};
+
 struct td_pricer {
   struct td_price_plan plan;
   struct td_fit_step step; /* the one at hand */
   struct td_slice slice;
   struct td_price_layers layers;
   bool has_layers;
+  struct ends *ends; /* [BY_TOKENS]; NULL before the first question */
   struct td_line_plan line_plan;
   bool has_line_plan;
   struct td_line lines[LINES];
@@ -61,6 +69,7 @@ td_status td_pricer_open(const struct td_device_params *device, const struct td_
 void td_pricer_close(struct td_pricer *pricer) {
   if (!pricer) return;
   if (pricer->has_layers) td_price_layers_close(&pricer->layers);
+  free(pricer->ends);
   td_fit_memory_close(pricer->plan.steps.memory);
   td_price_plan_close(&pricer->plan);
   free(pricer);
@@ -161,9 +170,62 @@ td_status td_pricer_step(struct td_pricer *pricer, const struct td_step_stats *s
   return price_any(pricer, &rest, &ahead, out_price);
 }
 
+static td_status need_layers(struct td_pricer *pricer) {
+  if (pricer->has_layers) return TD_OK;
+  TD_TRY(td_price_layers_open(&pricer->plan, &pricer->slice, &pricer->layers));
+  pricer->has_layers = true;
+  return TD_OK;
+}
+
 td_status td_pricer_milestones(struct td_pricer *pricer, const struct td_step_stats *stats, int64_t *out_ps) {
   TD_TRY(td_price_check(stats));
-  if (!pricer->has_layers) TD_TRY(td_price_layers_open(&pricer->plan, &pricer->slice, &pricer->layers));
-  pricer->has_layers = true;
+  TD_TRY(need_layers(pricer));
   return td_price_layers_ps(&pricer->plan, &pricer->layers, stats, out_ps);
+}
+
+/* Operators of the first dependence, remembered. */
+static td_status recall_ends(struct td_pricer *pricer, const struct ahead *ahead, const int32_t layers[2],
+                             const struct ends **out) {
+  const int64_t *v = pricer->step.stats->v;
+  const struct key key = {.one = v[TD_SYM_ONE],
+                          .tokens = v[TD_SYM_TOKENS],
+                          .experts = v[TD_SYM_EXPERTS],
+                          .launches = pricer->step.launches,
+                          .used = true};
+  if (!pricer->ends) TD_TRY(td_alloc(BY_TOKENS, sizeof *pricer->ends, (void **)&pricer->ends));
+  struct ends *place = &pricer->ends[(uint64_t)key.tokens % BY_TOKENS];
+  *out = place;
+  if (same(&place->key, &key) && place->layers[0] == layers[0] && place->layers[1] == layers[1]) return TD_OK;
+  int32_t end = pricer->plan.begin[TD_BY_TOKENS + 1];
+  TD_TRY(td_price_layers_add(&pricer->plan, &pricer->layers, &pricer->step, ahead, 0, end));
+  for (int i = 0; i < 2; i++) {
+    place->layers[i] = layers[i];
+    place->upto[i] = td_price_layers_sum(&pricer->plan, &pricer->layers, layers[i], 0, end).rest;
+  }
+  place->key = key;
+  return TD_OK;
+}
+
+td_status td_pricer_layer_ends(struct td_pricer *pricer, const struct td_step_stats *stats, const int32_t layers[2],
+                               int64_t out_ps[2]) {
+  const struct td_price_plan *plan = &pricer->plan;
+  const struct ends *ends;
+  int64_t ignored;
+  TD_TRY(td_price_check(stats));
+  TD_TRY(need_layers(pricer));
+  struct ahead ahead = td_price_look_ahead(plan, stats);
+  td_fit_step_at(&pricer->step, stats);
+  for (int i = 0; i < 2 && plan->model; i++) {
+    TD_TRY(td_price_layers_even(plan, &pricer->layers, stats, layers[i], &out_ps[i]));
+  }
+  if (plan->model) return TD_OK;
+  int32_t begin = plan->begin[TD_BY_TOKENS + 1], end = pricer->layers.ops;
+  TD_TRY(recall_ends(pricer, &ahead, layers, &ends));
+  TD_TRY(td_price_layers_add(&pricer->plan, &pricer->layers, &pricer->step, &ahead, begin, end));
+  for (int i = 0; i < 2; i++) {
+    struct td_total sum = td_price_layers_sum(plan, &pricer->layers, layers[i], begin, end);
+    sum.rest += ends->upto[i];
+    TD_TRY(td_price_round(&sum, &ahead, stats, &out_ps[i], &ignored));
+  }
+  return TD_OK;
 }

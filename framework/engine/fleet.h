@@ -185,14 +185,15 @@ void fleet_kv_taken(struct fleet *fleet, int32_t worker, int64_t count);
 /* Opens what prices a pool's steps. */
 td_status fleet_price_open(struct fleet *fleet, int32_t worker);
 void fleet_price_close(struct fleet *fleet);
-/* When each layer of the step under way is done, from its start: [layers], the pool's until the next call. */
-td_status fleet_milestones(struct fleet *fleet, const struct replica *replica, const int64_t **out_ps);
+/* When the first push of the step under way is ready, and the last, from the step's start. */
+td_status fleet_milestones(struct fleet *fleet, const struct replica *replica, int64_t out_ps[2]);
+int64_t fleet_push_layers(const struct fleet *fleet); /* of one push */
 td_status fleet_price_decode(struct fleet *fleet, const struct replica *replica, struct td_price *out_price);
 td_status fleet_price_mixed(struct fleet *fleet, const struct replica *replica, struct td_price *out_price);
 
 /* fleet_link.c */
-/* Books a chunk's push: layers are ready at layer_done after the step's start. */
-td_status fleet_push(struct fleet *fleet, int32_t worker, const struct chunk *chunk, const int64_t *layer_done);
+/* Books a chunk's pushes: see fleet_milestones. */
+td_status fleet_push(struct fleet *fleet, int32_t worker, const struct chunk *chunk, const int64_t ready_ps[2]);
 td_status fleet_prefilled(struct fleet *fleet, int32_t slot); /* of a request that decodes elsewhere */
 td_status fleet_transferred(struct fleet *fleet, int32_t slot);
 

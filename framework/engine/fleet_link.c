@@ -63,19 +63,22 @@ static td_status book(struct fleet *fleet, struct fleet_request *request, const 
   return fleet->trace ? td_trace_append(fleet->trace, TD_TABLE_TRANSFERS, &row, 1) : TD_OK;
 }
 
-td_status fleet_push(struct fleet *fleet, int32_t worker, const struct chunk *chunk, const int64_t *layer_done) {
+int64_t fleet_push_layers(const struct fleet *fleet) {
   const struct td_cfg_engine *config = &fleet->cluster->experiment->engine;
+  bool all = config->handoff == TD_HANDOFF_BLOB || config->handoff_layers > fleet->layers;
+  return all ? fleet->layers : config->handoff_layers;
+}
+
+td_status fleet_push(struct fleet *fleet, int32_t worker, const struct chunk *chunk, const int64_t ready_ps[2]) {
   const struct replica *replica = &fleet->replicas[worker];
   struct fleet_request *request = &fleet->requests[chunk->slot];
-  bool blob = config->handoff == TD_HANDOFF_BLOB;
-  int64_t each = blob || config->handoff_layers > fleet->layers ? fleet->layers : config->handoff_layers;
+  bool blob = fleet->cluster->experiment->engine.handoff == TD_HANDOFF_BLOB;
   struct pushes pushes;
-  TD_TRY(price_pushes(fleet, request, chunk->push_end - chunk->push_begin, each, &pushes));
-  int64_t last = replica->start_ps + layer_done[fleet->layers - 1];
+  TD_TRY(price_pushes(fleet, request, chunk->push_end - chunk->push_begin, fleet_push_layers(fleet), &pushes));
   struct td_row_transfer row = {.token_begin = (uint64_t)chunk->push_begin,
                                 .token_end = (uint64_t)chunk->push_end,
-                                .start = blob ? fleet->now_ps : replica->start_ps + layer_done[each - 1]};
-  return book(fleet, request, &pushes, row, blob ? fleet->now_ps : last);
+                                .start = blob ? fleet->now_ps : replica->start_ps + ready_ps[0]};
+  return book(fleet, request, &pushes, row, blob ? fleet->now_ps : replica->start_ps + ready_ps[1]);
 }
 
 /* All at once: where it goes was not known before. */

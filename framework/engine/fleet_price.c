@@ -125,14 +125,16 @@ td_status fleet_price_mixed(struct fleet *fleet, const struct replica *replica, 
   return ask(fleet, replica, &stats, out_price);
 }
 
-td_status fleet_milestones(struct fleet *fleet, const struct replica *replica, const int64_t **out_ps) {
+td_status fleet_milestones(struct fleet *fleet, const struct replica *replica, int64_t out_ps[2]) {
   struct fleet_pool *pool = &fleet->pools[replica->pool];
   const struct cluster *cluster = fleet->cluster;
   struct td_step_stats stats = {{0}};
   struct td_price price;
   count_mixed(fleet, replica, &stats);
-  *out_ps = pool->layer_done_ps;
-  if (pool->pricer) return td_pricer_milestones(pool->pricer, &stats, pool->layer_done_ps);
-  return td_device_price(pool->device, cluster->graph, &pool->worker->slice, cluster->kv_dtype, &stats,
-                         pool->layer_done_ps, &price);
+  const int32_t layers[2] = {(int32_t)fleet_push_layers(fleet) - 1, (int32_t)fleet->layers - 1};
+  if (pool->pricer) return td_pricer_layer_ends(pool->pricer, &stats, layers, out_ps);
+  TD_TRY(td_device_price(pool->device, cluster->graph, &pool->worker->slice, cluster->kv_dtype, &stats,
+                         pool->layer_done_ps, &price));
+  for (int i = 0; i < 2; i++) out_ps[i] = pool->layer_done_ps[layers[i]];
+  return TD_OK;
 }

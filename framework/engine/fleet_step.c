@@ -203,13 +203,13 @@ static td_status first_token(struct fleet *fleet, int32_t slot) {
   return request->decode_worker == request->prefill_worker ? fleet_join(fleet, slot) : fleet_prefilled(fleet, slot);
 }
 
-static td_status end_chunk(struct fleet *fleet, int32_t worker, const struct chunk *chunk, const int64_t *layer_done) {
+static td_status end_chunk(struct fleet *fleet, int32_t worker, const struct chunk *chunk, const int64_t ready_ps[2]) {
   struct replica *replica = &fleet->replicas[worker];
   struct fleet_request *request = &fleet->requests[chunk->slot];
   bool last = request->computed + chunk->tokens == request->target;
   if (request->first_step_ps < 0) request->first_step_ps = replica->start_ps;
   TD_TRY(fleet_resident(fleet, request, worker, replica->index, 1, last));
-  if (chunk->push_begin != chunk->push_end) TD_TRY(fleet_push(fleet, worker, chunk, layer_done));
+  if (chunk->push_begin != chunk->push_end) TD_TRY(fleet_push(fleet, worker, chunk, ready_ps));
   request->computed += chunk->tokens;
   request->pushed = chunk->push_end;
   fleet_view(fleet, worker, 0, 0, -chunk->tokens);
@@ -218,14 +218,14 @@ static td_status end_chunk(struct fleet *fleet, int32_t worker, const struct chu
 
 static td_status end_chunks(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
-  const int64_t *layer_done = NULL;
+  int64_t ready_ps[2] = {0};
   bool pushes = false;
   for (size_t i = 0; i < replica->chunk_count; i++) {
     pushes |= replica->chunks[i].push_begin != replica->chunks[i].push_end;
   }
-  if (pushes) TD_TRY(fleet_milestones(fleet, replica, &layer_done));
+  if (pushes) TD_TRY(fleet_milestones(fleet, replica, ready_ps));
   for (size_t i = 0; i < replica->chunk_count; i++) {
-    TD_TRY(end_chunk(fleet, worker, &replica->chunks[i], layer_done));
+    TD_TRY(end_chunk(fleet, worker, &replica->chunks[i], ready_ps));
   }
   return TD_OK;
 }

@@ -114,6 +114,15 @@ static void same_milestones(const struct priced *priced, const struct td_step_st
   td_status status = td_price_milestones(priced->device, priced->graph, &priced->slice, priced->kv_dtype, stats, want);
   assert_int_equal(td_pricer_milestones(priced->pricer, stats, got), status);
   assert_memory_equal(got, want, sizeof want);
+  int32_t layers = priced->graph->shape.layers, real = 0;
+  while (real < layers && want[real]) real++; /* of the slice */
+  for (int32_t i = 0; i < real && !status; i += 1 + real / 3) {
+    int64_t ends[2];
+    for (int again = 0; again < 2; again++) {
+      assert_int_equal(td_pricer_layer_ends(priced->pricer, stats, (const int32_t[2]){i, real - 1}, ends), TD_OK);
+      assert_true(ends[0] == want[i] && ends[1] == want[real - 1]);
+    }
+  }
 }
 
 /* A stretch of decode steps: at the ends of what the price holds for, and past it. */

@@ -87,6 +87,9 @@ void td_pricer_close(struct td_pricer *pricer); /* NULL is fine */
 td_status td_pricer_step(struct td_pricer *pricer, const struct td_step_stats *stats, struct td_price *out_price);
 /* Equal to td_price_milestones. */
 td_status td_pricer_milestones(struct td_pricer *pricer, const struct td_step_stats *stats, int64_t *out_ps);
+/* Two of them, of the real layers of these numbers in the slice: under a microsecond. */
+td_status td_pricer_layer_ends(struct td_pricer *pricer, const struct td_step_stats *stats, const int32_t layers[2],
+                               int64_t out_ps[2]);
 
 /* When layer `layer_begin + i` of the slice is done: out_ps[i], picoseconds from the step's start, for the real layers
  * of the slice; the last value plus what follows the layers is base_ps. `out_ps` holds layers values. */
