@@ -47,6 +47,13 @@ static const struct td_option engine_options[] = {
            "layers = push KV layer by layer while prefill goes on; blob = everything at once after prefill"),
     KEY(td_cfg_engine, handoff_layers, TD_OPT_INT, "layers", "1", 1, 4096,
         "layers per push when handoff is \"layers\""),
+    KEY(td_cfg_engine, merge, TD_OPT_BOOL, NULL, "true", 0, 0,
+        "runs whose workers are all modelled, at pace priced: decode steps between two changes of a batch are one event; "
+        "false = step by step, which gives the same bytes"),
+    KEY(td_cfg_engine, context, TD_OPT_INT, "tokens", "0", 0, MOST_TOKENS,
+        "most positions of a request (prompt and output) that a modelled run takes; 0 = the model's context"),
+    KEY(td_cfg_engine, policy_interval, TD_OPT_REAL, "s", "10", 1e-6, MOST_SECONDS,
+        "time of the run between the ticks of policies that have them"),
     END};
 static const struct td_option_group engine_group = {"engine", sizeof(struct td_cfg_engine), engine_options};
 
@@ -92,7 +99,7 @@ static const struct td_option pool_options[] = {
     CHOICE(td_cfg_pool, role, "both|prefill|decode", "both", "what the policy may ask of the pool"),
     TEXT(td_cfg_pool, backend, NULL, "backend, with the device number if there are several: cpu, template:0, modelled"),
     TEXT(td_cfg_pool, device, "", "device file: a name of devices/ or a path; \"\" = none"),
-    KEY(td_cfg_pool, count, TD_OPT_INT, "workers", "1", 1, 4096,
+    KEY(td_cfg_pool, count, TD_OPT_INT, "workers", "1", 1, 100000,
         "replicas; on a backend of numbered chips (cuda) each takes the next one, from the pool's device on, counted "
         "per "
         "rank; pools that name the same device share it, as replicas do where devices are the host's processors"),

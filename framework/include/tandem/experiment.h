@@ -24,6 +24,9 @@ struct td_cfg_engine {
   int kv_dtype;            /* choice "f32|f16": 0 or 1; use td_experiment_kv_dtype */
   int handoff;             /* enum td_handoff */
   int64_t handoff_layers;  /* layers per push in mode "layers" */
+  bool merge;              /* modelled runs: steps alike are one event */
+  int64_t context;         /* most positions of a request; 0: the model's */
+  double policy_interval;  /* s between a policy's ticks */
 };
 struct td_cfg_lpu {
   int64_t chips, tensor;
