@@ -109,6 +109,7 @@ static td_status admit_job(struct fleet *fleet, const struct td_job *job, const 
   struct fleet_request *request = &fleet->requests[slot];
   *request = (struct fleet_request){.number = job->number,
                                     .session = job->session,
+                                    .place_in_line = (uint64_t)fleet->arrived,
                                     .turn = job->turn,
                                     .tier = job->tier,
                                     .arrival_ps = job->arrival_ps,
@@ -124,7 +125,7 @@ static td_status admit_job(struct fleet *fleet, const struct td_job *job, const 
   if (name && fleet->trace) TD_TRY(td_format(request->name, sizeof request->name, "%s", name));
   fleet->live++;
   TD_TRY(copy_prefix(job, request));
-  struct keyed_slot item = {0, request->number, slot};
+  struct keyed_slot item = {0, request->place_in_line, slot};
   if (fleet->policy->rank) item.key = fleet_rank(fleet, slot);
   fleet->route_again = true;
   return slot_queue_push(&fleet->waiting, item);
