@@ -63,13 +63,8 @@ static td_status run_fleet(const struct cluster *cluster, const struct td_transp
   return status;
 }
 
-static td_status check_can(const struct cluster *cluster, const struct td_run_options *options) {
-  if (fleet_can(cluster)) return TD_OK;
-  if (cluster->experiment->engine.kv == TD_KV_GROW) {
-    return td_config_fail(cluster->config, "engine.kv",
-                          "found \"grow\", expected \"reserve\" where workers execute or the pace is not \"priced\"");
-  }
-  if (options->trace_path) return TD_OK;
+static td_status check_trace(const struct cluster *cluster, const struct td_run_options *options) {
+  if (options->trace_path || fleet_can(cluster)) return TD_OK;
   return td_config_fail(cluster->config, "engine.pace",
                         "found a run with executing workers or a pace other than \"priced\", expected a modelled one: "
                         "only that can do without a trace");
@@ -82,7 +77,7 @@ td_status td_engine_run(const struct td_config *config, const struct td_experime
   struct td_trace_writer *trace = NULL;
   td_status status = cluster_open(config, experiment, transport->ranks, true, &cluster);
   bool fleet = !status && fleet_can(&cluster), opened = !status && !fleet;
-  if (!status) status = check_can(&cluster, options);
+  if (!status) status = check_trace(&cluster, options);
   if (!status && opened) status = node_open(&node, transport, &cluster);
   if (!status && transport->rank == 0 && options->trace_path) {
     status = create_trace(&cluster, transport, options->trace_path, &trace);
