@@ -22,21 +22,24 @@ static const struct td_option engine_options[] = {
         "most tokens of all requests in a step; only with chunk_tokens = 0 a longer prompt may exceed it, alone"),
     KEY(td_cfg_engine, batch_sequences, TD_OPT_INT, "requests", "64", 1, 65536, "most requests in a step"),
     KEY(td_cfg_engine, block_tokens, TD_OPT_INT, "tokens", "16", 1, 4096, "size of a KV block in positions"),
-    CHOICE(td_cfg_engine, kv_dtype, "f32|f16", "f16", "element type of the KV cache"),
+    CHOICE(td_cfg_engine, kv_dtype, "f32|f16|fp8", "f16", "element type of the KV cache; fp8 only in modelled runs"),
     CHOICE(td_cfg_engine, handoff, "layers|blob", "layers",
            "layers = push KV layer by layer while prefill goes on; blob = everything at once after prefill"),
     KEY(td_cfg_engine, handoff_layers, TD_OPT_INT, "layers", "1", 1, 4096,
         "layers per push when handoff is \"layers\""),
-    CHOICE(td_cfg_engine, kv, "reserve|grow", "reserve",
-           "when a request gets its KV blocks: reserve = all of prompt and output when it is admitted; grow = the "
-           "prompt's, and one more whenever its context fills the last, for which others may have to leave; grow only in "
-           "modelled runs"),
-    CHOICE(td_cfg_engine, preemption, "recompute|swap", "recompute",
-           "with kv = \"grow\", what becomes of the latest admitted request when blocks run out: recompute = its KV is "
-           "dropped, and its prompt and what it has put out so far are prefilled anew; swap = its KV goes to the host's "
-           "memory at the device file's host_bandwidth and comes back before it goes on, steps waiting meanwhile"),
+    CHOICE(
+        td_cfg_engine, kv, "reserve|grow", "reserve",
+        "when a request gets its KV blocks: reserve = all of prompt and output when it is admitted; grow = the "
+        "prompt's, and one more whenever its context fills the last, for which others may have to leave; grow only in "
+        "modelled runs"),
+    CHOICE(
+        td_cfg_engine, preemption, "recompute|swap", "recompute",
+        "with kv = \"grow\", what becomes of the latest admitted request when blocks run out: recompute = its KV is "
+        "dropped, and its prompt and what it has put out so far are prefilled anew; swap = its KV goes to the host's "
+        "memory at the device file's host_bandwidth and comes back before it goes on, steps waiting meanwhile"),
     KEY(td_cfg_engine, merge, TD_OPT_BOOL, NULL, "true", 0, 0,
-        "runs whose workers are all modelled, at pace priced: decode steps between two changes of a batch are one event; "
+        "runs whose workers are all modelled, at pace priced: decode steps between two changes of a batch are one "
+        "event; "
         "false = step by step, which gives the same bytes"),
     KEY(td_cfg_engine, context, TD_OPT_INT, "tokens", "0", 0, MOST_TOKENS,
         "most positions of a request (prompt and output) that a modelled run takes; 0 = the model's context"),
@@ -159,6 +162,11 @@ static const struct td_option workload_options[] = {
     END};
 static const struct td_option_group workload_group = {"workload", sizeof(struct td_cfg_workload), workload_options};
 
+static const struct td_option slo_options[] = {
+    KEY(td_cfg_slo, ttft, TD_OPT_REAL, "s", "0", 0, MOST_SECONDS, "time to first token; 0 = any"),
+    KEY(td_cfg_slo, tpot, TD_OPT_REAL, "s", "0", 0, MOST_SECONDS, "time per output token; 0 = any"), END};
+static const struct td_option_group slo_group = {"slo", sizeof(struct td_cfg_slo), slo_options};
+
 static const struct td_option experiment_options[] = {
     TEXT(td_experiment, name, NULL, "what the experiment is called"),
     TEXT(td_experiment, description, "", "one line on the question it answers"),
@@ -172,9 +180,12 @@ static const struct td_option experiment_options[] = {
     BELOW(td_experiment, cluster, TD_OPT_GROUP, NULL, &cluster_group, "who computes"),
     BELOW(td_experiment, sampling, TD_OPT_GROUP, NULL, &sampling_group, "how tokens are picked"),
     BELOW(td_experiment, workload, TD_OPT_GROUP, NULL, &workload_group, "the requests"),
+    BELOW(td_experiment, slo, TD_OPT_GROUP, NULL, &slo_group,
+          "what a request must see to count as goodput in the summary of a modelled run"),
     END};
 const struct td_option_group td_experiment_group = {"an experiment", sizeof(struct td_experiment), experiment_options};
 
 enum td_dtype td_experiment_kv_dtype(const struct td_experiment *experiment) {
-  return experiment->engine.kv_dtype == 0 ? TD_F32 : TD_F16;
+  static const enum td_dtype dtypes[] = {TD_F32, TD_F16, TD_FP8};
+  return dtypes[experiment->engine.kv_dtype];
 }

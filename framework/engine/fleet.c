@@ -30,10 +30,8 @@ static td_status open_replicas(struct fleet *fleet) {
   TD_TRY(worker_queue_open(&fleet->ends, cluster->worker_count));
   for (int32_t i = 0; i < cluster->worker_count; i++) {
     const struct cluster_worker *worker = &cluster->workers[i];
-    fleet->replicas[i] = (struct replica){.pool = worker->pool_index,
-                                          .blocks = worker->kv_blocks,
-                                          .prefill = {-1, -1},
-                                          .joining = {-1, -1}};
+    fleet->replicas[i] = (struct replica){
+        .pool = worker->pool_index, .blocks = worker->kv_blocks, .prefill = {-1, -1}, .joining = {-1, -1}};
     fleet->views[i] = (struct td_worker_view){.pool = worker->pool->name,
                                               .role = worker->pool->role,
                                               .free_blocks = worker->kv_blocks,
@@ -71,6 +69,7 @@ static td_status fleet_open(struct fleet *fleet) {
   fleet->batch_tokens = engine->batch_tokens;
   fleet->chunk_tokens = engine->chunk_tokens;
   fleet->merge = engine->merge;
+  fleet->summary->slo = fleet->cluster->experiment->slo;
   fleet->grow = engine->kv == TD_KV_GROW;
   fleet->swap = engine->preemption == TD_PREEMPT_SWAP;
   fleet->by_member = shape->window > 0;
@@ -158,7 +157,8 @@ static td_status stalled(const struct fleet *fleet) {
   int64_t positions = request->prompt + request->output - 1;
   return td_fail(TD_UNSUPPORTED,
                  "stalled at %.6f s with %" PRId64 " of %" PRId64 " requests done: request %" PRIu64 " (%" PRId32
-                 " prompt and %" PRId32 " output tokens, %" PRId64 " KV blocks) waits for %s, policy %s finds no worker "
+                 " prompt and %" PRId32 " output tokens, %" PRId64
+                 " KV blocks) waits for %s, policy %s finds no worker "
                  "for it, and nothing else will happen; the largest worker has %" PRId64 " KV blocks, all of them free",
                  td_seconds(fleet->now_ps), fleet->finished, fleet->arrived, request->number, request->prompt,
                  request->output, (positions + fleet->block_tokens - 1) / fleet->block_tokens,

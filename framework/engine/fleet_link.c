@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * KV on its way. Each worker has one port that sends and one that receives, each a queue that works as long as there is
- * something to do: a hand-off of n pushes of d each, the first ready at r, keeps a port busy for n d from r or from when
- * the port is done with what came before. It is through when both ports have done it, and no sooner than d after its
- * last push is ready: layers go out while those behind them are still computed.
+ * something to do: a hand-off of n pushes of d each, the first ready at r, keeps a port busy for n d from r or from
+ * when the port is done with what came before. It is through when both ports have done it, and no sooner than d after
+ * its last push is ready: layers go out while those behind them are still computed.
  */
 #include <inttypes.h>
 
@@ -28,8 +28,7 @@ struct pushes {
 
 static td_status price_pushes(const struct fleet *fleet, const struct fleet_request *request, int64_t positions,
                               int64_t layers_each, struct pushes *out) {
-  const struct td_device_params *link =
-      cluster_link(fleet->cluster, request->prefill_worker, request->decode_worker);
+  const struct td_device_params *link = cluster_link(fleet->cluster, request->prefill_worker, request->decode_worker);
   int64_t whole = fleet->layers / layers_each, rest = fleet->layers % layers_each;
   uint64_t layer = fleet->bytes_per_position * (uint64_t)positions;
   int64_t each_ps = 0, rest_ps = 0;
@@ -85,9 +84,8 @@ td_status fleet_push(struct fleet *fleet, int32_t worker, const struct chunk *ch
 static td_status push_late(struct fleet *fleet, struct fleet_request *request) {
   struct pushes pushes;
   TD_TRY(price_pushes(fleet, request, request->target - request->pushed, fleet->layers, &pushes));
-  struct td_row_transfer row = {.token_begin = (uint64_t)request->pushed,
-                                .token_end = (uint64_t)request->target,
-                                .start = fleet->now_ps};
+  struct td_row_transfer row = {
+      .token_begin = (uint64_t)request->pushed, .token_end = (uint64_t)request->target, .start = fleet->now_ps};
   request->pushed = request->target;
   return book(fleet, request, &pushes, row, fleet->now_ps);
 }

@@ -109,7 +109,8 @@ static td_status ask(struct fleet *fleet, const struct replica *replica, const s
                       : td_device_price(pool->device, cluster->graph, &pool->worker->slice, cluster->kv_dtype, stats,
                                         NULL, out_price));
   if (out_price->base_ps > 0) return TD_OK;
-  return td_fail(TD_UNSUPPORTED, "worker %s: found a step that takes no time, expected a device file that gives it some",
+  return td_fail(TD_UNSUPPORTED,
+                 "worker %s: found a step that takes no time, expected a device file that gives it some",
                  pool->worker->name);
 }
 

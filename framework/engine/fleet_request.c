@@ -150,16 +150,29 @@ static td_status tell_workload(struct fleet *fleet, uint64_t number) {
   return fleet_next_arrival(fleet);
 }
 
+static bool within(int64_t ps, double bound_s) {
+  return bound_s == 0 || (double)ps <= bound_s * 1e12;
+}
+
+static void count_slo(struct td_run_summary *summary, int64_t ttft_ps, int64_t tpot_ps) {
+  bool ttft = within(ttft_ps, summary->slo.ttft), tpot = within(tpot_ps, summary->slo.tpot);
+  summary->within_ttft += ttft;
+  summary->within_tpot += tpot;
+  summary->within += ttft && tpot;
+}
+
 static void count_times(struct fleet *fleet, const struct fleet_request *request) {
   struct td_run_summary *summary = fleet->summary;
+  int64_t ttft = request->first_token_ps - request->arrival_ps, more = request->output - 1;
+  int64_t tpot = more ? (fleet->now_ps - request->first_token_ps) / more : 0;
   summary->requests++;
   summary->prompt_tokens += (uint64_t)request->prompt;
   summary->output_tokens += (uint64_t)request->output;
-  td_tally_add(&summary->ttft, request->first_token_ps - request->arrival_ps, 1);
+  td_tally_add(&summary->ttft, ttft, 1);
   td_tally_add(&summary->e2e, fleet->now_ps - request->arrival_ps, 1);
   td_tally_add(&summary->queueing, request->first_step_ps - request->arrival_ps, 1);
-  if (request->output < 2) return;
-  td_tally_add(&summary->tpot, (fleet->now_ps - request->first_token_ps) / (request->output - 1), 1);
+  if (more) td_tally_add(&summary->tpot, tpot, 1);
+  count_slo(summary, ttft, tpot);
 }
 
 td_status fleet_finish(struct fleet *fleet, int32_t slot) {

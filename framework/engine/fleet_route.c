@@ -46,19 +46,20 @@ static struct td_cluster_view view_of(const struct fleet *fleet) {
 }
 
 static struct td_request_view ask_for(const struct fleet *fleet, const struct fleet_request *request) {
-  return (struct td_request_view){.request = request->number,
-                                  .prompt_tokens = request->prompt,
-                                  .max_tokens = request->output,
-                                  .arrival_ps = request->arrival_ps,
-                                  .prefill_blocks = blocks_of(fleet, request->target),
-                                  .decode_blocks = blocks_of(fleet, fleet->grow ? request->target : last_position(request)),
-                                  .tier = request->tier,
-                                  .turn = request->turn,
-                                  .session = request->session,
-                                  .prefill_worker = request->prefill_worker,
-                                  .prefix = request->prefix,
-                                  .prefix_count = request->prefix_count,
-                                  .prefix_tokens = request->prefix_tokens};
+  return (struct td_request_view){
+      .request = request->number,
+      .prompt_tokens = request->prompt,
+      .max_tokens = request->output,
+      .arrival_ps = request->arrival_ps,
+      .prefill_blocks = blocks_of(fleet, request->target),
+      .decode_blocks = blocks_of(fleet, fleet->grow ? request->target : last_position(request)),
+      .tier = request->tier,
+      .turn = request->turn,
+      .session = request->session,
+      .prefill_worker = request->prefill_worker,
+      .prefix = request->prefix,
+      .prefix_count = request->prefix_count,
+      .prefix_tokens = request->prefix_tokens};
 }
 
 int64_t fleet_rank(const struct fleet *fleet, int32_t slot) {
@@ -98,8 +99,8 @@ static td_status check_ever(const struct fleet *fleet, const struct fleet_reques
   if (!fleet->grow || worker < 0 || worker >= fleet->cluster->worker_count) return TD_OK;
   if (most <= fleet->replicas[worker].blocks) return TD_OK;
   return td_fail(TD_UNSUPPORTED,
-                 "request %" PRIu64 ": found %" PRId32 " positions = %" PRId64 " KV blocks, expected at most the %" PRId64
-                 " of worker %s",
+                 "request %" PRIu64 ": found %" PRId32 " positions = %" PRId64
+                 " KV blocks, expected at most the %" PRId64 " of worker %s",
                  request->number, last_position(request), most, fleet->replicas[worker].blocks,
                  fleet->cluster->workers[worker].name);
 }

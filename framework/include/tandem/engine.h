@@ -43,6 +43,8 @@ struct td_run_summary {
   uint64_t events;                             /* that the engine handled */
   uint64_t transfers, kv_bytes;
   uint64_t preemptions;
+  struct td_cfg_slo slo;                     /* of the config */
+  uint64_t within_ttft, within_tpot, within; /* requests that see it, one and both */
   int64_t first_arrival_ps, makespan_ps;
   double energy_j; /* of steps; NaN if a device file has no power */
   struct td_tally ttft, tpot, e2e, queueing;

@@ -24,7 +24,7 @@ struct td_cfg_engine {
   int64_t batch_tokens;    /* most tokens in a step; with chunk_tokens = 0 a longer prompt goes alone */
   int64_t batch_sequences; /* most sequences in a step */
   int64_t block_tokens;    /* KV block size */
-  int kv_dtype;            /* choice "f32|f16": 0 or 1; use td_experiment_kv_dtype */
+  int kv_dtype;            /* choice "f32|f16|fp8"; use td_experiment_kv_dtype */
   int handoff;             /* enum td_handoff */
   int64_t handoff_layers;  /* layers per push in mode "layers" */
   int kv;                  /* enum td_kv_room */
@@ -84,6 +84,9 @@ struct td_cfg_workload {
   int64_t max_tokens;          /* default output bound of requests */
   bool stop_at_end;            /* end tokens stop a request (executed steps) */
 };
+struct td_cfg_slo {
+  double ttft, tpot; /* s; 0: none */
+};
 struct td_experiment {
   const char *name, *description;
   int64_t seed;
@@ -92,6 +95,7 @@ struct td_experiment {
   struct td_cfg_cluster cluster;
   struct td_cfg_sampling sampling;
   struct td_cfg_workload workload;
+  struct td_cfg_slo slo;
 };
 
 extern const struct td_option_group td_experiment_group;
