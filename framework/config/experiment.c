@@ -48,12 +48,15 @@ static const struct td_option engine_options[] = {
     KEY(td_cfg_engine, handoff_layers, TD_OPT_INT, "layers", "1", 1, 4096,
         "layers per push when handoff is \"layers\""),
     KEY(td_cfg_engine, merge, TD_OPT_BOOL, NULL, "true", 0, 0,
-        "runs whose workers are all modelled, at pace priced: decode steps between two changes of a batch are one event; "
+        "runs whose workers are all modelled, at pace priced: decode steps between two changes of a batch are one "
+        "event; "
         "false = step by step, which gives the same bytes"),
     KEY(td_cfg_engine, context, TD_OPT_INT, "tokens", "0", 0, MOST_TOKENS,
         "most positions of a request (prompt and output) that a modelled run takes; 0 = the model's context"),
     KEY(td_cfg_engine, policy_interval, TD_OPT_REAL, "s", "10", 1e-6, MOST_SECONDS,
         "time of the run between the ticks of policies that have them"),
+    BELOW(td_cfg_engine, policy_options, TD_OPT_GROUP, NULL, &td_policy_group,
+          "what the policy goes by; a key that it does not read is refused (`tandem policies` lists them)"),
     END};
 static const struct td_option_group engine_group = {"engine", sizeof(struct td_cfg_engine), engine_options};
 

@@ -8,8 +8,8 @@
  *
  *   arrives -> waits for a route -> prefill queue -> [transfer -> ] joins decode -> decodes -> done
  *
- * Events of one instant are handled in the order steps, transfers, arrivals, each by number; work is given out after
- * the last of them.
+ * Events of one instant are handled in the order steps, transfers, arrivals, each by number, then the policy's tick;
+ * work is given out after the last of them.
  */
 #ifndef ENGINE_FLEET_H
 #define ENGINE_FLEET_H
@@ -60,12 +60,12 @@ struct chunk {
 /* A worker. "steps" are decode steps: those that every decoding sequence takes part in. */
 struct replica {
   int32_t pool;
-  int64_t blocks;       /* KV blocks it has */
-  struct slots prefill; /* in order of admission */
-  struct slots joining; /* will decode from the next step on */
+  int64_t blocks;            /* KV blocks it has */
+  struct slots prefill;      /* in order of admission */
+  struct slots joining;      /* will decode from the next step on */
   struct slot_queue endings; /* decoding requests by ends_at */
-  int64_t steps;                 /* decode steps so far */
-  int64_t context;               /* sum over decoding sequences of their cached positions */
+  int64_t steps;             /* decode steps so far */
+  int64_t context;           /* sum over decoding sequences of their cached positions */
   /* what it is at */
   bool busy, decodes, changed; /* changed: its batch is not the one the open row is of */
   int64_t start_ps, count;     /* of what is under way: `count` steps as one event */
@@ -85,7 +85,7 @@ struct fleet_pool {
   const struct cluster_worker *worker; /* the first */
   struct td_pricer *pricer;            /* of chips */
   struct td_device *device;            /* prices LPUs */
-  int64_t *layer_done_ps; /* [layers] */
+  int64_t *layer_done_ps;              /* [layers] */
 };
 
 struct fleet {
@@ -117,9 +117,12 @@ struct fleet {
   struct td_worker_view *views;
   struct td_load_index *loads;
   void *policy_state;
-  struct worker_queue ends;      /* of steps, by worker */
-  struct slot_queue transfers; /* by time */
-  int32_t *touched;                /* workers that may begin a step at this instant */
+  int64_t interval_ps, tick_ps; /* of the policy's ticks, and the next one; INT64_MAX: never */
+  int64_t ticks_alone;          /* ticks in a row while nothing else was to come */
+  int64_t queued_tokens, waiting_tokens, prefilled_tokens, prefill_ps; /* see struct td_cluster_view */
+  struct worker_queue ends;                                            /* of steps, by worker */
+  struct slot_queue transfers;                                         /* by time */
+  int32_t *touched; /* workers that may begin a step at this instant */
   int32_t touched_count;
   uint8_t *is_touched;
   uint64_t next_step;
@@ -144,10 +147,17 @@ td_status fleet_refuse(struct fleet *fleet, int32_t slot);
 
 /* fleet_route.c */
 int64_t fleet_rank(const struct fleet *fleet, int32_t slot);
+bool fleet_admits(const struct fleet *fleet, int32_t slot);
 void fleet_tell_finished(const struct fleet *fleet, int32_t slot, int32_t worker);
 td_status fleet_route(struct fleet *fleet);
+struct td_cluster_view fleet_cluster_view(const struct fleet *fleet);
 void fleet_view(struct fleet *fleet, int32_t worker, int64_t blocks, int64_t sequences, int64_t tokens);
 void fleet_touch(struct fleet *fleet, int32_t worker);
+
+/* fleet_tick.c */
+td_status fleet_tick_open(struct fleet *fleet);
+int64_t fleet_next_tick(const struct fleet *fleet, int64_t other_ps); /* other_ps: when anything else happens */
+td_status fleet_tick(struct fleet *fleet);                            /* if it is due at this instant */
 
 /* fleet_step.c */
 td_status fleet_begin_step(struct fleet *fleet, int32_t worker);

@@ -124,8 +124,10 @@ static td_status admit_job(struct fleet *fleet, const struct td_job *job, const 
   if (name && fleet->trace) TD_TRY(td_format(request->name, sizeof request->name, "%s", name));
   fleet->live++;
   TD_TRY(copy_prefix(job, request));
+  if (fleet->policy->admit && !fleet_admits(fleet, slot)) return fleet_refuse(fleet, slot);
   struct keyed_slot item = {0, request->number, slot};
   if (fleet->policy->rank) item.key = fleet_rank(fleet, slot);
+  fleet->queued_tokens += request->prompt;
   fleet->route_again = true;
   return slot_queue_push(&fleet->waiting, item);
 }

@@ -188,6 +188,7 @@ static td_status end_chunk(struct fleet *fleet, int32_t worker, const struct chu
   TD_TRY(fleet_resident(fleet, request, worker, replica->index, 1, last));
   if (chunk->push_begin != chunk->push_end) TD_TRY(fleet_push(fleet, worker, chunk, layer_done));
   request->computed += chunk->tokens;
+  fleet->prefilled_tokens += chunk->tokens;
   request->pushed = chunk->push_end;
   fleet_view(fleet, worker, 0, 0, -chunk->tokens);
   return TD_OK;
@@ -200,6 +201,7 @@ static td_status end_chunks(struct fleet *fleet, int32_t worker) {
   for (size_t i = 0; i < replica->chunk_count; i++) {
     pushes |= replica->chunks[i].push_begin != replica->chunks[i].push_end;
   }
+  if (replica->chunk_count) fleet->prefill_ps += fleet->now_ps - replica->start_ps;
   if (pushes) TD_TRY(fleet_milestones(fleet, replica, &layer_done));
   for (size_t i = 0; i < replica->chunk_count; i++) {
     TD_TRY(end_chunk(fleet, worker, &replica->chunks[i], layer_done));
