@@ -20,10 +20,10 @@
 #define END \
   { .name = NULL }
 
-static const struct td_option tier_options[] = {KEY(td_cfg_tier, slo_ttft, TD_OPT_REAL, "s", NULL, 1e-9, MOST_SECONDS,
-                                                    "time to first token that its requests are to see"),
+static const struct td_option tier_options[] = {KEY(td_cfg_tier_slo, slo_ttft, TD_OPT_REAL, "s", NULL, 1e-9,
+                                                    MOST_SECONDS, "time to first token that its requests are to see"),
                                                 END};
-static const struct td_option_group tier_group = {"a tier", sizeof(struct td_cfg_tier), tier_options};
+static const struct td_option_group tier_group = {"a tier", sizeof(struct td_cfg_tier_slo), tier_options};
 
 static const struct td_option policy_options[] = {
     INT(threshold_tokens, "tokens", 0, MOST_TOKENS, "length of a prompt, or of a queue of them, that parts two ways"),

@@ -26,7 +26,7 @@ static td_status check(const struct td_cluster_view *cluster) {
 static int64_t rank(const struct td_cluster_view *cluster, const struct td_request_view *request) {
   const struct td_list *tiers = &cluster->options->tiers;
   int32_t tier = request->tier < tiers->count ? request->tier : tiers->count - 1;
-  double slo = ((const struct td_cfg_tier *)tiers->items)[tier].slo_ttft;
+  double slo = ((const struct td_cfg_tier_slo *)tiers->items)[tier].slo_ttft;
   return tier * TIER + request->arrival_ps / TD_PS_PER_NS + (int64_t)(slo * 1e9);
 }
 

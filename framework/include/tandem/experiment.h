@@ -14,7 +14,7 @@ enum td_pace { TD_PACE_WALL, TD_PACE_MEASURED, TD_PACE_PRICED };
 enum td_role { TD_ROLE_BOTH, TD_ROLE_PREFILL, TD_ROLE_DECODE };
 enum td_handoff { TD_HANDOFF_LAYERS, TD_HANDOFF_BLOB };
 
-struct td_cfg_tier {
+struct td_cfg_tier_slo {
   double slo_ttft; /* s */
 };
 /* What policies go by. In a parsed config NaN, TD_NO_INT and an empty list are "not given"; in a policy's view they are
@@ -23,7 +23,7 @@ struct td_cfg_policy {
   int64_t threshold_tokens, queue_limit, minimum_workers;
   double slo_ttft; /* s */
   double prefix_weight, high, low;
-  struct td_list tiers; /* struct td_cfg_tier */
+  struct td_list tiers; /* struct td_cfg_tier_slo */
 };
 struct td_cfg_engine {
   int pace;                /* enum td_pace */
