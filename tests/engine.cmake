@@ -11,6 +11,16 @@ target_compile_definitions(engine_runs PRIVATE TANDEM_SOURCE_DIR="${PROJECT_SOUR
   TANDEM_PROGRAM="${PROJECT_BINARY_DIR}/tandem" $<$<BOOL:${MPI_C_FOUND}>:TANDEM_HAVE_MPI=1>)
 add_dependencies(engine_runs tandem)
 
+# The engine of modelled runs against the one that also executes.
+add_executable(engine_fleet ${CMAKE_CURRENT_LIST_DIR}/engine/fleet.c ${CMAKE_CURRENT_LIST_DIR}/engine/harness.c)
+target_include_directories(engine_fleet PRIVATE ${CMAKE_CURRENT_LIST_DIR})
+target_link_libraries(engine_fleet PRIVATE tandem_traces tandem_base tandem_api PkgConfig::CMOCKA)
+target_compile_definitions(engine_fleet PRIVATE TANDEM_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
+  TANDEM_PROGRAM="${PROJECT_BINARY_DIR}/tandem")
+add_dependencies(engine_fleet tandem)
+add_test(NAME engine_fleet COMMAND engine_fleet)
+set_tests_properties(engine_fleet PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600)
+
 function(engine_case name)
   add_test(NAME ${name} COMMAND engine_runs ${name})
   set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600 LABELS "${ARGN}")

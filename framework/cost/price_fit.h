@@ -25,13 +25,19 @@ struct td_fit_step {
   const struct td_graph *graph;
   enum td_dtype kv_dtype;
   const struct td_step_stats *stats;
-  const struct td_op_fit *e2e; /* NULL: the guesses */
-  bool serving;                /* everything is priced by models: the device has a fit of e2e, or is asked to guess */
-  bool prompts;                /* some sequence has more than one new token */
-  bool launches;               /* show: there is no graph of the step */
+  const struct td_op_fit *e2e;  /* NULL: the guesses */
+  double scale;                 /* of a framework's fit; else 1 */
+  td_wide scale_parts;          /* in 2^-20 */
+  struct td_fit_memory *memory; /* of what was asked before; NULL: none */
+  bool serving;                 /* everything is priced by models: the device has a fit of e2e, or is asked to guess */
+  bool prompts;                 /* some sequence has more than one new token */
+  bool launches;                /* show: there is no graph of the step */
 };
-void td_fit_step_of(const struct td_device_params *device, const struct td_graph *graph, enum td_dtype kv_dtype,
-                    const struct td_step_stats *stats, struct td_fit_step *out_step);
+/* What is the same for all steps. */
+void td_fit_steps_of(const struct td_device_params *device, const struct td_graph *graph, enum td_dtype kv_dtype,
+                     struct td_fit_step *out_steps);
+/* Makes it one of them, or another one. */
+void td_fit_step_at(struct td_fit_step *step, const struct td_step_stats *stats);
 
 /* `bytes`: of the operator in this step, as the roofline counts them. */
 td_status td_price_fitted(const struct td_fit_step *step, const struct td_op *op, double bytes,

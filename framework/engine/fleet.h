@@ -30,6 +30,7 @@ struct slots {
 
 struct fleet_request {
   uint64_t number, session;
+  uint64_t place_in_line; /* how many came before it */
   int64_t arrival_ps, admitted_ps, first_step_ps, first_token_ps;
   int32_t prompt, output; /* tokens in all */
   int32_t computed;       /* prompt tokens whose KV exists */
@@ -125,7 +126,7 @@ struct fleet {
   int32_t *touched; /* workers that may begin a step at this instant */
   int32_t touched_count;
   uint8_t *is_touched;
-  uint64_t next_step;
+  uint64_t next_step, joins; /* step numbers given; requests that ever joined a decode batch */
   int64_t *experts; /* [expert_tokens]: td_expected_experts, 0: not yet known */
   int64_t expert_tokens;
 };

@@ -93,6 +93,7 @@ td_status fleet_prefilled(struct fleet *fleet, int32_t slot) {
   struct fleet_request *request = &fleet->requests[slot];
   struct keyed_slot item = {0, request->number, slot};
   if (request->decode_worker == TD_WORKER_LATER) {
+    item.number = request->place_in_line;
     if (fleet->policy->rank) item.key = fleet_rank(fleet, slot);
     fleet->route_again = true;
     return slot_queue_push(&fleet->unplaced, item);

@@ -109,6 +109,7 @@ static td_status admit_job(struct fleet *fleet, const struct td_job *job, const 
   struct fleet_request *request = &fleet->requests[slot];
   *request = (struct fleet_request){.number = job->number,
                                     .session = job->session,
+                                    .place_in_line = (uint64_t)fleet->arrived,
                                     .turn = job->turn,
                                     .tier = job->tier,
                                     .arrival_ps = job->arrival_ps,
@@ -125,7 +126,7 @@ static td_status admit_job(struct fleet *fleet, const struct td_job *job, const 
   fleet->live++;
   TD_TRY(copy_prefix(job, request));
   if (fleet->policy->admit && !fleet_admits(fleet, slot)) return fleet_refuse(fleet, slot);
-  struct keyed_slot item = {0, request->number, slot};
+  struct keyed_slot item = {0, request->place_in_line, slot};
   if (fleet->policy->rank) item.key = fleet_rank(fleet, slot);
   fleet->queued_tokens += request->prompt;
   fleet->route_again = true;

@@ -34,7 +34,7 @@ static td_status take_joining(struct fleet *fleet, int32_t worker) {
     replica->context += request->prompt + request->emitted - 1;
     replica->changed = true;
     TD_TRY(fleet_resident(fleet, request, worker, replica->index, 0, 1));
-    TD_TRY(slot_queue_push(&replica->endings, (struct keyed_slot){request->ends_at, request->number, slot}));
+    TD_TRY(slot_queue_push(&replica->endings, (struct keyed_slot){request->ends_at, fleet->joins++, slot}));
   }
   return TD_OK;
 }
