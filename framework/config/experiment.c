@@ -4,29 +4,9 @@
  */
 #include "tandem/experiment.h"
 
+#include "internal.h"
+#include "options.h"
 #include "tandem/dtype.h"
-
-#define KEY(struct_, field, type_, unit_, default_, low_, high_, help_)                \
-  {                                                                                    \
-    .name = #field, .type = type_, .unit = unit_, .fallback = default_, .help = help_, \
-    .offset = offsetof(struct struct_, field), .low = low_, .high = high_              \
-  }
-#define TEXT(struct_, field, default_, help_) KEY(struct_, field, TD_OPT_TEXT, NULL, default_, 0, 0, help_)
-#define CHOICE(struct_, field, choices_, default_, help_)                       \
-  {                                                                             \
-    .name = #field, .type = TD_OPT_CHOICE, .fallback = default_, .help = help_, \
-    .offset = offsetof(struct struct_, field), .choices = choices_              \
-  }
-#define BELOW(struct_, field, type_, default_, group_, help_)                                                      \
-  {                                                                                                                \
-    .name = #field, .type = type_, .fallback = default_, .help = help_, .offset = offsetof(struct struct_, field), \
-    .group = group_                                                                                                \
-  }
-#define END \
-  { .name = NULL }
-
-#define MOST_TOKENS 10000000
-#define MOST_SECONDS 9000000 /* 104 days; time is int64 picoseconds */
 
 static const struct td_option engine_options[] = {
     CHOICE(td_cfg_engine, pace, "wall|measured|priced", "wall",
@@ -164,8 +144,11 @@ static const struct td_option request_options[] = {
 static const struct td_option_group request_group = {"a request", sizeof(struct td_cfg_request), request_options};
 
 static const struct td_option workload_options[] = {
-    BELOW(td_cfg_workload, requests, TD_OPT_LIST, NULL, &request_group, "what is asked"),
-    KEY(td_cfg_workload, max_tokens, TD_OPT_INT, "tokens", "64", 1, MOST_TOKENS, "most output tokens of a request"),
+    BELOW(td_cfg_workload, requests, TD_OPT_LIST, "()", &request_group, "what is asked, one by one"),
+    BELOW(td_cfg_workload, source, TD_OPT_GROUP, "", &td_source_group,
+          "what is asked, from a trace or a generator; instead of requests"),
+    KEY(td_cfg_workload, max_tokens, TD_OPT_INT, "tokens", "64", 1, MOST_TOKENS,
+        "most output tokens of a request of the list; a source brings its own lengths"),
     KEY(td_cfg_workload, stop_at_end, TD_OPT_BOOL, NULL, "true", 0, 0,
         "stop at the model's end-of-text token; modelled steps know no tokens and run to max_tokens"),
     END};
@@ -175,7 +158,7 @@ static const struct td_option experiment_options[] = {
     TEXT(td_experiment, name, NULL, "what the experiment is called"),
     TEXT(td_experiment, description, "", "one line on the question it answers"),
     KEY(td_experiment, seed, TD_OPT_INT, NULL, "0", 0, 9.2233720368547758e18,
-        "of sampling and of prompts without text"),
+        "of sampling, of prompts without text, and of a source's draws"),
     KEY(td_experiment, model, TD_OPT_PATH, NULL, NULL, 0, 0,
         "GGUF file, or shape file (.cfg) for modelled runs; ${TANDEM_CACHE} = that variable, else "
         "$XDG_CACHE_HOME/tandem or "

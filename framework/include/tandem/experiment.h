@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The experiment config as `run` and `check` read it. The option table is framework/config/experiment.c; its help
- * texts are the documentation of each key (`tandem check --help-keys` prints them).
+ * The experiment config as `run` and `check` read it. The option tables are framework/config/experiment.c and
+ * experiment_source.c; their help texts are the documentation of each key (`tandem check --help-keys` prints them).
  */
 #ifndef TANDEM_EXPERIMENT_H
 #define TANDEM_EXPERIMENT_H
 
 #include "tandem/config.h"
 #include "tandem/device.h"
+#include "tandem/experiment_source.h"
 #include "tandem/lpu.h"
 
 enum td_pace { TD_PACE_WALL, TD_PACE_MEASURED, TD_PACE_PRICED };
@@ -86,9 +87,10 @@ struct td_cfg_request {
   double arrival;        /* s */
 };
 struct td_cfg_workload {
-  struct td_list requests; /* struct td_cfg_request */
-  int64_t max_tokens;      /* default output bound */
-  bool stop_at_end;        /* end tokens stop a request (executed steps) */
+  struct td_list requests;     /* struct td_cfg_request; empty with a source */
+  struct td_cfg_source source; /* td_source_given tells whether there is one */
+  int64_t max_tokens;          /* default output bound of requests */
+  bool stop_at_end;            /* end tokens stop a request (executed steps) */
 };
 struct td_experiment {
   const char *name, *description;
