@@ -44,7 +44,9 @@ static td_status open_replicas(struct fleet *fleet) {
 
 static td_status open_requests(struct fleet *fleet) {
   const struct cluster *cluster = fleet->cluster;
-  if (getenv("STUB_N")) TD_TRY(td_workload_open(cluster->config, cluster->experiment, &fleet->workload));
+  if (td_source_given(&cluster->experiment->workload.source)) {
+    TD_TRY(td_workload_open(cluster->config, cluster->experiment, &fleet->workload));
+  }
   for (int64_t i = 0; i < cluster->workload.count; i++) {
     struct keyed_slot item = {cluster->workload.jobs[i].arrival_ps, (uint64_t)i, (int32_t)i};
     TD_TRY(slot_queue_push(&fleet->order, item));
