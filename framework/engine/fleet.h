@@ -189,5 +189,6 @@ td_status fleet_close_row(struct fleet *fleet, int32_t worker);
 td_status fleet_resident(struct fleet *fleet, struct fleet_request *request, int32_t worker, uint64_t index,
                          uint64_t count, uint32_t yields);
 td_status fleet_record_request(struct fleet *fleet, const struct fleet_request *request, int64_t finished_ps);
+td_status fleet_record_refused(struct fleet *fleet, const struct fleet_request *request);
 
 #endif

@@ -184,6 +184,7 @@ td_status fleet_finish(struct fleet *fleet, int32_t slot) {
 td_status fleet_refuse(struct fleet *fleet, int32_t slot) {
   uint64_t number = fleet->requests[slot].number;
   if (fleet->policy->finished) fleet_tell_finished(fleet, slot, -1);
+  TD_TRY(fleet_record_refused(fleet, &fleet->requests[slot]));
   fleet->refused++;
   fleet->summary->refused++;
   free_slot(fleet, slot);
