@@ -3,22 +3,13 @@
  * The keys of engine.policy_options. All of them are optional here: which a policy reads, what it does with them and
  * what it takes when they are not given stands in the policy's own file (`tandem policies`).
  */
+#include "options.h"
 #include "tandem/experiment.h"
 
-#define MOST_TOKENS 1000000000
-#define MOST_SECONDS 9000000 /* 104 days; time is int64 picoseconds */
-
-#define KEY(struct_, field, type_, unit_, default_, low_, high_, help_)                \
-  {                                                                                    \
-    .name = #field, .type = type_, .unit = unit_, .fallback = default_, .help = help_, \
-    .offset = offsetof(struct struct_, field), .low = low_, .high = high_              \
-  }
 #define INT(field, unit_, low_, high_, help_) \
   KEY(td_cfg_policy, field, TD_OPT_INT, unit_, "none", low_, high_, help_ "; none = the policy's own")
 #define REAL(field, unit_, low_, high_, help_) \
   KEY(td_cfg_policy, field, TD_OPT_REAL, unit_, "nan", low_, high_, help_ "; nan = the policy's own")
-#define END \
-  { .name = NULL }
 
 static const struct td_option tier_options[] = {KEY(td_cfg_tier_slo, slo_ttft, TD_OPT_REAL, "s", NULL, 1e-9,
                                                     MOST_SECONDS, "time to first token that its requests are to see"),

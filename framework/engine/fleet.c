@@ -38,6 +38,7 @@ static td_status open_replicas(struct fleet *fleet) {
                                               .free_blocks = worker->kv_blocks,
                                               .free_sequences = fleet->batch_sequences};
     TD_TRY(fleet_price_open(fleet, i));
+    if (fleet->grow) TD_TRY(fleet_kv_open(fleet, &fleet->replicas[i]));
   }
   return load_open(fleet->views, cluster->worker_count, &fleet->loads);
 }
@@ -69,6 +70,8 @@ static td_status fleet_open(struct fleet *fleet) {
   fleet->batch_tokens = engine->batch_tokens;
   fleet->chunk_tokens = engine->chunk_tokens;
   fleet->merge = engine->merge;
+  fleet->grow = engine->kv == TD_KV_GROW;
+  fleet->swap = engine->preemption == TD_PREEMPT_SWAP;
   fleet->by_member = shape->window > 0;
   fleet->bytes_per_position = td_kv_bytes(shape, fleet->cluster->kv_dtype, 1, 1);
   fleet->request_free = -1;
@@ -86,7 +89,9 @@ static td_status fleet_open(struct fleet *fleet) {
 static void fleet_close(struct fleet *fleet) {
   for (int32_t i = 0; fleet->replicas && i < fleet->cluster->worker_count; i++) {
     free(fleet->replicas[i].chunks);
+    free(fleet->replicas[i].phases);
     slot_queue_close(&fleet->replicas[i].endings);
+    slot_queue_close(&fleet->replicas[i].swapped);
   }
   for (int32_t i = 0; i < fleet->request_used; i++) free(fleet->requests[i].prefix);
   td_workload_close(fleet->workload);
@@ -131,18 +136,8 @@ static td_status handle_instant(struct fleet *fleet) {
   return fleet_tick(fleet);
 }
 
-/* Steps that were cut short to end at this instant have ended before anybody begins one, as they do step by step. */
-static td_status end_interrupted(struct fleet *fleet) {
-  while (fleet->ends.count && fleet->ends.heap[0].time_ps == fleet->now_ps) {
-    fleet->summary->events++;
-    TD_TRY(fleet_end_step(fleet, worker_queue_pop(&fleet->ends).worker));
-  }
-  return TD_OK;
-}
-
 static td_status give_out(struct fleet *fleet) {
   TD_TRY(fleet_route(fleet));
-  TD_TRY(end_interrupted(fleet));
   for (int32_t i = 0; i < fleet->touched_count; i++) {
     int32_t worker = fleet->touched[i];
     fleet->is_touched[worker] = 0;
@@ -181,6 +176,7 @@ static td_status loop(struct fleet *fleet) {
   for (uint64_t turn = 0; !status; turn++) {
     int64_t next = next_time(fleet);
     if (next == INT64_MAX) break;
+    fleet->again = turn > 0 && fleet->now_ps == next;
     fleet->now_ps = next;
     status = handle_instant(fleet);
     if (!status) status = give_out(fleet);
@@ -219,7 +215,7 @@ static td_status check_balance(struct fleet *fleet) {
     return td_fail(TD_INTERNAL, "%" PRId64 " requests came, %" PRId64 " finished and %" PRId64 " were refused",
                    fleet->arrived, fleet->finished, fleet->refused);
   }
-  uint64_t tokens = summary->decode_tokens + summary->requests; /* the first one is prefill's */
+  uint64_t tokens = summary->decode_tokens + fleet->prefilled;
   if (tokens != summary->output_tokens) {
     return td_fail(TD_INTERNAL, "steps gave %" PRIu64 " output tokens, requests had %" PRIu64, tokens,
                    summary->output_tokens);

@@ -33,15 +33,17 @@ struct fleet_request {
   uint64_t place_in_line; /* how many came before it */
   int64_t arrival_ps, admitted_ps, first_step_ps, first_token_ps;
   int32_t prompt, output; /* tokens in all */
-  int32_t computed;       /* prompt tokens whose KV exists */
-  int32_t emitted;        /* output tokens so far, of one that does not decode just now */
+  int32_t target;         /* tokens to prefill: the prompt, and after a preemption what came of it so far too */
+  int32_t computed;       /* of them, those whose KV exists */
   int32_t pushed;         /* of them, handed over or on their way */
+  int32_t emitted;        /* output tokens so far, of one that does not decode just now */
+  int32_t preempted;      /* times */
   int32_t tier, turn;
   int32_t prefill_worker, decode_worker; /* decode_worker may be TD_WORKER_LATER */
   int32_t next;
-  int64_t ends_at; /* the decode step of its worker, counted from the run's start, that is its last */
-  uint64_t kv_bytes;
-  int64_t transferred_ps; /* when the last push so far is through */
+  int64_t ends_at;                /* the decode step of its worker, counted from the run's start, that is its last */
+  uint64_t kv_bytes, kv_expected; /* handed over; by the prompts that were prefilled to be */
+  int64_t transferred_ps;         /* when the last push so far is through */
   /* the stretch of residency that is open: its steps are of worker `stretch_worker`, which has no number before the
    * first; yields: tokens a step */
   int32_t stretch_worker;
@@ -64,6 +66,11 @@ struct replica {
   int64_t blocks;            /* KV blocks it has */
   struct slots prefill;      /* in order of admission */
   struct slots joining;      /* will decode from the next step on */
+  struct slot_queue swapped; /* in the host's memory, by place in line */
+  int64_t *phases;           /* [block_tokens] with kv = grow: decoding sequences by (positions - steps) mod block */
+  int64_t grown;             /* of the steps under way, those whose blocks the view lacks already */
+  bool freed;                /* blocks were given back since somebody last had to leave */
+  int64_t swap_ps;           /* that the next step waits for KV to or from the host */
   struct slot_queue endings; /* decoding requests by ends_at */
   int64_t steps;             /* decode steps so far */
   int64_t context;           /* sum over decoding sequences of their cached positions */
@@ -95,7 +102,8 @@ struct fleet {
   struct td_trace_writer *trace; /* NULL: none is kept */
   struct td_run_summary *summary;
   int64_t layers, block_tokens, batch_sequences, batch_tokens, chunk_tokens;
-  bool merge;
+  bool merge, grow, swap;
+  bool again;     /* this instant has been given work before */
   bool by_member; /* steps are priced from each sequence's own position, not from sums alone */
   uint64_t bytes_per_position;
   int64_t now_ps;
@@ -108,6 +116,7 @@ struct fleet {
   size_t request_capacity;
   int32_t request_used, request_free; /* slots ever used; first of the free ones */
   int64_t live, arrived, finished, refused;
+  uint64_t prefilled; /* prompts, each of which gave a token */
 
   struct slot_queue waiting;  /* for a route, by the policy's rank */
   struct slot_queue unplaced; /* prefilled, for a decode worker */
@@ -127,7 +136,7 @@ struct fleet {
   int32_t touched_count;
   uint8_t *is_touched;
   uint64_t next_step, joins; /* step numbers given; requests that ever joined a decode batch */
-  int64_t *experts; /* [expert_tokens]: td_expected_experts, 0: not yet known */
+  int64_t *experts;          /* [expert_tokens]: td_expected_experts, 0: not yet known */
   int64_t expert_tokens;
 };
 
@@ -147,9 +156,9 @@ td_status fleet_finish(struct fleet *fleet, int32_t slot); /* its last token is 
 td_status fleet_refuse(struct fleet *fleet, int32_t slot);
 
 /* fleet_route.c */
-int64_t fleet_rank(const struct fleet *fleet, int32_t slot);
-bool fleet_admits(const struct fleet *fleet, int32_t slot);
-void fleet_tell_finished(const struct fleet *fleet, int32_t slot, int32_t worker);
+int64_t fleet_rank(struct fleet *fleet, int32_t slot);
+bool fleet_admits(struct fleet *fleet, int32_t slot);
+void fleet_tell_finished(struct fleet *fleet, int32_t slot, int32_t worker);
 td_status fleet_route(struct fleet *fleet);
 struct td_cluster_view fleet_cluster_view(const struct fleet *fleet);
 void fleet_view(struct fleet *fleet, int32_t worker, int64_t blocks, int64_t sequences, int64_t tokens);
@@ -163,8 +172,24 @@ td_status fleet_tick(struct fleet *fleet);                            /* if it i
 /* fleet_step.c */
 td_status fleet_begin_step(struct fleet *fleet, int32_t worker);
 td_status fleet_end_step(struct fleet *fleet, int32_t worker);
-void fleet_interrupt(struct fleet *fleet, int32_t worker); /* its merged steps end with the one under way */
-td_status fleet_join(struct fleet *fleet, int32_t slot);   /* decodes from its worker's next step on */
+/* How many of the steps under way have begun by now. */
+int64_t fleet_steps_by_now(const struct fleet *fleet, const struct replica *replica);
+td_status fleet_interrupt(struct fleet *fleet, int32_t worker); /* its merged steps end with the one under way */
+td_status fleet_take_joining(struct fleet *fleet, int32_t worker);
+td_status fleet_join(struct fleet *fleet, int32_t slot); /* decodes from its worker's next step on */
+
+/* fleet_kv.c: blocks with kv = grow */
+td_status fleet_kv_open(struct fleet *fleet, struct replica *replica);
+void fleet_kv_join(struct fleet *fleet, struct replica *replica, const struct fleet_request *request);
+void fleet_kv_leave(struct fleet *fleet, struct replica *replica, const struct fleet_request *request);
+/* Before a step: what was swapped comes back, and who has to leaves, so that the step has its blocks. */
+td_status fleet_kv_make_room(struct fleet *fleet, int32_t worker);
+/* Steps that the free blocks are enough for. */
+int64_t fleet_kv_steps(const struct fleet *fleet, int32_t worker);
+/* Brings the views of workers in the middle of merged steps up to date. */
+void fleet_kv_look(struct fleet *fleet);
+/* The steps under way, or `count` of them, are done: their blocks are taken. */
+void fleet_kv_taken(struct fleet *fleet, int32_t worker, int64_t count);
 
 /* fleet_price.c */
 /* Opens what prices a pool's steps. */

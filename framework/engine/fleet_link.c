@@ -81,11 +81,11 @@ td_status fleet_push(struct fleet *fleet, int32_t worker, const struct chunk *ch
 /* All at once: where it goes was not known before. */
 static td_status push_late(struct fleet *fleet, struct fleet_request *request) {
   struct pushes pushes;
-  TD_TRY(price_pushes(fleet, request, request->prompt - request->pushed, fleet->layers, &pushes));
+  TD_TRY(price_pushes(fleet, request, request->target - request->pushed, fleet->layers, &pushes));
   struct td_row_transfer row = {.token_begin = (uint64_t)request->pushed,
-                                .token_end = (uint64_t)request->prompt,
+                                .token_end = (uint64_t)request->target,
                                 .start = fleet->now_ps};
-  request->pushed = request->prompt;
+  request->pushed = request->target;
   return book(fleet, request, &pushes, row, fleet->now_ps);
 }
 
@@ -98,19 +98,20 @@ td_status fleet_prefilled(struct fleet *fleet, int32_t slot) {
     fleet->route_again = true;
     return slot_queue_push(&fleet->unplaced, item);
   }
-  if (request->pushed < request->prompt) TD_TRY(push_late(fleet, request));
+  if (request->pushed < request->target) TD_TRY(push_late(fleet, request));
   item.key = request->transferred_ps > fleet->now_ps ? request->transferred_ps : fleet->now_ps;
   return slot_queue_push(&fleet->transfers, item);
 }
 
 td_status fleet_transferred(struct fleet *fleet, int32_t slot) {
-  const struct fleet_request *request = &fleet->requests[slot];
-  uint64_t expected = fleet->bytes_per_position * (uint64_t)fleet->layers * (uint64_t)request->prompt;
-  if (request->kv_bytes != expected) {
+  struct fleet_request *request = &fleet->requests[slot];
+  request->kv_expected += fleet->bytes_per_position * (uint64_t)fleet->layers * (uint64_t)request->target;
+  if (request->kv_bytes != request->kv_expected) {
     return td_fail(TD_INTERNAL, "request %" PRIu64 ": %" PRIu64 " KV bytes were handed over, expected %" PRIu64,
-                   request->number, request->kv_bytes, expected);
+                   request->number, request->kv_bytes, request->kv_expected);
   }
-  fleet_view(fleet, request->prefill_worker, (request->prompt + fleet->block_tokens - 1) / fleet->block_tokens, 1, 0);
+  fleet_view(fleet, request->prefill_worker, (request->target + fleet->block_tokens - 1) / fleet->block_tokens, 1, 0);
+  if (fleet->grow) fleet_touch(fleet, request->prefill_worker); /* what was swapped out there may come back */
   fleet->route_again = true;
   return fleet_join(fleet, slot);
 }

@@ -94,7 +94,7 @@ static void count_mixed(struct fleet *fleet, const struct replica *replica, stru
   for (size_t i = 0; i < replica->chunk_count; i++) {
     const struct fleet_request *request = &fleet->requests[replica->chunks[i].slot];
     int64_t tokens = replica->chunks[i].tokens;
-    bool last = request->computed + tokens == request->prompt;
+    bool last = request->computed + tokens == request->target;
     td_step_stats_add(stats, &fleet->cluster->graph->shape, request->computed, tokens, last);
   }
 }

@@ -60,36 +60,49 @@ struct worker_event worker_queue_pop(struct worker_queue *queue) {
   return first;
 }
 
+void worker_queue_remove(struct worker_queue *queue, int32_t worker) {
+  worker_queue_set(queue, worker, INT64_MIN);
+  worker_queue_pop(queue);
+}
+
 /* ---- by key ---- */
 
 static bool before(const struct keyed_slot *a, const struct keyed_slot *b) {
   return a->key != b->key ? a->key < b->key : a->number < b->number;
 }
 
-td_status slot_queue_push(struct slot_queue *queue, struct keyed_slot item) {
-  if (queue->count == queue->capacity) {
-    TD_TRY(td_grow((void **)&queue->heap, &queue->capacity, queue->count + 1, sizeof item));
-  }
-  size_t at = queue->count++;
+static void settle(struct slot_queue *queue, size_t at, struct keyed_slot item) {
   for (; at && before(&item, &queue->heap[(at - 1) / 2]); at = (at - 1) / 2) {
     queue->heap[at] = queue->heap[(at - 1) / 2];
   }
-  queue->heap[at] = item;
-  return TD_OK;
-}
-
-struct keyed_slot slot_queue_pop(struct slot_queue *queue) {
-  struct keyed_slot first = queue->heap[0], last = queue->heap[--queue->count];
-  size_t at = 0;
   for (;;) {
     size_t child = 2 * at + 1;
     if (child >= queue->count) break;
     if (child + 1 < queue->count && before(&queue->heap[child + 1], &queue->heap[child])) child++;
-    if (!before(&queue->heap[child], &last)) break;
+    if (!before(&queue->heap[child], &item)) break;
     queue->heap[at] = queue->heap[child];
     at = child;
   }
-  if (queue->count) queue->heap[at] = last;
+  queue->heap[at] = item;
+}
+
+td_status slot_queue_push(struct slot_queue *queue, struct keyed_slot item) {
+  if (queue->count == queue->capacity) {
+    TD_TRY(td_grow((void **)&queue->heap, &queue->capacity, queue->count + 1, sizeof item));
+  }
+  queue->count++;
+  settle(queue, queue->count - 1, item);
+  return TD_OK;
+}
+
+void slot_queue_remove(struct slot_queue *queue, size_t at) {
+  struct keyed_slot last = queue->heap[--queue->count];
+  if (at < queue->count) settle(queue, at, last);
+}
+
+struct keyed_slot slot_queue_pop(struct slot_queue *queue) {
+  struct keyed_slot first = queue->heap[0];
+  slot_queue_remove(queue, 0);
   return first;
 }
 

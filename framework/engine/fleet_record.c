@@ -36,7 +36,7 @@ td_status fleet_open_row(struct fleet *fleet, int32_t worker, const struct td_pr
   replica->row = (struct td_row_step){.index = replica->index,
                                       .device = (uint32_t)worker,
                                       .kind = kind,
-                                      .start = fleet->now_ps,
+                                      .start = replica->start_ps,
                                       .duration = price->base_ps,
                                       .slope = price->slope_ps,
                                       .batch = sequences + (uint32_t)replica->chunk_count,

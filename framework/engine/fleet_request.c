@@ -117,6 +117,7 @@ static td_status admit_job(struct fleet *fleet, const struct td_job *job, const 
                                     .first_step_ps = -1,
                                     .first_token_ps = -1,
                                     .prompt = (int32_t)job->prompt_tokens,
+                                    .target = (int32_t)job->prompt_tokens,
                                     .output = (int32_t)job->output_tokens,
                                     .prefill_worker = -1,
                                     .decode_worker = -1,
@@ -128,7 +129,7 @@ static td_status admit_job(struct fleet *fleet, const struct td_job *job, const 
   if (fleet->policy->admit && !fleet_admits(fleet, slot)) return fleet_refuse(fleet, slot);
   struct keyed_slot item = {0, request->place_in_line, slot};
   if (fleet->policy->rank) item.key = fleet_rank(fleet, slot);
-  fleet->queued_tokens += request->prompt;
+  fleet->queued_tokens += request->target;
   fleet->route_again = true;
   return slot_queue_push(&fleet->waiting, item);
 }
@@ -167,9 +168,6 @@ td_status fleet_finish(struct fleet *fleet, int32_t slot) {
   struct fleet_request *request = &fleet->requests[slot];
   int32_t worker = request->decode_worker == TD_WORKER_LATER ? request->prefill_worker : request->decode_worker;
   int64_t positions = request->prompt + request->output - 1;
-  if (worker != request->prefill_worker && request->output == 1) {
-    return td_fail(TD_INTERNAL, "request %" PRIu64 ": an output of one token has two workers", request->number);
-  }
   if (fleet->policy->finished) fleet_tell_finished(fleet, slot, worker);
   fleet_view(fleet, worker, (positions + fleet->block_tokens - 1) / fleet->block_tokens, 1, 0);
   fleet->route_again = true;

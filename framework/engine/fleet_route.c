@@ -11,6 +11,7 @@
 void fleet_view(struct fleet *fleet, int32_t worker, int64_t blocks, int64_t sequences, int64_t tokens) {
   struct td_worker_view *view = &fleet->views[worker];
   view->free_blocks += blocks;
+  if (blocks > 0 && sequences > 0) fleet->replicas[worker].freed = true;
   view->free_sequences += sequences;
   view->active -= sequences;
   view->waiting_tokens += tokens;
@@ -28,6 +29,10 @@ void fleet_touch(struct fleet *fleet, int32_t worker) {
 
 static int64_t blocks_of(const struct fleet *fleet, int64_t positions) {
   return (positions + fleet->block_tokens - 1) / fleet->block_tokens;
+}
+
+static int32_t last_position(const struct fleet_request *request) {
+  return request->prompt + request->output - 1;
 }
 
 struct td_cluster_view fleet_cluster_view(const struct fleet *fleet) {
@@ -51,8 +56,8 @@ static struct td_request_view ask_for(const struct fleet *fleet, const struct fl
                                   .prompt_tokens = request->prompt,
                                   .max_tokens = request->output,
                                   .arrival_ps = request->arrival_ps,
-                                  .prefill_blocks = blocks_of(fleet, request->prompt),
-                                  .decode_blocks = blocks_of(fleet, request->prompt + request->output - 1),
+                                  .prefill_blocks = blocks_of(fleet, request->target),
+                                  .decode_blocks = blocks_of(fleet, fleet->grow ? request->target : last_position(request)),
                                   .tier = request->tier,
                                   .turn = request->turn,
                                   .session = request->session,
@@ -62,19 +67,22 @@ static struct td_request_view ask_for(const struct fleet *fleet, const struct fl
                                   .prefix_tokens = request->prefix_tokens};
 }
 
-int64_t fleet_rank(const struct fleet *fleet, int32_t slot) {
+int64_t fleet_rank(struct fleet *fleet, int32_t slot) {
+  if (fleet->grow) fleet_kv_look(fleet);
   struct td_cluster_view cluster = fleet_cluster_view(fleet);
   struct td_request_view request = ask_for(fleet, &fleet->requests[slot]);
   return fleet->policy->rank(&cluster, &request);
 }
 
-bool fleet_admits(const struct fleet *fleet, int32_t slot) {
+bool fleet_admits(struct fleet *fleet, int32_t slot) {
+  if (fleet->grow) fleet_kv_look(fleet);
   struct td_cluster_view cluster = fleet_cluster_view(fleet);
   struct td_request_view request = ask_for(fleet, &fleet->requests[slot]);
   return fleet->policy->admit(&cluster, &request);
 }
 
-void fleet_tell_finished(const struct fleet *fleet, int32_t slot, int32_t worker) {
+void fleet_tell_finished(struct fleet *fleet, int32_t slot, int32_t worker) {
+  if (fleet->grow) fleet_kv_look(fleet);
   struct td_cluster_view cluster = fleet_cluster_view(fleet);
   struct td_request_view request = ask_for(fleet, &fleet->requests[slot]);
   fleet->policy->finished(&cluster, &request, worker);
@@ -96,7 +104,19 @@ static td_status take_room(struct fleet *fleet, int32_t worker, int64_t blocks) 
                    blocks);
   }
   fleet_view(fleet, worker, -blocks, -1, 0);
-  return TD_OK;
+  return fleet->grow ? fleet_interrupt(fleet, worker) : TD_OK; /* the blocks its steps counted on are fewer now */
+}
+
+/* With kv = grow a request is let in for what it has, but in the end it must have all of its blocks. */
+static td_status check_ever(const struct fleet *fleet, const struct fleet_request *request, int32_t worker) {
+  int64_t most = blocks_of(fleet, last_position(request));
+  if (!fleet->grow || worker < 0 || worker >= fleet->cluster->worker_count) return TD_OK;
+  if (most <= fleet->replicas[worker].blocks) return TD_OK;
+  return td_fail(TD_UNSUPPORTED,
+                 "request %" PRIu64 ": found %" PRId32 " positions = %" PRId64 " KV blocks, expected at most the %" PRId64
+                 " of worker %s",
+                 request->number, last_position(request), most, fleet->replicas[worker].blocks,
+                 fleet->cluster->workers[worker].name);
 }
 
 static td_status admit(struct fleet *fleet, int32_t slot, const struct td_request_view *asked,
@@ -104,25 +124,27 @@ static td_status admit(struct fleet *fleet, int32_t slot, const struct td_reques
   struct fleet_request *request = &fleet->requests[slot];
   int32_t prefill, decode;
   TD_TRY(td_plan_resolve(plan, fleet->cluster->workers[0].slice, &prefill, &decode));
-  if (request->output == 1) decode = prefill; /* nothing to decode */
+  if (request->output == request->emitted + 1) decode = prefill; /* nothing to decode */
   if (decode == TD_WORKER_LATER && !fleet->policy->place) {
     return td_fail(TD_INTERNAL, "policy %s: leaves a decode worker for later and has no `place`", fleet->policy->name);
   }
   if (decode == prefill) {
+    TD_TRY(check_ever(fleet, request, prefill));
     TD_TRY(take_room(fleet, prefill, asked->decode_blocks));
   } else {
     TD_TRY(take_room(fleet, prefill, asked->prefill_blocks));
     if (decode != TD_WORKER_LATER) {
+      TD_TRY(check_ever(fleet, request, decode));
       TD_TRY(take_room(fleet, decode, asked->decode_blocks));
       TD_TRY(cluster_check_handoff(fleet->cluster, prefill, decode));
     }
   }
   request->prefill_worker = prefill;
   request->decode_worker = decode;
-  request->admitted_ps = fleet->now_ps;
-  fleet_view(fleet, prefill, 0, 0, request->prompt);
+  if (request->admitted_ps < 0) request->admitted_ps = fleet->now_ps;
+  fleet_view(fleet, prefill, 0, 0, request->target);
   slots_add(fleet, &fleet->replicas[prefill].prefill, slot);
-  fleet_interrupt(fleet, prefill);
+  TD_TRY(fleet_interrupt(fleet, prefill));
   fleet_touch(fleet, prefill);
   return TD_OK;
 }
@@ -136,7 +158,7 @@ static td_status route_waiting(struct fleet *fleet) {
     enum td_verdict verdict = fleet->policy->route(&cluster, &asked, &plan);
     if (verdict == TD_WAIT) return TD_OK;
     slot_queue_pop(&fleet->waiting);
-    fleet->queued_tokens -= fleet->requests[slot].prompt;
+    fleet->queued_tokens -= fleet->requests[slot].target;
     TD_TRY(verdict == TD_REFUSE ? fleet_refuse(fleet, slot) : admit(fleet, slot, &asked, &plan));
   }
   return TD_OK;
@@ -169,6 +191,7 @@ static td_status place_unplaced(struct fleet *fleet) {
       TD_TRY(decode_here(fleet, slot, &asked));
       continue;
     }
+    TD_TRY(check_ever(fleet, request, worker));
     TD_TRY(take_room(fleet, worker, asked.decode_blocks));
     TD_TRY(cluster_check_handoff(fleet->cluster, request->prefill_worker, worker));
     TD_TRY(fleet_prefilled(fleet, slot));
@@ -179,6 +202,7 @@ static td_status place_unplaced(struct fleet *fleet) {
 td_status fleet_route(struct fleet *fleet) {
   if (!fleet->route_again) return TD_OK;
   fleet->route_again = false;
+  if (fleet->grow && fleet->waiting.count + fleet->unplaced.count) fleet_kv_look(fleet);
   TD_TRY(place_unplaced(fleet));
   return route_waiting(fleet);
 }

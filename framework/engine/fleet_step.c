@@ -16,8 +16,8 @@ static wide steps_time(int64_t base, int64_t slope, int64_t count) {
   return (wide)base * count + (wide)slope * count * (count - 1) / 2;
 }
 
-static td_status ends_at(const struct fleet *fleet, int64_t base, int64_t slope, int64_t count, int64_t *out_ps) {
-  wide end = fleet->now_ps + steps_time(base, slope, count);
+static td_status ends_at(const struct replica *replica, int64_t *out_ps) {
+  wide end = replica->start_ps + steps_time(replica->next_base, replica->row.slope, replica->count);
   if (end > INT64_MAX) return td_fail(TD_UNSUPPORTED, "the run lasts longer than 106 days");
   *out_ps = (int64_t)end;
   return TD_OK;
@@ -25,13 +25,14 @@ static td_status ends_at(const struct fleet *fleet, int64_t base, int64_t slope,
 
 /* ---- what a step is of ---- */
 
-static td_status take_joining(struct fleet *fleet, int32_t worker) {
+td_status fleet_take_joining(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
   while (replica->joining.first >= 0) {
     int32_t slot = slots_take(fleet, &replica->joining);
     struct fleet_request *request = &fleet->requests[slot];
     request->ends_at = replica->steps + request->output - request->emitted;
     replica->context += request->prompt + request->emitted - 1;
+    fleet_kv_join(fleet, replica, request);
     replica->changed = true;
     TD_TRY(fleet_resident(fleet, request, worker, replica->index, 0, 1));
     TD_TRY(slot_queue_push(&replica->endings, (struct keyed_slot){request->ends_at, fleet->joins++, slot}));
@@ -44,7 +45,7 @@ static int32_t push_end(const struct fleet *fleet, const struct fleet_request *r
   if (request->decode_worker == TD_WORKER_LATER || request->decode_worker == request->prefill_worker) {
     return request->pushed;
   }
-  if (computed == request->prompt) return computed;
+  if (computed == request->target) return computed;
   if (fleet->cluster->experiment->engine.handoff == TD_HANDOFF_BLOB) return request->pushed;
   return computed - computed % (int32_t)fleet->block_tokens;
 }
@@ -63,7 +64,7 @@ static td_status add_chunks(struct fleet *fleet, struct replica *replica) {
   replica->chunk_count = 0;
   for (int32_t slot = replica->prefill.first; slot >= 0 && sequences < fleet->batch_sequences;
        slot = fleet->requests[slot].next) {
-    int64_t tokens = fleet->requests[slot].prompt - fleet->requests[slot].computed;
+    int64_t tokens = fleet->requests[slot].target - fleet->requests[slot].computed;
     if (fleet->chunk_tokens && tokens > fleet->chunk_tokens) tokens = fleet->chunk_tokens;
     if (fleet->chunk_tokens && tokens > left) tokens = left;
     if (tokens <= 0 || (tokens > left && sequences)) break;
@@ -103,7 +104,11 @@ static td_status begin_decode(struct fleet *fleet, int32_t worker) {
   replica->count = left < replica->row_valid ? left : replica->row_valid;
   if (!fleet->merge) replica->count = 1;
   replica->decodes = true;
-  TD_TRY(ends_at(fleet, replica->next_base, replica->row.slope, replica->count, &end_ps));
+  if (fleet->grow && replica->count > 1) {
+    int64_t steps = fleet_kv_steps(fleet, worker);
+    if (steps < replica->count) replica->count = steps;
+  }
+  TD_TRY(ends_at(replica, &end_ps));
   worker_queue_set(&fleet->ends, worker, end_ps);
   return TD_OK;
 }
@@ -119,53 +124,71 @@ static td_status begin_mixed(struct fleet *fleet, int32_t worker) {
   replica->decodes = replica->endings.count > 0;
   TD_TRY(fleet_open_row(fleet, worker, &price, replica->decodes ? TD_STEP_MIXED : TD_STEP_PREFILL));
   replica->count = 1;
-  TD_TRY(ends_at(fleet, price.base_ps, 0, 1, &end_ps));
+  TD_TRY(ends_at(replica, &end_ps));
   worker_queue_set(&fleet->ends, worker, end_ps);
   return TD_OK;
 }
 
 td_status fleet_begin_step(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
-  TD_TRY(take_joining(fleet, worker));
+  TD_TRY(fleet_take_joining(fleet, worker));
+  if (fleet->grow) TD_TRY(fleet_kv_make_room(fleet, worker));
   TD_TRY(add_chunks(fleet, replica));
   if (!replica->chunk_count && !replica->endings.count) return fleet_close_row(fleet, worker);
   replica->busy = true;
-  replica->start_ps = fleet->now_ps;
-  return replica->chunk_count ? begin_mixed(fleet, worker) : begin_decode(fleet, worker);
+  replica->start_ps = fleet->now_ps + replica->swap_ps;
+  if (replica->swap_ps) replica->changed = true; /* steps of one row follow each other */
+  replica->swap_ps = 0;
+  TD_TRY(replica->chunk_count ? begin_mixed(fleet, worker) : begin_decode(fleet, worker));
+  if (fleet->grow) fleet_kv_taken(fleet, worker, 1);
+  return TD_OK;
 }
 
 /* ---- somebody wants to join ---- */
 
-/* The first step that ends at `elapsed` or later. */
-static int64_t steps_until(const struct replica *replica, int64_t elapsed) {
+/* How many of the steps under way have ended `elapsed` after the first began. */
+static int64_t steps_ended(const struct replica *replica, int64_t elapsed) {
   int64_t base = replica->next_base, slope = replica->row.slope, steps;
-  if (elapsed <= base) return 1;
+  if (elapsed < base) return 0;
   if (slope > 0) {
     double half = (double)base / (double)slope - 0.5;
     steps = (int64_t)(sqrt(half * half + 2 * (double)elapsed / (double)slope) - half);
   } else {
     steps = elapsed / base;
   }
-  if (steps < 1) steps = 1;
-  while (steps_time(base, slope, steps) < elapsed) steps++;
-  while (steps > 1 && steps_time(base, slope, steps - 1) >= elapsed) steps--;
+  while (steps_time(base, slope, steps + 1) <= elapsed) steps++;
+  while (steps > 0 && steps_time(base, slope, steps) > elapsed) steps--;
   return steps;
 }
 
-void fleet_interrupt(struct fleet *fleet, int32_t worker) {
+/* A step that would begin at this very instant has not, unless the instant has been given work before. */
+int64_t fleet_steps_by_now(const struct fleet *fleet, const struct replica *replica) {
+  int64_t elapsed = fleet->now_ps - replica->start_ps, ended = steps_ended(replica, elapsed);
+  bool at_end = ended > 0 && steps_time(replica->next_base, replica->row.slope, ended) == elapsed;
+  int64_t begun = at_end && !fleet->again ? ended : ended + 1;
+  return begun < replica->count ? begun : replica->count;
+}
+
+/* Step by step the one that ends now would have ended before anybody joined. */
+td_status fleet_interrupt(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
-  if (!replica->busy || replica->count < 2) return;
-  int64_t steps = steps_until(replica, fleet->now_ps - replica->start_ps);
-  if (steps >= replica->count) return;
-  replica->count = steps;
-  worker_queue_set(&fleet->ends, worker,
-                   replica->start_ps + (int64_t)steps_time(replica->next_base, replica->row.slope, steps));
+  if (!replica->busy || replica->count < 2) return TD_OK;
+  int64_t begun = fleet_steps_by_now(fleet, replica), end_ps = 0;
+  if (begun == replica->count) return TD_OK;
+  replica->count = begun;
+  TD_TRY(ends_at(replica, &end_ps));
+  if (end_ps > fleet->now_ps) {
+    worker_queue_set(&fleet->ends, worker, end_ps);
+    return TD_OK;
+  }
+  worker_queue_remove(&fleet->ends, worker);
+  return fleet_end_step(fleet, worker);
 }
 
 td_status fleet_join(struct fleet *fleet, int32_t slot) {
   int32_t worker = fleet->requests[slot].decode_worker;
   slots_add(fleet, &fleet->replicas[worker].joining, slot);
-  fleet_interrupt(fleet, worker);
+  TD_TRY(fleet_interrupt(fleet, worker));
   fleet_touch(fleet, worker);
   return TD_OK;
 }
@@ -174,16 +197,16 @@ td_status fleet_join(struct fleet *fleet, int32_t slot) {
 
 static td_status first_token(struct fleet *fleet, int32_t slot) {
   struct fleet_request *request = &fleet->requests[slot];
-  request->emitted = 1;
-  request->first_token_ps = fleet->now_ps;
-  if (request->output == 1) return fleet_finish(fleet, slot);
+  fleet->prefilled++;
+  if (!request->emitted++) request->first_token_ps = fleet->now_ps;
+  if (request->emitted == request->output) return fleet_finish(fleet, slot);
   return request->decode_worker == request->prefill_worker ? fleet_join(fleet, slot) : fleet_prefilled(fleet, slot);
 }
 
 static td_status end_chunk(struct fleet *fleet, int32_t worker, const struct chunk *chunk, const int64_t *layer_done) {
   struct replica *replica = &fleet->replicas[worker];
   struct fleet_request *request = &fleet->requests[chunk->slot];
-  bool last = request->computed + chunk->tokens == request->prompt;
+  bool last = request->computed + chunk->tokens == request->target;
   if (request->first_step_ps < 0) request->first_step_ps = replica->start_ps;
   TD_TRY(fleet_resident(fleet, request, worker, replica->index, 1, last));
   if (chunk->push_begin != chunk->push_end) TD_TRY(fleet_push(fleet, worker, chunk, layer_done));
@@ -216,7 +239,7 @@ static td_status end_prompts(struct fleet *fleet, int32_t worker) {
   for (size_t i = 0; i < replica->chunk_count; i++) {
     const struct fleet_request *request = &fleet->requests[slot];
     int32_t next = request->next;
-    if (request->computed < request->prompt) {
+    if (request->computed < request->target) {
       before = slot;
     } else {
       *(before < 0 ? &replica->prefill.first : &fleet->requests[before].next) = next;
@@ -231,6 +254,8 @@ static td_status end_prompts(struct fleet *fleet, int32_t worker) {
 static td_status end_decodes(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
   int64_t sequences = (int64_t)replica->endings.count;
+  if (fleet->grow) fleet_kv_taken(fleet, worker, replica->count);
+  replica->grown = 0;
   if (!replica->decodes) return TD_OK;
   replica->steps += replica->count;
   replica->context += sequences * replica->count;
@@ -241,6 +266,7 @@ static td_status end_decodes(struct fleet *fleet, int32_t worker) {
     struct fleet_request *request = &fleet->requests[slot];
     request->emitted = request->output;
     replica->context -= request->prompt + request->output - 1;
+    fleet_kv_leave(fleet, replica, request);
     replica->changed = true;
     request->stretch_count = replica->index - request->stretch_index;
     TD_TRY(fleet_finish(fleet, slot));

@@ -50,6 +50,7 @@ td_status fleet_tick(struct fleet *fleet) {
   fleet->tick_ps = tick_after(fleet);
   if (!due) return TD_OK; /* those of a time when nobody was here are left out */
   struct td_control control = {fleet};
+  if (fleet->grow) fleet_kv_look(fleet);
   struct td_cluster_view cluster = fleet_cluster_view(fleet);
   fleet->ticks_alone = nothing_else_comes(fleet) ? fleet->ticks_alone + 1 : 0;
   fleet->route_again = true;

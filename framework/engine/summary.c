@@ -75,6 +75,7 @@ void td_run_summary_print(const struct td_run_summary *summary, FILE *out) {
   if (summary->transfers) {
     fprintf(out, "%" PRIu64 " KV transfers, %.6g GB\n", summary->transfers, (double)summary->kv_bytes / 1e9);
   }
+  if (summary->preemptions) fprintf(out, "%" PRIu64 " preemptions\n", summary->preemptions);
   if (isfinite(summary->energy_j)) {
     fprintf(out, "%.6g J in steps, %.6g J per output token\n", summary->energy_j,
             summary->energy_j / (double)summary->output_tokens);
@@ -111,9 +112,9 @@ void td_run_summary_json(const struct td_run_summary *summary, FILE *out) {
   double span = td_seconds(summary->makespan_ps);
   fprintf(out, "{\"requests\": %" PRIu64 ", \"refused\": %" PRIu64 ", \"prompt_tokens\": %" PRIu64
                ", \"output_tokens\": %" PRIu64 ", \"steps\": %" PRIu64 ", \"events\": %" PRIu64
-               ", \"decode_steps\": %" PRIu64 ", \"transfers\": %" PRIu64 ", \"kv_bytes\": %" PRIu64,
+               ", \"preemptions\": %" PRIu64 ", \"decode_steps\": %" PRIu64 ", \"transfers\": %" PRIu64 ", \"kv_bytes\": %" PRIu64,
           summary->requests, summary->refused, summary->prompt_tokens, summary->output_tokens, summary->steps,
-          summary->events, summary->decode_steps, summary->transfers, summary->kv_bytes);
+          summary->events, summary->preemptions, summary->decode_steps, summary->transfers, summary->kv_bytes);
   number(out, "mean_batch", (double)summary->decode_tokens / (double)summary->decode_steps);
   number(out, "makespan_s", span);
   number(out, "requests_per_s", (double)summary->requests / span);

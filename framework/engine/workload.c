@@ -140,10 +140,6 @@ static td_status build_job(const struct source *source, int64_t i, struct job *j
 td_status workload_open(const struct td_config *config, const struct td_experiment *experiment,
                         const struct td_model *model, bool exact, struct workload *out_workload) {
   struct source source = {config, experiment, model, exact};
-  if (td_source_given(&experiment->workload.source)) {
-    return td_config_fail(config, "workload.source",
-                          "found a source, expected requests: this engine runs lists of requests");
-  }
   struct workload workload = {.count = experiment->workload.requests.count};
   TD_TRY(td_alloc((size_t)workload.count, sizeof *workload.jobs, (void **)&workload.jobs));
   td_status status = TD_OK;

@@ -42,6 +42,7 @@ struct td_run_summary {
   uint64_t steps, decode_steps, decode_tokens; /* decode_tokens / decode_steps: the mean batch */
   uint64_t events;                             /* that the engine handled */
   uint64_t transfers, kv_bytes;
+  uint64_t preemptions;
   int64_t first_arrival_ps, makespan_ps;
   double energy_j; /* of steps; NaN if a device file has no power */
   struct td_tally ttft, tpot, e2e, queueing;

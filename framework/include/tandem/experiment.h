@@ -13,6 +13,8 @@
 
 enum td_pace { TD_PACE_WALL, TD_PACE_MEASURED, TD_PACE_PRICED };
 enum td_role { TD_ROLE_BOTH, TD_ROLE_PREFILL, TD_ROLE_DECODE };
+enum td_kv_room { TD_KV_RESERVE, TD_KV_GROW };
+enum td_preemption { TD_PREEMPT_RECOMPUTE, TD_PREEMPT_SWAP };
 enum td_handoff { TD_HANDOFF_LAYERS, TD_HANDOFF_BLOB };
 
 struct td_cfg_tier_slo {
@@ -36,6 +38,8 @@ struct td_cfg_engine {
   int kv_dtype;            /* choice "f32|f16": 0 or 1; use td_experiment_kv_dtype */
   int handoff;             /* enum td_handoff */
   int64_t handoff_layers;  /* layers per push in mode "layers" */
+  int kv;                  /* enum td_kv_room */
+  int preemption;          /* enum td_preemption */
   bool merge;              /* modelled runs: steps alike are one event */
   int64_t context;         /* most positions of a request; 0: the model's */
   double policy_interval;  /* s between a policy's ticks */
