@@ -2,6 +2,10 @@
 tandem_test(engine_units SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/units.c
   LINK tandem_engine tandem_device tandem_backends tandem_kernels LABELS threads)
 
+tandem_test(engine_exactness
+  SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/exactness.c ${CMAKE_CURRENT_LIST_DIR}/engine/random_cluster.c
+  LINK tandem_engine tandem_traces tandem_comm tandem_device tandem_backends tandem_config tandem_model tandem_kernels)
+
 # One program, many named runs of `tandem`: engine_runs CASE.
 add_executable(engine_runs ${CMAKE_CURRENT_LIST_DIR}/engine/runs.c ${CMAKE_CURRENT_LIST_DIR}/engine/harness.c)
 target_include_directories(engine_runs PRIVATE ${CMAKE_CURRENT_LIST_DIR})

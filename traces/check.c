@@ -75,7 +75,7 @@ static td_status check_request(const struct place *at, const void *rows) {
   TD_TRY(not_before(at, "finished", row->finished, row->first_token > 0 ? row->first_token : row->arrival));
   if (row->output_tokens && row->first_token < 0) return bad(at, "first_token", row->first_token, "a time");
   if (row->output_tokens && row->finished < 0) return bad(at, "finished", row->finished, "a time");
-  TD_TRY(below(at, "finish", row->finish, 2));
+  TD_TRY(below(at, "finish", row->finish, 3));
   TD_TRY(device_in_range(at, "prefill_device", row->prefill_device));
   return device_in_range(at, "decode_device", row->decode_device);
 }

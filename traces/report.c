@@ -17,6 +17,8 @@ struct line {
 };
 enum { LINE_COUNT = 6 };
 
+static const char *const finish_names[] = {"length", "end", "refused"};
+
 static void lines(const struct td_metrics *metrics, struct line out[LINE_COUNT]) {
   out[0] = (struct line){"TTFT", "ttft", &metrics->ttft, true};
   out[1] = (struct line){"TPOT", "tpot", &metrics->tpot, true};
@@ -101,7 +103,7 @@ void td_metrics_print_requests(const struct td_trace *trace, const struct td_met
     const struct td_row_request *row = &trace->requests[request->row];
     td_print_text(out, 20, row->name);
     fprintf(out, " %8" PRIu32 " %8" PRIu32 " %7s", row->prompt_tokens, row->output_tokens,
-            row->finish == TD_FINISH_END ? "end" : "length");
+            finish_names[row->finish]);
     td_print_value(out, 12, request->ttft * ttft.factor);
     td_print_value(out, 12, request->tpot * tpot.factor);
     td_print_value(out, 12, request->e2e * e2e.factor);
@@ -153,7 +155,7 @@ static void json_request(const struct td_row_request *row, const struct td_reque
   json_text(out, "name", row->name);
   fprintf(out,
           "\"prompt_tokens\": %" PRIu32 ", \"output_tokens\": %" PRIu32 ", \"finish\": \"%s\", \"kv_bytes\": %" PRIu64,
-          row->prompt_tokens, row->output_tokens, row->finish == TD_FINISH_END ? "end" : "length", row->kv_bytes);
+          row->prompt_tokens, row->output_tokens, finish_names[row->finish], row->kv_bytes);
   td_json_number(out, "ttft", request->ttft);
   td_json_number(out, "tpot", request->tpot);
   td_json_number(out, "e2e", request->e2e);

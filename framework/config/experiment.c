@@ -45,6 +45,8 @@ static const struct td_option engine_options[] = {
         "most positions of a request (prompt and output) that a modelled run takes; 0 = the model's context"),
     KEY(td_cfg_engine, policy_interval, TD_OPT_REAL, "s", "10", 1e-6, MOST_SECONDS,
         "time of the run between the ticks of policies that have them"),
+    BELOW(td_cfg_engine, policy_options, TD_OPT_GROUP, NULL, &td_policy_group,
+          "what the policy goes by; a key that it does not read is refused (`tandem policies` lists them)"),
     END};
 static const struct td_option_group engine_group = {"engine", sizeof(struct td_cfg_engine), engine_options};
 

@@ -113,6 +113,7 @@ static void end_line(struct print *print, size_t begin, const char *unit, const 
 bool td_cfg_is_absent(const struct td_option *option, const struct cfg_node *node, const void *field) {
   if (node) return false;
   if (option->type == TD_OPT_GROUP) return option->fallback != NULL;
+  if (option->type == TD_OPT_INT) return *(const int64_t *)field == TD_NO_INT;
   return option->type == TD_OPT_REAL && isnan(*(const double *)field);
 }
 

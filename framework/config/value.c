@@ -172,6 +172,10 @@ td_status td_cfg_fallback(struct td_config *config, const struct td_option *opti
   errno = 0;
   switch (option->type) {
     case TD_OPT_INT:
+      if (!strcmp(text, "none")) {
+        *(int64_t *)field = TD_NO_INT;
+        return TD_OK;
+      }
       *(int64_t *)field = strtoll(text, &end, 10);
       return end == text || *end || errno ? bad_default(option) : TD_OK;
     case TD_OPT_REAL:

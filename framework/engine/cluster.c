@@ -216,6 +216,7 @@ static td_status open_all(struct cluster *cluster, bool exact) {
     TD_TRY(size_kv(cluster, &cluster->workers[i]));
   }
   if (exact) TD_TRY(take_identity(cluster));
+  TD_TRY(cluster_find_policy(cluster));
   return cluster_check(cluster);
 }
 

@@ -9,6 +9,7 @@
 #include "tandem/backend.h"
 #include "tandem/devices.h"
 #include "tandem/experiment.h"
+#include "tandem/policy.h"
 #include "workload.h"
 
 struct cluster_worker {
@@ -34,7 +35,9 @@ struct cluster {
   struct cluster_worker *workers;
   int32_t worker_count;
   enum td_dtype kv_dtype;
-  uint64_t config_hash, model_digest; /* set by cluster_open if `exact` */
+  const struct td_policy *policy;
+  struct td_cfg_policy policy_options; /* what it goes by */
+  uint64_t config_hash, model_digest;  /* set by cluster_open if `exact` */
 };
 
 /* Opens everything the config names and checks that it fits together; TD_CONFIG with file:line, or the model's own

@@ -68,24 +68,39 @@ td_status cluster_check_model(const struct cluster *cluster, td_status status) {
   return td_config_fail(cluster->config, "model", "%s", td_error_text());
 }
 
-static td_status check_policy(const struct cluster *cluster) {
-  const char *name = cluster->experiment->engine.policy;
-  const struct td_policy *policy = td_policy_find(name);
-  if (!policy) {
-    const char *nearest = td_policies[0]->name;
-    for (const struct td_policy *const *each = td_policies; *each; each++) {
-      if (td_edit_distance((*each)->name, name) < td_edit_distance(nearest, name)) nearest = (*each)->name;
-    }
-    return td_config_fail(cluster->config, "engine.policy", "found \"%s\", expected a policy; did you mean \"%s\"?",
-                          name, nearest);
+td_status cluster_find_policy(struct cluster *cluster) {
+  const struct td_cfg_engine *engine = &cluster->experiment->engine;
+  cluster->policy = td_policy_find(engine->policy);
+  if (cluster->policy) {
+    return td_policy_resolve(cluster->config, cluster->policy, &engine->policy_options, &cluster->policy_options);
   }
+  const char *nearest = td_policies[0]->name;
+  for (const struct td_policy *const *each = td_policies; *each; each++) {
+    if (td_edit_distance((*each)->name, engine->policy) < td_edit_distance(nearest, engine->policy)) {
+      nearest = (*each)->name;
+    }
+  }
+  return td_config_fail(cluster->config, "engine.policy", "found \"%s\", expected a policy; did you mean \"%s\"?",
+                        engine->policy, nearest);
+}
+
+static td_status check_policy(const struct cluster *cluster) {
   struct td_worker_view *views;
+  if (td_policy_is_modelled_only(cluster->policy) && !fleet_can(cluster)) {
+    return td_config_fail(cluster->config, "engine.policy",
+                          "found \"%s\" with executing workers or a pace other than \"priced\", expected a modelled "
+                          "run: it decides at moments that only those have",
+                          cluster->policy->name);
+  }
   TD_TRY(td_alloc((size_t)cluster->worker_count, sizeof *views, (void **)&views));
   for (int32_t i = 0; i < cluster->worker_count; i++) {
     views[i] = (struct td_worker_view){.pool = cluster->workers[i].pool->name, .role = cluster->workers[i].pool->role};
   }
-  struct td_cluster_view view = {.workers = views, .worker_count = cluster->worker_count};
-  td_status status = policy->check(&view);
+  struct td_cluster_view view = {.workers = views,
+                                 .worker_count = cluster->worker_count,
+                                 .engine = &cluster->experiment->engine,
+                                 .options = &cluster->policy_options};
+  td_status status = cluster->policy->check(&view);
   free(views);
   return status ? td_config_fail(cluster->config, "engine.policy", "%s", td_error_text()) : TD_OK;
 }
@@ -102,9 +117,17 @@ td_status cluster_check_handoff(const struct cluster *cluster, int32_t from, int
                         sender->pool->name, receiver->pool->name);
 }
 
-/* The first worker of each pool speaks for all of it; -1 if the pool has another role. */
-static int32_t first_of_role(const struct cluster *cluster, int32_t pool, int role) {
-  if (pool_at(cluster, pool)->role != role) return -1;
+/* Roles that get KV from a role, as bits. */
+static uint32_t sends_to(const struct td_policy *policy, int role) {
+  const uint32_t *sends = policy->sends;
+  if (!sends[TD_ROLE_BOTH] && !sends[TD_ROLE_PREFILL] && !sends[TD_ROLE_DECODE]) {
+    return role == TD_ROLE_PREFILL ? 1u << TD_ROLE_DECODE : 0;
+  }
+  return sends[role];
+}
+
+/* The first worker of each pool speaks for all of it. */
+static int32_t first_of(const struct cluster *cluster, int32_t pool) {
   int32_t first = 0;
   while (cluster->workers[first].pool_index != pool) first++;
   return first;
@@ -112,10 +135,12 @@ static int32_t first_of_role(const struct cluster *cluster, int32_t pool, int ro
 
 static td_status check_pairs(const struct cluster *cluster) {
   for (int32_t i = 0; i < cluster->pools; i++) {
-    int32_t from = first_of_role(cluster, i, TD_ROLE_PREFILL);
-    for (int32_t j = 0; from >= 0 && j < cluster->pools; j++) {
-      int32_t to = first_of_role(cluster, j, TD_ROLE_DECODE);
-      if (to >= 0) TD_TRY(cluster_check_handoff(cluster, from, to));
+    const struct td_cfg_pool *from = pool_at(cluster, i);
+    uint32_t roles = sends_to(cluster->policy, from->role);
+    for (int32_t j = 0; j < cluster->pools; j++) {
+      bool alone = i == j && from->count == 1;
+      if (alone || !(roles & 1u << pool_at(cluster, j)->role)) continue;
+      TD_TRY(cluster_check_handoff(cluster, first_of(cluster, i), first_of(cluster, j)));
     }
   }
   return TD_OK;

@@ -13,10 +13,12 @@ td_status cluster_check_backend(const struct cluster *cluster, int32_t pool, con
 td_status cluster_check_devices(const struct cluster *cluster);
 /* Puts the config's line before a model that could not be opened, if the path is what is wrong. Returns the status. */
 td_status cluster_check_model(const struct cluster *cluster, td_status status);
+/* The policy and what it goes by. */
+td_status cluster_find_policy(struct cluster *cluster);
 /* Policy and roles, pace and prices, links, executing after modelled pools. */
 td_status cluster_check(const struct cluster *cluster);
-/* KV can go from one worker to another: a link where its time is priced, bytes where they will be read. Asked for pools
- * of roles prefill and decode before the run, and for every pair a policy comes up with. */
+/* KV can go from one worker to another: a link where its time is priced, bytes where they will be read. Asked before
+ * the run for pools of roles between which the policy sends, and for every pair it comes up with. */
 td_status cluster_check_handoff(const struct cluster *cluster, int32_t from, int32_t to);
 
 #endif

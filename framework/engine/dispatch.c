@@ -26,6 +26,7 @@ static struct td_cluster_view cluster_view(struct engine *engine) {
                                                .role = worker->info->pool->role,
                                                .executes = worker->executes,
                                                .free_sequences = free_sequences(engine, worker),
+                                               .blocks = worker->info->kv_blocks,
                                                .free_blocks = worker->free_blocks,
                                                .waiting_tokens = worker->waiting_tokens,
                                                .active = worker->active};
@@ -35,6 +36,8 @@ static struct td_cluster_view cluster_view(struct engine *engine) {
                                   .now_ps = engine->now_ps,
                                   .whole = engine->whole,
                                   .engine = &engine->cluster->experiment->engine,
+                                  .options = &engine->cluster->policy_options,
+                                  .state = engine->policy_state,
                                   .waiting = (int64_t)engine->waiting_count};
 }
 

@@ -224,6 +224,7 @@ static td_status engine_open(struct engine *engine) {
   TD_TRY(td_alloc((size_t)cluster->workload.count, sizeof *engine->requests, (void **)&engine->requests));
   TD_TRY(td_alloc(workers, sizeof *engine->workers, (void **)&engine->workers));
   TD_TRY(td_alloc(workers, sizeof *engine->views, (void **)&engine->views));
+  TD_TRY(td_policy_state(engine->policy, &engine->policy_state));
   for (int32_t i = 0; i < cluster->worker_count; i++) {
     engine->workers[i].info = &cluster->workers[i];
     engine->workers[i].executes = cluster->workers[i].backend->executes;
@@ -248,6 +249,7 @@ static void engine_close(struct engine *engine) {
   free(engine->workers);
   free(engine->requests);
   free(engine->views);
+  free(engine->policy_state);
   struct link_use *link = engine->links;
   HASH_CLEAR(hh, engine->links); /* the table; the items are still chained */
   while (link) {
@@ -272,7 +274,7 @@ td_status engine_drive(const struct cluster *cluster, struct node *node, struct 
                        const struct td_run_options *options) {
   struct engine engine = {.cluster = cluster,
                           .options = options,
-                          .policy = td_policy_find(cluster->experiment->engine.policy),
+                          .policy = cluster->policy,
                           .node = node,
                           .trace = trace,
                           .pace = cluster->experiment->engine.pace,

@@ -34,6 +34,7 @@ static td_status open_replicas(struct fleet *fleet) {
         .pool = worker->pool_index, .blocks = worker->kv_blocks, .prefill = {-1, -1}, .joining = {-1, -1}};
     fleet->views[i] = (struct td_worker_view){.pool = worker->pool->name,
                                               .role = worker->pool->role,
+                                              .blocks = worker->kv_blocks,
                                               .free_blocks = worker->kv_blocks,
                                               .free_sequences = fleet->batch_sequences};
     TD_TRY(fleet_price_open(fleet, i));
@@ -79,7 +80,8 @@ static td_status fleet_open(struct fleet *fleet) {
   if (fleet->expert_tokens) {
     TD_TRY(td_alloc((size_t)fleet->expert_tokens, sizeof *fleet->experts, (void **)&fleet->experts));
   }
-  TD_TRY(td_alloc(fleet->policy->state_bytes ? fleet->policy->state_bytes : 1, 1, &fleet->policy_state));
+  TD_TRY(td_policy_state(fleet->policy, &fleet->policy_state));
+  TD_TRY(fleet_tick_open(fleet));
   TD_TRY(open_replicas(fleet));
   TD_TRY(open_requests(fleet));
   return fleet_record_devices(fleet);
@@ -116,7 +118,7 @@ static int64_t next_time(const struct fleet *fleet) {
   int64_t next = fleet->arrival_ps;
   if (fleet->ends.count && fleet->ends.heap[0].time_ps < next) next = fleet->ends.heap[0].time_ps;
   if (fleet->transfers.count && fleet->transfers.heap[0].key < next) next = fleet->transfers.heap[0].key;
-  return next;
+  return fleet_next_tick(fleet, next);
 }
 
 static td_status handle_instant(struct fleet *fleet) {
@@ -132,7 +134,7 @@ static td_status handle_instant(struct fleet *fleet) {
     fleet->summary->events++;
     TD_TRY(fleet_arrive(fleet));
   }
-  return TD_OK;
+  return fleet_tick(fleet);
 }
 
 static td_status give_out(struct fleet *fleet) {
@@ -150,19 +152,21 @@ static td_status stalled(const struct fleet *fleet) {
   const struct slot_queue *waiting = fleet->waiting.count ? &fleet->waiting : &fleet->unplaced;
   if (!waiting->count) return td_fail(TD_INTERNAL, "stalled with %" PRId64 " requests in flight", fleet->live);
   const struct fleet_request *request = &fleet->requests[waiting->heap[0].slot];
-  int64_t most = 0;
-  for (int32_t i = 0; i < fleet->cluster->worker_count; i++) {
-    if (fleet->replicas[i].blocks > most) most = fleet->replicas[i].blocks;
+  const struct td_worker_view *most = &fleet->views[0];
+  for (int32_t i = 1; i < fleet->cluster->worker_count; i++) {
+    if (fleet->views[i].free_blocks > most->free_blocks) most = &fleet->views[i];
   }
   int64_t positions = request->prompt + request->output - 1;
   return td_fail(TD_UNSUPPORTED,
                  "stalled at %.6f s with %" PRId64 " of %" PRId64 " requests done: request %" PRIu64 " (%" PRId32
                  " prompt and %" PRId32 " output tokens, %" PRId64
                  " KV blocks) waits for %s, policy %s finds no worker "
-                 "for it, and nothing else will happen; the largest worker has %" PRId64 " KV blocks, all of them free",
+                 "for it, and nothing else will happen; who has most free, of pool %s, has %" PRId64 " of %" PRId64
+                 " KV blocks and %" PRId64 " places",
                  td_seconds(fleet->now_ps), fleet->finished, fleet->arrived, request->number, request->prompt,
                  request->output, (positions + fleet->block_tokens - 1) / fleet->block_tokens,
-                 waiting == &fleet->waiting ? "a route" : "a decode worker", fleet->policy->name, most);
+                 waiting == &fleet->waiting ? "a route" : "a decode worker", fleet->policy->name, most->pool,
+                 most->free_blocks, most->blocks, most->free_sequences);
 }
 
 static td_status loop(struct fleet *fleet) {
@@ -224,10 +228,7 @@ static td_status check_balance(struct fleet *fleet) {
 }
 
 td_status fleet_run(const struct cluster *cluster, struct td_trace_writer *trace, struct td_run_summary *out_summary) {
-  struct fleet fleet = {.cluster = cluster,
-                        .policy = td_policy_find(cluster->experiment->engine.policy),
-                        .trace = trace,
-                        .summary = out_summary};
+  struct fleet fleet = {.cluster = cluster, .policy = cluster->policy, .trace = trace, .summary = out_summary};
   *out_summary = (struct td_run_summary){0};
   td_status status = fleet_open(&fleet);
   if (!status) status = loop(&fleet);

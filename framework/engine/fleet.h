@@ -8,8 +8,8 @@
  *
  *   arrives -> waits for a route -> prefill queue -> [transfer -> ] joins decode -> decodes -> done
  *
- * Events of one instant are handled in the order steps, transfers, arrivals, each by number; work is given out after
- * the last of them.
+ * Events of one instant are handled in the order steps, transfers, arrivals, each by number, then the policy's tick;
+ * work is given out after the last of them.
  */
 #ifndef ENGINE_FLEET_H
 #define ENGINE_FLEET_H
@@ -41,9 +41,9 @@ struct fleet_request {
   int32_t tier, turn;
   int32_t prefill_worker, decode_worker; /* decode_worker may be TD_WORKER_LATER */
   int32_t next;
-  int64_t ends_at; /* the decode step of its worker, counted from the run's start, that is its last */
+  int64_t ends_at;                /* the decode step of its worker, counted from the run's start, that is its last */
   uint64_t kv_bytes, kv_expected; /* handed over; by the prompts that were prefilled to be */
-  int64_t transferred_ps; /* when the last push so far is through */
+  int64_t transferred_ps;         /* when the last push so far is through */
   /* the stretch of residency that is open: its steps are of worker `stretch_worker`, which has no number before the
    * first; yields: tokens a step */
   int32_t stretch_worker;
@@ -63,17 +63,17 @@ struct chunk {
 /* A worker. "steps" are decode steps: those that every decoding sequence takes part in. */
 struct replica {
   int32_t pool;
-  int64_t blocks;       /* KV blocks it has */
-  struct slots prefill; /* in order of admission */
-  struct slots joining; /* will decode from the next step on */
+  int64_t blocks;            /* KV blocks it has */
+  struct slots prefill;      /* in order of admission */
+  struct slots joining;      /* will decode from the next step on */
   struct slot_queue swapped; /* in the host's memory, by place in line */
   int64_t *phases;           /* [block_tokens] with kv = grow: decoding sequences by (positions - steps) mod block */
   int64_t grown;             /* of the steps under way, those whose blocks the view lacks already */
   bool freed;                /* blocks were given back since somebody last had to leave */
   int64_t swap_ps;           /* that the next step waits for KV to or from the host */
   struct slot_queue endings; /* decoding requests by ends_at */
-  int64_t steps;                 /* decode steps so far */
-  int64_t context;               /* sum over decoding sequences of their cached positions */
+  int64_t steps;             /* decode steps so far */
+  int64_t context;           /* sum over decoding sequences of their cached positions */
   /* what it is at */
   bool busy, decodes, changed; /* changed: its batch is not the one the open row is of */
   int64_t start_ps, count;     /* of what is under way: `count` steps as one event */
@@ -93,7 +93,7 @@ struct fleet_pool {
   const struct cluster_worker *worker; /* the first */
   struct td_pricer *pricer;            /* of chips */
   struct td_device *device;            /* prices LPUs */
-  int64_t *layer_done_ps; /* [layers] */
+  int64_t *layer_done_ps;              /* [layers] */
 };
 
 struct fleet {
@@ -103,7 +103,7 @@ struct fleet {
   struct td_run_summary *summary;
   int64_t layers, block_tokens, batch_sequences, batch_tokens, chunk_tokens;
   bool merge, grow, swap;
-  bool again; /* this instant has been given work before */
+  bool again;     /* this instant has been given work before */
   bool by_member; /* steps are priced from each sequence's own position, not from sums alone */
   uint64_t bytes_per_position;
   int64_t now_ps;
@@ -127,13 +127,16 @@ struct fleet {
   struct td_worker_view *views;
   struct td_load_index *loads;
   void *policy_state;
-  struct worker_queue ends;      /* of steps, by worker */
-  struct slot_queue transfers; /* by time */
-  int32_t *touched;                /* workers that may begin a step at this instant */
+  int64_t interval_ps, tick_ps; /* of the policy's ticks, and the next one; INT64_MAX: never */
+  int64_t ticks_alone;          /* ticks in a row while nothing else was to come */
+  int64_t queued_tokens, waiting_tokens, prefilled_tokens, prefill_ps; /* see struct td_cluster_view */
+  struct worker_queue ends;                                            /* of steps, by worker */
+  struct slot_queue transfers;                                         /* by time */
+  int32_t *touched; /* workers that may begin a step at this instant */
   int32_t touched_count;
   uint8_t *is_touched;
   uint64_t next_step, joins; /* step numbers given; requests that ever joined a decode batch */
-  int64_t *experts; /* [expert_tokens]: td_expected_experts, 0: not yet known */
+  int64_t *experts;          /* [expert_tokens]: td_expected_experts, 0: not yet known */
   int64_t expert_tokens;
 };
 
@@ -153,11 +156,18 @@ td_status fleet_finish(struct fleet *fleet, int32_t slot); /* its last token is 
 td_status fleet_refuse(struct fleet *fleet, int32_t slot);
 
 /* fleet_route.c */
-int64_t fleet_rank(const struct fleet *fleet, int32_t slot);
-void fleet_tell_finished(const struct fleet *fleet, int32_t slot, int32_t worker);
+int64_t fleet_rank(struct fleet *fleet, int32_t slot);
+bool fleet_admits(struct fleet *fleet, int32_t slot);
+void fleet_tell_finished(struct fleet *fleet, int32_t slot, int32_t worker);
 td_status fleet_route(struct fleet *fleet);
+struct td_cluster_view fleet_cluster_view(const struct fleet *fleet);
 void fleet_view(struct fleet *fleet, int32_t worker, int64_t blocks, int64_t sequences, int64_t tokens);
 void fleet_touch(struct fleet *fleet, int32_t worker);
+
+/* fleet_tick.c */
+td_status fleet_tick_open(struct fleet *fleet);
+int64_t fleet_next_tick(const struct fleet *fleet, int64_t other_ps); /* other_ps: when anything else happens */
+td_status fleet_tick(struct fleet *fleet);                            /* if it is due at this instant */
 
 /* fleet_step.c */
 td_status fleet_begin_step(struct fleet *fleet, int32_t worker);
@@ -166,7 +176,7 @@ td_status fleet_end_step(struct fleet *fleet, int32_t worker);
 int64_t fleet_steps_by_now(const struct fleet *fleet, const struct replica *replica);
 td_status fleet_interrupt(struct fleet *fleet, int32_t worker); /* its merged steps end with the one under way */
 td_status fleet_take_joining(struct fleet *fleet, int32_t worker);
-td_status fleet_join(struct fleet *fleet, int32_t slot);   /* decodes from its worker's next step on */
+td_status fleet_join(struct fleet *fleet, int32_t slot); /* decodes from its worker's next step on */
 
 /* fleet_kv.c: blocks with kv = grow */
 td_status fleet_kv_open(struct fleet *fleet, struct replica *replica);
@@ -205,5 +215,6 @@ td_status fleet_close_row(struct fleet *fleet, int32_t worker);
 td_status fleet_resident(struct fleet *fleet, struct fleet_request *request, int32_t worker, uint64_t index,
                          uint64_t count, uint32_t yields);
 td_status fleet_record_request(struct fleet *fleet, const struct fleet_request *request, int64_t finished_ps);
+td_status fleet_record_refused(struct fleet *fleet, const struct fleet_request *request);
 
 #endif

@@ -115,6 +115,7 @@ static td_status start_over(struct fleet *fleet, int32_t worker, int32_t slot) {
   request->target = request->prompt + request->emitted;
   request->computed = request->pushed = 0;
   request->prefill_worker = request->decode_worker = -1;
+  fleet->queued_tokens += request->target;
   fleet_view(fleet, worker, 0, 1, 0);
   if (fleet->policy->rank) item.key = fleet_rank(fleet, slot);
   return slot_queue_push(&fleet->waiting, item);

@@ -96,6 +96,11 @@ td_status fleet_resident(struct fleet *fleet, struct fleet_request *request, int
   return TD_OK;
 }
 
+static td_status name_request(const struct fleet_request *request, char *out, size_t size) {
+  return *request->name ? td_format(out, size, "%s", request->name)
+                        : td_format(out, size, "r%" PRIu64, request->number);
+}
+
 td_status fleet_record_request(struct fleet *fleet, const struct fleet_request *finished, int64_t finished_ps) {
   if (!fleet->trace) return TD_OK;
   struct fleet_request request = *finished;
@@ -113,10 +118,21 @@ td_status fleet_record_request(struct fleet *fleet, const struct fleet_request *
                                .prefill_device = (uint32_t)request.prefill_worker,
                                .decode_device = (uint32_t)request.decode_worker,
                                .kv_bytes = request.kv_bytes};
-  if (*request.name) {
-    TD_TRY(td_format(row.name, sizeof row.name, "%s", request.name));
-  } else {
-    snprintf(row.name, sizeof row.name, "r%" PRIu64, request.number);
-  }
+  TD_TRY(name_request(&request, row.name, sizeof row.name));
+  return td_trace_append(fleet->trace, TD_TABLE_REQUESTS, &row, 1);
+}
+
+td_status fleet_record_refused(struct fleet *fleet, const struct fleet_request *request) {
+  if (!fleet->trace) return TD_OK;
+  struct td_row_request row = {.request = request->number,
+                               .arrival = request->arrival_ps,
+                               .admitted = -1,
+                               .first_step = -1,
+                               .first_token = -1,
+                               .finished = fleet->now_ps,
+                               .prompt_tokens = (uint32_t)request->prompt,
+                               .max_tokens = (uint32_t)request->output,
+                               .finish = TD_FINISH_REFUSED};
+  TD_TRY(name_request(request, row.name, sizeof row.name));
   return td_trace_append(fleet->trace, TD_TABLE_REQUESTS, &row, 1);
 }

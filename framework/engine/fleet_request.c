@@ -126,8 +126,10 @@ static td_status admit_job(struct fleet *fleet, const struct td_job *job, const 
   if (name && fleet->trace) TD_TRY(td_format(request->name, sizeof request->name, "%s", name));
   fleet->live++;
   TD_TRY(copy_prefix(job, request));
+  if (fleet->policy->admit && !fleet_admits(fleet, slot)) return fleet_refuse(fleet, slot);
   struct keyed_slot item = {0, request->place_in_line, slot};
   if (fleet->policy->rank) item.key = fleet_rank(fleet, slot);
+  fleet->queued_tokens += request->target;
   fleet->route_again = true;
   return slot_queue_push(&fleet->waiting, item);
 }
@@ -193,6 +195,7 @@ td_status fleet_finish(struct fleet *fleet, int32_t slot) {
 td_status fleet_refuse(struct fleet *fleet, int32_t slot) {
   uint64_t number = fleet->requests[slot].number;
   if (fleet->policy->finished) fleet_tell_finished(fleet, slot, -1);
+  TD_TRY(fleet_record_refused(fleet, &fleet->requests[slot]));
   fleet->refused++;
   fleet->summary->refused++;
   free_slot(fleet, slot);

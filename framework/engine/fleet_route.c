@@ -15,6 +15,7 @@ void fleet_view(struct fleet *fleet, int32_t worker, int64_t blocks, int64_t seq
   view->free_sequences += sequences;
   view->active -= sequences;
   view->waiting_tokens += tokens;
+  fleet->waiting_tokens += tokens;
   load_changed(fleet->loads, worker);
 }
 
@@ -34,15 +35,20 @@ static int32_t last_position(const struct fleet_request *request) {
   return request->prompt + request->output - 1;
 }
 
-static struct td_cluster_view view_of(const struct fleet *fleet) {
+struct td_cluster_view fleet_cluster_view(const struct fleet *fleet) {
   return (struct td_cluster_view){.workers = fleet->views,
                                   .worker_count = fleet->cluster->worker_count,
                                   .now_ps = fleet->now_ps,
                                   .waiting = (int64_t)fleet->waiting.count,
                                   .whole = fleet->cluster->workers[0].slice,
                                   .engine = &fleet->cluster->experiment->engine,
+                                  .options = &fleet->cluster->policy_options,
                                   .loads = fleet->loads,
-                                  .state = fleet->policy_state};
+                                  .state = fleet->policy_state,
+                                  .queued_tokens = fleet->queued_tokens,
+                                  .waiting_tokens = fleet->waiting_tokens,
+                                  .prefilled_tokens = fleet->prefilled_tokens,
+                                  .prefill_ps = fleet->prefill_ps};
 }
 
 static struct td_request_view ask_for(const struct fleet *fleet, const struct fleet_request *request) {
@@ -62,14 +68,23 @@ static struct td_request_view ask_for(const struct fleet *fleet, const struct fl
       .prefix_tokens = request->prefix_tokens};
 }
 
-int64_t fleet_rank(const struct fleet *fleet, int32_t slot) {
-  struct td_cluster_view cluster = view_of(fleet);
+int64_t fleet_rank(struct fleet *fleet, int32_t slot) {
+  if (fleet->grow) fleet_kv_look(fleet);
+  struct td_cluster_view cluster = fleet_cluster_view(fleet);
   struct td_request_view request = ask_for(fleet, &fleet->requests[slot]);
   return fleet->policy->rank(&cluster, &request);
 }
 
-void fleet_tell_finished(const struct fleet *fleet, int32_t slot, int32_t worker) {
-  struct td_cluster_view cluster = view_of(fleet);
+bool fleet_admits(struct fleet *fleet, int32_t slot) {
+  if (fleet->grow) fleet_kv_look(fleet);
+  struct td_cluster_view cluster = fleet_cluster_view(fleet);
+  struct td_request_view request = ask_for(fleet, &fleet->requests[slot]);
+  return fleet->policy->admit(&cluster, &request);
+}
+
+void fleet_tell_finished(struct fleet *fleet, int32_t slot, int32_t worker) {
+  if (fleet->grow) fleet_kv_look(fleet);
+  struct td_cluster_view cluster = fleet_cluster_view(fleet);
   struct td_request_view request = ask_for(fleet, &fleet->requests[slot]);
   fleet->policy->finished(&cluster, &request, worker);
 }
@@ -138,12 +153,13 @@ static td_status admit(struct fleet *fleet, int32_t slot, const struct td_reques
 static td_status route_waiting(struct fleet *fleet) {
   while (fleet->waiting.count) {
     int32_t slot = fleet->waiting.heap[0].slot;
-    struct td_cluster_view cluster = view_of(fleet);
+    struct td_cluster_view cluster = fleet_cluster_view(fleet);
     struct td_request_view asked = ask_for(fleet, &fleet->requests[slot]);
     struct td_step_plan plan;
     enum td_verdict verdict = fleet->policy->route(&cluster, &asked, &plan);
     if (verdict == TD_WAIT) return TD_OK;
     slot_queue_pop(&fleet->waiting);
+    fleet->queued_tokens -= fleet->requests[slot].target;
     TD_TRY(verdict == TD_REFUSE ? fleet_refuse(fleet, slot) : admit(fleet, slot, &asked, &plan));
   }
   return TD_OK;
@@ -166,7 +182,7 @@ static td_status place_unplaced(struct fleet *fleet) {
   while (fleet->unplaced.count) {
     int32_t slot = fleet->unplaced.heap[0].slot;
     struct fleet_request *request = &fleet->requests[slot];
-    struct td_cluster_view cluster = view_of(fleet);
+    struct td_cluster_view cluster = fleet_cluster_view(fleet);
     struct td_request_view asked = ask_for(fleet, request);
     int32_t worker = fleet->policy->place(&cluster, &asked);
     if (worker < 0) return TD_OK;

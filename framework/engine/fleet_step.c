@@ -77,17 +77,17 @@ static td_status add_chunks(struct fleet *fleet, struct replica *replica) {
 
 /* ---- its beginning ---- */
 
-/* Steps alike go on in their row. Step by step their price is asked again: it must be what the row says. */
+/* Steps alike go on in their row. Step by step their price is asked again: it must be what the row says. For how long it
+ * holds can be less than what is left of the row: sums of contexts say less about windows the longer they are. */
 static td_status go_on(struct fleet *fleet, const struct replica *replica) {
   struct td_price price;
   if (fleet->merge) return TD_OK;
   TD_TRY(fleet_price_decode(fleet, replica, &price));
-  if (price.base_ps == replica->next_base && price.valid_steps >= replica->row_valid) return TD_OK;
+  if (price.base_ps == replica->next_base) return TD_OK;
   return td_fail(TD_INTERNAL,
-                 "a step of %zu sequences and %" PRId64 " positions: found a price of %" PRId64 " ps for %" PRId64
-                 " steps, expected %" PRId64 " and %" PRId64 " by the price of those before",
-                 replica->endings.count, replica->context, price.base_ps, price.valid_steps, replica->next_base,
-                 replica->row_valid);
+                 "a step of %zu sequences and %" PRId64 " positions: found a price of %" PRId64 " ps, expected %" PRId64
+                 " by the price of those before",
+                 replica->endings.count, replica->context, price.base_ps, replica->next_base);
 }
 
 static td_status begin_decode(struct fleet *fleet, int32_t worker) {
@@ -211,6 +211,7 @@ static td_status end_chunk(struct fleet *fleet, int32_t worker, const struct chu
   TD_TRY(fleet_resident(fleet, request, worker, replica->index, 1, last));
   if (chunk->push_begin != chunk->push_end) TD_TRY(fleet_push(fleet, worker, chunk, ready_ps));
   request->computed += chunk->tokens;
+  fleet->prefilled_tokens += chunk->tokens;
   request->pushed = chunk->push_end;
   fleet_view(fleet, worker, 0, 0, -chunk->tokens);
   return TD_OK;
@@ -223,6 +224,7 @@ static td_status end_chunks(struct fleet *fleet, int32_t worker) {
   for (size_t i = 0; i < replica->chunk_count; i++) {
     pushes |= replica->chunks[i].push_begin != replica->chunks[i].push_end;
   }
+  if (replica->chunk_count) fleet->prefill_ps += fleet->now_ps - replica->start_ps;
   if (pushes) TD_TRY(fleet_milestones(fleet, replica, ready_ps));
   for (size_t i = 0; i < replica->chunk_count; i++) {
     TD_TRY(end_chunk(fleet, worker, &replica->chunks[i], ready_ps));

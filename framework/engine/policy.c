@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "load.h"
+#include "tandem/base.h"
+#include "tandem/experiment.h"
 
 const struct td_policy *td_policy_find(const char *name) {
   for (const struct td_policy *const *policy = td_policies; *policy; policy++) {
@@ -28,9 +30,53 @@ int32_t td_policy_least_work(const struct td_cluster_view *cluster, uint32_t rol
   return best;
 }
 
+enum td_verdict td_policy_route_least(const struct td_cluster_view *cluster, const struct td_request_view *request,
+                                      struct td_step_plan *out_plan) {
+  int32_t both = td_policy_least_work(cluster, 1u << TD_ROLE_BOTH, request->decode_blocks);
+  if (both >= 0) {
+    *out_plan = td_plan_whole(both, cluster->whole);
+    return TD_ROUTE;
+  }
+  int32_t prefill = td_policy_least_work(cluster, 1u << TD_ROLE_PREFILL, request->prefill_blocks);
+  int32_t decode = td_policy_least_work(cluster, 1u << TD_ROLE_DECODE, request->decode_blocks);
+  if (prefill < 0 || decode < 0) return TD_WAIT;
+  *out_plan = td_plan_split(prefill, decode, cluster->whole);
+  return TD_ROUTE;
+}
+
 bool td_policy_has_role(const struct td_cluster_view *cluster, uint32_t roles) {
   for (int32_t i = 0; i < cluster->worker_count; i++) {
     if (roles & 1u << cluster->workers[i].role) return true;
   }
   return false;
+}
+
+td_status td_policy_needs(const struct td_cluster_view *cluster, const char *name, uint32_t roles) {
+  static const char *const names[] = {"both", "prefill", "decode"};
+  for (int role = 0; role < (int)(sizeof names / sizeof *names); role++) {
+    if (!(roles & 1u << role) || td_policy_has_role(cluster, 1u << role)) continue;
+    return td_fail(TD_CONFIG, "policy %s: found no pool with role \"%s\", expected one", name, names[role]);
+  }
+  return TD_OK;
+}
+
+td_status td_policy_needs_any(const struct td_cluster_view *cluster, const char *name) {
+  bool split = td_policy_has_role(cluster, 1u << TD_ROLE_PREFILL) && td_policy_has_role(cluster, 1u << TD_ROLE_DECODE);
+  if (split || td_policy_has_role(cluster, 1u << TD_ROLE_BOTH)) return TD_OK;
+  return td_fail(TD_CONFIG,
+                 "policy %s: found neither a pool with role \"both\" nor one of each other role, expected either",
+                 name);
+}
+
+bool td_policy_is_modelled_only(const struct td_policy *policy) {
+  return policy->admit || policy->place || policy->rank || policy->finished || policy->tick;
+}
+
+td_status td_policy_state(const struct td_policy *policy, void **out_state) {
+  enum { MOST = 16 << 20 };
+  if (policy->state_bytes > MOST) {
+    return td_fail(TD_INTERNAL, "policy %s: a state of %zu bytes, expected at most %d", policy->name,
+                   policy->state_bytes, MOST);
+  }
+  return td_alloc(policy->state_bytes ? policy->state_bytes : 1, 1, out_state);
 }

@@ -96,6 +96,7 @@ struct engine {
   const struct cluster *cluster;
   const struct td_run_options *options;
   const struct td_policy *policy;
+  void *policy_state;
   struct node *node;
   struct td_trace_writer *trace;
   int pace;

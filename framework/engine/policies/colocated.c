@@ -10,8 +10,7 @@
 enum { ROLES = 1u << TD_ROLE_BOTH };
 
 static td_status check(const struct td_cluster_view *cluster) {
-  if (td_policy_has_role(cluster, ROLES)) return TD_OK;
-  return td_fail(TD_CONFIG, "policy colocated: found no pool with role \"both\", expected one");
+  return td_policy_needs(cluster, "colocated", ROLES);
 }
 
 static enum td_verdict route(const struct td_cluster_view *cluster, const struct td_request_view *request,

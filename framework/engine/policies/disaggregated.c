@@ -11,13 +11,7 @@
 enum { PREFILL = 1u << TD_ROLE_PREFILL, DECODE = 1u << TD_ROLE_DECODE };
 
 static td_status check(const struct td_cluster_view *cluster) {
-  if (!td_policy_has_role(cluster, PREFILL)) {
-    return td_fail(TD_CONFIG, "policy disaggregated: found no pool with role \"prefill\", expected one");
-  }
-  if (!td_policy_has_role(cluster, DECODE)) {
-    return td_fail(TD_CONFIG, "policy disaggregated: found no pool with role \"decode\", expected one");
-  }
-  return TD_OK;
+  return td_policy_needs(cluster, "disaggregated", PREFILL | DECODE);
 }
 
 static enum td_verdict route(const struct td_cluster_view *cluster, const struct td_request_view *request,
@@ -33,6 +27,9 @@ const struct td_policy td_policy_disaggregated = {
     .size = sizeof(struct td_policy),
     .name = "disaggregated",
     .summary = "prefill on a pool with role prefill, decode on one with role decode, least work first",
+    .help =
+        "Both workers are chosen, and their KV blocks taken, when the request is admitted, so KV can leave layer by "
+        "layer and a finished prefill never waits for a place to go.",
     .check = check,
     .route = route,
 };

@@ -29,6 +29,7 @@ enum td_option_type {
   TD_OPT_TEXTS   /* struct td_list of const char * */
 };
 
+#define TD_NO_INT INT64_MIN /* of an optional INT that is not given */
 struct td_list {
   void *items; /* count elements of the group's size (or of const char *) */
   int32_t count;
@@ -39,7 +40,8 @@ struct td_option {
   const char *name;
   enum td_option_type type;
   const char *unit;     /* "s", "GB/s", "tokens"; NULL if none */
-  const char *fallback; /* the default, written as in a config; NULL: the key is required. REAL "nan": no value */
+  const char *fallback; /* the default, written as in a config; NULL: the key is required. REAL "nan": no value, as is
+                           INT "none", which gives TD_NO_INT */
   const char *help;     /* one line */
   size_t offset;
   double low, high; /* inclusive bounds of INT and REAL, ignored when both are 0 */

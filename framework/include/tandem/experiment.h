@@ -17,6 +17,17 @@ enum td_kv_room { TD_KV_RESERVE, TD_KV_GROW };
 enum td_preemption { TD_PREEMPT_RECOMPUTE, TD_PREEMPT_SWAP };
 enum td_handoff { TD_HANDOFF_LAYERS, TD_HANDOFF_BLOB };
 
+struct td_cfg_tier_slo {
+  double slo_ttft; /* s */
+};
+/* What policies go by. In a parsed config NaN, TD_NO_INT and an empty list are "not given"; in a policy's view they are
+ * filled in from its own table (struct td_policy_option). */
+struct td_cfg_policy {
+  int64_t threshold_tokens, queue_limit, minimum_workers;
+  double slo_ttft; /* s */
+  double prefix_weight, high, low;
+  struct td_list tiers; /* struct td_cfg_tier_slo */
+};
 struct td_cfg_engine {
   int pace;                /* enum td_pace */
   const char *policy;      /* file name in framework/engine/policies without .c */
@@ -32,6 +43,7 @@ struct td_cfg_engine {
   bool merge;              /* modelled runs: steps alike are one event */
   int64_t context;         /* most positions of a request; 0: the model's */
   double policy_interval;  /* s between a policy's ticks */
+  struct td_cfg_policy policy_options;
 };
 struct td_cfg_lpu {
   int64_t chips, tensor;
@@ -99,6 +111,7 @@ struct td_experiment {
 };
 
 extern const struct td_option_group td_experiment_group;
+extern const struct td_option_group td_policy_group; /* engine.policy_options */
 
 /* td_config_open + parse + the checks within the file: pools have unique names, links name pools, device files open and
  * are of the right kind, numbers agree with each other, a request has text or prompt_tokens and not both. Backends,

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "tandem/plan.h"
 
@@ -20,22 +21,29 @@ struct td_worker_view {
   const char *pool;
   int role;               /* enum td_role of tandem/experiment.h */
   bool executes;          /* really computes: its tokens are real */
-  int64_t free_blocks;    /* KV blocks nobody has reserved */
+  int64_t blocks;         /* KV blocks it has */
+  int64_t free_blocks;    /* of them, those nobody has reserved */
   int64_t free_sequences; /* requests it may take beside those it has: engine.batch_sequences - active */
   int64_t waiting_tokens; /* prompt tokens routed here and not yet computed */
   int64_t active;         /* requests routed here and not finished here */
 };
 struct td_load_index;
 struct td_cfg_engine;
+struct td_cfg_policy;
+struct td_config;
 struct td_cluster_view {
   const struct td_worker_view *workers;
   int32_t worker_count;
   int64_t now_ps;
-  int64_t waiting;                    /* requests that wait for a route, this one included */
-  struct td_slice whole;              /* the slice that is the whole model */
-  const struct td_cfg_engine *engine; /* the config's group `engine`: numbers a policy goes by */
-  struct td_load_index *loads;        /* for td_policy_least_work; NULL: it looks at all workers */
-  void *state;                        /* the policy's own, state_bytes of it, zero when the run begins */
+  int64_t waiting;                     /* requests that wait for a route, this one included if it already does */
+  struct td_slice whole;               /* the slice that is the whole model */
+  const struct td_cfg_engine *engine;  /* the config's group `engine` */
+  const struct td_cfg_policy *options; /* engine.policy_options with this policy's own values where none are given */
+  struct td_load_index *loads;         /* for td_policy_least_work; NULL: it looks at all workers */
+  void *state;                         /* the policy's own, state_bytes of it, zero when the run begins */
+  /* Of runs without executing workers, all workers together. Prompt tokens: of those that wait for a route, routed and
+   * not yet computed, computed so far; and for how long workers were at steps with prompts so far. */
+  int64_t queued_tokens, waiting_tokens, prefilled_tokens, prefill_ps;
 };
 struct td_request_view {
   uint64_t request;
@@ -64,27 +72,42 @@ struct td_control;
 /* Asks a worker to serve another role from now on: what it has goes on, what is routed goes by the new one. */
 td_status td_control_role(struct td_control *control, int32_t worker, int role);
 
+/* A key of engine.policy_options that a policy reads; one that it does not read is refused. */
+struct td_policy_option {
+  const char *name;
+  double fallback;  /* taken when it is not given; NAN: it must be; INFINITY: no bound */
+  const char *help; /* what this policy does with it */
+};
+
 struct td_policy {
   size_t size; /* sizeof(struct td_policy) */
   const char *name;
-  const char *summary; /* one line for `tandem devices` and the docs */
-  /* Before the run: TD_CONFIG if the cluster lacks a role this policy needs. */
+  const char *summary;                    /* one line for `tandem policies` and the docs */
+  const char *help;                       /* a few sentences; NULL: the summary says it all */
+  const struct td_policy_option *options; /* ends with a NULL name; NULL: it reads none */
+  /* Roles (bits 1 << role) that get KV from pools of role [i]: `check` and `run` want links for them before they begin.
+   * All zero: from prefill to decode. */
+  uint32_t sends[3];
+  size_t state_bytes; /* of cluster->state; at most 16 MiB */
+  /* Before the run: TD_CONFIG if the cluster lacks a role this policy needs, or its options do not fit together. */
   td_status (*check)(const struct td_cluster_view *cluster);
-  /* Where a request goes: a plan in *out_plan, or not yet, or never. The workers named must have a free sequence and the
-   * blocks: prefill_blocks where prefill alone runs, decode_blocks where decode runs. Must not say TD_WAIT on an empty
-   * cluster if the request can ever run. */
+  /* Where a request goes: a plan in *out_plan, or not yet, or never. The workers named must have a free sequence and
+   * the blocks: prefill_blocks where prefill alone runs, decode_blocks where decode runs. Must not say TD_WAIT on an
+   * empty cluster if the request can ever run. */
   enum td_verdict (*route)(const struct td_cluster_view *cluster, const struct td_request_view *request,
                            struct td_step_plan *out_plan);
 
   /* ---- optional, in runs without executing workers only; NULL: not needed ---- */
-  size_t state_bytes; /* of cluster->state */
+  /* May a request that has just arrived wait for a route? false: it is refused. */
+  bool (*admit)(const struct td_cluster_view *cluster, const struct td_request_view *request);
   /* The decode worker of a request whose prefill is done and whose plan said TD_WORKER_LATER; -1: none has room yet. */
   int32_t (*place)(const struct td_cluster_view *cluster, const struct td_request_view *request);
   /* Order of those that wait: the smallest first, equals by arrival. Fixed once a request has arrived. */
   int64_t (*rank)(const struct td_cluster_view *cluster, const struct td_request_view *request);
   /* A request has finished on its decode worker, or was refused (-1). */
   void (*finished)(const struct td_cluster_view *cluster, const struct td_request_view *request, int32_t worker);
-  /* Every engine.policy_interval seconds of the run. */
+  /* Every engine.policy_interval seconds of the run, as long as requests are in flight; before those that wait are
+   * routed again. */
   td_status (*tick)(const struct td_cluster_view *cluster, struct td_control *control);
 };
 extern const struct td_policy *const td_policies[]; /* generated; ends with NULL */
@@ -96,5 +119,28 @@ const struct td_policy *td_policy_find(const char *name);
 int32_t td_policy_least_work(const struct td_cluster_view *cluster, uint32_t roles, int64_t blocks);
 /* True if any worker has a role in `roles`. */
 bool td_policy_has_role(const struct td_cluster_view *cluster, uint32_t roles);
+/* TD_CONFIG in the words of policy `name` unless every role in `roles` has a worker. */
+td_status td_policy_needs(const struct td_cluster_view *cluster, const char *name, uint32_t roles);
+
+/* For policies about other things than where: on the worker of role both with the least work, and if there is none with
+ * room, split over the prefill and the decode worker with the least work. */
+enum td_verdict td_policy_route_least(const struct td_cluster_view *cluster, const struct td_request_view *request,
+                                      struct td_step_plan *out_plan);
+/* What td_policy_route_least needs: workers of role both, or of both other roles. */
+td_status td_policy_needs_any(const struct td_cluster_view *cluster, const char *name);
+
+/* engine.policy_options for a policy: what the config gives, else the policy's own. TD_CONFIG with file:line for a key
+ * that the policy does not read (naming those that do) and for one that it needs. */
+td_status td_policy_resolve(const struct td_config *config, const struct td_policy *policy,
+                            const struct td_cfg_policy *given, struct td_cfg_policy *out_options);
+/* A policy's zeroed state; free() it. */
+td_status td_policy_state(const struct td_policy *policy, void **out_state);
+/* True if it has entries that only runs without executing workers can ask. */
+bool td_policy_is_modelled_only(const struct td_policy *policy);
+
+/* A policy's documentation, as Markdown and as a JSON object; that of all of them. */
+void td_policy_help(const struct td_policy *policy, FILE *out);
+void td_policy_json(const struct td_policy *policy, FILE *out);
+void td_policies_help(FILE *out);
 
 #endif

@@ -15,7 +15,7 @@
 
 enum td_time_kind { TD_TIME_EXECUTED = 0, TD_TIME_EMULATED = 1, TD_TIME_MODELLED = 2 };
 enum td_step_kind { TD_STEP_PREFILL = 0, TD_STEP_DECODE = 1, TD_STEP_MIXED = 2 };
-enum td_finish { TD_FINISH_LENGTH = 0, TD_FINISH_END = 1 };
+enum td_finish { TD_FINISH_LENGTH = 0, TD_FINISH_END = 1, TD_FINISH_REFUSED = 2 };
 enum td_payload { TD_PAYLOAD_KV = 0, TD_PAYLOAD_LIVE = 1 };
 
 struct td_row_device {
@@ -31,7 +31,8 @@ struct td_row_device {
   int32_t layer_begin, layer_end; /* of the slice that lives there, see struct td_slice */
   uint32_t parts;
 };
-/* Written when the request finishes. Times: ps since the run began; -1 = never. */
+/* Written when the request finishes, or is refused: then it has no output and its devices say nothing. Times: ps since
+ * the run began; -1 = never. */
 struct td_row_request {
   uint64_t request; /* 0, 1, ... in config order */
   char name[32];

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The policy's ticks: at multiples of engine.policy_interval, as long as requests are in flight, after all that happens
+ * at the same instant and before work is given out. They change what is routed from then on, never steps under way, so
+ * merged steps need not end for them.
+ */
+#include <inttypes.h>
+
+#include "fleet.h"
+#include "tandem/base.h"
+
+/* A policy can need a few ticks to see that somebody waits (its measures are means over them); one that has not helped
+ * after so many will not. */
+enum { TICKS_ALONE = 1000 };
+
+struct td_control {
+  struct fleet *fleet;
+};
+
+td_status fleet_tick_open(struct fleet *fleet) {
+  const struct cluster *cluster = fleet->cluster;
+  fleet->tick_ps = INT64_MAX;
+  if (!fleet->policy->tick) return TD_OK;
+  td_status status = td_ps_from_seconds(cluster->experiment->engine.policy_interval, &fleet->interval_ps);
+  if (status || fleet->interval_ps < 1) {
+    return td_config_fail(cluster->config, "engine.policy_interval", "found no time of at least 1 ps, expected one");
+  }
+  fleet->tick_ps = fleet->interval_ps;
+  return TD_OK;
+}
+
+int64_t fleet_next_tick(const struct fleet *fleet, int64_t other_ps) {
+  if (fleet->tick_ps >= other_ps || !fleet->live) return other_ps;
+  return other_ps == INT64_MAX && fleet->ticks_alone >= TICKS_ALONE ? other_ps : fleet->tick_ps;
+}
+
+/* The first multiple of the interval after now. */
+static int64_t tick_after(const struct fleet *fleet) {
+  int64_t next, passed = fleet->now_ps - fleet->now_ps % fleet->interval_ps;
+  return __builtin_add_overflow(passed, fleet->interval_ps, &next) ? INT64_MAX : next;
+}
+
+static bool nothing_else_comes(const struct fleet *fleet) {
+  return fleet->arrival_ps == INT64_MAX && !fleet->ends.count && !fleet->transfers.count;
+}
+
+td_status fleet_tick(struct fleet *fleet) {
+  if (fleet->tick_ps > fleet->now_ps) return TD_OK;
+  bool due = fleet->live && fleet->now_ps % fleet->interval_ps == 0;
+  fleet->tick_ps = tick_after(fleet);
+  if (!due) return TD_OK; /* those of a time when nobody was here are left out */
+  struct td_control control = {fleet};
+  if (fleet->grow) fleet_kv_look(fleet);
+  struct td_cluster_view cluster = fleet_cluster_view(fleet);
+  fleet->ticks_alone = nothing_else_comes(fleet) ? fleet->ticks_alone + 1 : 0;
+  fleet->route_again = true;
+  fleet->summary->events++;
+  return fleet->policy->tick(&cluster, &control);
+}
+
+td_status td_control_role(struct td_control *control, int32_t worker, int role) {
+  struct fleet *fleet = control->fleet;
+  if (worker < 0 || worker >= fleet->cluster->worker_count || role < TD_ROLE_BOTH || role > TD_ROLE_DECODE) {
+    return td_fail(TD_INTERNAL,
+                   "policy %s: asks worker %" PRId32 " of %" PRId32 " for role %d, expected a role of 0..2",
+                   fleet->policy->name, worker, fleet->cluster->worker_count, role);
+  }
+  fleet->views[worker].role = role;
+  load_changed(fleet->loads, worker);
+  return TD_OK;
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "random_cluster.h"
+
+#include "../support.h"
+#include "tandem/base.h"
+
+/* ---- files ---- */
+
+static void write_file(const char *folder, const char *name, const char *text) {
+  char path[4200];
+  snprintf(path, sizeof path, "%s/%s", folder, name);
+  FILE *file = fopen(path, "w");
+  assert_non_null(file);
+  fputs(text, file);
+  assert_int_equal(fclose(file), 0);
+}
+
+#define SHAPE                                                                                              \
+  "layers = 4; hidden = 256; heads = 4; kv_heads = 2; vocab = 1000; context = 8192; rope_theta = 10000.0;" \
+  "norm_epsilon = 1e-5; tied_output = false; weights = \"bf16\";"
+#define NUMBER(name, value, unit)                                                    \
+  name " = { value = " value "; unit = \"" unit "\"; low = " value "; high = " value \
+       "; evidence = \"assumed\"; source = \"a test\"; };\n"
+
+void random_cluster_files(const char *folder) {
+  write_file(folder, "dense.cfg",
+             "name = \"dense\"; architecture = \"llama\"; head_dim = 64; rope_dim = 64; ffn = 700; rope_factors = "
+             "false;" SHAPE);
+  write_file(
+      folder, "window.cfg",
+      "name = \"window\"; architecture = \"gpt-oss\"; head_dim = 64; rope_dim = 64; experts = 8; experts_used = 2;"
+      "expert_ffn = 320; window = 24; window_period = 2; expert_weights = \"mxfp4\";" SHAPE);
+  write_file(folder, "experts.cfg",
+             "name = \"experts\"; architecture = \"llama\"; head_dim = 64; rope_dim = 64; ffn = 300; experts = 8;"
+             "experts_used = 2; rope_factors = false;" SHAPE);
+  write_file(folder, "chip.cfg",
+             "title = \"a test's chip\"; kind = \"chip\"; power_basis = \"chip\";\n" NUMBER("memory_bytes", "4", "GB")
+                 NUMBER("memory_bandwidth", "20", "GB/s") NUMBER("flops_f32", "0.2", "TFLOP/s")
+                     NUMBER("flops_bf16", "0.4", "TFLOP/s") NUMBER("memory_efficiency", "0.8", "1")
+                         NUMBER("compute_efficiency", "0.7", "1") NUMBER("op_overhead", "3", "us")
+                             NUMBER("power_idle", "50", "W") NUMBER("power_busy", "300", "W"));
+  write_file(folder, "fast.cfg",
+             "title = \"a test's link\"; kind = \"link\";\n" NUMBER("link_bandwidth", "5", "GB/s")
+                 NUMBER("link_latency", "2", "us"));
+  write_file(folder, "slow.cfg",
+             "title = \"a test's link\"; kind = \"link\";\n" NUMBER("link_bandwidth", "0.02", "GB/s")
+                 NUMBER("link_latency", "40", "us"));
+}
+
+/* ---- draws ---- */
+
+struct dice {
+  uint64_t number, throws;
+};
+
+/* low .. high */
+static int draw(struct dice *dice, int low, int high) {
+  return low + (int)(td_random(11, dice->number, dice->throws++) % (uint64_t)(high - low + 1));
+}
+
+static const char *pick(struct dice *dice, const char *const *from, int count) {
+  return from[draw(dice, 0, count - 1)];
+}
+
+/* ---- a config ---- */
+
+static void add_engine(struct dice *dice, const char *policy, struct td_text *out) {
+  int sequences = draw(dice, 0, 3) ? draw(dice, 1, 9) : 64;
+  td_text_printf(out,
+                 "engine = { pace = \"priced\"; policy = \"%s\"; chunk_tokens = %d; batch_sequences = %d; "
+                 "batch_tokens = %d; block_tokens = %d; handoff = \"%s\"; handoff_layers = %d; policy_interval = %g;\n",
+                 policy, draw(dice, 0, 2) ? draw(dice, 1, 96) : 0, sequences, sequences + draw(dice, 0, 128),
+                 draw(dice, 1, 20), draw(dice, 0, 2) ? "layers" : "blob", draw(dice, 1, 5), 1e-4 * draw(dice, 1, 100));
+}
+
+/* What the policy reads, now and then left out where it may be. */
+static void add_options(struct dice *dice, const char *policy, struct td_text *out) {
+  td_text_printf(out, "policy_options = {");
+  if (!strcmp(policy, "conditional") || !strcmp(policy, "mixed")) {
+    td_text_printf(out, "threshold_tokens = %d;", draw(dice, 0, 120));
+  } else if (!strcmp(policy, "tiers")) {
+    td_text_printf(out, "tiers = ( {slo_ttft = %g;}, {slo_ttft = %g;} );", 1e-3 * draw(dice, 1, 50),
+                   1e-3 * draw(dice, 1, 50));
+  } else if (!strcmp(policy, "admission")) {
+    if (draw(dice, 0, 1)) td_text_printf(out, "slo_ttft = %g;", 1e-3 * draw(dice, 1, 50));
+    td_text_printf(out, "queue_limit = %d;", draw(dice, 0, 12));
+  } else if (!strcmp(policy, "autoscale")) {
+    td_text_printf(out, "slo_ttft = %g; high = %g; low = %g;", 1e-3 * draw(dice, 1, 30), 0.1 * draw(dice, 2, 9),
+                   0.01 * draw(dice, 0, 19));
+  } else if (!strcmp(policy, "kv_aware") && draw(dice, 0, 1)) {
+    td_text_printf(out, "prefix_weight = %g;", 0.5 * draw(dice, 0, 6));
+  }
+  td_text_printf(out, "}; };\n");
+}
+
+static void add_pool(struct dice *dice, const char *name, const char *role, const char *folder, struct td_text *out) {
+  int tokens = draw(dice, 0, 1) ? draw(dice, 420, 900) : 20000; /* the longest request has 400 */
+  td_text_printf(out, "%s{ name = \"%s\"; role = \"%s\"; backend = \"modelled\"; count = %d; kv_tokens = %d; ",
+                 strstr(out->data, "name = \"p") || strstr(out->data, "name = \"d") ? ", " : "", name, role,
+                 draw(dice, 1, 4), tokens);
+  td_text_printf(out, "device = \"%s/chip.cfg\"; }", folder);
+}
+
+static bool both_only(const char *policy, struct dice *dice) {
+  static const char *const any[] = {"tiers", "admission", "kv_aware"};
+  bool either = false;
+  for (int i = 0; i < 3; i++) either |= !strcmp(policy, any[i]);
+  return !strcmp(policy, "colocated") || (either && draw(dice, 0, 1));
+}
+
+/* Every pool to every pool: what a policy does not use does no harm. */
+static void add_links(struct dice *dice, const char *const *pools, int count, const char *folder, struct td_text *out) {
+  static const char *const links[] = {"fast", "slow"};
+  td_text_printf(out, "links = (");
+  for (int i = 0; i < count * count; i++) {
+    td_text_printf(out, "%s { from = \"%s\"; to = \"%s\"; device = \"%s/%s.cfg\"; }", i ? "," : "", pools[i / count],
+                   pools[i % count], folder, pick(dice, links, 2));
+  }
+  td_text_printf(out, "); };\n");
+}
+
+static void add_cluster(struct dice *dice, const char *policy, const char *folder, struct td_text *out) {
+  const char *pools[4];
+  int count = 0;
+  struct td_text list = {0};
+  td_text_printf(&list, " ");
+  bool both = both_only(policy, dice), mixed = !strcmp(policy, "mixed");
+  if (both) add_pool(dice, pools[count++] = "p0", "both", folder, &list);
+  if (both && draw(dice, 0, 2) == 0) add_pool(dice, pools[count++] = "p1", "both", folder, &list);
+  if (!both) add_pool(dice, pools[count++] = "p2", "prefill", folder, &list);
+  if (!both) add_pool(dice, pools[count++] = "d0", "decode", folder, &list);
+  if (!both && !mixed && draw(dice, 0, 2) == 0) add_pool(dice, pools[count++] = "d1", "decode", folder, &list);
+  if (mixed) add_pool(dice, pools[count++] = "p3", "both", folder, &list);
+  td_text_printf(out, "cluster = { pools = (%s);\n", list.data);
+  td_text_free(&list);
+  add_links(dice, pools, count, folder, out);
+}
+
+/* All at once, on a grid where many coincide, in twins, or anywhere. */
+static double arrival_of(struct dice *dice, int pattern, double last) {
+  switch (pattern) {
+    case 0:
+      return 0;
+    case 1:
+      return 1e-3 * draw(dice, 0, 20);
+    case 2:
+      return draw(dice, 0, 1) ? last : last + 1e-6 * draw(dice, 0, 4000);
+    default:
+      return 1e-7 * draw(dice, 0, 400000);
+  }
+}
+
+static void add_requests(struct dice *dice, const int64_t *arrivals, int arrival_count, struct td_text *out) {
+  int count = draw(dice, 1, 40), pattern = draw(dice, 0, 3), prompt = 1, output = 1;
+  double last = 0;
+  td_text_printf(out, "workload = { stop_at_end = false; requests = (");
+  for (int i = 0; i < count + arrival_count; i++) {
+    if (!i || draw(dice, 0, 2)) { /* else as the one before */
+      prompt = draw(dice, 0, 4) ? draw(dice, 1, 200) : draw(dice, 1, 4) * 16;
+      output = draw(dice, 0, 5) ? draw(dice, 1, 150) : draw(dice, 1, 2);
+    }
+    last = i < count ? arrival_of(dice, pattern, last) : (double)arrivals[i - count] * 1e-12;
+    td_text_printf(out, "%s{prompt_tokens=%d;max_tokens=%d;arrival=%.17g;}", i ? "," : "", prompt, output,
+                   last > 0 ? last : 0.0);
+  }
+  td_text_printf(out, "); };\n");
+}
+
+void random_cluster(uint64_t number, const char *policy, const char *folder, const int64_t *arrivals, int arrival_count,
+                    char *out, size_t size) {
+  static const char *const models[] = {"dense", "window", "experts"};
+  struct dice dice = {.number = number};
+  struct td_text text = {0};
+  td_text_printf(&text, "name = \"random\"; model = \"%s/%s.cfg\"; seed = 3;\n", folder, pick(&dice, models, 3));
+  add_engine(&dice, policy, &text);
+  add_options(&dice, policy, &text);
+  add_cluster(&dice, policy, folder, &text);
+  add_requests(&dice, arrivals, arrival_count, &text);
+  assert_false(text.failed);
+  assert_true(text.bytes < size);
+  memcpy(out, text.data, text.bytes + 1);
+  td_text_free(&text);
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Random experiments of modelled workers: cluster, engine, model and workload of a number, for a policy.
+ */
+#ifndef TESTS_ENGINE_RANDOM_CLUSTER_H
+#define TESTS_ENGINE_RANDOM_CLUSTER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Writes shapes and device files that the configs name into a folder: dense, windowed and with experts; a small chip, a
+ * fast and a slow link. */
+void random_cluster_files(const char *folder);
+
+/* The text of a config, in out. `arrivals`: instants in ps at which requests come beside its own, at most 8. */
+void random_cluster(uint64_t number, const char *policy, const char *folder, const int64_t *arrivals, int arrival_count,
+                    char *out, size_t size);
+
+#endif
