@@ -15,6 +15,11 @@ target_include_directories(trace_helper PRIVATE ${PROJECT_SOURCE_DIR}/traces)
 target_link_libraries(trace_helper PRIVATE tandem_traces tandem_api tandem_hdf5)
 add_dependencies(trace_helper tandem)
 
+# How fast: by hand, tests/bench/trace_speed.c.
+add_executable(trace_speed bench/trace_speed.c ${traces_tests}/fleet.c ${traces_samples})
+target_include_directories(trace_speed PRIVATE ${CMAKE_CURRENT_SOURCE_DIR} ${traces_tests})
+target_link_libraries(trace_speed PRIVATE tandem_traces tandem_base tandem_api tandem_hdf5)
+
 # The first Python that has h5py, -s: without packages of the user that do not fit it; without one the tests say why they
 # are skipped.
 set(traces_python python3)
