@@ -5,6 +5,8 @@ set(traces_samples ${traces_tests}/samples.c)
 foreach(test roundtrip metrics sigkill disk_full)
   tandem_test(trace_${test} SOURCES ${traces_tests}/${test}.c ${traces_samples} LINK tandem_traces tandem_hdf5)
 endforeach()
+tandem_test(trace_stream SOURCES ${traces_tests}/stream.c ${traces_tests}/fleet.c ${traces_samples}
+  LINK tandem_traces tandem_hdf5)
 tandem_test(trace_hostile SOURCES ${traces_tests}/hostile.c ${traces_samples} LINK tandem_traces tandem_hdf5)
 tandem_test(trace_show_diff SOURCES ${traces_tests}/diff.c ${traces_samples} LINK tandem_traces)
 add_dependencies(trace_show_diff tandem)
