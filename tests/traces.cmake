@@ -7,12 +7,15 @@ foreach(test roundtrip metrics sigkill disk_full)
 endforeach()
 tandem_test(trace_stream SOURCES ${traces_tests}/stream.c ${traces_tests}/fleet.c ${traces_samples}
   LINK tandem_traces tandem_hdf5)
+tandem_test(trace_export SOURCES ${traces_tests}/export.c ${traces_tests}/fleet.c ${traces_samples}
+  LINK tandem_traces PkgConfig::JANSSON)
+add_dependencies(trace_export tandem)
 tandem_test(trace_hostile SOURCES ${traces_tests}/hostile.c ${traces_samples} LINK tandem_traces tandem_hdf5)
 tandem_test(trace_show_diff SOURCES ${traces_tests}/diff.c ${traces_samples} LINK tandem_traces)
 add_dependencies(trace_show_diff tandem)
 
 # Python tests run README.md's own snippets and the package, against samples written by trace_helper.
-add_executable(trace_helper ${traces_tests}/helper.c ${traces_samples})
+add_executable(trace_helper ${traces_tests}/helper.c ${traces_tests}/fleet.c ${traces_samples})
 target_include_directories(trace_helper PRIVATE ${PROJECT_SOURCE_DIR}/traces)
 target_link_libraries(trace_helper PRIVATE tandem_traces tandem_api tandem_hdf5)
 add_dependencies(trace_helper tandem)

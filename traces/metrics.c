@@ -187,9 +187,11 @@ static td_status count_tokens(const struct td_trace *trace, struct td_metrics *m
     metrics->prompt_tokens += trace->requests[i].prompt_tokens;
     metrics->output_tokens += trace->requests[i].output_tokens;
   }
-  if (metrics->output_tokens <= TD_METRICS_MAX_TOKENS) return TD_OK;
-  return td_fail(TD_UNSUPPORTED, "trace: found %" PRIu64 " output tokens, expected at most %" PRIu64,
-                 metrics->output_tokens, TD_METRICS_MAX_TOKENS);
+  uint64_t most = td_walk_most_tokens(trace);
+  if (most < metrics->output_tokens) most = metrics->output_tokens;
+  if (most <= TD_METRICS_MAX_TOKENS) return TD_OK;
+  return td_fail(TD_UNSUPPORTED, "trace: found %" PRIu64 " output tokens, expected at most %" PRIu64, most,
+                 TD_METRICS_MAX_TOKENS);
 }
 
 static td_status compute(struct work *work) {

@@ -14,6 +14,14 @@ int64_t td_span_time(const struct td_span *span, uint64_t i) {
   return (int64_t)(span->time + steps * span->gap + steps * (steps - 1) / 2 * span->slope);
 }
 
+uint64_t td_walk_most_tokens(const struct td_trace *trace) {
+  uint64_t sum = trace->count[TD_TABLE_TOKENS];
+  for (uint64_t i = 0; i < trace->count[TD_TABLE_RESIDENCY]; i++) { /* each below 2^32: checked */
+    sum += trace->residency[i].count * trace->residency[i].tokens_per_step;
+  }
+  return sum;
+}
+
 /* ---- requests ---- */
 
 static const struct td_row_request *request_row(const struct td_walk *walk) {

@@ -40,6 +40,8 @@ void td_walk_seek(struct td_walk *walk, uint64_t request);
  * without gap and as many as its row says, else TD_CORRUPT. In a part file, a request without row ends where something
  * is missing. */
 td_status td_walk_span(struct td_walk *walk, struct td_span *out_span, bool *out_more);
+/* No walk of this trace gives more tokens; and never more spans than tokens. */
+uint64_t td_walk_most_tokens(const struct td_trace *trace);
 /* When step i of a span ends. */
 int64_t td_span_time(const struct td_span *span, uint64_t i);
 

@@ -112,8 +112,9 @@ struct td_trace_run {
 
 /* Creates PATH.part (TD_IO names the path and the system's reason; an existing PATH is replaced only on finish). */
 td_status td_trace_create(const char *path, const struct td_trace_run *run, struct td_trace_writer **out_writer);
-/* Appends `count` rows of the table's struct. Rows are buffered; about once a second (of real time) a call writes and
- * flushes everything, so that PATH.part opens after a kill and lacks at most the last second. Not thread-safe. */
+/* Appends `count` rows of the table's struct, for about a tenth of a microsecond each. Rows wait until they fill a
+ * chunk; about twice a second (of real time) a call writes and flushes everything, so that PATH.part opens after a kill
+ * and lacks at most the last second. Not thread-safe. */
 td_status td_trace_append(struct td_trace_writer *writer, enum td_table table, const void *rows, size_t count);
 /* Appends bytes to the data set `text`; *out_offset is where they begin. */
 td_status td_trace_text(struct td_trace_writer *writer, const char *bytes, size_t count, uint64_t *out_offset);
