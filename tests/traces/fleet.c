@@ -77,9 +77,9 @@ static int64_t slope(uint32_t batch) {
 
 /* End of step `i` of a round, counted from its begin. */
 static int64_t end_of(uint32_t batch, int64_t i) {
-  int64_t rows = i / 3, rest = i % 3, first = 2 * base(batch); /* step 0 is twice as long */
+  int64_t first = 2 * base(batch); /* step 0 is twice as long */
   if (i == 0) return first;
-  rows = (i - 1) / 3, rest = (i - 1) % 3 + 1;
+  int64_t rows = (i - 1) / 3, rest = (i - 1) % 3 + 1;
   return first + rows * (3 * base(batch) + 3 * slope(batch)) + rest * base(batch) +
          rest * (rest - 1) / 2 * slope(batch);
 }
