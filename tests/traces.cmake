@@ -5,15 +5,25 @@ set(traces_samples ${traces_tests}/samples.c)
 foreach(test roundtrip metrics sigkill disk_full)
   tandem_test(trace_${test} SOURCES ${traces_tests}/${test}.c ${traces_samples} LINK tandem_traces tandem_hdf5)
 endforeach()
+tandem_test(trace_stream SOURCES ${traces_tests}/stream.c ${traces_tests}/fleet.c ${traces_samples}
+  LINK tandem_traces tandem_hdf5)
+tandem_test(trace_export SOURCES ${traces_tests}/export.c ${traces_tests}/fleet.c ${traces_samples}
+  LINK tandem_traces PkgConfig::JANSSON)
+add_dependencies(trace_export tandem)
 tandem_test(trace_hostile SOURCES ${traces_tests}/hostile.c ${traces_samples} LINK tandem_traces tandem_hdf5)
 tandem_test(trace_show_diff SOURCES ${traces_tests}/diff.c ${traces_samples} LINK tandem_traces)
 add_dependencies(trace_show_diff tandem)
 
 # Python tests run README.md's own snippets and the package, against samples written by trace_helper.
-add_executable(trace_helper ${traces_tests}/helper.c ${traces_samples})
+add_executable(trace_helper ${traces_tests}/helper.c ${traces_tests}/fleet.c ${traces_samples})
 target_include_directories(trace_helper PRIVATE ${PROJECT_SOURCE_DIR}/traces)
 target_link_libraries(trace_helper PRIVATE tandem_traces tandem_api tandem_hdf5)
 add_dependencies(trace_helper tandem)
+
+# How fast: by hand, tests/bench/trace_speed.c.
+add_executable(trace_speed bench/trace_speed.c ${traces_tests}/fleet.c ${traces_samples})
+target_include_directories(trace_speed PRIVATE ${CMAKE_CURRENT_SOURCE_DIR} ${traces_tests})
+target_link_libraries(trace_speed PRIVATE tandem_traces tandem_base tandem_api tandem_hdf5)
 
 # The first Python that has h5py, -s: without packages of the user that do not fit it; without one the tests say why they
 # are skipped.

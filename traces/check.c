@@ -164,20 +164,26 @@ td_status td_check_rows(const struct td_trace *trace, const char *path) {
   return TD_OK;
 }
 
-td_status td_check_order(const struct td_trace *trace, const char *path) {
-  const struct td_trace_index *index = trace->index;
-  for (uint64_t i = 1; i < index->requests.count; i++) {
-    const struct td_key *a = &index->requests.items[i - 1], *b = &index->requests.items[i];
-    if (a->major != b->major) continue;
-    return td_fail(TD_CORRUPT, "trace %s: requests[%" PRIu64 "] and [%" PRIu64 "] are both request %" PRIu64, path,
-                   a->row, b->row, a->major);
+static td_status check_requests_once(const struct td_trace *trace, const char *path) {
+  const struct td_order *order = &trace->index->requests;
+  for (uint64_t i = 1; i < order->count; i++) {
+    uint64_t a = order->rows[i - 1], b = order->rows[i];
+    if (trace->requests[a].request != trace->requests[b].request) continue;
+    return td_fail(TD_CORRUPT, "trace %s: requests[%" PRIu64 "] and [%" PRIu64 "] are both request %" PRIu64, path, a,
+                   b, trace->requests[a].request);
   }
-  for (uint64_t i = 1; i < index->steps.count; i++) {
-    const struct td_key *a = &index->steps.items[i - 1], *b = &index->steps.items[i];
-    if (a->major != b->major || a->minor + trace->steps[a->row].count <= b->minor) continue;
+  return TD_OK;
+}
+
+td_status td_check_order(const struct td_trace *trace, const char *path) {
+  const struct td_order *order = &trace->index->steps;
+  TD_TRY(check_requests_once(trace, path));
+  for (uint64_t i = 1; i < order->count; i++) {
+    const struct td_row_step *a = &trace->steps[order->rows[i - 1]], *b = &trace->steps[order->rows[i]];
+    if (a->device != b->device || a->index + a->count <= b->index) continue;
     return td_fail(TD_CORRUPT,
-                   "trace %s: steps[%" PRIu64 "] and [%" PRIu64 "] both hold step %" PRIu64 " of device %" PRIu64, path,
-                   a->row, b->row, b->minor, b->major);
+                   "trace %s: steps[%" PRIu64 "] and [%" PRIu64 "] both hold step %" PRIu64 " of device %" PRIu32, path,
+                   order->rows[i - 1], order->rows[i], b->index, b->device);
   }
   return TD_OK;
 }

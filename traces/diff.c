@@ -96,6 +96,7 @@ static td_status compare_tokens(const struct work *work, struct td_diff_request 
   const struct td_row_request *row_a = &work->a->requests[out->row_a], *row_b = &work->b->requests[out->row_b];
   struct td_trace_token *a = NULL, *b = NULL;
   uint64_t count_a = 0, count_b = 0;
+  if (!work->a->count[TD_TABLE_TOKENS] || !work->b->count[TD_TABLE_TOKENS]) return TD_OK; /* no ids to compare */
   td_status status = td_trace_request_tokens(work->a, row_a->request, &a, &count_a);
   if (!status) status = td_trace_request_tokens(work->b, row_b->request, &b, &count_b);
   for (uint64_t i = 0; i < count_a && i < count_b && !status; i++) status = compare_token(work, &a[i], &b[i], out);
@@ -134,7 +135,7 @@ static td_status list_pairs(const struct work *work, const uint64_t *partner) {
   TD_TRY(td_alloc(count_b, sizeof *diff->rows_b, (void **)&diff->rows_b));
   TD_TRY(td_alloc(count_b, sizeof *taken, (void **)&taken));
   for (uint64_t i = 0; i < count_a; i++) {
-    uint64_t row = work->a->index->requests.items[i].row;
+    uint64_t row = work->a->index->requests.rows[i];
     if (partner[row] == TD_UNPAIRED) {
       diff->rows_a[diff->unmatched_a++] = row;
     } else {
@@ -143,7 +144,7 @@ static td_status list_pairs(const struct work *work, const uint64_t *partner) {
     }
   }
   for (uint64_t i = 0; i < count_b; i++) {
-    uint64_t row = work->b->index->requests.items[i].row;
+    uint64_t row = work->b->index->requests.rows[i];
     if (!taken[row]) diff->rows_b[diff->unmatched_b++] = row;
   }
   free(taken);

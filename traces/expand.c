@@ -1,133 +1,158 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * From rows to tokens: what README.md says in ten lines of numpy.
+ * From spans to token rows.
  */
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 
 #include "check.h"
-#include "index.h"
+#include "walk.h"
 
-struct expansion {
-  const struct td_trace *trace;
-  uint64_t request;
-  struct td_trace_token *tokens;
-  uint64_t count, capacity;
+#define BATCH 4096u /* rows of a stream at a time: they stay in a core's cache */
+
+/* Token rows of a span from its token `from` on, as many as there are, up to `room`. */
+struct part {
+  const struct td_walk *walk;
+  const struct td_span *span;
+  uint64_t from;
 };
 
-static td_status missing_step(const struct expansion *expansion, const struct td_row_residency *row, uint64_t index) {
-  return td_fail(TD_CORRUPT,
-                 "trace: request %" PRIu64 " was in step %" PRIu64 " of device %" PRIu32 ", which has no row in steps",
-                 expansion->request, index, row->device);
+static struct td_trace_token executed_row(uint64_t request, const struct td_row_token *row) {
+  return (struct td_trace_token){.request = request,
+                                 .time = row->time,
+                                 .index = row->index,
+                                 .id = row->id,
+                                 .device = row->device,
+                                 .logprob = row->logprob,
+                                 .gap = row->gap};
 }
 
-/* The step row that holds step `index` of a device; NULL if there is none. */
-static const struct td_row_step *find_step(const struct td_trace *trace, uint32_t device, uint64_t index) {
-  const struct td_keys *keys = &trace->index->steps;
-  uint64_t at = td_keys_before(keys, device, index);
-  if (at == keys->count || keys->items[at].major != device) return NULL;
-  const struct td_row_step *step = &trace->steps[keys->items[at].row];
-  return index - step->index < step->count ? step : NULL;
-}
-
-static void add_modelled(struct expansion *expansion, const struct td_row_residency *row, uint64_t i, int64_t time) {
-  for (uint32_t t = 0; t < row->tokens_per_step; t++) {
-    uint64_t index = row->first_token + i * row->tokens_per_step + t;
-    expansion->tokens[expansion->count++] = (struct td_trace_token){
-        .index = (uint32_t)index, .id = -1, .time = time, .device = row->device, .logprob = NAN, .gap = NAN};
+/* Unsigned, so that the sums behind the last row, which nobody reads, may wrap around. */
+static void step_rows(const struct part *part, uint64_t step, uint64_t count, struct td_trace_token *out) {
+  const struct td_span *span = part->span;
+  struct td_trace_token row = {.request = part->walk->request,
+                               .index = (uint32_t)(span->index + part->from),
+                               .id = -1,
+                               .device = span->device,
+                               .logprob = NAN,
+                               .gap = NAN};
+  uint64_t time = (uint64_t)td_span_time(span, step);
+  uint64_t gap = (uint64_t)span->gap + step * (uint64_t)span->slope;
+  for (uint64_t i = 0; i < count; i++) {
+    row.time = (int64_t)time;
+    out[i] = row;
+    row.index++;
+    time += gap;
+    gap += (uint64_t)span->slope;
   }
 }
 
-static td_status expand_residency(struct expansion *expansion, const struct td_row_residency *row) {
-  const struct td_row_step *step = NULL;
-  if (!row->tokens_per_step) return TD_OK;
-  for (uint64_t i = 0; i < row->count; i++) {
-    uint64_t index = row->first_index + i;
-    if (!step || index - step->index >= step->count) step = find_step(expansion->trace, row->device, index);
-    if (!step && !expansion->trace->complete) return TD_OK; /* killed before that step was written */
-    if (!step) return missing_step(expansion, row, index);
-    add_modelled(expansion, row, i, step->start + td_step_end(step, index - step->index));
-  }
-  return TD_OK;
-}
-
-static void add_executed(struct expansion *expansion, const struct td_row_token *row) {
-  expansion->tokens[expansion->count++] = (struct td_trace_token){.index = row->index,
-                                                                  .id = row->id,
-                                                                  .time = row->time,
-                                                                  .device = row->device,
-                                                                  .logprob = row->logprob,
-                                                                  .gap = row->gap};
-}
-
-static int by_index(const void *left, const void *right) {
-  uint32_t a = ((const struct td_trace_token *)left)->index, b = ((const struct td_trace_token *)right)->index;
-  return a < b ? -1 : a > b;
-}
-
-static td_status check_tokens(struct expansion *expansion) {
-  const struct td_row_request *request = td_index_request(expansion->trace, expansion->request);
-  for (uint64_t i = 0; i < expansion->count; i++) {
-    if (expansion->tokens[i].index == i) continue;
-    if (!request && !expansion->trace->complete && expansion->tokens[i].index > i) {
-      expansion->count = i; /* what comes between was not written yet */
-      return TD_OK;
+static uint64_t part_rows(const struct part *part, uint64_t room, struct td_trace_token *out) {
+  const struct td_span *span = part->span;
+  uint64_t left = span->count * span->per_step - part->from, count = left < room ? left : room;
+  if (span->executed) {
+    *out = executed_row(part->walk->request, span->executed);
+  } else if (span->per_step == 1) {
+    step_rows(part, part->from, count, out);
+  } else { /* tokens that come together */
+    for (uint64_t i = 0; i < count; i++) {
+      struct part one = {part->walk, span, part->from + i};
+      step_rows(&one, one.from / span->per_step, 1, &out[i]);
     }
-    return td_fail(TD_CORRUPT, "trace: request %" PRIu64 " has token %" PRIu32 " where token %" PRIu64 " should be",
-                   expansion->request, expansion->tokens[i].index, i);
   }
-  if (!request || request->output_tokens == expansion->count) return TD_OK;
-  return td_fail(TD_CORRUPT, "trace: request %" PRIu64 " has %" PRIu64 " tokens, its row says %" PRIu32,
-                 expansion->request, expansion->count, request->output_tokens);
+  return count;
 }
 
-/* How many tokens the rows claim, refused before memory is taken if that cannot be. */
-static td_status count_tokens(const struct expansion *expansion, uint64_t *out_count) {
-  const struct td_trace *trace = expansion->trace;
-  uint64_t begin, end = td_keys_range(&trace->index->tokens, expansion->request, &begin), count = end - begin;
-  end = td_keys_range(&trace->index->residency, expansion->request, &begin);
-  for (uint64_t i = begin; i < end && count <= TD_TRACE_MAX_TOKENS; i++) {
-    const struct td_row_residency *row = &trace->residency[trace->index->residency.items[i].row];
-    count += row->count * row->tokens_per_step;
-  }
-  const struct td_row_request *request = td_index_request(trace, expansion->request);
-  if (request && count > request->output_tokens) {
-    return td_fail(TD_CORRUPT, "trace: request %" PRIu64 " has more tokens than the %" PRIu32 " of its row",
-                   expansion->request, request->output_tokens);
-  }
-  if (count > TD_TRACE_MAX_TOKENS) {
-    return td_fail(TD_UNSUPPORTED, "trace: request %" PRIu64 " has more than %" PRIu64 " output tokens",
-                   expansion->request, TD_TRACE_MAX_TOKENS);
-  }
-  *out_count = count;
-  return TD_OK;
-}
+/* ---- one request ---- */
 
-static td_status expand(struct expansion *expansion) {
-  const struct td_trace *trace = expansion->trace;
-  uint64_t begin, end = td_keys_range(&trace->index->tokens, expansion->request, &begin);
-  for (uint64_t i = begin; i < end; i++) add_executed(expansion, &trace->tokens[trace->index->tokens.items[i].row]);
-  end = td_keys_range(&trace->index->residency, expansion->request, &begin);
-  for (uint64_t i = begin; i < end; i++) {
-    TD_TRY(expand_residency(expansion, &trace->residency[trace->index->residency.items[i].row]));
-  }
-  qsort(expansion->tokens, expansion->count, sizeof *expansion->tokens, by_index);
-  return check_tokens(expansion);
+static td_status count_tokens(const struct td_trace *trace, uint64_t request, uint64_t *out_count) {
+  struct td_walk walk = {.trace = trace};
+  struct td_span span;
+  bool more = true;
+  td_walk_seek(&walk, request);
+  while (more && walk.tokens <= TD_TRACE_MAX_TOKENS) TD_TRY(td_walk_span(&walk, &span, &more));
+  *out_count = walk.tokens;
+  if (walk.tokens <= TD_TRACE_MAX_TOKENS) return TD_OK;
+  return td_fail(TD_UNSUPPORTED, "trace: request %" PRIu64 " has more than %" PRIu64 " output tokens", request,
+                 TD_TRACE_MAX_TOKENS);
 }
 
 td_status td_trace_request_tokens(const struct td_trace *trace, uint64_t request, struct td_trace_token **out_tokens,
                                   uint64_t *out_count) {
-  struct expansion expansion = {.trace = trace, .request = request};
-  uint64_t count = 0;
-  TD_TRY(count_tokens(&expansion, &count));
-  if (count) TD_TRY(td_alloc(count, sizeof *expansion.tokens, (void **)&expansion.tokens));
-  td_status status = count ? expand(&expansion) : check_tokens(&expansion);
-  if (status) {
-    free(expansion.tokens);
-    return status;
+  struct td_walk walk = {.trace = trace};
+  struct td_trace_token *tokens = NULL;
+  struct td_span span;
+  uint64_t count = 0, done = 0;
+  TD_TRY(count_tokens(trace, request, &count));
+  if (count) TD_TRY(td_alloc(count, sizeof *tokens, (void **)&tokens));
+  td_walk_seek(&walk, request);
+  while (done < count) {
+    bool more = false;
+    td_status status = td_walk_span(&walk, &span, &more);
+    if (status) {
+      free(tokens);
+      return status;
+    }
+    done += part_rows(&(struct part){&walk, &span, 0}, count - done, tokens + done);
   }
-  *out_tokens = expansion.tokens;
-  *out_count = expansion.count;
+  *out_tokens = tokens;
+  *out_count = count;
   return TD_OK;
+}
+
+/* ---- all of them ---- */
+
+struct td_trace_stream {
+  struct td_walk walk;
+  struct td_span span;
+  uint64_t from; /* tokens of the span that were handed out */
+  bool in_request, in_span;
+  struct td_trace_token rows[BATCH];
+};
+
+td_status td_trace_stream_open(const struct td_trace *trace, struct td_trace_stream **out_stream) {
+  struct td_trace_stream *stream = NULL;
+  TD_TRY(td_alloc(1, sizeof *stream, (void **)&stream));
+  stream->walk.trace = trace;
+  *out_stream = stream;
+  return TD_OK;
+}
+
+/* Goes to the next span with tokens; *out_end at the end of the trace. */
+static td_status next_span(struct td_trace_stream *stream, bool *out_end) {
+  *out_end = false;
+  while (!stream->in_span) {
+    if (!stream->in_request) {
+      TD_TRY(td_walk_next(&stream->walk, &stream->in_request));
+      *out_end = !stream->in_request;
+      if (*out_end) return TD_OK;
+    }
+    TD_TRY(td_walk_span(&stream->walk, &stream->span, &stream->in_span));
+    stream->in_request = stream->in_span;
+    stream->from = 0;
+  }
+  return TD_OK;
+}
+
+td_status td_trace_stream_next(struct td_trace_stream *stream, const struct td_trace_token **out_rows,
+                               size_t *out_count) {
+  size_t count = 0;
+  bool end = false;
+  for (;;) {
+    TD_TRY(next_span(stream, &end));
+    if (end || count == BATCH) break;
+    struct part part = {&stream->walk, &stream->span, stream->from};
+    uint64_t rows = part_rows(&part, BATCH - count, stream->rows + count);
+    count += rows;
+    stream->from += rows;
+    stream->in_span = stream->from < stream->span.count * stream->span.per_step;
+  }
+  *out_rows = stream->rows;
+  *out_count = count;
+  return TD_OK;
+}
+
+void td_trace_stream_close(struct td_trace_stream *stream) {
+  free(stream);
 }

@@ -1,75 +1,149 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Requests and devices are numbered densely and rows mostly arrive in order, so counting sorts them: time and memory
+ * grow with the rows. What is neither dense nor in order is sorted by comparison.
+ */
 #include "index.h"
 
+#include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
+
+/* A uint32 or uint64 field of all rows of a table; `base` NULL: 0 everywhere. */
+struct column {
+  const char *base;
+  size_t stride, bytes;
+};
+#define COLUMN(rows, field) \
+  { (const char *)(rows) + offsetof(__typeof__(*(rows)), field), sizeof *(rows), sizeof((rows)->field) }
+
+static inline uint64_t at(const struct column *column, uint64_t row) {
+  const char *place = column->base + row * column->stride;
+  uint64_t wide;
+  uint32_t narrow;
+  if (!column->base) return 0;
+  if (column->bytes == sizeof wide) {
+    memcpy(&wide, place, sizeof wide);
+    return wide;
+  }
+  memcpy(&narrow, place, sizeof narrow);
+  return narrow;
+}
+
+struct key {
+  uint64_t major, minor, row;
+};
 
 static int compare(uint64_t a, uint64_t b) {
   return a < b ? -1 : a > b;
 }
 
 static int by_key(const void *left, const void *right) {
-  const struct td_key *a = left, *b = right;
+  const struct key *a = left, *b = right;
   int order = compare(a->major, b->major);
   if (!order) order = compare(a->minor, b->minor);
   return order ? order : compare(a->row, b->row);
 }
 
-static td_status keys_alloc(struct td_keys *keys, uint64_t count) {
-  TD_TRY(td_alloc(count ? count : 1, sizeof *keys->items, (void **)&keys->items));
-  keys->count = count;
+static td_status sort_keys(uint64_t *rows, uint64_t count, const struct column *major, const struct column *minor) {
+  struct key *keys = NULL;
+  TD_TRY(td_alloc(count, sizeof *keys, (void **)&keys));
+  for (uint64_t i = 0; i < count; i++) keys[i] = (struct key){at(major, rows[i]), at(minor, rows[i]), rows[i]};
+  qsort(keys, count, sizeof *keys, by_key);
+  for (uint64_t i = 0; i < count; i++) rows[i] = keys[i].row;
+  free(keys);
   return TD_OK;
 }
 
-/* Rows mostly arrive in order already. */
-static void keys_sort(struct td_keys *keys) {
-  for (uint64_t i = 1; i < keys->count; i++) {
-    if (by_key(&keys->items[i - 1], &keys->items[i]) <= 0) continue;
-    qsort(keys->items, keys->count, sizeof *keys->items, by_key);
-    return;
+static td_status sort_unless_sorted(uint64_t *rows, uint64_t count, const struct column *major,
+                                    const struct column *minor) {
+  for (uint64_t i = 1; i < count; i++) {
+    uint64_t a = at(major, rows[i - 1]), b = at(major, rows[i]);
+    if (a > b || (a == b && at(minor, rows[i - 1]) > at(minor, rows[i]))) return sort_keys(rows, count, major, minor);
   }
+  return TD_OK;
 }
 
-#define FILL(keys, rows, total, major_field, minor_value)                                 \
-  do {                                                                                    \
-    TD_TRY(keys_alloc(&(keys), (total)));                                                 \
-    for (uint64_t i = 0; i < (total); i++)                                                \
-      (keys).items[i] = (struct td_key){(rows)[i].major_field, (rows)[i].minor_value, i}; \
-    keys_sort(&(keys));                                                                   \
-  } while (0)
+/* Stable, by major; begin[m] is where the rows with major >= m begin, for m up to `majors`. */
+static void count_out(uint64_t *rows, uint64_t count, const struct column *major, uint64_t majors, uint64_t *begin) {
+  for (uint64_t i = 0; i < count; i++) begin[at(major, i) + 1]++;
+  for (uint64_t m = 0; m < majors; m++) begin[m + 1] += begin[m];
+  for (uint64_t i = 0; i < count; i++) rows[begin[at(major, i)]++] = i;
+  memmove(begin + 1, begin, majors * sizeof *begin);
+  begin[0] = 0;
+}
 
-static td_status fill(struct td_trace *trace, struct td_trace_index *index) {
-  const uint64_t *count = trace->count;
-  TD_TRY(keys_alloc(&index->requests, count[TD_TABLE_REQUESTS]));
-  for (uint64_t i = 0; i < count[TD_TABLE_REQUESTS]; i++) {
-    index->requests.items[i] = (struct td_key){trace->requests[i].request, 0, i};
+/* *out_begin (may be NULL) as in count_out. */
+static td_status order_dense(struct td_order *order, const struct column *major, uint64_t majors,
+                             const struct column *minor, uint64_t **out_begin) {
+  uint64_t *begin = NULL;
+  TD_TRY(td_alloc(majors + 1, sizeof *begin, (void **)&begin));
+  count_out(order->rows, order->count, major, majors, begin);
+  td_status status = TD_OK;
+  for (uint64_t m = 0; m < majors && !status; m++) {
+    status = sort_unless_sorted(order->rows + begin[m], begin[m + 1] - begin[m], major, minor);
   }
-  keys_sort(&index->requests);
-  FILL(index->tokens, trace->tokens, count[TD_TABLE_TOKENS], request, index);
-  FILL(index->residency, trace->residency, count[TD_TABLE_RESIDENCY], request, first_token);
-  FILL(index->steps, trace->steps, count[TD_TABLE_STEPS], device, index);
-  return TD_OK;
+  if (out_begin && !status) {
+    *out_begin = begin;
+  } else {
+    free(begin);
+  }
+  return status;
+}
+
+static td_status order_rows(struct td_order *order, uint64_t count, const struct column *major,
+                            const struct column *minor) {
+  uint64_t majors = 0;
+  TD_TRY(td_alloc(count ? count : 1, sizeof *order->rows, (void **)&order->rows));
+  order->count = count;
+  for (uint64_t i = 0; i < count; i++) {
+    uint64_t major_i = at(major, i);
+    if (major_i >= majors) majors = major_i == UINT64_MAX ? major_i : major_i + 1;
+  }
+  if (majors / 2 <= count) return order_dense(order, major, majors, minor, NULL);
+  for (uint64_t i = 0; i < count; i++) order->rows[i] = i;
+  return sort_unless_sorted(order->rows, count, major, minor);
+}
+
+static td_status order_steps(const struct td_trace *trace, struct td_trace_index *index) {
+  const struct column device = COLUMN(trace->steps, device), number = COLUMN(trace->steps, index);
+  uint64_t count = trace->count[TD_TABLE_STEPS];
+  TD_TRY(td_alloc(count ? count : 1, sizeof *index->steps.rows, (void **)&index->steps.rows));
+  index->steps.count = count;
+  return order_dense(&index->steps, &device, trace->count[TD_TABLE_DEVICES], &number, &index->device_steps);
 }
 
 td_status td_index_build(struct td_trace *trace) {
-  TD_TRY(td_alloc(1, sizeof *trace->index, (void **)&trace->index));
-  return fill(trace, trace->index); /* td_trace_free frees what there is */
+  const uint64_t *count = trace->count;
+  const struct column request = COLUMN(trace->requests, request), none = {0};
+  const struct column token_request = COLUMN(trace->tokens, request), token_index = COLUMN(trace->tokens, index);
+  const struct column stay_request = COLUMN(trace->residency, request);
+  const struct column stay_token = COLUMN(trace->residency, first_token);
+  TD_TRY(td_alloc(1, sizeof *trace->index, (void **)&trace->index)); /* td_trace_free frees what there is */
+  TD_TRY(order_rows(&trace->index->requests, count[TD_TABLE_REQUESTS], &request, &none));
+  TD_TRY(order_rows(&trace->index->tokens, count[TD_TABLE_TOKENS], &token_request, &token_index));
+  TD_TRY(order_rows(&trace->index->residency, count[TD_TABLE_RESIDENCY], &stay_request, &stay_token));
+  return order_steps(trace, trace->index);
 }
 
 void td_index_free(struct td_trace_index *index) {
   if (!index) return;
-  free(index->requests.items);
-  free(index->tokens.items);
-  free(index->residency.items);
-  free(index->steps.items);
+  free(index->requests.rows);
+  free(index->tokens.rows);
+  free(index->residency.rows);
+  free(index->steps.rows);
+  free(index->device_steps);
   free(index);
 }
 
-/* Number of the first key >= (major, minor, row). */
-static uint64_t lower_bound(const struct td_keys *keys, struct td_key key) {
-  uint64_t low = 0, high = keys->count;
+/* ---- looking up ---- */
+
+/* First place in [low, high) whose row has at least this value; high if none has. */
+static uint64_t first_from(const struct td_order *order, const struct column *column, uint64_t low, uint64_t high,
+                           uint64_t value) {
   while (low < high) {
     uint64_t middle = low + (high - low) / 2;
-    if (by_key(&keys->items[middle], &key) < 0) {
+    if (at(column, order->rows[middle]) < value) {
       low = middle + 1;
     } else {
       high = middle;
@@ -78,17 +152,33 @@ static uint64_t lower_bound(const struct td_keys *keys, struct td_key key) {
   return low;
 }
 
-uint64_t td_keys_range(const struct td_keys *keys, uint64_t major, uint64_t *out_begin) {
-  *out_begin = lower_bound(keys, (struct td_key){major, 0, 0});
-  return major == UINT64_MAX ? keys->count : lower_bound(keys, (struct td_key){major + 1, 0, 0});
+uint64_t td_index_requests_from(const struct td_trace *trace, uint64_t request) {
+  const struct column column = COLUMN(trace->requests, request);
+  return first_from(&trace->index->requests, &column, 0, trace->index->requests.count, request);
 }
 
-uint64_t td_keys_before(const struct td_keys *keys, uint64_t major, uint64_t minor) {
-  uint64_t after = lower_bound(keys, (struct td_key){major, minor, UINT64_MAX});
-  return after ? after - 1 : keys->count;
+uint64_t td_index_tokens_from(const struct td_trace *trace, uint64_t request) {
+  const struct column column = COLUMN(trace->tokens, request);
+  return first_from(&trace->index->tokens, &column, 0, trace->index->tokens.count, request);
+}
+
+uint64_t td_index_residency_from(const struct td_trace *trace, uint64_t request) {
+  const struct column column = COLUMN(trace->residency, request);
+  return first_from(&trace->index->residency, &column, 0, trace->index->residency.count, request);
 }
 
 const struct td_row_request *td_index_request(const struct td_trace *trace, uint64_t request) {
-  uint64_t begin, end = td_keys_range(&trace->index->requests, request, &begin);
-  return begin < end ? &trace->requests[trace->index->requests.items[begin].row] : NULL;
+  uint64_t place = td_index_requests_from(trace, request);
+  if (place == trace->index->requests.count) return NULL;
+  const struct td_row_request *row = &trace->requests[trace->index->requests.rows[place]];
+  return row->request == request ? row : NULL;
+}
+
+bool td_index_step(const struct td_trace *trace, uint32_t device, uint64_t index, uint64_t *out_at) {
+  const struct column column = COLUMN(trace->steps, index);
+  const uint64_t *begin = &trace->index->device_steps[device];
+  uint64_t after = first_from(&trace->index->steps, &column, begin[0], begin[1], index + 1); /* below 2^63: checked */
+  if (after == begin[0]) return false;
+  *out_at = after - 1;
+  return true;
 }

@@ -7,28 +7,29 @@
 
 #include "tandem/trace.h"
 
-struct td_key {
-  uint64_t major, minor, row;
-};
-struct td_keys {
-  struct td_key *items; /* by major, minor, row */
+/* Row numbers by major, minor and themselves. */
+struct td_order {
+  uint64_t *rows;
   uint64_t count;
 };
 struct td_trace_index {
-  struct td_keys requests;  /* request number, 0 */
-  struct td_keys tokens;    /* request, token index */
-  struct td_keys residency; /* request, first token */
-  struct td_keys steps;     /* device, index on the device */
+  struct td_order requests;  /* by request number */
+  struct td_order tokens;    /* by request, token index */
+  struct td_order residency; /* by request, first token */
+  struct td_order steps;     /* by device, index on the device */
+  uint64_t *device_steps;    /* where a device begins in `steps`; one more for the end */
 };
 
 td_status td_index_build(struct td_trace *trace);
 void td_index_free(struct td_trace_index *index); /* NULL is fine */
 
-/* Keys of one major value: [*out_begin, return value). */
-uint64_t td_keys_range(const struct td_keys *keys, uint64_t major, uint64_t *out_begin);
-/* Number of the last key <= (major, minor), or keys->count if there is none. */
-uint64_t td_keys_before(const struct td_keys *keys, uint64_t major, uint64_t minor);
-/* The row of a request number; NULL if it has not finished. */
+/* Where the rows of a request begin in an order; and the row of a request, NULL if it has not finished. */
+uint64_t td_index_requests_from(const struct td_trace *trace, uint64_t request);
+uint64_t td_index_tokens_from(const struct td_trace *trace, uint64_t request);
+uint64_t td_index_residency_from(const struct td_trace *trace, uint64_t request);
 const struct td_row_request *td_index_request(const struct td_trace *trace, uint64_t request);
+/* Where in `steps` the row is that holds step `index` of a device or would stand in front of it: the last one that
+ * begins at or before it; false if none does. */
+bool td_index_step(const struct td_trace *trace, uint32_t device, uint64_t index, uint64_t *out_at);
 
 #endif

@@ -9,64 +9,78 @@
 #include <stdlib.h>
 
 #include "check.h"
-#include "index.h"
+#include "gaps.h"
+#include "walk.h"
 
 struct work {
   const struct td_trace *trace;
   struct td_metrics *metrics;
-  double *gaps; /* ITL */
-  uint64_t gap_count;
+  uint64_t gap_count; /* of ITL */
 };
 
 static double seconds(int64_t ps) {
   return (double)ps / 1e12;
 }
 
+/* When a request's tokens came. */
+struct times {
+  int64_t first, last;
+};
+
 /* The request's row and its tokens must tell one story. */
-static td_status check_request(const struct td_row_request *row, const struct td_trace_token *tokens, uint64_t count) {
-  if (!count) return TD_OK;
-  if (tokens[0].time != row->first_token || tokens[count - 1].time > row->finished) {
-    return td_fail(TD_CORRUPT,
-                   "trace: request %" PRIu64 " has first_token %" PRId64 " and finished %" PRId64
-                   ", its tokens came from %" PRId64 " to %" PRId64,
-                   row->request, row->first_token, row->finished, tokens[0].time, tokens[count - 1].time);
-  }
-  for (uint64_t i = 1; i < count; i++) {
-    if (tokens[i].time >= tokens[i - 1].time) continue;
-    return td_fail(TD_CORRUPT, "trace: request %" PRIu64 " has token %" PRIu64 " before token %" PRIu64, row->request,
-                   i, i - 1);
+static td_status check_times(const struct td_row_request *row, struct times times) {
+  if (times.first == row->first_token && times.last <= row->finished) return TD_OK;
+  return td_fail(TD_CORRUPT,
+                 "trace: request %" PRIu64 " has first_token %" PRId64 " and finished %" PRId64
+                 ", its tokens came from %" PRId64 " to %" PRId64,
+                 row->request, row->first_token, row->finished, times.first, times.last);
+}
+
+static td_status walk_request(struct work *work, struct td_walk *walk, struct times *times) {
+  struct td_span span;
+  for (bool more = true; more;) {
+    TD_TRY(td_walk_span(walk, &span, &more));
+    if (!more || !walk->row) continue;
+    if (!span.index) times->first = times->last = span.time;
+    if (span.time < times->last) {
+      return td_fail(TD_CORRUPT, "trace: request %" PRIu64 " has token %" PRIu64 " before token %" PRIu64,
+                     walk->request, span.index, span.index - 1);
+    }
+    times->last = td_span_time(&span, span.count - 1);
+    work->metrics->devices[span.device].output_tokens += span.count * span.per_step;
   }
   return TD_OK;
 }
 
-static void request_metrics(const struct td_row_request *row, const struct td_trace_token *tokens, uint64_t count,
-                            struct td_request_metrics *out) {
+static void request_metrics(const struct td_row_request *row, struct times times, struct td_request_metrics *out) {
+  uint32_t count = row->output_tokens;
   out->ttft = out->tpot = out->e2e = out->queueing = out->user_rate = NAN;
   if (row->first_step >= 0) out->queueing = seconds(row->first_step - row->arrival);
   if (!count) return;
-  int64_t first = tokens[0].time, last = tokens[count - 1].time;
-  out->ttft = seconds(first - row->arrival);
-  out->e2e = seconds(last - row->arrival);
+  out->ttft = seconds(times.first - row->arrival);
+  out->e2e = seconds(times.last - row->arrival);
   if (count < 2) return;
-  out->tpot = seconds(last - first) / (double)(count - 1);
-  if (last > first) out->user_rate = (double)(count - 1) / seconds(last - first);
+  out->tpot = seconds(times.last - times.first) / (double)(count - 1);
+  if (times.last > times.first) out->user_rate = (double)(count - 1) / seconds(times.last - times.first);
 }
 
-static td_status take_request(struct work *work, uint64_t row_number) {
-  const struct td_row_request *row = &work->trace->requests[row_number];
-  struct td_request_metrics *out = &work->metrics->per_request[row_number];
-  struct td_trace_token *tokens = NULL;
-  uint64_t count = 0;
-  TD_TRY(td_trace_request_tokens(work->trace, row->request, &tokens, &count));
-  td_status status = check_request(row, tokens, count);
-  if (!status) {
-    out->row = row_number;
-    request_metrics(row, tokens, count, out);
-    for (uint64_t i = 1; i < count; i++) work->gaps[work->gap_count++] = seconds(tokens[i].time - tokens[i - 1].time);
-    for (uint64_t i = 0; i < count; i++) work->metrics->devices[tokens[i].device].output_tokens++;
+static td_status take_requests(struct work *work) {
+  const struct td_trace *trace = work->trace;
+  struct td_walk walk = {.trace = trace};
+  for (;;) {
+    struct times times = {0, 0};
+    bool more = false;
+    TD_TRY(td_walk_next(&walk, &more));
+    if (!more) return TD_OK;
+    TD_TRY(walk_request(work, &walk, &times));
+    if (!walk.row) continue; /* had not finished */
+    if (walk.row->output_tokens) TD_TRY(check_times(walk.row, times));
+    uint64_t number = (uint64_t)(walk.row - trace->requests);
+    struct td_request_metrics *out = &work->metrics->per_request[number];
+    out->row = number;
+    request_metrics(walk.row, times, out);
+    if (walk.row->output_tokens) work->gap_count += walk.row->output_tokens - 1;
   }
-  free(tokens);
-  return status;
 }
 
 /* ---- devices and transfers ---- */
@@ -173,20 +187,20 @@ static td_status count_tokens(const struct td_trace *trace, struct td_metrics *m
     metrics->prompt_tokens += trace->requests[i].prompt_tokens;
     metrics->output_tokens += trace->requests[i].output_tokens;
   }
-  if (metrics->output_tokens <= TD_TRACE_MAX_TOKENS) return TD_OK;
-  return td_fail(TD_UNSUPPORTED, "trace: found %" PRIu64 " output tokens, expected at most %" PRIu64,
-                 metrics->output_tokens, TD_TRACE_MAX_TOKENS);
+  uint64_t most = td_walk_most_tokens(trace);
+  if (most < metrics->output_tokens) most = metrics->output_tokens;
+  if (most <= TD_METRICS_MAX_TOKENS) return TD_OK;
+  return td_fail(TD_UNSUPPORTED, "trace: found %" PRIu64 " output tokens, expected at most %" PRIu64, most,
+                 TD_METRICS_MAX_TOKENS);
 }
 
 static td_status compute(struct work *work) {
   struct td_metrics *metrics = work->metrics;
-  const struct td_keys *requests = &work->trace->index->requests;
   TD_TRY(count_tokens(work->trace, metrics));
   TD_TRY(td_alloc(work->trace->count[TD_TABLE_DEVICES], sizeof *metrics->devices, (void **)&metrics->devices));
   TD_TRY(td_alloc(metrics->requests, sizeof *metrics->per_request, (void **)&metrics->per_request));
-  TD_TRY(td_alloc(metrics->output_tokens, sizeof *work->gaps, (void **)&work->gaps));
-  for (uint64_t i = 0; i < requests->count; i++) TD_TRY(take_request(work, requests->items[i].row));
-  td_summarize(work->gaps, work->gap_count, &metrics->itl);
+  TD_TRY(take_requests(work));
+  TD_TRY(td_gaps_summarize(work->trace, work->gap_count, &metrics->itl));
   add_steps(work);
   TD_TRY(add_transfers(work));
   add_rates(work);
@@ -197,7 +211,6 @@ td_status td_metrics_compute(const struct td_trace *trace, struct td_metrics *ou
   struct td_metrics metrics = {0};
   struct work work = {.trace = trace, .metrics = &metrics};
   td_status status = compute(&work);
-  free(work.gaps);
   if (status) {
     td_metrics_free(&metrics);
     return status;

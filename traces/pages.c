@@ -84,6 +84,11 @@ int td_pages_read(const struct td_pages *pages, uint64_t offset, size_t bytes, v
   return 0;
 }
 
+int td_pages_any(const struct td_pages *pages, uint64_t begin, uint64_t end) {
+  size_t at = find(pages, begin);
+  return at < pages->count && pages->items[at].number < end;
+}
+
 void td_pages_clear(struct td_pages *pages) {
   for (size_t i = 0; i < pages->count; i++) free(pages->items[i].data);
   free(pages->items);

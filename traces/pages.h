@@ -32,6 +32,8 @@ int td_pages_write(struct td_pages *pages, uint64_t offset, size_t bytes, const 
                    td_page_load load, void *context);
 int td_pages_read(const struct td_pages *pages, uint64_t offset, size_t bytes, void *out, td_page_load load,
                   void *context);
+/* Whether there is a page with begin <= number < end. */
+int td_pages_any(const struct td_pages *pages, uint64_t begin, uint64_t end);
 void td_pages_clear(struct td_pages *pages);
 
 #endif

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,8 +20,10 @@
 struct td_part {
   int fd;
   char *path;
-  uint64_t size; /* of the file, as committed */
-  uint64_t end;  /* of the file, as HDF5 sees it */
+  uint64_t size;  /* of the file, as committed */
+  uint64_t end;   /* of the file, as HDF5 sees it */
+  uint64_t ahead; /* end of what was written ahead of the next commit */
+  int lost;       /* errno of rows that did not reach the file; every later commit fails with it */
   struct td_pages pages;
 };
 
@@ -76,16 +79,23 @@ void td_part_free(struct td_part *part) {
 
 /* ---- commit ---- */
 
-static td_status write_at(const struct td_part *part, const unsigned char *data, size_t bytes, uint64_t offset) {
+/* 0 or the system's reason. */
+static int put(const struct td_part *part, const unsigned char *data, size_t bytes, uint64_t offset) {
   while (bytes) {
     ssize_t done = pwrite(part->fd, data, bytes, (off_t)offset);
     if (done < 0 && errno == EINTR) continue;
-    if (done <= 0) return io_error(part, "write");
+    if (done <= 0) return done ? errno : EIO;
     data += done;
     bytes -= (size_t)done;
     offset += (uint64_t)done;
   }
-  return TD_OK;
+  return 0;
+}
+
+static td_status write_at(const struct td_part *part, const unsigned char *data, size_t bytes, uint64_t offset) {
+  int code = put(part, data, bytes, offset);
+  errno = code;
+  return code ? io_error(part, "write") : TD_OK;
 }
 
 /* Claims the space of the whole growth, so that a full disk is met before anything changes. */
@@ -131,20 +141,51 @@ static td_status commit_pages(struct td_part *part) {
   TD_TRY(write_rank(part, 2));
   if (part->end < part->size && ftruncate(part->fd, (off_t)part->end)) return io_error(part, "shorten");
   part->size = part->end;
+  part->ahead = 0;
   td_pages_clear(&part->pages);
   return TD_OK;
 }
 
-td_status td_part_commit(struct td_part *part) {
-  /* A write over RLIMIT_FSIZE also raises SIGXFSZ, which would end the program; it must end as an error instead. */
+/* A write over RLIMIT_FSIZE also raises SIGXFSZ, which would end the program; it must end as an error instead. */
+struct quiet {
   sigset_t limit, before;
-  sigemptyset(&limit);
-  sigaddset(&limit, SIGXFSZ);
-  pthread_sigmask(SIG_BLOCK, &limit, &before);
+};
+
+static void quiet_begin(struct quiet *quiet) {
+  sigemptyset(&quiet->limit);
+  sigaddset(&quiet->limit, SIGXFSZ);
+  pthread_sigmask(SIG_BLOCK, &quiet->limit, &quiet->before);
+}
+
+static void quiet_end(const struct quiet *quiet, bool failed) {
+  if (failed && !sigismember(&quiet->before, SIGXFSZ)) sigtimedwait(&quiet->limit, NULL, &(struct timespec){0, 0});
+  pthread_sigmask(SIG_SETMASK, &quiet->before, NULL);
+}
+
+td_status td_part_check(const struct td_part *part) {
+  errno = part->lost;
+  return part->lost ? io_error(part, "write") : TD_OK;
+}
+
+td_status td_part_commit(struct td_part *part) {
+  struct quiet quiet;
+  TD_TRY(td_part_check(part));
+  quiet_begin(&quiet);
   td_status status = commit_pages(part);
-  if (status && !sigismember(&before, SIGXFSZ)) sigtimedwait(&limit, NULL, &(struct timespec){0, 0});
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  quiet_end(&quiet, status != TD_OK);
   return status;
+}
+
+/* Whole pages behind the committed end of the file: nothing that is there points to them, so they need not wait. A
+ * failure is the next commit's: HDF5 never sees one. */
+static void write_ahead(struct td_part *part, uint64_t address, const unsigned char *data, size_t bytes) {
+  struct quiet quiet;
+  quiet_begin(&quiet);
+  int code = put(part, data, bytes, address);
+  if (code && ftruncate(part->fd, (off_t)part->size)) code = errno; /* gives back what does not count */
+  quiet_end(&quiet, code != 0);
+  part->lost = code;
+  if (address + bytes > part->ahead) part->ahead = address + bytes;
 }
 
 /* ---- the driver ---- */
@@ -190,12 +231,12 @@ static haddr_t driver_get_eof(const H5FD_t *file, H5FD_mem_t type) {
   return ((const struct driver_file *)(const void *)file)->part->end;
 }
 
-/* Committed bytes of the file; zeros where it has none. */
+/* Bytes of the file; zeros where it has none. */
 static int load_page(void *context, uint64_t number, unsigned char *data) {
   const struct td_part *part = context;
-  uint64_t offset = number * TD_PAGE_BYTES;
+  uint64_t offset = number * TD_PAGE_BYTES, end = part->size > part->ahead ? part->size : part->ahead;
   size_t have = 0;
-  while (offset + have < part->size && have < TD_PAGE_BYTES) {
+  while (offset + have < end && have < TD_PAGE_BYTES) {
     ssize_t got = pread(part->fd, data + have, TD_PAGE_BYTES - have, (off_t)(offset + have));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return -1;
@@ -212,16 +253,27 @@ static herr_t driver_read(H5FD_t *file, H5FD_mem_t type, hid_t transfer, haddr_t
   return td_pages_read(&part->pages, address, bytes, out, load_page, part);
 }
 
+/* Writes ahead what it may; the bytes in front of and behind whole pages wait with their pages. */
+static herr_t write_rows(struct td_part *part, uint64_t address, size_t bytes, const unsigned char *data) {
+  uint64_t first = (address + TD_PAGE_BYTES - 1) / TD_PAGE_BYTES, end = (address + bytes) / TD_PAGE_BYTES;
+  size_t head = (size_t)(first * TD_PAGE_BYTES - address);
+  bool ahead = part->size && address >= part->size && first < end && !td_pages_any(&part->pages, first, end);
+  if (!ahead) return td_pages_write(&part->pages, address, bytes, data, TD_PAGE_DATA, load_page, part);
+  size_t whole = (size_t)(end - first) * TD_PAGE_BYTES, tail = bytes - head - whole;
+  if (!part->lost) write_ahead(part, first * TD_PAGE_BYTES, data + head, whole);
+  if (td_pages_write(&part->pages, address, head, data, TD_PAGE_DATA, load_page, part)) return -1;
+  return td_pages_write(&part->pages, end * TD_PAGE_BYTES, tail, data + head + whole, TD_PAGE_DATA, load_page, part);
+}
+
 static herr_t driver_write(H5FD_t *file, H5FD_mem_t type, hid_t transfer, haddr_t address, size_t bytes,
                            const void *data) {
   (void)transfer;
   struct td_part *part = part_of(file);
-  enum td_page_kind kind = type == H5FD_MEM_DRAW    ? TD_PAGE_DATA
-                           : type == H5FD_MEM_BTREE ? TD_PAGE_INDEX
-                                                    : TD_PAGE_HEADER;
-  if (td_pages_write(&part->pages, address, bytes, data, kind, load_page, part)) return -1;
-  if (address + bytes > part->end) part->end = address + bytes;
-  return 0;
+  enum td_page_kind kind = type == H5FD_MEM_BTREE ? TD_PAGE_INDEX : TD_PAGE_HEADER;
+  herr_t done = type == H5FD_MEM_DRAW ? write_rows(part, address, bytes, data)
+                                      : td_pages_write(&part->pages, address, bytes, data, kind, load_page, part);
+  if (!done && address + bytes > part->end) part->end = address + bytes;
+  return done;
 }
 
 static herr_t driver_truncate(H5FD_t *file, hid_t transfer, hbool_t closing) {

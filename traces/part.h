@@ -5,8 +5,9 @@
  *
  * Why not HDF5's own driver: it writes whenever it likes, so a kill can meet a half-written file, and a full disk
  * reaches HDF5 in the middle of its work, after which closing the file fails or crashes. Here HDF5 never sees an I/O
- * error, the file changes only during a commit, and a commit first claims the space it needs, then writes new data,
- * and only then the metadata that makes it visible.
+ * error, what counts of the file changes only during a commit, and a commit first claims the space it needs, then
+ * writes new data, and only then the metadata that makes it visible. Rows behind the end of what counts go to the file
+ * at once: until the commit nothing points to them, and a failure there is told by the next check or commit.
  */
 #ifndef TRACES_PART_H
 #define TRACES_PART_H
@@ -24,6 +25,8 @@ td_status td_part_create(const char *path, struct td_part **out_part);
 td_status td_part_rename(struct td_part *part, const char *path);
 /* A file access list for H5Fcreate that writes into `part`. Negative on failure. The part outlives the HDF5 file. */
 hid_t td_part_access(struct td_part *part);
+/* TD_IO if rows that HDF5 wrote since the last commit found no room: no commit will succeed any more. */
+td_status td_part_check(const struct td_part *part);
 /* Brings the file up to everything HDF5 has written. On TD_IO nothing that was readable before is lost. */
 td_status td_part_commit(struct td_part *part);
 /* True if `path` still names this file. */

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "statistics.h"
 #include "tandem/metrics.h"
 
 #define BLOCK 128 /* numpy's PW_BLOCKSIZE */
@@ -22,25 +23,42 @@ static double sum_block(const double *values, uint64_t count) {
   return sum;
 }
 
-static double pairwise_sum(const double *values, uint64_t count) {
-  if (count < 8) {
-    double sum = 0;
-    for (uint64_t i = 0; i < count; i++) sum += values[i];
-    return sum;
-  }
-  if (count <= BLOCK) return sum_block(values, count);
+static double sum_few(const double *values, uint64_t count) {
+  double sum = 0;
+  for (uint64_t i = 0; i < count; i++) sum += values[i];
+  return sum;
+}
+
+double td_pairwise_sum(td_take take, void *context, uint64_t count) {
+  if (count < 8) return sum_few(take(context, count), count);
+  if (count <= BLOCK) return sum_block(take(context, count), count);
   uint64_t half = count / 2;
   half -= half % 8;
-  return pairwise_sum(values, half) + pairwise_sum(values + half, count - half);
+  double left = td_pairwise_sum(take, context, half); /* they are taken in order */
+  return left + td_pairwise_sum(take, context, count - half);
+}
+
+static const double *take_from_array(void *context, uint64_t count) {
+  const double **values = context, *now = *values;
+  *values += count;
+  return now;
+}
+
+struct td_rank td_rank(uint64_t count, double percent) {
+  double rank = percent / 100 * (double)(count - 1), whole = floor(rank);
+  if (rank >= (double)(count - 1)) return (struct td_rank){count - 1, count - 1, 0};
+  if (rank < 0) return (struct td_rank){0, 0, 0};
+  return (struct td_rank){(uint64_t)whole, (uint64_t)whole + 1, rank - whole};
+}
+
+double td_between(double low, double high, struct td_rank rank) {
+  return rank.t >= 0.5 ? high - (high - low) * (1 - rank.t) : low + (high - low) * rank.t;
 }
 
 double td_percentile(const double *sorted, uint64_t count, double percent) {
   if (!count) return NAN;
-  double rank = percent / 100 * (double)(count - 1), whole = floor(rank);
-  if (rank >= (double)(count - 1)) return sorted[count - 1];
-  if (rank < 0) return sorted[0];
-  double low = sorted[(uint64_t)whole], high = sorted[(uint64_t)whole + 1], t = rank - whole;
-  return t >= 0.5 ? high - (high - low) * (1 - t) : low + (high - low) * t;
+  struct td_rank rank = td_rank(count, percent);
+  return td_between(sorted[rank.low], sorted[rank.high], rank);
 }
 
 static int by_value(const void *left, const void *right) {
@@ -49,7 +67,8 @@ static int by_value(const void *left, const void *right) {
 }
 
 void td_summarize(double *values, uint64_t count, struct td_summary *out) {
-  double mean = count ? pairwise_sum(values, count) / (double)count : NAN;
+  const double *next = values;
+  double mean = count ? td_pairwise_sum(take_from_array, &next, count) / (double)count : NAN;
   if (count) qsort(values, count, sizeof *values, by_value);
   *out = (struct td_summary){.count = count,
                              .mean = mean,

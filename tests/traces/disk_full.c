@@ -26,7 +26,7 @@ static enum outcome write_until_full(const char *path, const char *reason, bool 
   (void)td_trace_append(writer, TD_TABLE_DEVICES, &device, 1);
   td_status status = TD_OK;
   uint32_t total = 0;
-  for (int i = 0; i < 40 && !status; i++) { /* 40 x 1.8 MB against 4 MiB: an update every 32 MiB at the latest */
+  for (int i = 0; i < 40 && !status; i++) { /* 40 x 2 MiB against 4 MiB */
     for (int repeat = 0; repeat < 8 && !status; repeat++) {
       for (int j = 0; j < 4096; j++) rows[j] = (struct td_row_token){.index = total++};
       status = td_trace_append(writer, TD_TABLE_TOKENS, rows, 4096);

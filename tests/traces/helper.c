@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fleet.h"
 #include "samples.h"
 #include "schema.h"
 #include "tandem/metrics.h"
@@ -20,6 +21,13 @@ static int write_sample(const char *kind, const char *path) {
     return 1;
   }
   return 2;
+}
+
+static int write_fleet(bool disaggregated, const char *path) {
+  const struct fleet fleet = {.requests = 900, .seed = 4, .devices = 3, .disaggregated = disaggregated};
+  if (!fleet_write(path, &fleet, NULL)) return 0;
+  fprintf(stderr, "%s\n", td_error_text());
+  return 1;
 }
 
 /* Prints the values in their order, then mean min p50 p90 p95 p99 max. */
@@ -47,5 +55,7 @@ int main(int argc, char **argv) {
     for (int i = 3; i < argc && !code; i++) code = summarize(strtoull(argv[i], NULL, 10), strtoull(argv[2], NULL, 10));
     return code;
   }
+  if (argc == 3 && !strcmp(argv[1], "fleet")) return write_fleet(false, argv[2]);
+  if (argc == 3 && !strcmp(argv[1], "fleet_disaggregated")) return write_fleet(true, argv[2]);
   return argc == 3 ? write_sample(argv[1], argv[2]) : 2;
 }

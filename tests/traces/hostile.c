@@ -135,13 +135,15 @@ static void too_many_tokens(void **state) {
   uint32_t many = INT32_MAX;
   struct td_row_device device = {.name = "w"};
   struct td_row_step step = {.duration = 1, .count = many, .time_kind = TD_TIME_MODELLED};
-  struct td_row_residency stay = {.tokens_per_step = 1, .count = many};
-  struct td_row_request request = {.first_token = 1, .finished = many, .output_tokens = many};
+  struct td_row_residency stays[2] = {{.tokens_per_step = 1, .count = many},
+                                      {.request = 1, .tokens_per_step = 1, .count = many}};
+  struct td_row_request requests[2] = {{.first_token = 1, .finished = many, .output_tokens = many},
+                                       {.request = 1, .first_token = 1, .finished = many, .output_tokens = many}};
   assert_int_equal(td_trace_create(target, &run, &writer), TD_OK);
   assert_int_equal(td_trace_append(writer, TD_TABLE_DEVICES, &device, 1), TD_OK);
   assert_int_equal(td_trace_append(writer, TD_TABLE_STEPS, &step, 1), TD_OK);
-  assert_int_equal(td_trace_append(writer, TD_TABLE_RESIDENCY, &stay, 1), TD_OK);
-  assert_int_equal(td_trace_append(writer, TD_TABLE_REQUESTS, &request, 1), TD_OK);
+  assert_int_equal(td_trace_append(writer, TD_TABLE_RESIDENCY, stays, 2), TD_OK);
+  assert_int_equal(td_trace_append(writer, TD_TABLE_REQUESTS, requests, 2), TD_OK);
   assert_int_equal(td_trace_finish(writer), TD_OK);
   expect_refused(TD_UNSUPPORTED, "output tokens");
   struct td_trace *trace = NULL;

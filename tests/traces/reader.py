@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Python package against `tandem show --json` and by hand. usage: reader.py PACKAGE_FOLDER TANDEM HELPER"""
+import io
 import json
 import subprocess
 import sys
@@ -18,16 +19,32 @@ sys.path.insert(0, package)
 import tandem_trace  # noqa: E402  (found through the path above)
 
 with tempfile.TemporaryDirectory() as folder:
-    for kind in ("executed", "modelled", "mixed", "executed_one", "modelled_one"):
+    for kind in ("executed", "modelled", "mixed", "executed_one", "modelled_one", "fleet", "fleet_disaggregated"):
         path = f"{folder}/{kind}.h5"
         subprocess.run([helper, kind, path], check=True)
         shown = json.loads(subprocess.run([tandem, "show", "--json", path], check=True, capture_output=True).stdout)
         trace = tandem_trace.load(path)
         for name, summary in trace.metrics().items():
             assert summary == shown[name], f"{kind} {name}: {summary} {shown[name]}"
-        assert trace.complete and trace.run["policy"] == "disaggregated"
+        assert trace.complete and trace.run["policy"] == ("fleet" if kind.startswith("fleet") else "disaggregated")
         assert len(trace.tokens) == trace.requests["output_tokens"].sum() == shown["output_tokens"]
         assert (trace.steps["count"] == 1).all() and len(trace.steps) == trace.raw["steps"]["count"].sum()
+        for rows in (7, 1000, 1 << 20):
+            if rows * 5000 < len(trace.tokens):
+                continue
+            parts = list(trace.iter_tokens(rows))
+            assert [len(part) for part in parts[:-1]] == [rows] * (len(parts) - 1) and len(parts[-1]) <= rows
+            assert np.concatenate(parts).tobytes() == trace.tokens.tobytes()
+        assert np.concatenate([trace.request_tokens(i) for i in range(37)]).tobytes() == trace.tokens[trace.tokens["request"] < 37].tobytes()
+        assert len(trace.request_tokens(1 << 40)) == 0
+        if not kind.startswith("fleet"):
+            tokens = subprocess.run([tandem, "export", path, "--to", "csv"], check=True, capture_output=True, text=True).stdout
+            types = [(name, trace.tokens.dtype[name]) for name in tokens.partition("\n")[0].split(",")]
+            csv = np.genfromtxt(io.StringIO(tokens), delimiter=",", skip_header=1, dtype=types, filling_values=np.nan)
+            assert len(csv) == len(trace.tokens)
+            for name in csv.dtype.names:
+                same = np.array_equal(csv[name], trace.tokens[name], equal_nan=name in ("logprob", "gap"))
+                assert same, f"{kind}: {name}"
         decode = trace.steps[trace.steps["device"] == 1]
         assert bool(len(decode)) != kind.endswith("_one")
         assert (decode["index"] == np.arange(len(decode))).all()

@@ -56,6 +56,10 @@ with tempfile.TemporaryDirectory() as folder:
         assert shown["ttft"]["count"] == shown["output_tokens"] == 37
         for name in ("tpot", "itl", "user_rate"):
             assert shown[name] == {"count": 0, **dict.fromkeys(KEYS)}, shown[name]
+    for kind in ("fleet", "fleet_disaggregated"):  # more gaps than any numpy adds at once
+        path = f"{folder}/{kind}.h5"
+        subprocess.run([helper, kind, path], check=True)
+        assert compare(path)["itl"]["count"] > 150000
     # A trace and the program that wrote it say the same about the program.
     config = pathlib.Path(readme).parents[1] / "tests" / "student" / "policy.cfg"
     path = f"{folder}/run.h5"

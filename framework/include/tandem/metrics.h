@@ -50,6 +50,10 @@ struct td_metrics {
   struct td_device_metrics *devices;      /* [count[TD_TABLE_DEVICES]] */
   struct td_request_metrics *per_request; /* [requests], in the order of the rows */
 };
+/* Memory grows with the rows of the tables, never with the tokens of modelled steps: ITL's percentiles are found by
+ * walking the tokens several times and are exact all the same. Only a file made to keep a program busy has more tokens
+ * than this, and is TD_UNSUPPORTED. */
+#define TD_METRICS_MAX_TOKENS (UINT64_C(1) << 31)
 td_status td_metrics_compute(const struct td_trace *trace, struct td_metrics *out_metrics);
 void td_metrics_free(struct td_metrics *metrics);
 

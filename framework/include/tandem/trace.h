@@ -113,8 +113,9 @@ struct td_trace_run {
 
 /* Creates PATH.part (TD_IO names the path and the system's reason; an existing PATH is replaced only on finish). */
 td_status td_trace_create(const char *path, const struct td_trace_run *run, struct td_trace_writer **out_writer);
-/* Appends `count` rows of the table's struct. Rows are buffered; about once a second (of real time) a call writes and
- * flushes everything, so that PATH.part opens after a kill and lacks at most the last second. Not thread-safe. */
+/* Appends `count` rows of the table's struct, for about a tenth of a microsecond each. Rows wait until they fill a
+ * chunk; about twice a second (of real time) a call writes and flushes everything, so that PATH.part opens after a kill
+ * and lacks at most the last second. Not thread-safe. */
 td_status td_trace_append(struct td_trace_writer *writer, enum td_table table, const void *rows, size_t count);
 /* Appends bytes to the data set `text`; *out_offset is where they begin. */
 td_status td_trace_text(struct td_trace_writer *writer, const char *bytes, size_t count, uint64_t *out_offset);
@@ -146,21 +147,34 @@ struct td_trace {
 td_status td_trace_load(const char *path, struct td_trace **out_trace);
 void td_trace_free(struct td_trace *trace); /* NULL is fine */
 
-/* Most output tokens of a whole trace that are expanded; more is TD_UNSUPPORTED, so that no file makes a reader run out
- * of memory. */
-#define TD_TRACE_MAX_TOKENS (UINT64_C(1) << 25)
-
-/* The output tokens of one request with the modelled ones expanded from residency x steps, in order of index. id = -1
- * and logprob = gap = NaN for modelled tokens. Indices are 0, 1, ... without gap and the count is the request's
- * output_tokens, else TD_CORRUPT; in a part file, a running request may lack tokens at its end. *out_tokens is NULL
- * when there are none. Free with free(). */
+/* An output token, executed or expanded from residency x steps alike. id = -1 and logprob = gap = NaN where it was
+ * modelled. */
 struct td_trace_token {
+  uint64_t request;
+  int64_t time; /* ps */
   uint32_t index;
   int32_t id;
-  int64_t time;
   uint32_t device;
   double logprob, gap;
 };
+
+/* All output tokens of a trace, by request and index, in memory that does not grow with them. Indices are 0, 1, ...
+ * without gap in each request and as many as its row says, else TD_CORRUPT; in a part file, a running request may lack
+ * tokens at its end. The trace is borrowed until the stream is closed. */
+struct td_trace_stream;
+td_status td_trace_stream_open(const struct td_trace *trace, struct td_trace_stream **out_stream);
+/* The next rows, some thousands at a time; they belong to the stream and last until the next call. *out_count = 0 at
+ * the end. Not to be called again after an error. */
+td_status td_trace_stream_next(struct td_trace_stream *stream, const struct td_trace_token **out_rows,
+                               size_t *out_count);
+void td_trace_stream_close(struct td_trace_stream *stream); /* NULL is fine */
+
+/* Most output tokens of one request that are expanded at once; more is TD_UNSUPPORTED, so that no file makes a reader
+ * run out of memory. The stream has no such limit. */
+#define TD_TRACE_MAX_TOKENS (UINT64_C(1) << 25)
+
+/* The output tokens of one request, as the stream gives them. *out_tokens is NULL when there are none. Free with
+ * free(). */
 td_status td_trace_request_tokens(const struct td_trace *trace, uint64_t request, struct td_trace_token **out_tokens,
                                   uint64_t *out_count);
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads tandem traces, schema 1 (traces/README.md): tables as numpy arrays, modelled steps and tokens expanded."""
+import functools
+
 import h5py
 import numpy as np
 
@@ -37,56 +39,151 @@ def expand_steps(steps):
     return out
 
 
+class _Stays:
+    """Every output token as part of a stay: tokens of one request that follow one another, `n` of them from index
+    `first` on, `per` in each step, the steps' ends from `place` on in `end`. Executed tokens are stays of one token.
+    Sorted by request and first token, so that expanding them is repeating their columns."""
+
+    def __init__(self, tokens, steps, residency):
+        if len(steps) and (steps["index"] + steps["count"]).max() >= 1 << 40:
+            raise SchemaError("steps: found an index of 2^40 or more")
+        steps = steps[np.lexsort((steps["index"], steps["device"]))]
+        count = steps["count"].astype(np.int64)
+        i, ends = _within(count), np.repeat(steps["start"] + steps["duration"], count)
+        ends += i * np.repeat(steps["duration"], count) + i * (i + 1) // 2 * np.repeat(steps["slope"], count)
+        stays = residency[residency["tokens_per_step"] > 0]
+        key = steps["device"].astype(np.int64) << 40 | steps["index"].astype(np.int64)
+        place, known = self._find(key, count, stays)
+        executed, per = len(tokens), stays["tokens_per_step"].astype(np.int64)
+        columns = {
+            "request": (tokens["request"], stays["request"]),
+            "first": (tokens["index"], stays["first_token"].astype(np.int64)),
+            "device": (tokens["device"], stays["device"]),
+            "n": (np.ones(executed, np.int64), known * per),
+            "per": (np.ones(executed, np.int64), per),
+            "place": (np.arange(executed), executed + place),
+        }
+        columns = {name: np.concatenate(parts) for name, parts in columns.items()}
+        order = np.lexsort((columns["first"], columns["request"]))
+        for name, column in columns.items():
+            setattr(self, name, column[order])
+        self.end, self.executed = np.concatenate([tokens["time"], ends]), tokens
+        self.until = self.n.cumsum()  # number of tokens up to the end of each stay
+
+    @staticmethod
+    def _find(key, count, stays):
+        """Where the steps of each stay begin among all, and how many of them have a row (in a part file the last ones
+        may not)."""
+        base = count.cumsum() - count
+        begin = stays["device"].astype(np.int64) << 40 | stays["first_index"].astype(np.int64)
+        known = stays["count"].astype(np.int64)
+        if not len(key):
+            return np.zeros(len(stays), np.int64), np.zeros(len(stays), np.int64)
+        # Rows that go on where the one before ends form a run; steps are there up to the end of the run.
+        runs = np.r_[True, key[1:] != (key + count)[:-1]].cumsum() - 1
+        run_end = np.r_[0, (key + count)][np.r_[np.flatnonzero(np.diff(runs)), len(key) - 1] + 1]
+        row = (np.searchsorted(key, begin, "right") - 1).clip(0)
+        known = np.minimum(known, run_end[runs[row]] - begin).clip(0) * (key[row] <= begin)
+        return base[row] + begin - key[row], known
+
+    def __len__(self):
+        return int(self.until[-1]) if len(self.until) else 0
+
+    def part(self, begin, end):
+        """n, and the columns of the stays' parts that tokens begin .. end - 1 belong to, with first and place of
+        their first token; `j` numbers tokens from there on."""
+        stays = slice(*(np.searchsorted(self.until, (begin, end - 1), "right") + (0, 1)))
+        n, skip = self.n[stays].copy(), begin - (self.until[stays.start] - self.n[stays.start])
+        n[-1] -= self.until[stays.stop - 1] - end
+        n[0] -= skip
+        offset = np.zeros(len(n), np.int64)
+        offset[0] = skip
+        return stays, n, offset
+
+    def times(self, begin, end):
+        """Times of tokens begin .. end - 1."""
+        stays, n, offset = self.part(begin, end)
+        j = _within(n) + np.repeat(offset, n)
+        if (self.per[stays] > 1).any():
+            j //= np.repeat(self.per[stays], n)
+        return self.end[np.repeat(self.place[stays], n) + j]
+
+    def rows(self, begin, end):
+        """Tokens begin .. end - 1 as rows."""
+        stays, n, offset = self.part(begin, end)
+        out = np.empty(end - begin, TOKEN)
+        out["request"], out["device"] = np.repeat(self.request[stays], n), np.repeat(self.device[stays], n)
+        out["index"] = np.repeat(self.first[stays] + offset, n) + _within(n)
+        out["time"] = self.times(begin, end)
+        out["id"], out["logprob"], out["gap"] = -1, np.nan, np.nan
+        place = self.place[stays]
+        if len(self.executed) and (place < len(self.executed)).any():
+            place = np.repeat(place, n)
+            here = place < len(self.executed)
+            for name in ("id", "logprob", "gap"):
+                out[name][here] = self.executed[name][place[here]]
+        return out
+
+
 def expand_tokens(tokens, steps, residency):
     """One row per output token, sorted by request and index; id -1, logprob and gap NaN where it was modelled.
 
     `steps` may be expanded or not. Tokens whose step has no row yet (in a part file) are left out.
     """
-    steps = expand_steps(steps)
-    key = steps["device"].astype(np.int64) << 40 | steps["index"].astype(np.int64)
-    order = key.argsort()
-    key, end = key[order], (steps["start"] + steps["duration"])[order]
-    count = (residency["count"] * residency["tokens_per_step"]).astype(np.int64)
-    j, r = _within(count), np.repeat(residency, count)
-    at = r["device"].astype(np.int64) << 40 | r["first_index"].astype(np.int64) + j // r["tokens_per_step"].clip(1)
-    place = np.searchsorted(key, at)
-    known = place < len(key)
-    known[known] = key[place[known]] == at[known]
-    modelled = np.zeros(known.sum(), TOKEN)
-    modelled["request"], modelled["device"] = r["request"][known], r["device"][known]
-    modelled["index"] = r["first_token"][known].astype(np.int64) + j[known]
-    modelled["id"], modelled["logprob"], modelled["gap"] = -1, np.nan, np.nan
-    modelled["time"] = end[place[known]]
-    executed = np.zeros(len(tokens), TOKEN)
-    for name in TOKEN.names:
-        executed[name] = tokens[name]
-    out = np.concatenate([executed, modelled])
-    return out[np.lexsort((out["index"], out["request"]))]
+    stays = _Stays(tokens, steps, residency)
+    return stays.rows(0, len(stays)) if len(stays) else np.empty(0, TOKEN)
+
+
+def _sum(values):
+    """Pairwise, as numpy 2 adds arrays of any length by itself and older ones up to 8192 values."""
+    half = len(values) // 16 * 8
+    return values.sum() if len(values) <= 8192 else _sum(values[:half]) + _sum(values[half:])
 
 
 def summarize(values):
     """count, mean, min, p50, p90, p95, p99, max, as `tandem show` computes them; None where there is nothing."""
     values = np.asarray(values, np.float64)
-    out = {"count": len(values), "mean": float(values.mean()) if len(values) else None}
-    for name, percent in PERCENTILES.items():
-        out[name] = float(np.percentile(values, percent)) if len(values) else None
-    return out
+    if not len(values):
+        return {"count": 0, "mean": None, **dict.fromkeys(PERCENTILES)}
+    percentiles = np.percentile(values, list(PERCENTILES.values())).tolist()
+    return {"count": len(values), "mean": float(_sum(values) / len(values)), **dict(zip(PERCENTILES, percentiles))}
 
 
 class Trace:
-    """A whole trace: `run` (dict), the tables, `tokens` and `steps` expanded, the raw ones in `raw`."""
+    """A whole trace: `run` (dict), the tables, `tokens` and `steps` expanded when they are asked for, the raw ones in
+    `raw`."""
 
     def __init__(self, run, raw, text):
         self.run, self.raw, self._text = run, raw, text
         self.complete = run["complete"] == 1
         self.devices, self.requests, self.transfers = raw["devices"], raw["requests"], raw["transfers"]
-        self.steps = expand_steps(raw["steps"])
-        self.tokens = expand_tokens(raw["tokens"], raw["steps"], raw["residency"])
+
+    @functools.cached_property
+    def _stays(self):
+        return _Stays(self.raw["tokens"], self.raw["steps"], self.raw["residency"])
+
+    @functools.cached_property
+    def steps(self):
+        """One row per step."""
+        return expand_steps(self.raw["steps"])
+
+    @functools.cached_property
+    def tokens(self):
+        """One row per output token, by request and index: 40 bytes each. Of a large trace, use iter_tokens."""
+        return self._stays.rows(0, len(self._stays)) if len(self._stays) else np.empty(0, TOKEN)
+
+    def iter_tokens(self, rows=1 << 18):
+        """The rows of `tokens`, at most `rows` at a time, in memory that does not grow with them."""
+        for begin in range(0, len(self._stays), rows):
+            yield self._stays.rows(begin, min(begin + rows, len(self._stays)))
 
     def request_tokens(self, request):
         """Token rows of one request number."""
-        begin, end = (np.searchsorted(self.tokens["request"], request, side) for side in ("left", "right"))
-        return self.tokens[begin:end]
+        stays = self._stays
+        begin, end = (np.searchsorted(stays.request, request, side) for side in ("left", "right"))
+        if begin == end or stays.n[begin:end].sum() == 0:
+            return np.empty(0, TOKEN)
+        return stays.rows(int(stays.until[begin] - stays.n[begin]), int(stays.until[end - 1]))
 
     def text(self, request):
         """Output text of a request: the bytes of its executed tokens."""
@@ -96,18 +193,27 @@ class Trace:
         return b"".join(pieces).decode("utf-8", "replace")
 
     def metrics(self):
-        """Latency summaries in seconds over the finished requests, with the keys of `tandem show --json`."""
-        q = self.requests
-        t = self.tokens[np.isin(self.tokens["request"], q["request"])]
-        begin, end = (np.searchsorted(t["request"], q["request"], side) for side in ("left", "right"))
+        """Latency summaries in seconds over the finished requests, with the keys of `tandem show --json`.
+
+        Holds some 40 bytes per output token for the percentiles; `tandem show` needs none.
+        """
+        q, stays = self.requests, self._stays
+        time = stays.times(0, len(stays)) if len(stays) else np.empty(0, np.int64)
+        until = np.r_[0, stays.until]
+        begin, end = (until[np.searchsorted(stays.request, q["request"], side)] for side in ("left", "right"))
         some = end > begin
-        first, last = t["time"][begin[some]], t["time"][end[some] - 1]
+        first, last = time[begin[some]], time[end[some] - 1]
         n, span = (end - begin)[some] - 1, (last - first) / 1e12
         queued = q[q["first_step"] >= 0]
+        # Gaps inside of finished requests, by request: +1 where one begins behind its first token, -1 behind its last.
+        inside = np.zeros(len(time) + 1, np.int8)
+        np.add.at(inside, begin[some] + 1, 1)
+        np.add.at(inside, end[some], -1)
+        gaps = np.diff(time)[inside.cumsum(dtype=np.int8)[1:-1] > 0] / 1e12 if len(time) else time / 1e12
         return {
             "ttft": summarize((first - q["arrival"][some]) / 1e12),
             "tpot": summarize(span[n > 0] / n[n > 0]),
-            "itl": summarize(np.diff(t["time"])[np.diff(t["request"]) == 0] / 1e12),
+            "itl": summarize(gaps),
             "e2e": summarize((last - q["arrival"][some]) / 1e12),
             "queueing": summarize((queued["first_step"] - queued["arrival"]) / 1e12),
             "user_rate": summarize(n[span > 0] / span[span > 0]),
