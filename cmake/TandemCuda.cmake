@@ -6,9 +6,12 @@
 #   TANDEM_CUDA_CHIPS       compute capabilities to make machine code for. Machine code runs on later chips of the same
 #                           major number too (8.0 on 8.6 and 8.9); PTX of the last goes in for later majors
 #                           (builds with sanitizers: 80 alone, since no sanitizer looks into a kernel)
+#   TANDEM_CUDA_IMAGES      folder of the fat binaries that another build of the same tree has made (its backends/cuda):
+#                           taken as they are, for the same chips, and nvcc compiles none
 #   TANDEM_CUDA_INCLUDE     folder of cuda.h, for tests; the backend itself needs none
 set(TANDEM_CUDA_CHIPS_DEFAULT "80;90;100")
-if(TANDEM_SANITIZE)
+set(TANDEM_CUDA_IMAGES "" CACHE PATH "Folder of compiled CUDA kernels, from another build of this tree")
+if(TANDEM_SANITIZE AND NOT TANDEM_CUDA_IMAGES)
   set(TANDEM_CUDA_CHIPS_DEFAULT "80")
 endif()
 set(TANDEM_CUDA_CHIPS "${TANDEM_CUDA_CHIPS_DEFAULT}" CACHE STRING "Compute capabilities to compile CUDA kernels for")
@@ -80,12 +83,16 @@ function(tandem_cuda_images target)
     tandem_cuda_flags(gencode)
     foreach(source ${ARGN})
       cmake_path(GET source STEM name)
-      set(image ${folder}/${name}.fatbin)
-      add_custom_command(OUTPUT ${image} DEPENDS ${source} DEPFILE ${image}.d
-        COMMAND ${TANDEM_NVCC} -fatbin -std=c++17 -O3 -fmad=false -Werror all-warnings -Xfatbin -compress-all
-          --threads 2 ${gencode} -I ${CMAKE_CURRENT_SOURCE_DIR}/cuda -I ${PROJECT_SOURCE_DIR}/framework/include
-          -I ${PROJECT_SOURCE_DIR}/framework/kernels/shared -MD -MF ${image}.d -MT ${image} -o ${image} ${source}
-        COMMENT "nvcc ${name}.cu" VERBATIM)
+      if(TANDEM_CUDA_IMAGES)
+        set(image ${TANDEM_CUDA_IMAGES}/${name}.fatbin)
+      else()
+        set(image ${folder}/${name}.fatbin)
+        add_custom_command(OUTPUT ${image} DEPENDS ${source} DEPFILE ${image}.d
+          COMMAND ${TANDEM_NVCC} -fatbin -std=c++17 -O3 -fmad=false -Werror all-warnings -Xfatbin -compress-all
+            --threads 2 ${gencode} -I ${CMAKE_CURRENT_SOURCE_DIR}/cuda -I ${PROJECT_SOURCE_DIR}/framework/include
+            -I ${PROJECT_SOURCE_DIR}/framework/kernels/shared -MD -MF ${image}.d -MT ${image} -o ${image} ${source}
+          COMMENT "nvcc ${name}.cu" VERBATIM)
+      endif()
       list(APPEND images ${image})
       string(APPEND text "__asm__(\".pushsection .rodata\\n.balign 64\\ncuda_image_${name}:\\n\"\n"
         "        \".incbin \\\"${image}\\\"\\n.popsection\");\n"
