@@ -121,7 +121,8 @@ static double mean_over_median(struct stepper *steppers, int32_t count, int32_t 
       for (int32_t round = 0; round < rounds; round++) sum += times[round] / median;
     }
   }
-  return sum / ((double)count * BATCHES * rounds);
+  size_t all = (size_t)count * BATCHES * (size_t)rounds;
+  return sum / (double)all;
 }
 
 static td_status add_row(const struct calibrate *calibrate, const struct stepper *stepper, size_t number,
