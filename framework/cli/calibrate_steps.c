@@ -94,20 +94,21 @@ static td_status time_batch(const struct stepper *stepper, const struct batch *b
   return status;
 }
 
-/* All batches of all models in turn, again and again, so that a machine that changes its pace does so for all. */
-static td_status time_batches(struct calibrate *calibrate, struct stepper *steppers, int32_t rounds) {
-  double ignored;
-  for (int32_t m = 0; m < calibrate->model_count; m++) { /* what is made once */
-    TD_TRY(time_batch(&steppers[m], &batches[0], &ignored));
-  }
-  for (int32_t round = 0; round < rounds; round++) {
-    for (size_t i = 0; i < BATCHES; i++) {
-      for (int32_t m = 0; m < calibrate->model_count; m++) {
-        td_progress_update(&calibrate->progress, calibrate->done++, calibrate->all);
-        TD_TRY(time_batch(&steppers[m], &batches[i], &steppers[m].times[i][round]));
-      }
+static td_status time_round(struct calibrate *calibrate, struct stepper *steppers, int32_t round) {
+  for (size_t i = 0; i < BATCHES; i++) {
+    for (int32_t m = 0; m < calibrate->model_count; m++) {
+      td_progress_update(&calibrate->progress, calibrate->done++, calibrate->all);
+      TD_TRY(time_batch(&steppers[m], &batches[i], &steppers[m].times[i][round]));
     }
   }
+  return TD_OK;
+}
+
+/* All batches of all models in turn, again and again, so that a machine that changes its pace does so for all. What a
+ * batch makes once, it makes in a round that does not count: the first one's times are written over. */
+static td_status time_batches(struct calibrate *calibrate, struct stepper *steppers, int32_t rounds) {
+  TD_TRY(time_round(calibrate, steppers, 0));
+  for (int32_t round = 0; round < rounds; round++) TD_TRY(time_round(calibrate, steppers, round));
   return TD_OK;
 }
 
@@ -168,5 +169,6 @@ td_status calibrate_steps(struct calibrate *calibrate) {
 }
 
 uint64_t calibrate_step_count(const struct calibrate *calibrate) {
-  return (uint64_t)calibrate->model_count * BATCHES * (calibrate->options.quick ? QUICK_ROUNDS : ROUNDS);
+  uint64_t rounds = calibrate->options.quick ? QUICK_ROUNDS : ROUNDS;
+  return (uint64_t)calibrate->model_count * BATCHES * (1 + rounds);
 }
