@@ -9,7 +9,7 @@
 #include "tandem/base.h"
 
 #define ROUNDS 7
-#define QUICK_ROUNDS 2
+#define QUICK_ROUNDS 1
 #define SEQUENCES 16
 #define CONTEXT 512
 #define ROWS 256
