@@ -25,3 +25,6 @@ tandem_test(cost_machine SOURCES ${CMAKE_CURRENT_LIST_DIR}/cost/machine_test.c
   LINK tandem_cost tandem_config tandem_model tandem_kernels tandem_base PkgConfig::JANSSON)
 target_include_directories(cost_machine PRIVATE ${PROJECT_SOURCE_DIR}/framework/cost)
 add_dependencies(cost_machine tandem)
+tandem_test(cost_link SOURCES ${CMAKE_CURRENT_LIST_DIR}/cost/link_test.c
+  LINK tandem_traces tandem_cost tandem_config tandem_model tandem_kernels tandem_base tandem_hdf5)
+add_dependencies(cost_link tandem)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * `tandem calibrate BACKEND`: measures this machine's operators and steps and makes a device file of them.
+ * `tandem calibrate BACKEND`: measures this machine's operators and steps and makes a device file of them; `--link`:
+ * of the transfers of a run.
  */
 #ifndef TD_CLI_CALIBRATE_H
 #define TD_CLI_CALIBRATE_H
@@ -57,6 +58,10 @@ td_status calibrate_check_output(const char *output);
 /* Writes OUTPUT.part and renames it. */
 td_status calibrate_write(const struct td_device_params *device, const struct td_op_fit *fits, int32_t fit_count,
                           const char *output);
+
+/* A link's latency and bandwidth from the executed transfers of a trace; `command` is for the file (calibrate_link.c).
+ */
+td_status calibrate_link(const char *path, const char *output, const char *command, bool json);
 
 /* Operators by themselves, one entry of calibrate->ops each kind and type (calibrate_operators.c). */
 td_status calibrate_operators(struct calibrate *calibrate);

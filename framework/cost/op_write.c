@@ -161,14 +161,16 @@ static void put_fits(const struct td_device_params *device, const struct td_op_f
 
 td_status td_device_params_write(const struct td_device_params *device, const struct td_op_fit *fits, int32_t fit_count,
                                  FILE *out) {
-  if (device->kind != TD_KIND_CHIP) {
+  bool link = device->kind == TD_KIND_LINK && !fit_count;
+  if (device->kind != TD_KIND_CHIP && !link) {
     return td_fail(TD_UNSUPPORTED, "device %s: found a file of kind %s, expected a chip to write fits for",
                    device->name, td_device_kind_name(device->kind));
   }
-  fputs("# SPDX-License-Identifier: Apache-2.0\n# Made by tandem calibrate; each fit says by which command.\ntitle = ",
-        out);
+  fprintf(out,
+          "# SPDX-License-Identifier: Apache-2.0\n# Made by tandem calibrate; each %s says by which command.\ntitle = ",
+          link ? "number" : "fit");
   put_text(out, device->title);
-  fprintf(out, ";\nkind = \"chip\";\n");
+  fprintf(out, ";\nkind = \"%s\";\n", td_device_kind_name(device->kind));
   if (device->imagined) fputs("imagined = true;\n", out);
   fprintf(out, "status = \"%s\";\n", device->status);
   if (device->power_basis) fprintf(out, "power_basis = \"%s\";\n", device->power_basis);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * tandem calibrate: fits a device's cost parameters to a table of measurements, or to this machine.
+ * tandem calibrate: fits a device's cost parameters to a table of measurements, to this machine, or to transfers.
  */
 #include <inttypes.h>
 #include <sched.h>
@@ -17,7 +17,7 @@
 #define PATHS_MAX 16
 
 struct options {
-  const char *device, *op, *measured, *output, *path, *rows, *seed, *held_back, *source, *models;
+  const char *device, *op, *measured, *output, *path, *rows, *seed, *held_back, *source, *models, *link;
   bool analytic, json, single;
   /* of this machine */
   const char *backend, *threads, *types;
@@ -186,6 +186,27 @@ static td_status run_machine(const struct options *options, int argc, char **arg
   return status;
 }
 
+/* ---- of a run's transfers ---- */
+
+static td_status run_link(const struct options *options, int argc, char **argv) {
+  struct td_text command = {0};
+  if (!options->output) {
+    return td_fail(TD_USAGE, "calibrate: found no -o, expected tandem calibrate --link TRACE -o FILE.cfg");
+  }
+  if (options->backend || options->device || options->op || options->measured || options->path || options->rows ||
+      options->seed || options->held_back || options->source || options->models || options->threads || options->types ||
+      options->single || options->analytic || options->quick || options->inexact) {
+    return td_fail(TD_USAGE,
+                   "calibrate: found more than -o and --json beside --link, expected tandem calibrate --link "
+                   "TRACE -o FILE.cfg");
+  }
+  describe_command(&command, argc, argv);
+  td_status status = command.failed ? td_fail(TD_NO_MEMORY, "calibrate: found no memory")
+                                    : calibrate_link(options->link, options->output, command.data, options->json);
+  td_text_free(&command);
+  return status;
+}
+
 static td_status run(int argc, char **argv, int *out_exit) {
   struct job *job;
   void *memory;
@@ -194,25 +215,16 @@ static td_status run(int argc, char **argv, int *out_exit) {
   struct options *options = &job->options;
   int32_t count;
   const struct td_flag flags[] = {
-      {.name = "--device", .value = &options->device},
-      {.name = "--op", .value = &options->op},
-      {.name = "--measured", .value = &options->measured},
-      {.name = "-o", .value = &options->output},
-      {.name = "--path", .value = &options->path},
-      {.name = "--rows", .value = &options->rows},
-      {.name = "--seed", .value = &options->seed},
-      {.name = "--held-back", .value = &options->held_back},
-      {.name = "--source", .value = &options->source},
-      {.name = "--held-rows", .given = &options->single},
-      {.name = "--analytic", .given = &options->analytic},
-      {.name = "--json", .given = &options->json},
-      {.name = "--backend", .value = &options->backend},
-      {.name = "--threads", .value = &options->threads},
-      {.name = "--types", .value = &options->types},
-      {.name = "--quick", .given = &options->quick},
-      {.name = "--inexact", .given = &options->inexact},
-      {.name = "--models", .value = &options->models},
-      {0},
+      {.name = "--device", .value = &options->device},     {.name = "--op", .value = &options->op},
+      {.name = "--measured", .value = &options->measured}, {.name = "-o", .value = &options->output},
+      {.name = "--path", .value = &options->path},         {.name = "--rows", .value = &options->rows},
+      {.name = "--seed", .value = &options->seed},         {.name = "--held-back", .value = &options->held_back},
+      {.name = "--source", .value = &options->source},     {.name = "--held-rows", .given = &options->single},
+      {.name = "--analytic", .given = &options->analytic}, {.name = "--json", .given = &options->json},
+      {.name = "--backend", .value = &options->backend},   {.name = "--threads", .value = &options->threads},
+      {.name = "--types", .value = &options->types},       {.name = "--quick", .given = &options->quick},
+      {.name = "--inexact", .given = &options->inexact},   {.name = "--models", .value = &options->models},
+      {.name = "--link", .value = &options->link},         {0},
   };
   *out_exit = 0;
   const char *spec = NULL;
@@ -221,7 +233,9 @@ static td_status run(int argc, char **argv, int *out_exit) {
     status = td_fail(TD_USAGE, "calibrate: found BACKEND %s beside --backend, expected one of them", spec);
   }
   if (spec) options->backend = spec;
-  if (!status && options->backend) {
+  if (!status && options->link) {
+    status = run_link(options, argc, argv);
+  } else if (!status && options->backend) {
     status = run_machine(options, argc, argv);
   } else {
     if (!status) status = check_given(options);
@@ -238,8 +252,10 @@ static td_status run(int argc, char **argv, int *out_exit) {
 
 const struct td_command td_command_calibrate = {
     .name = "calibrate",
-    .usage = "BACKEND[:N] -o FILE.cfg [--quick] | --device D --op OP --measured FILE.csv -o FILE.cfg [--analytic]",
-    .summary = "fits a device's cost parameters to this machine, or to a table of measurements",
+    .usage =
+        "BACKEND[:N] -o FILE.cfg [--quick] | --device D --op OP --measured FILE.csv -o FILE.cfg [--analytic] | "
+        "--link TRACE -o FILE.cfg",
+    .summary = "fits a device's cost parameters to this machine, to a table of measurements, or to a run's transfers",
     .help =
         "This machine: tandem calibrate BACKEND[:N] -o FILE.cfg measures operators and steps, in a minute or two\n"
         "  --backend B       the same as BACKEND\n"
@@ -264,7 +280,9 @@ const struct td_command td_command_calibrate = {
         "  --seed S          of both (1)\n"
         "  --source TEXT     who measured it, with the year, for the device file\n"
         "  --models DIR      e2e: folder of the models' shapes (experiments/models)\n"
-        "Both:\n"
+        "A link:\n"
+        "  --link TRACE      latency and bandwidth from the transfers that a run executed, all of one pool to another\n"
+        "All:\n"
         "  -o FILE.cfg       the device file to write; the fit's error is in it\n"
         "  --json            one JSON object\n",
     .run = run,
