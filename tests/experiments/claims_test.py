@@ -191,10 +191,18 @@ class Command(unittest.TestCase):
     def test_long_ones_are_cited(self):
         toml = MADE.replace("seconds", 'long = true\nreport = "20*.txt"\nseconds')
         folder = self.make("asked", toml, 'test "$1" = --report && cat "$2" || echo broken')
-        self.assertIn("and no report is here", self.run_it().stdout)
+        self.assertIn("there is no report", self.run_it().stdout)
         for date, ours in (("2026-01-02", 108), ("2025-01-01", 1)):
             (folder / f"{date}-made.txt").write_text(f"id,ours\nspeed,{ours}\n", encoding="utf-8")
         self.assertIn("from 2026-01-02-made.txt", self.run_it().stdout)
+        self.assertIn(",108,108,108,holds,,+8.0 %,2026-01-02", self.table())
+
+    def test_what_cannot_run_here_is_cited_too(self):
+        toml = MADE.replace("seconds", 'report = "20*.txt"\nseconds')
+        folder = self.make("asked", toml, 'if [ "$1" = --report ]; then cat "$2"; else echo no data >&2; exit 77; fi')
+        self.assertIn("there is no report", self.run_it().stdout)
+        (folder / "2026-01-02.txt").write_text("id,ours\nspeed,108\n", encoding="utf-8")
+        self.assertIn("from 2026-01-02.txt (no data)", self.run_it().stdout)
         self.assertIn(",108,108,108,holds,,+8.0 %,2026-01-02", self.table())
 
     def test_wrong_names(self):
