@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+# The claims table: its rule, its files, its command over made folders. The same in every build.
+if(TANDEM_SANITIZE)
+  return()
+endif()
+add_test(NAME experiments_claims COMMAND python3 ${CMAKE_CURRENT_LIST_DIR}/experiments/claims_test.py)
+set_tests_properties(experiments_claims PROPERTIES TIMEOUT 120)
