@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-foreach(topic device_file device_numbers device_spec price operators gemm serving)
+foreach(topic device_file device_numbers device_spec price pricer steps operators gemm serving)
   tandem_test(cost_${topic} SOURCES ${CMAKE_CURRENT_LIST_DIR}/cost/${topic}_test.c
     LINK tandem_cost tandem_config tandem_model tandem_kernels tandem_base)
 endforeach()
@@ -14,11 +14,13 @@ add_dependencies(cost_run_models tandem)
 tandem_test(cost_measured SOURCES ${CMAKE_CURRENT_LIST_DIR}/cost/measured_test.c LINK PkgConfig::JANSSON)
 add_dependencies(cost_measured tandem)
 # By hand: how fast prices are.
-add_executable(price_speed bench/price_speed.c)
-target_include_directories(price_speed PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
-target_link_libraries(price_speed PRIVATE tandem_cost tandem_config tandem_model tandem_kernels tandem_base tandem_api
-  PkgConfig::CMOCKA)
-target_compile_definitions(price_speed PRIVATE TANDEM_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+foreach(speed price pricer)
+  add_executable(${speed}_speed bench/${speed}_speed.c)
+  target_include_directories(${speed}_speed PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+  target_link_libraries(${speed}_speed PRIVATE tandem_cost tandem_config tandem_model tandem_kernels tandem_base
+    tandem_api PkgConfig::CMOCKA)
+  target_compile_definitions(${speed}_speed PRIVATE TANDEM_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+endforeach()
 tandem_test(cost_machine SOURCES ${CMAKE_CURRENT_LIST_DIR}/cost/machine_test.c
   LINK tandem_cost tandem_config tandem_model tandem_kernels tandem_base PkgConfig::JANSSON)
 target_include_directories(cost_machine PRIVATE ${PROJECT_SOURCE_DIR}/framework/cost)

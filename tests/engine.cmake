@@ -11,6 +11,19 @@ target_compile_definitions(engine_runs PRIVATE TANDEM_SOURCE_DIR="${PROJECT_SOUR
   TANDEM_PROGRAM="${PROJECT_BINARY_DIR}/tandem" $<$<BOOL:${MPI_C_FOUND}>:TANDEM_HAVE_MPI=1>)
 add_dependencies(engine_runs tandem)
 
+# The engine of modelled runs against the one that also executes, and against queueing theory.
+foreach(program fleet queueing)
+  add_executable(engine_${program} ${CMAKE_CURRENT_LIST_DIR}/engine/${program}.c
+    ${CMAKE_CURRENT_LIST_DIR}/engine/harness.c)
+  target_include_directories(engine_${program} PRIVATE ${CMAKE_CURRENT_LIST_DIR})
+  target_link_libraries(engine_${program} PRIVATE tandem_traces tandem_base tandem_api PkgConfig::CMOCKA m)
+  target_compile_definitions(engine_${program} PRIVATE TANDEM_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
+    TANDEM_PROGRAM="${PROJECT_BINARY_DIR}/tandem")
+  add_dependencies(engine_${program} tandem)
+  add_test(NAME engine_${program} COMMAND engine_${program})
+  set_tests_properties(engine_${program} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600)
+endforeach()
+
 function(engine_case name)
   add_test(NAME ${name} COMMAND engine_runs ${name})
   set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600 LABELS "${ARGN}")

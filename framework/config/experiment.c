@@ -4,29 +4,9 @@
  */
 #include "tandem/experiment.h"
 
+#include "internal.h"
+#include "options.h"
 #include "tandem/dtype.h"
-
-#define KEY(struct_, field, type_, unit_, default_, low_, high_, help_)                \
-  {                                                                                    \
-    .name = #field, .type = type_, .unit = unit_, .fallback = default_, .help = help_, \
-    .offset = offsetof(struct struct_, field), .low = low_, .high = high_              \
-  }
-#define TEXT(struct_, field, default_, help_) KEY(struct_, field, TD_OPT_TEXT, NULL, default_, 0, 0, help_)
-#define CHOICE(struct_, field, choices_, default_, help_)                       \
-  {                                                                             \
-    .name = #field, .type = TD_OPT_CHOICE, .fallback = default_, .help = help_, \
-    .offset = offsetof(struct struct_, field), .choices = choices_              \
-  }
-#define BELOW(struct_, field, type_, default_, group_, help_)                                                      \
-  {                                                                                                                \
-    .name = #field, .type = type_, .fallback = default_, .help = help_, .offset = offsetof(struct struct_, field), \
-    .group = group_                                                                                                \
-  }
-#define END \
-  { .name = NULL }
-
-#define MOST_TOKENS 10000000
-#define MOST_SECONDS 9000000 /* 104 days; time is int64 picoseconds */
 
 static const struct td_option engine_options[] = {
     CHOICE(td_cfg_engine, pace, "wall|measured|priced", "wall",
@@ -47,6 +27,21 @@ static const struct td_option engine_options[] = {
            "layers = push KV layer by layer while prefill goes on; blob = everything at once after prefill"),
     KEY(td_cfg_engine, handoff_layers, TD_OPT_INT, "layers", "1", 1, 4096,
         "layers per push when handoff is \"layers\""),
+    CHOICE(td_cfg_engine, kv, "reserve|grow", "reserve",
+           "when a request gets its KV blocks: reserve = all of prompt and output when it is admitted; grow = the "
+           "prompt's, and one more whenever its context fills the last, for which others may have to leave; grow only in "
+           "modelled runs"),
+    CHOICE(td_cfg_engine, preemption, "recompute|swap", "recompute",
+           "with kv = \"grow\", what becomes of the latest admitted request when blocks run out: recompute = its KV is "
+           "dropped, and its prompt and what it has put out so far are prefilled anew; swap = its KV goes to the host's "
+           "memory at the device file's host_bandwidth and comes back before it goes on, steps waiting meanwhile"),
+    KEY(td_cfg_engine, merge, TD_OPT_BOOL, NULL, "true", 0, 0,
+        "runs whose workers are all modelled, at pace priced: decode steps between two changes of a batch are one event; "
+        "false = step by step, which gives the same bytes"),
+    KEY(td_cfg_engine, context, TD_OPT_INT, "tokens", "0", 0, MOST_TOKENS,
+        "most positions of a request (prompt and output) that a modelled run takes; 0 = the model's context"),
+    KEY(td_cfg_engine, policy_interval, TD_OPT_REAL, "s", "10", 1e-6, MOST_SECONDS,
+        "time of the run between the ticks of policies that have them"),
     END};
 static const struct td_option_group engine_group = {"engine", sizeof(struct td_cfg_engine), engine_options};
 
@@ -92,7 +87,7 @@ static const struct td_option pool_options[] = {
     CHOICE(td_cfg_pool, role, "both|prefill|decode", "both", "what the policy may ask of the pool"),
     TEXT(td_cfg_pool, backend, NULL, "backend, with the device number if there are several: cpu, template:0, modelled"),
     TEXT(td_cfg_pool, device, "", "device file: a name of devices/ or a path; \"\" = none"),
-    KEY(td_cfg_pool, count, TD_OPT_INT, "workers", "1", 1, 4096,
+    KEY(td_cfg_pool, count, TD_OPT_INT, "workers", "1", 1, 100000,
         "replicas; on a backend of numbered chips (cuda) each takes the next one, from the pool's device on, counted "
         "per "
         "rank; pools that name the same device share it, as replicas do where devices are the host's processors"),
@@ -154,8 +149,11 @@ static const struct td_option request_options[] = {
 static const struct td_option_group request_group = {"a request", sizeof(struct td_cfg_request), request_options};
 
 static const struct td_option workload_options[] = {
-    BELOW(td_cfg_workload, requests, TD_OPT_LIST, NULL, &request_group, "what is asked"),
-    KEY(td_cfg_workload, max_tokens, TD_OPT_INT, "tokens", "64", 1, MOST_TOKENS, "most output tokens of a request"),
+    BELOW(td_cfg_workload, requests, TD_OPT_LIST, "()", &request_group, "what is asked, one by one"),
+    BELOW(td_cfg_workload, source, TD_OPT_GROUP, "", &td_source_group,
+          "what is asked, from a trace or a generator; instead of requests"),
+    KEY(td_cfg_workload, max_tokens, TD_OPT_INT, "tokens", "64", 1, MOST_TOKENS,
+        "most output tokens of a request of the list; a source brings its own lengths"),
     KEY(td_cfg_workload, stop_at_end, TD_OPT_BOOL, NULL, "true", 0, 0,
         "stop at the model's end-of-text token; modelled steps know no tokens and run to max_tokens"),
     END};
@@ -165,7 +163,7 @@ static const struct td_option experiment_options[] = {
     TEXT(td_experiment, name, NULL, "what the experiment is called"),
     TEXT(td_experiment, description, "", "one line on the question it answers"),
     KEY(td_experiment, seed, TD_OPT_INT, NULL, "0", 0, 9.2233720368547758e18,
-        "of sampling and of prompts without text"),
+        "of sampling, of prompts without text, and of a source's draws"),
     KEY(td_experiment, model, TD_OPT_PATH, NULL, NULL, 0, 0,
         "GGUF file, or shape file (.cfg) for modelled runs; ${TANDEM_CACHE} = that variable, else "
         "$XDG_CACHE_HOME/tandem or "

@@ -179,7 +179,11 @@ static td_status name_requests(struct td_config *config, const struct td_list *l
 
 static td_status check_workload(struct td_config *config, const struct td_cfg_workload *workload) {
   const struct td_list *list = &workload->requests;
-  if (!list->count) return td_config_fail(config, "workload.requests", "found an empty list, expected requests");
+  if (td_source_given(&workload->source)) {
+    if (!list->count) return td_cfg_check_source(config, &workload->source);
+    return td_config_fail(config, "workload.requests", "found it beside workload.source, expected one of the two");
+  }
+  if (!list->count) return td_config_fail(config, "workload.requests", "found no request, expected some, or a source");
   for (int32_t i = 0; i < list->count; i++) {
     TD_TRY(check_request(config, i, (const struct td_cfg_request *)list->items + i));
   }

@@ -133,4 +133,11 @@ struct td_experiment;
 /* Checks pool `index`: its group lpu, and what a pool of backend lpu asks of the rest. */
 td_status td_cfg_check_lpu(const struct td_config *config, const struct td_experiment *experiment, int32_t index);
 
+/* ---- experiment_source.c ---- */
+
+struct td_cfg_source;
+extern const struct td_option_group td_source_group;
+/* What the table cannot say of workload.source: keys that need or exclude each other. */
+td_status td_cfg_check_source(const struct td_config *config, const struct td_cfg_source *source);
+
 #endif

@@ -10,6 +10,7 @@
 #include "measure.h"
 #include "op_curve.h"
 #include "quantity.h"
+#include "step_model.h"
 #include "tandem/base.h"
 
 /* The config stays open behind the params: it owns their strings. */
@@ -20,6 +21,7 @@ struct opened {
   struct td_device_params *chip; /* of a system: it owns the strings of the machine's numbers */
   struct td_op_fits fits;
   struct td_measured_op *measured;
+  struct td_step_model *steps;
 };
 
 static const char *const bases[] = {NULL, "chip", "all-in", "utility"};
@@ -150,6 +152,24 @@ static td_status take_operators(const struct td_config *config, const struct td_
   return TD_OK;
 }
 
+/* One way to price a step in a file: which one is meant is never a matter of what matches. */
+static td_status take_steps(const struct td_config *config, const struct td_list *list, struct opened *opened) {
+  const struct td_device_params *params = &opened->params;
+  if (!list->count) return TD_OK;
+  if (params->kind != TD_KIND_CHIP) {
+    return td_config_fail(config, "steps", "found it in a %s, expected it only in a chip",
+                          td_device_kind_name(params->kind));
+  }
+  if (params->fit_count || params->measured_count) {
+    return td_config_fail(config, "steps", "found it beside %s, expected one of both",
+                          params->fit_count ? "fits" : "operators");
+  }
+  TD_TRY(td_step_models_take(config, list, &opened->steps, &opened->params.step_count));
+  opened->params.steps = opened->steps;
+  if (params->power_basis || !td_step_models_have_power(opened->steps, params->step_count)) return TD_OK;
+  return td_config_fail(config, "power_basis", "found nothing, expected chip, all-in or utility beside a power");
+}
+
 static td_status take_name(const char *path, struct td_device_params *params) {
   const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
   size_t bytes = strlen(base);
@@ -190,6 +210,7 @@ static td_status fill(struct opened *opened, const char *path, bool racks, const
   TD_TRY(take_lpu(opened->config, &file.lpu, opened));
   TD_TRY(take_fits(opened->config, &file.fits, opened));
   TD_TRY(take_operators(opened->config, &file.operators, opened));
+  TD_TRY(take_steps(opened->config, &file.steps, opened));
   TD_TRY(check_complete(opened->config, params));
   TD_TRY(check_contradictions(opened->config, params));
   TD_TRY(td_rack_check(opened->config, params, racks));
@@ -218,6 +239,7 @@ void td_device_params_close(struct td_device_params *params) {
   td_op_fits_free(&opened->fits);
   td_device_params_close(opened->chip);
   free(opened->measured);
+  td_step_models_free(opened->steps, opened->params.step_count);
   td_config_close(opened->config);
   free(opened);
 }

@@ -5,6 +5,7 @@
 #include "lpu_system.h"
 #include "measure.h"
 #include "quantity.h"
+#include "step_model.h"
 #include "tandem/base.h"
 #include "tandem/operators.h"
 
@@ -46,6 +47,7 @@ void td_device_params_print(const struct td_device_params *params, FILE *out) {
   }
   for (int32_t i = 0; i < params->fit_count; i++) td_op_fit_print(&params->fits[i], out);
   td_measured_print(params, out);
+  td_step_models_print(params, out);
   if (!params->lpu) return;
   if (params->lpu->machine.levels) {
     td_lpu_print_system(params, out);
@@ -134,6 +136,7 @@ void td_device_params_json(const struct td_device_params *params, FILE *out) {
   fputc('}', out);
   if (params->fit_count) json_fits(params, out);
   if (params->measured_count) td_measured_json(params, out);
+  if (params->step_count) td_step_models_json(params, out);
   if (params->lpu && params->lpu->machine.levels) {
     td_lpu_json_system(params, out);
   } else if (params->lpu)

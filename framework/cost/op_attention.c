@@ -16,7 +16,7 @@ enum { HEADS, KV_HEADS, HEAD_DIM, WINDOW, BATCH, LENGTH };
       {.name = "head_dim", .octaves = 2, .most = 1 << 14},                      \
       {.name = "window_size", .octaves = 3, .may_lack = true, .most = 1 << 30}, \
       {.name = "batch_size", .octaves = 1, .most = 1 << 20}, {                  \
-    .name = length_, .octaves = 1, .most = 1 << 30                              \
+    .name = length_, .octaves = 1, .most = TD_CONTEXT_MOST                      \
   }
 static const struct td_op_field context_fields[] = {FIELDS("isl")};
 static const struct td_op_field generation_fields[] = {FIELDS("step + 1")};

@@ -33,9 +33,18 @@ void td_op_cache_close(struct td_op_cache *cache) {
   free(cache);
 }
 
+static uint64_t hash_of(enum td_operator op, const struct td_op_shape *family) {
+  uint64_t hash = TD_HASH_INIT ^ (uint64_t)op;
+  for (int i = 0; i < TD_SHAPE_FIELDS; i++) {
+    hash = (hash ^ (uint64_t)family->v[i]) * UINT64_C(0x9e3779b97f4a7c15);
+    hash ^= hash >> 32;
+  }
+  return hash;
+}
+
 static td_status find(struct td_op_cache *cache, const struct td_device_params *device, enum td_operator op,
                       const char *path, const struct td_op_shape *family, struct td_op_curve **out) {
-  uint64_t hash = td_hash(TD_HASH_INIT ^ (uint64_t)op, family, sizeof *family);
+  uint64_t hash = hash_of(op, family);
   struct td_op_curve **place = NULL;
   for (uint64_t i = 0; i < LOOK && !place; i++) {
     struct td_op_curve **here = &cache->curves[(hash + i) % PLACES];

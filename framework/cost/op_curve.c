@@ -33,13 +33,10 @@ int64_t td_op_knot(int32_t index) {
 }
 
 int32_t td_op_knot_below(int64_t value) {
-  int32_t low = 0, high = KNOTS;
-  while (low + 1 < high) {
-    int32_t middle = (low + high) / 2;
-    if (td_op_knot(middle) <= value) low = middle;
-    if (td_op_knot(middle) > value) high = middle;
-  }
-  return low;
+  if (value < 8) return value > 1 ? (int32_t)value - 1 : 0;
+  int32_t octave = 60 - __builtin_clzll((uint64_t)value); /* value >= 8 << octave */
+  int32_t below = 7 + 4 * octave + (int32_t)((value >> (octave + 1)) - 4);
+  return below < KNOTS ? below : KNOTS - 1;
 }
 
 /* Knots as far as the fit's rows go; beyond them the last residual holds. */

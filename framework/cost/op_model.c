@@ -273,8 +273,10 @@ double td_op_energy(const struct td_device_params *device, double seconds, doubl
   double stream = device->memory_bandwidth.value;
   if (device->memory_efficiency.present) stream *= device->memory_efficiency.value;
   double compute = flops > 0 && rate > 0 ? flops / rate * (busy->high - idle->value) : 0;
-  double memory = bytes > 0 && stream > 0 ? bytes / stream * fmax(busy->low - idle->value, 0) : 0;
-  return fmin(seconds * idle->value + compute + memory, seconds * busy->high);
+  double more = busy->low > idle->value ? busy->low - idle->value : 0;
+  double memory = bytes > 0 && stream > 0 ? bytes / stream * more : 0;
+  double sum = seconds * idle->value + compute + memory, most = seconds * busy->high;
+  return sum < most ? sum : most;
 }
 
 td_status td_op_price(const struct td_device_params *device, enum td_operator op, const char *path,

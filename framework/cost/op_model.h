@@ -8,6 +8,9 @@
 #include "tandem/config.h"
 #include "tandem/operators.h"
 
+/* Positions that attention has a basis for. */
+#define TD_CONTEXT_MOST (1 << 30)
+
 /* What the models take from a datasheet and a path. */
 struct td_op_chip {
   double units;     /* multiprocessors */

@@ -18,17 +18,23 @@ static const struct td_op_fit *framework_fit(const struct td_device_params *devi
   return found;
 }
 
-void td_fit_step_of(const struct td_device_params *device, const struct td_graph *graph, enum td_dtype kv_dtype,
-                    const struct td_step_stats *stats, struct td_fit_step *out) {
-  bool prompts = stats->v[TD_SYM_TOKENS] > stats->v[TD_SYM_SEQS];
+void td_fit_steps_of(const struct td_device_params *device, const struct td_graph *graph, enum td_dtype kv_dtype,
+                     struct td_fit_step *out) {
+  const struct td_op_fit *e2e = device->op_cache ? framework_fit(device) : NULL;
+  double scale = e2e ? td_e2e_parameter(e2e, TD_E2E_SCALE) : 1;
   *out = (struct td_fit_step){.device = device,
                               .graph = graph,
                               .kv_dtype = kv_dtype,
-                              .stats = stats,
-                              .e2e = device->op_cache ? framework_fit(device) : NULL,
-                              .prompts = prompts};
-  out->serving = device->op_cache && (device->serving.guesses || out->e2e);
-  out->launches = out->serving && (prompts || device->serving.no_graph);
+                              .e2e = e2e,
+                              .scale = scale,
+                              .scale_parts = (td_wide)(scale * (1 << TD_GRAIN_BITS) + 0.5),
+                              .serving = device->op_cache && (device->serving.guesses || e2e)};
+}
+
+void td_fit_step_at(struct td_fit_step *step, const struct td_step_stats *stats) {
+  step->stats = stats;
+  step->prompts = stats->v[TD_SYM_TOKENS] > stats->v[TD_SYM_SEQS];
+  step->launches = step->serving && (step->prompts || step->device->serving.no_graph);
 }
 
 bool td_fit_has_basis(enum td_operator op, struct td_op_shape shape, int64_t last) {
@@ -100,7 +106,6 @@ static struct td_fitted host(const struct td_fit_step *step) {
 
 static td_status fitted_of(const struct td_fit_step *step, const struct td_op *op, double bytes,
                            struct td_fitted *out_fitted) {
-  *out_fitted = (struct td_fitted){.is = false};
   switch (op->kind) {
     case TD_OP_MATMUL:
       return td_fit_product(step, op, out_fitted);
@@ -119,18 +124,19 @@ static td_status fitted_of(const struct td_fit_step *step, const struct td_op *o
   }
 }
 
+void td_fit_scale(const struct td_fit_step *step, struct td_fitted *fitted) {
+  if (!fitted->is || step->scale == 1) return;
+  fitted->one = (fitted->one * step->scale_parts) >> TD_GRAIN_BITS;
+  fitted->context = (fitted->context * step->scale_parts) >> TD_GRAIN_BITS;
+  fitted->low *= step->scale;
+  fitted->high *= step->scale;
+}
+
 td_status td_price_fitted(const struct td_fit_step *step, const struct td_op *op, double bytes,
                           struct td_fitted *out_fitted) {
-  struct td_fitted fitted = {.is = false};
-  if (step->device->op_cache) TD_TRY(fitted_of(step, op, bytes, &fitted));
-  double scale = fitted.is && step->e2e ? td_e2e_parameter(step->e2e, TD_E2E_SCALE) : 1;
-  if (scale != 1) {
-    td_wide parts = (td_wide)(scale * (1 << TD_GRAIN_BITS) + 0.5);
-    fitted.one = (fitted.one * parts) >> TD_GRAIN_BITS;
-    fitted.context = (fitted.context * parts) >> TD_GRAIN_BITS;
-    fitted.low *= scale;
-    fitted.high *= scale;
-  }
-  *out_fitted = fitted;
+  out_fitted->is = false;
+  if (!step->device->op_cache) return TD_OK;
+  TD_TRY(fitted_of(step, op, bytes, out_fitted));
+  td_fit_scale(step, out_fitted);
   return TD_OK;
 }

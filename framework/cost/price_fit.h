@@ -25,17 +25,38 @@ struct td_fit_step {
   const struct td_graph *graph;
   enum td_dtype kv_dtype;
   const struct td_step_stats *stats;
-  const struct td_op_fit *e2e; /* NULL: the guesses */
-  bool serving;                /* everything is priced by models: the device has a fit of e2e, or is asked to guess */
-  bool prompts;                /* some sequence has more than one new token */
-  bool launches;               /* show: there is no graph of the step */
+  const struct td_op_fit *e2e;  /* NULL: the guesses */
+  double scale;                 /* of a framework's fit; else 1 */
+  td_wide scale_parts;          /* in 2^-20 */
+  struct td_fit_memory *memory; /* of what was asked before; NULL: none */
+  bool serving;                 /* everything is priced by models: the device has a fit of e2e, or is asked to guess */
+  bool prompts;                 /* some sequence has more than one new token */
+  bool launches;                /* show: there is no graph of the step */
 };
-void td_fit_step_of(const struct td_device_params *device, const struct td_graph *graph, enum td_dtype kv_dtype,
-                    const struct td_step_stats *stats, struct td_fit_step *out_step);
+/* What is the same for all steps. */
+void td_fit_steps_of(const struct td_device_params *device, const struct td_graph *graph, enum td_dtype kv_dtype,
+                     struct td_fit_step *out_steps);
+/* Makes it one of them, or another one. */
+void td_fit_step_at(struct td_fit_step *step, const struct td_step_stats *stats);
+
+/* Of grains. */
+static inline double td_fit_seconds(td_wide grains) {
+  int64_t narrow = (int64_t)grains; /* of which the conversion is an instruction */
+  return (narrow == grains ? (double)narrow : (double)grains) / (double)(1 << TD_GRAIN_BITS) * 1e-12;
+}
+/* A framework's times. */
+void td_fit_scale(const struct td_fit_step *step, struct td_fitted *fitted);
 
 /* `bytes`: of the operator in this step, as the roofline counts them. */
 td_status td_price_fitted(const struct td_fit_step *step, const struct td_op *op, double bytes,
                           struct td_fitted *out_fitted);
+
+/* Chunks of prompts in a step with more tokens than sequences: `count` sequences bring `tokens` new ones each, after
+ * `past`; the other sequences bring one each. */
+struct td_fit_chunks {
+  int64_t count, tokens, past;
+};
+struct td_fit_chunks td_fit_chunks_of(const int64_t *v);
 
 /* ---- between the files of it ---- */
 

@@ -3,7 +3,7 @@
  * Attention of a step: its sequences are only known by their sums, so those of one kind are taken to be alike.
  */
 #include "op_curve.h"
-#include "price_fit.h"
+#include "price_memory.h"
 #include "tandem/base.h"
 
 static const char *path_of(enum td_dtype kv_dtype) {
@@ -21,45 +21,100 @@ static struct td_op_shape family_of(const struct td_fit_step *step, const struct
       {share(op->heads, chips), share(op->kv_heads, chips), op->head_dim, op->window, batch > 0 ? batch : 1}};
 }
 
-/* All sequences of one length, the mean. From one knot to the next the time is a line in the sum of contexts. */
-static td_status decode(const struct td_fit_step *step, const struct td_op *op, const char *path,
-                        struct td_fitted *out) {
-  int64_t seqs = step->stats->v[TD_SYM_SEQS], context = step->stats->v[TD_SYM_CONTEXT], ps[2];
-  const struct td_op_shape family = family_of(step, op, seqs);
-  if (context < seqs || !td_fit_has_basis(TD_ATTENTION_GENERATION, family, context / seqs)) return TD_OK;
-  int32_t knot = td_op_knot_below(context / seqs);
-  const int64_t ends[2] = {td_op_knot(knot), td_op_knot(knot + 1)};
-  double low, high;
-  TD_TRY(td_op_cache_ps(step->device->op_cache, step->device, TD_ATTENTION_GENERATION, path, &family, ends, 2, ps, &low,
-                        &high));
-  if (ps[1] < ps[0]) ps[1] = ps[0]; /* residuals may dip: a longer context takes no less time */
-  const struct td_fit_times first = {ps[0], 0, 0};
-  struct td_fitted fitted = td_fit_constant(step, &first, INT64_MAX);
-  fitted.context = ((td_wide)(ps[1] - ps[0]) << TD_GRAIN_BITS) / ((td_wide)seqs * (ends[1] - ends[0]));
-  fitted.one -= fitted.context * seqs * ends[0];
-  double seconds = (double)(fitted.one + fitted.context * context) / (double)(1 << TD_GRAIN_BITS) * 1e-12;
-  fitted.valid = (int64_t)(((td_wide)seqs * ends[1] - context + seqs - 1) / seqs);
-  fitted.low = low * seconds;
-  fitted.high = high * seconds;
-  *out = fitted;
+/* One kernel; adds to *sum. */
+static td_status add(const struct td_fit_step *step, const struct td_op *op, enum td_operator operator,
+                     const char * path, int64_t batch, int64_t value, struct td_fit_times *sum) {
+  struct td_asked *place = step->memory ? td_fit_asked(step->memory, op, operator, batch, value) : NULL, asked;
+  if (place && place->op == op && place->batch == batch && place->value == value) {
+    asked = *place;
+  } else {
+    const struct td_op_shape family = family_of(step, op, batch);
+    asked = (struct td_asked){.op = op, .batch = batch, .value = value};
+    TD_TRY(td_fit_add(step, operator, path, &family, value, &asked.times));
+    if (place) *place = asked;
+  }
+  sum->ps += asked.times.ps;
+  sum->low += asked.times.low;
+  sum->high += asked.times.high;
   return TD_OK;
 }
 
-/* Chunks of prompts: `count` sequences bring `tokens` new ones each, after `past`. */
-struct chunks {
-  int64_t count, tokens, past;
-};
+/* ---- decode ---- */
+
+/* All sequences of one length, the mean. From one knot to the next the time is a line in the sum of contexts. */
+static td_status price_knot(const struct td_fit_step *step, const struct td_op *op, const char *path,
+                            struct td_knot *knot) {
+  const struct td_op_shape family = family_of(step, op, knot->seqs);
+  const int64_t ends[2] = {td_op_knot(knot->knot), td_op_knot(knot->knot + 1)};
+  int64_t ps[2];
+  TD_TRY(td_op_cache_ps(step->device->op_cache, step->device, TD_ATTENTION_GENERATION, path, &family, ends, 2, ps,
+                        &knot->low, &knot->high));
+  if (ps[1] < ps[0]) ps[1] = ps[0]; /* residuals may dip: a longer context takes no less time */
+  const struct td_fit_times first = {ps[0], 0, 0};
+  knot->is = true;
+  knot->begin = ends[0];
+  knot->end = ends[1];
+  knot->context = ((td_wide)(ps[1] - ps[0]) << TD_GRAIN_BITS) / ((td_wide)knot->seqs * (ends[1] - ends[0]));
+  knot->one = td_fit_constant(step, &first, INT64_MAX).one - knot->context * knot->seqs * ends[0];
+  return TD_OK;
+}
+
+/* The knot's place in memory, or `own`. */
+static td_status find_knot(const struct td_fit_step *step, const struct td_op *op, const char *path, int64_t mean,
+                           struct td_knot *own, const struct td_knot **out) {
+  int64_t seqs = step->stats->v[TD_SYM_SEQS];
+  int32_t index = td_op_knot_below(mean);
+  bool kept = step->memory && mean < TD_CONTEXT_MOST; /* the model has a basis for all of the knot or for none */
+  struct td_knot *knot = kept ? td_fit_knot(step->memory, op, seqs, index) : own;
+  *out = knot;
+  if (kept && knot->op == op && knot->seqs == seqs && knot->knot == index) return TD_OK;
+  *knot = (struct td_knot){.seqs = seqs, .knot = index};
+  if (td_fit_wanted(step, TD_ATTENTION_GENERATION, path) &&
+      td_fit_has_basis(TD_ATTENTION_GENERATION, family_of(step, op, seqs), mean)) {
+    TD_TRY(price_knot(step, op, path, knot));
+  }
+  knot->op = op;
+  return TD_OK;
+}
+
+const struct td_knot *td_fit_known_knot(const struct td_fit_step *step, const struct td_op *op) {
+  int64_t seqs = step->stats->v[TD_SYM_SEQS], context = step->stats->v[TD_SYM_CONTEXT];
+  if (!step->memory || seqs < 1 || context < seqs) return NULL;
+  int32_t index = td_op_knot_below(context / seqs);
+  const struct td_knot *knot = td_fit_knot(step->memory, op, seqs, index);
+  return knot->op == op && knot->seqs == seqs && knot->knot == index ? knot : NULL;
+}
+
+static td_status decode(const struct td_fit_step *step, const struct td_op *op, const char *path,
+                        struct td_fitted *out) {
+  int64_t seqs = step->stats->v[TD_SYM_SEQS], context = step->stats->v[TD_SYM_CONTEXT];
+  const struct td_knot *knot;
+  struct td_knot own;
+  if (context < seqs) return TD_OK;
+  int64_t mean = context / seqs;
+  TD_TRY(find_knot(step, op, path, mean, &own, &knot));
+  if (!knot->is) return TD_OK;
+  double seconds = td_fit_seconds(knot->one + knot->context * context);
+  out->is = true;
+  out->one = knot->one;
+  out->context = knot->context;
+  out->valid = knot->end - mean;
+  out->low = knot->low * seconds;
+  out->high = knot->high * seconds;
+  return TD_OK;
+}
+
+/* ---- prompts ---- */
 
 /* n new tokens after p: the prompt of n + p less that of p; at least the new ones by themselves. */
 static td_status chunk_times(const struct td_fit_step *step, const struct td_op *op, const char *path,
-                             const struct chunks *chunks, struct td_fit_times *sum) {
-  const struct td_op_shape family = family_of(step, op, chunks->count);
+                             const struct td_fit_chunks *chunks, struct td_fit_times *sum) {
   struct td_fit_times alone = {0}, all = {0}, before = {0}, first = {0};
-  TD_TRY(td_fit_add(step, TD_ATTENTION_CONTEXT, path, &family, chunks->tokens, &alone));
+  TD_TRY(add(step, op, TD_ATTENTION_CONTEXT, path, chunks->count, chunks->tokens, &alone));
   if (chunks->past > 0) {
-    TD_TRY(td_fit_add(step, TD_ATTENTION_CONTEXT, path, &family, chunks->past + chunks->tokens, &all));
-    TD_TRY(td_fit_add(step, TD_ATTENTION_CONTEXT, path, &family, chunks->past, &before));
-    TD_TRY(td_fit_add(step, TD_ATTENTION_CONTEXT, path, &family, 1, &first));
+    TD_TRY(add(step, op, TD_ATTENTION_CONTEXT, path, chunks->count, chunks->past + chunks->tokens, &all));
+    TD_TRY(add(step, op, TD_ATTENTION_CONTEXT, path, chunks->count, chunks->past, &before));
+    TD_TRY(add(step, op, TD_ATTENTION_CONTEXT, path, chunks->count, 1, &first));
   }
   int64_t ps = all.ps - before.ps + first.ps;
   double longer = ps > alone.ps ? (double)ps / (double)alone.ps : 1;
@@ -70,8 +125,8 @@ static td_status chunk_times(const struct td_fit_step *step, const struct td_op 
 }
 
 /* Prompts of several lengths that start in this step become as many of one length as have the same tokens and pairs. */
-static struct chunks whole_prompts(int64_t tokens, int64_t pairs) {
-  struct chunks chunks = {.tokens = (2 * pairs + tokens / 2) / tokens - 1};
+static struct td_fit_chunks whole_prompts(int64_t tokens, int64_t pairs) {
+  struct td_fit_chunks chunks = {.tokens = (2 * pairs + tokens / 2) / tokens - 1};
   if (chunks.tokens < 1) chunks.tokens = 1;
   chunks.count = (tokens + chunks.tokens / 2) / chunks.tokens;
   return chunks;
@@ -80,9 +135,9 @@ static struct chunks whole_prompts(int64_t tokens, int64_t pairs) {
 /* Of S sequences with T new tokens, C positions and A pairs, one brings T - S + 1 and the others one each; its past
  * follows from A - C = (T - S) (past + (T - S + 1) / 2). If that is negative there are several: whole prompts that
  * have T - S tokens after their first, and pairs to match. */
-static struct chunks find_chunks(const int64_t *v) {
+struct td_fit_chunks td_fit_chunks_of(const int64_t *v) {
   int64_t rest = v[TD_SYM_TOKENS] - v[TD_SYM_SEQS], pairs = v[TD_SYM_PAIRS] - v[TD_SYM_CONTEXT];
-  struct chunks chunks = {.count = 1, .tokens = rest + 1};
+  struct td_fit_chunks chunks = {.count = 1, .tokens = rest + 1};
   int64_t mean = (pairs + rest / 2) / rest; /* past + half of the chunk */
   chunks.past = mean - (rest + 1) / 2;
   if (chunks.past >= 0) return chunks;
@@ -98,7 +153,7 @@ static td_status mixed(const struct td_fit_step *step, const struct td_op *op, c
                        struct td_fitted *out) {
   const int64_t *v = step->stats->v;
   bool fresh = v[TD_SYM_CONTEXT] == v[TD_SYM_TOKENS];
-  struct chunks chunks = fresh ? whole_prompts(v[TD_SYM_TOKENS], v[TD_SYM_PAIRS]) : find_chunks(v);
+  struct td_fit_chunks chunks = fresh ? whole_prompts(v[TD_SYM_TOKENS], v[TD_SYM_PAIRS]) : td_fit_chunks_of(v);
   struct td_fit_times times = {0};
   if (!td_fit_has_basis(TD_ATTENTION_CONTEXT, family_of(step, op, chunks.count), chunks.tokens + chunks.past)) {
     return TD_OK;
@@ -107,11 +162,10 @@ static td_status mixed(const struct td_fit_step *step, const struct td_op *op, c
   int64_t seqs = fresh ? 0 : v[TD_SYM_SEQS] - chunks.count;
   int64_t context = v[TD_SYM_CONTEXT] - chunks.count * (chunks.tokens + chunks.past);
   if (seqs > 0) {
-    const struct td_op_shape family = family_of(step, op, seqs);
     int64_t mean = context > seqs ? context / seqs : 1;
     if (!td_fit_wanted(step, TD_ATTENTION_GENERATION, path)) return TD_OK;
-    if (!td_fit_has_basis(TD_ATTENTION_GENERATION, family, mean)) return TD_OK;
-    TD_TRY(td_fit_add(step, TD_ATTENTION_GENERATION, path, &family, mean, &times));
+    if (!td_fit_has_basis(TD_ATTENTION_GENERATION, family_of(step, op, seqs), mean)) return TD_OK;
+    TD_TRY(add(step, op, TD_ATTENTION_GENERATION, path, seqs, mean, &times));
   }
   *out = td_fit_constant(step, &times, 1);
   return TD_OK;
@@ -121,6 +175,6 @@ td_status td_fit_attention(const struct td_fit_step *step, const struct td_op *o
   const char *path = path_of(step->kv_dtype);
   bool latent = op->in[1] >= 0;
   if (!path || op->bidirectional || latent || step->stats->v[TD_SYM_PAIRS] > INT64_MAX / 4) return TD_OK;
-  if (!step->prompts) return td_fit_wanted(step, TD_ATTENTION_GENERATION, path) ? decode(step, op, path, out) : TD_OK;
+  if (!step->prompts) return decode(step, op, path, out);
   return td_fit_wanted(step, TD_ATTENTION_CONTEXT, path) ? mixed(step, op, path, out) : TD_OK;
 }

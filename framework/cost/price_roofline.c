@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "price_roofline.h"
 
+#include <math.h>
+
 #include "tandem/base.h"
 
 static td_status lacks(const struct td_device_params *device, const char *number, const char *what) {
@@ -81,21 +83,14 @@ static td_status flop_rate(const struct rates *rates, const struct td_graph *gra
   return TD_OK;
 }
 
-/* `poly` times `grains`; *out_value: what it comes to in this step, before the multiplication. */
-static td_status scale_form(const struct td_poly *poly, double grains, const struct td_step_stats *stats,
-                            struct form *out, double *out_value) {
-  double value = 0;
+/* `poly` times `grains`, one chip's part. */
+static void scale_form(const struct td_poly *poly, double grains, int32_t chips, struct form *out) {
   for (int s = 0; s < TD_SYM_COUNT; s++) {
     double coefficient = (double)poly->c[s] * grains;
-    double count = (double)stats->v[s] + (double)stats->v[TD_SYM_SEQS]; /* this step's and the next one's */
-    if (!(coefficient * count < MOST_GRAINS) || poly->c[s] < 0) {
-      return td_fail(TD_UNSUPPORTED, "found a step whose operator lasts over 106 days, expected a shorter one");
-    }
+    if (!(coefficient < MOST_GRAINS)) continue; /* fits() refuses every step that counts any of it */
     out->c[s] = (wide)(coefficient + 0.5);
-    value += (double)poly->c[s] * (double)stats->v[s];
+    if (chips > 1) out->c[s] /= chips;
   }
-  *out_value = value;
-  return TD_OK;
 }
 
 static int32_t chips_of(const struct td_serving *serving, const struct td_op *op) {
@@ -105,56 +100,96 @@ static int32_t chips_of(const struct td_serving *serving, const struct td_op *op
   return op->kind == TD_OP_MATMUL || op->kind == TD_OP_ATTENTION ? serving->tensor : 1;
 }
 
-static void split(struct op_times *times, int32_t chips) {
-  if (chips < 2) return;
+/* With a wide margin; 0: nothing fits. */
+static double most_of(const struct td_roofline *roofline) {
+  double most = MOST_GRAINS;
   for (int s = 0; s < TD_SYM_COUNT; s++) {
-    times->compute.c[s] /= chips;
-    times->memory.c[s] /= chips;
+    int64_t flops = roofline->flops.c[s], bytes = roofline->bytes.c[s];
+    if (flops < 0 || bytes < 0) return 0;
+    if (flops) most = fmin(most, MOST_GRAINS / 8 / ((double)flops * roofline->flop));
+    if (bytes) most = fmin(most, MOST_GRAINS / 8 / ((double)bytes * roofline->byte));
   }
-  times->flops /= chips;
-  times->bytes /= chips;
+  return most;
 }
 
-td_status td_roofline_time(const struct rates *rates, const struct td_graph *graph, const struct td_op *op,
-                           enum td_dtype kv_dtype, const struct td_step_stats *stats, struct op_times *out) {
+void td_roofline_work(const struct td_device_params *device, const struct td_graph *graph, const struct td_op *op,
+                      enum td_dtype kv_dtype, struct td_roofline *out) {
   struct td_op_cost cost;
-  double flop = 0;
+  struct td_roofline roofline = {.chips = chips_of(&device->serving, op)};
   td_op_cost(graph, op, kv_dtype, &cost);
-  struct td_poly bytes = td_poly_add(td_poly_add(cost.weight_bytes, cost.activation_bytes),
-                                     td_poly_add(cost.kv_read_bytes, cost.kv_write_bytes));
+  roofline.flops = cost.flops;
+  roofline.bytes = td_poly_add(td_poly_add(cost.weight_bytes, cost.activation_bytes),
+                               td_poly_add(cost.kv_read_bytes, cost.kv_write_bytes));
+  for (int s = 0; s < TD_SYM_COUNT; s++) {
+    if (roofline.flops.c[s] || roofline.bytes.c[s]) roofline.symbols |= UINT32_C(1) << s;
+  }
+  *out = roofline;
+}
+
+td_status td_roofline_rate(const struct rates *rates, const struct td_graph *graph, const struct td_op *op,
+                           enum td_dtype kv_dtype, struct td_roofline *roofline) {
   bool computes = false;
-  for (int s = 0; s < TD_SYM_COUNT; s++) computes = computes || cost.flops.c[s] != 0;
-  if (computes) TD_TRY(flop_rate(rates, graph, op, kv_dtype, &flop, &out->peak));
-  TD_TRY(scale_form(&cost.flops, flop, stats, &out->compute, &out->flops));
-  TD_TRY(scale_form(&bytes, rates->byte, stats, &out->memory, &out->bytes));
-  split(out, chips_of(&rates->device->serving, op));
+  for (int s = 0; s < TD_SYM_COUNT; s++) computes = computes || roofline->flops.c[s] != 0;
+  if (computes) TD_TRY(flop_rate(rates, graph, op, kv_dtype, &roofline->flop, &roofline->peak));
+  roofline->byte = rates->byte;
+  scale_form(&roofline->flops, roofline->flop, roofline->chips, &roofline->compute);
+  scale_form(&roofline->bytes, roofline->byte, roofline->chips, &roofline->memory);
+  roofline->most = most_of(roofline);
   return TD_OK;
 }
 
-wide td_form_value(const struct form *form, const struct td_step_stats *stats) {
-  wide sum = 0;
-  for (int s = 0; s < TD_SYM_COUNT; s++) sum += form->c[s] * stats->v[s];
-  return sum;
+/* Whether all counts come to a time, in this step and in the next. */
+static bool fits(const struct td_roofline *roofline, const struct td_step_stats *stats) {
+  for (uint32_t left = roofline->symbols; left; left &= left - 1) {
+    int s = __builtin_ctz(left);
+    int64_t flops = roofline->flops.c[s], bytes = roofline->bytes.c[s];
+    double count = (double)stats->v[s] + (td_may_grow(s) ? (double)stats->v[TD_SYM_SEQS] : 0);
+    if (flops < 0 || !((double)flops * roofline->flop * count < MOST_GRAINS)) return false;
+    if (bytes < 0 || !((double)bytes * roofline->byte * count < MOST_GRAINS)) return false;
+  }
+  return true;
+}
+
+td_status td_roofline_step(const struct td_roofline *roofline, const struct td_step_stats *stats,
+                           struct op_times *out) {
+  struct op_times times = {.of = roofline};
+  bool small = (double)stats->v[TD_SYM_SEQS] < roofline->most;
+  for (uint32_t left = roofline->symbols; left; left &= left - 1) {
+    int s = __builtin_ctz(left);
+    int64_t value = stats->v[s];
+    double count = (double)value;
+    small = small && count < roofline->most;
+    times.flops += (double)roofline->flops.c[s] * count;
+    times.bytes += (double)roofline->bytes.c[s] * count;
+    times.compute += roofline->compute.c[s] * value;
+    times.memory += roofline->memory.c[s] * value;
+  }
+  if (!small && !fits(roofline, stats)) {
+    return td_fail(TD_UNSUPPORTED, "found a step whose operator lasts over 106 days, expected a shorter one");
+  }
+  if (roofline->chips > 1) {
+    times.flops /= roofline->chips;
+    times.bytes /= roofline->chips;
+  }
+  times.computes = times.compute > times.memory;
+  *out = times;
+  return TD_OK;
 }
 
 /* Growth from one decode step to the next: every sequence has one more position. */
 static wide growth(const struct form *form, const struct ahead *ahead, const struct td_step_stats *stats) {
   wide sum = 0;
-  for (int s = 0; s < TD_SYM_COUNT; s++) sum += ahead->grows[s] ? form->c[s] : 0;
+  for (int s = TD_SYM_CONTEXT; s <= TD_SYM_FULL_PAIRS; s++) sum += ahead->grows[s] ? form->c[s] : 0;
   return sum * stats->v[TD_SYM_SEQS];
 }
 
 /* For how many steps from this one the operator keeps its bound. compute > memory: bound by arithmetic. */
 int64_t td_roofline_crossover(const struct op_times *times, const struct ahead *ahead,
                               const struct td_step_stats *stats) {
-  wide lead = td_form_value(&times->compute, stats) - td_form_value(&times->memory, stats);
-  wide change = growth(&times->compute, ahead, stats) - growth(&times->memory, ahead, stats);
+  wide lead = times->compute - times->memory;
+  wide change = growth(&times->of->compute, ahead, stats) - growth(&times->of->memory, ahead, stats);
   wide steps = INT64_MAX;
   if (lead > 0 && change < 0) steps = (lead - change - 1) / -change;
   if (lead <= 0 && change > 0) steps = -lead / change + 1;
   return steps < INT64_MAX ? (int64_t)steps : INT64_MAX;
-}
-
-bool td_is_compute_bound(const struct op_times *times, const struct td_step_stats *stats) {
-  return td_form_value(&times->compute, stats) > td_form_value(&times->memory, stats);
 }

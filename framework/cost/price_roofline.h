@@ -14,6 +14,11 @@ typedef td_wide wide;
 /* No operator may come near this many grains (2^63 ps), so sums of operators never overflow `wide`. */
 #define MOST_GRAINS 9.6e24
 
+/* Picoseconds, rounded. */
+static inline wide td_grains_ps(wide grains) {
+  return (grains + ((wide)1 << (GRAIN_BITS - 1))) >> GRAIN_BITS;
+}
+
 /* What a device file says, in grains. */
 struct rates {
   const struct td_device_params *device;
@@ -27,11 +32,29 @@ struct form {
   wide c[TD_SYM_COUNT];
 };
 
-/* One operator's two times; what is active decides. */
-struct op_times {
+/* Whether decode steps may add to a count; what it adds is then always SEQS. These symbols stand next to each other. */
+#define TD_GROWING (TD_SYM_FULL_PAIRS - TD_SYM_CONTEXT + 1)
+static inline bool td_may_grow(int symbol) {
+  return symbol >= TD_SYM_CONTEXT && symbol <= TD_SYM_FULL_PAIRS;
+}
+
+/* One chip's part of an operator on a device, whatever the step. */
+struct td_roofline {
+  struct td_poly flops, bytes;
+  double flop, byte; /* grains each */
   struct form compute, memory;
-  double flops, bytes;
   const struct td_quantity *peak; /* what the compute time is of; NULL without arithmetic */
+  int32_t chips;
+  uint32_t symbols; /* that have coefficients, a bit each */
+  double most;      /* below so many of each the operator's time fits */
+};
+
+/* The same in one step; what is active decides. */
+struct op_times {
+  const struct td_roofline *of; /* NULL: neither time nor work */
+  wide compute, memory;
+  double flops, bytes;
+  bool computes; /* bound by arithmetic */
 };
 
 /* What the counts of a step say about the steps after it. */
@@ -41,13 +64,14 @@ struct ahead {
 };
 
 td_status td_roofline_open(const struct td_device_params *device, struct rates *out);
-/* One chip's part of the operator. */
-td_status td_roofline_time(const struct rates *rates, const struct td_graph *graph, const struct td_op *op,
-                           enum td_dtype kv_dtype, const struct td_step_stats *stats, struct op_times *out);
-wide td_form_value(const struct form *form, const struct td_step_stats *stats);
+/* FLOPs and bytes, and no times yet. */
+void td_roofline_work(const struct td_device_params *device, const struct td_graph *graph, const struct td_op *op,
+                      enum td_dtype kv_dtype, struct td_roofline *out);
+td_status td_roofline_rate(const struct rates *rates, const struct td_graph *graph, const struct td_op *op,
+                           enum td_dtype kv_dtype, struct td_roofline *roofline);
+td_status td_roofline_step(const struct td_roofline *roofline, const struct td_step_stats *stats, struct op_times *out);
 /* For how many steps from this one the operator keeps its bound. */
 int64_t td_roofline_crossover(const struct op_times *times, const struct ahead *ahead,
                               const struct td_step_stats *stats);
-bool td_is_compute_bound(const struct op_times *times, const struct td_step_stats *stats);
 
 #endif

@@ -7,6 +7,7 @@
 #include "lpu_system.h"
 #include "measure.h"
 #include "op_model.h"
+#include "step_model.h"
 #include "tandem/base.h"
 
 #define ROW(name_, kinds_, dimension_, least_, most_, help_) \
@@ -115,6 +116,12 @@ static const struct td_option file_options[] = {{.name = "title",
                                                  .help = "operators as they were measured here, by tandem calibrate",
                                                  .offset = offsetof(struct td_device_file, operators),
                                                  .group = &td_measured_group},
+                                                {.name = "steps",
+                                                 .type = TD_OPT_LIST,
+                                                 .fallback = "()",
+                                                 .help = "whole steps of models as they were measured",
+                                                 .offset = offsetof(struct td_device_file, steps),
+                                                 .group = &td_step_group},
                                                 TD_QUANTITIES(KEY){.name = NULL}};
 const struct td_option_group td_device_file_group = {"a device file", sizeof(struct td_device_file), file_options};
 

@@ -117,6 +117,7 @@ struct td_device_file {
   struct td_list fits;      /* of struct td_op_fit_text (op_file.c) */
   struct td_list wiring;    /* of struct td_lpu_level_text (lpu_system.c) */
   struct td_list operators; /* measured ones: measure_file.c */
+  struct td_list steps;     /* measured ones: step_file.c */
 };
 extern const struct td_option_group td_quantity_group;
 extern const struct td_option_group td_device_file_group;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fleet.h"
 #include "tandem/base.h"
 #include "tandem/device.h"
 #include "tandem/engine.h"
@@ -130,6 +131,18 @@ static td_status check_encoder(const struct cluster *cluster) {
                         chunk, shape->name);
 }
 
+/* What only the engine of modelled runs can do. */
+static td_status check_modelled_only(const struct cluster *cluster) {
+  const struct td_experiment *experiment = cluster->experiment;
+  static const char where[] = "where workers execute or the pace is not \"priced\"";
+  if (fleet_can(cluster)) return TD_OK;
+  if (td_source_given(&experiment->workload.source)) {
+    return td_config_fail(cluster->config, "workload.source", "found a source, expected a list of requests %s", where);
+  }
+  if (experiment->engine.kv != TD_KV_GROW) return TD_OK;
+  return td_config_fail(cluster->config, "engine.kv", "found \"grow\", expected \"reserve\" %s", where);
+}
+
 td_status cluster_check(const struct cluster *cluster) {
   for (int32_t i = 0; i < cluster->worker_count; i++) {
     if (cluster->workers[i].backend->executes && !td_model_has_weights(cluster->model)) {
@@ -137,6 +150,7 @@ td_status cluster_check(const struct cluster *cluster) {
                        "found an executing backend, but the model is a shape without weights");
     }
   }
+  TD_TRY(check_modelled_only(cluster));
   TD_TRY(check_encoder(cluster));
   TD_TRY(cluster_check_lpu(cluster));
   TD_TRY(check_policy(cluster));

@@ -33,7 +33,9 @@ static struct td_cluster_view cluster_view(struct engine *engine) {
   return (struct td_cluster_view){.workers = engine->views,
                                   .worker_count = engine->cluster->worker_count,
                                   .now_ps = engine->now_ps,
-                                  .whole = engine->whole};
+                                  .whole = engine->whole,
+                                  .engine = &engine->cluster->experiment->engine,
+                                  .waiting = (int64_t)engine->waiting_count};
 }
 
 static td_status take_blocks(struct engine *engine, int32_t number, int64_t blocks) {
@@ -92,10 +94,16 @@ static td_status route_waiting(struct engine *engine) {
                                     .prompt_tokens = request->job->prompt_tokens,
                                     .max_tokens = request->job->max_tokens,
                                     .arrival_ps = request->job->arrival_ps,
+                                    .prefill_worker = -1,
                                     .prefill_blocks = cluster_blocks(engine->cluster, request->job->prompt_tokens),
                                     .decode_blocks = engine_decode_blocks(engine, request)};
     struct td_step_plan plan = {0};
-    if (!engine->policy->route(&view, &asked, &plan)) break;
+    enum td_verdict verdict = engine->policy->route(&view, &asked, &plan);
+    if (verdict == TD_WAIT) break;
+    if (verdict == TD_REFUSE) {
+      return td_fail(TD_UNSUPPORTED, "policy %s: refuses request %s, expected it not to where workers execute",
+                     engine->policy->name, request->job->name);
+    }
     status = admit(engine, engine->waiting[routed], &plan);
   }
   engine->waiting_count -= routed;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "host.h"
+#include "interval.h"
 #include "node.h"
 #include "tandem/base.h"
 #include "tandem/cost.h"
@@ -138,20 +139,12 @@ static td_status price_of(const struct step *step, struct td_price *out_price) {
                          step->head->wants_layers ? host->layer_done_ps : NULL, out_price);
 }
 
-/* The step's interval as the trace has it. */
-static uint32_t interval_of(const struct td_price *price) {
-  double base = (double)price->base_ps, low = 1000 * price->low_ps / base, high = 1000 * price->high_ps / base;
-  if (!(low >= 0) || !(high >= low) || price->base_ps <= 0) return 0;
-  uint32_t thousandths = high < 65535 ? (uint32_t)(high + 0.5) : 65535;
-  return (low < 65535 ? (uint32_t)(low + 0.5) : 65535) | thousandths << 16;
-}
-
 /* Overwrites the times that a clock gave. */
 static td_status price(const struct step *step, struct done_head *done) {
   struct td_price price;
   TD_TRY(price_of(step, &price));
   done->duration_ps = price.base_ps;
-  done->interval = interval_of(&price);
+  done->interval = step_interval(&price);
   done->energy_j = price.energy_j;
   done->time_kind = TD_TIME_MODELLED;
   return TD_OK;

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "load.h"
+
 const struct td_policy *td_policy_find(const char *name) {
   for (const struct td_policy *const *policy = td_policies; *policy; policy++) {
     if (!strcmp((*policy)->name, name)) return *policy;
@@ -17,6 +19,7 @@ static bool less_work(const struct td_worker_view *a, const struct td_worker_vie
 
 int32_t td_policy_least_work(const struct td_cluster_view *cluster, uint32_t roles, int64_t blocks) {
   int32_t best = -1;
+  if (cluster->loads) return load_least(cluster->loads, roles, blocks);
   for (int32_t i = 0; i < cluster->worker_count; i++) {
     const struct td_worker_view *worker = &cluster->workers[i];
     if (!(roles & 1u << worker->role) || worker->free_blocks < blocks || worker->free_sequences < 1) continue;

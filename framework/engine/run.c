@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "drive.h"
+#include "fleet.h"
 #include "node.h"
 #include "tandem/engine.h"
 
@@ -48,17 +49,43 @@ static td_status work(const struct cluster *cluster, struct node *node, struct t
   return TD_OK;
 }
 
+/* Nothing executes: rank 0 does all of it. */
+static td_status run_fleet(const struct cluster *cluster, const struct td_transport *transport,
+                           struct td_trace_writer **trace, const struct td_run_options *options) {
+  struct td_run_summary *summary = options->summary, *own = NULL;
+  if (transport->rank) return TD_OK;
+  if (!summary) TD_TRY(td_alloc(1, sizeof *own, (void **)&own));
+  td_status status = fleet_run(cluster, *trace, summary ? summary : own);
+  free(own);
+  if (status || !*trace) return status;
+  status = td_trace_finish(*trace);
+  *trace = NULL;
+  return status;
+}
+
+static td_status check_trace(const struct cluster *cluster, const struct td_run_options *options) {
+  if (options->trace_path || fleet_can(cluster)) return TD_OK;
+  return td_config_fail(cluster->config, "engine.pace",
+                        "found a run with executing workers or a pace other than \"priced\", expected a modelled one: "
+                        "only that can do without a trace");
+}
+
 td_status td_engine_run(const struct td_config *config, const struct td_experiment *experiment,
                         struct td_transport *transport, const struct td_run_options *options) {
   struct cluster cluster = {0};
   struct node node = {0};
   struct td_trace_writer *trace = NULL;
   td_status status = cluster_open(config, experiment, transport->ranks, true, &cluster);
-  bool opened = status == TD_OK;
-  if (opened) status = node_open(&node, transport, &cluster);
-  if (!status && transport->rank == 0) status = create_trace(&cluster, transport, options->trace_path, &trace);
+  bool fleet = !status && fleet_can(&cluster), opened = !status && !fleet;
+  if (!status) status = check_trace(&cluster, options);
+  if (!status && opened) status = node_open(&node, transport, &cluster);
+  if (!status && transport->rank == 0 && options->trace_path) {
+    status = create_trace(&cluster, transport, options->trace_path, &trace);
+  }
   status = transport->table->agree(transport, status);
-  if (!status) status = work(&cluster, &node, &trace, options);
+  if (!status) {
+    status = fleet ? run_fleet(&cluster, transport, &trace, options) : work(&cluster, &node, &trace, options);
+  }
   if (opened) node_stop(&node);
   if (trace) td_trace_abandon(trace, td_error_text());
   transport->table->close(transport);

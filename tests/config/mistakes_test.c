@@ -64,7 +64,11 @@ static void names(void **state) {
       {4, "cluster = { pools = ( { backend = \"cpu\"; },",
        "4: cluster.pools.[0].name: found nothing, expected a text: the pool's name; its workers are NAME.0, NAME.1, "
        "..."},
-      {6, "workload = {};", "6: workload.requests: found nothing, expected a list ( { ... }, ... ): what is asked"},
+      {6, "workload = {};", "6: workload.requests: found no request, expected some, or a source"},
+      {6, "workload = { source = { }; };",
+       "6: workload.source.format: found nothing, expected one of generated, azure, "
+       "burstgpt, vidur, splitwise, mooncake, blis, sharegpt, apex, sessions, lengths: what file is: "
+       "docs/workloads.md has the columns of each; generated = no file, lengths by law"},
   };
   EXPECT_ALL(mistakes);
 }
@@ -142,7 +146,36 @@ static void what_must_agree(void **state) {
        "5: cluster.links.[0].device: found h100_sxm, a device file of kind chip, expected one of kind link"},
       {4, "cluster = { pools = ( { name = \"a\"; backend = \"cpu\"; device = \"nvlink4\"; },",
        "4: cluster.pools.[0].device: found nvlink4, a device file of kind link, expected one of kind chip"},
-      {6, "workload = { requests = ( ); };", "6: workload.requests: found an empty list, expected requests"},
+      {6, "workload = { requests = ( ); };", "6: workload.requests: found no request, expected some, or a source"},
+      {6, "workload = { requests = ( { prompt = \"a\"; } ); source = { format = \"azure\"; file = \"f\"; }; };",
+       "6: workload.requests: found it beside workload.source, expected one of the two"},
+#define SOURCE(text, wrong) {6, "workload = { source = { " text " }; };", "6: workload.source" wrong}
+      SOURCE("format = \"azure\";", ".file: found \"\", expected a trace"),
+      SOURCE("format = \"azure\"; file = \"f\"; rate = 1.0;",
+             ".rate: found it, expected it with arrivals = \"poisson\", \"gamma\" or \"constant\" only"),
+      SOURCE("format = \"azure\"; file = \"f\"; arrivals = \"poisson\";",
+             ".rate: found 0, expected requests per second"),
+      SOURCE("format = \"azure\"; file = \"f\"; arrivals = \"closed\";",
+             ".users: found 0, expected at least 1 with arrivals = \"closed\""),
+      SOURCE("format = \"azure\"; file = \"f\"; repeat = true;",
+             ".requests: found 0, expected a number, or a duration: the source has no end"),
+      SOURCE("format = \"lengths\"; file = \"f\";",
+             ".arrivals: found \"trace\", expected another: this format has no times"),
+      SOURCE("format = \"azure\"; file = \"f\"; begin = 3; end = 2;", ".end: found 2, expected more than begin, 3"),
+      SOURCE("format = \"azure\"; file = \"f\"; header = \"h\";",
+             ".header: found it, expected it with format = \"blis\" only"),
+      SOURCE("format = \"generated\"; arrivals = \"poisson\"; rate = 1.0; requests = 3;",
+             ".prompt: found no law, expected one with format = \"generated\""),
+      SOURCE(
+          "format = \"generated\"; arrivals = \"poisson\"; rate = 1.0; requests = 3; prompt = { law = \"constant\"; };",
+          ".prompt.mean: found 0, expected at least 1"),
+      SOURCE("format = \"sessions\"; file = \"f\"; most_prompt = 10;",
+             ".most_prompt: found it, expected none with format = \"sessions\": a turn's prompt holds the answers "
+             "before it"),
+      SOURCE("format = \"mooncake\"; file = \"f\"; prefixes = ( { tokens = 5; } );",
+             ".prefixes: found them, expected none: this format brings its own"),
+      SOURCE("format = \"azure\"; file = \"f\"; tiers = ( { weight = 0.0; } );",
+             ".tiers: found weights of 0 only, expected one above"),
       {6, "workload = { requests = ( { } ); };",
        "6: workload.requests.[0]: found neither prompt nor prompt_tokens, expected one"},
       {6, "workload = { requests = ( { prompt = \"a\"; prompt_tokens = 3; } ); };",

@@ -235,6 +235,31 @@ static void check_link(const char *path) {
   td_trace_free(trace);
 }
 
+/* At pace priced a hand-off is one row: each of its layers takes what a push of it takes, and no port carries two at
+ * once. */
+static void check_ports(const char *path) {
+  struct td_trace *trace = harness_load(path);
+  double work_ps[4] = {0};
+  int64_t begin[4], end[4] = {0};
+  for (int i = 0; i < 4; i++) begin[i] = INT64_MAX;
+  assert_true(trace->count[TD_TABLE_TRANSFERS] > 1);
+  for (uint64_t i = 0; i < trace->count[TD_TABLE_TRANSFERS]; i++) {
+    const struct td_row_transfer *row = &trace->transfers[i];
+    double pushes = row->layer_end - row->layer_begin, work = pushes * 10e6 + (double)row->bytes / 5.3e9 * 1e12;
+    const uint32_t ports[2] = {row->from, 3};
+    if ((double)row->duration < work - pushes) fail_msg("%g ps, expected at least %g", (double)row->duration, work);
+    assert_true(row->from < 3);
+    for (int p = 0; p < 2; p++) {
+      uint32_t port = ports[p];
+      work_ps[port] += work;
+      if (row->start < begin[port]) begin[port] = row->start;
+      if (row->start + row->duration > end[port]) end[port] = row->start + row->duration;
+    }
+  }
+  for (int i = 0; i < 4; i++) assert_true(work_ps[i] == 0 || (double)(end[i] - begin[i]) >= work_ps[i] * (1 - 1e-9));
+  td_trace_free(trace);
+}
+
 static void modelled_cluster(void **state) {
   (void)state;
   static const char *const paces[] = {"priced", "measured", "wall"};
@@ -243,7 +268,8 @@ static void modelled_cluster(void **state) {
         .pace = paces[i], .policy = "disaggregated", .pools = POOLS_MODELLED, .links = LINK_PD, .chunk = 16};
     const char *path = harness_run("modelled", &setup);
     check_all_done(path);
-    check_link(path);
+    if (i == 0) check_ports(path);
+    if (i > 0) check_link(path);
   }
 }
 

@@ -38,7 +38,7 @@ static void print_keys(void) {
   fputs(
       "# Experiment configs\n\n"
       "Made by `tandem check --help-keys > docs/configs.md`; the help texts live in "
-      "`framework/config/experiment.c`.\n\n"
+      "`framework/config/experiment.c` and `experiment_source.c`.\n\n"
       "A config is a libconfig file. `tandem check CONFIG` reads it, finds what is wrong (one line: file, line, key, "
       "what was found, what was expected), and prints every value with where it comes from. What it prints is a config "
       "again.\n\n"

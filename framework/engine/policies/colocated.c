@@ -14,12 +14,12 @@ static td_status check(const struct td_cluster_view *cluster) {
   return td_fail(TD_CONFIG, "policy colocated: found no pool with role \"both\", expected one");
 }
 
-static bool route(const struct td_cluster_view *cluster, const struct td_request_view *request,
-                  struct td_step_plan *out_plan) {
+static enum td_verdict route(const struct td_cluster_view *cluster, const struct td_request_view *request,
+                             struct td_step_plan *out_plan) {
   int32_t worker = td_policy_least_work(cluster, ROLES, request->decode_blocks);
-  if (worker < 0) return false;
+  if (worker < 0) return TD_WAIT;
   *out_plan = td_plan_whole(worker, cluster->whole);
-  return true;
+  return TD_ROUTE;
 }
 
 const struct td_policy td_policy_colocated = {

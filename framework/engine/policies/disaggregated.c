@@ -20,13 +20,13 @@ static td_status check(const struct td_cluster_view *cluster) {
   return TD_OK;
 }
 
-static bool route(const struct td_cluster_view *cluster, const struct td_request_view *request,
-                  struct td_step_plan *out_plan) {
+static enum td_verdict route(const struct td_cluster_view *cluster, const struct td_request_view *request,
+                             struct td_step_plan *out_plan) {
   int32_t prefill = td_policy_least_work(cluster, PREFILL, request->prefill_blocks);
   int32_t decode = td_policy_least_work(cluster, DECODE, request->decode_blocks);
-  if (prefill < 0 || decode < 0) return false;
+  if (prefill < 0 || decode < 0) return TD_WAIT;
   *out_plan = td_plan_split(prefill, decode, cluster->whole);
-  return true;
+  return TD_ROUTE;
 }
 
 const struct td_policy td_policy_disaggregated = {

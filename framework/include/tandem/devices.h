@@ -40,6 +40,7 @@ struct td_lpu_params;
 struct td_op_fit;
 struct td_op_cache;
 struct td_measured_op;
+struct td_step_model;
 
 /* How software runs a model on so many chips that act as one device: set by who opens the device, not by its file.
  * Zeros: one chip, and only operators that the file has fits for are priced by their models. */
@@ -105,6 +106,9 @@ struct td_device_params {
   /* chip: operators as they were measured on it (tandem/measured.h) */
   const struct td_measured_op *measured;
   int32_t measured_count;
+  /* chip: whole steps of models as they were measured; tandem/cost.h says how steps are priced with them */
+  const struct td_step_model *steps; /* private to framework/cost */
+  int32_t step_count;
 };
 
 /* Opens a device file by path (has a '/' or ends in .cfg) or by name in the devices folder: $TANDEM_DEVICES if set,

@@ -7,6 +7,8 @@
 #ifndef TANDEM_ENGINE_H
 #define TANDEM_ENGINE_H
 
+#include <stdio.h>
+
 #include "tandem/comm.h"
 #include "tandem/experiment.h"
 #include "tandem/trace.h"
@@ -21,12 +23,40 @@ td_status td_engine_check(const struct td_config *config, const struct td_experi
 td_status td_engine_lpu_options(const struct td_config *config, const struct td_experiment *experiment, int32_t pool,
                                 struct td_lpu_options *out_options);
 
+/* Values counted as they come, in bins of 1/128 of their power of two: quantiles are within 0.4 %, means exact. */
+#define TD_TALLY_BINS 7424
+struct td_tally {
+  uint64_t count, bins[TD_TALLY_BINS];
+  double sum; /* ps */
+  int64_t low, high;
+};
+void td_tally_add(struct td_tally *tally, int64_t ps, uint64_t times);
+/* The value below which `percent` of the values lie, ps; NaN without values. */
+double td_tally_quantile(const struct td_tally *tally, double percent);
+
+/* What a run comes to without looking at its trace; the words are those of tandem/metrics.h. Only runs whose workers
+ * are all modelled, at pace priced, fill it. */
+struct td_run_summary {
+  bool filled;
+  uint64_t requests, refused, prompt_tokens, output_tokens;
+  uint64_t steps, decode_steps, decode_tokens; /* decode_tokens / decode_steps: the mean batch */
+  uint64_t events;                             /* that the engine handled */
+  uint64_t transfers, kv_bytes;
+  uint64_t preemptions;
+  int64_t first_arrival_ps, makespan_ps;
+  double energy_j; /* of steps; NaN if a device file has no power */
+  struct td_tally ttft, tpot, e2e, queueing;
+};
+void td_run_summary_print(const struct td_run_summary *summary, FILE *out);
+void td_run_summary_json(const struct td_run_summary *summary, FILE *out);
+
 struct td_run_options {
-  const char *trace_path; /* where the trace goes (rank 0) */
+  const char *trace_path; /* where the trace goes (rank 0); NULL: no trace, which only modelled runs can do without */
   /* Called on rank 0 for each executed output token, in event order; NULL: nobody listens. `last`: the request ends
    * with it. `text` may be half a character. */
   void (*on_token)(void *context, uint64_t request, const char *name, const char *text, size_t bytes, bool last);
   void *context;
+  struct td_run_summary *summary; /* NULL: not wanted */
 };
 
 /* Runs an experiment on the ranks of `transport`: call it on every rank, with a transport not yet started; it is closed

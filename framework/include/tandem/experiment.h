@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The experiment config as `run` and `check` read it. The option table is framework/config/experiment.c; its help
- * texts are the documentation of each key (`tandem check --help-keys` prints them).
+ * The experiment config as `run` and `check` read it. The option tables are framework/config/experiment.c and
+ * experiment_source.c; their help texts are the documentation of each key (`tandem check --help-keys` prints them).
  */
 #ifndef TANDEM_EXPERIMENT_H
 #define TANDEM_EXPERIMENT_H
 
 #include "tandem/config.h"
 #include "tandem/device.h"
+#include "tandem/experiment_source.h"
 #include "tandem/lpu.h"
 
 enum td_pace { TD_PACE_WALL, TD_PACE_MEASURED, TD_PACE_PRICED };
 enum td_role { TD_ROLE_BOTH, TD_ROLE_PREFILL, TD_ROLE_DECODE };
+enum td_kv_room { TD_KV_RESERVE, TD_KV_GROW };
+enum td_preemption { TD_PREEMPT_RECOMPUTE, TD_PREEMPT_SWAP };
 enum td_handoff { TD_HANDOFF_LAYERS, TD_HANDOFF_BLOB };
 
 struct td_cfg_engine {
@@ -24,6 +27,11 @@ struct td_cfg_engine {
   int kv_dtype;            /* choice "f32|f16": 0 or 1; use td_experiment_kv_dtype */
   int handoff;             /* enum td_handoff */
   int64_t handoff_layers;  /* layers per push in mode "layers" */
+  int kv;                  /* enum td_kv_room */
+  int preemption;          /* enum td_preemption */
+  bool merge;              /* modelled runs: steps alike are one event */
+  int64_t context;         /* most positions of a request; 0: the model's */
+  double policy_interval;  /* s between a policy's ticks */
 };
 struct td_cfg_lpu {
   int64_t chips, tensor;
@@ -71,9 +79,10 @@ struct td_cfg_request {
   double arrival;        /* s */
 };
 struct td_cfg_workload {
-  struct td_list requests; /* struct td_cfg_request */
-  int64_t max_tokens;      /* default output bound */
-  bool stop_at_end;        /* end tokens stop a request (executed steps) */
+  struct td_list requests;     /* struct td_cfg_request; empty with a source */
+  struct td_cfg_source source; /* td_source_given tells whether there is one */
+  int64_t max_tokens;          /* default output bound of requests */
+  bool stop_at_end;            /* end tokens stop a request (executed steps) */
 };
 struct td_experiment {
   const char *name, *description;

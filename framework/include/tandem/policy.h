@@ -3,8 +3,9 @@
  * Policies: where a request's phases run. One file in framework/engine/policies/ is one policy; the file NAME.c defines
  * `const struct td_policy td_policy_NAME`, and `engine.policy = "NAME"` chooses it. Nothing else is edited.
  *
- * A policy is a pure function of the cluster's state, so the same requests are routed the same way whether steps are
- * executed or priced. It is asked only when that state changes (an arrival, a finished request, freed KV blocks).
+ * A policy is a pure function of the cluster's state and its own, so the same requests are routed the same way whether
+ * steps are executed or priced, one by one or merged. It is asked only when that state changes (an arrival, a finished
+ * request, freed KV blocks, a tick).
  */
 #ifndef TANDEM_POLICY_H
 #define TANDEM_POLICY_H
@@ -24,18 +25,44 @@ struct td_worker_view {
   int64_t waiting_tokens; /* prompt tokens routed here and not yet computed */
   int64_t active;         /* requests routed here and not finished here */
 };
+struct td_load_index;
+struct td_cfg_engine;
 struct td_cluster_view {
   const struct td_worker_view *workers;
   int32_t worker_count;
   int64_t now_ps;
-  struct td_slice whole; /* the slice that is the whole model */
+  int64_t waiting;                    /* requests that wait for a route, this one included */
+  struct td_slice whole;              /* the slice that is the whole model */
+  const struct td_cfg_engine *engine; /* the config's group `engine`: numbers a policy goes by */
+  struct td_load_index *loads;        /* for td_policy_least_work; NULL: it looks at all workers */
+  void *state;                        /* the policy's own, state_bytes of it, zero when the run begins */
 };
 struct td_request_view {
   uint64_t request;
   int64_t prompt_tokens, max_tokens, arrival_ps;
   int64_t prefill_blocks; /* KV blocks the prompt needs */
   int64_t decode_blocks;  /* KV blocks prompt and output need */
+  int32_t tier;           /* of service: 0 is the most urgent */
+  int32_t turn;           /* of its session */
+  uint64_t session;       /* 0: none */
+  int32_t prefill_worker; /* when `place` is asked: where it was prefilled; else -1 */
+  /* see struct td_job of tandem/workload.h */
+  const uint64_t *prefix;
+  int32_t prefix_count, prefix_tokens;
 };
+
+enum td_verdict {
+  TD_WAIT,  /* ask again when the state has changed; those behind it wait too */
+  TD_ROUTE, /* the plan says where */
+  TD_REFUSE /* never: the request ends without output (admission control) */
+};
+/* The decode worker of a plan that leaves the choice to `place`. */
+#define TD_WORKER_LATER (-2)
+
+/* What a tick may do. */
+struct td_control;
+/* Asks a worker to serve another role from now on: what it has goes on, what is routed goes by the new one. */
+td_status td_control_role(struct td_control *control, int32_t worker, int role);
 
 struct td_policy {
   size_t size; /* sizeof(struct td_policy) */
@@ -43,17 +70,29 @@ struct td_policy {
   const char *summary; /* one line for `tandem devices` and the docs */
   /* Before the run: TD_CONFIG if the cluster lacks a role this policy needs. */
   td_status (*check)(const struct td_cluster_view *cluster);
-  /* True and a plan in *out_plan, or false to leave the request waiting (first come, first served: those behind it wait
-   * too). The workers named must have a free sequence and the blocks: prefill_blocks where prefill alone runs,
-   * decode_blocks where decode runs. Must say yes on an empty cluster if the request can ever run. */
-  bool (*route)(const struct td_cluster_view *cluster, const struct td_request_view *request,
-                struct td_step_plan *out_plan);
+  /* Where a request goes: a plan in *out_plan, or not yet, or never. The workers named must have a free sequence and the
+   * blocks: prefill_blocks where prefill alone runs, decode_blocks where decode runs. Must not say TD_WAIT on an empty
+   * cluster if the request can ever run. */
+  enum td_verdict (*route)(const struct td_cluster_view *cluster, const struct td_request_view *request,
+                           struct td_step_plan *out_plan);
+
+  /* ---- optional, in runs without executing workers only; NULL: not needed ---- */
+  size_t state_bytes; /* of cluster->state */
+  /* The decode worker of a request whose prefill is done and whose plan said TD_WORKER_LATER; -1: none has room yet. */
+  int32_t (*place)(const struct td_cluster_view *cluster, const struct td_request_view *request);
+  /* Order of those that wait: the smallest first, equals by arrival. Fixed once a request has arrived. */
+  int64_t (*rank)(const struct td_cluster_view *cluster, const struct td_request_view *request);
+  /* A request has finished on its decode worker, or was refused (-1). */
+  void (*finished)(const struct td_cluster_view *cluster, const struct td_request_view *request, int32_t worker);
+  /* Every engine.policy_interval seconds of the run. */
+  td_status (*tick)(const struct td_cluster_view *cluster, struct td_control *control);
 };
 extern const struct td_policy *const td_policies[]; /* generated; ends with NULL */
 const struct td_policy *td_policy_find(const char *name);
 
 /* The worker with a role in `roles` (bit 1 << role), `blocks` and a sequence free, and the least work: waiting tokens,
- * then active requests, then the smallest number. -1 if none has the room. */
+ * then active requests, then the smallest number. -1 if none has the room. The logarithm of the workers' number with an
+ * index of loads. */
 int32_t td_policy_least_work(const struct td_cluster_view *cluster, uint32_t roles, int64_t blocks);
 /* True if any worker has a role in `roles`. */
 bool td_policy_has_role(const struct td_cluster_view *cluster, uint32_t roles);

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The fleet's event loop, and what must hold when it is over.
+ */
+#include "fleet.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "tandem/base.h"
+
+/* ---- opening ---- */
+
+bool fleet_can(const struct cluster *cluster) {
+  if (cluster->experiment->engine.pace != TD_PACE_PRICED) return false;
+  for (int32_t i = 0; i < cluster->worker_count; i++) {
+    if (cluster->workers[i].backend->executes) return false;
+  }
+  return true;
+}
+
+static td_status open_replicas(struct fleet *fleet) {
+  const struct cluster *cluster = fleet->cluster;
+  size_t workers = (size_t)cluster->worker_count;
+  TD_TRY(td_alloc(workers, sizeof *fleet->replicas, (void **)&fleet->replicas));
+  TD_TRY(td_alloc(workers, sizeof *fleet->views, (void **)&fleet->views));
+  TD_TRY(td_alloc(workers, sizeof *fleet->touched, (void **)&fleet->touched));
+  TD_TRY(td_alloc(workers, sizeof *fleet->is_touched, (void **)&fleet->is_touched));
+  TD_TRY(td_alloc((size_t)cluster->pools, sizeof *fleet->pools, (void **)&fleet->pools));
+  TD_TRY(worker_queue_open(&fleet->ends, cluster->worker_count));
+  for (int32_t i = 0; i < cluster->worker_count; i++) {
+    const struct cluster_worker *worker = &cluster->workers[i];
+    fleet->replicas[i] = (struct replica){.pool = worker->pool_index,
+                                          .blocks = worker->kv_blocks,
+                                          .prefill = {-1, -1},
+                                          .joining = {-1, -1}};
+    fleet->views[i] = (struct td_worker_view){.pool = worker->pool->name,
+                                              .role = worker->pool->role,
+                                              .free_blocks = worker->kv_blocks,
+                                              .free_sequences = fleet->batch_sequences};
+    TD_TRY(fleet_price_open(fleet, i));
+    if (fleet->grow) TD_TRY(fleet_kv_open(fleet, &fleet->replicas[i]));
+  }
+  return load_open(fleet->views, cluster->worker_count, &fleet->loads);
+}
+
+static td_status open_requests(struct fleet *fleet) {
+  const struct cluster *cluster = fleet->cluster;
+  if (td_source_given(&cluster->experiment->workload.source)) {
+    TD_TRY(td_workload_open(cluster->config, cluster->experiment, &fleet->workload));
+  }
+  for (int64_t i = 0; i < cluster->workload.count; i++) {
+    struct keyed_slot item = {cluster->workload.jobs[i].arrival_ps, (uint64_t)i, (int32_t)i};
+    TD_TRY(slot_queue_push(&fleet->order, item));
+  }
+  return fleet_next_arrival(fleet);
+}
+
+static td_status fleet_open(struct fleet *fleet) {
+  const struct td_cfg_engine *engine = &fleet->cluster->experiment->engine;
+  const struct td_shape *shape = &fleet->cluster->graph->shape;
+  if (engine->batch_tokens < engine->batch_sequences) {
+    return td_config_fail(fleet->cluster->config, "engine.batch_tokens",
+                          "found %" PRId64 ", expected at least batch_sequences = %" PRId64
+                          ": every decoding request has a token in a step",
+                          engine->batch_tokens, engine->batch_sequences);
+  }
+  fleet->layers = shape->layers;
+  fleet->block_tokens = engine->block_tokens;
+  fleet->batch_sequences = engine->batch_sequences;
+  fleet->batch_tokens = engine->batch_tokens;
+  fleet->chunk_tokens = engine->chunk_tokens;
+  fleet->merge = engine->merge;
+  fleet->grow = engine->kv == TD_KV_GROW;
+  fleet->swap = engine->preemption == TD_PREEMPT_SWAP;
+  fleet->by_member = shape->window > 0;
+  fleet->bytes_per_position = td_kv_bytes(shape, fleet->cluster->kv_dtype, 1, 1);
+  fleet->request_free = -1;
+  fleet->expert_tokens = shape->experts ? 65536 : 0;
+  if (fleet->expert_tokens) {
+    TD_TRY(td_alloc((size_t)fleet->expert_tokens, sizeof *fleet->experts, (void **)&fleet->experts));
+  }
+  TD_TRY(td_alloc(fleet->policy->state_bytes ? fleet->policy->state_bytes : 1, 1, &fleet->policy_state));
+  TD_TRY(open_replicas(fleet));
+  TD_TRY(open_requests(fleet));
+  return fleet_record_devices(fleet);
+}
+
+static void fleet_close(struct fleet *fleet) {
+  for (int32_t i = 0; fleet->replicas && i < fleet->cluster->worker_count; i++) {
+    free(fleet->replicas[i].chunks);
+    free(fleet->replicas[i].phases);
+    slot_queue_close(&fleet->replicas[i].endings);
+    slot_queue_close(&fleet->replicas[i].swapped);
+  }
+  for (int32_t i = 0; i < fleet->request_used; i++) free(fleet->requests[i].prefix);
+  td_workload_close(fleet->workload);
+  fleet_price_close(fleet);
+  load_close(fleet->loads);
+  slot_queue_close(&fleet->order);
+  slot_queue_close(&fleet->waiting);
+  slot_queue_close(&fleet->unplaced);
+  slot_queue_close(&fleet->transfers);
+  worker_queue_close(&fleet->ends);
+  free(fleet->requests);
+  free(fleet->replicas);
+  free(fleet->views);
+  free(fleet->touched);
+  free(fleet->is_touched);
+  free(fleet->experts);
+  free(fleet->policy_state);
+}
+
+/* ---- the loop ---- */
+
+static int64_t next_time(const struct fleet *fleet) {
+  int64_t next = fleet->arrival_ps;
+  if (fleet->ends.count && fleet->ends.heap[0].time_ps < next) next = fleet->ends.heap[0].time_ps;
+  if (fleet->transfers.count && fleet->transfers.heap[0].key < next) next = fleet->transfers.heap[0].key;
+  return next;
+}
+
+static td_status handle_instant(struct fleet *fleet) {
+  while (fleet->ends.count && fleet->ends.heap[0].time_ps == fleet->now_ps) {
+    fleet->summary->events++;
+    TD_TRY(fleet_end_step(fleet, worker_queue_pop(&fleet->ends).worker));
+  }
+  while (fleet->transfers.count && fleet->transfers.heap[0].key == fleet->now_ps) {
+    fleet->summary->events++;
+    TD_TRY(fleet_transferred(fleet, slot_queue_pop(&fleet->transfers).slot));
+  }
+  while (fleet->arrival_ps == fleet->now_ps) {
+    fleet->summary->events++;
+    TD_TRY(fleet_arrive(fleet));
+  }
+  return TD_OK;
+}
+
+static td_status give_out(struct fleet *fleet) {
+  TD_TRY(fleet_route(fleet));
+  for (int32_t i = 0; i < fleet->touched_count; i++) {
+    int32_t worker = fleet->touched[i];
+    fleet->is_touched[worker] = 0;
+    if (!fleet->replicas[worker].busy) TD_TRY(fleet_begin_step(fleet, worker));
+  }
+  fleet->touched_count = 0;
+  return TD_OK;
+}
+
+static td_status stalled(const struct fleet *fleet) {
+  const struct slot_queue *waiting = fleet->waiting.count ? &fleet->waiting : &fleet->unplaced;
+  if (!waiting->count) return td_fail(TD_INTERNAL, "stalled with %" PRId64 " requests in flight", fleet->live);
+  const struct fleet_request *request = &fleet->requests[waiting->heap[0].slot];
+  int64_t most = 0;
+  for (int32_t i = 0; i < fleet->cluster->worker_count; i++) {
+    if (fleet->replicas[i].blocks > most) most = fleet->replicas[i].blocks;
+  }
+  int64_t positions = request->prompt + request->output - 1;
+  return td_fail(TD_UNSUPPORTED,
+                 "stalled at %.6f s with %" PRId64 " of %" PRId64 " requests done: request %" PRIu64 " (%" PRId32
+                 " prompt and %" PRId32 " output tokens, %" PRId64 " KV blocks) waits for %s, policy %s finds no worker "
+                 "for it, and nothing else will happen; the largest worker has %" PRId64 " KV blocks, all of them free",
+                 td_seconds(fleet->now_ps), fleet->finished, fleet->arrived, request->number, request->prompt,
+                 request->output, (positions + fleet->block_tokens - 1) / fleet->block_tokens,
+                 waiting == &fleet->waiting ? "a route" : "a decode worker", fleet->policy->name, most);
+}
+
+static td_status loop(struct fleet *fleet) {
+  struct td_progress progress;
+  td_status status = TD_OK;
+  int64_t total = fleet->workload ? td_workload_total(fleet->workload) : fleet->cluster->workload.count;
+  td_progress_begin(&progress, "requests done");
+  for (uint64_t turn = 0; !status; turn++) {
+    int64_t next = next_time(fleet);
+    if (next == INT64_MAX) break;
+    fleet->again = turn > 0 && fleet->now_ps == next;
+    fleet->now_ps = next;
+    status = handle_instant(fleet);
+    if (!status) status = give_out(fleet);
+    if (turn % 4096) continue;
+    td_progress_update(&progress, (uint64_t)fleet->finished, (uint64_t)(total < 0 ? 0 : total));
+    if (!status && fleet->trace) status = td_trace_tick(fleet->trace);
+  }
+  td_progress_end(&progress);
+  if (!status && fleet->live) status = stalled(fleet);
+  return status;
+}
+
+/* ---- conservation, in every run: whatever was taken is given back, and whatever came went ---- */
+
+static td_status check_replica(const struct fleet *fleet, int32_t worker) {
+  const struct replica *replica = &fleet->replicas[worker];
+  const struct td_worker_view *view = &fleet->views[worker];
+  if (view->free_blocks == replica->blocks && !view->active && !view->waiting_tokens && !replica->busy &&
+      !replica->context && !replica->row.count) {
+    return TD_OK;
+  }
+  return td_fail(TD_INTERNAL,
+                 "worker %s: %" PRId64 " of %" PRId64 " KV blocks free, %" PRId64 " requests, %" PRId64
+                 " tokens waiting, %" PRId64 " positions after the last request",
+                 fleet->cluster->workers[worker].name, view->free_blocks, replica->blocks, view->active,
+                 view->waiting_tokens, replica->context);
+}
+
+static td_status check_balance(struct fleet *fleet) {
+  struct td_run_summary *summary = fleet->summary;
+  for (int32_t i = 0; i < fleet->cluster->worker_count; i++) {
+    TD_TRY(check_replica(fleet, i));
+    summary->energy_j += fleet->replicas[i].energy_j;
+  }
+  if (fleet->arrived != fleet->finished + fleet->refused) {
+    return td_fail(TD_INTERNAL, "%" PRId64 " requests came, %" PRId64 " finished and %" PRId64 " were refused",
+                   fleet->arrived, fleet->finished, fleet->refused);
+  }
+  uint64_t tokens = summary->decode_tokens + fleet->prefilled;
+  if (tokens != summary->output_tokens) {
+    return td_fail(TD_INTERNAL, "steps gave %" PRIu64 " output tokens, requests had %" PRIu64, tokens,
+                   summary->output_tokens);
+  }
+  summary->steps = fleet->next_step;
+  summary->makespan_ps = fleet->arrived ? fleet->now_ps - summary->first_arrival_ps : 0;
+  summary->filled = true;
+  return TD_OK;
+}
+
+td_status fleet_run(const struct cluster *cluster, struct td_trace_writer *trace, struct td_run_summary *out_summary) {
+  struct fleet fleet = {.cluster = cluster,
+                        .policy = td_policy_find(cluster->experiment->engine.policy),
+                        .trace = trace,
+                        .summary = out_summary};
+  *out_summary = (struct td_run_summary){0};
+  td_status status = fleet_open(&fleet);
+  if (!status) status = loop(&fleet);
+  if (!status) status = check_balance(&fleet);
+  fleet_close(&fleet);
+  return status;
+}

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The engine where nothing executes: pace priced, every worker modelled. Nobody has to be waited for, so a worker's
+ * decode steps between two changes of its batch are one event, whose time is an exact sum (struct td_price); with
+ * engine.merge = false every step is an event of its own, and every byte of the trace is the same.
+ *
+ * A request's life, by slot (slots are used again, so memory grows with the requests in flight):
+ *
+ *   arrives -> waits for a route -> prefill queue -> [transfer -> ] joins decode -> decodes -> done
+ *
+ * Events of one instant are handled in the order steps, transfers, arrivals, each by number; work is given out after
+ * the last of them.
+ */
+#ifndef ENGINE_FLEET_H
+#define ENGINE_FLEET_H
+
+#include "cluster.h"
+#include "fleet_queue.h"
+#include "load.h"
+#include "tandem/cost.h"
+#include "tandem/engine.h"
+#include "tandem/policy.h"
+#include "tandem/trace.h"
+#include "tandem/workload.h"
+
+/* A list of slots through fleet_request.next. */
+struct slots {
+  int32_t first, last; /* -1: empty */
+};
+
+struct fleet_request {
+  uint64_t number, session;
+  uint64_t place_in_line; /* how many came before it */
+  int64_t arrival_ps, admitted_ps, first_step_ps, first_token_ps;
+  int32_t prompt, output; /* tokens in all */
+  int32_t target;         /* tokens to prefill: the prompt, and after a preemption what came of it so far too */
+  int32_t computed;       /* of them, those whose KV exists */
+  int32_t pushed;         /* of them, handed over or on their way */
+  int32_t emitted;        /* output tokens so far, of one that does not decode just now */
+  int32_t preempted;      /* times */
+  int32_t tier, turn;
+  int32_t prefill_worker, decode_worker; /* decode_worker may be TD_WORKER_LATER */
+  int32_t next;
+  int64_t ends_at; /* the decode step of its worker, counted from the run's start, that is its last */
+  uint64_t kv_bytes, kv_expected; /* handed over; by the prompts that were prefilled to be */
+  int64_t transferred_ps; /* when the last push so far is through */
+  /* the stretch of residency that is open: its steps are of worker `stretch_worker`, which has no number before the
+   * first; yields: tokens a step */
+  int32_t stretch_worker;
+  uint32_t stretch_yields;
+  uint64_t stretch_index, stretch_count, stretch_token;
+  uint64_t *prefix; /* [prefix_count], owned */
+  int32_t prefix_count, prefix_tokens;
+  char name[32];
+};
+
+/* A prompt's part in the step a worker is at. */
+struct chunk {
+  int32_t slot, tokens;
+  int32_t push_begin, push_end;
+};
+
+/* A worker. "steps" are decode steps: those that every decoding sequence takes part in. */
+struct replica {
+  int32_t pool;
+  int64_t blocks;       /* KV blocks it has */
+  struct slots prefill; /* in order of admission */
+  struct slots joining; /* will decode from the next step on */
+  struct slot_queue swapped; /* in the host's memory, by place in line */
+  int64_t *phases;           /* [block_tokens] with kv = grow: decoding sequences by (positions - steps) mod block */
+  int64_t grown;             /* of the steps under way, those whose blocks the view lacks already */
+  bool freed;                /* blocks were given back since somebody last had to leave */
+  int64_t swap_ps;           /* that the next step waits for KV to or from the host */
+  struct slot_queue endings; /* decoding requests by ends_at */
+  int64_t steps;                 /* decode steps so far */
+  int64_t context;               /* sum over decoding sequences of their cached positions */
+  /* what it is at */
+  bool busy, decodes, changed; /* changed: its batch is not the one the open row is of */
+  int64_t start_ps, count;     /* of what is under way: `count` steps as one event */
+  struct chunk *chunks;        /* of this step */
+  size_t chunk_count, chunk_capacity;
+  /* the row of steps alike, open as long as only contexts grow */
+  struct td_row_step row; /* .count: steps done; .duration: of the first */
+  int64_t next_base;      /* of the step that follows the row's */
+  int64_t row_valid;      /* steps the price holds for from there */
+  uint64_t index;         /* device steps so far */
+  int64_t egress_free_ps, ingress_free_ps;
+  double energy_j;
+};
+
+/* What a pool's workers share. */
+struct fleet_pool {
+  const struct cluster_worker *worker; /* the first */
+  struct td_pricer *pricer;            /* of chips */
+  struct td_device *device;            /* prices LPUs */
+  int64_t *layer_done_ps; /* [layers] */
+};
+
+struct fleet {
+  const struct cluster *cluster;
+  const struct td_policy *policy;
+  struct td_trace_writer *trace; /* NULL: none is kept */
+  struct td_run_summary *summary;
+  int64_t layers, block_tokens, batch_sequences, batch_tokens, chunk_tokens;
+  bool merge, grow, swap;
+  bool again; /* this instant has been given work before */
+  bool by_member; /* steps are priced from each sequence's own position, not from sums alone */
+  uint64_t bytes_per_position;
+  int64_t now_ps;
+
+  struct td_workload *workload; /* NULL: the config's own requests */
+  struct slot_queue order;      /* those, by arrival */
+  int64_t arrival_ps;           /* of the next request; INT64_MAX: none is known */
+
+  struct fleet_request *requests;
+  size_t request_capacity;
+  int32_t request_used, request_free; /* slots ever used; first of the free ones */
+  int64_t live, arrived, finished, refused;
+  uint64_t prefilled; /* prompts, each of which gave a token */
+
+  struct slot_queue waiting;  /* for a route, by the policy's rank */
+  struct slot_queue unplaced; /* prefilled, for a decode worker */
+  bool route_again;
+
+  struct replica *replicas;
+  struct fleet_pool *pools;
+  struct td_worker_view *views;
+  struct td_load_index *loads;
+  void *policy_state;
+  struct worker_queue ends;      /* of steps, by worker */
+  struct slot_queue transfers; /* by time */
+  int32_t *touched;                /* workers that may begin a step at this instant */
+  int32_t touched_count;
+  uint8_t *is_touched;
+  uint64_t next_step, joins; /* step numbers given; requests that ever joined a decode batch */
+  int64_t *experts; /* [expert_tokens]: td_expected_experts, 0: not yet known */
+  int64_t expert_tokens;
+};
+
+/* Can this cluster run so: pace priced and no worker executes? */
+bool fleet_can(const struct cluster *cluster);
+/* Runs it. `trace` may be NULL. */
+td_status fleet_run(const struct cluster *cluster, struct td_trace_writer *trace, struct td_run_summary *out_summary);
+
+/* ---- between the files ---- */
+
+/* fleet_request.c */
+td_status fleet_arrive(struct fleet *fleet); /* takes the next request */
+void slots_add(struct fleet *fleet, struct slots *slots, int32_t slot);
+int32_t slots_take(struct fleet *fleet, struct slots *slots); /* not empty */
+td_status fleet_next_arrival(struct fleet *fleet);
+td_status fleet_finish(struct fleet *fleet, int32_t slot); /* its last token is out */
+td_status fleet_refuse(struct fleet *fleet, int32_t slot);
+
+/* fleet_route.c */
+int64_t fleet_rank(const struct fleet *fleet, int32_t slot);
+void fleet_tell_finished(const struct fleet *fleet, int32_t slot, int32_t worker);
+td_status fleet_route(struct fleet *fleet);
+void fleet_view(struct fleet *fleet, int32_t worker, int64_t blocks, int64_t sequences, int64_t tokens);
+void fleet_touch(struct fleet *fleet, int32_t worker);
+
+/* fleet_step.c */
+td_status fleet_begin_step(struct fleet *fleet, int32_t worker);
+td_status fleet_end_step(struct fleet *fleet, int32_t worker);
+/* How many of the steps under way have begun by now. */
+int64_t fleet_steps_by_now(const struct fleet *fleet, const struct replica *replica);
+td_status fleet_interrupt(struct fleet *fleet, int32_t worker); /* its merged steps end with the one under way */
+td_status fleet_take_joining(struct fleet *fleet, int32_t worker);
+td_status fleet_join(struct fleet *fleet, int32_t slot);   /* decodes from its worker's next step on */
+
+/* fleet_kv.c: blocks with kv = grow */
+td_status fleet_kv_open(struct fleet *fleet, struct replica *replica);
+void fleet_kv_join(struct fleet *fleet, struct replica *replica, const struct fleet_request *request);
+void fleet_kv_leave(struct fleet *fleet, struct replica *replica, const struct fleet_request *request);
+/* Before a step: what was swapped comes back, and who has to leaves, so that the step has its blocks. */
+td_status fleet_kv_make_room(struct fleet *fleet, int32_t worker);
+/* Steps that the free blocks are enough for. */
+int64_t fleet_kv_steps(const struct fleet *fleet, int32_t worker);
+/* Brings the views of workers in the middle of merged steps up to date. */
+void fleet_kv_look(struct fleet *fleet);
+/* The steps under way, or `count` of them, are done: their blocks are taken. */
+void fleet_kv_taken(struct fleet *fleet, int32_t worker, int64_t count);
+
+/* fleet_price.c */
+/* Opens what prices a pool's steps. */
+td_status fleet_price_open(struct fleet *fleet, int32_t worker);
+void fleet_price_close(struct fleet *fleet);
+/* When each layer of the step under way is done, from its start: [layers], the pool's until the next call. */
+td_status fleet_milestones(struct fleet *fleet, const struct replica *replica, const int64_t **out_ps);
+td_status fleet_price_decode(struct fleet *fleet, const struct replica *replica, struct td_price *out_price);
+td_status fleet_price_mixed(struct fleet *fleet, const struct replica *replica, struct td_price *out_price);
+
+/* fleet_link.c */
+/* Books a chunk's push: layers are ready at layer_done after the step's start. */
+td_status fleet_push(struct fleet *fleet, int32_t worker, const struct chunk *chunk, const int64_t *layer_done);
+td_status fleet_prefilled(struct fleet *fleet, int32_t slot); /* of a request that decodes elsewhere */
+td_status fleet_transferred(struct fleet *fleet, int32_t slot);
+
+/* fleet_record.c */
+td_status fleet_record_devices(struct fleet *fleet);
+td_status fleet_open_row(struct fleet *fleet, int32_t worker, const struct td_price *price, uint32_t kind);
+td_status fleet_close_row(struct fleet *fleet, int32_t worker);
+/* The request takes part in its worker's next `count` device steps, the first of number `index`. */
+td_status fleet_resident(struct fleet *fleet, struct fleet_request *request, int32_t worker, uint64_t index,
+                         uint64_t count, uint32_t yields);
+td_status fleet_record_request(struct fleet *fleet, const struct fleet_request *request, int64_t finished_ps);
+
+#endif

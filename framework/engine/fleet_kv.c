@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * KV blocks that grow with their requests (engine.kv = "grow"), and who leaves when there are none left.
+ *
+ * A sequence of c cached positions takes a block before a step if c is a multiple of the block's size. All decoding
+ * sequences of a worker take a step together, so c minus the worker's steps stays what it is: the sequences are counted
+ * by that difference modulo the block, and how many blocks k steps take is a sum over at most one round of it.
+ */
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "fleet.h"
+#include "tandem/base.h"
+
+td_status fleet_kv_open(struct fleet *fleet, struct replica *replica) {
+  return td_alloc((size_t)fleet->block_tokens, sizeof *replica->phases, (void **)&replica->phases);
+}
+
+static int64_t cached(const struct fleet_request *request) {
+  return request->prompt + request->emitted - 1;
+}
+
+static int64_t blocks_of(const struct fleet *fleet, int64_t positions) {
+  return (positions + fleet->block_tokens - 1) / fleet->block_tokens;
+}
+
+static int64_t *phase_of(const struct fleet *fleet, const struct replica *replica,
+                         const struct fleet_request *request) {
+  int64_t block = fleet->block_tokens, phase = (cached(request) - replica->steps) % block;
+  return &replica->phases[phase < 0 ? phase + block : phase];
+}
+
+void fleet_kv_join(struct fleet *fleet, struct replica *replica, const struct fleet_request *request) {
+  if (fleet->grow) ++*phase_of(fleet, replica, request);
+}
+
+/* `emitted` must be up to date. */
+void fleet_kv_leave(struct fleet *fleet, struct replica *replica, const struct fleet_request *request) {
+  if (fleet->grow) --*phase_of(fleet, replica, request);
+}
+
+/* Sequences that take a block before the step of number `step` from now, counted from 0. */
+static int64_t taken_by(const struct fleet *fleet, const struct replica *replica, int64_t step) {
+  int64_t block = fleet->block_tokens, at = (replica->steps + step) % block;
+  return replica->phases[at ? block - at : 0];
+}
+
+/* Blocks that the next `steps` steps take. */
+static int64_t blocks_for(const struct fleet *fleet, const struct replica *replica, int64_t steps) {
+  int64_t block = fleet->block_tokens, sum = (int64_t)replica->endings.count * (steps / block);
+  for (int64_t i = 0; i < steps % block; i++) sum += taken_by(fleet, replica, i);
+  return sum;
+}
+
+int64_t fleet_kv_steps(const struct fleet *fleet, int32_t worker) {
+  const struct replica *replica = &fleet->replicas[worker];
+  int64_t sequences = (int64_t)replica->endings.count, free_blocks = fleet->views[worker].free_blocks;
+  int64_t steps = free_blocks / sequences * fleet->block_tokens, left = free_blocks % sequences;
+  for (int64_t i = 0; (left -= taken_by(fleet, replica, i)) >= 0; i++) steps++;
+  return steps;
+}
+
+void fleet_kv_taken(struct fleet *fleet, int32_t worker, int64_t count) {
+  struct replica *replica = &fleet->replicas[worker];
+  int64_t blocks = blocks_for(fleet, replica, count) - blocks_for(fleet, replica, replica->grown);
+  replica->grown = count;
+  if (blocks) fleet_view(fleet, worker, -blocks, 0, 0);
+}
+
+void fleet_kv_look(struct fleet *fleet) {
+  for (int32_t i = 0; i < fleet->cluster->worker_count; i++) {
+    const struct replica *replica = &fleet->replicas[i];
+    if (!replica->busy || replica->count < 2) continue;
+    fleet_kv_taken(fleet, i, fleet_steps_by_now(fleet, replica));
+  }
+}
+
+/* ---- who leaves ---- */
+
+/* The place in the heap of the decoding request that was admitted last. */
+static size_t last_admitted(const struct fleet *fleet, const struct replica *replica) {
+  size_t last = 0;
+  for (size_t i = 1; i < replica->endings.count; i++) {
+    const struct fleet_request *request = &fleet->requests[replica->endings.heap[i].slot];
+    const struct fleet_request *best = &fleet->requests[replica->endings.heap[last].slot];
+    if (request->place_in_line > best->place_in_line) last = i;
+  }
+  return last;
+}
+
+static td_status swap_time(const struct fleet *fleet, const struct replica *replica,
+                           const struct fleet_request *request, int64_t *out_ps) {
+  const struct td_device_params *params = fleet->pools[replica->pool].worker->params;
+  if (!params->host_bandwidth.present) {
+    return td_config_fail(fleet->cluster->config, "engine.preemption",
+                          "found \"swap\", expected a device file with host_bandwidth: %s has none", params->path);
+  }
+  double bytes = (double)fleet->bytes_per_position * (double)fleet->layers * (double)cached(request);
+  return td_ps_from_seconds(bytes / params->host_bandwidth.value, out_ps);
+}
+
+static td_status swap_out(struct fleet *fleet, struct replica *replica, int32_t slot) {
+  const struct fleet_request *request = &fleet->requests[slot];
+  int64_t ps = 0;
+  TD_TRY(swap_time(fleet, replica, request, &ps));
+  replica->swap_ps += ps;
+  return slot_queue_push(&replica->swapped, (struct keyed_slot){0, request->place_in_line, slot});
+}
+
+/* Back to those that wait, with all that it has put out as part of what it must prefill. */
+static td_status start_over(struct fleet *fleet, int32_t worker, int32_t slot) {
+  struct fleet_request *request = &fleet->requests[slot];
+  struct keyed_slot item = {0, request->place_in_line, slot};
+  request->target = request->prompt + request->emitted;
+  request->computed = request->pushed = 0;
+  request->prefill_worker = request->decode_worker = -1;
+  fleet_view(fleet, worker, 0, 1, 0);
+  if (fleet->policy->rank) item.key = fleet_rank(fleet, slot);
+  return slot_queue_push(&fleet->waiting, item);
+}
+
+static td_status preempt(struct fleet *fleet, int32_t worker) {
+  struct replica *replica = &fleet->replicas[worker];
+  size_t at = last_admitted(fleet, replica);
+  const struct keyed_slot item = replica->endings.heap[at];
+  struct fleet_request *request = &fleet->requests[item.slot];
+  slot_queue_remove(&replica->endings, at);
+  request->emitted = request->output - (int32_t)(item.key - replica->steps);
+  request->stretch_count = replica->index - request->stretch_index;
+  request->preempted++;
+  replica->context -= cached(request);
+  replica->changed = true;
+  replica->freed = false;
+  fleet_kv_leave(fleet, replica, request);
+  fleet_view(fleet, worker, blocks_of(fleet, cached(request)), 0, 0);
+  fleet->summary->preemptions++; /* what it gives back is for those that stay: nobody is routed for it */
+  return fleet->swap ? swap_out(fleet, replica, item.slot) : start_over(fleet, worker, item.slot);
+}
+
+/* Who was swapped out comes back, first come first, once blocks were given back and each sequence can have one more. */
+static td_status swap_in(struct fleet *fleet, int32_t worker) {
+  struct replica *replica = &fleet->replicas[worker];
+  while (replica->swapped.count && replica->freed) {
+    int32_t slot = replica->swapped.heap[0].slot;
+    const struct fleet_request *request = &fleet->requests[slot];
+    int64_t blocks = blocks_of(fleet, cached(request)), ps = 0;
+    int64_t need = blocks_of(fleet, cached(request) + 1) + (int64_t)replica->endings.count;
+    if (fleet->views[worker].free_blocks < need) return TD_OK;
+    TD_TRY(swap_time(fleet, replica, request, &ps));
+    replica->swap_ps += ps;
+    slot_queue_pop(&replica->swapped);
+    fleet_view(fleet, worker, -blocks, 0, 0);
+    slots_add(fleet, &replica->joining, slot);
+    TD_TRY(fleet_take_joining(fleet, worker));
+  }
+  return TD_OK;
+}
+
+td_status fleet_kv_make_room(struct fleet *fleet, int32_t worker) {
+  const struct replica *replica = &fleet->replicas[worker];
+  TD_TRY(swap_in(fleet, worker));
+  while (replica->endings.count && blocks_for(fleet, replica, 1) > fleet->views[worker].free_blocks) {
+    TD_TRY(preempt(fleet, worker));
+  }
+  return TD_OK;
+}

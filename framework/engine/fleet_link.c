@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * KV on its way. Each worker has one port that sends and one that receives, each a queue that works as long as there is
+ * something to do: a hand-off of n pushes of d each, the first ready at r, keeps a port busy for n d from r or from when
+ * the port is done with what came before. It is through when both ports have done it, and no sooner than d after its
+ * last push is ready: layers go out while those behind them are still computed.
+ */
+#include <inttypes.h>
+
+#include "cluster_check.h"
+#include "fleet.h"
+#include "tandem/base.h"
+
+/* When the port has sent work that is ready at ready_ps. */
+static td_status use_port(int64_t *free_ps, int64_t ready_ps, int64_t work_ps, int64_t *end_ps) {
+  int64_t from = *free_ps > ready_ps ? *free_ps : ready_ps;
+  if (__builtin_add_overflow(from, work_ps, free_ps)) {
+    return td_fail(TD_UNSUPPORTED, "the run lasts longer than 106 days");
+  }
+  if (*free_ps > *end_ps) *end_ps = *free_ps;
+  return TD_OK;
+}
+
+/* Pushes of so many layers each, of the same positions. */
+struct pushes {
+  int64_t bytes, work_ps, last_ps; /* all of them; how long the last one takes */
+};
+
+static td_status price_pushes(const struct fleet *fleet, const struct fleet_request *request, int64_t positions,
+                              int64_t layers_each, struct pushes *out) {
+  const struct td_device_params *link =
+      cluster_link(fleet->cluster, request->prefill_worker, request->decode_worker);
+  int64_t whole = fleet->layers / layers_each, rest = fleet->layers % layers_each;
+  uint64_t layer = fleet->bytes_per_position * (uint64_t)positions;
+  int64_t each_ps = 0, rest_ps = 0;
+  if (whole) TD_TRY(td_price_transfer(link, layer * (uint64_t)layers_each, &each_ps));
+  if (rest) TD_TRY(td_price_transfer(link, layer * (uint64_t)rest, &rest_ps));
+  *out = (struct pushes){.bytes = (int64_t)(layer * (uint64_t)fleet->layers), .last_ps = rest ? rest_ps : each_ps};
+  if (__builtin_mul_overflow(each_ps, whole, &out->work_ps) ||
+      __builtin_add_overflow(out->work_ps, rest_ps, &out->work_ps)) {
+    return td_fail(TD_UNSUPPORTED, "the run lasts longer than 106 days");
+  }
+  return TD_OK;
+}
+
+static td_status book(struct fleet *fleet, struct fleet_request *request, const struct pushes *pushes,
+                      struct td_row_transfer row, int64_t last_ready_ps) {
+  struct replica *from = &fleet->replicas[request->prefill_worker], *to = &fleet->replicas[request->decode_worker];
+  int64_t end_ps = last_ready_ps + pushes->last_ps;
+  TD_TRY(use_port(&from->egress_free_ps, row.start, pushes->work_ps, &end_ps));
+  TD_TRY(use_port(&to->ingress_free_ps, row.start, pushes->work_ps, &end_ps));
+  row.request = request->number;
+  row.from = (uint32_t)request->prefill_worker;
+  row.to = (uint32_t)request->decode_worker;
+  row.layer_end = (uint32_t)fleet->layers;
+  row.bytes = (uint64_t)pushes->bytes;
+  row.duration = end_ps - row.start;
+  row.time_kind = TD_TIME_MODELLED;
+  request->kv_bytes += row.bytes;
+  if (end_ps > request->transferred_ps) request->transferred_ps = end_ps;
+  fleet->summary->transfers++;
+  fleet->summary->kv_bytes += row.bytes;
+  return fleet->trace ? td_trace_append(fleet->trace, TD_TABLE_TRANSFERS, &row, 1) : TD_OK;
+}
+
+td_status fleet_push(struct fleet *fleet, int32_t worker, const struct chunk *chunk, const int64_t *layer_done) {
+  const struct td_cfg_engine *config = &fleet->cluster->experiment->engine;
+  const struct replica *replica = &fleet->replicas[worker];
+  struct fleet_request *request = &fleet->requests[chunk->slot];
+  bool blob = config->handoff == TD_HANDOFF_BLOB;
+  int64_t each = blob || config->handoff_layers > fleet->layers ? fleet->layers : config->handoff_layers;
+  struct pushes pushes;
+  TD_TRY(price_pushes(fleet, request, chunk->push_end - chunk->push_begin, each, &pushes));
+  int64_t last = replica->start_ps + layer_done[fleet->layers - 1];
+  struct td_row_transfer row = {.token_begin = (uint64_t)chunk->push_begin,
+                                .token_end = (uint64_t)chunk->push_end,
+                                .start = blob ? fleet->now_ps : replica->start_ps + layer_done[each - 1]};
+  return book(fleet, request, &pushes, row, blob ? fleet->now_ps : last);
+}
+
+/* All at once: where it goes was not known before. */
+static td_status push_late(struct fleet *fleet, struct fleet_request *request) {
+  struct pushes pushes;
+  TD_TRY(price_pushes(fleet, request, request->target - request->pushed, fleet->layers, &pushes));
+  struct td_row_transfer row = {.token_begin = (uint64_t)request->pushed,
+                                .token_end = (uint64_t)request->target,
+                                .start = fleet->now_ps};
+  request->pushed = request->target;
+  return book(fleet, request, &pushes, row, fleet->now_ps);
+}
+
+td_status fleet_prefilled(struct fleet *fleet, int32_t slot) {
+  struct fleet_request *request = &fleet->requests[slot];
+  struct keyed_slot item = {0, request->number, slot};
+  if (request->decode_worker == TD_WORKER_LATER) {
+    item.number = request->place_in_line;
+    if (fleet->policy->rank) item.key = fleet_rank(fleet, slot);
+    fleet->route_again = true;
+    return slot_queue_push(&fleet->unplaced, item);
+  }
+  if (request->pushed < request->target) TD_TRY(push_late(fleet, request));
+  item.key = request->transferred_ps > fleet->now_ps ? request->transferred_ps : fleet->now_ps;
+  return slot_queue_push(&fleet->transfers, item);
+}
+
+td_status fleet_transferred(struct fleet *fleet, int32_t slot) {
+  struct fleet_request *request = &fleet->requests[slot];
+  request->kv_expected += fleet->bytes_per_position * (uint64_t)fleet->layers * (uint64_t)request->target;
+  if (request->kv_bytes != request->kv_expected) {
+    return td_fail(TD_INTERNAL, "request %" PRIu64 ": %" PRIu64 " KV bytes were handed over, expected %" PRIu64,
+                   request->number, request->kv_bytes, request->kv_expected);
+  }
+  fleet_view(fleet, request->prefill_worker, (request->target + fleet->block_tokens - 1) / fleet->block_tokens, 1, 0);
+  if (fleet->grow) fleet_touch(fleet, request->prefill_worker); /* what was swapped out there may come back */
+  fleet->route_again = true;
+  return fleet_join(fleet, slot);
+}

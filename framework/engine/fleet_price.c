@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What steps cost. Without sliding windows and tiles a decode step's counts follow from the number of sequences and the
+ * sum of their positions; otherwise they are counted sequence by sequence.
+ */
+#include <stdlib.h>
+
+#include "fleet.h"
+#include "tandem/base.h"
+#include "tandem/device.h"
+
+/* ---- what prices a pool ---- */
+
+static td_status open_lpu(struct fleet *fleet, const struct cluster_worker *worker, struct fleet_pool *pool) {
+  const struct cluster *cluster = fleet->cluster;
+  struct td_lpu_choice lpu = cluster_lpu(cluster, worker);
+  struct td_device_options how = {.params = worker->params, .threads = 1, .lpu = &lpu};
+  struct td_step_stats stats = {{[TD_SYM_TILE] = fleet->block_tokens}};
+  struct td_price price;
+  char spec[TD_NAME_BYTES + 16];
+  TD_TRY(cluster_device(worker, spec, sizeof spec));
+  TD_TRY(td_device_open(spec, &how, &pool->device));
+  /* it compiles its program when it is asked first: what does not fit is said before the run */
+  td_step_stats_add(&stats, &cluster->graph->shape, 0, 1, 1);
+  return td_device_price(pool->device, cluster->graph, &worker->slice, cluster->kv_dtype, &stats, NULL, &price);
+}
+
+td_status fleet_price_open(struct fleet *fleet, int32_t number) {
+  const struct cluster_worker *worker = &fleet->cluster->workers[number];
+  struct fleet_pool *pool = &fleet->pools[worker->pool_index];
+  if (pool->worker) return TD_OK;
+  pool->worker = worker;
+  TD_TRY(td_alloc((size_t)fleet->layers, sizeof *pool->layer_done_ps, (void **)&pool->layer_done_ps));
+  if (cluster_is_lpu(worker)) fleet->by_member = true;
+  td_status status = cluster_is_lpu(worker) ? open_lpu(fleet, worker, pool)
+                                            : td_pricer_open(worker->params, fleet->cluster->graph, &worker->slice,
+                                                             fleet->cluster->kv_dtype, &pool->pricer);
+  return status ? td_fail_within(status, "worker %s", worker->name) : TD_OK;
+}
+
+void fleet_price_close(struct fleet *fleet) {
+  for (int32_t i = 0; fleet->pools && i < fleet->cluster->pools; i++) {
+    td_pricer_close(fleet->pools[i].pricer);
+    if (fleet->pools[i].device) td_device_close(fleet->pools[i].device);
+    free(fleet->pools[i].layer_done_ps);
+  }
+  free(fleet->pools);
+}
+
+/* ---- counts ---- */
+
+static int64_t expected_experts(struct fleet *fleet, int64_t tokens) {
+  const struct td_shape *shape = &fleet->cluster->graph->shape;
+  if (!shape->experts) return 0;
+  if (tokens >= fleet->expert_tokens) return td_expected_experts(shape->experts, shape->experts_used, tokens);
+  int64_t *known = &fleet->experts[tokens];
+  if (!*known) *known = td_expected_experts(shape->experts, shape->experts_used, tokens);
+  return *known;
+}
+
+static void count_sums(const struct replica *replica, struct td_step_stats *stats) {
+  int64_t sequences = (int64_t)replica->endings.count, context = replica->context + sequences;
+  stats->v[TD_SYM_ONE] = 1;
+  stats->v[TD_SYM_TOKENS] = stats->v[TD_SYM_LOGITS] = stats->v[TD_SYM_SEQS] = sequences;
+  stats->v[TD_SYM_CONTEXT] = stats->v[TD_SYM_PAIRS] = stats->v[TD_SYM_FULL_PAIRS] = context;
+  stats->v[TD_SYM_WINDOW_CONTEXT] = stats->v[TD_SYM_WINDOW_PAIRS] = context;
+}
+
+static void count_members(const struct fleet *fleet, const struct replica *replica, struct td_step_stats *stats) {
+  for (size_t i = 0; i < replica->endings.count; i++) {
+    const struct keyed_slot *member = &replica->endings.heap[i];
+    const struct fleet_request *request = &fleet->requests[member->slot];
+    int64_t past = request->prompt + request->output - 1 - (member->key - replica->steps);
+    td_step_stats_add(stats, &fleet->cluster->graph->shape, past, 1, 1);
+  }
+}
+
+static void count_decode(struct fleet *fleet, const struct replica *replica, struct td_step_stats *stats) {
+  const struct cluster_worker *worker = fleet->pools[replica->pool].worker;
+  if (fleet->pools[replica->pool].device) {
+    stats->v[TD_SYM_TILE] = fleet->block_tokens;
+    stats->v[TD_SYM_PASS] = worker->pool->lpu.rows > 0 ? worker->pool->lpu.rows : 1;
+  }
+  if (fleet->by_member) {
+    count_members(fleet, replica, stats);
+  } else {
+    count_sums(replica, stats);
+    stats->v[TD_SYM_EXPERTS] = expected_experts(fleet, stats->v[TD_SYM_TOKENS]);
+  }
+}
+
+static void count_mixed(struct fleet *fleet, const struct replica *replica, struct td_step_stats *stats) {
+  count_decode(fleet, replica, stats);
+  for (size_t i = 0; i < replica->chunk_count; i++) {
+    const struct fleet_request *request = &fleet->requests[replica->chunks[i].slot];
+    int64_t tokens = replica->chunks[i].tokens;
+    bool last = request->computed + tokens == request->target;
+    td_step_stats_add(stats, &fleet->cluster->graph->shape, request->computed, tokens, last);
+  }
+}
+
+/* ---- prices ---- */
+
+static td_status ask(struct fleet *fleet, const struct replica *replica, const struct td_step_stats *stats,
+                     struct td_price *out_price) {
+  struct fleet_pool *pool = &fleet->pools[replica->pool];
+  const struct cluster *cluster = fleet->cluster;
+  TD_TRY(pool->pricer ? td_pricer_step(pool->pricer, stats, out_price)
+                      : td_device_price(pool->device, cluster->graph, &pool->worker->slice, cluster->kv_dtype, stats,
+                                        NULL, out_price));
+  if (out_price->base_ps > 0) return TD_OK;
+  return td_fail(TD_UNSUPPORTED, "worker %s: found a step that takes no time, expected a device file that gives it some",
+                 pool->worker->name);
+}
+
+td_status fleet_price_decode(struct fleet *fleet, const struct replica *replica, struct td_price *out_price) {
+  struct td_step_stats stats = {{0}};
+  count_decode(fleet, replica, &stats);
+  return ask(fleet, replica, &stats, out_price);
+}
+
+td_status fleet_price_mixed(struct fleet *fleet, const struct replica *replica, struct td_price *out_price) {
+  struct td_step_stats stats = {{0}};
+  count_mixed(fleet, replica, &stats);
+  return ask(fleet, replica, &stats, out_price);
+}
+
+td_status fleet_milestones(struct fleet *fleet, const struct replica *replica, const int64_t **out_ps) {
+  struct fleet_pool *pool = &fleet->pools[replica->pool];
+  const struct cluster *cluster = fleet->cluster;
+  struct td_step_stats stats = {{0}};
+  struct td_price price;
+  count_mixed(fleet, replica, &stats);
+  *out_ps = pool->layer_done_ps;
+  if (pool->pricer) return td_pricer_milestones(pool->pricer, &stats, pool->layer_done_ps);
+  return td_device_price(pool->device, cluster->graph, &pool->worker->slice, cluster->kv_dtype, &stats,
+                         pool->layer_done_ps, &price);
+}

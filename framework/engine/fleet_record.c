@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What happened, as rows of the trace and sums of the summary. A row of steps begins when a batch changes or its price
+ * ends to hold, and is written when the next one begins, merged or step by step.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "fleet.h"
+#include "interval.h"
+#include "tandem/base.h"
+
+td_status fleet_record_devices(struct fleet *fleet) {
+  for (int32_t i = 0; fleet->trace && i < fleet->cluster->worker_count; i++) {
+    const struct cluster_worker *worker = &fleet->cluster->workers[i];
+    struct td_row_device row = {.device = (uint32_t)i,
+                                .role = (uint32_t)worker->pool->role,
+                                .exact = worker->backend->exact && worker->pool->exact,
+                                .layer_begin = worker->slice.layer_begin,
+                                .layer_end = worker->slice.layer_end,
+                                .parts = worker->slice.parts};
+    TD_TRY(td_format(row.name, sizeof row.name, "%s", worker->name));
+    TD_TRY(td_format(row.pool, sizeof row.pool, "%s", worker->pool->name));
+    TD_TRY(td_format(row.backend, sizeof row.backend, "%s", worker->backend->name));
+    if (worker->params) TD_TRY(td_format(row.file, sizeof row.file, "%s", worker->params->name));
+    TD_TRY(td_trace_append(fleet->trace, TD_TABLE_DEVICES, &row, 1));
+  }
+  return TD_OK;
+}
+
+/* ---- steps ---- */
+
+td_status fleet_open_row(struct fleet *fleet, int32_t worker, const struct td_price *price, uint32_t kind) {
+  struct replica *replica = &fleet->replicas[worker];
+  uint32_t sequences = (uint32_t)replica->endings.count;
+  replica->row = (struct td_row_step){.index = replica->index,
+                                      .device = (uint32_t)worker,
+                                      .kind = kind,
+                                      .start = replica->start_ps,
+                                      .duration = price->base_ps,
+                                      .slope = price->slope_ps,
+                                      .batch = sequences + (uint32_t)replica->chunk_count,
+                                      .tokens = sequences,
+                                      .time_kind = TD_TIME_MODELLED,
+                                      .interval = step_interval(price),
+                                      .energy = price->energy_j};
+  for (size_t i = 0; i < replica->chunk_count; i++) replica->row.tokens += (uint32_t)replica->chunks[i].tokens;
+  replica->next_base = price->base_ps;
+  replica->row_valid = price->valid_steps;
+  return TD_OK;
+}
+
+td_status fleet_close_row(struct fleet *fleet, int32_t worker) {
+  struct replica *replica = &fleet->replicas[worker];
+  struct td_row_step *row = &replica->row;
+  if (!row->count) return TD_OK;
+  double count = (double)row->count, first = (double)row->duration;
+  double time = first * count + (double)row->slope * count * (count - 1) / 2;
+  replica->energy_j += row->energy * time / first;
+  row->step = fleet->next_step;
+  fleet->next_step += row->count;
+  if (fleet->trace) TD_TRY(td_trace_append(fleet->trace, TD_TABLE_STEPS, row, 1));
+  row->count = 0;
+  replica->row_valid = 0;
+  return TD_OK;
+}
+
+/* ---- requests ---- */
+
+static td_status close_stretch(struct fleet *fleet, struct fleet_request *request) {
+  struct td_row_residency row = {.request = request->number,
+                                 .device = (uint32_t)request->stretch_worker,
+                                 .tokens_per_step = request->stretch_yields,
+                                 .first_index = request->stretch_index,
+                                 .count = request->stretch_count,
+                                 .first_token = request->stretch_token};
+  if (request->stretch_worker < 0 || !row.count) return TD_OK;
+  request->stretch_worker = -1;
+  return td_trace_append(fleet->trace, TD_TABLE_RESIDENCY, &row, 1);
+}
+
+td_status fleet_resident(struct fleet *fleet, struct fleet_request *request, int32_t worker, uint64_t index,
+                         uint64_t count, uint32_t yields) {
+  if (!fleet->trace) return TD_OK;
+  if (request->stretch_worker == worker && request->stretch_yields == yields &&
+      request->stretch_index + request->stretch_count == index) {
+    request->stretch_count += count;
+    return TD_OK;
+  }
+  TD_TRY(close_stretch(fleet, request));
+  request->stretch_worker = worker;
+  request->stretch_yields = yields;
+  request->stretch_index = index;
+  request->stretch_count = count;
+  request->stretch_token = (uint64_t)request->emitted;
+  return TD_OK;
+}
+
+td_status fleet_record_request(struct fleet *fleet, const struct fleet_request *finished, int64_t finished_ps) {
+  if (!fleet->trace) return TD_OK;
+  struct fleet_request request = *finished;
+  TD_TRY(close_stretch(fleet, &request));
+  struct td_row_request row = {.request = request.number,
+                               .arrival = request.arrival_ps,
+                               .admitted = request.admitted_ps,
+                               .first_step = request.first_step_ps,
+                               .first_token = request.first_token_ps,
+                               .finished = finished_ps,
+                               .prompt_tokens = (uint32_t)request.prompt,
+                               .output_tokens = (uint32_t)request.output,
+                               .max_tokens = (uint32_t)request.output,
+                               .finish = TD_FINISH_LENGTH,
+                               .prefill_device = (uint32_t)request.prefill_worker,
+                               .decode_device = (uint32_t)request.decode_worker,
+                               .kv_bytes = request.kv_bytes};
+  if (*request.name) {
+    TD_TRY(td_format(row.name, sizeof row.name, "%s", request.name));
+  } else {
+    snprintf(row.name, sizeof row.name, "r%" PRIu64, request.number);
+  }
+  return td_trace_append(fleet->trace, TD_TABLE_REQUESTS, &row, 1);
+}

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Requests: where they come from, the slots they live in, how they end.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fleet.h"
+#include "tandem/base.h"
+
+/* ---- lists ---- */
+
+void slots_add(struct fleet *fleet, struct slots *slots, int32_t slot) {
+  fleet->requests[slot].next = -1;
+  if (slots->first < 0) {
+    slots->first = slot;
+  } else {
+    fleet->requests[slots->last].next = slot;
+  }
+  slots->last = slot;
+}
+
+int32_t slots_take(struct fleet *fleet, struct slots *slots) {
+  int32_t slot = slots->first;
+  slots->first = fleet->requests[slot].next;
+  if (slots->first < 0) slots->last = -1;
+  return slot;
+}
+
+/* ---- arrivals ---- */
+
+td_status fleet_next_arrival(struct fleet *fleet) {
+  fleet->arrival_ps = INT64_MAX;
+  if (!fleet->workload) {
+    if (fleet->order.count) fleet->arrival_ps = fleet->order.heap[0].key;
+    return TD_OK;
+  }
+  bool any;
+  int64_t at_ps;
+  TD_TRY(td_workload_peek(fleet->workload, &at_ps, &any));
+  if (any) fleet->arrival_ps = at_ps;
+  return TD_OK;
+}
+
+static td_status take_job(struct fleet *fleet, struct td_job *out, const char **out_name) {
+  *out_name = NULL;
+  if (fleet->workload) return td_workload_take(fleet->workload, out);
+  struct keyed_slot first = slot_queue_pop(&fleet->order);
+  const struct job *job = &fleet->cluster->workload.jobs[first.slot];
+  *out = (struct td_job){.number = (uint64_t)first.slot,
+                         .arrival_ps = job->arrival_ps,
+                         .prompt_tokens = job->prompt_tokens,
+                         .output_tokens = job->max_tokens};
+  *out_name = job->name;
+  return TD_OK;
+}
+
+static td_status new_slot(struct fleet *fleet, int32_t *out_slot) {
+  if (fleet->request_free >= 0) {
+    *out_slot = fleet->request_free;
+    fleet->request_free = fleet->requests[*out_slot].next;
+    return TD_OK;
+  }
+  if (fleet->request_used == INT32_MAX) return td_fail(TD_UNSUPPORTED, "more than %d requests in flight", INT32_MAX);
+  TD_TRY(td_grow((void **)&fleet->requests, &fleet->request_capacity, (size_t)fleet->request_used + 1,
+                 sizeof *fleet->requests));
+  *out_slot = fleet->request_used++;
+  return TD_OK;
+}
+
+static void free_slot(struct fleet *fleet, int32_t slot) {
+  free(fleet->requests[slot].prefix);
+  fleet->requests[slot].prefix = NULL;
+  fleet->requests[slot].next = fleet->request_free;
+  fleet->request_free = slot;
+  fleet->live--;
+}
+
+static td_status copy_prefix(const struct td_job *job, struct fleet_request *request) {
+  if (job->prefix_count <= 0) return TD_OK;
+  TD_TRY(td_alloc((size_t)job->prefix_count, sizeof *request->prefix, (void **)&request->prefix));
+  memcpy(request->prefix, job->prefix, (size_t)job->prefix_count * sizeof *request->prefix);
+  request->prefix_count = job->prefix_count;
+  request->prefix_tokens = job->prefix_tokens;
+  return TD_OK;
+}
+
+static td_status check_length(const struct fleet *fleet, const struct td_job *job) {
+  int64_t bound = fleet->cluster->experiment->engine.context;
+  int64_t context = bound ? bound : td_model_shape(fleet->cluster->model)->context;
+  int64_t total = job->prompt_tokens + job->output_tokens;
+  if (job->prompt_tokens < 1 || job->output_tokens < 1) {
+    return td_fail(TD_INTERNAL, "request %" PRIu64 ": a prompt of %" PRId64 " and an output of %" PRId64 " tokens",
+                   job->number, job->prompt_tokens, job->output_tokens);
+  }
+  if (total <= context) return TD_OK;
+  return td_config_fail(fleet->cluster->config, "engine.context",
+                        "request %" PRIu64 " of the workload: found a prompt of %" PRId64
+                        " tokens and an output of %" PRId64 " = %" PRId64 ", expected at most %s %" PRId64,
+                        job->number, job->prompt_tokens, job->output_tokens, total,
+                        bound ? "engine.context =" : "the model's context of", context);
+}
+
+static td_status admit_job(struct fleet *fleet, const struct td_job *job, const char *name) {
+  int32_t slot = -1;
+  TD_TRY(check_length(fleet, job));
+  TD_TRY(new_slot(fleet, &slot));
+  struct fleet_request *request = &fleet->requests[slot];
+  *request = (struct fleet_request){.number = job->number,
+                                    .session = job->session,
+                                    .place_in_line = (uint64_t)fleet->arrived,
+                                    .turn = job->turn,
+                                    .tier = job->tier,
+                                    .arrival_ps = job->arrival_ps,
+                                    .admitted_ps = -1,
+                                    .first_step_ps = -1,
+                                    .first_token_ps = -1,
+                                    .prompt = (int32_t)job->prompt_tokens,
+                                    .target = (int32_t)job->prompt_tokens,
+                                    .output = (int32_t)job->output_tokens,
+                                    .prefill_worker = -1,
+                                    .decode_worker = -1,
+                                    .stretch_worker = -1,
+                                    .next = -1};
+  if (name && fleet->trace) TD_TRY(td_format(request->name, sizeof request->name, "%s", name));
+  fleet->live++;
+  TD_TRY(copy_prefix(job, request));
+  struct keyed_slot item = {0, request->place_in_line, slot};
+  if (fleet->policy->rank) item.key = fleet_rank(fleet, slot);
+  fleet->route_again = true;
+  return slot_queue_push(&fleet->waiting, item);
+}
+
+td_status fleet_arrive(struct fleet *fleet) {
+  struct td_job job;
+  const char *name;
+  TD_TRY(take_job(fleet, &job, &name));
+  if (!fleet->arrived) fleet->summary->first_arrival_ps = job.arrival_ps;
+  fleet->arrived++;
+  TD_TRY(admit_job(fleet, &job, name));
+  return fleet_next_arrival(fleet);
+}
+
+/* ---- ends ---- */
+
+static td_status tell_workload(struct fleet *fleet, uint64_t number) {
+  if (!fleet->workload) return TD_OK;
+  TD_TRY(td_workload_finished(fleet->workload, number, fleet->now_ps));
+  return fleet_next_arrival(fleet);
+}
+
+static void count_times(struct fleet *fleet, const struct fleet_request *request) {
+  struct td_run_summary *summary = fleet->summary;
+  summary->requests++;
+  summary->prompt_tokens += (uint64_t)request->prompt;
+  summary->output_tokens += (uint64_t)request->output;
+  td_tally_add(&summary->ttft, request->first_token_ps - request->arrival_ps, 1);
+  td_tally_add(&summary->e2e, fleet->now_ps - request->arrival_ps, 1);
+  td_tally_add(&summary->queueing, request->first_step_ps - request->arrival_ps, 1);
+  if (request->output < 2) return;
+  td_tally_add(&summary->tpot, (fleet->now_ps - request->first_token_ps) / (request->output - 1), 1);
+}
+
+td_status fleet_finish(struct fleet *fleet, int32_t slot) {
+  struct fleet_request *request = &fleet->requests[slot];
+  int32_t worker = request->decode_worker == TD_WORKER_LATER ? request->prefill_worker : request->decode_worker;
+  int64_t positions = request->prompt + request->output - 1;
+  if (fleet->policy->finished) fleet_tell_finished(fleet, slot, worker);
+  fleet_view(fleet, worker, (positions + fleet->block_tokens - 1) / fleet->block_tokens, 1, 0);
+  fleet->route_again = true;
+  count_times(fleet, request);
+  fleet->finished++;
+  TD_TRY(fleet_record_request(fleet, request, fleet->now_ps));
+  uint64_t number = request->number;
+  free_slot(fleet, slot);
+  return tell_workload(fleet, number);
+}
+
+td_status fleet_refuse(struct fleet *fleet, int32_t slot) {
+  uint64_t number = fleet->requests[slot].number;
+  if (fleet->policy->finished) fleet_tell_finished(fleet, slot, -1);
+  fleet->refused++;
+  fleet->summary->refused++;
+  free_slot(fleet, slot);
+  return tell_workload(fleet, number);
+}

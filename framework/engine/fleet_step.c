@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A worker's steps: one token for every decoding sequence first, then prefill chunks in order of admission while the
+ * token budget lasts. Without chunks, decode steps run on as one event until a sequence ends, the price changes its
+ * form, or somebody joins.
+ */
+#include <inttypes.h>
+#include <math.h>
+
+#include "fleet.h"
+#include "tandem/base.h"
+
+__extension__ typedef __int128 wide;
+
+static wide steps_time(int64_t base, int64_t slope, int64_t count) {
+  return (wide)base * count + (wide)slope * count * (count - 1) / 2;
+}
+
+static td_status ends_at(const struct replica *replica, int64_t *out_ps) {
+  wide end = replica->start_ps + steps_time(replica->next_base, replica->row.slope, replica->count);
+  if (end > INT64_MAX) return td_fail(TD_UNSUPPORTED, "the run lasts longer than 106 days");
+  *out_ps = (int64_t)end;
+  return TD_OK;
+}
+
+/* ---- what a step is of ---- */
+
+td_status fleet_take_joining(struct fleet *fleet, int32_t worker) {
+  struct replica *replica = &fleet->replicas[worker];
+  while (replica->joining.first >= 0) {
+    int32_t slot = slots_take(fleet, &replica->joining);
+    struct fleet_request *request = &fleet->requests[slot];
+    request->ends_at = replica->steps + request->output - request->emitted;
+    replica->context += request->prompt + request->emitted - 1;
+    fleet_kv_join(fleet, replica, request);
+    replica->changed = true;
+    TD_TRY(fleet_resident(fleet, request, worker, replica->index, 0, 1));
+    TD_TRY(slot_queue_push(&replica->endings, (struct keyed_slot){request->ends_at, fleet->joins++, slot}));
+  }
+  return TD_OK;
+}
+
+/* KV leaves in whole blocks, and at the prompt's end with what is left; as a blob only then. */
+static int32_t push_end(const struct fleet *fleet, const struct fleet_request *request, int32_t computed) {
+  if (request->decode_worker == TD_WORKER_LATER || request->decode_worker == request->prefill_worker) {
+    return request->pushed;
+  }
+  if (computed == request->target) return computed;
+  if (fleet->cluster->experiment->engine.handoff == TD_HANDOFF_BLOB) return request->pushed;
+  return computed - computed % (int32_t)fleet->block_tokens;
+}
+
+static td_status add_chunk(struct fleet *fleet, struct replica *replica, int32_t slot, int64_t tokens) {
+  struct fleet_request *request = &fleet->requests[slot];
+  struct chunk chunk = {.slot = slot, .tokens = (int32_t)tokens, .push_begin = request->pushed};
+  chunk.push_end = push_end(fleet, request, request->computed + chunk.tokens);
+  TD_TRY(td_grow((void **)&replica->chunks, &replica->chunk_capacity, replica->chunk_count + 1, sizeof chunk));
+  replica->chunks[replica->chunk_count++] = chunk;
+  return TD_OK;
+}
+
+static td_status add_chunks(struct fleet *fleet, struct replica *replica) {
+  int64_t sequences = (int64_t)replica->endings.count, left = fleet->batch_tokens - sequences;
+  replica->chunk_count = 0;
+  for (int32_t slot = replica->prefill.first; slot >= 0 && sequences < fleet->batch_sequences;
+       slot = fleet->requests[slot].next) {
+    int64_t tokens = fleet->requests[slot].target - fleet->requests[slot].computed;
+    if (fleet->chunk_tokens && tokens > fleet->chunk_tokens) tokens = fleet->chunk_tokens;
+    if (fleet->chunk_tokens && tokens > left) tokens = left;
+    if (tokens <= 0 || (tokens > left && sequences)) break;
+    TD_TRY(add_chunk(fleet, replica, slot, tokens));
+    sequences++;
+    left = tokens > left ? 0 : left - tokens;
+  }
+  return TD_OK;
+}
+
+/* ---- its beginning ---- */
+
+/* Steps alike go on in their row. Step by step their price is asked again: it must be what the row says. */
+static td_status go_on(struct fleet *fleet, const struct replica *replica) {
+  struct td_price price;
+  if (fleet->merge) return TD_OK;
+  TD_TRY(fleet_price_decode(fleet, replica, &price));
+  if (price.base_ps == replica->next_base && price.valid_steps >= replica->row_valid) return TD_OK;
+  return td_fail(TD_INTERNAL,
+                 "a step of %zu sequences and %" PRId64 " positions: found a price of %" PRId64 " ps for %" PRId64
+                 " steps, expected %" PRId64 " and %" PRId64 " by the price of those before",
+                 replica->endings.count, replica->context, price.base_ps, price.valid_steps, replica->next_base,
+                 replica->row_valid);
+}
+
+static td_status begin_decode(struct fleet *fleet, int32_t worker) {
+  struct replica *replica = &fleet->replicas[worker];
+  int64_t end_ps = 0, left = replica->endings.heap[0].key - replica->steps;
+  if (!replica->changed && replica->row_valid > 0) {
+    TD_TRY(go_on(fleet, replica));
+  } else {
+    struct td_price price;
+    TD_TRY(fleet_close_row(fleet, worker));
+    TD_TRY(fleet_price_decode(fleet, replica, &price));
+    TD_TRY(fleet_open_row(fleet, worker, &price, TD_STEP_DECODE));
+  }
+  replica->count = left < replica->row_valid ? left : replica->row_valid;
+  if (!fleet->merge) replica->count = 1;
+  replica->decodes = true;
+  if (fleet->grow && replica->count > 1) {
+    int64_t steps = fleet_kv_steps(fleet, worker);
+    if (steps < replica->count) replica->count = steps;
+  }
+  TD_TRY(ends_at(replica, &end_ps));
+  worker_queue_set(&fleet->ends, worker, end_ps);
+  return TD_OK;
+}
+
+static td_status begin_mixed(struct fleet *fleet, int32_t worker) {
+  struct replica *replica = &fleet->replicas[worker];
+  struct td_price price;
+  int64_t end_ps = 0;
+  TD_TRY(fleet_close_row(fleet, worker));
+  TD_TRY(fleet_price_mixed(fleet, replica, &price));
+  price.slope_ps = 0;
+  price.valid_steps = 1;
+  replica->decodes = replica->endings.count > 0;
+  TD_TRY(fleet_open_row(fleet, worker, &price, replica->decodes ? TD_STEP_MIXED : TD_STEP_PREFILL));
+  replica->count = 1;
+  TD_TRY(ends_at(replica, &end_ps));
+  worker_queue_set(&fleet->ends, worker, end_ps);
+  return TD_OK;
+}
+
+td_status fleet_begin_step(struct fleet *fleet, int32_t worker) {
+  struct replica *replica = &fleet->replicas[worker];
+  TD_TRY(fleet_take_joining(fleet, worker));
+  if (fleet->grow) TD_TRY(fleet_kv_make_room(fleet, worker));
+  TD_TRY(add_chunks(fleet, replica));
+  if (!replica->chunk_count && !replica->endings.count) return fleet_close_row(fleet, worker);
+  replica->busy = true;
+  replica->start_ps = fleet->now_ps + replica->swap_ps;
+  if (replica->swap_ps) replica->changed = true; /* steps of one row follow each other */
+  replica->swap_ps = 0;
+  TD_TRY(replica->chunk_count ? begin_mixed(fleet, worker) : begin_decode(fleet, worker));
+  if (fleet->grow) fleet_kv_taken(fleet, worker, 1);
+  return TD_OK;
+}
+
+/* ---- somebody wants to join ---- */
+
+/* How many of the steps under way have ended `elapsed` after the first began. */
+static int64_t steps_ended(const struct replica *replica, int64_t elapsed) {
+  int64_t base = replica->next_base, slope = replica->row.slope, steps;
+  if (elapsed < base) return 0;
+  if (slope > 0) {
+    double half = (double)base / (double)slope - 0.5;
+    steps = (int64_t)(sqrt(half * half + 2 * (double)elapsed / (double)slope) - half);
+  } else {
+    steps = elapsed / base;
+  }
+  while (steps_time(base, slope, steps + 1) <= elapsed) steps++;
+  while (steps > 0 && steps_time(base, slope, steps) > elapsed) steps--;
+  return steps;
+}
+
+/* A step that would begin at this very instant has not, unless the instant has been given work before. */
+int64_t fleet_steps_by_now(const struct fleet *fleet, const struct replica *replica) {
+  int64_t elapsed = fleet->now_ps - replica->start_ps, ended = steps_ended(replica, elapsed);
+  bool at_end = ended > 0 && steps_time(replica->next_base, replica->row.slope, ended) == elapsed;
+  int64_t begun = at_end && !fleet->again ? ended : ended + 1;
+  return begun < replica->count ? begun : replica->count;
+}
+
+/* Step by step the one that ends now would have ended before anybody joined. */
+td_status fleet_interrupt(struct fleet *fleet, int32_t worker) {
+  struct replica *replica = &fleet->replicas[worker];
+  if (!replica->busy || replica->count < 2) return TD_OK;
+  int64_t begun = fleet_steps_by_now(fleet, replica), end_ps = 0;
+  if (begun == replica->count) return TD_OK;
+  replica->count = begun;
+  TD_TRY(ends_at(replica, &end_ps));
+  if (end_ps > fleet->now_ps) {
+    worker_queue_set(&fleet->ends, worker, end_ps);
+    return TD_OK;
+  }
+  worker_queue_remove(&fleet->ends, worker);
+  return fleet_end_step(fleet, worker);
+}
+
+td_status fleet_join(struct fleet *fleet, int32_t slot) {
+  int32_t worker = fleet->requests[slot].decode_worker;
+  slots_add(fleet, &fleet->replicas[worker].joining, slot);
+  TD_TRY(fleet_interrupt(fleet, worker));
+  fleet_touch(fleet, worker);
+  return TD_OK;
+}
+
+/* ---- its end ---- */
+
+static td_status first_token(struct fleet *fleet, int32_t slot) {
+  struct fleet_request *request = &fleet->requests[slot];
+  fleet->prefilled++;
+  if (!request->emitted++) request->first_token_ps = fleet->now_ps;
+  if (request->emitted == request->output) return fleet_finish(fleet, slot);
+  return request->decode_worker == request->prefill_worker ? fleet_join(fleet, slot) : fleet_prefilled(fleet, slot);
+}
+
+static td_status end_chunk(struct fleet *fleet, int32_t worker, const struct chunk *chunk, const int64_t *layer_done) {
+  struct replica *replica = &fleet->replicas[worker];
+  struct fleet_request *request = &fleet->requests[chunk->slot];
+  bool last = request->computed + chunk->tokens == request->target;
+  if (request->first_step_ps < 0) request->first_step_ps = replica->start_ps;
+  TD_TRY(fleet_resident(fleet, request, worker, replica->index, 1, last));
+  if (chunk->push_begin != chunk->push_end) TD_TRY(fleet_push(fleet, worker, chunk, layer_done));
+  request->computed += chunk->tokens;
+  request->pushed = chunk->push_end;
+  fleet_view(fleet, worker, 0, 0, -chunk->tokens);
+  return TD_OK;
+}
+
+static td_status end_chunks(struct fleet *fleet, int32_t worker) {
+  struct replica *replica = &fleet->replicas[worker];
+  const int64_t *layer_done = NULL;
+  bool pushes = false;
+  for (size_t i = 0; i < replica->chunk_count; i++) {
+    pushes |= replica->chunks[i].push_begin != replica->chunks[i].push_end;
+  }
+  if (pushes) TD_TRY(fleet_milestones(fleet, replica, &layer_done));
+  for (size_t i = 0; i < replica->chunk_count; i++) {
+    TD_TRY(end_chunk(fleet, worker, &replica->chunks[i], layer_done));
+  }
+  return TD_OK;
+}
+
+/* The chunks are of the first prompts of the queue, in its order; a prompt can be done before one ahead of it. */
+static td_status end_prompts(struct fleet *fleet, int32_t worker) {
+  struct replica *replica = &fleet->replicas[worker];
+  int32_t before = -1, slot = replica->prefill.first;
+  for (size_t i = 0; i < replica->chunk_count; i++) {
+    const struct fleet_request *request = &fleet->requests[slot];
+    int32_t next = request->next;
+    if (request->computed < request->target) {
+      before = slot;
+    } else {
+      *(before < 0 ? &replica->prefill.first : &fleet->requests[before].next) = next;
+      if (next < 0) replica->prefill.last = before;
+      TD_TRY(first_token(fleet, slot));
+    }
+    slot = next;
+  }
+  return TD_OK;
+}
+
+static td_status end_decodes(struct fleet *fleet, int32_t worker) {
+  struct replica *replica = &fleet->replicas[worker];
+  int64_t sequences = (int64_t)replica->endings.count;
+  if (fleet->grow) fleet_kv_taken(fleet, worker, replica->count);
+  replica->grown = 0;
+  if (!replica->decodes) return TD_OK;
+  replica->steps += replica->count;
+  replica->context += sequences * replica->count;
+  fleet->summary->decode_steps += (uint64_t)replica->count;
+  fleet->summary->decode_tokens += (uint64_t)(sequences * replica->count);
+  while (replica->endings.count && replica->endings.heap[0].key == replica->steps) {
+    int32_t slot = slot_queue_pop(&replica->endings).slot;
+    struct fleet_request *request = &fleet->requests[slot];
+    request->emitted = request->output;
+    replica->context -= request->prompt + request->output - 1;
+    fleet_kv_leave(fleet, replica, request);
+    replica->changed = true;
+    request->stretch_count = replica->index - request->stretch_index;
+    TD_TRY(fleet_finish(fleet, slot));
+  }
+  return TD_OK;
+}
+
+td_status fleet_end_step(struct fleet *fleet, int32_t worker) {
+  struct replica *replica = &fleet->replicas[worker];
+  replica->busy = replica->changed = false;
+  TD_TRY(end_chunks(fleet, worker));
+  replica->index += (uint64_t)replica->count;
+  replica->row.count += (uint64_t)replica->count;
+  replica->next_base += replica->row.slope * replica->count;
+  replica->row_valid -= replica->count;
+  TD_TRY(end_decodes(fleet, worker));
+  TD_TRY(end_prompts(fleet, worker));
+  fleet_touch(fleet, worker);
+  return TD_OK;
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a run comes to, counted while it goes.
+ */
+#include <inttypes.h>
+#include <math.h>
+
+#include "tandem/base.h"
+#include "tandem/engine.h"
+
+/* ---- tallies ---- */
+
+enum { FRACTION_BITS = 7, FRACTION = 1 << FRACTION_BITS };
+
+/* Values below 128 ps each have a bin, the others 128 to each power of two. */
+static int32_t bin_of(uint64_t value) {
+  if (value < FRACTION) return (int32_t)value;
+  int32_t power = 63 - __builtin_clzll(value);
+  return (power - FRACTION_BITS + 1) * FRACTION + (int32_t)((value >> (power - FRACTION_BITS)) - FRACTION);
+}
+
+static double middle_of(int32_t bin) {
+  if (bin < FRACTION) return bin;
+  int32_t power = bin / FRACTION - 1;
+  return ldexp((double)(FRACTION + bin % FRACTION) + 0.5, power);
+}
+
+void td_tally_add(struct td_tally *tally, int64_t ps, uint64_t times) {
+  if (ps < 0) ps = 0;
+  if (!tally->count || ps < tally->low) tally->low = ps;
+  if (!tally->count || ps > tally->high) tally->high = ps;
+  tally->count += times;
+  tally->sum += (double)ps * (double)times;
+  tally->bins[bin_of((uint64_t)ps)] += times;
+}
+
+double td_tally_quantile(const struct td_tally *tally, double percent) {
+  double rank = percent / 100 * (double)tally->count;
+  uint64_t seen = 0;
+  if (!tally->count) return NAN;
+  if (percent >= 100) return (double)tally->high;
+  for (int32_t bin = 0; bin < TD_TALLY_BINS; bin++) {
+    seen += tally->bins[bin];
+    if (!tally->bins[bin] || (double)seen < rank) continue;
+    double value = middle_of(bin);
+    if (value < (double)tally->low) return (double)tally->low;
+    return value > (double)tally->high ? (double)tally->high : value;
+  }
+  return (double)tally->high;
+}
+
+/* ---- printing ---- */
+
+static double mean_s(const struct td_tally *tally) {
+  return tally->count ? tally->sum / (double)tally->count * 1e-12 : NAN;
+}
+
+static const double percents[] = {50, 90, 99};
+
+static void print_tally(const char *name, const struct td_tally *tally, FILE *out) {
+  fprintf(out, "%-9s %12.6g", name, mean_s(tally));
+  for (size_t i = 0; i < 3; i++) fprintf(out, " %12.6g", td_tally_quantile(tally, percents[i]) * 1e-12);
+  fprintf(out, " %12.6g\n", tally->count ? td_seconds(tally->high) : NAN);
+}
+
+void td_run_summary_print(const struct td_run_summary *summary, FILE *out) {
+  double span = td_seconds(summary->makespan_ps);
+  fprintf(out, "%" PRIu64 " requests", summary->requests);
+  if (summary->refused) fprintf(out, " (%" PRIu64 " refused)", summary->refused);
+  fprintf(out, ", %" PRIu64 " prompt and %" PRIu64 " output tokens in %.6g s: %.6g requests/s, %.6g tokens/s\n",
+          summary->requests ? summary->prompt_tokens : 0, summary->output_tokens, span,
+          (double)summary->requests / span, (double)summary->output_tokens / span);
+  fprintf(out, "%" PRIu64 " steps, %" PRIu64 " events; mean batch of decode steps %.4g\n", summary->steps,
+          summary->events, (double)summary->decode_tokens / (double)summary->decode_steps);
+  if (summary->transfers) {
+    fprintf(out, "%" PRIu64 " KV transfers, %.6g GB\n", summary->transfers, (double)summary->kv_bytes / 1e9);
+  }
+  if (summary->preemptions) fprintf(out, "%" PRIu64 " preemptions\n", summary->preemptions);
+  if (isfinite(summary->energy_j)) {
+    fprintf(out, "%.6g J in steps, %.6g J per output token\n", summary->energy_j,
+            summary->energy_j / (double)summary->output_tokens);
+  }
+  fprintf(out, "%-9s %12s %12s %12s %12s %12s\n", "s", "mean", "p50", "p90", "p99", "max");
+  print_tally("TTFT", &summary->ttft, out);
+  print_tally("TPOT", &summary->tpot, out);
+  print_tally("E2E", &summary->e2e, out);
+  print_tally("queueing", &summary->queueing, out);
+}
+
+static void number(FILE *out, const char *name, double value) {
+  if (isfinite(value)) {
+    fprintf(out, ", \"%s\": %.17g", name, value);
+  } else {
+    fprintf(out, ", \"%s\": null", name);
+  }
+}
+
+static void json_tally(const char *name, const struct td_tally *tally, FILE *out) {
+  fprintf(out, ", \"%s\": {\"count\": %" PRIu64, name, tally->count);
+  number(out, "mean", mean_s(tally));
+  number(out, "min", tally->count ? td_seconds(tally->low) : NAN);
+  for (size_t i = 0; i < 3; i++) {
+    char key[8];
+    snprintf(key, sizeof key, "p%.0f", percents[i]);
+    number(out, key, td_tally_quantile(tally, percents[i]) * 1e-12);
+  }
+  number(out, "max", tally->count ? td_seconds(tally->high) : NAN);
+  fprintf(out, "}");
+}
+
+void td_run_summary_json(const struct td_run_summary *summary, FILE *out) {
+  double span = td_seconds(summary->makespan_ps);
+  fprintf(out, "{\"requests\": %" PRIu64 ", \"refused\": %" PRIu64 ", \"prompt_tokens\": %" PRIu64
+               ", \"output_tokens\": %" PRIu64 ", \"steps\": %" PRIu64 ", \"events\": %" PRIu64
+               ", \"preemptions\": %" PRIu64 ", \"decode_steps\": %" PRIu64 ", \"transfers\": %" PRIu64 ", \"kv_bytes\": %" PRIu64,
+          summary->requests, summary->refused, summary->prompt_tokens, summary->output_tokens, summary->steps,
+          summary->events, summary->preemptions, summary->decode_steps, summary->transfers, summary->kv_bytes);
+  number(out, "mean_batch", (double)summary->decode_tokens / (double)summary->decode_steps);
+  number(out, "makespan_s", span);
+  number(out, "requests_per_s", (double)summary->requests / span);
+  number(out, "output_tokens_per_s", (double)summary->output_tokens / span);
+  number(out, "energy_j", summary->energy_j);
+  json_tally("ttft_s", &summary->ttft, out);
+  json_tally("tpot_s", &summary->tpot, out);
+  json_tally("e2e_s", &summary->e2e, out);
+  json_tally("queueing_s", &summary->queueing, out);
+  fprintf(out, "}\n");
+}
