@@ -13,3 +13,8 @@ add_dependencies(bench_command tandem)
 tandem_test(engine_devices SOURCES ${CMAKE_CURRENT_LIST_DIR}/bench/devices.c
   LINK tandem_engine tandem_traces tandem_comm tandem_backend_template LABELS threads)
 add_dependencies(engine_devices tandem)
+
+# scripts/bench-engine: that it measures, never how fast.
+add_test(NAME bench_engine COMMAND ${CMAKE_CURRENT_LIST_DIR}/bench/engine_table $<TARGET_FILE:tandem>
+  ${CMAKE_CURRENT_BINARY_DIR}/bench_engine)
+set_tests_properties(bench_engine PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 120)
