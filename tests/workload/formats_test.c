@@ -210,6 +210,31 @@ static void windows(void **state) {
   expect_refused("format = \"vidur\"; file = \"v.csv\"; begin = 41;", "v.csv: found no row from begin to end");
 }
 
+/* What `tandem check` prints of a source is a config that says the same. */
+static void printed_and_read_again(void **state) {
+  (void)state;
+  struct opened opened, again;
+  char *text, *twice;
+  assert_int_equal(
+      open_config("source = { format = \"generated\"; arrivals = \"gamma\"; rate = 0.1; cv = 2.5; duration = "
+                  "7.0; prompt = { law = \"uniform\"; low = 3; high = 9; }; output = { law = \"lognormal\"; "
+                  "mean = 20.0; }; prefixes = ( { tokens = 5; choices = 3; } ); tiers = ( { weight = 0.5; } ); };",
+                  &opened),
+      TD_OK);
+  assert_int_equal(td_config_text(opened.config, &td_experiment_group, opened.experiment, &text), TD_OK);
+  again = (struct opened){.experiment = calloc(1, sizeof *again.experiment)};
+  assert_non_null(again.experiment);
+  const char *path = scratch_text("again.cfg", text);
+  if (td_experiment_open(path, NULL, 0, &again.config, again.experiment)) fail_msg("%s", td_error_text());
+  assert_int_equal(td_config_text(again.config, &td_experiment_group, again.experiment, &twice), TD_OK);
+  assert_string_equal(text, twice);
+  assert_non_null(strstr(text, "law = \"lognormal\";"));
+  free(text);
+  free(twice);
+  close_opened(&opened);
+  close_opened(&again);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(azure),
@@ -221,6 +246,7 @@ int main(void) {
       cmocka_unit_test(windows),
       cmocka_unit_test(blis_headers),
       cmocka_unit_test(requests_of_the_config),
+      cmocka_unit_test(printed_and_read_again),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
