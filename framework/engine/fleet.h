@@ -51,7 +51,7 @@ struct fleet_request {
   uint64_t stretch_index, stretch_count, stretch_token;
   uint64_t *prefix; /* [prefix_count], owned */
   int32_t prefix_count, prefix_tokens;
-  char name[32];
+  const char *name; /* of the config's own requests; NULL: r and its number */
 };
 
 /* A prompt's part in the step a worker is at. */

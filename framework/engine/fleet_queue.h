@@ -26,7 +26,7 @@ void worker_queue_close(struct worker_queue *queue);
 /* Puts a worker in, or moves it to another time. */
 void worker_queue_set(struct worker_queue *queue, int32_t worker, int64_t time_ps);
 void worker_queue_remove(struct worker_queue *queue, int32_t worker); /* it is in it */
-struct worker_event worker_queue_pop(struct worker_queue *queue); /* not empty */
+struct worker_event worker_queue_pop(struct worker_queue *queue);     /* not empty */
 
 /* A binary heap of slots by (key, number). */
 struct keyed_slot {
@@ -39,8 +39,8 @@ struct slot_queue {
   size_t count, capacity;
 };
 td_status slot_queue_push(struct slot_queue *queue, struct keyed_slot item);
-struct keyed_slot slot_queue_pop(struct slot_queue *queue); /* not empty */
-void slot_queue_remove(struct slot_queue *queue, size_t at);  /* at < count */
+struct keyed_slot slot_queue_pop(struct slot_queue *queue);  /* not empty */
+void slot_queue_remove(struct slot_queue *queue, size_t at); /* at < count */
 void slot_queue_close(struct slot_queue *queue);
 
 #endif

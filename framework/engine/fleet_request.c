@@ -123,7 +123,7 @@ static td_status admit_job(struct fleet *fleet, const struct td_job *job, const 
                                     .decode_worker = -1,
                                     .stretch_worker = -1,
                                     .next = -1};
-  if (name && fleet->trace) TD_TRY(td_format(request->name, sizeof request->name, "%s", name));
+  request->name = name;
   fleet->live++;
   TD_TRY(copy_prefix(job, request));
   if (fleet->policy->admit && !fleet_admits(fleet, slot)) return fleet_refuse(fleet, slot);

@@ -77,8 +77,8 @@ static td_status add_chunks(struct fleet *fleet, struct replica *replica) {
 
 /* ---- its beginning ---- */
 
-/* Steps alike go on in their row. Step by step their price is asked again: it must be what the row says. For how long it
- * holds can be less than what is left of the row: sums of contexts say less about windows the longer they are. */
+/* Steps alike go on in their row. Step by step their price is asked again: it must be what the row says. For how long
+ * it holds can be less than what is left of the row: sums of contexts say less about windows the longer they are. */
 static td_status go_on(struct fleet *fleet, const struct replica *replica) {
   struct td_price price;
   if (fleet->merge) return TD_OK;

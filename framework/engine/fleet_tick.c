@@ -66,6 +66,7 @@ td_status td_control_role(struct td_control *control, int32_t worker, int role) 
                    fleet->policy->name, worker, fleet->cluster->worker_count, role);
   }
   fleet->views[worker].role = role;
+  TD_TRY(load_role(control->fleet->loads, role));
   load_changed(fleet->loads, worker);
   return TD_OK;
 }

@@ -9,24 +9,31 @@
 
 #include "tandem/base.h"
 
-enum { ROLES = 3 };
+enum { ROLES = 3, ACTIVE_BITS = 17 };
 
 struct node {
-  int64_t waiting; /* INT64_MAX: nobody of this role */
-  int64_t active;
-  int64_t room; /* most free blocks of those that have a place; -1: none has */
+  int64_t load; /* waiting tokens, then active requests; INT64_MAX: nobody of this role */
+  int32_t room; /* most free blocks of those that have a place; -1: none has */
 };
 struct td_load_index {
   const struct td_worker_view *views;
-  int32_t count, leaves; /* leaves: a power of two */
-  struct node *trees;    /* [ROLES][2 * leaves]: node i has 2 i and 2 i + 1 below it; leaves begin at `leaves` */
-  uint8_t *stale;        /* [count] */
-  int32_t *changed;      /* those that are */
+  int32_t count, leaves;     /* leaves: a power of two */
+  struct node *trees[ROLES]; /* [2 * leaves]: node i has 2 i and 2 i + 1 below it; leaves begin at `leaves`; NULL:
+                                nobody has had the role */
+  uint8_t *stale;            /* [count] */
+  int32_t *changed;          /* those that are */
   int32_t changed_count;
-  uint32_t used; /* roles that somebody has or had: bit 1 << role */
 };
 
-static const struct node nobody = {INT64_MAX, INT64_MAX, -1};
+static const struct node nobody = {INT64_MAX, -1};
+
+td_status load_role(struct td_load_index *index, int role) {
+  size_t nodes = 2 * (size_t)index->leaves;
+  if (index->trees[role]) return TD_OK;
+  TD_TRY(td_alloc(nodes, sizeof *index->trees[role], (void **)&index->trees[role]));
+  for (size_t i = 0; i < nodes; i++) index->trees[role][i] = nobody;
+  return TD_OK;
+}
 
 td_status load_open(const struct td_worker_view *views, int32_t count, struct td_load_index **out_index) {
   struct td_load_index *index;
@@ -35,23 +42,23 @@ td_status load_open(const struct td_worker_view *views, int32_t count, struct td
   index->count = count;
   index->leaves = 1;
   while (index->leaves < count) index->leaves *= 2;
-  size_t nodes = (size_t)ROLES * 2 * (size_t)index->leaves;
-  td_status status = td_alloc(nodes, sizeof *index->trees, (void **)&index->trees);
-  if (!status) status = td_alloc((size_t)count, 1, (void **)&index->stale);
+  td_status status = td_alloc((size_t)count, 1, (void **)&index->stale);
   if (!status) status = td_alloc((size_t)count, sizeof *index->changed, (void **)&index->changed);
+  for (int32_t i = 0; i < count && !status; i++) {
+    load_changed(index, i);
+    status = load_role(index, views[i].role);
+  }
   if (status) {
     load_close(index);
     return status;
   }
-  for (size_t i = 0; i < nodes; i++) index->trees[i] = nobody;
-  for (int32_t i = 0; i < count; i++) load_changed(index, i);
   *out_index = index;
   return TD_OK;
 }
 
 void load_close(struct td_load_index *index) {
   if (!index) return;
-  free(index->trees);
+  for (int role = 0; role < ROLES; role++) free(index->trees[role]);
   free(index->stale);
   free(index->changed);
   free(index);
@@ -64,7 +71,7 @@ void load_changed(struct td_load_index *index, int32_t worker) {
 }
 
 static bool less(const struct node *a, const struct node *b) {
-  return a->waiting != b->waiting ? a->waiting < b->waiting : a->active < b->active;
+  return a->load < b->load;
 }
 
 static struct node join(const struct node *a, const struct node *b) {
@@ -74,7 +81,7 @@ static struct node join(const struct node *a, const struct node *b) {
 }
 
 static void set_leaf(struct td_load_index *index, int role, int32_t worker, struct node leaf) {
-  struct node *tree = index->trees + (size_t)role * 2 * (size_t)index->leaves;
+  struct node *tree = index->trees[role];
   int32_t at = index->leaves + worker;
   tree[at] = leaf;
   while (at > 1) {
@@ -85,10 +92,11 @@ static void set_leaf(struct td_load_index *index, int role, int32_t worker, stru
 
 static void update(struct td_load_index *index, int32_t worker) {
   const struct td_worker_view *view = &index->views[worker];
-  struct node leaf = {view->waiting_tokens, view->active, view->free_sequences > 0 ? view->free_blocks : -1};
-  index->used |= 1u << view->role;
+  int64_t room = view->free_blocks < INT32_MAX ? view->free_blocks : INT32_MAX;
+  struct node leaf = {view->waiting_tokens << ACTIVE_BITS | view->active,
+                      view->free_sequences > 0 ? (int32_t)room : -1};
   for (int role = 0; role < ROLES; role++) {
-    if (index->used & 1u << role) set_leaf(index, role, worker, role == view->role ? leaf : nobody);
+    if (index->trees[role]) set_leaf(index, role, worker, role == view->role ? leaf : nobody);
   }
   index->stale[worker] = 0;
 }
@@ -126,12 +134,9 @@ int32_t load_least(struct td_load_index *index, uint32_t roles, int64_t blocks) 
   index->changed_count = 0;
   struct search best = {.best = nobody, .worker = -1};
   for (int role = 0; role < ROLES; role++) {
-    if (!(roles & index->used & 1u << role)) continue;
-    struct search search = {.tree = index->trees + (size_t)role * 2 * (size_t)index->leaves,
-                            .leaves = index->leaves,
-                            .blocks = blocks,
-                            .best = nobody,
-                            .worker = -1};
+    if (!(roles & 1u << role) || !index->trees[role]) continue;
+    struct search search = {
+        .tree = index->trees[role], .leaves = index->leaves, .blocks = blocks, .best = nobody, .worker = -1};
     look(&search, 1);
     if (search.worker < 0) continue;
     bool ties = !less(&search.best, &best.best) && !less(&best.best, &search.best);
