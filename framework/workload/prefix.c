@@ -101,17 +101,21 @@ static td_status begin_segment(struct session *session, int64_t shared, int32_t 
   return TD_OK;
 }
 
+/* What a turn's text is called, of which its blocks' hashes are made. */
+static uint64_t text_of(const struct prefixes *prefixes, const struct session *session, int32_t turn) {
+  return td_random(prefixes->seed, turn < 0 ? 0 : session->number, (uint64_t)((int64_t)turn + 1));
+}
+
 td_status prefixes_session(struct prefixes *prefixes, struct session *session) {
   const struct turn *turn = &session->turns[session->next];
   TD_TRY(begin_segment(session, turn->shared, session->next));
   TD_TRY(reserve(prefixes, turn->prompt));
-  int32_t s = 0;
-  for (int32_t b = 0; b < prefixes->count; b++) {
-    int64_t last = (b + 1) * prefixes->block - 1;
-    while (s + 1 < session->segment_count && session->segments[s + 1].begin <= last) s++;
-    int32_t written = session->segments[s].turn;
-    uint64_t text = td_random(prefixes->seed, written < 0 ? 0 : session->number, (uint64_t)(written + 1));
-    prefixes->hashes[b] = td_random(text, UINT64_MAX, (uint64_t)b);
+  int32_t b = 0;
+  for (int32_t s = 0; s < session->segment_count; s++) {
+    bool last = s + 1 == session->segment_count;
+    int64_t end = last ? prefixes->count : session->segments[s + 1].begin / prefixes->block;
+    uint64_t text = text_of(prefixes, session, session->segments[s].turn);
+    for (; b < end; b++) prefixes->hashes[b] = td_random(text, UINT64_MAX, (uint64_t)b); /* by its last token */
   }
   return TD_OK;
 }

@@ -29,8 +29,10 @@ struct td_job {
 
 struct td_workload;
 
-/* Opens experiment->workload. TD_CONFIG with file:line, or the trace's own error naming file and row. The first rows of
- * a trace may be read here, the rest as jobs are taken. Borrows config and experiment until td_workload_close. */
+/* Opens experiment->workload: its source (tandem/experiment_source.h) or its list of requests, of which one with text
+ * is TD_UNSUPPORTED: who has a tokenizer reads those. TD_CONFIG with file:line, or TD_CORRUPT naming the trace's file
+ * and row. The first row of a trace is read here, the rest as jobs are taken, so that a bad row may be told by any
+ * later call. Borrows config and experiment, where they are, until td_workload_close. */
 td_status td_workload_open(const struct td_config *config, const struct td_experiment *experiment,
                            struct td_workload **out_workload);
 void td_workload_close(struct td_workload *workload); /* NULL is fine */
