@@ -15,7 +15,7 @@ struct line {
   const struct td_summary *summary;
   bool is_time;
 };
-enum { LINE_COUNT = 6 };
+enum { LINE_COUNT = 6, DEVICES_LISTED = 64 };
 
 static const char *const finish_names[] = {"length", "end", "refused"};
 
@@ -62,22 +62,56 @@ static void print_line(const struct line *line, FILE *out) {
   fprintf(out, "\n");
 }
 
+/* The sum of devices [begin, end). An idle one has no energy and adds none. */
+static struct td_device_metrics sum_devices(const struct td_metrics *metrics, uint64_t begin, uint64_t end) {
+  struct td_device_metrics sum = {.energy_j = NAN};
+  for (uint64_t i = begin; i < end; i++) {
+    const struct td_device_metrics *device = &metrics->devices[i];
+    if (device->steps) sum.energy_j = sum.steps ? sum.energy_j + device->energy_j : device->energy_j;
+    sum.steps += device->steps;
+    sum.tokens_computed += device->tokens_computed;
+    sum.output_tokens += device->output_tokens;
+    sum.time_kinds |= device->time_kinds;
+    sum.busy_s += device->busy_s;
+    sum.tokens_per_s += device->tokens_per_s;
+  }
+  return sum;
+}
+
+/* Devices [begin, end), which are alike, as one line. */
+static void print_group(const struct td_trace *trace, const struct td_metrics *metrics, uint64_t begin, uint64_t end,
+                        FILE *out) {
+  const struct td_row_device *row = &trace->devices[begin];
+  struct td_device_metrics sum = sum_devices(metrics, begin, end);
+  char name[sizeof row->pool + 32];
+  snprintf(name, sizeof name, "%s", row->name);
+  if (end - begin > 1) snprintf(name, sizeof name, "%s x %" PRIu64, row->pool, end - begin);
+  td_print_text(out, 14, name);
+  fprintf(out, " ");
+  td_print_text(out, 10, row->backend);
+  fprintf(out, " %-8s %-8s %-8s %7" PRIu64 " %9" PRIu64 " %8" PRIu64, td_role_name(row->role),
+          td_executes_name(row->executes), td_times_name(sum.time_kinds), sum.steps, sum.tokens_computed,
+          sum.output_tokens);
+  td_print_value(out, 12, sum.tokens_per_s);
+  td_print_value(out, 12, sum.busy_s);
+  td_print_value(out, 12, sum.energy_j);
+  fprintf(out, "\n");
+}
+
+static bool alike(const struct td_row_device *a, const struct td_row_device *b) {
+  return !strcmp(a->pool, b->pool) && !strcmp(a->backend, b->backend) && a->role == b->role &&
+         a->executes == b->executes;
+}
+
+/* A line each; of more than anybody reads, a line for each pool's devices behind one another. */
 static void print_devices(const struct td_trace *trace, const struct td_metrics *metrics, FILE *out) {
+  uint64_t count = trace->count[TD_TABLE_DEVICES], end;
   fprintf(out, "\n%-14s %-10s %-8s %-8s %-8s %7s %9s %8s %11s %11s %11s\n", "device", "backend", "role", "tokens",
           "times", "steps", "computed", "output", "tokens/s", "busy s", "energy J");
-  for (uint64_t i = 0; i < trace->count[TD_TABLE_DEVICES]; i++) {
-    const struct td_row_device *row = &trace->devices[i];
-    const struct td_device_metrics *device = &metrics->devices[i];
-    td_print_text(out, 14, row->name);
-    fprintf(out, " ");
-    td_print_text(out, 10, row->backend);
-    fprintf(out, " %-8s %-8s %-8s %7" PRIu64 " %9" PRIu64 " %8" PRIu64, td_role_name(row->role),
-            td_executes_name(row->executes), td_times_name(device->time_kinds), device->steps, device->tokens_computed,
-            device->output_tokens);
-    td_print_value(out, 12, device->tokens_per_s);
-    td_print_value(out, 12, device->busy_s);
-    td_print_value(out, 12, device->energy_j);
-    fprintf(out, "\n");
+  for (uint64_t begin = 0; begin < count; begin = end) {
+    end = begin + 1;
+    while (count > DEVICES_LISTED && end < count && alike(&trace->devices[begin], &trace->devices[end])) end++;
+    print_group(trace, metrics, begin, end, out);
   }
 }
 

@@ -133,6 +133,38 @@ static void nothing_happened(void **state) {
   td_trace_free(trace);
 }
 
+/* Of many devices, those of a pool together; of few, each. */
+static void devices_of_a_pool(void **state) {
+  (void)state;
+  char *text = NULL;
+  size_t bytes = 0;
+  for (uint32_t count = 62; count < 64; count++) {
+    struct td_trace_writer *writer = begin(); /* p and d */
+    struct td_metrics m;
+    for (uint32_t i = 2; i < 2 + count; i++) {
+      struct td_row_device row = {.device = i};
+      const struct td_row_step step = {.device = i, .start = i, .duration = S, .count = 2, .time_kind = 2, .energy = 3};
+      snprintf(row.pool, sizeof row.pool, "many");
+      snprintf(row.name, sizeof row.name, "many.%d", (int)i);
+      assert_int_equal(td_trace_append(writer, TD_TABLE_DEVICES, &row, 1), TD_OK);
+      if (i % 2) assert_int_equal(td_trace_append(writer, TD_TABLE_STEPS, &step, 1), TD_OK);
+    }
+    struct td_trace *trace = end(writer);
+    assert_int_equal(td_metrics_compute(trace, &m), TD_OK);
+    FILE *out = open_memstream(&text, &bytes);
+    assert_non_null(out);
+    td_metrics_print(trace, &m, out);
+    fclose(out);
+    assert_true(!strstr(text, "many.2 ") == (count == 63));
+    const char *line = strstr(text, "many x 63 ");
+    assert_true(!line == (count == 62));
+    if (line) assert_true(strstr(line, "      62 ") && strstr(line, " 186\n")); /* steps; 31 busy ones of 6 J */
+    free(text);
+    td_metrics_free(&m);
+    td_trace_free(trace);
+  }
+}
+
 /* A part file: the running request has tokens, no row, and a residency that points to a step not written yet. */
 static void unfinished_request(void **state) {
   (void)state;
@@ -172,9 +204,9 @@ static void percentiles(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(expansion), cmocka_unit_test(numbers),
-                                     cmocka_unit_test(nothing_happened), cmocka_unit_test(unfinished_request),
-                                     cmocka_unit_test(percentiles)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(expansion),          cmocka_unit_test(numbers),
+                                     cmocka_unit_test(nothing_happened),   cmocka_unit_test(devices_of_a_pool),
+                                     cmocka_unit_test(unfinished_request), cmocka_unit_test(percentiles)};
   const char *folder = test_scratch();
   snprintf(path, sizeof path, "%s/hand.h5", folder);
   int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -57,7 +57,8 @@ struct td_metrics {
 td_status td_metrics_compute(const struct td_trace *trace, struct td_metrics *out_metrics);
 void td_metrics_free(struct td_metrics *metrics);
 
-/* The tables of `tandem show`, and the one of `show --requests`. */
+/* The tables of `tandem show` (of more than 64 devices, a line for those of a pool together), and the one of `show
+ * --requests`. */
 void td_metrics_print(const struct td_trace *trace, const struct td_metrics *metrics, FILE *out);
 void td_metrics_print_requests(const struct td_trace *trace, const struct td_metrics *metrics, FILE *out);
 /* One JSON object with everything above, times in seconds. */
