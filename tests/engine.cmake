@@ -4,6 +4,7 @@ tandem_test(engine_units SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/units.c
 
 tandem_test(engine_exactness
   SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/exactness.c ${CMAKE_CURRENT_LIST_DIR}/engine/random_cluster.c
+    ${CMAKE_CURRENT_LIST_DIR}/engine/rows.c
   LINK tandem_engine tandem_traces tandem_comm tandem_device tandem_backends tandem_config tandem_model tandem_kernels)
 
 # One program, many named runs of `tandem`: engine_runs CASE.
