@@ -2,9 +2,17 @@
 tandem_test(engine_units SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/units.c
   LINK tandem_engine tandem_device tandem_backends tandem_kernels LABELS threads)
 
-tandem_test(engine_exactness
-  SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/exactness.c ${CMAKE_CURRENT_LIST_DIR}/engine/random_cluster.c
-  LINK tandem_engine tandem_traces tandem_comm tandem_device tandem_backends tandem_config tandem_model tandem_kernels)
+set(engine_libraries tandem_engine tandem_traces tandem_comm tandem_device tandem_backends tandem_config tandem_model
+  tandem_kernels)
+tandem_test(engine_policies SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/policies.c LINK ${engine_libraries})
+foreach(name exactness policy_runs)
+  tandem_test(engine_${name} SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/${name}.c
+    ${CMAKE_CURRENT_LIST_DIR}/engine/random_cluster.c ${CMAKE_CURRENT_LIST_DIR}/engine/rows.c LINK ${engine_libraries})
+endforeach()
+
+# The policies' reference is what the program prints.
+add_test(NAME engine_docs_current COMMAND sh -c
+  "'$<TARGET_FILE:tandem>' policies --docs | diff - '${PROJECT_SOURCE_DIR}/docs/policies.md'")
 
 # One program, many named runs of `tandem`: engine_runs CASE.
 add_executable(engine_runs ${CMAKE_CURRENT_LIST_DIR}/engine/runs.c ${CMAKE_CURRENT_LIST_DIR}/engine/harness.c)
@@ -33,7 +41,7 @@ function(engine_case name)
   set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600 LABELS "${ARGN}")
 endfunction()
 foreach(case parity_one_process measured_paces transfer_bytes mixed_cluster modelled_cluster handoff_blob sampling_seeded
-    arrivals_do_not_matter long_prefill_counts stops_at_length one_token_requests kv_pressure)
+    arrivals_do_not_matter long_prefill_counts stops_at_length one_token_requests kv_pressure policies_live)
   engine_case(${case} threads)
 endforeach()
 foreach(case parity_2_ranks parity_4_ranks priced_ranks_identical paces_agree_under_mpi)

@@ -149,7 +149,8 @@ static td_status give_out(struct fleet *fleet) {
 }
 
 static td_status stalled(const struct fleet *fleet) {
-  const struct slot_queue *waiting = fleet->waiting.count ? &fleet->waiting : &fleet->unplaced;
+  /* who has been prefilled holds what the others wait for */
+  const struct slot_queue *waiting = fleet->unplaced.count ? &fleet->unplaced : &fleet->waiting;
   if (!waiting->count) return td_fail(TD_INTERNAL, "stalled with %" PRId64 " requests in flight", fleet->live);
   const struct fleet_request *request = &fleet->requests[waiting->heap[0].slot];
   const struct td_worker_view *most = &fleet->views[0];

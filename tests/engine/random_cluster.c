@@ -38,7 +38,8 @@ void random_cluster_files(const char *folder) {
                  NUMBER("memory_bandwidth", "20", "GB/s") NUMBER("flops_f32", "0.2", "TFLOP/s")
                      NUMBER("flops_bf16", "0.4", "TFLOP/s") NUMBER("memory_efficiency", "0.8", "1")
                          NUMBER("compute_efficiency", "0.7", "1") NUMBER("op_overhead", "3", "us")
-                             NUMBER("power_idle", "50", "W") NUMBER("power_busy", "300", "W"));
+                             NUMBER("host_bandwidth", "1", "GB/s") NUMBER("power_idle", "50", "W")
+                                 NUMBER("power_busy", "300", "W"));
   write_file(folder, "fast.cfg",
              "title = \"a test's link\"; kind = \"link\";\n" NUMBER("link_bandwidth", "5", "GB/s")
                  NUMBER("link_latency", "2", "us"));
@@ -73,8 +74,11 @@ static void add_engine(struct dice *dice, const char *policy, struct td_text *ou
                  draw(dice, 1, 20), draw(dice, 0, 2) ? "layers" : "blob", draw(dice, 1, 5), 1e-4 * draw(dice, 1, 100));
 }
 
-/* What the policy reads, now and then left out where it may be. */
+/* How KV blocks are taken, and what the policy reads, now and then left out where it may be. */
 static void add_options(struct dice *dice, const char *policy, struct td_text *out) {
+  if (draw(dice, 0, 2) == 0) {
+    td_text_printf(out, "kv = \"grow\"; preemption = \"%s\";\n", draw(dice, 0, 1) ? "recompute" : "swap");
+  }
   td_text_printf(out, "policy_options = {");
   if (!strcmp(policy, "conditional") || !strcmp(policy, "mixed")) {
     td_text_printf(out, "threshold_tokens = %d;", draw(dice, 0, 120));
@@ -166,6 +170,27 @@ static void add_requests(struct dice *dice, const int64_t *arrivals, int arrival
   td_text_printf(out, "); };\n");
 }
 
+/* Jobs with tiers, shared beginnings and answers that others wait for. */
+static void add_source(struct dice *dice, struct td_text *out) {
+  td_text_printf(
+      out,
+      "workload = { source = { format = \"generated\"; requests = %d;\n"
+      "prompt = { law = \"uniform\"; low = 1; high = %d; }; output = { law = \"uniform\"; low = 1; high = %d; };\n",
+      draw(dice, 5, 60), draw(dice, 2, 150), draw(dice, 2, 120));
+  if (draw(dice, 0, 1)) {
+    td_text_printf(out, "arrivals = \"closed\"; users = %d; think = %g;\n", draw(dice, 1, 12),
+                   draw(dice, 0, 1) ? 0.0 : 1e-3 * draw(dice, 1, 20));
+  } else {
+    td_text_printf(out, "arrivals = \"gamma\"; rate = %d; cv = %d;\n", draw(dice, 100, 3000), draw(dice, 1, 4));
+  }
+  if (draw(dice, 0, 1)) td_text_printf(out, "tiers = ( {weight = 1.0;}, {weight = 3.0;}, {weight = 2.0;} );\n");
+  if (draw(dice, 0, 1)) {
+    td_text_printf(out, "block_tokens = 8; prefixes = ( {tokens = %d; choices = 2;}, {tokens = %d; choices = 3;} );\n",
+                   draw(dice, 8, 60), draw(dice, 8, 60));
+  }
+  td_text_printf(out, "}; };\n");
+}
+
 void random_cluster(uint64_t number, const char *policy, const char *folder, const int64_t *arrivals, int arrival_count,
                     char *out, size_t size) {
   static const char *const models[] = {"dense", "window", "experts"};
@@ -175,7 +200,11 @@ void random_cluster(uint64_t number, const char *policy, const char *folder, con
   add_engine(&dice, policy, &text);
   add_options(&dice, policy, &text);
   add_cluster(&dice, policy, folder, &text);
-  add_requests(&dice, arrivals, arrival_count, &text);
+  if (!arrival_count && dice.number % 4 == 2) {
+    add_source(&dice, &text);
+  } else {
+    add_requests(&dice, arrivals, arrival_count, &text);
+  }
   assert_false(text.failed);
   assert_true(text.bytes < size);
   memcpy(out, text.data, text.bytes + 1);

@@ -273,6 +273,25 @@ static void modelled_cluster(void **state) {
   }
 }
 
+/* Policies with a memory or options of their own, where workers execute: the tokens are the same wherever they come
+ * from. */
+static void policies_live(void **state) {
+  (void)state;
+  static const char *const policies[][2] = {{"round_robin", ""},
+                                            {"conditional", "policy_options = { threshold_tokens = 40; };"},
+                                            {"kv_aware", "policy_options = { prefix_weight = 2; };"}};
+  struct setup colocated = {.policy = "colocated", .pools = POOL_BOTH("cpu", "1")};
+  char plain[4200];
+  snprintf(plain, sizeof plain, "%s", harness_run("plain", &colocated));
+  for (size_t i = 0; i < sizeof policies / sizeof *policies; i++) {
+    struct setup setup = {
+        .policy = policies[i][0], .pools = POOLS_PD("cpu", "cpu", "1", "2"), .links = LINK_PD, .extra = policies[i][1]};
+    const char *path = harness_run(policies[i][0], &setup);
+    check_all_done(path);
+    harness_diff(plain, path, true);
+  }
+}
+
 static void mixed_cluster(void **state) {
   (void)state;
   struct setup live = {.policy = "disaggregated", .pools = POOLS_PD("cpu", "cpu", "1", "1"), .links = LINK_PD};
@@ -405,6 +424,7 @@ static const struct CMUnitTest cases[] = {
     cmocka_unit_test(sampling_seeded),        cmocka_unit_test(arrivals_do_not_matter),
     cmocka_unit_test(long_prefill_counts),    cmocka_unit_test(stops_at_length),
     cmocka_unit_test(one_token_requests),     cmocka_unit_test(kv_pressure),
+    cmocka_unit_test(policies_live),
 };
 
 int main(int argc, char **argv) {

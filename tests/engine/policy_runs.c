@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Policies in runs: options that are refused, requests that are, roles that change, runs that stall.
+ */
+#include "../support.h"
+#include "random_cluster.h"
+#include "rows.h"
+#include "tandem/base.h"
+
+static const char *folder;
+
+struct setup {
+  const char *policy, *options; /* inside of engine.policy_options */
+  const char *engine;           /* more keys of engine */
+  const char *pools;            /* "name role count", comma separated */
+  const char *links;            /* "from to", comma separated */
+  const char *workload;         /* inside of it */
+};
+
+static void add_pools(const char *pools, FILE *file) {
+  char name[16], role[16];
+  int count, used, kv_tokens;
+  const char *between = "";
+  for (; sscanf(pools, " %15s %15s %d %d%n", name, role, &count, &kv_tokens, &used) == 4; pools += used) {
+    fprintf(file, "%s{ name = \"%s\"; role = \"%s\"; backend = \"modelled\"; device = \"%s/chip.cfg\"; count = %d; ",
+            between, name, role, folder, count);
+    fprintf(file, "kv_tokens = %d; }", kv_tokens);
+    between = ", ";
+  }
+}
+
+static void add_links(const char *links, FILE *file) {
+  char from[16], to[16];
+  int used;
+  const char *between = "";
+  for (; sscanf(links, " %15s %15s%n", from, to, &used) == 2; links += used) {
+    fprintf(file, "%s{ from = \"%s\"; to = \"%s\"; device = \"%s/fast.cfg\"; }", between, from, to, folder);
+    between = ", ";
+  }
+}
+
+static const char *config_of(const struct setup *setup) {
+  static char path[4200];
+  snprintf(path, sizeof path, "%s/policy.cfg", folder);
+  FILE *file = fopen(path, "w");
+  assert_non_null(file);
+  fprintf(file,
+          "name = \"policy\"; model = \"%s/dense.cfg\";\nengine = { pace = \"priced\"; policy = \"%s\"; %s\n"
+          "policy_options = { %s }; };\ncluster = { pools = (",
+          folder, setup->policy, setup->engine ? setup->engine : "", setup->options ? setup->options : "");
+  add_pools(setup->pools, file);
+  fprintf(file, "); links = (");
+  add_links(setup->links ? setup->links : "", file);
+  fprintf(file, "); };\nworkload = { %s };\n", setup->workload);
+  assert_int_equal(fclose(file), 0);
+  return path;
+}
+
+static void run(const struct setup *setup, struct rows *rows) {
+  td_status status = rows_run(config_of(setup), "seed=1", rows);
+  if (status) fail_msg("%s: %s", setup->policy, td_error_text());
+}
+
+static void fails(const struct setup *setup, const char *set, td_status expected, const char *words) {
+  struct rows rows;
+  td_status status = rows_run(config_of(setup), set, &rows);
+  rows_free(&rows);
+  if (status == expected && strstr(td_error_text(), words)) return;
+  fail_msg("%s: found \"%s\", expected \"%s\" in it", setup->policy, status ? td_error_text() : "success", words);
+}
+
+static size_t requests_of(const struct rows *rows, const struct td_row_request **out) {
+  *out = (const void *)rows->tables[TD_TABLE_REQUESTS].data;
+  return rows->tables[TD_TABLE_REQUESTS].bytes / sizeof **out;
+}
+
+#define ONE_REQUEST "requests = ( { prompt_tokens = 10; max_tokens = 4; } );"
+#define PD "p prefill 2 20000 d decode 2 20000"
+
+static void options_are_read_or_refused(void **state) {
+  (void)state;
+  struct setup setup = {.policy = "disaggregated", .pools = PD, .links = "p d", .workload = ONE_REQUEST};
+  struct rows rows;
+  run(&setup, &rows);
+  rows_free(&rows);
+  setup.options = "threshold_tokens = 5;";
+  fails(&setup, "seed=1", TD_CONFIG,
+        "policy.cfg:3: engine.policy_options.threshold_tokens: found it with policy "
+        "disaggregated, which does not read it, expected it only with conditional, mixed");
+  setup.options = "tiers = ( { slo_ttft = 1.0; } );";
+  fails(&setup, "seed=1", TD_CONFIG, "expected it only with tiers");
+  setup.options = "treshold_tokens = 5;";
+  fails(&setup, "seed=1", TD_CONFIG, "did you mean threshold_tokens?");
+  setup.options = "";
+  fails(&setup, "engine.policy=conditional", TD_CONFIG,
+        "engine.policy_options.threshold_tokens: found nothing, which policy conditional cannot do without");
+  fails(&setup, "engine.policy=tiers", TD_CONFIG, "engine.policy_options.tiers: found nothing");
+  fails(&setup, "engine.policy=admission", TD_CONFIG, "found neither slo_ttft nor queue_limit");
+  fails(&setup, "engine.policy=late_", TD_CONFIG, "did you mean \"late\"?");
+  fails(&setup, "engine.policy=colocated", TD_CONFIG, "found no pool with role \"both\"");
+  setup.options = "slo_ttft = 1.0; low = 2.0;";
+  setup.links = "p d p p d d d p";
+  fails(&setup, "engine.policy=autoscale", TD_CONFIG, "found low = 2 and high = 0.9");
+}
+
+static void modelled_only_is_said(void **state) {
+  (void)state;
+  struct setup setup = {.policy = "late", .pools = PD, .links = "p d", .workload = ONE_REQUEST};
+  fails(&setup, "engine.pace=measured", TD_CONFIG, "engine.policy: found \"late\" with executing workers or a pace");
+  fails(&setup, "engine.pace=wall", TD_CONFIG, "expected a modelled run");
+}
+
+/* Links are asked for before the run, wherever the policy may send KV. */
+static void links_are_missed_before_the_run(void **state) {
+  (void)state;
+  struct setup setup = {.policy = "mixed",
+                        .options = "threshold_tokens = 100;",
+                        .pools = "p prefill 1 20000 d decode 1 20000 m both 1 20000",
+                        .links = "p d p m",
+                        .workload = ONE_REQUEST};
+  fails(&setup, "seed=1", TD_CONFIG, "found no link from \"m\" to \"d\"");
+  setup = (struct setup){.policy = "autoscale",
+                         .options = "slo_ttft = 1.0;",
+                         .pools = PD,
+                         .links = "p d d p d d",
+                         .workload = ONE_REQUEST};
+  fails(&setup, "seed=1", TD_CONFIG, "found no link from \"p\" to \"p\"");
+}
+
+static void admission_refuses_the_newest(void **state) {
+  (void)state;
+  struct setup setup = {.policy = "admission",
+                        .options = "queue_limit = 2;",
+                        .engine = "batch_sequences = 1; batch_tokens = 64;",
+                        .pools = "b both 1 20000",
+                        .workload =
+                            "max_tokens = 5; requests = ( { prompt_tokens = 10; }, { prompt_tokens = 10; }, "
+                            "{ prompt_tokens = 10; }, { prompt_tokens = 10; } );"};
+  const struct td_row_request *row;
+  struct rows rows;
+  run(&setup, &rows);
+  assert_int_equal(requests_of(&rows, &row), 4);
+  for (int i = 0; i < 4; i++) {
+    bool refused = row[i].finish == TD_FINISH_REFUSED;
+    assert_int_equal(refused, row[i].request >= 2);
+    assert_int_equal(row[i].output_tokens, refused ? 0 : 5);
+    if (refused) assert_true(row[i].admitted == -1 && row[i].first_token == -1 && row[i].finished == 0);
+  }
+  assert_int_equal(rows.summary->refused, 2);
+  assert_int_equal(rows.summary->requests, 2);
+  rows_free(&rows);
+}
+
+/* Requests whose prompts a worker of the decode pool computed. */
+static int moved(const struct rows *rows) {
+  const struct td_row_request *row;
+  size_t count = requests_of(rows, &row);
+  int sum = 0;
+  for (size_t i = 0; i < count; i++) sum += row[i].prefill_device > 0;
+  return sum;
+}
+
+#define FLOOD                                                                              \
+  "source = { format = \"generated\"; requests = 300; arrivals = \"poisson\"; rate = 400;" \
+  "prompt = { law = \"constant\"; mean = 300; }; output = { law = \"constant\"; mean = 3; }; };"
+
+static void autoscale_moves_workers(void **state) {
+  (void)state;
+  struct setup setup = {.policy = "autoscale",
+                        .options = "slo_ttft = 0.02; high = 0.6; low = 0.3;",
+                        .engine = "policy_interval = 0.01; batch_sequences = 256; batch_tokens = 512;",
+                        .pools = "p prefill 1 20000 d decode 3 100000",
+                        .links = "p d d p d d",
+                        .workload = FLOOD};
+  struct rows rows;
+  run(&setup, &rows);
+  assert_true(moved(&rows) > 50);
+  int64_t scaled = rows.summary->makespan_ps;
+  rows_free(&rows);
+  setup.options = "slo_ttft = 0.02; high = 0.6; low = 0.3; minimum_workers = 3;";
+  run(&setup, &rows);
+  assert_int_equal(moved(&rows), 0);
+  assert_true(rows.summary->makespan_ps > scaled);
+  rows_free(&rows);
+}
+
+/* With `late` nothing is held where it will decode: the decode pool's single place does not keep prompts from being
+ * computed. */
+static void late_prefills_ahead(void **state) {
+  (void)state;
+  struct setup setup = {
+      .policy = "late",
+      .engine = "batch_sequences = 2; batch_tokens = 64; block_tokens = 10;",
+      .pools = "p prefill 1 20000 d decode 1 40",
+      .links = "p d",
+      .workload = "max_tokens = 20; requests = ( { prompt_tokens = 20; }, { prompt_tokens = 20; } );"};
+  const struct td_row_request *row;
+  struct rows rows;
+  run(&setup, &rows);
+  assert_int_equal(requests_of(&rows, &row), 2);
+  assert_true(row[1].first_token < row[0].finished);
+  rows_free(&rows);
+  setup.policy = "disaggregated";
+  run(&setup, &rows);
+  requests_of(&rows, &row);
+  assert_true(row[1].first_token > row[0].finished);
+  rows_free(&rows);
+}
+
+static void what_never_fits_stalls(void **state) {
+  (void)state;
+  static const char *const policies[] = {"disaggregated", "late", "round_robin", "autoscale"};
+  struct setup setup = {.pools = "p prefill 1 512 d decode 1 128",
+                        .links = "p d d p",
+                        .engine = "policy_interval = 0.5;",
+                        .workload =
+                            "source = { format = \"generated\"; requests = 3; arrivals = \"constant\"; rate = 1;"
+                            "prompt = { law = \"constant\"; mean = 200; };"
+                            "output = { law = \"constant\"; mean = 50; }; };"};
+  for (size_t i = 0; i < sizeof policies / sizeof *policies; i++) {
+    setup.policy = policies[i];
+    setup.options = i == 3 ? "slo_ttft = 1.0;" : "";
+    fails(&setup, "seed=1", TD_UNSUPPORTED, "stalled at ");
+    fails(&setup, "engine.merge=false", TD_UNSUPPORTED, "0 of 3 requests done: request 0 (200 prompt and 50 output");
+    fails(&setup, "seed=1", TD_UNSUPPORTED,
+          i == 1 ? "waits for a decode worker, policy late finds no worker for it"
+                 : "finds no worker for it, and nothing else will happen");
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(options_are_read_or_refused),     cmocka_unit_test(modelled_only_is_said),
+      cmocka_unit_test(links_are_missed_before_the_run), cmocka_unit_test(admission_refuses_the_newest),
+      cmocka_unit_test(autoscale_moves_workers),         cmocka_unit_test(late_prefills_ahead),
+      cmocka_unit_test(what_never_fits_stalls),
+  };
+  folder = test_scratch();
+  random_cluster_files(folder);
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
