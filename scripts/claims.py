@@ -54,6 +54,8 @@ def distance(ours, published):
     if published == 0:
         return f"{number(ours)}, not 0"
     ratio = ours / published
+    if abs(ratio - 1) < 5e-4:
+        return "off by less than 0.05 %"
     return f"{ratio:.2f} times" if ratio >= 2 or ratio <= 0.5 else f"{100 * (ratio - 1):+.1f} %"
 
 
@@ -235,7 +237,7 @@ def published_text(row):
     if low < high and row["published"] == (low + high) / 2:  # a range was published, not a value
         value = f"{given(low)}..{given(high)}"
     else:
-        value = span(row["published"], low, high, given)
+        value = span(row["published"], low, high, given if low == high else number)
     kind = "" if row["is"] == ABOUT else f"{row['is']} "
     within = f" ± {100 * row['within']:g} %" if row["within"] else ""
     return f"{kind}{value}{within}"
@@ -267,9 +269,15 @@ TEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#"
        "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "×": r"$\times$", "µ": r"\textmu{}"}
 
 
+SET = ((r"(?<=\d)\.\.(?=\d)", "--"), (r" \\%", r"\\,\\%"), (r"(?<![\w-])-(?=\d)", "$-$"), (r"(?<=\d )us\b", r"\\textmu{}s"))
+
+
 def tex(text):
+    """For LaTeX: escaped, ranges of numbers with a dash, signs and units as they are set."""
     escaped = "".join(TEX.get(letter, letter) for letter in text)
-    return re.sub(r"(?<=\d)\.\.(?=\d)", "--", escaped).replace(" \\%", "\\,\\%")
+    for found, put in SET:
+        escaped = re.sub(found, put, escaped)
+    return escaped
 
 
 def as_tex(rows):
@@ -279,8 +287,8 @@ def as_tex(rows):
         if row["experiment"] != before:
             lines.append(rf"\claimgroup{{{tex(row['experiment'])}}}")
             before = row["experiment"]
-        unit = "" if row["unit"] == "1" else f", {row['unit']}"
-        cells = (f"{tex(row['claim'])}{tex(unit)} \\claimsource{{{tex(row['source'])}}}", tex(published_text(row)),
-                 tex(ours_text(row)), rf"\verdict{{{row['verdict']}}}", tex(row["why"]))
-        lines.append(" & ".join(cells) + r" \\")
+        unit = {"1": "", "us": r", \textmu{}s"}.get(row["unit"], f", {tex(row['unit'])}")
+        cells = (f"{tex(row['claim'])}{unit} \\claimsource{{{tex(row['source'])}}}", tex(published_text(row)), tex(ours_text(row)),
+                 rf"\verdict{{{row['verdict']}}}", tex(row["why"]))
+        lines.append(" & ".join(cells) + r" \claimend")
     return "\n".join(lines) + "\n"

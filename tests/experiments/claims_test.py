@@ -134,6 +134,7 @@ class Writing(unittest.TestCase):
                       claims.as_markdown([got]))
         self.assertIn("50\\,\\% of a | b\\_c, tokens/s \\claimsource{Somebody, 2026} & 100 $\\pm$ 10\\,\\% & 250 (200--300) & "
                       "\\verdict{does not}", claims.as_tex([got]))
+        self.assertEqual(claims.tex("-4.2 %, H100-1, 3.5 us of us, 1..2"), "$-$4.2\\,\\%, H100-1, 3.5 \\textmu{}s of us, 1--2")
         self.assertTrue(claims.as_csv([got]).splitlines()[1].startswith("made,speed,50 % of a | b_c,tokens/s,"))
 
 
