@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What prices of one slice on one device have in common: its operators by what their price depends on; its layers.
+ * What prices of one slice on one device have in common: its operators by what their price depends on.
  */
 #include <stdlib.h>
-#include <string.h>
 
 #include "price_sum.h"
 #include "tandem/base.h"
@@ -71,94 +70,4 @@ td_status td_price_plan_open(const struct td_device_params *device, const struct
 
 void td_price_plan_close(struct td_price_plan *plan) {
   free(plan->ops);
-}
-
-/* ---- layers ---- */
-
-static int32_t place_of(const struct td_price_plan *plan, int32_t index) {
-  const struct td_op *op = &plan->steps.graph->ops[index];
-  const struct td_op *first = op->alike ? &plan->steps.graph->ops[op->alike - 1] : op;
-  int32_t place = 0;
-  while (plan->ops[place].op != first) place++; /* td_slice_groups_build has one for each operator of the slice */
-  return place;
-}
-
-static void fill_layers(const struct td_price_plan *plan, const struct td_slice_ops *ops, int32_t first,
-                        struct td_price_layers *layers) {
-  int32_t next = 0;
-  for (int32_t i = 0; i < layers->count; i++) {
-    for (; next < ops->op_count && plan->steps.graph->ops[ops->ops[next]].layer <= first + i; next++) {
-      layers->ops[next] = place_of(plan, ops->ops[next]);
-    }
-    layers->ends[i] = next;
-  }
-}
-
-td_status td_price_layers_open(const struct td_price_plan *plan, const struct td_slice *slice,
-                               struct td_price_layers *out) {
-  const struct td_graph *graph = plan->steps.graph;
-  struct td_slice_ops ops = {0};
-  int32_t first = slice->layer_begin > 0 ? slice->layer_begin : 0;
-  int32_t end = slice->layer_end < graph->shape.layers ? slice->layer_end : graph->shape.layers;
-  struct td_price_layers layers = {.count = end > first ? end - first : 0};
-  size_t planned = (size_t)plan->begin[TD_DEPENDENCES];
-  TD_TRY(td_slice_ops_build(graph, slice, &ops));
-  td_status status = td_alloc((size_t)ops.op_count, sizeof *layers.ops, (void **)&layers.ops);
-  if (!status) status = td_alloc((size_t)layers.count + 1, sizeof *layers.ends, (void **)&layers.ends);
-  if (!status) status = td_alloc(planned, sizeof *layers.totals, (void **)&layers.totals);
-  if (!status) status = td_alloc(planned, sizeof *layers.priced, (void **)&layers.priced);
-  if (!status) fill_layers(plan, &ops, first, &layers);
-  td_slice_ops_free(&ops);
-  if (status) {
-    td_price_layers_close(&layers);
-    return status;
-  }
-  *out = layers;
-  return TD_OK;
-}
-
-void td_price_layers_close(struct td_price_layers *layers) {
-  free(layers->ops);
-  free(layers->ends);
-  free(layers->totals);
-  free(layers->priced);
-  *layers = (struct td_price_layers){.ops = NULL};
-}
-
-static void add_total(struct td_total *sum, const struct td_total *total, bool grows) {
-  sum->rest += total->rest;
-  for (int s = 0; s < TD_GROWING && grows; s++) sum->growing[s] += total->growing[s];
-}
-
-/* Nobody measured layers: all take the same, and the ends of the model nothing. */
-static td_status even_layers(struct td_price_plan *plan, const struct td_price_layers *layers,
-                             const struct td_step_stats *stats, int64_t *out_ps) {
-  struct td_price price = {.flops = 0};
-  TD_TRY(td_step_model_price(plan->steps.device, plan->model, stats, &price));
-  for (int32_t i = 0; i < layers->count; i++) {
-    out_ps[i] = (int64_t)((wide)price.base_ps * (i + 1) / layers->count);
-  }
-  return TD_OK;
-}
-
-td_status td_price_layers_ps(struct td_price_plan *plan, struct td_price_layers *layers,
-                             const struct td_step_stats *stats, int64_t *out_ps) {
-  struct ahead ahead = td_price_look_ahead(plan, stats);
-  struct td_fit_step step = plan->steps;
-  struct td_total sum = {.rest = 0};
-  int32_t next = 0;
-  int64_t ignored;
-  if (plan->model) return even_layers(plan, layers, stats, out_ps);
-  td_fit_step_at(&step, stats);
-  memset(layers->priced, 0, (size_t)plan->begin[TD_DEPENDENCES] * sizeof *layers->priced);
-  for (int32_t i = 0; i < layers->count; i++) {
-    for (; next < layers->ends[i]; next++) {
-      int32_t op = layers->ops[next];
-      if (!layers->priced[op]) TD_TRY(td_price_one(plan, op, &step, &ahead, &layers->totals[op]));
-      layers->priced[op] = true;
-      add_total(&sum, &layers->totals[op], op >= plan->begin[TD_BY_ALL]);
-    }
-    TD_TRY(td_price_round(&sum, &ahead, stats, &out_ps[i], &ignored));
-  }
-  return TD_OK;
 }

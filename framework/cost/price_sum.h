@@ -77,18 +77,22 @@ td_status td_price_finish(const struct td_price_plan *plan, const struct td_fit_
 
 double td_price_energy(const struct td_fit_step *step, double flops, double bytes, int64_t base_ps);
 
-/* The real layers of a slice, for milestones. */
+/* The real layers of a slice, for milestones. Layers of one kind have the same operators. */
 struct td_price_layers {
-  int32_t *ops;            /* all operators before the end of the last layer, in order: indices into the plan */
-  int32_t *ends;           /* how many of them up to the end of each layer */
-  int32_t count;           /* layers */
-  struct td_total *totals; /* of the plan's operators: of the step at hand */
-  bool *priced;
+  int32_t count;
+  int32_t *kinds; /* of each layer */
+  int32_t kind_count;
+  int32_t *ops, *ends;                /* of each kind: indices into the plan, and where they end */
+  struct td_total *totals, *of_kinds; /* of the plan's operators and of the kinds, in the step at hand */
+  bool *priced;                       /* which of the former are */
 };
 td_status td_price_layers_open(const struct td_price_plan *plan, const struct td_slice *slice,
                                struct td_price_layers *out_layers);
 void td_price_layers_close(struct td_price_layers *layers);
-td_status td_price_layers_ps(struct td_price_plan *plan, struct td_price_layers *layers,
-                             const struct td_step_stats *stats, int64_t *out_ps);
+/* Of each kind, what depends on TOKENS only, grains. */
+td_status td_price_layers_rests(struct td_price_plan *plan, struct td_price_layers *layers,
+                                const struct td_fit_step *step, const struct ahead *ahead, wide *out_rests);
+td_status td_price_layers_ps(struct td_price_plan *plan, struct td_price_layers *layers, const struct td_fit_step *step,
+                             const struct ahead *ahead, const wide *rests, int64_t *out_ps);
 
 #endif

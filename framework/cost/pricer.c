@@ -14,6 +14,7 @@
 #define BY_TOKENS 16384
 #define BY_LOGITS 4096
 #define DECODES 4096
+#define FEW_KINDS 4 /* of layers; with more of them, milestones have fewer places */
 #define LINES 8192
 #define KNOTS 64 /* for each number of sequences: contexts up to 2^17 */
 
@@ -32,7 +33,9 @@ struct td_pricer {
   struct td_fit_step step; /* the one at hand */
   struct td_slice slice;
   struct td_price_layers layers;
-  bool has_layers;
+  struct key *rest_keys; /* of rest_places; NULL: nobody asked for milestones yet */
+  wide *rests;           /* of each place, one a kind of layer */
+  size_t rest_places;
   struct td_line_plan line_plan;
   bool has_line_plan;
   struct td_line lines[LINES];
@@ -60,7 +63,9 @@ td_status td_pricer_open(const struct td_device_params *device, const struct td_
 
 void td_pricer_close(struct td_pricer *pricer) {
   if (!pricer) return;
-  if (pricer->has_layers) td_price_layers_close(&pricer->layers);
+  td_price_layers_close(&pricer->layers);
+  free(pricer->rest_keys);
+  free(pricer->rests);
   td_fit_memory_close(pricer->plan.steps.memory);
   td_price_plan_close(&pricer->plan);
   free(pricer);
@@ -82,17 +87,29 @@ static td_status recall(struct td_pricer *pricer, enum td_dependence by, const s
   return TD_OK;
 }
 
+static struct key tokens_key(const struct td_fit_step *step) {
+  const int64_t *v = step->stats->v;
+  return (struct key){.one = v[TD_SYM_ONE],
+                      .tokens = v[TD_SYM_TOKENS],
+                      .experts = v[TD_SYM_EXPERTS],
+                      .launches = step->launches,
+                      .used = true};
+}
+
+/* Steps of few tokens come with launches and without. */
+static size_t tokens_place(const struct key *key) {
+  return (size_t)(((uint64_t)key->tokens + (key->launches ? 0 : BY_TOKENS / 2)) % BY_TOKENS);
+}
+
 /* All but attention. */
 static td_status sum_rest(struct td_pricer *pricer, const struct ahead *ahead, struct td_price_part *out) {
   const int64_t *v = pricer->step.stats->v;
-  const struct key any = {.one = v[TD_SYM_ONE], .launches = pricer->step.launches, .used = true};
-  struct key tokens = any, logits = any;
-  tokens.tokens = v[TD_SYM_TOKENS];
-  tokens.experts = v[TD_SYM_EXPERTS];
-  logits.logits = v[TD_SYM_LOGITS];
-  uint64_t half = any.launches ? 0 : BY_TOKENS / 2; /* steps of few tokens are of both kinds */
-  struct place *of_tokens = &pricer->tokens[((uint64_t)tokens.tokens + half) % BY_TOKENS];
-  struct place *of_logits = &pricer->logits[((uint64_t)logits.logits + half / 4) % BY_LOGITS];
+  const struct key tokens = tokens_key(&pricer->step);
+  const struct key logits = {
+      .one = v[TD_SYM_ONE], .logits = v[TD_SYM_LOGITS], .launches = pricer->step.launches, .used = true};
+  uint64_t half = logits.launches ? 0 : BY_LOGITS / 2;
+  struct place *of_tokens = &pricer->tokens[tokens_place(&tokens)];
+  struct place *of_logits = &pricer->logits[((uint64_t)logits.logits + half) % BY_LOGITS];
   struct td_sums sums = {.valid = INT64_MAX};
   TD_TRY(recall(pricer, TD_BY_TOKENS, ahead, &tokens, of_tokens));
   TD_TRY(recall(pricer, TD_BY_LOGITS, ahead, &logits, of_logits));
@@ -161,9 +178,31 @@ td_status td_pricer_step(struct td_pricer *pricer, const struct td_step_stats *s
   return price_any(pricer, &rest, &ahead, out_price);
 }
 
+static td_status open_layers(struct td_pricer *pricer) {
+  if (pricer->rest_keys) return TD_OK;
+  td_price_layers_close(&pricer->layers); /* of an earlier attempt */
+  free(pricer->rests);
+  pricer->rests = NULL;
+  TD_TRY(td_price_layers_open(&pricer->plan, &pricer->slice, &pricer->layers));
+  size_t kinds = (size_t)pricer->layers.kind_count + 1;
+  pricer->rest_places = kinds <= FEW_KINDS ? BY_TOKENS : BY_TOKENS * FEW_KINDS / kinds + 1;
+  TD_TRY(td_alloc(pricer->rest_places * kinds, sizeof *pricer->rests, (void **)&pricer->rests));
+  return td_alloc(pricer->rest_places, sizeof *pricer->rest_keys, (void **)&pricer->rest_keys);
+}
+
 td_status td_pricer_milestones(struct td_pricer *pricer, const struct td_step_stats *stats, int64_t *out_ps) {
+  struct td_price_plan *plan = &pricer->plan;
   TD_TRY(td_price_check(stats));
-  if (!pricer->has_layers) TD_TRY(td_price_layers_open(&pricer->plan, &pricer->slice, &pricer->layers));
-  pricer->has_layers = true;
-  return td_price_layers_ps(&pricer->plan, &pricer->layers, stats, out_ps);
+  TD_TRY(open_layers(pricer));
+  struct ahead ahead = td_price_look_ahead(plan, stats);
+  td_fit_step_at(&pricer->step, stats);
+  const struct key key = tokens_key(&pricer->step);
+  size_t place = tokens_place(&key) % pricer->rest_places;
+  wide *rests = &pricer->rests[place * ((size_t)pricer->layers.kind_count + 1)];
+  if (!same(&pricer->rest_keys[place], &key)) {
+    pricer->rest_keys[place].used = false;
+    TD_TRY(td_price_layers_rests(plan, &pricer->layers, &pricer->step, &ahead, rests));
+    pricer->rest_keys[place] = key;
+  }
+  return td_price_layers_ps(plan, &pricer->layers, &pricer->step, &ahead, rests, out_ps);
 }
