@@ -130,6 +130,7 @@ td_status td_price_layers_ps(struct td_price_plan *plan, struct td_price_layers 
                              const struct ahead *ahead, const wide *rests, int64_t *out_ps) {
   struct td_total sum = {.rest = 0};
   int64_t ignored;
+  bool grows = false;
   if (plan->model) return even_layers(plan, layers, step->stats, out_ps);
   begin_step(plan, layers);
   for (int32_t kind = 0; kind < layers->kind_count; kind++) {
@@ -137,11 +138,12 @@ td_status td_price_layers_ps(struct td_price_plan *plan, struct td_price_layers 
     *total = (struct td_total){.rest = rests[kind]};
     TD_TRY(
         add_kind(plan, layers, kind, plan->begin[TD_BY_TOKENS + 1], plan->begin[TD_DEPENDENCES], step, ahead, total));
+    for (int s = 0; s < TD_GROWING; s++) grows = grows || total->growing[s];
   }
   for (int32_t i = 0; i < layers->count; i++) {
     const struct td_total *total = &layers->of_kinds[layers->kinds[i]];
     sum.rest += total->rest;
-    for (int s = 0; s < TD_GROWING; s++) sum.growing[s] += total->growing[s];
+    for (int s = 0; s < TD_GROWING && grows; s++) sum.growing[s] += total->growing[s];
     TD_TRY(td_price_round(&sum, ahead, step->stats, &out_ps[i], &ignored));
   }
   return TD_OK;
