@@ -166,6 +166,10 @@ td_status td_device_params_write(const struct td_device_params *device, const st
     return td_fail(TD_UNSUPPORTED, "device %s: found a file of kind %s, expected a chip to write fits for",
                    device->name, td_device_kind_name(device->kind));
   }
+  if (device->step_count) {
+    return td_fail(TD_UNSUPPORTED, "device %s: found measured steps, expected a file without them to write fits for",
+                   device->name);
+  }
   fprintf(out,
           "# SPDX-License-Identifier: Apache-2.0\n# Made by tandem calibrate; each %s says by which command.\ntitle = ",
           link ? "number" : "fit");

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What prices of one slice on one device have in common: its operators by what their price depends on; its layers.
+ * What prices of one slice on one device have in common: its operators by what their price depends on.
  */
 #include <stdlib.h>
-#include <string.h>
 
 #include "price_sum.h"
 #include "tandem/base.h"

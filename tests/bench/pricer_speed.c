@@ -94,6 +94,27 @@ static void speed(const struct priced *priced, const char *what,
          best, alone, sum % 1000);
 }
 
+/* Of prompts: when each layer is done. */
+static void milestones_speed(const struct priced *priced) {
+  double best = INFINITY;
+  int64_t done[1024], sum = 0;
+  int32_t layers = priced->graph->shape.layers;
+  if (layers > 1024) return;
+  for (int64_t i = 0; i < STEPS; i++) {
+    priced->stats[i] = prompt_step(&priced->graph->shape, td_random(1, 2, (uint64_t)i) >> 8);
+  }
+  for (int round = 0; round < ROUNDS; round++) {
+    double start = cpu_seconds();
+    for (int64_t i = 0; i < STEPS; i++) {
+      must(td_pricer_milestones(priced->pricer, &priced->stats[i], done));
+      sum += done[layers - 1];
+    }
+    best = fmin(best, (cpu_seconds() - start) / STEPS * 1e9);
+  }
+  printf("%-28s %8.1f ns best, of %" PRId32 " layers (check %" PRId64 ")\n", "milestones of prompts", best, layers,
+         sum % 1000);
+}
+
 int main(int argc, char **argv) {
   const struct td_serving serving = {.tensor = 8, .expert_tensor = 8, .guesses = true};
   struct td_device_params *device;
@@ -112,6 +133,7 @@ int main(int argc, char **argv) {
   speed(&priced, "prompts up to 8192", prompt_step);
   speed(&priced, "a prompt beside 1..64 decode", mixed_step);
   speed(&priced, "a chunk beside 1..64 decode", chunk_step);
+  milestones_speed(&priced);
   td_pricer_close(priced.pricer);
   free(priced.stats);
   td_graph_free(graph);

@@ -9,6 +9,7 @@
 #include "../config/files.h"
 #include "tandem/base.h"
 #include "tandem/cost.h"
+#include "tandem/operators.h"
 
 #define ALL(value_, unit_) "{ value = " value_ "; unit = \"" unit_ "\"; evidence = \"measured\"; source = \"s\"; }"
 #define HEAD "title = \"t\"; kind = \"chip\";\nsteps = ("
@@ -399,6 +400,7 @@ static void printed(void **state) {
     assert_non_null(strstr(text, i ? "steps of Llama-2-70B on 8 chips" : "steps of OPT-13B on 1 chip\n"));
     assert_non_null(strstr(text, i ? "prefill at 512" : "decode context"));
     assert_non_null(strstr(json, i ? "\"steps\": [{\"model\": \"Llama-2-70B\", \"tensor\": 8" : "\"large_from\": 95"));
+    assert_int_equal(td_device_params_write(device, NULL, 0, stdout), TD_UNSUPPORTED);
     free(text);
     free(json);
     td_device_params_close(device);

@@ -77,7 +77,7 @@ td_status td_price_roofline(const struct td_device_params *device, const struct 
  * common: what depends on TOKENS only and on LOGITS only (their last 16,384 and 4,096 numbers), the times of attention at
  * the lengths it was asked for, and of decode steps the sum of all operators between two knots of the mean context.
  * A decode step then takes tens of nanoseconds, one with prompts well under a microsecond; a new number of tokens a few.
- * Memory is below 8 MiB. Not thread-safe: one per thread (the device may be shared). */
+ * Memory is below 10 MiB. Not thread-safe: one per thread (the device may be shared). */
 struct td_pricer;
 /* Borrows device, graph and slice until td_pricer_close. */
 td_status td_pricer_open(const struct td_device_params *device, const struct td_graph *graph,
