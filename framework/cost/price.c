@@ -110,19 +110,6 @@ td_status td_price_roofline(const struct td_device_params *device, const struct 
   return status;
 }
 
-static td_status milestones(struct td_price_plan *plan, struct td_price_layers *layers,
-                            const struct td_step_stats *stats, int64_t *out_ps) {
-  struct ahead ahead = td_price_look_ahead(plan, stats);
-  struct td_fit_step step = plan->steps;
-  wide *rests;
-  td_fit_step_at(&step, stats);
-  TD_TRY(td_alloc((size_t)layers->kind_count + 1, sizeof *rests, (void **)&rests));
-  td_status status = td_price_layers_rests(plan, layers, &step, &ahead, rests);
-  if (!status) status = td_price_layers_ps(plan, layers, &step, &ahead, rests, out_ps);
-  free(rests);
-  return status;
-}
-
 td_status td_price_milestones(const struct td_device_params *device, const struct td_graph *graph,
                               const struct td_slice *slice, enum td_dtype kv_dtype, const struct td_step_stats *stats,
                               int64_t *out_ps) {
@@ -132,7 +119,7 @@ td_status td_price_milestones(const struct td_device_params *device, const struc
   TD_TRY(td_price_plan_open(device, graph, slice, kv_dtype, &plan));
   td_status status = td_price_layers_open(&plan, slice, &layers);
   if (!status) {
-    status = milestones(&plan, &layers, stats, out_ps);
+    status = td_price_layers_ps(&plan, &layers, stats, out_ps);
     td_price_layers_close(&layers);
   }
   td_price_plan_close(&plan);

@@ -188,11 +188,20 @@ td_status cluster_check(const struct cluster *cluster) {
   return check_pairs(cluster);
 }
 
+/* Its file is there and begins as it should; later rows are checked as they are taken. */
+static td_status check_source(const struct td_config *config, const struct td_experiment *experiment) {
+  struct td_workload *workload;
+  if (!td_source_given(&experiment->workload.source)) return TD_OK;
+  TD_TRY(td_workload_open(config, experiment, &workload));
+  td_workload_close(workload);
+  return TD_OK;
+}
+
 td_status td_engine_check(const struct td_config *config, const struct td_experiment *experiment) {
   struct cluster cluster;
   /* what fits when every byte is a token fits; only what does not is worth counting */
   td_status status = cluster_open(config, experiment, 1, false, &cluster);
   if (status) status = cluster_open(config, experiment, 1, true, &cluster);
   if (!status) cluster_close(&cluster);
-  return status;
+  return status ? status : check_source(config, experiment);
 }

@@ -57,27 +57,27 @@ struct td_price {
  *    numbers of `large`; or points over S.
  *  - Prompts: step + token * T + square * Q, where Q = 2 A - T is the sum of squares of whole prompts' lengths (of
  *    chunks, what their tokens add to it); or points over T.
- *  - Both in one step, as above one chunk of a prompt and the rest decode, unless the counts say otherwise: with `mixed`,
- *    so many times what prompts of all T tokens take; without, the prompt's time and what the others' sequences and
- *    positions add to a decode step.
+ *  - Both in one step, as above one chunk of a prompt and the rest decode, unless the counts say otherwise: with
+ * `mixed`, so many times what prompts of all T tokens take; without, the prompt's time and what the others' sequences
+ * and positions add to a decode step.
  *  - Between two points lies a straight line, and outside of all points the line of the nearest two; low and high are
  *    then 15 % further apart, each, for every octave. A time below zero is refused.
  *  - Integers, rounding and stretches as for rooflines. compute_bound_ps is 0: nobody knows. Energy is the `power` of
- *    such steps, of all chips, else power_busy, times the time. Layers take equal parts of the step (td_price_milestones).
- * Between the knots of td_op_knot the attention of decode steps is a straight line in the
- * sum of contexts, never falling, and valid_steps ends at the next knot.
- * stats describe the first step; following steps add one token per sequence: CONTEXT, PAIRS and FULL_PAIRS grow by
- * SEQS, the windowed counts by SEQS or, with full windows, not at all. TD_UNSUPPORTED names a number the device file
- * lacks, says that a step would last over 106 days, or that an encoder would read a text in more than one step. */
+ *    such steps, of all chips, else power_busy, times the time. Layers take equal parts of the step
+ * (td_price_milestones). Between the knots of td_op_knot the attention of decode steps is a straight line in the sum of
+ * contexts, never falling, and valid_steps ends at the next knot. stats describe the first step; following steps add
+ * one token per sequence: CONTEXT, PAIRS and FULL_PAIRS grow by SEQS, the windowed counts by SEQS or, with full
+ * windows, not at all. TD_UNSUPPORTED names a number the device file lacks, says that a step would last over 106 days,
+ * or that an encoder would read a text in more than one step. */
 td_status td_price_roofline(const struct td_device_params *device, const struct td_graph *graph,
                             const struct td_slice *slice, enum td_dtype kv_dtype, const struct td_step_stats *stats,
                             struct td_price *out_price);
 
 /* Prices many steps of one slice on one device, bit for bit as td_price_roofline does, remembering what steps have in
- * common: what depends on TOKENS only and on LOGITS only (their last 16,384 and 4,096 numbers), the times of attention at
- * the lengths it was asked for, and of decode steps the sum of all operators between two knots of the mean context.
- * A decode step then takes tens of nanoseconds, one with prompts well under a microsecond; a new number of tokens a few.
- * Memory is below 10 MiB. Not thread-safe: one per thread (the device may be shared). */
+ * common: what depends on TOKENS only and on LOGITS only (their last 16,384 and 4,096 numbers), the times of attention
+ * at the lengths it was asked for, and of decode steps the sum of all operators between two knots of the mean context.
+ * A decode step then takes tens of nanoseconds, one with prompts well under a microsecond; a new number of tokens a
+ * few. Memory is below 10 MiB. Not thread-safe: one per thread (the device may be shared). */
 struct td_pricer;
 /* Borrows device, graph and slice until td_pricer_close. */
 td_status td_pricer_open(const struct td_device_params *device, const struct td_graph *graph,
