@@ -89,10 +89,16 @@ static td_status copy_prefix(const struct td_job *job, struct fleet_request *req
 static td_status check_length(const struct fleet *fleet, const struct td_job *job) {
   int64_t bound = fleet->cluster->experiment->engine.context;
   int64_t context = bound ? bound : td_model_shape(fleet->cluster->model)->context;
-  int64_t total = job->prompt_tokens + job->output_tokens;
+  bool encodes = shape_encodes(td_model_shape(fleet->cluster->model));
+  int64_t total = job->prompt_tokens + (encodes ? 0 : job->output_tokens);
   if (job->prompt_tokens < 1 || job->output_tokens < 1) {
     return td_fail(TD_INTERNAL, "request %" PRIu64 ": a prompt of %" PRId64 " and an output of %" PRId64 " tokens",
                    job->number, job->prompt_tokens, job->output_tokens);
+  }
+  if (encodes && job->output_tokens != 1) {
+    return td_config_fail(fleet->cluster->config, "workload",
+                          "request %" PRIu64 ": found an output of %" PRId64 ", expected 1: %s is an encoder",
+                          job->number, job->output_tokens, td_model_shape(fleet->cluster->model)->name);
   }
   if (total <= context) return TD_OK;
   return td_config_fail(fleet->cluster->config, "engine.context",
