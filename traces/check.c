@@ -80,9 +80,17 @@ static td_status check_request(const struct place *at, const void *rows) {
   return device_in_range(at, "decode_device", row->decode_device);
 }
 
-int64_t td_step_end(const struct td_row_step *step, uint64_t i) {
+static int64_t end_of(int64_t duration, int64_t slope, uint64_t i) {
   wide done = (wide)i + 1;
-  return (int64_t)(done * step->duration + done * (done - 1) / 2 * step->slope);
+  return (int64_t)(done * duration + done * (done - 1) / 2 * slope);
+}
+
+int64_t td_step_end(const struct td_row_step *step, uint64_t i) {
+  return end_of(step->duration, step->slope, i);
+}
+
+int64_t td_stretch_end(const struct td_stretch *stretch, uint64_t i) {
+  return end_of(stretch->duration, stretch->slope, i);
 }
 
 /* The last end must fit int64, and so must everything before it: durations are checked not to be negative. */
@@ -175,15 +183,22 @@ static td_status check_requests_once(const struct td_trace *trace, const char *p
   return TD_OK;
 }
 
-td_status td_check_order(const struct td_trace *trace, const char *path) {
-  const struct td_order *order = &trace->index->steps;
-  TD_TRY(check_requests_once(trace, path));
-  for (uint64_t i = 1; i < order->count; i++) {
-    const struct td_row_step *a = &trace->steps[order->rows[i - 1]], *b = &trace->steps[order->rows[i]];
-    if (a->device != b->device || a->index + a->count <= b->index) continue;
+static td_status check_device_steps(const struct td_trace *trace, const char *path, uint32_t device) {
+  const struct td_stretch *steps = trace->index->steps;
+  const uint64_t *begin = &trace->index->device_steps[device];
+  for (uint64_t i = begin[0] + 1; i < begin[1]; i++) {
+    if (steps[i - 1].index + steps[i - 1].count <= steps[i].index) continue;
     return td_fail(TD_CORRUPT,
-                   "trace %s: steps[%" PRIu64 "] and [%" PRIu64 "] both hold step %" PRIu64 " of device %" PRIu32, path,
-                   order->rows[i - 1], order->rows[i], b->index, b->device);
+                   "trace %s: steps[%" PRIu32 "] and [%" PRIu32 "] both hold step %" PRIu64 " of device %" PRIu32, path,
+                   steps[i - 1].row, steps[i].row, steps[i].index, device);
+  }
+  return TD_OK;
+}
+
+td_status td_check_order(const struct td_trace *trace, const char *path) {
+  TD_TRY(check_requests_once(trace, path));
+  for (uint32_t device = 0; device < trace->count[TD_TABLE_DEVICES]; device++) {
+    TD_TRY(check_device_steps(trace, path, device));
   }
   return TD_OK;
 }

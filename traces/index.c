@@ -105,12 +105,28 @@ static td_status order_rows(struct td_order *order, uint64_t count, const struct
   return sort_unless_sorted(order->rows, count, major, minor);
 }
 
+static void copy_steps(const struct td_row_step *rows, const struct td_order *order, struct td_stretch *out) {
+  for (uint64_t i = 0; i < order->count; i++) {
+    const struct td_row_step *row = &rows[order->rows[i]];
+    out[i] = (struct td_stretch){.index = row->index,
+                                 .start = row->start,
+                                 .duration = row->duration,
+                                 .slope = row->slope,
+                                 .count = (uint32_t)row->count,
+                                 .row = (uint32_t)order->rows[i]};
+  }
+}
+
 static td_status order_steps(const struct td_trace *trace, struct td_trace_index *index) {
   const struct column device = COLUMN(trace->steps, device), number = COLUMN(trace->steps, index);
-  uint64_t count = trace->count[TD_TABLE_STEPS];
-  TD_TRY(td_alloc(count ? count : 1, sizeof *index->steps.rows, (void **)&index->steps.rows));
-  index->steps.count = count;
-  return order_dense(&index->steps, &device, trace->count[TD_TABLE_DEVICES], &number, &index->device_steps);
+  struct td_order order = {.count = trace->count[TD_TABLE_STEPS]};
+  if (order.count > UINT32_MAX) return td_fail(TD_UNSUPPORTED, "trace: found 2^32 rows of steps or more");
+  TD_TRY(td_alloc(order.count ? order.count : 1, sizeof *order.rows, (void **)&order.rows));
+  td_status status = order_dense(&order, &device, trace->count[TD_TABLE_DEVICES], &number, &index->device_steps);
+  if (!status) status = td_alloc(order.count ? order.count : 1, sizeof *index->steps, (void **)&index->steps);
+  if (!status) copy_steps(trace->steps, &order, index->steps);
+  free(order.rows);
+  return status;
 }
 
 td_status td_index_build(struct td_trace *trace) {
@@ -131,7 +147,7 @@ void td_index_free(struct td_trace_index *index) {
   free(index->requests.rows);
   free(index->tokens.rows);
   free(index->residency.rows);
-  free(index->steps.rows);
+  free(index->steps);
   free(index->device_steps);
   free(index);
 }
@@ -175,10 +191,16 @@ const struct td_row_request *td_index_request(const struct td_trace *trace, uint
 }
 
 bool td_index_step(const struct td_trace *trace, uint32_t device, uint64_t index, uint64_t *out_at) {
-  const struct column column = COLUMN(trace->steps, index);
-  const uint64_t *begin = &trace->index->device_steps[device];
-  uint64_t after = first_from(&trace->index->steps, &column, begin[0], begin[1], index + 1); /* below 2^63: checked */
-  if (after == begin[0]) return false;
-  *out_at = after - 1;
-  return true;
+  const struct td_stretch *steps = trace->index->steps;
+  uint64_t begin = trace->index->device_steps[device], low = begin, high = trace->index->device_steps[device + 1];
+  while (low < high) {
+    uint64_t middle = low + (high - low) / 2;
+    if (steps[middle].index <= index) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  *out_at = low - 1;
+  return low > begin;
 }

@@ -3,7 +3,6 @@
 
 #include <inttypes.h>
 
-#include "check.h"
 #include "index.h"
 
 /* Sums may need more than 64 bits on their way to a time that was checked to fit. */
@@ -116,13 +115,13 @@ static td_status take_executed(struct td_walk *walk, const struct td_row_token *
   return TD_OK;
 }
 
-/* The row that holds a step of the device, from the one before on; NULL: the file has none. */
-static const struct td_row_step *step_row(struct td_walk *walk, uint64_t index) {
+/* The stretch that holds a step of the device, from the one before on; NULL: the file has none. */
+static const struct td_stretch *find_step(struct td_walk *walk, uint64_t index) {
   const struct td_trace_index *order = walk->trace->index;
-  const struct td_row_step *row = &walk->trace->steps[order->steps.rows[walk->step_at]];
+  const struct td_stretch *row = &order->steps[walk->step_at];
   if (index - row->index < row->count) return row;
   if (++walk->step_at >= order->device_steps[walk->stay->device + 1]) return NULL;
-  row = &walk->trace->steps[order->steps.rows[walk->step_at]];
+  row++;
   return row->index <= index && index - row->index < row->count ? row : NULL;
 }
 
@@ -148,7 +147,7 @@ static td_status begin_stay(struct td_walk *walk, const struct td_row_residency 
 static td_status go_on(struct td_walk *walk, struct td_span *out, bool *out_found) {
   const struct td_row_residency *stay = walk->stay;
   uint64_t index = stay->first_index + walk->stay_done, left = stay->count - walk->stay_done;
-  const struct td_row_step *row = step_row(walk, index);
+  const struct td_stretch *row = find_step(walk, index);
   *out_found = row != NULL;
   if (!row) return no_step(walk, index);
   uint64_t inside = index - row->index, count = row->count - inside < left ? row->count - inside : left;
@@ -156,7 +155,7 @@ static td_status go_on(struct td_walk *walk, struct td_span *out, bool *out_foun
                           .count = count,
                           .per_step = stay->tokens_per_step,
                           .device = stay->device,
-                          .time = row->start + td_step_end(row, inside),
+                          .time = row->start + td_stretch_end(row, inside),
                           .slope = row->slope};
   if (count > 1) out->gap = row->duration + (int64_t)(inside + 1) * row->slope; /* that of a step that exists */
   walk->tokens += count * stay->tokens_per_step;
