@@ -55,29 +55,28 @@ static bool compare(const char *policy, uint64_t number, struct rows *merged) {
   return status == TD_OK;
 }
 
-/* Up to 8 instants at which steps end that are not the last of their row: where merging has most to get wrong. */
-static int step_ends(const struct rows *rows, int64_t *out) {
+/* An instant at which a step of some row ends, the row's last one or another: where merging has most to get wrong. */
+static int64_t step_end(const struct rows *rows, uint64_t number) {
   const struct td_text *table = &rows->tables[TD_TABLE_STEPS];
   const struct td_row_step *row = (const void *)table->data;
-  int count = 0;
-  for (size_t i = 0; i < table->bytes / sizeof *row && count < 8; i += 3) {
-    int64_t steps = (int64_t)row[i].count / 2;
-    if (steps) out[count++] = row[i].start + steps * row[i].duration + row[i].slope * (steps * (steps - 1) / 2);
-  }
-  return count;
+  size_t count = table->bytes / sizeof *row;
+  if (!count) return 0;
+  row += td_random(5, number, 0) % count;
+  int64_t steps = (int64_t)(1 + td_random(5, number, 1) % row->count);
+  if (td_random(5, number, 2) % 2) steps = (int64_t)row->count;
+  return row->start + steps * row->duration + row->slope * (steps * (steps - 1) / 2);
 }
 
 static void compare_cluster(const char *policy, uint64_t number) {
   static char text[MOST_BYTES];
   struct rows rows = {0};
-  int64_t ends[8];
-  random_cluster(number, policy, folder, NULL, 0, text, sizeof text);
+  random_cluster(number, policy, folder, -1, text, sizeof text);
   write_config(text);
   bool whole = compare(policy, number, &rows);
-  int count = whole && number % 2 ? step_ends(&rows, ends) : 0;
+  int64_t end_ps = step_end(&rows, number);
   rows_free(&rows);
-  if (!count) return;
-  random_cluster(number, policy, folder, ends, count, text, sizeof text);
+  if (!whole || number % 4 == 0) return;
+  random_cluster(number, policy, folder, end_ps, text, sizeof text);
   write_config(text);
   compare(policy, number, &rows);
   rows_free(&rows);

@@ -76,7 +76,7 @@ static void add_engine(struct dice *dice, const char *policy, struct td_text *ou
 
 /* How KV blocks are taken, and what the policy reads, now and then left out where it may be. */
 static void add_options(struct dice *dice, const char *policy, struct td_text *out) {
-  if (draw(dice, 0, 2) == 0) {
+  if (draw(dice, 0, 1)) {
     td_text_printf(out, "kv = \"grow\"; preemption = \"%s\";\n", draw(dice, 0, 1) ? "recompute" : "swap");
   }
   td_text_printf(out, "policy_options = {");
@@ -144,26 +144,28 @@ static void add_cluster(struct dice *dice, const char *policy, const char *folde
 static double arrival_of(struct dice *dice, int pattern, double last) {
   switch (pattern) {
     case 0:
-      return 0;
     case 1:
-      return 1e-3 * draw(dice, 0, 20);
+      return 0;
     case 2:
+      return 1e-3 * draw(dice, 0, 20);
+    case 3:
       return draw(dice, 0, 1) ? last : last + 1e-6 * draw(dice, 0, 4000);
     default:
       return 1e-7 * draw(dice, 0, 400000);
   }
 }
 
-static void add_requests(struct dice *dice, const int64_t *arrivals, int arrival_count, struct td_text *out) {
-  int count = draw(dice, 1, 40), pattern = draw(dice, 0, 3), prompt = 1, output = 1;
+/* Pattern 0: equal prompts all at once, so that workers go in step. */
+static void add_requests(struct dice *dice, int64_t burst_ps, struct td_text *out) {
+  int count = draw(dice, 1, 40), pattern = draw(dice, 0, 4), prompt = draw(dice, 1, 200), output = draw(dice, 1, 150);
   double last = 0;
   td_text_printf(out, "workload = { stop_at_end = false; requests = (");
-  for (int i = 0; i < count + arrival_count; i++) {
-    if (!i || draw(dice, 0, 2)) { /* else as the one before */
-      prompt = draw(dice, 0, 4) ? draw(dice, 1, 200) : draw(dice, 1, 4) * 16;
+  for (int i = 0; i < count + (burst_ps < 0 ? 0 : 3); i++) {
+    if (draw(dice, 0, 2)) { /* else as the one before */
+      if (pattern) prompt = draw(dice, 0, 4) ? draw(dice, 1, 200) : draw(dice, 1, 4) * 16;
       output = draw(dice, 0, 5) ? draw(dice, 1, 150) : draw(dice, 1, 2);
     }
-    last = i < count ? arrival_of(dice, pattern, last) : (double)arrivals[i - count] * 1e-12;
+    last = i < count ? arrival_of(dice, pattern, last) : (double)burst_ps * 1e-12;
     td_text_printf(out, "%s{prompt_tokens=%d;max_tokens=%d;arrival=%.17g;}", i ? "," : "", prompt, output,
                    last > 0 ? last : 0.0);
   }
@@ -191,8 +193,7 @@ static void add_source(struct dice *dice, struct td_text *out) {
   td_text_printf(out, "}; };\n");
 }
 
-void random_cluster(uint64_t number, const char *policy, const char *folder, const int64_t *arrivals, int arrival_count,
-                    char *out, size_t size) {
+void random_cluster(uint64_t number, const char *policy, const char *folder, int64_t burst_ps, char *out, size_t size) {
   static const char *const models[] = {"dense", "window", "experts"};
   struct dice dice = {.number = number};
   struct td_text text = {0};
@@ -200,10 +201,10 @@ void random_cluster(uint64_t number, const char *policy, const char *folder, con
   add_engine(&dice, policy, &text);
   add_options(&dice, policy, &text);
   add_cluster(&dice, policy, folder, &text);
-  if (!arrival_count && dice.number % 4 == 2) {
+  if (number % 4 == 0) {
     add_source(&dice, &text);
   } else {
-    add_requests(&dice, arrivals, arrival_count, &text);
+    add_requests(&dice, burst_ps, &text);
   }
   assert_false(text.failed);
   assert_true(text.bytes < size);

@@ -12,8 +12,7 @@
  * fast and a slow link. */
 void random_cluster_files(const char *folder);
 
-/* The text of a config, in out. `arrivals`: instants in ps at which requests come beside its own, at most 8. */
-void random_cluster(uint64_t number, const char *policy, const char *folder, const int64_t *arrivals, int arrival_count,
-                    char *out, size_t size);
+/* The text of a config, in out. `burst_ps`: an instant at which three requests come beside its own; < 0: none do. */
+void random_cluster(uint64_t number, const char *policy, const char *folder, int64_t burst_ps, char *out, size_t size);
 
 #endif
