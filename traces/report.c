@@ -136,8 +136,7 @@ void td_metrics_print_requests(const struct td_trace *trace, const struct td_met
     const struct td_request_metrics *request = &metrics->per_request[i];
     const struct td_row_request *row = &trace->requests[request->row];
     td_print_text(out, 20, row->name);
-    fprintf(out, " %8" PRIu32 " %8" PRIu32 " %7s", row->prompt_tokens, row->output_tokens,
-            finish_names[row->finish]);
+    fprintf(out, " %8" PRIu32 " %8" PRIu32 " %7s", row->prompt_tokens, row->output_tokens, finish_names[row->finish]);
     td_print_value(out, 12, request->ttft * ttft.factor);
     td_print_value(out, 12, request->tpot * tpot.factor);
     td_print_value(out, 12, request->e2e * e2e.factor);

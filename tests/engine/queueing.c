@@ -15,8 +15,9 @@
 #define PREFILL_S 5e-4
 enum { RUNS = 8, REQUESTS = 40000, LENGTHS = 20000 };
 
-#define NUMBER(name, number, unit) #name " = { value = " number "; unit = \"" unit "\"; evidence = \"measured\"; source = \"made\"; };\n"
-#define CHIP                                                                                                         \
+#define NUMBER(name, number, unit) \
+#name " = { value = " number "; unit = \"" unit "\"; evidence = \"measured\"; source = \"made\"; };\n"
+#define CHIP \
   "title = \"a server\"; kind = \"chip\";\n" NUMBER(memory_bytes, "80", "GB") NUMBER(memory_bandwidth, "1", "TB/s")  \
       NUMBER(memory_efficiency, "1", "1") NUMBER(compute_efficiency, "1", "1") NUMBER(op_overhead, "1", "us")        \
           NUMBER(flops_f32, "1", "TFLOP/s") NUMBER(flops_f16, "1", "TFLOP/s") "steps = ({ model = \"Llama-3-8B\"; "  \
@@ -65,7 +66,8 @@ static double mean_wait(int servers, double rate, int seed) {
   snprintf(config, sizeof config,
            "name = \"queue\"; seed = %d; model = \"%s/experiments/models/llama-3-8b.cfg\";\n"
            "engine = { pace = \"priced\"; policy = \"colocated\"; chunk_tokens = 0; batch_sequences = 1; };\n"
-           "cluster = { pools = ( { name = \"server\"; backend = \"modelled\"; device = \"./server.cfg\"; count = %d; } ); };\n"
+           "cluster = { pools = ( { name = \"server\"; backend = \"modelled\"; device = \"./server.cfg\"; count = %d; "
+           "} ); };\n"
            "workload = { source = { format = \"lengths\"; file = \"lengths.csv\"; arrivals = \"poisson\"; rate = %.9g; "
            "requests = %d; draw = true; }; };\n",
            seed, TANDEM_SOURCE_DIR, servers, rate, REQUESTS);
