@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The engine: requests, continuous batching with chunked prefill, KV accounting, routing, hand-off, one event loop over
- * integer picoseconds. Live, modelled and mixed clusters run through the same code; only the pace says when time
- * passes.
+ * The engine: requests, continuous batching with chunked prefill, KV accounting, routing, hand-off, over integer
+ * picoseconds. Live and mixed clusters, and paces wall and measured, run through an event loop that sends messages to
+ * workers; clusters in which nothing executes, at pace priced, through one that merges steps (docs/fleets.md). Configs,
+ * policies, prices and the trace are the same, and tests hold the two against each other.
  */
 #ifndef TANDEM_ENGINE_H
 #define TANDEM_ENGINE_H
