@@ -89,8 +89,8 @@ static void add_options(struct dice *dice, const char *policy, struct td_text *o
     if (draw(dice, 0, 1)) td_text_printf(out, "slo_ttft = %g;", 1e-3 * draw(dice, 1, 50));
     td_text_printf(out, "queue_limit = %d;", draw(dice, 0, 12));
   } else if (!strcmp(policy, "autoscale")) {
-    td_text_printf(out, "slo_ttft = %g; high = %g; low = %g;", 1e-3 * draw(dice, 1, 30), 0.1 * draw(dice, 2, 9),
-                   0.01 * draw(dice, 0, 19));
+    td_text_printf(out, "slo_ttft = %g; high = %g; low = %g;", 1e-3 * draw(dice, 1, 30), 0.05 * draw(dice, 2, 12),
+                   0.01 * draw(dice, 1, 9));
   } else if (!strcmp(policy, "kv_aware") && draw(dice, 0, 1)) {
     td_text_printf(out, "prefix_weight = %g;", 0.5 * draw(dice, 0, 6));
   }
