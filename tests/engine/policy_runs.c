@@ -56,9 +56,13 @@ static const char *config_of(const struct setup *setup) {
   return path;
 }
 
-static void run(const struct setup *setup, struct rows *rows) {
-  td_status status = rows_run(config_of(setup), "seed=1", rows);
+static void run_with(const struct setup *setup, const char *set, struct rows *rows) {
+  td_status status = rows_run(config_of(setup), set, rows);
   if (status) fail_msg("%s: %s", setup->policy, td_error_text());
+}
+
+static void run(const struct setup *setup, struct rows *rows) {
+  run_with(setup, "seed=1", rows);
 }
 
 static void fails(const struct setup *setup, const char *set, td_status expected, const char *words) {
@@ -184,6 +188,35 @@ static void autoscale_moves_workers(void **state) {
   rows_free(&rows);
 }
 
+/* KV blocks that grow while steps are merged are seen by every tick as they are step by step: at each of many marks the
+ * prefill worker moves at the same tick, and decodes what comes later. */
+static void ticks_see_blocks_grow(void **state) {
+  (void)state;
+  char options[64];
+  struct setup setup = {.policy = "autoscale",
+                        .options = options,
+                        .engine = "policy_interval = 0.005; kv = \"grow\"; batch_tokens = 512;",
+                        .pools = "p prefill 2 2000 d decode 1 2000",
+                        .links = "p d d p p p",
+                        .workload =
+                            "max_tokens = 900; requests = ( { prompt_tokens = 20; }, { prompt_tokens = 20; }, "
+                            "{ prompt_tokens = 20; arrival = 0.3; }, { prompt_tokens = 20; arrival = 0.6; } );"};
+  int moves = 0;
+  for (int mark = 5; mark < 95; mark += 10) {
+    const struct td_row_request *row;
+    struct rows merged, single;
+    snprintf(options, sizeof options, "slo_ttft = 1.0; low = 0.01; high = %g;", 0.01 * mark);
+    run(&setup, &merged);
+    run_with(&setup, "engine.merge=false", &single);
+    rows_same(&merged, &single, options);
+    size_t count = requests_of(&merged, &row);
+    for (size_t i = 0; i < count; i++) moves += row[i].decode_device != 2;
+    rows_free(&merged);
+    rows_free(&single);
+  }
+  assert_true(moves > 2 && moves < 9 * 3);
+}
+
 /* With `late` nothing is held where it will decode: the decode pool's single place does not keep prompts from being
  * computed. */
 static void late_prefills_ahead(void **state) {
@@ -230,9 +263,13 @@ static void what_never_fits_stalls(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(options_are_read_or_refused),     cmocka_unit_test(modelled_only_is_said),
-      cmocka_unit_test(links_are_missed_before_the_run), cmocka_unit_test(admission_refuses_the_newest),
-      cmocka_unit_test(autoscale_moves_workers),         cmocka_unit_test(late_prefills_ahead),
+      cmocka_unit_test(options_are_read_or_refused),
+      cmocka_unit_test(modelled_only_is_said),
+      cmocka_unit_test(links_are_missed_before_the_run),
+      cmocka_unit_test(admission_refuses_the_newest),
+      cmocka_unit_test(autoscale_moves_workers),
+      cmocka_unit_test(ticks_see_blocks_grow),
+      cmocka_unit_test(late_prefills_ahead),
       cmocka_unit_test(what_never_fits_stalls),
   };
   folder = test_scratch();

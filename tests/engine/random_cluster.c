@@ -89,8 +89,8 @@ static void add_options(struct dice *dice, const char *policy, struct td_text *o
     if (draw(dice, 0, 1)) td_text_printf(out, "slo_ttft = %g;", 1e-3 * draw(dice, 1, 50));
     td_text_printf(out, "queue_limit = %d;", draw(dice, 0, 12));
   } else if (!strcmp(policy, "autoscale")) {
-    td_text_printf(out, "slo_ttft = %g; high = %g; low = %g;", 1e-3 * draw(dice, 1, 30), 0.1 * draw(dice, 2, 9),
-                   0.01 * draw(dice, 0, 19));
+    td_text_printf(out, "slo_ttft = %g; high = %g; low = %g;", 1e-3 * draw(dice, 1, 30), 0.05 * draw(dice, 2, 12),
+                   0.01 * draw(dice, 1, 9));
   } else if (!strcmp(policy, "kv_aware") && draw(dice, 0, 1)) {
     td_text_printf(out, "prefix_weight = %g;", 0.5 * draw(dice, 0, 6));
   }
@@ -143,7 +143,6 @@ static void add_cluster(struct dice *dice, const char *policy, const char *folde
 /* All at once, on a grid where many coincide, in twins, or anywhere. */
 static double arrival_of(struct dice *dice, int pattern, double last) {
   switch (pattern) {
-    case 0:
     case 1:
       return 0;
     case 2:
@@ -155,17 +154,18 @@ static double arrival_of(struct dice *dice, int pattern, double last) {
   }
 }
 
-/* Pattern 0: equal prompts all at once, so that workers go in step. */
+/* Patterns below 1: a few equal prompts all at once, so that workers go in step. */
 static void add_requests(struct dice *dice, int64_t burst_ps, struct td_text *out) {
-  int count = draw(dice, 1, 40), pattern = draw(dice, 0, 4), prompt = draw(dice, 1, 200), output = draw(dice, 1, 150);
+  int count = draw(dice, 1, 40), pattern = draw(dice, -3, 4), prompt = draw(dice, 1, 200), output = draw(dice, 1, 150);
   double last = 0;
+  if (pattern < 1 && count > 12) count = 12;
   td_text_printf(out, "workload = { stop_at_end = false; requests = (");
   for (int i = 0; i < count + (burst_ps < 0 ? 0 : 3); i++) {
     if (draw(dice, 0, 2)) { /* else as the one before */
-      if (pattern) prompt = draw(dice, 0, 4) ? draw(dice, 1, 200) : draw(dice, 1, 4) * 16;
+      if (pattern > 0) prompt = draw(dice, 0, 4) ? draw(dice, 1, 200) : draw(dice, 1, 4) * 16;
       output = draw(dice, 0, 5) ? draw(dice, 1, 150) : draw(dice, 1, 2);
     }
-    last = i < count ? arrival_of(dice, pattern, last) : (double)burst_ps * 1e-12;
+    last = i < count ? pattern < 1 ? 0 : arrival_of(dice, pattern, last) : (double)burst_ps * 1e-12;
     td_text_printf(out, "%s{prompt_tokens=%d;max_tokens=%d;arrival=%.17g;}", i ? "," : "", prompt, output,
                    last > 0 ? last : 0.0);
   }
