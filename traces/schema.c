@@ -34,7 +34,8 @@ static const struct td_field request_fields[] = {
     FIELD(td_row_request, prompt_tokens, U32, "token", "length of the prompt"),
     FIELD(td_row_request, output_tokens, U32, "token", "length of the output"),
     FIELD(td_row_request, max_tokens, U32, "token", "bound of the output"),
-    FIELD(td_row_request, finish, U32, "", "0 by length, 1 by an end token, 2 refused: no output, its devices say nothing"),
+    FIELD(td_row_request, finish, U32, "",
+          "0 by length, 1 by an end token, 2 refused: no output, its devices say nothing"),
     FIELD(td_row_request, prefill_device, U32, "", "device that prefilled it"),
     FIELD(td_row_request, decode_device, U32, "", "device that decoded it"),
     FIELD(td_row_request, kv_bytes, U64, "B", "KV handed over for it"),
@@ -107,7 +108,8 @@ _Static_assert(sizeof(struct td_row_transfer) == 72, "padding in td_row_transfer
 
 const struct td_table_schema td_schema[TD_TABLE_COUNT] = {
     [TD_TABLE_DEVICES] = TABLE("devices", td_row_device, 64, device_fields, "one row per worker"),
-    [TD_TABLE_REQUESTS] = TABLE("requests", td_row_request, 4096, request_fields, "one row per finished or refused request"),
+    [TD_TABLE_REQUESTS] =
+        TABLE("requests", td_row_request, 4096, request_fields, "one row per finished or refused request"),
     [TD_TABLE_STEPS] =
         TABLE("steps", td_row_step, 4096, step_fields, "one row per executed step or run of modelled ones"),
     [TD_TABLE_TOKENS] = TABLE("tokens", td_row_token, 4096, token_fields, "one row per token of an executed step"),
