@@ -184,7 +184,7 @@ static td_status summarize(struct td_metrics *metrics) {
 static td_status count_tokens(const struct td_trace *trace, struct td_metrics *metrics) {
   metrics->requests = trace->count[TD_TABLE_REQUESTS];
   for (uint64_t i = 0; i < metrics->requests; i++) {
-    metrics->prompt_tokens += trace->requests[i].prompt_tokens;
+    if (trace->requests[i].finish != TD_FINISH_REFUSED) metrics->prompt_tokens += trace->requests[i].prompt_tokens;
     metrics->output_tokens += trace->requests[i].output_tokens;
   }
   uint64_t most = td_walk_most_tokens(trace);

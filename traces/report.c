@@ -36,6 +36,14 @@ static void print_fact(const char *title, const char *value, FILE *out) {
   fprintf(out, "\n");
 }
 
+static uint64_t refused(const struct td_trace *trace) {
+  uint64_t count = 0;
+  for (uint64_t i = 0; i < trace->count[TD_TABLE_REQUESTS]; i++) {
+    count += trace->requests[i].finish == TD_FINISH_REFUSED;
+  }
+  return count;
+}
+
 static void print_header(const struct td_trace *trace, const struct td_metrics *metrics, FILE *out) {
   print_fact("experiment", trace->experiment, out);
   print_fact("model", trace->model, out);
@@ -45,8 +53,10 @@ static void print_header(const struct td_trace *trace, const struct td_metrics *
     print_fact("INCOMPLETE", *trace->reason ? trace->reason : "the run was stopped; finished requests count below",
                out);
   }
-  fprintf(out, "requests    %" PRIu64 " finished, %" PRIu64 " prompt tokens, %" PRIu64 " output tokens",
-          metrics->requests, metrics->prompt_tokens, metrics->output_tokens);
+  uint64_t lost = refused(trace);
+  fprintf(out, "requests    %" PRIu64 " finished, ", metrics->requests - lost);
+  if (lost) fprintf(out, "%" PRIu64 " refused, ", lost);
+  fprintf(out, "%" PRIu64 " prompt tokens, %" PRIu64 " output tokens", metrics->prompt_tokens, metrics->output_tokens);
   if (!isnan(metrics->makespan_s)) {
     fprintf(out, " in %.6g s: %.6g tokens/s", metrics->makespan_s, metrics->output_tokens_per_s);
   }
@@ -204,8 +214,10 @@ static void json_header(const struct td_trace *trace, const struct td_metrics *m
   json_text(out, "model", trace->model);
   json_text(out, "pace", trace->pace);
   json_text(out, "policy", trace->policy);
-  fprintf(out, "\n  \"requests\": %" PRIu64 ", \"prompt_tokens\": %" PRIu64 ", \"output_tokens\": %" PRIu64,
-          metrics->requests, metrics->prompt_tokens, metrics->output_tokens);
+  fprintf(out,
+          "\n  \"requests\": %" PRIu64 ", \"refused\": %" PRIu64 ", \"prompt_tokens\": %" PRIu64
+          ", \"output_tokens\": %" PRIu64,
+          metrics->requests, refused(trace), metrics->prompt_tokens, metrics->output_tokens);
   td_json_number(out, "makespan_s", metrics->makespan_s);
   td_json_number(out, "output_tokens_per_s", metrics->output_tokens_per_s);
 }

@@ -273,6 +273,25 @@ static void modelled_cluster(void **state) {
   }
 }
 
+/* Who was refused has a row of its own and is counted apart. */
+static void refusals_are_shown(void **state) {
+  (void)state;
+  char out[16384];
+  struct setup setup = {.pace = "priced",
+                        .policy = "admission",
+                        .pools = POOL_BOTH("modelled", "1"),
+                        .extra = "policy_options = { queue_limit = 2; };",
+                        .workload =
+                            "max_tokens = 4; requests = ( {prompt_tokens=9;}, {prompt_tokens=9;}, "
+                            "{prompt_tokens=9;} );"};
+  assert_int_equal(harness_try("refused", &setup, out, sizeof out), 0);
+  assert_non_null(strstr(out, "2 finished, 1 refused, 18 prompt tokens, 8 output tokens"));
+  assert_int_equal(test_run(out, sizeof out, "%s show %s/refused.h5 --requests", TANDEM_PROGRAM, harness_scratch()), 0);
+  assert_non_null(strstr(out, "refused"));
+  assert_int_equal(test_run(out, sizeof out, "%s show %s/refused.h5 --json", TANDEM_PROGRAM, harness_scratch()), 0);
+  assert_non_null(strstr(out, "\"refused\": 1"));
+}
+
 /* Policies with a memory or options of their own, where workers execute: the tokens are the same wherever they come
  * from. */
 static void policies_live(void **state) {
@@ -424,7 +443,7 @@ static const struct CMUnitTest cases[] = {
     cmocka_unit_test(sampling_seeded),        cmocka_unit_test(arrivals_do_not_matter),
     cmocka_unit_test(long_prefill_counts),    cmocka_unit_test(stops_at_length),
     cmocka_unit_test(one_token_requests),     cmocka_unit_test(kv_pressure),
-    cmocka_unit_test(policies_live),
+    cmocka_unit_test(policies_live),          cmocka_unit_test(refusals_are_shown),
 };
 
 int main(int argc, char **argv) {
