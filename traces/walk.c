@@ -42,6 +42,7 @@ static void begin_request(struct td_walk *walk, uint64_t request) {
   const struct td_row_request *row = request_row(walk);
   walk->row = row && row->request == request ? row : NULL;
   if (walk->row) walk->request_at++;
+  walk->started = true;
   walk->request = request;
   walk->tokens = walk->stay_done = 0;
   walk->stay = NULL;
@@ -56,7 +57,7 @@ static void pass_rest(struct td_walk *walk) {
 }
 
 td_status td_walk_next(struct td_walk *walk, bool *out_more) {
-  if (walk->request_at || walk->token_at || walk->stay_at) pass_rest(walk);
+  if (walk->started) pass_rest(walk);
   const struct td_row_request *row = request_row(walk);
   const struct td_row_token *token = token_row(walk);
   const struct td_row_residency *stay = stay_row(walk);

@@ -21,6 +21,7 @@ struct td_span {
 /* Zero-initialise, but for `trace`, which td_trace_load checked. */
 struct td_walk {
   const struct td_trace *trace;
+  bool started;                     /* there is a current request */
   uint64_t request;                 /* the current one */
   const struct td_row_request *row; /* its row; NULL: it had not finished */
   uint64_t tokens;                  /* of it so far */

@@ -321,13 +321,14 @@ static void contradictions(void **state) {
 static void unfinished(void **state) {
   (void)state;
   struct td_trace_writer *writer = begin();
-  const struct td_row_residency stays[] = {{3, 1, 1, 12, 9, 2}, {3, 1, 1, 0, 2, 0}, {7, 1, 1, 0, 2, 5}};
+  const struct td_row_residency stays[] = {
+      {3, 1, 1, 12, 9, 2}, {3, 1, 1, 0, 2, 0}, {7, 1, 1, 0, 2, 5}, {0, 1, 1, 0, 2, 5}};
   put_steps(writer);
-  expect_ok(td_trace_append(writer, TD_TABLE_RESIDENCY, stays, 3));
+  expect_ok(td_trace_append(writer, TD_TABLE_RESIDENCY, stays, 4));
   td_trace_abandon(writer, "stopped");
   struct td_trace *trace = load(part);
   struct all found = stream_all(trace);
-  assert_int_equal(found.count, 6); /* 0, 1 and four of nine; of request 7 the beginning is not there */
+  assert_int_equal(found.count, 6); /* 0, 1 and four of nine; of requests 0 and 7 the beginning is not there */
   for (uint32_t i = 0; i < 6; i++) assert_true(found.rows[i].request == 3 && found.rows[i].index == i);
   assert_int_equal(found.rows[5].time, 74 * MS);
   free(found.rows);
