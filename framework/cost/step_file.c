@@ -27,6 +27,7 @@ struct model_text {
   int64_t tensor;
   struct side_text prefill, decode, large;
   struct td_quantity_text mixed;
+  struct td_step_profile_text profile;
 };
 
 #define NUMBER(type_, name_, field_, help_)                                                                \
@@ -92,10 +93,16 @@ static const struct td_option model_options[] = {
      .high = 4096,
      .help = "chips that share it in tensor parallel",
      .offset = offsetof(struct model_text, tensor)},
-    SIDE(prefill, NULL, "steps of prompts"),
-    SIDE(decode, NULL, "steps of one token a sequence"),
+    SIDE(prefill, "", "steps of prompts"),
+    SIDE(decode, "", "steps of one token a sequence"),
     SIDE(large, "", "the same of many sequences"),
     NUMBER(struct model_text, "mixed", mixed, "steps of both, as so many times prefill of all their tokens"),
+    {.name = "profile",
+     .type = TD_OPT_GROUP,
+     .fallback = "",
+     .help = "in place of prefill, decode and mixed: steps in parts",
+     .offset = offsetof(struct model_text, profile),
+     .group = &td_step_profile_group},
     {.name = NULL}};
 const struct td_option_group td_step_group = {"measured steps of a model", sizeof(struct model_text), model_options};
 
@@ -160,12 +167,25 @@ static td_status take_side(const struct place *place, const struct side_text *te
   return lacking ? wrong(place, lacking, "found nothing, expected a time (0 if there is none), or points") : TD_OK;
 }
 
+static bool has_side(const struct side_text *text) {
+  return text->step.unit || text->each.unit || text->more.unit || text->power.unit || text->points.count;
+}
+
+static td_status take_profile(const struct place *place, const struct model_text *text, struct td_step_model *model) {
+  const struct place profile = inside(place, "profile");
+  if (has_side(&text->prefill) || has_side(&text->decode) || has_side(&text->large) || text->mixed.unit) {
+    return wrong(place, "profile", "found it beside other times of steps, expected one of both");
+  }
+  return td_step_profile_take(place->config, profile.path, &text->profile, &model->profile);
+}
+
 static td_status take_model(const struct place *place, const struct model_text *text, struct td_step_model *model) {
   const struct place prefill = inside(place, "prefill"), decode = inside(place, "decode"),
                      large = inside(place, "large");
   if (!*text->model) return wrong(place, "model", "found an empty text, expected the name of a shape");
   model->model = text->model;
   model->tensor = (int32_t)text->tensor;
+  if (text->profile.source) return take_profile(place, text, model);
   model->large_from = text->large.from;
   TD_TRY(take_side(&prefill, &text->prefill, "token", "square", &model->prefill));
   TD_TRY(take_side(&decode, &text->decode, "sequence", "context", &model->decode));
@@ -219,6 +239,7 @@ void td_step_models_free(struct td_step_model *models, int32_t count) {
     free_side(&models[i].prefill);
     free_side(&models[i].decode);
     free_side(&models[i].large);
+    td_step_profile_free(models[i].profile);
   }
   free(models);
 }
@@ -257,6 +278,7 @@ void td_step_models_print(const struct td_device_params *device, FILE *out) {
   for (int32_t i = 0; i < device->step_count; i++) {
     const struct td_step_model *model = &device->steps[i];
     fprintf(out, "steps of %s on %" PRId32 " chip%s\n", model->model, model->tensor, model->tensor > 1 ? "s" : "");
+    if (model->profile) td_step_profile_print(model->profile, out);
     print_side("prefill", &model->prefill, true, device->power_basis, out);
     print_side("decode", &model->decode, false, device->power_basis, out);
     if (model->large_from) fprintf(out, "  from %" PRId64 " sequences:\n", model->large_from);
@@ -298,6 +320,8 @@ void td_step_models_json(const struct td_device_params *device, FILE *out) {
     json_side("decode", &model->decode, false, out);
     json_side("large", &model->large, false, out);
     json_number("mixed", &ratio_row, &model->mixed, out);
+    fputs(", \"profile\": ", out);
+    td_step_profile_json(model->profile, out);
     fputc('}', out);
   }
   fputc(']', out);

@@ -26,12 +26,30 @@ struct td_step_side {
   struct td_step_point *points;
   int32_t count; /* 0: the formula */
 };
+/* Times at every combination of a few numbers a step has, straight lines between them: one last number after the
+ * other, those before it in the order of the axes. */
+#define TD_STEP_AXES 4
+#define TD_STEP_VALUES 512 /* of an axis */
+struct td_step_grid {
+  int32_t axes, count[TD_STEP_AXES];
+  int64_t at[TD_STEP_AXES][TD_STEP_VALUES];
+  double *seconds;
+};
+/* Steps in parts that were measured each for itself: see tandem/cost.h. */
+struct td_step_profile {
+  int64_t layers;                             /* that each take what `decode` and its like say */
+  struct td_step_grid tokens, outputs;        /* of the step */
+  struct td_step_grid decode, prefill, mixed; /* of a layer */
+  double low, high;                           /* measured / interpolated */
+  const char *source, *command;
+};
 struct td_step_model {
   const char *model; /* the shape's name */
   int32_t tensor;    /* chips that act as one */
   struct td_step_side prefill, decode, large;
   int64_t large_from; /* sequences from which decode steps are `large`; 0: none are */
   struct td_quantity mixed;
+  struct td_step_profile *profile; /* in place of all that; NULL: none */
 };
 
 extern const struct td_option_group td_step_group;
@@ -49,5 +67,41 @@ td_status td_step_model_find(const struct td_device_params *device, const struct
 /* Times and energy; flops and bytes stay as they are. */
 td_status td_step_model_price(const struct td_device_params *device, const struct td_step_model *model,
                               const struct td_step_stats *stats, struct td_price *price);
+
+/* ---- parts ---- */
+
+struct td_step_profile_text {
+  const char *source, *command;
+  double low, high;
+  int64_t layers;
+  struct td_list tokens, outputs, decode, prefill, mixed;
+};
+extern const struct td_option_group td_step_profile_group;
+/* `path`: of the group in the file. NULL if the file has none. */
+td_status td_step_profile_take(const struct td_config *config, const char *path,
+                               const struct td_step_profile_text *text, struct td_step_profile **out_profile);
+void td_step_profile_free(struct td_step_profile *profile); /* NULL is fine */
+void td_step_profile_print(const struct td_step_profile *profile, FILE *out);
+void td_step_profile_json(const struct td_step_profile *profile, FILE *out); /* null for NULL */
+/* Seconds at `x`, one number an axis. *octaves grows to how far the farthest lies beyond its axis. */
+double td_step_grid_at(const struct td_step_grid *grid, const int64_t *x, double *octaves);
+
+/* What the counts say of a step with prompts. */
+struct td_step_parts {
+  int64_t chunks, tokens, past; /* of prompts: all tokens; before each of them, on average */
+  int64_t squares;
+  int64_t decodes, context; /* of the rest */
+};
+/* A step: grains, constant and for each position of the contexts, for so many decode steps. Low and high: picoseconds,
+ * all of the step. */
+struct td_step_line {
+  wide rest, context;
+  int64_t valid;
+  double low, high;
+};
+td_status td_step_profile_decode(const struct td_step_profile *profile, const struct td_step_stats *stats,
+                                 struct td_step_line *line);
+td_status td_step_profile_prompts(const struct td_step_profile *profile, const struct td_step_stats *stats,
+                                  const struct td_step_parts *parts, struct td_step_line *line);
 
 #endif

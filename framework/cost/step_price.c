@@ -55,12 +55,6 @@ td_status td_step_model_find(const struct td_device_params *device, const struct
 
 /* ---- what it comes to ---- */
 
-/* Grains: constant, and for each position of the contexts. Low and high: picoseconds, all of the step. */
-struct line {
-  wide rest, context;
-  double low, high;
-};
-
 static td_status too_long(void) {
   return td_fail(TD_UNSUPPORTED, "found a step of over 106 days, expected a shorter one");
 }
@@ -70,7 +64,7 @@ static wide grains(double seconds) {
 }
 
 /* `count` times the number; what grows with decode steps goes to `slope`. */
-static td_status add(const struct td_quantity *number, int64_t count, struct line *line, wide *slope) {
+static td_status add(const struct td_quantity *number, int64_t count, struct td_step_line *line, wide *slope) {
   if (!(number->value * 1e12 * GRAINS_PER_PS * ((double)count + 1) < MOST_GRAINS)) return too_long();
   wide each = grains(number->value);
   if (slope) *slope += each;
@@ -86,7 +80,7 @@ static double between(const struct td_step_point *a, double low, double high, in
 
 /* The straight line between the points around, or of the nearest two: outside of them the interval grows as that of
  * operators outside of what was measured. */
-static td_status add_points(const struct td_step_side *side, int64_t at, struct line *line) {
+static td_status add_points(const struct td_step_side *side, int64_t at, struct td_step_line *line) {
   int32_t below = 0;
   while (below + 2 < side->count && side->points[below + 1].at <= at) below++;
   const struct td_step_point *a = &side->points[below], *b = a + 1, *last = &side->points[side->count - 1];
@@ -110,20 +104,16 @@ static td_status add_points(const struct td_step_side *side, int64_t at, struct 
   return TD_OK;
 }
 
-/* What the counts say of a step with prompts. */
-struct parts {
-  int64_t tokens, squares;  /* of prompts */
-  int64_t decodes, context; /* of the rest */
-};
-
-static td_status split(const struct td_step_stats *stats, struct parts *out) {
+static td_status split(const struct td_step_stats *stats, struct td_step_parts *out) {
   const int64_t *v = stats->v;
-  struct parts parts = {.tokens = v[TD_SYM_TOKENS]};
+  struct td_step_parts parts = {.tokens = v[TD_SYM_TOKENS], .chunks = v[TD_SYM_SEQS]};
   if (v[TD_SYM_PAIRS] > INT64_MAX / 4) return too_long();
   parts.squares = 2 * v[TD_SYM_PAIRS] - v[TD_SYM_TOKENS];
   if (v[TD_SYM_CONTEXT] != v[TD_SYM_TOKENS]) {
     const struct td_fit_chunks chunks = td_fit_chunks_of(v);
     parts.decodes = v[TD_SYM_SEQS] - chunks.count;
+    parts.past = chunks.past;
+    parts.chunks = chunks.count;
     parts.context = v[TD_SYM_CONTEXT] - chunks.count * (chunks.tokens + chunks.past);
     if (parts.context < parts.decodes) parts.context = parts.decodes; /* whole prompts of several lengths */
     parts.tokens -= parts.decodes;
@@ -134,7 +124,8 @@ static td_status split(const struct td_step_stats *stats, struct parts *out) {
   return TD_OK;
 }
 
-static td_status add_prefill(const struct td_step_model *model, int64_t tokens, int64_t squares, struct line *line) {
+static td_status add_prefill(const struct td_step_model *model, int64_t tokens, int64_t squares,
+                             struct td_step_line *line) {
   const struct td_step_side *side = &model->prefill;
   if (side->count) return add_points(side, tokens, line);
   TD_TRY(add(&side->step, 1, line, NULL));
@@ -146,8 +137,10 @@ static const struct td_step_side *decode_side(const struct td_step_model *model,
   return model->large_from && seqs >= model->large_from ? &model->large : &model->decode;
 }
 
-static td_status price_decode(const struct td_step_model *model, const struct td_step_stats *stats, struct line *line) {
+static td_status price_decode(const struct td_step_model *model, const struct td_step_stats *stats,
+                              struct td_step_line *line) {
   int64_t seqs = stats->v[TD_SYM_SEQS];
+  if (model->profile) return td_step_profile_decode(model->profile, stats, line);
   const struct td_step_side *side = decode_side(model, seqs);
   if (side->count) return add_points(side, seqs, line);
   TD_TRY(add(&side->step, 1, line, NULL));
@@ -158,9 +151,10 @@ static td_status price_decode(const struct td_step_model *model, const struct td
 #define RATIO_BITS 32
 
 static td_status price_prompts(const struct td_step_model *model, const struct td_step_stats *stats,
-                               struct line *line) {
-  struct parts parts = {.tokens = 0};
+                               struct td_step_line *line) {
+  struct td_step_parts parts = {.tokens = 0};
   TD_TRY(split(stats, &parts));
+  if (model->profile) return td_step_profile_prompts(model->profile, stats, &parts, line);
   if (parts.decodes && model->mixed.present) {
     wide ratio = (wide)(model->mixed.value * (double)(INT64_C(1) << RATIO_BITS) + 0.5);
     TD_TRY(add_prefill(model, stats->v[TD_SYM_TOKENS], parts.squares + parts.decodes, line));
@@ -185,7 +179,7 @@ static double energy_of(const struct td_device_params *device, const struct td_s
 
 td_status td_step_model_price(const struct td_device_params *device, const struct td_step_model *model,
                               const struct td_step_stats *stats, struct td_price *price) {
-  struct line line = {.rest = 0};
+  struct td_step_line line = {.valid = INT64_MAX};
   int64_t seqs = stats->v[TD_SYM_SEQS];
   bool decode = stats->v[TD_SYM_TOKENS] <= seqs;
   *price = (struct td_price){.flops = price->flops, .bytes = price->bytes, .valid_steps = INT64_MAX};
@@ -197,7 +191,7 @@ td_status td_step_model_price(const struct td_device_params *device, const struc
   if (base > INT64_MAX || slope > INT64_MAX) return too_long();
   price->base_ps = (int64_t)base;
   price->slope_ps = (int64_t)slope;
-  if (!decode) price->valid_steps = 1;
+  price->valid_steps = decode ? line.valid : 1;
   if (slope > 0 && price->valid_steps > (INT64_MAX - price->base_ps) / price->slope_ps + 1) {
     price->valid_steps = (INT64_MAX - price->base_ps) / price->slope_ps + 1;
   }

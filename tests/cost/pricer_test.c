@@ -241,7 +241,7 @@ static void measured(void **state) {
   td_device_params_close(file);
 }
 
-/* Whole steps, by points and by formulas. */
+/* Whole steps, by points, by formulas and in parts. */
 static void profiled(void **state) {
   (void)state;
   static const struct {
@@ -249,7 +249,8 @@ static void profiled(void **state) {
     int32_t tensor;
   } cases[] = {{"devices/profiled/a100_80g_distserve.cfg", "opt-13b", 1},
                {"devices/profiled/a100_80g_distserve.cfg", "opt-13b", 2},
-               {"devices/profiled/dgx_h100_splitwise.cfg", "llama-2-70b", 8}};
+               {"devices/profiled/dgx_h100_splitwise.cfg", "llama-2-70b", 8},
+               {"devices/profiled/rtx_pro_6000_vllm.cfg", "llama-3.1-8b", 1}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     const struct td_serving serving = {.tensor = cases[i].tensor};
     struct td_device_params *device = device_of(cases[i].file, &serving);
