@@ -66,12 +66,34 @@ static void count_sums(const struct replica *replica, struct td_step_stats *stat
   stats->v[TD_SYM_WINDOW_CONTEXT] = stats->v[TD_SYM_WINDOW_PAIRS] = context;
 }
 
+static void count_member(const struct fleet *fleet, const struct replica *replica, const struct keyed_slot *member,
+                         struct td_step_stats *stats) {
+  const struct fleet_request *request = &fleet->requests[member->slot];
+  int64_t past = request->prompt + request->output - 1 - (member->key - replica->steps);
+  td_step_stats_add(stats, &fleet->cluster->graph->shape, past, 1, 1);
+}
+
+/* Which passes an LPU takes them in depends on their order: as they joined. */
+static void count_in_order(const struct fleet *fleet, const struct replica *replica, struct td_step_stats *stats) {
+  uint64_t after = 0; /* all that joined before this one are counted */
+  for (size_t counted = 0; counted < replica->endings.count; counted++) {
+    const struct keyed_slot *next = NULL;
+    for (size_t i = 0; i < replica->endings.count; i++) {
+      const struct keyed_slot *member = &replica->endings.heap[i];
+      if (member->number >= after && (!next || member->number < next->number)) next = member;
+    }
+    count_member(fleet, replica, next, stats);
+    after = next->number + 1;
+  }
+}
+
 static void count_members(const struct fleet *fleet, const struct replica *replica, struct td_step_stats *stats) {
+  if (stats->v[TD_SYM_PASS] > 0) {
+    count_in_order(fleet, replica, stats);
+    return;
+  }
   for (size_t i = 0; i < replica->endings.count; i++) {
-    const struct keyed_slot *member = &replica->endings.heap[i];
-    const struct fleet_request *request = &fleet->requests[member->slot];
-    int64_t past = request->prompt + request->output - 1 - (member->key - replica->steps);
-    td_step_stats_add(stats, &fleet->cluster->graph->shape, past, 1, 1);
+    count_member(fleet, replica, &replica->endings.heap[i], stats);
   }
 }
 

@@ -282,6 +282,9 @@ td_status fleet_end_step(struct fleet *fleet, int32_t worker) {
   replica->row.count += (uint64_t)replica->count;
   replica->next_base += replica->row.slope * replica->count;
   replica->row_valid -= replica->count;
+  /* a request's row follows those of its steps, so that a trace cut off in between can be read */
+  bool ends = replica->decodes && replica->endings.heap[0].key == replica->steps + replica->count;
+  if (ends || replica->chunk_count) TD_TRY(fleet_close_row(fleet, worker));
   TD_TRY(end_decodes(fleet, worker));
   TD_TRY(end_prompts(fleet, worker));
   fleet_touch(fleet, worker);
