@@ -20,6 +20,8 @@ experiments: build
 
 paper: build
 	@scripts/install-packages paper
+	@cmake --preset release >/dev/null
+	@cmake --build --preset release --target engine_exactness engine_fleet engine_queueing
 	@scripts/paper
 
 check:

@@ -9,6 +9,8 @@
 
 enum { CLUSTERS = 24, MOST_REQUESTS = 24 };
 
+static uint64_t requests_compared, tokens_compared;
+
 static uint64_t draw(uint64_t cluster, uint64_t what, uint64_t below) {
   return td_random(1, cluster, what) % below;
 }
@@ -38,6 +40,7 @@ static void compare_requests(const char *priced, const char *measured) {
   uint64_t count = a->count[TD_TABLE_REQUESTS];
   assert_int_equal(count, b->count[TD_TABLE_REQUESTS]);
   assert_true(count > 0);
+  requests_compared += count;
   for (uint64_t i = 0; i < count; i++) {
     if (memcmp(&a->requests[i], &b->requests[i], sizeof a->requests[i])) {
       fail_msg("%s, %s: requests[%d]: %s finished at %lld and %s at %lld", priced, measured, (int)i,
@@ -49,6 +52,7 @@ static void compare_requests(const char *priced, const char *measured) {
     assert_int_equal(td_trace_request_tokens(a, a->requests[i].request, &x, &m), TD_OK);
     assert_int_equal(td_trace_request_tokens(b, a->requests[i].request, &y, &n), TD_OK);
     assert_int_equal(m, n);
+    tokens_compared += m;
     for (uint64_t t = 0; t < m; t++) assert_true(x[t].time == y[t].time && x[t].device == y[t].device);
     free(x);
     free(y);
@@ -79,6 +83,8 @@ static void same_requests(void **state) {
     setup.pace = "measured";
     compare_requests(priced, harness_run("steps", &setup));
   }
+  printf("%d clusters, %llu requests, %llu tokens\n", (int)CLUSTERS, (unsigned long long)requests_compared,
+         (unsigned long long)tokens_compared);
 }
 
 int main(void) {
