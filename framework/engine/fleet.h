@@ -170,6 +170,8 @@ int64_t fleet_next_tick(const struct fleet *fleet, int64_t other_ps); /* other_p
 td_status fleet_tick(struct fleet *fleet);                            /* if it is due at this instant */
 
 /* fleet_step.c */
+td_status fleet_too_long(void);                                      /* fails */
+td_status fleet_later(int64_t ps, int64_t span_ps, int64_t *out_ps); /* the sum, which must be a time */
 td_status fleet_begin_step(struct fleet *fleet, int32_t worker);
 td_status fleet_end_step(struct fleet *fleet, int32_t worker);
 /* How many of the steps under way have begun by now. */
