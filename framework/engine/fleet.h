@@ -103,8 +103,9 @@ struct fleet {
   struct td_run_summary *summary;
   int64_t layers, block_tokens, batch_sequences, batch_tokens, chunk_tokens;
   bool merge, grow, swap;
-  bool again;     /* this instant has been given work before */
-  bool by_member; /* steps are priced from each sequence's own position, not from sums alone */
+  bool again;                            /* this instant has been given work before */
+  const struct cluster_worker *shortest; /* of LPUs whose programs have a bound, that with the least; NULL: none has */
+  bool by_member;                        /* steps are priced from each sequence's own position, not from sums alone */
   uint64_t bytes_per_position;
   int64_t now_ps;
 

@@ -266,13 +266,46 @@ static void time_ends_and_is_said(void **state) {
   fails(&setup, "seed=1", TD_UNSUPPORTED, "the run lasts longer than 106 days");
 }
 
+/* A program is compiled for so many positions; a source says only on the way how long its requests are. */
+static void programs_have_an_end(void **state) {
+  (void)state;
+  char path[4200];
+  struct rows rows;
+  snprintf(path, sizeof path, "%s/lpu.cfg", folder);
+  FILE *file = fopen(path, "w");
+  assert_non_null(file);
+  fprintf(file,
+          "name = \"lpu\"; model = \"%s/dense.cfg\";\nengine = { pace = \"priced\"; block_tokens = 32; };\n"
+          "cluster = { pools = ( { name = \"l\"; backend = \"modelled\"; device = \"lpu-imagined\"; kv_tokens = 320;\n"
+          "lpu = { context = 64; }; } ); };\n"
+          "workload = { source = { format = \"generated\"; requests = 2; arrivals = \"constant\"; rate = 1;\n"
+          "prompt = { law = \"constant\"; mean = 60; }; output = { law = \"constant\"; mean = 4; }; }; };\n",
+          folder);
+  assert_int_equal(fclose(file), 0);
+  assert_int_equal(rows_run(path, "seed=1", &rows), TD_OK);
+  rows_free(&rows);
+  assert_int_equal(rows_run(path, "workload.source.output.mean=5", &rows), TD_CONFIG);
+  rows_free(&rows);
+  assert_non_null(
+      strstr(td_error_text(), "lpu.cfg:4: cluster.pools.[0].lpu.context: found 64, expected at least the 65"));
+  assert_int_equal(rows_run(path, "cluster.pools.[0].kv_tokens=0", &rows), TD_CONFIG);
+  rows_free(&rows);
+  assert_non_null(strstr(td_error_text(), "kv_tokens: found room for 0 positions, expected at least a KV block of 32"));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(options_are_read_or_refused),     cmocka_unit_test(modelled_only_is_said),
-      cmocka_unit_test(links_are_missed_before_the_run), cmocka_unit_test(admission_refuses_the_newest),
-      cmocka_unit_test(autoscale_moves_workers),         cmocka_unit_test(late_prefills_ahead),
-      cmocka_unit_test(what_never_fits_stalls),          cmocka_unit_test(what_grows_too_large_is_said),
-      cmocka_unit_test(batches_must_fit_before_the_run), cmocka_unit_test(time_ends_and_is_said),
+      cmocka_unit_test(options_are_read_or_refused),
+      cmocka_unit_test(modelled_only_is_said),
+      cmocka_unit_test(links_are_missed_before_the_run),
+      cmocka_unit_test(admission_refuses_the_newest),
+      cmocka_unit_test(autoscale_moves_workers),
+      cmocka_unit_test(late_prefills_ahead),
+      cmocka_unit_test(what_never_fits_stalls),
+      cmocka_unit_test(what_grows_too_large_is_said),
+      cmocka_unit_test(batches_must_fit_before_the_run),
+      cmocka_unit_test(time_ends_and_is_said),
+      cmocka_unit_test(programs_have_an_end),
   };
   folder = test_scratch();
   random_cluster_files(folder);
