@@ -140,15 +140,19 @@ static td_status add_transfers(const struct work *work) {
   return TD_OK;
 }
 
+static uint64_t rows_of(const struct td_metrics *metrics) {
+  return metrics->requests + metrics->refused;
+}
+
 static void add_rates(const struct work *work) {
   const struct td_trace *trace = work->trace;
   struct td_metrics *metrics = work->metrics;
   int64_t begin = INT64_MAX, end = 0;
-  for (uint64_t i = 0; i < metrics->requests; i++) {
+  for (uint64_t i = 0; i < rows_of(metrics); i++) {
     if (trace->requests[i].arrival < begin) begin = trace->requests[i].arrival;
     if (trace->requests[i].finished > end) end = trace->requests[i].finished;
   }
-  metrics->makespan_s = metrics->requests && end > begin ? seconds(end - begin) : NAN;
+  metrics->makespan_s = end > begin ? seconds(end - begin) : NAN;
   metrics->output_tokens_per_s = (double)metrics->output_tokens / metrics->makespan_s;
   for (uint64_t i = 0; i < trace->count[TD_TABLE_DEVICES]; i++) {
     struct td_device_metrics *device = &metrics->devices[i];
@@ -162,7 +166,7 @@ static void add_rates(const struct work *work) {
 /* Summarises one member of the per-request metrics, without the requests that have none. */
 static void summarize_member(const struct td_metrics *metrics, size_t offset, double *scratch, struct td_summary *out) {
   uint64_t count = 0;
-  for (uint64_t i = 0; i < metrics->requests; i++) {
+  for (uint64_t i = 0; i < rows_of(metrics); i++) {
     double value = *(const double *)(const void *)((const char *)&metrics->per_request[i] + offset);
     if (!isnan(value)) scratch[count++] = value;
   }
@@ -171,7 +175,7 @@ static void summarize_member(const struct td_metrics *metrics, size_t offset, do
 
 static td_status summarize(struct td_metrics *metrics) {
   double *scratch = NULL;
-  TD_TRY(td_alloc(metrics->requests, sizeof *scratch, (void **)&scratch));
+  TD_TRY(td_alloc(rows_of(metrics), sizeof *scratch, (void **)&scratch));
   summarize_member(metrics, offsetof(struct td_request_metrics, ttft), scratch, &metrics->ttft);
   summarize_member(metrics, offsetof(struct td_request_metrics, tpot), scratch, &metrics->tpot);
   summarize_member(metrics, offsetof(struct td_request_metrics, e2e), scratch, &metrics->e2e);
@@ -182,9 +186,13 @@ static td_status summarize(struct td_metrics *metrics) {
 }
 
 static td_status count_tokens(const struct td_trace *trace, struct td_metrics *metrics) {
-  metrics->requests = trace->count[TD_TABLE_REQUESTS];
-  for (uint64_t i = 0; i < metrics->requests; i++) {
-    if (trace->requests[i].finish != TD_FINISH_REFUSED) metrics->prompt_tokens += trace->requests[i].prompt_tokens;
+  for (uint64_t i = 0; i < trace->count[TD_TABLE_REQUESTS]; i++) {
+    if (trace->requests[i].finish == TD_FINISH_REFUSED) {
+      metrics->refused++;
+      continue;
+    }
+    metrics->requests++;
+    metrics->prompt_tokens += trace->requests[i].prompt_tokens;
     metrics->output_tokens += trace->requests[i].output_tokens;
   }
   if (metrics->output_tokens <= TD_METRICS_MAX_TOKENS) return TD_OK;
@@ -196,7 +204,7 @@ static td_status compute(struct work *work) {
   struct td_metrics *metrics = work->metrics;
   TD_TRY(count_tokens(work->trace, metrics));
   TD_TRY(td_alloc(work->trace->count[TD_TABLE_DEVICES], sizeof *metrics->devices, (void **)&metrics->devices));
-  TD_TRY(td_alloc(metrics->requests, sizeof *metrics->per_request, (void **)&metrics->per_request));
+  TD_TRY(td_alloc(rows_of(metrics), sizeof *metrics->per_request, (void **)&metrics->per_request));
   TD_TRY(take_requests(work));
   TD_TRY(td_gaps_summarize(work->trace, work->gap_count, &metrics->itl));
   add_steps(work);

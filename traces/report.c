@@ -36,14 +36,6 @@ static void print_fact(const char *title, const char *value, FILE *out) {
   fprintf(out, "\n");
 }
 
-static uint64_t refused(const struct td_trace *trace) {
-  uint64_t count = 0;
-  for (uint64_t i = 0; i < trace->count[TD_TABLE_REQUESTS]; i++) {
-    count += trace->requests[i].finish == TD_FINISH_REFUSED;
-  }
-  return count;
-}
-
 static void print_header(const struct td_trace *trace, const struct td_metrics *metrics, FILE *out) {
   print_fact("experiment", trace->experiment, out);
   print_fact("model", trace->model, out);
@@ -53,9 +45,8 @@ static void print_header(const struct td_trace *trace, const struct td_metrics *
     print_fact("INCOMPLETE", *trace->reason ? trace->reason : "the run was stopped; finished requests count below",
                out);
   }
-  uint64_t lost = refused(trace);
-  fprintf(out, "requests    %" PRIu64 " finished, ", metrics->requests - lost);
-  if (lost) fprintf(out, "%" PRIu64 " refused, ", lost);
+  fprintf(out, "requests    %" PRIu64 " finished, ", metrics->requests);
+  if (metrics->refused) fprintf(out, "%" PRIu64 " refused, ", metrics->refused);
   fprintf(out, "%" PRIu64 " prompt tokens, %" PRIu64 " output tokens", metrics->prompt_tokens, metrics->output_tokens);
   if (!isnan(metrics->makespan_s)) {
     fprintf(out, " in %.6g s: %.6g tokens/s", metrics->makespan_s, metrics->output_tokens_per_s);
@@ -142,7 +133,7 @@ void td_metrics_print_requests(const struct td_trace *trace, const struct td_met
   struct td_scale e2e = td_scale_for(metrics->e2e.max), queueing = td_scale_for(metrics->queueing.max);
   fprintf(out, "\n%-20s %8s %8s %7s    TTFT %-3s    TPOT %-3s     E2E %-3s  queued %-3s %12s\n", "request", "prompt",
           "output", "finish", ttft.unit, tpot.unit, e2e.unit, queueing.unit, "KV bytes");
-  for (uint64_t i = 0; i < metrics->requests; i++) {
+  for (uint64_t i = 0; i < trace->count[TD_TABLE_REQUESTS]; i++) {
     const struct td_request_metrics *request = &metrics->per_request[i];
     const struct td_row_request *row = &trace->requests[request->row];
     td_print_text(out, 20, row->name);
@@ -217,7 +208,7 @@ static void json_header(const struct td_trace *trace, const struct td_metrics *m
   fprintf(out,
           "\n  \"requests\": %" PRIu64 ", \"refused\": %" PRIu64 ", \"prompt_tokens\": %" PRIu64
           ", \"output_tokens\": %" PRIu64,
-          metrics->requests, refused(trace), metrics->prompt_tokens, metrics->output_tokens);
+          metrics->requests, metrics->refused, metrics->prompt_tokens, metrics->output_tokens);
   td_json_number(out, "makespan_s", metrics->makespan_s);
   td_json_number(out, "output_tokens_per_s", metrics->output_tokens_per_s);
 }
@@ -235,7 +226,7 @@ void td_metrics_json(const struct td_trace *trace, const struct td_metrics *metr
     json_device(&trace->devices[i], &metrics->devices[i], out);
   }
   fprintf(out, "],\n  \"per_request\": [");
-  for (uint64_t i = 0; i < metrics->requests; i++) {
+  for (uint64_t i = 0; i < trace->count[TD_TABLE_REQUESTS]; i++) {
     fprintf(out, "%s\n    ", i ? "," : "");
     json_request(&trace->requests[metrics->per_request[i].row], &metrics->per_request[i], out);
   }

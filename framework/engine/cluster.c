@@ -176,9 +176,14 @@ static td_status size_kv(struct cluster *cluster, struct cluster_worker *worker)
   if (!tokens) tokens = positions_for_batch(cluster);
   int64_t blocks = tokens / cluster->experiment->engine.block_tokens;
   int64_t need = cluster_blocks(cluster, cluster->workload.longest_total);
-  if (blocks < need) {
+  if (blocks < need || blocks < 1) {
     char path[64];
     snprintf(path, sizeof path, "cluster.pools.[%d].kv_tokens", worker->pool_index);
+    if (!need) {
+      return td_config_fail(cluster->config, path,
+                            "found room for %" PRId64 " positions, expected at least a KV block of %" PRId64, tokens,
+                            cluster->experiment->engine.block_tokens);
+    }
     return td_config_fail(cluster->config, path,
                           "found %" PRId64 " KV blocks of %" PRId64 " positions, expected at least %" PRId64
                           " for the longest request",

@@ -156,11 +156,20 @@ static td_status check_encoder(const struct cluster *cluster) {
                         chunk, shape->name);
 }
 
-/* What only the engine of modelled runs can do. */
-static td_status check_modelled_only(const struct cluster *cluster) {
+static td_status check_batch(const struct cluster *cluster) {
+  const struct td_cfg_engine *engine = &cluster->experiment->engine;
+  if (engine->batch_tokens >= engine->batch_sequences) return TD_OK;
+  return td_config_fail(cluster->config, "engine.batch_tokens",
+                        "found %" PRId64 ", expected at least batch_sequences = %" PRId64
+                        ": every decoding request has a token in a step",
+                        engine->batch_tokens, engine->batch_sequences);
+}
+
+/* What only one of the two engines can do. */
+static td_status check_engine(const struct cluster *cluster) {
   const struct td_experiment *experiment = cluster->experiment;
   static const char where[] = "where workers execute or the pace is not \"priced\"";
-  if (fleet_can(cluster)) return TD_OK;
+  if (fleet_can(cluster)) return check_batch(cluster);
   if (td_source_given(&experiment->workload.source)) {
     return td_config_fail(cluster->config, "workload.source", "found a source, expected a list of requests %s", where);
   }
@@ -181,7 +190,7 @@ td_status cluster_check(const struct cluster *cluster) {
                        "found an executing backend, but the model is a shape without weights");
     }
   }
-  TD_TRY(check_modelled_only(cluster));
+  TD_TRY(check_engine(cluster));
   TD_TRY(check_encoder(cluster));
   TD_TRY(cluster_check_lpu(cluster));
   TD_TRY(check_policy(cluster));

@@ -58,12 +58,6 @@ static td_status open_requests(struct fleet *fleet) {
 static td_status fleet_open(struct fleet *fleet) {
   const struct td_cfg_engine *engine = &fleet->cluster->experiment->engine;
   const struct td_shape *shape = &fleet->cluster->graph->shape;
-  if (engine->batch_tokens < engine->batch_sequences) {
-    return td_config_fail(fleet->cluster->config, "engine.batch_tokens",
-                          "found %" PRId64 ", expected at least batch_sequences = %" PRId64
-                          ": every decoding request has a token in a step",
-                          engine->batch_tokens, engine->batch_sequences);
-  }
   fleet->layers = shape->layers;
   fleet->block_tokens = engine->block_tokens;
   fleet->batch_sequences = engine->batch_sequences;
@@ -148,26 +142,40 @@ static td_status give_out(struct fleet *fleet) {
   return TD_OK;
 }
 
+/* For each pool what its worker with the most KV blocks free has. */
+static void print_room(const struct fleet *fleet, struct td_text *out) {
+  const struct td_worker_view *most = NULL;
+  for (int32_t i = 0; i < fleet->cluster->worker_count; i++) {
+    const struct td_worker_view *view = &fleet->views[i];
+    if (!most || view->free_blocks > most->free_blocks) most = view;
+    bool last = i + 1 == fleet->cluster->worker_count || fleet->replicas[i + 1].pool != fleet->replicas[i].pool;
+    if (!last) continue;
+    td_text_printf(out, "%spool %s %" PRId64 " of %" PRId64 " KV blocks and %" PRId64 " places", out->bytes ? ", " : "",
+                   most->pool, most->free_blocks, most->blocks, most->free_sequences);
+    most = NULL;
+  }
+}
+
 static td_status stalled(const struct fleet *fleet) {
   /* who has been prefilled holds what the others wait for */
   const struct slot_queue *waiting = fleet->unplaced.count ? &fleet->unplaced : &fleet->waiting;
   if (!waiting->count) return td_fail(TD_INTERNAL, "stalled with %" PRId64 " requests in flight", fleet->live);
   const struct fleet_request *request = &fleet->requests[waiting->heap[0].slot];
-  const struct td_worker_view *most = &fleet->views[0];
-  for (int32_t i = 1; i < fleet->cluster->worker_count; i++) {
-    if (fleet->views[i].free_blocks > most->free_blocks) most = &fleet->views[i];
-  }
-  int64_t positions = request->prompt + request->output - 1;
-  return td_fail(TD_UNSUPPORTED,
-                 "stalled at %.6f s with %" PRId64 " of %" PRId64 " requests done: request %" PRIu64 " (%" PRId32
-                 " prompt and %" PRId32 " output tokens, %" PRId64
-                 " KV blocks) waits for %s, policy %s finds no worker "
-                 "for it, and nothing else will happen; who has most free, of pool %s, has %" PRId64 " of %" PRId64
-                 " KV blocks and %" PRId64 " places",
-                 td_seconds(fleet->now_ps), fleet->finished, fleet->arrived, request->number, request->prompt,
-                 request->output, (positions + fleet->block_tokens - 1) / fleet->block_tokens,
-                 waiting == &fleet->waiting ? "a route" : "a decode worker", fleet->policy->name, most->pool,
-                 most->free_blocks, most->blocks, most->free_sequences);
+  int64_t block = fleet->block_tokens, end = request->prompt + request->output - 1;
+  struct td_text room = {0};
+  print_room(fleet, &room);
+  td_status status = td_fail(
+      TD_UNSUPPORTED,
+      "stalled at %.6f s with %" PRId64 " of %" PRId64 " requests done: request %" PRIu64 " (%" PRId32
+      " tokens to prefill = %" PRId64 " KV blocks, %" PRId32 " of %" PRId32 " output tokens left, %" PRId64
+      " KV blocks in the end) waits for %s, policy %s finds no worker for it, and nothing else will happen; who has "
+      "most free has: %s",
+      td_seconds(fleet->now_ps), fleet->finished, fleet->arrived, request->number, request->target,
+      (request->target + block - 1) / block, request->output - request->emitted, request->output,
+      (end + block - 1) / block, waiting == &fleet->waiting ? "a route" : "a decode worker", fleet->policy->name,
+      room.data ? room.data : "");
+  td_text_free(&room);
+  return status;
 }
 
 static td_status loop(struct fleet *fleet) {

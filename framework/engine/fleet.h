@@ -103,8 +103,9 @@ struct fleet {
   struct td_run_summary *summary;
   int64_t layers, block_tokens, batch_sequences, batch_tokens, chunk_tokens;
   bool merge, grow, swap;
-  bool again;     /* this instant has been given work before */
-  bool by_member; /* steps are priced from each sequence's own position, not from sums alone */
+  bool again;                            /* this instant has been given work before */
+  const struct cluster_worker *shortest; /* of LPUs whose programs have a bound, that with the least; NULL: none has */
+  bool by_member;                        /* steps are priced from each sequence's own position, not from sums alone */
   uint64_t bytes_per_position;
   int64_t now_ps;
 
@@ -170,6 +171,8 @@ int64_t fleet_next_tick(const struct fleet *fleet, int64_t other_ps); /* other_p
 td_status fleet_tick(struct fleet *fleet);                            /* if it is due at this instant */
 
 /* fleet_step.c */
+td_status fleet_too_long(void);                                      /* fails */
+td_status fleet_later(int64_t ps, int64_t span_ps, int64_t *out_ps); /* the sum, which must be a time */
 td_status fleet_begin_step(struct fleet *fleet, int32_t worker);
 td_status fleet_end_step(struct fleet *fleet, int32_t worker);
 /* How many of the steps under way have begun by now. */

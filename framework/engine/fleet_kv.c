@@ -89,22 +89,22 @@ static size_t last_admitted(const struct fleet *fleet, const struct replica *rep
   return last;
 }
 
-static td_status swap_time(const struct fleet *fleet, const struct replica *replica,
-                           const struct fleet_request *request, int64_t *out_ps) {
+/* Its KV moves to or from the host before the next step. */
+static td_status move(const struct fleet *fleet, struct replica *replica, const struct fleet_request *request) {
+  int64_t ps = 0;
   const struct td_device_params *params = fleet->pools[replica->pool].worker->params;
   if (!params->host_bandwidth.present) {
     return td_config_fail(fleet->cluster->config, "engine.preemption",
                           "found \"swap\", expected a device file with host_bandwidth: %s has none", params->path);
   }
   double bytes = (double)fleet->bytes_per_position * (double)fleet->layers * (double)cached(request);
-  return td_ps_from_seconds(bytes / params->host_bandwidth.value, out_ps);
+  TD_TRY(td_ps_from_seconds(bytes / params->host_bandwidth.value, &ps));
+  return fleet_later(replica->swap_ps, ps, &replica->swap_ps);
 }
 
 static td_status swap_out(struct fleet *fleet, struct replica *replica, int32_t slot) {
   const struct fleet_request *request = &fleet->requests[slot];
-  int64_t ps = 0;
-  TD_TRY(swap_time(fleet, replica, request, &ps));
-  replica->swap_ps += ps;
+  TD_TRY(move(fleet, replica, request));
   return slot_queue_push(&replica->swapped, (struct keyed_slot){0, request->place_in_line, slot});
 }
 
@@ -145,11 +145,10 @@ static td_status swap_in(struct fleet *fleet, int32_t worker) {
   while (replica->swapped.count && replica->freed) {
     int32_t slot = replica->swapped.heap[0].slot;
     const struct fleet_request *request = &fleet->requests[slot];
-    int64_t blocks = blocks_of(fleet, cached(request)), ps = 0;
+    int64_t blocks = blocks_of(fleet, cached(request));
     int64_t need = blocks_of(fleet, cached(request) + 1) + (int64_t)replica->endings.count;
     if (fleet->views[worker].free_blocks < need) return TD_OK;
-    TD_TRY(swap_time(fleet, replica, request, &ps));
-    replica->swap_ps += ps;
+    TD_TRY(move(fleet, replica, request));
     slot_queue_pop(&replica->swapped);
     fleet_view(fleet, worker, -blocks, 0, 0);
     slots_add(fleet, &replica->joining, slot);

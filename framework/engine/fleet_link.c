@@ -14,9 +14,7 @@
 /* When the port has sent work that is ready at ready_ps. */
 static td_status use_port(int64_t *free_ps, int64_t ready_ps, int64_t work_ps, int64_t *end_ps) {
   int64_t from = *free_ps > ready_ps ? *free_ps : ready_ps;
-  if (__builtin_add_overflow(from, work_ps, free_ps)) {
-    return td_fail(TD_UNSUPPORTED, "the run lasts longer than 106 days");
-  }
+  TD_TRY(fleet_later(from, work_ps, free_ps));
   if (*free_ps > *end_ps) *end_ps = *free_ps;
   return TD_OK;
 }
@@ -35,17 +33,15 @@ static td_status price_pushes(const struct fleet *fleet, const struct fleet_requ
   if (whole) TD_TRY(td_price_transfer(link, layer * (uint64_t)layers_each, &each_ps));
   if (rest) TD_TRY(td_price_transfer(link, layer * (uint64_t)rest, &rest_ps));
   *out = (struct pushes){.bytes = (int64_t)(layer * (uint64_t)fleet->layers), .last_ps = rest ? rest_ps : each_ps};
-  if (__builtin_mul_overflow(each_ps, whole, &out->work_ps) ||
-      __builtin_add_overflow(out->work_ps, rest_ps, &out->work_ps)) {
-    return td_fail(TD_UNSUPPORTED, "the run lasts longer than 106 days");
-  }
-  return TD_OK;
+  if (__builtin_mul_overflow(each_ps, whole, &out->work_ps)) return fleet_too_long();
+  return fleet_later(out->work_ps, rest_ps, &out->work_ps);
 }
 
 static td_status book(struct fleet *fleet, struct fleet_request *request, const struct pushes *pushes,
                       struct td_row_transfer row, int64_t last_ready_ps) {
   struct replica *from = &fleet->replicas[request->prefill_worker], *to = &fleet->replicas[request->decode_worker];
-  int64_t end_ps = last_ready_ps + pushes->last_ps;
+  int64_t end_ps;
+  TD_TRY(fleet_later(last_ready_ps, pushes->last_ps, &end_ps));
   TD_TRY(use_port(&from->egress_free_ps, row.start, pushes->work_ps, &end_ps));
   TD_TRY(use_port(&to->ingress_free_ps, row.start, pushes->work_ps, &end_ps));
   row.request = request->number;

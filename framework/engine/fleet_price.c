@@ -11,12 +11,19 @@
 
 /* ---- what prices a pool ---- */
 
+static void note_bound(struct fleet *fleet, const struct cluster_worker *worker) {
+  int64_t context = worker->pool->lpu.context;
+  if (!context || (fleet->shortest && fleet->shortest->pool->lpu.context <= context)) return;
+  fleet->shortest = worker;
+}
+
 static td_status open_lpu(struct fleet *fleet, const struct cluster_worker *worker, struct fleet_pool *pool) {
   const struct cluster *cluster = fleet->cluster;
   struct td_lpu_choice lpu = cluster_lpu(cluster, worker);
   struct td_device_options how = {.params = worker->params, .threads = 1, .lpu = &lpu};
   struct td_step_stats stats = {{[TD_SYM_TILE] = fleet->block_tokens}};
   struct td_price price;
+  note_bound(fleet, worker);
   char spec[TD_NAME_BYTES + 16];
   TD_TRY(cluster_device(worker, spec, sizeof spec));
   TD_TRY(td_device_open(spec, &how, &pool->device));

@@ -108,9 +108,22 @@ static td_status check_length(const struct fleet *fleet, const struct td_job *jo
                         bound ? "engine.context =" : "the model's context of", context);
 }
 
+/* Of a source nobody knew before how long its requests are. */
+static td_status check_lpu_length(const struct fleet *fleet, const struct td_job *job) {
+  const struct cluster_worker *worker = fleet->shortest;
+  int64_t total = job->prompt_tokens + job->output_tokens;
+  char path[64];
+  if (!worker || total <= worker->pool->lpu.context) return TD_OK;
+  TD_TRY(td_format(path, sizeof path, "cluster.pools.[%" PRId32 "].lpu.context", worker->pool_index));
+  return td_config_fail(fleet->cluster->config, path,
+                        "found %" PRId64 ", expected at least the %" PRId64 " positions of request %" PRIu64,
+                        worker->pool->lpu.context, total, job->number);
+}
+
 static td_status admit_job(struct fleet *fleet, const struct td_job *job, const char *name) {
   int32_t slot = -1;
   TD_TRY(check_length(fleet, job));
+  TD_TRY(check_lpu_length(fleet, job));
   TD_TRY(new_slot(fleet, &slot));
   struct fleet_request *request = &fleet->requests[slot];
   *request = (struct fleet_request){.number = job->number,

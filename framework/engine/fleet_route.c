@@ -113,11 +113,12 @@ static td_status check_ever(const struct fleet *fleet, const struct fleet_reques
   int64_t most = blocks_of(fleet, last_position(request));
   if (!fleet->grow || worker < 0 || worker >= fleet->cluster->worker_count) return TD_OK;
   if (most <= fleet->replicas[worker].blocks) return TD_OK;
-  return td_fail(TD_UNSUPPORTED,
-                 "request %" PRIu64 ": found %" PRId32 " positions = %" PRId64
-                 " KV blocks, expected at most the %" PRId64 " of worker %s",
-                 request->number, last_position(request), most, fleet->replicas[worker].blocks,
-                 fleet->cluster->workers[worker].name);
+  char path[64];
+  TD_TRY(td_format(path, sizeof path, "cluster.pools.[%" PRId32 "].kv_tokens", fleet->replicas[worker].pool));
+  return td_config_fail(fleet->cluster->config, path,
+                        "found %" PRId64 " KV blocks of %" PRId64 " positions, expected at least %" PRId64
+                        " for request %" PRIu64,
+                        fleet->replicas[worker].blocks, fleet->block_tokens, most, request->number);
 }
 
 static td_status admit(struct fleet *fleet, int32_t slot, const struct td_request_view *asked,

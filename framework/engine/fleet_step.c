@@ -16,9 +16,17 @@ static wide steps_time(int64_t base, int64_t slope, int64_t count) {
   return (wide)base * count + (wide)slope * count * (count - 1) / 2;
 }
 
+td_status fleet_too_long(void) {
+  return td_fail(TD_UNSUPPORTED, "the run lasts longer than 106 days");
+}
+
+td_status fleet_later(int64_t ps, int64_t span_ps, int64_t *out_ps) {
+  return __builtin_add_overflow(ps, span_ps, out_ps) ? fleet_too_long() : TD_OK;
+}
+
 static td_status ends_at(const struct replica *replica, int64_t *out_ps) {
   wide end = replica->start_ps + steps_time(replica->next_base, replica->row.slope, replica->count);
-  if (end > INT64_MAX) return td_fail(TD_UNSUPPORTED, "the run lasts longer than 106 days");
+  if (end > INT64_MAX) return fleet_too_long();
   *out_ps = (int64_t)end;
   return TD_OK;
 }
@@ -136,7 +144,7 @@ td_status fleet_begin_step(struct fleet *fleet, int32_t worker) {
   TD_TRY(add_chunks(fleet, replica));
   if (!replica->chunk_count && !replica->endings.count) return fleet_close_row(fleet, worker);
   replica->busy = true;
-  replica->start_ps = fleet->now_ps + replica->swap_ps;
+  TD_TRY(fleet_later(fleet->now_ps, replica->swap_ps, &replica->start_ps));
   if (replica->swap_ps) replica->changed = true; /* steps of one row follow each other */
   replica->swap_ps = 0;
   TD_TRY(replica->chunk_count ? begin_mixed(fleet, worker) : begin_decode(fleet, worker));

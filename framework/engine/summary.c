@@ -57,32 +57,52 @@ static double mean_s(const struct td_tally *tally) {
 
 static const double percents[] = {50, 90, 99};
 
+/* What is of nothing is a dash. */
+static void print_cell(double value, FILE *out) {
+  if (isfinite(value)) {
+    fprintf(out, " %12.6g", value);
+  } else {
+    fprintf(out, " %12s", "-");
+  }
+}
+
 static void print_tally(const char *name, const struct td_tally *tally, FILE *out) {
-  fprintf(out, "%-9s %12.6g", name, mean_s(tally));
-  for (size_t i = 0; i < 3; i++) fprintf(out, " %12.6g", td_tally_quantile(tally, percents[i]) * 1e-12);
-  fprintf(out, " %12.6g\n", tally->count ? td_seconds(tally->high) : NAN);
+  fprintf(out, "%-9s", name);
+  print_cell(mean_s(tally), out);
+  for (size_t i = 0; i < 3; i++) print_cell(td_tally_quantile(tally, percents[i]) * 1e-12, out);
+  print_cell(tally->count ? td_seconds(tally->high) : NAN, out);
+  fprintf(out, "\n");
+}
+
+static void print_goodput(const struct td_run_summary *summary, double span, FILE *out) {
+  double all = (double)(summary->requests + summary->refused);
+  if (!(summary->slo.ttft > 0 || summary->slo.tpot > 0) || !(span > 0)) return;
+  fprintf(out, "goodput %.6g requests/s: %.4g %% within the SLO (TTFT %.4g %%, TPOT %.4g %%)\n",
+          (double)summary->within / span, 100 * (double)summary->within / all, 100 * (double)summary->within_ttft / all,
+          100 * (double)summary->within_tpot / all);
 }
 
 void td_run_summary_print(const struct td_run_summary *summary, FILE *out) {
   double span = td_seconds(summary->makespan_ps);
   fprintf(out, "%" PRIu64 " requests", summary->requests);
   if (summary->refused) fprintf(out, " (%" PRIu64 " refused)", summary->refused);
-  fprintf(out, ", %" PRIu64 " prompt and %" PRIu64 " output tokens in %.6g s: %.6g requests/s, %.6g tokens/s\n",
-          summary->requests ? summary->prompt_tokens : 0, summary->output_tokens, span,
-          (double)summary->requests / span, (double)summary->output_tokens / span);
-  fprintf(out, "%" PRIu64 " steps, %" PRIu64 " events; mean batch of decode steps %.4g\n", summary->steps,
-          summary->events, (double)summary->decode_tokens / (double)summary->decode_steps);
+  fprintf(out, ", %" PRIu64 " prompt and %" PRIu64 " output tokens in %.6g s", summary->prompt_tokens,
+          summary->output_tokens, span);
+  if (span > 0) {
+    fprintf(out, ": %.6g requests/s, %.6g tokens/s", (double)summary->requests / span,
+            (double)summary->output_tokens / span);
+  }
+  fprintf(out, "\n%" PRIu64 " steps, %" PRIu64 " events", summary->steps, summary->events);
+  if (summary->decode_steps) {
+    fprintf(out, "; mean batch of decode steps %.4g", (double)summary->decode_tokens / (double)summary->decode_steps);
+  }
+  fprintf(out, "\n");
   if (summary->transfers) {
     fprintf(out, "%" PRIu64 " KV transfers, %.6g GB\n", summary->transfers, (double)summary->kv_bytes / 1e9);
   }
   if (summary->preemptions) fprintf(out, "%" PRIu64 " preemptions\n", summary->preemptions);
-  if (summary->slo.ttft > 0 || summary->slo.tpot > 0) {
-    double all = (double)(summary->requests + summary->refused);
-    fprintf(out, "goodput %.6g requests/s: %.4g %% within the SLO (TTFT %.4g %%, TPOT %.4g %%)\n",
-            (double)summary->within / span, 100 * (double)summary->within / all,
-            100 * (double)summary->within_ttft / all, 100 * (double)summary->within_tpot / all);
-  }
-  if (isfinite(summary->energy_j)) {
+  print_goodput(summary, span, out);
+  if (isfinite(summary->energy_j) && summary->output_tokens) {
     fprintf(out, "%.6g J in steps, %.6g J per output token\n", summary->energy_j,
             summary->energy_j / (double)summary->output_tokens);
   }

@@ -15,15 +15,16 @@ struct setup {
   const char *pools;            /* "name role count", comma separated */
   const char *links;            /* "from to", comma separated */
   const char *workload;         /* inside of it */
+  const char *chip;             /* NULL: "chip" */
 };
 
-static void add_pools(const char *pools, FILE *file) {
+static void add_pools(const char *pools, const char *chip, FILE *file) {
   char name[16], role[16];
   int count, used, kv_tokens;
   const char *between = "";
   for (; sscanf(pools, " %15s %15s %d %d%n", name, role, &count, &kv_tokens, &used) == 4; pools += used) {
-    fprintf(file, "%s{ name = \"%s\"; role = \"%s\"; backend = \"modelled\"; device = \"%s/chip.cfg\"; count = %d; ",
-            between, name, role, folder, count);
+    fprintf(file, "%s{ name = \"%s\"; role = \"%s\"; backend = \"modelled\"; device = \"%s/%s.cfg\"; count = %d; ",
+            between, name, role, folder, chip, count);
     fprintf(file, "kv_tokens = %d; }", kv_tokens);
     between = ", ";
   }
@@ -48,7 +49,7 @@ static const char *config_of(const struct setup *setup) {
           "name = \"policy\"; model = \"%s/dense.cfg\";\nengine = { pace = \"priced\"; policy = \"%s\"; %s\n"
           "policy_options = { %s }; };\ncluster = { pools = (",
           folder, setup->policy, setup->engine ? setup->engine : "", setup->options ? setup->options : "");
-  add_pools(setup->pools, file);
+  add_pools(setup->pools, setup->chip ? setup->chip : "chip", file);
   fprintf(file, "); links = (");
   add_links(setup->links ? setup->links : "", file);
   fprintf(file, "); };\nworkload = { %s };\n", setup->workload);
@@ -254,11 +255,75 @@ static void what_never_fits_stalls(void **state) {
     setup.policy = policies[i];
     setup.options = i == 3 ? "slo_ttft = 1.0;" : "";
     fails(&setup, "seed=1", TD_UNSUPPORTED, "stalled at ");
-    fails(&setup, "engine.merge=false", TD_UNSUPPORTED, "0 of 3 requests done: request 0 (200 prompt and 50 output");
+    fails(&setup, "engine.merge=false", TD_UNSUPPORTED,
+          "0 of 3 requests done: request 0 (200 tokens to prefill = 13 KV blocks");
     fails(&setup, "seed=1", TD_UNSUPPORTED,
           i == 1 ? "waits for a decode worker, policy late finds no worker for it"
                  : "finds no worker for it, and nothing else will happen");
+    fails(&setup, "seed=1", TD_UNSUPPORTED, "pool d 8 of 8 KV blocks and 64 places");
   }
+}
+
+static void what_grows_too_large_is_said(void **state) {
+  (void)state;
+  struct setup setup = {.policy = "colocated",
+                        .engine = "kv = \"grow\";",
+                        .pools = "b both 1 64",
+                        .workload =
+                            "source = { format = \"generated\"; requests = 3; arrivals = \"constant\"; rate = 1;"
+                            "prompt = { law = \"constant\"; mean = 40; };"
+                            "output = { law = \"constant\"; mean = 50; }; };"};
+  fails(&setup, "seed=1", TD_CONFIG,
+        "policy.cfg:4: cluster.pools.[0].kv_tokens: found 4 KV blocks of 16 positions, expected at least 6 for request "
+        "0");
+}
+
+static void batches_must_fit_before_the_run(void **state) {
+  (void)state;
+  struct setup setup = {
+      .policy = "colocated", .engine = "batch_tokens = 10;", .pools = "b both 1 20000", .workload = ONE_REQUEST};
+  fails(&setup, "seed=1", TD_CONFIG, "engine.batch_tokens: found 10, expected at least batch_sequences = 64");
+}
+
+/* Swaps of days: their sum wraps around before any step does. */
+static void time_ends_and_is_said(void **state) {
+  (void)state;
+  struct setup setup = {.policy = "colocated",
+                        .chip = "days",
+                        .engine = "kv = \"grow\"; preemption = \"swap\";",
+                        .pools = "b both 1 200",
+                        .workload =
+                            "source = { format = \"generated\"; requests = 30; arrivals = \"constant\"; rate = 100;"
+                            "prompt = { law = \"constant\"; mean = 40; };"
+                            "output = { law = \"constant\"; mean = 100; }; };"};
+  fails(&setup, "seed=1", TD_UNSUPPORTED, "the run lasts longer than 106 days");
+}
+
+/* A program is compiled for so many positions; a source says only on the way how long its requests are. */
+static void programs_have_an_end(void **state) {
+  (void)state;
+  char path[4200];
+  struct rows rows;
+  snprintf(path, sizeof path, "%s/lpu.cfg", folder);
+  FILE *file = fopen(path, "w");
+  assert_non_null(file);
+  fprintf(file,
+          "name = \"lpu\"; model = \"%s/dense.cfg\";\nengine = { pace = \"priced\"; block_tokens = 32; };\n"
+          "cluster = { pools = ( { name = \"l\"; backend = \"modelled\"; device = \"lpu-imagined\"; kv_tokens = 320;\n"
+          "lpu = { context = 64; }; } ); };\n"
+          "workload = { source = { format = \"generated\"; requests = 2; arrivals = \"constant\"; rate = 1;\n"
+          "prompt = { law = \"constant\"; mean = 60; }; output = { law = \"constant\"; mean = 4; }; }; };\n",
+          folder);
+  assert_int_equal(fclose(file), 0);
+  assert_int_equal(rows_run(path, "seed=1", &rows), TD_OK);
+  rows_free(&rows);
+  assert_int_equal(rows_run(path, "workload.source.output.mean=5", &rows), TD_CONFIG);
+  rows_free(&rows);
+  assert_non_null(
+      strstr(td_error_text(), "lpu.cfg:4: cluster.pools.[0].lpu.context: found 64, expected at least the 65"));
+  assert_int_equal(rows_run(path, "cluster.pools.[0].kv_tokens=0", &rows), TD_CONFIG);
+  rows_free(&rows);
+  assert_non_null(strstr(td_error_text(), "kv_tokens: found room for 0 positions, expected at least a KV block of 32"));
 }
 
 int main(void) {
@@ -271,6 +336,10 @@ int main(void) {
       cmocka_unit_test(ticks_see_blocks_grow),
       cmocka_unit_test(late_prefills_ahead),
       cmocka_unit_test(what_never_fits_stalls),
+      cmocka_unit_test(what_grows_too_large_is_said),
+      cmocka_unit_test(batches_must_fit_before_the_run),
+      cmocka_unit_test(time_ends_and_is_said),
+      cmocka_unit_test(programs_have_an_end),
   };
   folder = test_scratch();
   random_cluster_files(folder);

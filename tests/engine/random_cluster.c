@@ -22,6 +22,14 @@ static void write_file(const char *folder, const char *name, const char *text) {
   name " = { value = " value "; unit = \"" unit "\"; low = " value "; high = " value \
        "; evidence = \"assumed\"; source = \"a test\"; };\n"
 
+#define CHIP(host)                                                                                          \
+  "title = \"a test's chip\"; kind = \"chip\"; power_basis = \"chip\";\n" NUMBER("memory_bytes", "4", "GB") \
+      NUMBER("memory_bandwidth", "20", "GB/s") NUMBER("flops_f32", "0.2", "TFLOP/s")                        \
+          NUMBER("flops_bf16", "0.4", "TFLOP/s") NUMBER("memory_efficiency", "0.8", "1")                    \
+              NUMBER("compute_efficiency", "0.7", "1") NUMBER("op_overhead", "3", "us")                     \
+                  NUMBER("host_bandwidth", host, "GB/s") NUMBER("power_idle", "50", "W")                    \
+                      NUMBER("power_busy", "300", "W")
+
 void random_cluster_files(const char *folder) {
   write_file(folder, "dense.cfg",
              "name = \"dense\"; architecture = \"llama\"; head_dim = 64; rope_dim = 64; ffn = 700; rope_factors = "
@@ -33,13 +41,8 @@ void random_cluster_files(const char *folder) {
   write_file(folder, "experts.cfg",
              "name = \"experts\"; architecture = \"llama\"; head_dim = 64; rope_dim = 64; ffn = 300; experts = 8;"
              "experts_used = 2; rope_factors = false;" SHAPE);
-  write_file(folder, "chip.cfg",
-             "title = \"a test's chip\"; kind = \"chip\"; power_basis = \"chip\";\n" NUMBER("memory_bytes", "4", "GB")
-                 NUMBER("memory_bandwidth", "20", "GB/s") NUMBER("flops_f32", "0.2", "TFLOP/s")
-                     NUMBER("flops_bf16", "0.4", "TFLOP/s") NUMBER("memory_efficiency", "0.8", "1")
-                         NUMBER("compute_efficiency", "0.7", "1") NUMBER("op_overhead", "3", "us")
-                             NUMBER("host_bandwidth", "1", "GB/s") NUMBER("power_idle", "50", "W")
-                                 NUMBER("power_busy", "300", "W"));
+  write_file(folder, "chip.cfg", CHIP("1"));
+  write_file(folder, "days.cfg", CHIP("0.000000001"));
   write_file(folder, "fast.cfg",
              "title = \"a test's link\"; kind = \"link\";\n" NUMBER("link_bandwidth", "5", "GB/s")
                  NUMBER("link_latency", "2", "us"));

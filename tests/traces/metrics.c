@@ -30,7 +30,8 @@ static struct td_trace *end(struct td_trace_writer *writer) {
 }
 
 /* Request 0: arrives at 1 s, prefilled on 0 from 2 to 3 s, four more tokens in one row of steps on 1, from 4 s on:
- * durations 1, 1.5, 2 and 2.5 s, so at 5, 6.5, 8.5 and 11 s. Request 1: arrives at 0, its one token at 13 s. */
+ * durations 1, 1.5, 2 and 2.5 s, so at 5, 6.5, 8.5 and 11 s. Request 1: arrives at 0, its one token at 13 s. Request 2
+ * is refused. */
 static struct td_trace *by_hand(void) {
   struct td_trace_writer *writer = begin();
   const struct td_row_step steps[3] = {
@@ -41,14 +42,15 @@ static struct td_trace *by_hand(void) {
   const struct td_row_residency stay = {0, 1, 1, 0, 4, 1};
   const struct td_row_transfer transfers[2] = {{0, 0, 1, 0, 4, 0, 10, 600, 3 * S, S / 4, TD_TIME_MODELLED, 0},
                                                {0, 0, 1, 4, 8, 0, 10, 400, 3 * S, S / 2, TD_TIME_MODELLED, 0}};
-  const struct td_row_request requests[2] = {
+  const struct td_row_request requests[3] = {
       {0, "a", 1 * S, 1 * S, 2 * S, 3 * S, 11 * S, 10, 5, 5, TD_FINISH_LENGTH, 0, 1, 1000},
-      {1, "b", 0, 11 * S, 11 * S, 13 * S, 13 * S, 20, 1, 9, TD_FINISH_END, 0, 0, 0}};
+      {1, "b", 0, 11 * S, 11 * S, 13 * S, 13 * S, 20, 1, 9, TD_FINISH_END, 0, 0, 0},
+      {2, "c", 2 * S, -1, -1, -1, 3 * S, 40, 0, 9, TD_FINISH_REFUSED, 0, 0, 0}};
   assert_int_equal(td_trace_append(writer, TD_TABLE_STEPS, steps, 3), TD_OK);
   assert_int_equal(td_trace_append(writer, TD_TABLE_TOKENS, tokens, 2), TD_OK);
   assert_int_equal(td_trace_append(writer, TD_TABLE_RESIDENCY, &stay, 1), TD_OK);
   assert_int_equal(td_trace_append(writer, TD_TABLE_TRANSFERS, transfers, 2), TD_OK);
-  assert_int_equal(td_trace_append(writer, TD_TABLE_REQUESTS, requests, 2), TD_OK);
+  assert_int_equal(td_trace_append(writer, TD_TABLE_REQUESTS, requests, 3), TD_OK);
   return end(writer);
 }
 
@@ -83,6 +85,7 @@ static void numbers(void **state) {
   struct td_metrics m;
   assert_int_equal(td_metrics_compute(trace, &m), TD_OK);
   assert_int_equal(m.requests, 2);
+  assert_int_equal(m.refused, 1);
   assert_int_equal(m.prompt_tokens, 30);
   assert_int_equal(m.output_tokens, 6);
   expect(m.makespan_s, 13);

@@ -42,13 +42,14 @@ struct td_request_metrics {
   double ttft, tpot, e2e, queueing, user_rate; /* s, tokens/s; NaN where there is none */
 };
 struct td_metrics {
-  uint64_t requests, prompt_tokens, output_tokens;
+  uint64_t requests, prompt_tokens, output_tokens; /* of those that finished */
+  uint64_t refused;                                /* requests */
   double makespan_s, output_tokens_per_s;
   struct td_summary ttft, tpot, itl, e2e, queueing, user_rate;
   uint64_t transfers, kv_bytes;
   double transfer_busy_s;                 /* time with at least one transfer on its way */
   struct td_device_metrics *devices;      /* [count[TD_TABLE_DEVICES]] */
-  struct td_request_metrics *per_request; /* [requests], in the order of the rows */
+  struct td_request_metrics *per_request; /* [count[TD_TABLE_REQUESTS]], in the order of the rows */
 };
 /* Memory grows with the rows of the tables, never with the tokens of modelled steps: ITL's percentiles are found by
  * walking the tokens several times and are exact all the same. Only a file made to keep a program busy has more tokens
