@@ -5,8 +5,10 @@
 #include "fleet.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "fleet_outage.h"
 #include "tandem/base.h"
 
 /* ---- opening ---- */
@@ -83,6 +85,7 @@ static td_status fleet_open(struct fleet *fleet) {
   TD_TRY(td_policy_state(fleet->policy, &fleet->policy_state));
   TD_TRY(fleet_tick_open(fleet));
   TD_TRY(open_replicas(fleet));
+  TD_TRY(fleet_outages_open(fleet));
   TD_TRY(open_requests(fleet));
   return fleet_record_devices(fleet);
 }
@@ -97,6 +100,7 @@ static void fleet_close(struct fleet *fleet) {
   for (int32_t i = 0; i < fleet->request_used; i++) free(fleet->requests[i].prefix);
   td_workload_close(fleet->workload);
   fleet_price_close(fleet);
+  fleet_outages_close(fleet);
   load_close(fleet->loads);
   slot_queue_close(&fleet->order);
   slot_queue_close(&fleet->waiting);
@@ -114,11 +118,12 @@ static void fleet_close(struct fleet *fleet) {
 
 /* ---- the loop ---- */
 
-static int64_t next_time(const struct fleet *fleet) {
+static int64_t next_time(struct fleet *fleet) {
   int64_t next = fleet->arrival_ps;
   if (fleet->ends.count && fleet->ends.heap[0].time_ps < next) next = fleet->ends.heap[0].time_ps;
   if (fleet->transfers.count && fleet->transfers.heap[0].key < next) next = fleet->transfers.heap[0].key;
-  return fleet_next_tick(fleet, next);
+  int64_t then = fleet_next_tick(fleet, next);
+  return fleet->outages ? fleet_next_outage(fleet, next, then) : then;
 }
 
 static td_status handle_instant(struct fleet *fleet) {
@@ -134,7 +139,8 @@ static td_status handle_instant(struct fleet *fleet) {
     fleet->summary->events++;
     TD_TRY(fleet_arrive(fleet));
   }
-  return fleet_tick(fleet);
+  TD_TRY(fleet_tick(fleet));
+  return fleet->outages ? fleet_outage(fleet) : TD_OK;
 }
 
 static td_status give_out(struct fleet *fleet) {
@@ -158,16 +164,21 @@ static td_status stalled(const struct fleet *fleet) {
     if (fleet->views[i].free_blocks > most->free_blocks) most = &fleet->views[i];
   }
   int64_t positions = request->prompt + request->output - 1;
+  char down[80] = "";
+  if (fleet->outages && fleet->outages->down) {
+    snprintf(down, sizeof down, "; %" PRId32 " of %" PRId32 " workers are down", fleet->outages->down,
+             fleet->cluster->worker_count);
+  }
   return td_fail(TD_UNSUPPORTED,
                  "stalled at %.6f s with %" PRId64 " of %" PRId64 " requests done: request %" PRIu64 " (%" PRId32
                  " prompt and %" PRId32 " output tokens, %" PRId64
                  " KV blocks) waits for %s, policy %s finds no worker "
                  "for it, and nothing else will happen; who has most free, of pool %s, has %" PRId64 " of %" PRId64
-                 " KV blocks and %" PRId64 " places",
+                 " KV blocks and %" PRId64 " places%s",
                  td_seconds(fleet->now_ps), fleet->finished, fleet->arrived, request->number, request->prompt,
                  request->output, (positions + fleet->block_tokens - 1) / fleet->block_tokens,
                  waiting == &fleet->waiting ? "a route" : "a decode worker", fleet->policy->name, most->pool,
-                 most->free_blocks, most->blocks, most->free_sequences);
+                 most->free_blocks, most->blocks, most->free_sequences, down);
 }
 
 static td_status loop(struct fleet *fleet) {
@@ -222,6 +233,7 @@ static td_status check_balance(struct fleet *fleet) {
     return td_fail(TD_INTERNAL, "steps gave %" PRIu64 " output tokens, requests had %" PRIu64, tokens,
                    summary->output_tokens);
   }
+  if (fleet->outages) fleet_outages_count(fleet);
   summary->steps = fleet->next_step;
   summary->makespan_ps = fleet->arrived ? fleet->now_ps - summary->first_arrival_ps : 0;
   summary->filled = true;
