@@ -114,6 +114,14 @@ static const struct td_option pool_options[] = {
         "weights, on executing ones room for the longest request in every place of a step"),
     BELOW(td_cfg_pool, lpu, TD_OPT_GROUP, "", &lpu_group,
           "for backend lpu, and modelled LPUs: the program and what emulates it"),
+    BELOW(
+        td_cfg_pool, failures, TD_OPT_GROUP, "", &td_cfg_failures_group,
+        "modelled runs: workers fail by chance; one that does loses its step and all KV, and its requests start over"),
+    BELOW(td_cfg_pool, outages, TD_OPT_LIST, "()", &td_cfg_outage_group,
+          "modelled runs: failures at given times, beside those by chance; of several at a time the longest counts"),
+    KEY(td_cfg_pool, power_cap, TD_OPT_REAL, "W", "0", 0, 1e12,
+        "modelled runs: most power of each worker; steps take power_busy of the device file (times tensor) over it as "
+        "long, with the same energy; 0 = no cap"),
     END};
 static const struct td_option_group pool_group = {"a pool", sizeof(struct td_cfg_pool), pool_options};
 
@@ -128,6 +136,10 @@ static const struct td_option cluster_options[] = {
           "what joins two pools; needed where the time of a hand-off is modelled: in paces measured and priced, and "
           "when either "
           "end is modelled"),
+    KEY(td_cfg_cluster, power_cap, TD_OPT_REAL, "W", "0", 0, 1e12,
+        "modelled runs: most power of all workers, at steps power_busy of their device files (times tensor), else "
+        "power_idle; a step that would exceed it waits until others end, first come first, equals by the worker's "
+        "number; 0 = no cap"),
     END};
 static const struct td_option_group cluster_group = {"cluster", sizeof(struct td_cfg_cluster), cluster_options};
 

@@ -198,6 +198,7 @@ static td_status parse_and_check(struct td_config *config, struct td_experiment 
   TD_TRY(check_pools(config, &out->cluster));
   for (int32_t i = 0; i < out->cluster.pools.count; i++) TD_TRY(td_cfg_check_lpu(config, out, i));
   TD_TRY(check_links(config, &out->cluster));
+  TD_TRY(td_cfg_check_faults(config, &out->cluster));
   return check_workload(config, &out->workload);
 }
 

@@ -127,6 +127,12 @@ bool td_cfg_is_absent(const struct td_option *option, const struct cfg_node *nod
 td_status td_cfg_resolve(struct td_config *config, const char *text, bool from_shell, const char **out,
                          const char **out_trouble);
 
+/* ---- experiment_faults.c ---- */
+
+struct td_cfg_cluster;
+extern const struct td_option_group td_cfg_failures_group, td_cfg_outage_group; /* of a pool */
+td_status td_cfg_check_faults(const struct td_config *config, const struct td_cfg_cluster *cluster);
+
 /* ---- experiment_lpu.c ---- */
 
 struct td_experiment;

@@ -165,6 +165,22 @@ static td_status check_batch(const struct cluster *cluster) {
                         engine->batch_tokens, engine->batch_sequences);
 }
 
+static td_status check_no_faults(const struct cluster *cluster, const char *where) {
+  char text[160];
+  for (int32_t i = 0; i < cluster->pools; i++) {
+    const struct td_cfg_pool *pool = pool_at(cluster, i);
+    const char *key = pool->failures.mean_time_between > 0 ? "failures"
+                      : pool->outages.count                ? "outages"
+                      : pool->power_cap > 0                ? "power_cap"
+                                                           : NULL;
+    if (!key) continue;
+    TD_TRY(td_format(text, sizeof text, "found it, expected none %s", where));
+    return fail_pool(cluster, i, key, text);
+  }
+  if (cluster->experiment->cluster.power_cap == 0) return TD_OK;
+  return td_config_fail(cluster->config, "cluster.power_cap", "found a cap, expected none %s", where);
+}
+
 /* What only one of the two engines can do. */
 static td_status check_engine(const struct cluster *cluster) {
   const struct td_experiment *experiment = cluster->experiment;
@@ -179,6 +195,7 @@ static td_status check_engine(const struct cluster *cluster) {
   if (cluster->kv_dtype == TD_FP8) {
     return td_config_fail(cluster->config, "engine.kv_dtype", "found \"fp8\", expected f32 or f16 %s", where);
   }
+  TD_TRY(check_no_faults(cluster, where));
   if (experiment->engine.kv != TD_KV_GROW) return TD_OK;
   return td_config_fail(cluster->config, "engine.kv", "found \"grow\", expected \"reserve\" %s", where);
 }

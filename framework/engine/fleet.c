@@ -5,8 +5,10 @@
 #include "fleet.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "fleet_outage.h"
 #include "tandem/base.h"
 
 /* ---- opening ---- */
@@ -77,6 +79,7 @@ static td_status fleet_open(struct fleet *fleet) {
   TD_TRY(td_policy_state(fleet->policy, &fleet->policy_state));
   TD_TRY(fleet_tick_open(fleet));
   TD_TRY(open_replicas(fleet));
+  TD_TRY(fleet_outages_open(fleet));
   TD_TRY(open_requests(fleet));
   return fleet_record_devices(fleet);
 }
@@ -91,6 +94,7 @@ static void fleet_close(struct fleet *fleet) {
   for (int32_t i = 0; i < fleet->request_used; i++) free(fleet->requests[i].prefix);
   td_workload_close(fleet->workload);
   fleet_price_close(fleet);
+  fleet_outages_close(fleet);
   load_close(fleet->loads);
   slot_queue_close(&fleet->order);
   slot_queue_close(&fleet->waiting);
@@ -108,11 +112,12 @@ static void fleet_close(struct fleet *fleet) {
 
 /* ---- the loop ---- */
 
-static int64_t next_time(const struct fleet *fleet) {
+static int64_t next_time(struct fleet *fleet) {
   int64_t next = fleet->arrival_ps;
   if (fleet->ends.count && fleet->ends.heap[0].time_ps < next) next = fleet->ends.heap[0].time_ps;
   if (fleet->transfers.count && fleet->transfers.heap[0].key < next) next = fleet->transfers.heap[0].key;
-  return fleet_next_tick(fleet, next);
+  int64_t then = fleet_next_tick(fleet, next);
+  return fleet->outages ? fleet_next_outage(fleet, next, then) : then;
 }
 
 static td_status handle_instant(struct fleet *fleet) {
@@ -128,7 +133,8 @@ static td_status handle_instant(struct fleet *fleet) {
     fleet->summary->events++;
     TD_TRY(fleet_arrive(fleet));
   }
-  return fleet_tick(fleet);
+  TD_TRY(fleet_tick(fleet));
+  return fleet->outages ? fleet_outage(fleet) : TD_OK;
 }
 
 static td_status give_out(struct fleet *fleet) {
@@ -164,6 +170,10 @@ static td_status stalled(const struct fleet *fleet) {
   int64_t block = fleet->block_tokens, end = request->prompt + request->output - 1;
   struct td_text room = {0};
   print_room(fleet, &room);
+  if (fleet->outages && fleet->outages->down) {
+    td_text_printf(&room, "; %" PRId32 " of %" PRId32 " workers are down", fleet->outages->down,
+                   fleet->cluster->worker_count);
+  }
   td_status status = td_fail(
       TD_UNSUPPORTED,
       "stalled at %.6f s with %" PRId64 " of %" PRId64 " requests done: request %" PRIu64 " (%" PRId32
@@ -230,6 +240,7 @@ static td_status check_balance(struct fleet *fleet) {
     return td_fail(TD_INTERNAL, "steps gave %" PRIu64 " output tokens, requests had %" PRIu64, tokens,
                    summary->output_tokens);
   }
+  if (fleet->outages) fleet_outages_count(fleet);
   summary->steps = fleet->next_step;
   summary->makespan_ps = fleet->arrived ? fleet->now_ps - summary->first_arrival_ps : 0;
   summary->filled = true;

@@ -8,8 +8,8 @@
  *
  *   arrives -> waits for a route -> prefill queue -> [transfer -> ] joins decode -> decodes -> done
  *
- * Events of one instant are handled in the order steps, transfers, arrivals, each by number, then the policy's tick;
- * work is given out after the last of them.
+ * Events of one instant are handled in the order steps, transfers, arrivals, each by number, then the policy's tick,
+ * then failures and repairs by worker; work is given out after the last of them.
  */
 #ifndef ENGINE_FLEET_H
 #define ENGINE_FLEET_H
@@ -38,6 +38,7 @@ struct fleet_request {
   int32_t pushed;         /* of them, handed over or on their way */
   int32_t emitted;        /* output tokens so far, of one that does not decode just now */
   int32_t preempted;      /* times */
+  int32_t fruitless;      /* times in a row that it started over for a failure without a token since the last */
   int32_t tier, turn;
   int32_t prefill_worker, decode_worker; /* decode_worker may be TD_WORKER_LATER */
   int32_t next;
@@ -85,6 +86,7 @@ struct replica {
   int64_t row_valid;      /* steps the price holds for from there */
   uint64_t index;         /* device steps so far */
   int64_t egress_free_ps, ingress_free_ps;
+  int64_t busy_ps; /* at steps */
   double energy_j;
 };
 
@@ -139,6 +141,8 @@ struct fleet {
   uint64_t next_step, joins; /* step numbers given; requests that ever joined a decode batch */
   int64_t *experts;          /* [expert_tokens]: td_expected_experts, 0: not yet known */
   int64_t expert_tokens;
+  struct fleet_outages *outages; /* NULL: nobody ever fails */
+  bool split;                    /* a request was let in that decodes elsewhere */
 };
 
 /* Can this cluster run so: pace priced and no worker executes? */
@@ -150,6 +154,8 @@ td_status fleet_run(const struct cluster *cluster, struct td_trace_writer *trace
 
 /* fleet_request.c */
 td_status fleet_arrive(struct fleet *fleet); /* takes the next request */
+/* Back to those that wait, at its place in line, with all that it has put out as part of what it must prefill. */
+td_status fleet_start_over(struct fleet *fleet, int32_t slot);
 void slots_add(struct fleet *fleet, struct slots *slots, int32_t slot);
 int32_t slots_take(struct fleet *fleet, struct slots *slots); /* not empty */
 td_status fleet_next_arrival(struct fleet *fleet);
@@ -170,9 +176,26 @@ td_status fleet_tick_open(struct fleet *fleet);
 int64_t fleet_next_tick(const struct fleet *fleet, int64_t other_ps); /* other_ps: when anything else happens */
 td_status fleet_tick(struct fleet *fleet);                            /* if it is due at this instant */
 
+/* fleet_outage.c */
+td_status fleet_outages_open(struct fleet *fleet);
+void fleet_outages_close(struct fleet *fleet);
+/* When the loop goes on: at next_ps, or when a worker fails or is repaired before. other_ps: when anything but that and
+ * ticks happens. */
+int64_t fleet_next_outage(struct fleet *fleet, int64_t other_ps, int64_t next_ps);
+td_status fleet_outage(struct fleet *fleet);   /* those due at this instant */
+void fleet_outages_count(struct fleet *fleet); /* at the run's end: who is still down */
+
+/* fleet_fail.c */
+td_status fleet_fail(struct fleet *fleet, int32_t worker); /* its step, its KV and whoever counted on it */
+/* The worker that was to decode it has failed while it was being prefilled elsewhere. */
+bool fleet_is_orphan(const struct fleet_request *request);
+td_status fleet_orphan(struct fleet *fleet, int32_t slot); /* taken out of the prefill queue: starts over */
+
 /* fleet_step.c */
 td_status fleet_too_long(void);                                      /* fails */
 td_status fleet_later(int64_t ps, int64_t span_ps, int64_t *out_ps); /* the sum, which must be a time */
+td_status fleet_lose_step(struct fleet *fleet,
+                          int32_t worker); /* the one under way; those of its event done by now count */
 td_status fleet_begin_step(struct fleet *fleet, int32_t worker);
 td_status fleet_end_step(struct fleet *fleet, int32_t worker);
 /* How many of the steps under way have begun by now. */

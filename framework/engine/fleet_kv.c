@@ -108,19 +108,6 @@ static td_status swap_out(struct fleet *fleet, struct replica *replica, int32_t 
   return slot_queue_push(&replica->swapped, (struct keyed_slot){0, request->place_in_line, slot});
 }
 
-/* Back to those that wait, with all that it has put out as part of what it must prefill. */
-static td_status start_over(struct fleet *fleet, int32_t worker, int32_t slot) {
-  struct fleet_request *request = &fleet->requests[slot];
-  struct keyed_slot item = {0, request->place_in_line, slot};
-  request->target = request->prompt + request->emitted;
-  request->computed = request->pushed = 0;
-  request->prefill_worker = request->decode_worker = -1;
-  fleet->queued_tokens += request->target;
-  fleet_view(fleet, worker, 0, 1, 0);
-  if (fleet->policy->rank) item.key = fleet_rank(fleet, slot);
-  return slot_queue_push(&fleet->waiting, item);
-}
-
 static td_status preempt(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
   size_t at = last_admitted(fleet, replica);
@@ -136,7 +123,9 @@ static td_status preempt(struct fleet *fleet, int32_t worker) {
   fleet_kv_leave(fleet, replica, request);
   fleet_view(fleet, worker, blocks_of(fleet, cached(request)), 0, 0);
   fleet->summary->preemptions++; /* what it gives back is for those that stay: nobody is routed for it */
-  return fleet->swap ? swap_out(fleet, replica, item.slot) : start_over(fleet, worker, item.slot);
+  if (fleet->swap) return swap_out(fleet, replica, item.slot);
+  fleet_view(fleet, worker, 0, 1, 0);
+  return fleet_start_over(fleet, item.slot);
 }
 
 /* Who was swapped out comes back, first come first, once blocks were given back and each sequence can have one more. */

@@ -163,6 +163,19 @@ td_status fleet_arrive(struct fleet *fleet) {
   return fleet_next_arrival(fleet);
 }
 
+td_status fleet_start_over(struct fleet *fleet, int32_t slot) {
+  struct fleet_request *request = &fleet->requests[slot];
+  struct keyed_slot item = {0, request->place_in_line, slot};
+  request->target = request->prompt + request->emitted;
+  request->computed = request->pushed = 0;
+  request->prefill_worker = request->decode_worker = -1;
+  request->kv_expected = request->kv_bytes; /* what was handed over for nothing was */
+  request->transferred_ps = 0;
+  fleet->queued_tokens += request->target;
+  if (fleet->policy->rank) item.key = fleet_rank(fleet, slot);
+  return slot_queue_push(&fleet->waiting, item);
+}
+
 /* ---- ends ---- */
 
 static td_status tell_workload(struct fleet *fleet, uint64_t number) {

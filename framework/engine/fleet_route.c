@@ -143,6 +143,7 @@ static td_status admit(struct fleet *fleet, int32_t slot, const struct td_reques
   }
   request->prefill_worker = prefill;
   request->decode_worker = decode;
+  fleet->split |= decode != prefill;
   if (request->admitted_ps < 0) request->admitted_ps = fleet->now_ps;
   fleet_view(fleet, prefill, 0, 0, request->target);
   slots_add(fleet, &fleet->replicas[prefill].prefill, slot);

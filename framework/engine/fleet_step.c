@@ -201,6 +201,31 @@ td_status fleet_join(struct fleet *fleet, int32_t slot) {
   return TD_OK;
 }
 
+td_status fleet_lose_step(struct fleet *fleet, int32_t worker) {
+  struct replica *replica = &fleet->replicas[worker];
+  if (!replica->busy) return fleet_close_row(fleet, worker);
+  int64_t elapsed = fleet->now_ps - replica->start_ps, ended = steps_ended(replica, elapsed);
+  int64_t spent = elapsed - (int64_t)steps_time(replica->next_base, replica->row.slope, ended);
+  double watts = replica->row.energy / (double)replica->row.duration; /* per ps */
+  bool lost = !ended || spent > 0;
+  worker_queue_remove(&fleet->ends, worker);
+  if (ended) {
+    replica->count = ended;
+    TD_TRY(fleet_end_step(fleet, worker));
+  }
+  if (fleet->grow) fleet_kv_taken(fleet, worker, 0);
+  replica->busy = false;
+  replica->changed = true;
+  replica->chunk_count = 0;
+  TD_TRY(fleet_close_row(fleet, worker));
+  if (!lost) return TD_OK;
+  fleet->summary->lost_steps++;
+  if (spent < 0) return TD_OK; /* it still waited for KV from the host */
+  replica->energy_j += watts * (double)spent;
+  replica->busy_ps += spent;
+  return TD_OK;
+}
+
 /* ---- its end ---- */
 
 static td_status first_token(struct fleet *fleet, int32_t slot) {
@@ -208,6 +233,7 @@ static td_status first_token(struct fleet *fleet, int32_t slot) {
   fleet->prefilled++;
   if (!request->emitted++) request->first_token_ps = fleet->now_ps;
   if (request->emitted == request->output) return fleet_finish(fleet, slot);
+  if (fleet_is_orphan(request)) return fleet_orphan(fleet, slot);
   return request->decode_worker == request->prefill_worker ? fleet_join(fleet, slot) : fleet_prefilled(fleet, slot);
 }
 
@@ -247,12 +273,13 @@ static td_status end_prompts(struct fleet *fleet, int32_t worker) {
   for (size_t i = 0; i < replica->chunk_count; i++) {
     const struct fleet_request *request = &fleet->requests[slot];
     int32_t next = request->next;
-    if (request->computed < request->target) {
+    bool done = request->computed == request->target;
+    if (!done && !fleet_is_orphan(request)) {
       before = slot;
     } else {
       *(before < 0 ? &replica->prefill.first : &fleet->requests[before].next) = next;
       if (next < 0) replica->prefill.last = before;
-      TD_TRY(first_token(fleet, slot));
+      TD_TRY(done ? first_token(fleet, slot) : fleet_orphan(fleet, slot));
     }
     slot = next;
   }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tandem/base.h"
+#include "tandem/workload.h"
 
 #define LN2_HIGH 0x1.62e42feep-1 /* 32 bits: a product with an exponent is exact */
 #define LN2_LOW 0x1.a39ef35793c76p-33
@@ -40,8 +41,12 @@ double draw_exp(double x) {
   return ldexp(sum, (int)k);
 }
 
-double draw_exponential(uint64_t seed, enum draw_stream stream, uint64_t i) {
+double td_random_exponential(uint64_t seed, uint64_t stream, uint64_t i) {
   return -draw_log(1 - td_random_unit(seed, stream, i));
+}
+
+double draw_exponential(uint64_t seed, enum draw_stream stream, uint64_t i) {
+  return td_random_exponential(seed, stream, i);
 }
 
 /* Marsaglia's polar method; attempt a of a draw takes numbers 2a and 2a + 1 of a stream of its own. */

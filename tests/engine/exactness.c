@@ -20,7 +20,7 @@ static char config[4200];
 static const char *folder;
 static uint64_t hash = TD_HASH_INIT;
 static int compared, stalled;
-static uint64_t refused, preempted;
+static uint64_t refused, preempted, failures, lost;
 
 static void write_config(const char *text) {
   FILE *file = fopen(config, "w");
@@ -49,6 +49,8 @@ static bool compare(const char *policy, uint64_t number, struct rows *merged) {
   }
   refused += merged->summary->refused;
   preempted += merged->summary->preemptions;
+  failures += merged->summary->failures;
+  lost += merged->summary->lost_tokens;
   compared++;
   stalled += status != TD_OK;
   hash = rows_hash(hash, merged);
@@ -89,10 +91,13 @@ static void every_policy(void **state) {
       compare_cluster(td_policies[i]->name, (uint64_t)i * CLUSTERS + cluster);
     }
   }
-  printf("%d clusters, %d of them stalled alike, %d requests refused, %d preempted; hash %016llx\n", compared, stalled,
-         (int)refused, (int)preempted, (unsigned long long)hash);
+  printf(
+      "%d clusters, %d of them stalled alike, %d requests refused, %d preempted, %d failures, %d tokens lost; hash "
+      "%016llx\n",
+      compared, stalled, (int)refused, (int)preempted, (int)failures, (int)lost, (unsigned long long)hash);
   assert_true(compared - stalled >= (CLUSTERS > 24 ? 500 : 200));
-  assert_true(refused > 100 && preempted > 10); /* else the draws no longer reach them */
+  assert_true(refused > 100 && preempted > 10 && failures > 100 &&
+              lost > 1000); /* else the draws no longer reach them */
 }
 
 int main(void) {

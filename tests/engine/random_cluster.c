@@ -55,6 +55,11 @@ void random_cluster_files(const char *folder) {
 
 struct dice {
   uint64_t number, throws;
+  /* what goes wrong is thrown apart, often at the instants that requests were asked for */
+  bool faulty;
+  uint64_t fault_throws;
+  const int64_t *instants;
+  int instant_count;
 };
 
 /* low .. high */
@@ -100,12 +105,42 @@ static void add_options(struct dice *dice, const char *policy, struct td_text *o
   td_text_printf(out, "}; };\n");
 }
 
+/* low .. high */
+static int draw_fault(struct dice *dice, int low, int high) {
+  return low + (int)(td_random(12, dice->number, dice->fault_throws++) % (uint64_t)(high - low + 1));
+}
+
+static double fault_time(struct dice *dice) {
+  if (!dice->instant_count || !draw_fault(dice, 0, 2)) return 1e-4 * draw_fault(dice, 0, 600);
+  return (double)dice->instants[draw_fault(dice, 0, dice->instant_count - 1)] * 1e-12;
+}
+
+static void add_faults(struct dice *dice, int workers, struct td_text *out) {
+  if (!dice->faulty) return;
+  if (draw_fault(dice, 0, 1)) {
+    td_text_printf(out, "failures = { mean_time_between = %g; mean_time_to_repair = %g; law = \"%s\"; }; ",
+                   1e-3 * draw_fault(dice, 8, 200), 1e-4 * draw_fault(dice, 1, 200),
+                   draw_fault(dice, 0, 3) ? "exponential" : "constant");
+  }
+  td_text_printf(out, "outages = (");
+  for (int i = 0, count = draw_fault(dice, 0, 6); i < count; i++) {
+    double at = fault_time(dice), lasts = 1e-4 * draw_fault(dice, 1, 100);
+    if (!draw_fault(dice, 0, 40)) lasts = 0; /* for good */
+    td_text_printf(out, "%s{ worker = %d; at = %.17g; lasts = %g; }", i ? "," : "", draw_fault(dice, 0, workers - 1),
+                   at > 0 ? at : 0.0, lasts);
+  }
+  td_text_printf(out, "); ");
+}
+
 static void add_pool(struct dice *dice, const char *name, const char *role, const char *folder, struct td_text *out) {
   int tokens = draw(dice, 0, 1) ? draw(dice, 420, 900) : 20000; /* the longest request has 400 */
+  int workers = draw(dice, 1, 4);
   td_text_printf(out, "%s{ name = \"%s\"; role = \"%s\"; backend = \"modelled\"; count = %d; kv_tokens = %d; ",
-                 strstr(out->data, "name = \"p") || strstr(out->data, "name = \"d") ? ", " : "", name, role,
-                 draw(dice, 1, 4), tokens);
-  td_text_printf(out, "device = \"%s/chip.cfg\"; }", folder);
+                 strstr(out->data, "name = \"p") || strstr(out->data, "name = \"d") ? ", " : "", name, role, workers,
+                 tokens);
+  td_text_printf(out, "device = \"%s/chip.cfg\"; ", folder);
+  add_faults(dice, workers, out);
+  td_text_printf(out, "}");
 }
 
 static bool both_only(const char *policy, struct dice *dice) {
@@ -198,7 +233,8 @@ static void add_source(struct dice *dice, struct td_text *out) {
 
 void random_cluster(uint64_t number, const char *policy, const char *folder, int64_t burst_ps, char *out, size_t size) {
   static const char *const models[] = {"dense", "window", "experts"};
-  struct dice dice = {.number = number};
+  struct dice dice = {
+      .number = number, .faulty = number % 3 == 1, .instants = &burst_ps, .instant_count = burst_ps > 0};
   struct td_text text = {0};
   td_text_printf(&text, "name = \"random\"; model = \"%s/%s.cfg\"; seed = 3;\n", folder, pick(&dice, models, 3));
   add_engine(&dice, policy, &text);

@@ -45,7 +45,7 @@ static struct role sum_of(const struct td_cluster_view *cluster, int role) {
   struct role sum = {.idlest = -1};
   for (int32_t i = 0; i < cluster->worker_count; i++) {
     const struct td_worker_view *worker = &cluster->workers[i];
-    if (worker->role != role) continue;
+    if (worker->role != role || worker->down) continue;
     sum.workers++;
     sum.waiting_tokens += worker->waiting_tokens;
     sum.active += worker->active;

@@ -44,6 +44,9 @@ struct td_run_summary {
   uint64_t events;                             /* that the engine handled */
   uint64_t transfers, kv_bytes;
   uint64_t preemptions;
+  uint64_t failures, restarts;               /* of workers; requests that started over for them */
+  uint64_t lost_steps, lost_tokens;          /* under way; computed positions whose KV was lost */
+  int64_t down_ps;                           /* of all workers, within the makespan */
   struct td_cfg_slo slo;                     /* of the config */
   uint64_t within_ttft, within_tpot, within; /* requests that see it, one and both */
   int64_t first_arrival_ps, makespan_ps;

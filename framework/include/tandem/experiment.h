@@ -54,6 +54,15 @@ struct td_cfg_lpu {
   int64_t expert_parts, expert_rows, expert_routed;
   const char *emulate_on;
 };
+enum td_failure_law { TD_FAILURE_EXPONENTIAL, TD_FAILURE_CONSTANT };
+struct td_cfg_failures {
+  double mean_time_between, mean_time_to_repair; /* s; 0: no failures */
+  int law;                                       /* enum td_failure_law */
+};
+struct td_cfg_outage {
+  int64_t worker;   /* of its pool */
+  double at, lasts; /* s; lasts 0: for good */
+};
 struct td_cfg_pool {
   const char *name;
   int role;              /* enum td_role */
@@ -67,6 +76,9 @@ struct td_cfg_pool {
   int64_t threads;       /* host threads of each */
   int64_t kv_tokens;     /* KV capacity in positions; 0: see the option table */
   struct td_cfg_lpu lpu; /* backend lpu only; absent: emulate_on is NULL */
+  struct td_cfg_failures failures;
+  struct td_list outages; /* struct td_cfg_outage */
+  double power_cap;       /* W; 0: none */
 };
 struct td_cfg_link {
   const char *from, *to; /* pool names */
@@ -75,6 +87,7 @@ struct td_cfg_link {
 struct td_cfg_cluster {
   struct td_list pools; /* struct td_cfg_pool */
   struct td_list links; /* struct td_cfg_link */
+  double power_cap;     /* W; 0: none */
 };
 struct td_cfg_sampling {
   double temperature;

@@ -21,6 +21,7 @@ struct td_worker_view {
   const char *pool;
   int role;               /* enum td_role of tandem/experiment.h */
   bool executes;          /* really computes: its tokens are real */
+  bool down;              /* has failed and is not yet repaired: it has no free sequence */
   int64_t blocks;         /* KV blocks it has */
   int64_t free_blocks;    /* of them, those nobody has reserved */
   int64_t free_sequences; /* requests it may take beside those it has: engine.batch_sequences - active */

@@ -46,6 +46,9 @@ td_status td_workload_take(struct td_workload *workload, struct td_job *out_job)
  * before now_ps. */
 td_status td_workload_finished(struct td_workload *workload, uint64_t number, int64_t now_ps);
 
+/* Draw i of a stream of exponential numbers of mean 1: the same on every machine. */
+double td_random_exponential(uint64_t seed, uint64_t stream, uint64_t i);
+
 /* How many jobs there will be in all, -1 if only the end tells: for progress. */
 int64_t td_workload_total(const struct td_workload *workload);
 

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fleet_outage.h"
+
+#include <stdlib.h>
+
+#include "fleet.h"
+#include "tandem/base.h"
+#include "tandem/workload.h"
+
+/* A request may need several workers, which are up together only now and then; one that so many outages of each of them
+ * have not helped waits for something else. */
+enum { OUTAGES_ALONE = 100 };
+
+/* ---- opening ---- */
+
+static int by_worker_and_time(const void *left, const void *right) {
+  const struct planned_outage *a = left, *b = right;
+  if (a->worker != b->worker) return a->worker < b->worker ? -1 : 1;
+  return (a->at_ps > b->at_ps) - (a->at_ps < b->at_ps);
+}
+
+static td_status plan_pool(struct fleet_outages *outages, const struct td_cfg_pool *pool, int32_t first) {
+  const struct td_cfg_outage *all = pool->outages.items;
+  for (int32_t i = 0; i < pool->outages.count; i++) {
+    struct planned_outage *plan = &outages->plans[outages->plan_count++];
+    *plan = (struct planned_outage){.worker = first + (int32_t)all[i].worker, .lasts_ps = INT64_MAX};
+    TD_TRY(td_ps_from_seconds(all[i].at, &plan->at_ps));
+    if (all[i].lasts > 0) TD_TRY(td_ps_from_seconds(all[i].lasts, &plan->lasts_ps));
+    if (plan->lasts_ps < 1) plan->lasts_ps = 1;
+  }
+  return TD_OK;
+}
+
+/* Each worker's own stand together, in order of time. */
+static td_status plan_all(const struct cluster *cluster, struct fleet_outages *outages) {
+  const struct td_list *pools = &cluster->experiment->cluster.pools;
+  const struct td_cfg_pool *pool = pools->items;
+  int32_t first = 0;
+  for (int32_t i = 0; i < pools->count; i++) {
+    TD_TRY(plan_pool(outages, &pool[i], first));
+    first += (int32_t)pool[i].count;
+  }
+  if (!outages->plan_count) return TD_OK;
+  qsort(outages->plans, outages->plan_count, sizeof *outages->plans, by_worker_and_time);
+  for (size_t i = 0; i < outages->plan_count; i++) {
+    struct worker_outages *own = &outages->workers[outages->plans[i].worker];
+    if (!own->plans) own->plan = i;
+    own->plans = i + 1;
+  }
+  return TD_OK;
+}
+
+/* A later time; that of a run too long to be had is never. */
+static int64_t after(int64_t from_ps, int64_t ps) {
+  int64_t sum;
+  return __builtin_add_overflow(from_ps, ps, &sum) ? INT64_MAX : sum;
+}
+
+/* The next time of a worker: between failures and to repairs in turn. */
+static int64_t draw(struct fleet *fleet, int32_t worker, double mean_s) {
+  struct fleet_outages *outages = fleet->outages;
+  struct worker_outages *own = &outages->workers[worker];
+  bool constant = fleet->cluster->workers[worker].pool->failures.law == TD_FAILURE_CONSTANT;
+  int64_t ps;
+  double s = constant ? mean_s : mean_s * td_random_exponential(outages->seed, (uint64_t)worker, own->drawn++);
+  if (td_ps_from_seconds(s, &ps)) return INT64_MAX;
+  return ps > 0 ? ps : 1;
+}
+
+static void set_due(struct fleet_outages *outages, int32_t worker) {
+  const struct worker_outages *own = &outages->workers[worker];
+  int64_t due = own->chance_ps;
+  if (own->plan < own->plans && outages->plans[own->plan].at_ps < due) due = outages->plans[own->plan].at_ps;
+  if (own->down && own->until_ps < due) due = own->until_ps;
+  worker_queue_set(&outages->due, worker, due);
+}
+
+static size_t count_plans(const struct cluster *cluster, bool *out_any) {
+  const struct td_list *pools = &cluster->experiment->cluster.pools;
+  const struct td_cfg_pool *pool = pools->items;
+  size_t count = 0;
+  *out_any = false;
+  for (int32_t i = 0; i < pools->count; i++) {
+    count += (size_t)pool[i].outages.count;
+    *out_any |= pool[i].outages.count || pool[i].failures.mean_time_between > 0;
+  }
+  return count;
+}
+
+td_status fleet_outages_open(struct fleet *fleet) {
+  const struct cluster *cluster = fleet->cluster;
+  struct fleet_outages *outages;
+  bool any;
+  size_t plans = count_plans(cluster, &any);
+  if (!any) return TD_OK;
+  TD_TRY(td_alloc(1, sizeof *outages, (void **)&fleet->outages));
+  outages = fleet->outages;
+  outages->seed = td_random((uint64_t)cluster->experiment->seed, UINT64_C(0x6661696c75726573), 0); /* "failures" */
+  TD_TRY(worker_queue_open(&outages->due, cluster->worker_count));
+  TD_TRY(td_alloc((size_t)cluster->worker_count, sizeof *outages->workers, (void **)&outages->workers));
+  if (plans) TD_TRY(td_alloc(plans, sizeof *outages->plans, (void **)&outages->plans));
+  TD_TRY(plan_all(cluster, outages));
+  for (int32_t i = 0; i < cluster->worker_count; i++) {
+    double mean_s = cluster->workers[i].pool->failures.mean_time_between;
+    outages->workers[i].chance_ps = mean_s > 0 ? draw(fleet, i, mean_s) : INT64_MAX;
+    set_due(outages, i);
+  }
+  return TD_OK;
+}
+
+void fleet_outages_close(struct fleet *fleet) {
+  if (!fleet->outages) return;
+  worker_queue_close(&fleet->outages->due);
+  slot_queue_close(&fleet->outages->lost);
+  free(fleet->outages->workers);
+  free(fleet->outages->plans);
+  free(fleet->outages);
+}
+
+/* ---- the loop ---- */
+
+int64_t fleet_next_outage(struct fleet *fleet, int64_t other_ps, int64_t next_ps) {
+  struct fleet_outages *outages = fleet->outages;
+  int64_t due = outages->due.heap[0].time_ps;
+  if (other_ps != INT64_MAX) {
+    outages->alone = 0;
+  } else if (!fleet->live || outages->alone >= (int64_t)OUTAGES_ALONE * fleet->cluster->worker_count) {
+    return next_ps;
+  }
+  return due < next_ps ? due : next_ps;
+}
+
+/* Of the time a worker was down, what lies within the makespan. */
+static void count_down(struct fleet *fleet, const struct worker_outages *own) {
+  int64_t from = fleet->summary->first_arrival_ps > own->since_ps ? fleet->summary->first_arrival_ps : own->since_ps;
+  if (fleet->arrived && fleet->now_ps > from) fleet->summary->down_ps += fleet->now_ps - from;
+}
+
+/* Failures of a worker that are due: until when the longest lasts; 0: none is. */
+static int64_t begin_due(struct fleet *fleet, int32_t worker) {
+  struct fleet_outages *outages = fleet->outages;
+  struct worker_outages *own = &outages->workers[worker];
+  const struct td_cfg_failures *failures = &fleet->cluster->workers[worker].pool->failures;
+  int64_t until = 0, end;
+  for (; own->plan < own->plans && outages->plans[own->plan].at_ps == fleet->now_ps; own->plan++) {
+    end = after(fleet->now_ps, outages->plans[own->plan].lasts_ps);
+    if (end > until) until = end;
+  }
+  if (own->chance_ps == fleet->now_ps) {
+    end = after(fleet->now_ps, draw(fleet, worker, failures->mean_time_to_repair));
+    own->chance_ps = after(end, draw(fleet, worker, failures->mean_time_between));
+    if (end > until) until = end;
+  }
+  return until;
+}
+
+static td_status go_down(struct fleet *fleet, int32_t worker, int64_t until_ps) {
+  struct worker_outages *own = &fleet->outages->workers[worker];
+  if (own->down) {
+    if (until_ps > own->until_ps) own->until_ps = until_ps;
+    return TD_OK;
+  }
+  own->down = true;
+  own->since_ps = fleet->now_ps;
+  own->until_ps = until_ps;
+  fleet->outages->down++;
+  fleet->summary->failures++;
+  return fleet_fail(fleet, worker);
+}
+
+static void come_back(struct fleet *fleet, int32_t worker) {
+  struct worker_outages *own = &fleet->outages->workers[worker];
+  own->down = false;
+  fleet->outages->down--;
+  count_down(fleet, own);
+  fleet->views[worker].down = false;
+  fleet->views[worker].free_sequences = fleet->batch_sequences;
+  load_changed(fleet->loads, worker);
+  fleet->route_again = true;
+}
+
+td_status fleet_outage(struct fleet *fleet) {
+  struct fleet_outages *outages = fleet->outages;
+  while (outages->due.heap[0].time_ps == fleet->now_ps) {
+    int32_t worker = outages->due.heap[0].worker;
+    struct worker_outages *own = &outages->workers[worker];
+    int64_t until = begin_due(fleet, worker);
+    fleet->summary->events++;
+    outages->alone++;
+    if (until) {
+      TD_TRY(go_down(fleet, worker, until));
+    } else if (own->down && own->until_ps == fleet->now_ps) {
+      come_back(fleet, worker);
+    }
+    set_due(outages, worker);
+  }
+  return TD_OK;
+}
+
+void fleet_outages_count(struct fleet *fleet) {
+  for (int32_t i = 0; i < fleet->cluster->worker_count; i++) {
+    if (fleet->outages->workers[i].down) count_down(fleet, &fleet->outages->workers[i]);
+  }
+}
