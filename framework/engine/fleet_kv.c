@@ -97,7 +97,7 @@ static td_status swap_time(const struct fleet *fleet, const struct replica *repl
                           "found \"swap\", expected a device file with host_bandwidth: %s has none", params->path);
   }
   double bytes = (double)fleet->bytes_per_position * (double)fleet->layers * (double)cached(request);
-  return td_ps_from_seconds(bytes / params->host_bandwidth.value, out_ps);
+  return td_ps_from_seconds(bytes / fleet_host_rate(fleet->pools[replica->pool].worker), out_ps);
 }
 
 static td_status swap_out(struct fleet *fleet, struct replica *replica, int32_t slot) {
@@ -135,6 +135,7 @@ static td_status preempt(struct fleet *fleet, int32_t worker) {
   replica->freed = false;
   fleet_kv_leave(fleet, replica, request);
   fleet_view(fleet, worker, blocks_of(fleet, cached(request)), 0, 0);
+  if (fleet->caches.of) fleet_cache_release(fleet, request, worker);
   fleet->summary->preemptions++; /* what it gives back is for those that stay: nobody is routed for it */
   return fleet->swap ? swap_out(fleet, replica, item.slot) : start_over(fleet, worker, item.slot);
 }
@@ -144,13 +145,14 @@ static td_status swap_in(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
   while (replica->swapped.count && replica->freed) {
     int32_t slot = replica->swapped.heap[0].slot;
-    const struct fleet_request *request = &fleet->requests[slot];
+    struct fleet_request *request = &fleet->requests[slot];
     int64_t blocks = blocks_of(fleet, cached(request)), ps = 0;
     int64_t need = blocks_of(fleet, cached(request) + 1) + (int64_t)replica->endings.count;
     if (fleet->views[worker].free_blocks < need) return TD_OK;
     TD_TRY(swap_time(fleet, replica, request, &ps));
     replica->swap_ps += ps;
     slot_queue_pop(&replica->swapped);
+    if (fleet->caches.of) TD_TRY(fleet_cache_keep(fleet, request, worker));
     fleet_view(fleet, worker, -blocks, 0, 0);
     slots_add(fleet, &replica->joining, slot);
     TD_TRY(fleet_take_joining(fleet, worker));
