@@ -16,4 +16,8 @@ void random_cluster_files(const char *folder);
 void random_cluster(uint64_t number, const char *policy, const char *folder, const int64_t *arrivals, int arrival_count,
                     char *out, size_t size);
 
+/* Likewise a cluster with prefix caches and, often, tiers below them, on a source of few, long beginnings or of
+ * sessions; its KV caches are small. */
+void random_cached_cluster(uint64_t number, const char *policy, const char *folder, char *out, size_t size);
+
 #endif
