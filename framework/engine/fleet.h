@@ -220,6 +220,8 @@ td_status fleet_cache_arrive(struct fleet *fleet, struct fleet_request *request)
 void fleet_cache_view(struct fleet *fleet, int32_t worker, int64_t blocks);
 /* Before its blocks are taken, a request gets hold of those that the worker has. */
 td_status fleet_cache_hold(struct fleet *fleet, struct fleet_request *request, int32_t worker);
+/* Tokens of its prompt in those blocks: no work for the worker. */
+int32_t fleet_cache_held(const struct fleet *fleet, const struct fleet_request *request);
 /* Leading tokens of one not begun that its worker need not compute, if it began now. */
 int32_t fleet_cache_past(const struct fleet *fleet, const struct fleet_request *request, int32_t worker);
 /* It begins now. */

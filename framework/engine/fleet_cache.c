@@ -163,6 +163,10 @@ static int32_t at_most(int64_t tokens, int64_t most) {
 }
 
 /* The last token is always computed: it gives the first one of the output. */
+int32_t fleet_cache_held(const struct fleet *fleet, const struct fleet_request *request) {
+  return at_most(request->held * fleet->caches.unit_tokens, request->target - 1);
+}
+
 int32_t fleet_cache_past(const struct fleet *fleet, const struct fleet_request *request, int32_t worker) {
   const struct prefix_cache *cache = &fleet->caches.of[worker];
   int32_t found = request->held;
@@ -187,7 +191,7 @@ static td_status load_time(struct fleet *fleet, int32_t worker, int32_t tier) {
 td_status fleet_cache_load(struct fleet *fleet, struct fleet_request *request, int32_t worker) {
   struct prefix_cache *cache = &fleet->caches.of[worker];
   struct td_run_prefix *counts = &fleet->summary->prefix;
-  int32_t before = request->held, past = 0;
+  int32_t before = request->held, held = fleet_cache_held(fleet, request), past = 0;
   for (int32_t i = 0; i < request->key_count; i++) {
     int32_t tier = i < before ? 0 : prefix_cache_tier(cache, request->keys[i]);
     if (tier < 0) break;
@@ -199,7 +203,7 @@ td_status fleet_cache_load(struct fleet *fleet, struct fleet_request *request, i
   }
   request->computed = past;
   fleet->hit_tokens += past;
-  fleet_view(fleet, worker, 0, 0, -past);
+  fleet_view(fleet, worker, 0, 0, held - past);
   return TD_OK;
 }
 

@@ -155,7 +155,7 @@ static td_status admit(struct fleet *fleet, int32_t slot, const struct td_reques
   request->prefill_worker = prefill;
   request->decode_worker = decode;
   if (request->admitted_ps < 0) request->admitted_ps = fleet->now_ps;
-  fleet_view(fleet, prefill, 0, 0, request->target);
+  fleet_view(fleet, prefill, 0, 0, request->target - (fleet->caches.of ? fleet_cache_held(fleet, request) : 0));
   slots_add(fleet, &fleet->replicas[prefill].prefill, slot);
   TD_TRY(fleet_interrupt(fleet, prefill));
   fleet_touch(fleet, prefill);

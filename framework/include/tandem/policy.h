@@ -24,7 +24,7 @@ struct td_worker_view {
   int64_t blocks;         /* KV blocks it has */
   int64_t free_blocks;    /* of them, those nobody has reserved */
   int64_t free_sequences; /* requests it may take beside those it has: engine.batch_sequences - active */
-  int64_t waiting_tokens; /* prompt tokens routed here and not yet computed */
+  int64_t waiting_tokens; /* prompt tokens routed here, not in its prefix cache then and not yet computed */
   int64_t active;         /* requests routed here and not finished here */
 };
 struct td_load_index;
