@@ -54,6 +54,7 @@ struct fleet_request {
   int32_t prefix_count, prefix_tokens;
   uint64_t *keys; /* [key_count], owned: of the prompt's whole blocks in a prefix cache */
   int32_t key_count;
+  int64_t load_ps;  /* that some of the held ones take from tiers below */
   int32_t held;     /* leading blocks that it is made of, of those its worker's cache knows */
   const char *name; /* of the config's own requests; NULL: r and its number */
 };
@@ -218,7 +219,7 @@ double fleet_host_rate(const struct cluster_worker *worker); /* B/s between its 
 td_status fleet_cache_arrive(struct fleet *fleet, struct fleet_request *request);
 /* fleet_view's part: the worker has so many more free blocks. */
 void fleet_cache_view(struct fleet *fleet, int32_t worker, int64_t blocks);
-/* Before its blocks are taken, a request gets hold of those that the worker has. */
+/* Before its KV blocks are taken, a request gets hold of its leading blocks that the worker has, in any tier. */
 td_status fleet_cache_hold(struct fleet *fleet, struct fleet_request *request, int32_t worker);
 /* Tokens of its prompt in those blocks: no work for the worker. */
 int32_t fleet_cache_held(const struct fleet *fleet, const struct fleet_request *request);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Prompts whose beginning a worker has computed before (engine.prefix_cache). A hit saves computing and not room: a
- * request takes all of its KV blocks whatever it finds. From admission to its end it is made of the blocks it found,
- * loaded or computed; after that they are idle in the worker's free KV blocks, and go, the longest unused first, as
- * soon as others take these.
+ * request takes all of its KV blocks whatever it finds. From admission to its end it is made of the blocks that it
+ * found then or when it began, and of those it computed; after that they are idle in the worker's free KV blocks, and
+ * go, the longest unused first, as soon as others take these.
  *
  * All of it changes at events that merged and single steps have in common, but for blocks that merged steps take as
  * they go (kv = grow): those are taken first, see catch_up.
@@ -149,61 +149,65 @@ void fleet_cache_view(struct fleet *fleet, int32_t worker, int64_t blocks) {
   if (blocks < 0) trim(fleet, worker);
 }
 
-td_status fleet_cache_hold(struct fleet *fleet, struct fleet_request *request, int32_t worker) {
-  struct prefix_cache *cache = &fleet->caches.of[worker];
-  catch_up(fleet, worker);
-  while (request->held < request->key_count && prefix_cache_tier(cache, request->keys[request->held]) == 0) {
-    TD_TRY(prefix_cache_use(cache, request->keys[request->held++]));
-  }
-  return TD_OK;
-}
-
 static int32_t at_most(int64_t tokens, int64_t most) {
   return (int32_t)(tokens < most ? tokens : most);
 }
 
 /* The last token is always computed: it gives the first one of the output. */
+static int32_t tokens_of(const struct fleet *fleet, const struct fleet_request *request, int32_t blocks) {
+  return at_most(blocks * fleet->caches.unit_tokens, request->target - 1);
+}
+
 int32_t fleet_cache_held(const struct fleet *fleet, const struct fleet_request *request) {
-  return at_most(request->held * fleet->caches.unit_tokens, request->target - 1);
+  return tokens_of(fleet, request, request->held);
 }
 
 int32_t fleet_cache_past(const struct fleet *fleet, const struct fleet_request *request, int32_t worker) {
   const struct prefix_cache *cache = &fleet->caches.of[worker];
   int32_t found = request->held;
   while (found < request->key_count && prefix_cache_tier(cache, request->keys[found]) >= 0) found++;
-  return at_most(found * fleet->caches.unit_tokens, request->target - 1);
+  return tokens_of(fleet, request, found);
 }
 
-/* The worker's next step waits for what comes from a tier below. */
-static td_status load_time(struct fleet *fleet, int32_t worker, int32_t tier) {
-  struct replica *replica = &fleet->replicas[worker];
+static td_status add_load(struct fleet *fleet, const struct fleet_tier *tier, int64_t *wait_ps) {
   double bytes = (double)fleet->bytes_per_position * (double)fleet->layers * (double)fleet->caches.unit_tokens;
-  int64_t ps, end_ps;
-  TD_TRY(td_ps_from_seconds(bytes / fleet->pools[replica->pool].tiers[tier].bytes_per_s, &ps));
+  int64_t ps;
+  TD_TRY(td_ps_from_seconds(bytes / tier->bytes_per_s, &ps));
   fleet->summary->prefix.load_s += td_seconds(ps);
-  if (!__builtin_add_overflow(replica->swap_ps, ps, &replica->swap_ps) &&
-      !__builtin_add_overflow(replica->swap_ps, fleet->now_ps, &end_ps)) {
-    return TD_OK;
-  }
+  if (!__builtin_add_overflow(*wait_ps, ps, wait_ps)) return TD_OK;
   return td_fail(TD_UNSUPPORTED, "the run lasts longer than 106 days");
 }
 
-td_status fleet_cache_load(struct fleet *fleet, struct fleet_request *request, int32_t worker) {
+/* Gets hold of the leading blocks that the worker has. */
+td_status fleet_cache_hold(struct fleet *fleet, struct fleet_request *request, int32_t worker) {
   struct prefix_cache *cache = &fleet->caches.of[worker];
-  struct td_run_prefix *counts = &fleet->summary->prefix;
-  int32_t before = request->held, held = fleet_cache_held(fleet, request), past = 0;
-  for (int32_t i = 0; i < request->key_count; i++) {
-    int32_t tier = i < before ? 0 : prefix_cache_tier(cache, request->keys[i]);
-    if (tier < 0) break;
-    if (tier > 0) TD_TRY(load_time(fleet, worker, tier));
-    if (i >= before) TD_TRY(prefix_cache_use(cache, request->keys[request->held++]));
-    int32_t end = at_most((i + 1) * fleet->caches.unit_tokens, request->target - 1);
-    counts->tiers[fleet->pools[fleet->replicas[worker].pool].tiers[tier].counter].hit_tokens += (uint64_t)(end - past);
-    past = end;
+  const struct fleet_tier *tiers = fleet->pools[fleet->replicas[worker].pool].tiers;
+  catch_up(fleet, worker);
+  while (request->held < request->key_count) {
+    int32_t past = fleet_cache_held(fleet, request);
+    int32_t tier = prefix_cache_tier(cache, request->keys[request->held]);
+    if (tier < 0) return TD_OK;
+    if (tier > 0) TD_TRY(add_load(fleet, &tiers[tier], &request->load_ps));
+    TD_TRY(prefix_cache_use(cache, request->keys[request->held++]));
+    fleet->summary->prefix.tiers[tiers[tier].counter].hit_tokens += (uint64_t)(fleet_cache_held(fleet, request) - past);
   }
-  request->computed = past;
-  fleet->hit_tokens += past;
-  fleet_view(fleet, worker, 0, 0, held - past);
+  return TD_OK;
+}
+
+/* The worker's step waits for what comes from tiers below. */
+td_status fleet_cache_load(struct fleet *fleet, struct fleet_request *request, int32_t worker) {
+  struct replica *replica = &fleet->replicas[worker];
+  int32_t held = fleet_cache_held(fleet, request);
+  int64_t start_ps;
+  TD_TRY(fleet_cache_hold(fleet, request, worker));
+  request->computed = fleet_cache_held(fleet, request);
+  fleet->hit_tokens += request->computed;
+  fleet_view(fleet, worker, 0, 0, held - request->computed);
+  if (__builtin_add_overflow(replica->swap_ps, request->load_ps, &replica->swap_ps) ||
+      __builtin_add_overflow(replica->swap_ps, fleet->now_ps, &start_ps)) {
+    return td_fail(TD_UNSUPPORTED, "the run lasts longer than 106 days");
+  }
+  request->load_ps = 0;
   return TD_OK;
 }
 
