@@ -95,7 +95,7 @@ static const struct td_option tier_options[] = {
     TEXT(td_cfg_tier_below, name, NULL, "what the summary calls it; tiers of one name are counted together"),
     KEY(td_cfg_tier_below, tokens, TD_OPT_INT, "tokens", NULL, 1, 1e15, "what it holds for each worker, in positions"),
     KEY(td_cfg_tier_below, bandwidth, TD_OPT_REAL, "GB/s", "nan", 1e-6, 1e9,
-        "rate of loads from it, of all chips of a worker; nan = the device file's host_bandwidth x tensor"),
+        "rate of loads from it, of all chips of a worker; nan = the device file's host_bandwidth"),
     END};
 static const struct td_option_group tier_group = {"a tier below", sizeof(struct td_cfg_tier_below), tier_options};
 

@@ -212,10 +212,9 @@ void fleet_kv_look(struct fleet *fleet);
 /* The steps under way, or `count` of them, are done: their blocks are taken. */
 void fleet_kv_taken(struct fleet *fleet, int32_t worker, int64_t count);
 
-/* fleet_cache.c: prefix caches; only with fleet->caches.of, but for fleet_cache_close and fleet_host_rate */
+/* fleet_cache.c: prefix caches; only with fleet->caches.of, but for fleet_cache_close */
 td_status fleet_cache_open(struct fleet *fleet);
 void fleet_cache_close(struct fleet *fleet);
-double fleet_host_rate(const struct cluster_worker *worker); /* B/s between its chips and their host, if it is known */
 td_status fleet_cache_arrive(struct fleet *fleet, struct fleet_request *request);
 /* fleet_view's part: the worker has so many more free blocks. */
 void fleet_cache_view(struct fleet *fleet, int32_t worker, int64_t blocks);

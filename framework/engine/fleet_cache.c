@@ -39,10 +39,6 @@ static td_status find_counter(struct fleet *fleet, const char *name, int32_t *ou
   return TD_OK;
 }
 
-double fleet_host_rate(const struct cluster_worker *worker) {
-  return worker->params->host_bandwidth.value * (double)worker->pool->tensor;
-}
-
 static td_status open_tier(struct fleet *fleet, const struct cluster_worker *worker, int32_t i,
                            struct fleet_tier *out) {
   const struct td_cfg_tier_below *tier = &tiers_of(worker)[i];
@@ -55,7 +51,7 @@ static td_status open_tier(struct fleet *fleet, const struct cluster_worker *wor
                           worker->params->path);
   }
   out->tokens = tier->tokens;
-  out->bytes_per_s = given ? tier->bandwidth * 1e9 : fleet_host_rate(worker);
+  out->bytes_per_s = given ? tier->bandwidth * 1e9 : worker->params->host_bandwidth.value;
   return find_counter(fleet, tier->name, &out->counter);
 }
 

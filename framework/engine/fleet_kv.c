@@ -97,7 +97,7 @@ static td_status swap_time(const struct fleet *fleet, const struct replica *repl
                           "found \"swap\", expected a device file with host_bandwidth: %s has none", params->path);
   }
   double bytes = (double)fleet->bytes_per_position * (double)fleet->layers * (double)cached(request);
-  return td_ps_from_seconds(bytes / fleet_host_rate(fleet->pools[replica->pool].worker), out_ps);
+  return td_ps_from_seconds(bytes / params->host_bandwidth.value, out_ps);
 }
 
 static td_status swap_out(struct fleet *fleet, struct replica *replica, int32_t slot) {

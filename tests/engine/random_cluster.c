@@ -138,9 +138,9 @@ static void add_pool(struct dice *dice, const char *name, const char *role, cons
 }
 
 static bool both_only(const char *policy, struct dice *dice) {
-  static const char *const any[] = {"tiers", "admission", "kv_aware"};
+  static const char *const any[] = {"tiers", "admission", "kv_aware", "round_robin"};
   bool either = false;
-  for (int i = 0; i < 3; i++) either |= !strcmp(policy, any[i]);
+  for (int i = 0; i < 4; i++) either |= !strcmp(policy, any[i]);
   return !strcmp(policy, "colocated") || (either && draw(dice, 0, 1));
 }
 
