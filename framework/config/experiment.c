@@ -37,6 +37,10 @@ static const struct td_option engine_options[] = {
         "with kv = \"grow\", what becomes of the latest admitted request when blocks run out: recompute = its KV is "
         "dropped, and its prompt and what it has put out so far are prefilled anew; swap = its KV goes to the host's "
         "memory at the device file's host_bandwidth and comes back before it goes on, steps waiting meanwhile"),
+    KEY(td_cfg_engine, prefix_cache, TD_OPT_BOOL, NULL, "false", 0, 0,
+        "modelled runs: workers keep the KV of prompts in KV blocks that nobody needs, and prompts that begin alike "
+        "(by "
+        "the source's prefix hashes, in whole blocks of them) do not compute it again"),
     KEY(td_cfg_engine, merge, TD_OPT_BOOL, NULL, "true", 0, 0,
         "runs whose workers are all modelled, at pace priced: decode steps between two changes of a batch are one "
         "event; "
@@ -87,6 +91,14 @@ static const struct td_option lpu_options[] = {
     END};
 static const struct td_option_group lpu_group = {"an LPU", sizeof(struct td_cfg_lpu), lpu_options};
 
+static const struct td_option tier_options[] = {
+    TEXT(td_cfg_tier_below, name, NULL, "what the summary calls it; tiers of one name are counted together"),
+    KEY(td_cfg_tier_below, tokens, TD_OPT_INT, "tokens", NULL, 1, 1e15, "what it holds for each worker, in positions"),
+    KEY(td_cfg_tier_below, bandwidth, TD_OPT_REAL, "GB/s", "nan", 1e-6, 1e9,
+        "rate of loads from it, of all chips of a worker; nan = the device file's host_bandwidth"),
+    END};
+static const struct td_option_group tier_group = {"a tier below", sizeof(struct td_cfg_tier_below), tier_options};
+
 static const struct td_option pool_options[] = {
     TEXT(td_cfg_pool, name, NULL, "the pool's name; its workers are NAME.0, NAME.1, ..."),
     CHOICE(td_cfg_pool, role, "both|prefill|decode", "both", "what the policy may ask of the pool"),
@@ -112,6 +124,9 @@ static const struct td_option pool_options[] = {
         "KV capacity of each worker, in whole blocks; 0 = on modelled devices what the device file's memory leaves "
         "beside the "
         "weights, on executing ones room for the longest request in every place of a step"),
+    BELOW(td_cfg_pool, tiers, TD_OPT_LIST, "()", &tier_group,
+          "with engine.prefix_cache: where kept prompts go that the KV cache has no room for, the next tier first; at "
+          "most 7. A prompt that finds its beginning there waits, and the worker's step with it, until it is loaded"),
     BELOW(td_cfg_pool, lpu, TD_OPT_GROUP, "", &lpu_group,
           "for backend lpu, and modelled LPUs: the program and what emulates it"),
     BELOW(

@@ -12,6 +12,7 @@
 #include "tandem/lpu_machine.h"
 
 #define NAME_MOST 31 /* bytes of a name in a trace row */
+#define TIERS_MOST 7 /* below the KV cache */
 
 static td_status check_engine(const struct td_config *config, const struct td_cfg_engine *engine) {
   if (!*engine->policy) return td_config_fail(config, "engine.policy", "found \"\", expected a policy's name");
@@ -80,6 +81,33 @@ static td_status check_pools(struct td_config *config, const struct td_cfg_clust
     bool lpu = !strcmp(pools[i].backend, "lpu") || !strncmp(pools[i].backend, "lpu:", 4);
     enum td_device_kind kind = lpu ? TD_KIND_LPU_SYSTEM : TD_KIND_CHIP;
     TD_TRY(check_device(config, "cluster.pools", i, kind, &pools[i].device));
+  }
+  return TD_OK;
+}
+
+static td_status fail_tier(const struct td_config *config, int32_t pool, int32_t tier, const char *key,
+                           const char *text) {
+  char path[80];
+  TD_TRY(td_format(path, sizeof path, "cluster.pools.[%d].tiers.[%d]%s", pool, tier, key));
+  return td_config_fail(config, path, "%s", text);
+}
+
+static td_status check_tiers(const struct td_config *config, const struct td_experiment *experiment, int32_t pool) {
+  const struct td_list *list = &((const struct td_cfg_pool *)experiment->cluster.pools.items)[pool].tiers;
+  const struct td_cfg_tier_below *tiers = list->items;
+  if (list->count && !experiment->engine.prefix_cache) {
+    return fail_tier(config, pool, 0, "", "found a tier, expected none without engine.prefix_cache");
+  }
+  if (list->count > TIERS_MOST) return fail_tier(config, pool, TIERS_MOST, "", "found an 8th, expected at most 7");
+  for (int32_t i = 0; i < list->count; i++) {
+    if (!*tiers[i].name || strlen(tiers[i].name) > NAME_MOST || !strcmp(tiers[i].name, "kv")) {
+      return fail_tier(config, pool, i, ".name",
+                       "found none, over 31 bytes, or \"kv\" (the KV cache), expected another");
+    }
+    for (int32_t j = 0; j < i; j++) {
+      if (strcmp(tiers[i].name, tiers[j].name)) continue;
+      return fail_tier(config, pool, i, ".name", "found the name of a tier above it, expected one of its own");
+    }
   }
   return TD_OK;
 }
@@ -196,7 +224,10 @@ static td_status parse_and_check(struct td_config *config, struct td_experiment 
   if (!*out->model) return td_config_fail(config, "model", "found \"\", expected a path");
   TD_TRY(check_engine(config, &out->engine));
   TD_TRY(check_pools(config, &out->cluster));
-  for (int32_t i = 0; i < out->cluster.pools.count; i++) TD_TRY(td_cfg_check_lpu(config, out, i));
+  for (int32_t i = 0; i < out->cluster.pools.count; i++) {
+    TD_TRY(td_cfg_check_lpu(config, out, i));
+    TD_TRY(check_tiers(config, out, i));
+  }
   TD_TRY(check_links(config, &out->cluster));
   TD_TRY(td_cfg_check_faults(config, &out->cluster));
   return check_workload(config, &out->workload);

@@ -150,6 +150,11 @@ static td_status check_pairs(const struct cluster *cluster) {
 static td_status check_encoder(const struct cluster *cluster) {
   int64_t chunk = cluster->experiment->engine.chunk_tokens;
   const struct td_shape *shape = td_model_shape(cluster->model);
+  if (shape_encodes(shape) && cluster->experiment->engine.prefix_cache) {
+    return td_config_fail(cluster->config, "engine.prefix_cache",
+                          "found true, expected false: %s is an encoder, whose tokens see those that follow",
+                          shape->name);
+  }
   if (!shape_encodes(shape) || !chunk) return TD_OK;
   return td_config_fail(cluster->config, "engine.chunk_tokens",
                         "found %" PRId64 ", expected 0: %s is an encoder, which reads a whole prompt in one step",
@@ -185,7 +190,10 @@ static td_status check_no_faults(const struct cluster *cluster, const char *wher
 static td_status check_engine(const struct cluster *cluster) {
   const struct td_experiment *experiment = cluster->experiment;
   static const char where[] = "where workers execute or the pace is not \"priced\"";
-  if (fleet_can(cluster)) return check_batch(cluster);
+  if (fleet_can(cluster)) {
+    if (experiment->engine.prefix_cache) TD_TRY(check_no_faults(cluster, "beside engine.prefix_cache"));
+    return check_batch(cluster);
+  }
   if (td_source_given(&experiment->workload.source)) {
     return td_config_fail(cluster->config, "workload.source", "found a source, expected a list of requests %s", where);
   }
@@ -196,6 +204,9 @@ static td_status check_engine(const struct cluster *cluster) {
     return td_config_fail(cluster->config, "engine.kv_dtype", "found \"fp8\", expected f32 or f16 %s", where);
   }
   TD_TRY(check_no_faults(cluster, where));
+  if (experiment->engine.prefix_cache) {
+    return td_config_fail(cluster->config, "engine.prefix_cache", "found true, expected false %s", where);
+  }
   if (experiment->engine.kv != TD_KV_GROW) return TD_OK;
   return td_config_fail(cluster->config, "engine.kv", "found \"grow\", expected \"reserve\" %s", where);
 }

@@ -42,6 +42,7 @@ static td_status open_replicas(struct fleet *fleet) {
     TD_TRY(fleet_price_open(fleet, i));
     if (fleet->grow) TD_TRY(fleet_kv_open(fleet, &fleet->replicas[i]));
   }
+  if (fleet->cluster->experiment->engine.prefix_cache) TD_TRY(fleet_cache_open(fleet));
   return load_open(fleet->views, cluster->worker_count, &fleet->loads);
 }
 
@@ -91,7 +92,11 @@ static void fleet_close(struct fleet *fleet) {
     slot_queue_close(&fleet->replicas[i].endings);
     slot_queue_close(&fleet->replicas[i].swapped);
   }
-  for (int32_t i = 0; i < fleet->request_used; i++) free(fleet->requests[i].prefix);
+  for (int32_t i = 0; i < fleet->request_used; i++) {
+    free(fleet->requests[i].prefix);
+    free(fleet->requests[i].keys);
+  }
+  fleet_cache_close(fleet);
   td_workload_close(fleet->workload);
   fleet_price_close(fleet);
   fleet_outages_close(fleet);
@@ -225,10 +230,43 @@ static td_status check_replica(const struct fleet *fleet, int32_t worker) {
                  view->waiting_tokens, replica->context);
 }
 
+static td_status check_cache(const struct fleet *fleet, int32_t worker) {
+  if (!fleet->caches.of) return TD_OK;
+  const struct prefix_cache *cache = &fleet->caches.of[worker];
+  int64_t blocks = cache->tiers[0].count * fleet->caches.unit_blocks;
+  if (!cache->in_use && blocks <= fleet->replicas[worker].blocks) return TD_OK;
+  return td_fail(TD_INTERNAL,
+                 "worker %s: %" PRId64 " blocks of prompts in use after the last request, and %" PRId64 " of %" PRId64
+                 " KV blocks kept",
+                 fleet->cluster->workers[worker].name, cache->in_use, blocks, fleet->replicas[worker].blocks);
+}
+
+/* What a failed worker had computed of prompts is lost. */
+static td_status check_prompts(const struct fleet *fleet) {
+  if (fleet->summary->failures || fleet->prefilled_tokens + fleet->hit_tokens == fleet->done_tokens) return TD_OK;
+  return td_fail(TD_INTERNAL,
+                 "%" PRId64 " prompt tokens were computed and %" PRId64 " found, prefilled prompts had %" PRId64,
+                 fleet->prefilled_tokens, fleet->hit_tokens, fleet->done_tokens);
+}
+
+static void count_cache(struct fleet *fleet, int32_t worker) {
+  struct td_run_prefix *counts = &fleet->summary->prefix;
+  const struct fleet_pool *pool = &fleet->pools[fleet->replicas[worker].pool];
+  if (!fleet->caches.of) return;
+  const struct prefix_cache *cache = &fleet->caches.of[worker];
+  for (int32_t t = 0; t < cache->tier_count; t++) {
+    counts->tiers[pool->tiers[t].counter].evicted_tokens += cache->tiers[t].left * (uint64_t)fleet->caches.unit_tokens;
+  }
+}
+
 static td_status check_balance(struct fleet *fleet) {
   struct td_run_summary *summary = fleet->summary;
+  TD_TRY(check_prompts(fleet));
+  summary->prefix.computed_tokens = (uint64_t)fleet->prefilled_tokens;
   for (int32_t i = 0; i < fleet->cluster->worker_count; i++) {
     TD_TRY(check_replica(fleet, i));
+    TD_TRY(check_cache(fleet, i));
+    count_cache(fleet, i);
     summary->energy_j += fleet->replicas[i].energy_j;
   }
   if (fleet->arrived != fleet->finished + fleet->refused) {

@@ -17,6 +17,7 @@
 #include "cluster.h"
 #include "fleet_queue.h"
 #include "load.h"
+#include "prefix_cache.h"
 #include "tandem/cost.h"
 #include "tandem/engine.h"
 #include "tandem/policy.h"
@@ -52,6 +53,10 @@ struct fleet_request {
   uint64_t stretch_index, stretch_count, stretch_token;
   uint64_t *prefix; /* [prefix_count], owned */
   int32_t prefix_count, prefix_tokens;
+  uint64_t *keys; /* [key_count], owned: of the prompt's whole blocks in a prefix cache */
+  int32_t key_count;
+  int64_t load_ps;  /* that some of the held ones take from tiers below */
+  int32_t held;     /* leading blocks that it is made of, of those its worker's cache knows */
   const char *name; /* of the config's own requests; NULL: r and its number */
 };
 
@@ -71,7 +76,7 @@ struct replica {
   int64_t *phases;           /* [block_tokens] with kv = grow: decoding sequences by (positions - steps) mod block */
   int64_t grown;             /* of the steps under way, those whose blocks the view lacks already */
   bool freed;                /* blocks were given back since somebody last had to leave */
-  int64_t swap_ps;           /* that the next step waits for KV to or from the host */
+  int64_t swap_ps;           /* that the next step waits for KV to or from the host, or from a tier below */
   struct slot_queue endings; /* decoding requests by ends_at */
   int64_t steps;             /* decode steps so far */
   int64_t context;           /* sum over decoding sequences of their cached positions */
@@ -90,12 +95,26 @@ struct replica {
   double energy_j;
 };
 
+/* A tier of a pool's prefix caches; the first is the device's own memory. */
+struct fleet_tier {
+  int64_t tokens;
+  double bytes_per_s;
+  int32_t counter; /* its place in the summary */
+};
+
 /* What a pool's workers share. */
 struct fleet_pool {
   const struct cluster_worker *worker; /* the first */
   struct td_pricer *pricer;            /* of chips */
   struct td_device *device;            /* prices LPUs */
   int64_t *layer_done_ps;              /* [layers] */
+  struct fleet_tier tiers[PREFIX_TIERS_MAX];
+};
+
+/* Prefix caches, and how long a block of hashes is: 0 until a job has one. */
+struct td_prefix_caches {
+  struct prefix_cache *of; /* [workers]; NULL: there are none */
+  int64_t unit_tokens, unit_blocks;
 };
 
 struct fleet {
@@ -129,13 +148,15 @@ struct fleet {
   struct fleet_pool *pools;
   struct td_worker_view *views;
   struct td_load_index *loads;
+  struct td_prefix_caches caches;
   void *policy_state;
   int64_t interval_ps, tick_ps; /* of the policy's ticks, and the next one; INT64_MAX: never */
   int64_t ticks_alone;          /* ticks in a row while nothing else was to come */
   int64_t queued_tokens, waiting_tokens, prefilled_tokens, prefill_ps; /* see struct td_cluster_view */
-  struct worker_queue ends;                                            /* of steps, by worker */
-  struct slot_queue transfers;                                         /* by time */
-  int32_t *touched; /* workers that may begin a step at this instant */
+  int64_t hit_tokens, done_tokens; /* not computed but found; of all prompts that were prefilled */
+  struct worker_queue ends;        /* of steps, by worker */
+  struct slot_queue transfers;     /* by time */
+  int32_t *touched;                /* workers that may begin a step at this instant */
   int32_t touched_count;
   uint8_t *is_touched;
   uint64_t next_step, joins; /* step numbers given; requests that ever joined a decode batch */
@@ -216,6 +237,25 @@ int64_t fleet_kv_steps(const struct fleet *fleet, int32_t worker);
 void fleet_kv_look(struct fleet *fleet);
 /* The steps under way, or `count` of them, are done: their blocks are taken. */
 void fleet_kv_taken(struct fleet *fleet, int32_t worker, int64_t count);
+
+/* fleet_cache.c: prefix caches; only with fleet->caches.of, but for fleet_cache_close */
+td_status fleet_cache_open(struct fleet *fleet);
+void fleet_cache_close(struct fleet *fleet);
+td_status fleet_cache_arrive(struct fleet *fleet, struct fleet_request *request);
+/* fleet_view's part: the worker has so many more free blocks. */
+void fleet_cache_view(struct fleet *fleet, int32_t worker, int64_t blocks);
+/* Before its KV blocks are taken, a request gets hold of its leading blocks that the worker has, in any tier. */
+td_status fleet_cache_hold(struct fleet *fleet, struct fleet_request *request, int32_t worker);
+/* Tokens of its prompt in those blocks: no work for the worker. */
+int32_t fleet_cache_held(const struct fleet *fleet, const struct fleet_request *request);
+/* Leading tokens of one not begun that its worker need not compute, if it began now. */
+int32_t fleet_cache_past(const struct fleet *fleet, const struct fleet_request *request, int32_t worker);
+/* It begins now. */
+td_status fleet_cache_load(struct fleet *fleet, struct fleet_request *request, int32_t worker);
+/* All of its prompt's KV is on the worker. */
+td_status fleet_cache_keep(struct fleet *fleet, struct fleet_request *request, int32_t worker);
+/* It has left, and given its blocks back. */
+void fleet_cache_release(struct fleet *fleet, struct fleet_request *request, int32_t worker);
 
 /* fleet_price.c */
 /* Opens what prices a pool's steps. */

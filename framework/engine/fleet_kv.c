@@ -122,6 +122,7 @@ static td_status preempt(struct fleet *fleet, int32_t worker) {
   replica->freed = false;
   fleet_kv_leave(fleet, replica, request);
   fleet_view(fleet, worker, blocks_of(fleet, cached(request)), 0, 0);
+  if (fleet->caches.of) fleet_cache_release(fleet, request, worker);
   fleet->summary->preemptions++; /* what it gives back is for those that stay: nobody is routed for it */
   if (fleet->swap) return swap_out(fleet, replica, item.slot);
   fleet_view(fleet, worker, 0, 1, 0);
@@ -133,12 +134,13 @@ static td_status swap_in(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
   while (replica->swapped.count && replica->freed) {
     int32_t slot = replica->swapped.heap[0].slot;
-    const struct fleet_request *request = &fleet->requests[slot];
+    struct fleet_request *request = &fleet->requests[slot];
     int64_t blocks = blocks_of(fleet, cached(request));
     int64_t need = blocks_of(fleet, cached(request) + 1) + (int64_t)replica->endings.count;
     if (fleet->views[worker].free_blocks < need) return TD_OK;
     TD_TRY(move(fleet, replica, request));
     slot_queue_pop(&replica->swapped);
+    if (fleet->caches.of) TD_TRY(fleet_cache_keep(fleet, request, worker));
     fleet_view(fleet, worker, -blocks, 0, 0);
     slots_add(fleet, &replica->joining, slot);
     TD_TRY(fleet_take_joining(fleet, worker));

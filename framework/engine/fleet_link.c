@@ -108,6 +108,10 @@ td_status fleet_transferred(struct fleet *fleet, int32_t slot) {
                    request->number, request->kv_bytes, request->kv_expected);
   }
   fleet_view(fleet, request->prefill_worker, (request->target + fleet->block_tokens - 1) / fleet->block_tokens, 1, 0);
+  if (fleet->caches.of) {
+    fleet_cache_release(fleet, request, request->prefill_worker);
+    TD_TRY(fleet_cache_keep(fleet, request, request->decode_worker));
+  }
   if (fleet->grow) fleet_touch(fleet, request->prefill_worker); /* what was swapped out there may come back */
   fleet->route_again = true;
   return fleet_join(fleet, slot);

@@ -71,7 +71,8 @@ static td_status new_slot(struct fleet *fleet, int32_t *out_slot) {
 
 static void free_slot(struct fleet *fleet, int32_t slot) {
   free(fleet->requests[slot].prefix);
-  fleet->requests[slot].prefix = NULL;
+  free(fleet->requests[slot].keys);
+  fleet->requests[slot].prefix = fleet->requests[slot].keys = NULL;
   fleet->requests[slot].next = fleet->request_free;
   fleet->request_free = slot;
   fleet->live--;
@@ -145,6 +146,7 @@ static td_status admit_job(struct fleet *fleet, const struct td_job *job, const 
   request->name = name;
   fleet->live++;
   TD_TRY(copy_prefix(job, request));
+  if (fleet->caches.of) TD_TRY(fleet_cache_arrive(fleet, request));
   if (fleet->policy->admit && !fleet_admits(fleet, slot)) return fleet_refuse(fleet, slot);
   struct keyed_slot item = {0, request->place_in_line, slot};
   if (fleet->policy->rank) item.key = fleet_rank(fleet, slot);
@@ -215,6 +217,7 @@ td_status fleet_finish(struct fleet *fleet, int32_t slot) {
   int64_t positions = request->prompt + request->output - 1;
   if (fleet->policy->finished) fleet_tell_finished(fleet, slot, worker);
   fleet_view(fleet, worker, (positions + fleet->block_tokens - 1) / fleet->block_tokens, 1, 0);
+  if (fleet->caches.of) fleet_cache_release(fleet, request, worker);
   fleet->route_again = true;
   count_times(fleet, request);
   fleet->finished++;

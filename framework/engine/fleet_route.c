@@ -10,7 +10,11 @@
 
 void fleet_view(struct fleet *fleet, int32_t worker, int64_t blocks, int64_t sequences, int64_t tokens) {
   struct td_worker_view *view = &fleet->views[worker];
-  view->free_blocks += blocks;
+  if (fleet->caches.of) {
+    fleet_cache_view(fleet, worker, blocks);
+  } else {
+    view->free_blocks += blocks;
+  }
   if (blocks > 0 && sequences > 0) fleet->replicas[worker].freed = true;
   view->free_sequences += sequences;
   view->active -= sequences;
@@ -44,6 +48,7 @@ struct td_cluster_view fleet_cluster_view(const struct fleet *fleet) {
                                   .engine = &fleet->cluster->experiment->engine,
                                   .options = &fleet->cluster->policy_options,
                                   .loads = fleet->loads,
+                                  .caches = fleet->caches.of ? &fleet->caches : NULL,
                                   .state = fleet->policy_state,
                                   .queued_tokens = fleet->queued_tokens,
                                   .waiting_tokens = fleet->waiting_tokens,
@@ -65,7 +70,9 @@ static struct td_request_view ask_for(const struct fleet *fleet, const struct fl
       .prefill_worker = request->prefill_worker,
       .prefix = request->prefix,
       .prefix_count = request->prefix_count,
-      .prefix_tokens = request->prefix_tokens};
+      .prefix_tokens = request->prefix_tokens,
+      .keys = request->keys,
+      .key_count = request->key_count};
 }
 
 int64_t fleet_rank(struct fleet *fleet, int32_t slot) {
@@ -91,11 +98,14 @@ void fleet_tell_finished(struct fleet *fleet, int32_t slot, int32_t worker) {
 
 /* ---- routes ---- */
 
+static td_status check_worker(const struct fleet *fleet, int32_t worker) {
+  if (worker >= 0 && worker < fleet->cluster->worker_count) return TD_OK;
+  return td_fail(TD_INTERNAL, "policy %s: found worker %d, expected a number below %d", fleet->policy->name, worker,
+                 fleet->cluster->worker_count);
+}
+
 static td_status take_room(struct fleet *fleet, int32_t worker, int64_t blocks) {
-  if (worker < 0 || worker >= fleet->cluster->worker_count) {
-    return td_fail(TD_INTERNAL, "policy %s: found worker %d, expected a number below %d", fleet->policy->name, worker,
-                   fleet->cluster->worker_count);
-  }
+  TD_TRY(check_worker(fleet, worker));
   const struct td_worker_view *view = &fleet->views[worker];
   if (view->free_blocks < blocks || view->free_sequences < 1) {
     return td_fail(TD_INTERNAL,
@@ -130,6 +140,8 @@ static td_status admit(struct fleet *fleet, int32_t slot, const struct td_reques
   if (decode == TD_WORKER_LATER && !fleet->policy->place) {
     return td_fail(TD_INTERNAL, "policy %s: leaves a decode worker for later and has no `place`", fleet->policy->name);
   }
+  TD_TRY(check_worker(fleet, prefill));
+  if (fleet->caches.of) TD_TRY(fleet_cache_hold(fleet, request, prefill));
   if (decode == prefill) {
     TD_TRY(check_ever(fleet, request, prefill));
     TD_TRY(take_room(fleet, prefill, asked->decode_blocks));
@@ -145,7 +157,7 @@ static td_status admit(struct fleet *fleet, int32_t slot, const struct td_reques
   request->decode_worker = decode;
   fleet->split |= decode != prefill;
   if (request->admitted_ps < 0) request->admitted_ps = fleet->now_ps;
-  fleet_view(fleet, prefill, 0, 0, request->target);
+  fleet_view(fleet, prefill, 0, 0, request->target - (fleet->caches.of ? fleet_cache_held(fleet, request) : 0));
   slots_add(fleet, &fleet->replicas[prefill].prefill, slot);
   TD_TRY(fleet_interrupt(fleet, prefill));
   fleet_touch(fleet, prefill);

@@ -58,8 +58,10 @@ static int32_t push_end(const struct fleet *fleet, const struct fleet_request *r
   return computed - computed % (int32_t)fleet->block_tokens;
 }
 
-static td_status add_chunk(struct fleet *fleet, struct replica *replica, int32_t slot, int64_t tokens) {
+static td_status add_chunk(struct fleet *fleet, int32_t worker, int32_t slot, int64_t tokens) {
+  struct replica *replica = &fleet->replicas[worker];
   struct fleet_request *request = &fleet->requests[slot];
+  if (fleet->caches.of && !request->computed) TD_TRY(fleet_cache_load(fleet, request, worker));
   struct chunk chunk = {.slot = slot, .tokens = (int32_t)tokens, .push_begin = request->pushed};
   chunk.push_end = push_end(fleet, request, request->computed + chunk.tokens);
   TD_TRY(td_grow((void **)&replica->chunks, &replica->chunk_capacity, replica->chunk_count + 1, sizeof chunk));
@@ -67,16 +69,23 @@ static td_status add_chunk(struct fleet *fleet, struct replica *replica, int32_t
   return TD_OK;
 }
 
-static td_status add_chunks(struct fleet *fleet, struct replica *replica) {
+/* Tokens that the worker has of it, or would have if it began now. */
+static int32_t past_of(const struct fleet *fleet, const struct fleet_request *request, int32_t worker) {
+  if (!fleet->caches.of || request->computed) return request->computed;
+  return fleet_cache_past(fleet, request, worker);
+}
+
+static td_status add_chunks(struct fleet *fleet, int32_t worker) {
+  struct replica *replica = &fleet->replicas[worker];
   int64_t sequences = (int64_t)replica->endings.count, left = fleet->batch_tokens - sequences;
   replica->chunk_count = 0;
   for (int32_t slot = replica->prefill.first; slot >= 0 && sequences < fleet->batch_sequences;
        slot = fleet->requests[slot].next) {
-    int64_t tokens = fleet->requests[slot].target - fleet->requests[slot].computed;
+    int64_t tokens = fleet->requests[slot].target - past_of(fleet, &fleet->requests[slot], worker);
     if (fleet->chunk_tokens && tokens > fleet->chunk_tokens) tokens = fleet->chunk_tokens;
     if (fleet->chunk_tokens && tokens > left) tokens = left;
     if (tokens <= 0 || (tokens > left && sequences)) break;
-    TD_TRY(add_chunk(fleet, replica, slot, tokens));
+    TD_TRY(add_chunk(fleet, worker, slot, tokens));
     sequences++;
     left = tokens > left ? 0 : left - tokens;
   }
@@ -141,7 +150,7 @@ td_status fleet_begin_step(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
   TD_TRY(fleet_take_joining(fleet, worker));
   if (fleet->grow) TD_TRY(fleet_kv_make_room(fleet, worker));
-  TD_TRY(add_chunks(fleet, replica));
+  TD_TRY(add_chunks(fleet, worker));
   if (!replica->chunk_count && !replica->endings.count) return fleet_close_row(fleet, worker);
   replica->busy = true;
   TD_TRY(fleet_later(fleet->now_ps, replica->swap_ps, &replica->start_ps));
@@ -231,6 +240,8 @@ td_status fleet_lose_step(struct fleet *fleet, int32_t worker) {
 static td_status first_token(struct fleet *fleet, int32_t slot) {
   struct fleet_request *request = &fleet->requests[slot];
   fleet->prefilled++;
+  fleet->done_tokens += request->target;
+  if (fleet->caches.of) TD_TRY(fleet_cache_keep(fleet, request, request->prefill_worker));
   if (!request->emitted++) request->first_token_ps = fleet->now_ps;
   if (request->emitted == request->output) return fleet_finish(fleet, slot);
   if (fleet_is_orphan(request)) return fleet_orphan(fleet, slot);

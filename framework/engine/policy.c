@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "fleet.h"
 #include "load.h"
 #include "tandem/base.h"
 #include "tandem/experiment.h"
@@ -28,6 +29,16 @@ int32_t td_policy_least_work(const struct td_cluster_view *cluster, uint32_t rol
     if (best < 0 || less_work(worker, &cluster->workers[best])) best = i;
   }
   return best;
+}
+
+int64_t td_policy_cached_tokens(const struct td_cluster_view *cluster, int32_t worker,
+                                const struct td_request_view *request) {
+  if (!cluster->caches) return 0;
+  const struct prefix_cache *cache = &cluster->caches->of[worker];
+  int32_t found = 0;
+  while (found < request->key_count && prefix_cache_tier(cache, request->keys[found]) >= 0) found++;
+  int64_t tokens = found * cluster->caches->unit_tokens;
+  return tokens < request->prompt_tokens ? tokens : request->prompt_tokens - 1;
 }
 
 enum td_verdict td_policy_route_least(const struct td_cluster_view *cluster, const struct td_request_view *request,

@@ -4,6 +4,7 @@
  */
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
 #include "tandem/base.h"
 #include "tandem/engine.h"
@@ -82,6 +83,29 @@ static void print_goodput(const struct td_run_summary *summary, double span, FIL
           100 * (double)summary->within_tpot / all);
 }
 
+static double share(uint64_t tokens, uint64_t all) {
+  return all ? (double)tokens / (double)all : 0;
+}
+
+static uint64_t prompt_tokens(const struct td_run_prefix *prefix) {
+  uint64_t sum = prefix->computed_tokens;
+  for (int32_t i = 0; i < prefix->tier_count; i++) sum += prefix->tiers[i].hit_tokens;
+  return sum;
+}
+
+static void print_prefix(const struct td_run_prefix *prefix, FILE *out) {
+  uint64_t all = prompt_tokens(prefix);
+  if (!prefix->on) return;
+  fprintf(out, "%.4g %% of prompt tokens found in prefix caches:", 100 * share(all - prefix->computed_tokens, all));
+  for (int32_t i = 0; i < prefix->tier_count; i++) {
+    const struct td_run_tier *tier = &prefix->tiers[i];
+    fprintf(out, "%s %s %" PRIu64 " (%" PRIu64 " evicted)", i ? "," : "", tier->name, tier->hit_tokens,
+            tier->evicted_tokens);
+  }
+  if (prefix->tier_count > 1) fprintf(out, "; steps waited %.6g s for loads", prefix->load_s);
+  fprintf(out, "\n");
+}
+
 void td_run_summary_print(const struct td_run_summary *summary, FILE *out) {
   double span = td_seconds(summary->makespan_ps);
   fprintf(out, "%" PRIu64 " requests", summary->requests);
@@ -101,6 +125,7 @@ void td_run_summary_print(const struct td_run_summary *summary, FILE *out) {
     fprintf(out, "%" PRIu64 " KV transfers, %.6g GB\n", summary->transfers, (double)summary->kv_bytes / 1e9);
   }
   if (summary->preemptions) fprintf(out, "%" PRIu64 " preemptions\n", summary->preemptions);
+  print_prefix(&summary->prefix, out);
   if (summary->failures) {
     fprintf(out,
             "%" PRIu64 " failures, %.6g s of workers down: %" PRIu64 " steps and the KV of %" PRIu64
@@ -141,6 +166,23 @@ static void json_tally(const char *name, const struct td_tally *tally, FILE *out
   fprintf(out, "}");
 }
 
+static void json_prefix(const struct td_run_prefix *prefix, FILE *out) {
+  uint64_t all = prompt_tokens(prefix);
+  if (!prefix->on) return;
+  fprintf(out, ", \"prefix_cache\": {\"computed_tokens\": %" PRIu64, prefix->computed_tokens);
+  number(out, "hit_share", share(all - prefix->computed_tokens, all));
+  number(out, "load_s", prefix->load_s);
+  fprintf(out, ", \"tiers\": [");
+  for (int32_t i = 0; i < prefix->tier_count; i++) {
+    const struct td_run_tier *tier = &prefix->tiers[i];
+    fprintf(out, "%s{\"name\": ", i ? ", " : "");
+    td_json_string(out, tier->name, strlen(tier->name));
+    fprintf(out, ", \"hit_tokens\": %" PRIu64 ", \"evicted_tokens\": %" PRIu64 "}", tier->hit_tokens,
+            tier->evicted_tokens);
+  }
+  fprintf(out, "]}");
+}
+
 void td_run_summary_json(const struct td_run_summary *summary, FILE *out) {
   double span = td_seconds(summary->makespan_ps);
   fprintf(out,
@@ -160,6 +202,7 @@ void td_run_summary_json(const struct td_run_summary *summary, FILE *out) {
   number(out, "requests_per_s", (double)summary->requests / span);
   number(out, "output_tokens_per_s", (double)summary->output_tokens / span);
   number(out, "energy_j", summary->energy_j);
+  json_prefix(&summary->prefix, out);
   json_tally("ttft_s", &summary->ttft, out);
   json_tally("tpot_s", &summary->tpot, out);
   json_tally("e2e_s", &summary->e2e, out);

@@ -10,9 +10,9 @@
 #include "tandem/policy.h"
 
 #ifdef TANDEM_SANITIZED
-enum { CLUSTERS = 24 }; /* of each policy */
+enum { CLUSTERS = 24, CACHED = 8 }; /* of each policy */
 #else
-enum { CLUSTERS = 72 };
+enum { CLUSTERS = 72, CACHED = 48 };
 #endif
 enum { MOST_BYTES = 1 << 16 };
 
@@ -21,12 +21,25 @@ static const char *folder;
 static uint64_t hash = TD_HASH_INIT;
 static int compared, stalled;
 static uint64_t refused, preempted, failures, lost;
+static uint64_t hits[2], evicted[2]; /* of the KV cache, of tiers below */
 
 static void write_config(const char *text) {
   FILE *file = fopen(config, "w");
   assert_non_null(file);
   fputs(text, file);
   assert_int_equal(fclose(file), 0);
+}
+
+/* What caches did, tier by tier, is not all in the rows. */
+static void same_prefix(const struct td_run_prefix *a, const struct td_run_prefix *b, const char *words) {
+  if (a->on != b->on || a->tier_count != b->tier_count || a->computed_tokens != b->computed_tokens ||
+      a->load_s != b->load_s || memcmp(a->tiers, b->tiers, sizeof a->tiers) != 0) {
+    fail_msg("%s: merged and single steps count other hits or evictions", words);
+  }
+  for (int32_t i = 0; i < a->tier_count; i++) {
+    hits[i > 0] += a->tiers[i].hit_tokens;
+    evicted[i > 0] += a->tiers[i].evicted_tokens;
+  }
 }
 
 /* Runs the config merged and step by step, which must give the same rows, or the same stall. True if it ended well. */
@@ -41,12 +54,14 @@ static bool compare(const char *policy, uint64_t number, struct rows *merged) {
     fail_msg("%s: merged: %s; step by step: %s", words, error, td_error_text());
   }
   rows_same(merged, &single, words);
+  const struct td_run_prefix single_prefix = single.summary->prefix;
   rows_free(&single);
   if (number % 8 == 0) {
     assert_int_equal(rows_run(config, "engine.merge=true", &again), status);
     rows_same(merged, &again, words);
     rows_free(&again);
   }
+  same_prefix(&merged->summary->prefix, &single_prefix, words);
   refused += merged->summary->refused;
   preempted += merged->summary->preemptions;
   failures += merged->summary->failures;
@@ -100,8 +115,33 @@ static void every_policy(void **state) {
               lost > 1000); /* else the draws no longer reach them */
 }
 
+static void every_policy_with_caches(void **state) {
+  static char text[MOST_BYTES];
+  struct rows rows;
+  (void)state;
+  hash = TD_HASH_INIT;
+  compared = stalled = 0;
+  preempted = 0;
+  for (int i = 0; td_policies[i]; i++) {
+    for (uint64_t cluster = 0; cluster < CACHED; cluster++) {
+      uint64_t number = (uint64_t)i * CACHED + cluster;
+      random_cached_cluster(number, td_policies[i]->name, folder, text, sizeof text);
+      write_config(text);
+      compare(td_policies[i]->name, number, &rows);
+      rows_free(&rows);
+    }
+  }
+  printf(
+      "%d clusters with caches, %d stalled alike, %d preempted; tokens found %d and %d below, evicted %d and %d; "
+      "hash %016llx\n",
+      compared, stalled, (int)preempted, (int)hits[0], (int)hits[1], (int)evicted[0], (int)evicted[1],
+      (unsigned long long)hash);
+  assert_true(compared - stalled >= 9 * compared / 10);
+  assert_true(preempted > 10 && hits[0] > 10000 && hits[1] > 10000 && evicted[0] > 10000 && evicted[1] > 10000);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(every_policy)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(every_policy), cmocka_unit_test(every_policy_with_caches)};
   folder = test_scratch();
   snprintf(config, sizeof config, "%s/random.cfg", folder);
   random_cluster_files(folder);

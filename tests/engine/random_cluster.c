@@ -29,8 +29,24 @@ static void write_file(const char *folder, const char *name, const char *text) {
               NUMBER("compute_efficiency", "0.7", "1") NUMBER("op_overhead", "3", "us")                     \
                   NUMBER("host_bandwidth", host, "GB/s") NUMBER("power_idle", "50", "W")                    \
                       NUMBER("power_busy", "300", "W")
+/* Every session's beginning is the same text; it has up to 390 positions in the end. */
+static void write_sessions(const char *folder) {
+  struct td_text text = {0};
+  td_text_printf(&text, "session_id,round_idx,prefix_len,input_len,output_len,tool_wait_after_ms\n");
+  for (int session = 0; session < 24; session++) {
+    int held = 8 * (session % 5);
+    for (int turn = 0; turn < 1 + session % 6; turn++) {
+      int input = 1 + (session * 7 + turn * 13) % 30, output = 1 + (session * 5 + turn * 11) % 30;
+      td_text_printf(&text, "%d,%d,%d,%d,%d,%d\n", session, turn, held, input, output, turn % 3);
+      held += input + output;
+    }
+  }
+  write_file(folder, "sessions.csv", text.data);
+  td_text_free(&text);
+}
 
 void random_cluster_files(const char *folder) {
+  write_sessions(folder);
   write_file(folder, "dense.cfg",
              "name = \"dense\"; architecture = \"llama\"; head_dim = 64; rope_dim = 64; ffn = 700; rope_factors = "
              "false;" SHAPE);
@@ -60,6 +76,7 @@ struct dice {
   uint64_t fault_throws;
   const int64_t *instants;
   int instant_count;
+  bool caches;
 };
 
 /* low .. high */
@@ -80,6 +97,7 @@ static void add_engine(struct dice *dice, const char *policy, struct td_text *ou
                  "batch_tokens = %d; block_tokens = %d; handoff = \"%s\"; handoff_layers = %d; policy_interval = %g;\n",
                  policy, draw(dice, 0, 2) ? draw(dice, 1, 96) : 0, sequences, sequences + draw(dice, 0, 128),
                  draw(dice, 1, 20), draw(dice, 0, 2) ? "layers" : "blob", draw(dice, 1, 5), 1e-4 * draw(dice, 1, 100));
+  if (dice->caches) td_text_printf(out, "prefix_cache = true;");
 }
 
 /* How KV blocks are taken, and what the policy reads, now and then left out where it may be. */
@@ -132,21 +150,34 @@ static void add_faults(struct dice *dice, int workers, struct td_text *out) {
   td_text_printf(out, "); ");
 }
 
+/* The host's bandwidth, a fast tier, a slow one. */
+static void add_tiers(struct dice *dice, struct td_text *out) {
+  static const char *const rates[] = {"", "bandwidth = 50.0;", "bandwidth = 0.01;"};
+  int count = draw(dice, 0, 2);
+  td_text_printf(out, "tiers = (");
+  for (int i = 0; i < count; i++) {
+    td_text_printf(out, "%s{ name = \"t%d\"; tokens = %d; %s }", i ? "," : "", i, draw(dice, 16, 600),
+                   pick(dice, rates, 3));
+  }
+  td_text_printf(out, "); ");
+}
+
 static void add_pool(struct dice *dice, const char *name, const char *role, const char *folder, struct td_text *out) {
-  int tokens = draw(dice, 0, 1) ? draw(dice, 420, 900) : 20000; /* the longest request has 400 */
+  int tokens = draw(dice, 0, 1) || dice->caches ? draw(dice, 420, 900) : 20000; /* the longest request has 400 */
   int workers = draw(dice, 1, 4);
   td_text_printf(out, "%s{ name = \"%s\"; role = \"%s\"; backend = \"modelled\"; count = %d; kv_tokens = %d; ",
                  strstr(out->data, "name = \"p") || strstr(out->data, "name = \"d") ? ", " : "", name, role, workers,
                  tokens);
   td_text_printf(out, "device = \"%s/chip.cfg\"; ", folder);
-  add_faults(dice, workers, out);
+  if (dice->caches) add_tiers(dice, out);
+  if (!dice->caches) add_faults(dice, workers, out);
   td_text_printf(out, "}");
 }
 
 static bool both_only(const char *policy, struct dice *dice) {
-  static const char *const any[] = {"tiers", "admission", "kv_aware"};
+  static const char *const any[] = {"tiers", "admission", "kv_aware", "round_robin"};
   bool either = false;
-  for (int i = 0; i < 3; i++) either |= !strcmp(policy, any[i]);
+  for (int i = 0; i < 4; i++) either |= !strcmp(policy, any[i]);
   return !strcmp(policy, "colocated") || (either && draw(dice, 0, 1));
 }
 
@@ -231,8 +262,55 @@ static void add_source(struct dice *dice, struct td_text *out) {
   td_text_printf(out, "}; };\n");
 }
 
+/* Twins by constant lengths, sessions, or a tree of beginnings that a few share. */
+static void add_shared_source(struct dice *dice, const char *folder, struct td_text *out) {
+  int kind = draw(dice, 0, 2), block = draw(dice, 1, 16);
+  td_text_printf(out, "workload = { source = { block_tokens = %d; ", block);
+  if (kind == 0) {
+    td_text_printf(out, "format = \"sessions\"; file = \"%s/sessions.csv\"; requests = %d; ", folder,
+                   draw(dice, 8, 24));
+  } else {
+    td_text_printf(out,
+                   "format = \"generated\"; requests = %d; prefixes = ( {tokens = %d; choices = %d;}, "
+                   "{tokens = %d; choices = 4; share = 0.7;} );\n",
+                   draw(dice, 20, 90), draw(dice, 8, 80), draw(dice, 1, 3), draw(dice, 8, 80));
+    int low = draw(dice, 1, 40), high = kind == 1 ? low : low + draw(dice, 0, 40);
+    td_text_printf(out,
+                   "prompt = { law = \"uniform\"; low = %d; high = %d; }; "
+                   "output = { law = \"uniform\"; low = %d; high = %d; };\n",
+                   low, high, low, high);
+  }
+  if (draw(dice, 0, 1)) {
+    td_text_printf(out, "arrivals = \"closed\"; users = %d;\n", draw(dice, 1, 12));
+  } else if (draw(dice, 0, 1)) {
+    td_text_printf(out, "arrivals = \"constant\"; rate = %d;\n", draw(dice, 1, 30) * 100);
+  } else {
+    td_text_printf(out, "arrivals = \"gamma\"; rate = %d; cv = %d;\n", draw(dice, 100, 3000), draw(dice, 1, 4));
+  }
+  td_text_printf(out, "}; };\n");
+}
+
+static void hand_over(struct td_text *text, char *out, size_t size) {
+  assert_false(text->failed);
+  assert_true(text->bytes < size);
+  memcpy(out, text->data, text->bytes + 1);
+  td_text_free(text);
+}
+
+static const char *const models[] = {"dense", "window", "experts"};
+
+void random_cached_cluster(uint64_t number, const char *policy, const char *folder, char *out, size_t size) {
+  struct dice dice = {.number = ~number, .caches = true};
+  struct td_text text = {0};
+  td_text_printf(&text, "name = \"random\"; model = \"%s/%s.cfg\"; seed = 3;\n", folder, pick(&dice, models, 3));
+  add_engine(&dice, policy, &text);
+  add_options(&dice, policy, &text);
+  add_cluster(&dice, policy, folder, &text);
+  add_shared_source(&dice, folder, &text);
+  hand_over(&text, out, size);
+}
+
 void random_cluster(uint64_t number, const char *policy, const char *folder, int64_t burst_ps, char *out, size_t size) {
-  static const char *const models[] = {"dense", "window", "experts"};
   struct dice dice = {
       .number = number, .faulty = number % 3 == 1, .instants = &burst_ps, .instant_count = burst_ps > 0};
   struct td_text text = {0};
@@ -245,8 +323,5 @@ void random_cluster(uint64_t number, const char *policy, const char *folder, int
   } else {
     add_requests(&dice, burst_ps, &text);
   }
-  assert_false(text.failed);
-  assert_true(text.bytes < size);
-  memcpy(out, text.data, text.bytes + 1);
-  td_text_free(&text);
+  hand_over(&text, out, size);
 }

@@ -15,4 +15,8 @@ void random_cluster_files(const char *folder);
 /* The text of a config, in out. `burst_ps`: an instant at which three requests come beside its own; < 0: none do. */
 void random_cluster(uint64_t number, const char *policy, const char *folder, int64_t burst_ps, char *out, size_t size);
 
+/* Likewise a cluster with prefix caches and, often, tiers below them, on a source of few, long beginnings or of
+ * sessions; its KV caches are small. */
+void random_cached_cluster(uint64_t number, const char *policy, const char *folder, char *out, size_t size);
+
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Policy `kv_aware`: a prompt goes where its beginning has been before, unless too much waits there. The policy keeps
- * its own, bounded memory of which block of which prompt it sent where; it asks no worker, as the routers of llm-d and
- * Dynamo do between their workers' reports.
+ * Policy `kv_aware`: a prompt goes where its beginning has been before, unless too much waits there. With prefix caches
+ * (engine.prefix_cache) it asks every worker what it has. Without, it keeps its own, bounded memory of which block of
+ * which prompt it sent where, as the routers of llm-d and Dynamo do between their workers' reports.
  */
 #include "tandem/policy.h"
 
@@ -59,15 +59,34 @@ static bool has_room(const struct td_worker_view *worker, uint32_t roles, int64_
 
 /* What waits there less what is known there, in prompt tokens. */
 static double cost_of(const struct td_cluster_view *cluster, const struct td_request_view *request, int32_t worker) {
-  int64_t known = (int64_t)match(cluster, request, worker) * request->prefix_tokens;
+  int64_t known = cluster->caches ? td_policy_cached_tokens(cluster, worker, request)
+                                  : (int64_t)match(cluster, request, worker) * request->prefix_tokens;
   if (known > request->prompt_tokens) known = request->prompt_tokens; /* the last block may be shorter */
   return (double)cluster->workers[worker].waiting_tokens - cluster->options->prefix_weight * (double)known;
+}
+
+/* Of the worker with the least work and all those with caches, the cheapest; equals: the one with the least work, then
+ * by number. */
+static int32_t choose_cached(const struct td_cluster_view *cluster, const struct td_request_view *request,
+                             uint32_t roles, int64_t blocks) {
+  int32_t best = td_policy_least_work(cluster, roles, blocks);
+  if (best < 0 || !request->key_count) return best;
+  double least = cost_of(cluster, request, best);
+  for (int32_t i = 0; i < cluster->worker_count; i++) {
+    if (!has_room(&cluster->workers[i], roles, blocks)) continue;
+    double cost = cost_of(cluster, request, i);
+    if (cost >= least) continue;
+    least = cost;
+    best = i;
+  }
+  return best;
 }
 
 /* Of the worker with the least work and those that know the first block, the cheapest; equals: the one with the least
  * work, then the one seen last. */
 static int32_t choose(const struct td_cluster_view *cluster, const struct td_request_view *request, uint32_t roles,
                       int64_t blocks) {
+  if (cluster->caches) return choose_cached(cluster, request, roles, blocks);
   int32_t best = td_policy_least_work(cluster, roles, blocks);
   if (best < 0 || !request->prefix_count) return best;
   uint64_t first = extend(TD_HASH_INIT, request->prefix[0]);
@@ -104,7 +123,7 @@ static enum td_verdict route(const struct td_cluster_view *cluster, const struct
   int32_t prefill = both >= 0 ? both : choose(cluster, request, PREFILL, request->prefill_blocks);
   int32_t decode = both >= 0 ? both : td_policy_least_work(cluster, DECODE, request->decode_blocks);
   if (prefill < 0 || decode < 0) return TD_WAIT;
-  remember(cluster, request, prefill);
+  if (!cluster->caches) remember(cluster, request, prefill);
   *out_plan = prefill == decode ? td_plan_whole(both, cluster->whole) : td_plan_split(prefill, decode, cluster->whole);
   return TD_ROUTE;
 }
@@ -118,9 +137,10 @@ const struct td_policy td_policy_kv_aware = {
     .name = "kv_aware",
     .summary = "prompts prefill where their beginning was computed before, weighed against what waits there",
     .help =
-        "A worker costs the prompt tokens that wait there less prefix_weight x the prompt's tokens that were sent "
-        "there before; the cheapest computes the prompt. What was sent where is remembered per block of the "
-        "workload's prefix hashes, for the last 131,072 blocks or so; prompts without hashes go by least work, as "
+        "A worker costs the prompt tokens that wait there less prefix_weight x the prompt's tokens that it knows; the "
+        "cheapest computes the prompt. With engine.prefix_cache it knows what its cache has, in any tier. Without, "
+        "what was sent there before, which the policy remembers per block of the workload's prefix hashes, for the "
+        "last 131,072 blocks or so. Prompts without hashes go by least work, as "
         "decode does. Requests run on workers of role both, and when none has room split over the other two "
         "roles.",
     .options = options,

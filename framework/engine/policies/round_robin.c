@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Policy `round_robin`: prefill and decode workers in turn, whatever they have to do; who has no room is passed over.
+ * Policy `round_robin`: workers in turn, whatever they have to do; who has no room is passed over.
  */
 #include "tandem/policy.h"
 
 #include "tandem/experiment.h"
 
-enum { PREFILL = 1u << TD_ROLE_PREFILL, DECODE = 1u << TD_ROLE_DECODE };
+enum { BOTH = 1u << TD_ROLE_BOTH, PREFILL = 1u << TD_ROLE_PREFILL, DECODE = 1u << TD_ROLE_DECODE };
 
 struct turns {
-  int32_t prefill, decode; /* who is next */
+  int32_t both, prefill, decode; /* who is next */
 };
 
 static td_status check(const struct td_cluster_view *cluster) {
-  return td_policy_needs(cluster, "round_robin", PREFILL | DECODE);
+  return td_policy_needs_any(cluster, "round_robin");
 }
 
 /* The first worker from `from` on, around the end, with the role and the room; -1: none. */
@@ -29,6 +29,12 @@ static int32_t next_worker(const struct td_cluster_view *cluster, uint32_t role,
 static enum td_verdict route(const struct td_cluster_view *cluster, const struct td_request_view *request,
                              struct td_step_plan *out_plan) {
   struct turns *turns = cluster->state;
+  int32_t both = next_worker(cluster, BOTH, turns->both, request->decode_blocks);
+  if (both >= 0) {
+    turns->both = (both + 1) % cluster->worker_count;
+    *out_plan = td_plan_whole(both, cluster->whole);
+    return TD_ROUTE;
+  }
   int32_t prefill = next_worker(cluster, PREFILL, turns->prefill, request->prefill_blocks);
   int32_t decode = prefill < 0 ? -1 : next_worker(cluster, DECODE, turns->decode, request->decode_blocks);
   if (decode < 0) return TD_WAIT;
@@ -41,8 +47,11 @@ static enum td_verdict route(const struct td_cluster_view *cluster, const struct
 const struct td_policy td_policy_round_robin = {
     .size = sizeof(struct td_policy),
     .name = "round_robin",
-    .summary = "prefill on a pool with role prefill, decode on one with role decode, each worker in turn",
-    .help = "Workers take turns whatever they have to do; one without a free place or the KV blocks is passed over.",
+    .summary = "each worker in turn, for prefill and decode together or for each of them",
+    .help =
+        "Workers take turns whatever they have to do; one without a free place or the KV blocks is passed over. "
+        "Requests "
+        "run on workers of role both, and when none has room split over the other two roles.",
     .state_bytes = sizeof(struct turns),
     .check = check,
     .route = route,

@@ -57,13 +57,14 @@ struct td_price {
  *    numbers of `large`; or points over S.
  *  - Prompts: step + token * T + square * Q, where Q = 2 A - T is the sum of squares of whole prompts' lengths (of
  *    chunks, what their tokens add to it); or points over T.
- *  - Both in one step, as above one chunk of a prompt and the rest decode, unless the counts say otherwise: with `mixed`,
- *    so many times what prompts of all T tokens take; without, the prompt's time and what the others' sequences and
- *    positions add to a decode step.
- *  - A `profile` instead: tokens(T) + outputs(LOGITS) + layers * attention, where attention is decode(S, mean context), the
- *    chunk's prefill(tokens, past), or mixed(tokens, past, sequences, mean context), multilinear between measured points;
- *    several chunks are one of all their tokens after their mean past. Below the first point of an axis is the first, beyond
- *    the last the line goes on. Decode steps are a line in C until the mean context reaches the next point, never falling.
+ *  - Both in one step, as above one chunk of a prompt and the rest decode, unless the counts say otherwise: with
+ * `mixed`, so many times what prompts of all T tokens take; without, the prompt's time and what the others' sequences
+ * and positions add to a decode step.
+ *  - A `profile` instead: tokens(T) + outputs(LOGITS) + layers * attention, where attention is decode(S, mean context),
+ * the chunk's prefill(tokens, past), or mixed(tokens, past, sequences, mean context), multilinear between measured
+ * points; several chunks are one of all their tokens after their mean past. Below the first point of an axis is the
+ * first, beyond the last the line goes on. Decode steps are a line in C until the mean context reaches the next point,
+ * never falling.
  *  - Between two points lies a straight line, and outside of all points the line of the nearest two; low and high are
  *    then 15 % further apart, each, for every octave. A time below zero is refused.
  *  - Integers, rounding and stretches as for rooflines. compute_bound_ps is 0: nobody knows. Energy is the `power` of

@@ -35,6 +35,21 @@ void td_tally_add(struct td_tally *tally, int64_t ps, uint64_t times);
 /* The value below which `percent` of the values lie, ps; NaN without values. */
 double td_tally_quantile(const struct td_tally *tally, double percent);
 
+/* What prefix caches did. Prompts that are prefilled again count again; evicted: given up, to the tier below or for
+ * good. */
+#define TD_RUN_TIERS_MAX 16
+struct td_run_tier {
+  char name[32];
+  uint64_t hit_tokens, evicted_tokens;
+};
+struct td_run_prefix {
+  bool on;
+  uint64_t computed_tokens; /* of prompts; with hits all there were */
+  double load_s;            /* that steps waited for blocks of lower tiers */
+  int32_t tier_count;
+  struct td_run_tier tiers[TD_RUN_TIERS_MAX]; /* by name, the devices' own memory first */
+};
+
 /* What a run comes to without looking at its trace; the words are those of tandem/metrics.h. Only runs whose workers
  * are all modelled, at pace priced, fill it. */
 struct td_run_summary {
@@ -44,9 +59,10 @@ struct td_run_summary {
   uint64_t events;                             /* that the engine handled */
   uint64_t transfers, kv_bytes;
   uint64_t preemptions;
-  uint64_t failures, restarts;               /* of workers; requests that started over for them */
-  uint64_t lost_steps, lost_tokens;          /* under way; computed positions whose KV was lost */
-  int64_t down_ps;                           /* of all workers, within the makespan */
+  uint64_t failures, restarts;      /* of workers; requests that started over for them */
+  uint64_t lost_steps, lost_tokens; /* under way; computed positions whose KV was lost */
+  int64_t down_ps;                  /* of all workers, within the makespan */
+  struct td_run_prefix prefix;
   struct td_cfg_slo slo;                     /* of the config */
   uint64_t within_ttft, within_tpot, within; /* requests that see it, one and both */
   int64_t first_arrival_ps, makespan_ps;

@@ -40,6 +40,7 @@ struct td_cfg_engine {
   int64_t handoff_layers;  /* layers per push in mode "layers" */
   int kv;                  /* enum td_kv_room */
   int preemption;          /* enum td_preemption */
+  bool prefix_cache;       /* workers keep prompts' KV for others that begin alike */
   bool merge;              /* modelled runs: steps alike are one event */
   int64_t context;         /* most positions of a request; 0: the model's */
   double policy_interval;  /* s between a policy's ticks */
@@ -63,6 +64,11 @@ struct td_cfg_outage {
   int64_t worker;   /* of its pool */
   double at, lasts; /* s; lasts 0: for good */
 };
+struct td_cfg_tier_below {
+  const char *name;
+  int64_t tokens;
+  double bandwidth; /* GB/s; NaN: the host's */
+};
 struct td_cfg_pool {
   const char *name;
   int role;              /* enum td_role */
@@ -75,6 +81,7 @@ struct td_cfg_pool {
   bool exact;            /* false: td_device_options.inexact */
   int64_t threads;       /* host threads of each */
   int64_t kv_tokens;     /* KV capacity in positions; 0: see the option table */
+  struct td_list tiers;  /* struct td_cfg_tier_below: where what leaves the KV cache goes, the next first */
   struct td_cfg_lpu lpu; /* backend lpu only; absent: emulate_on is NULL */
   struct td_cfg_failures failures;
   struct td_list outages; /* struct td_cfg_outage */

@@ -25,10 +25,11 @@ struct td_worker_view {
   int64_t blocks;         /* KV blocks it has */
   int64_t free_blocks;    /* of them, those nobody has reserved */
   int64_t free_sequences; /* requests it may take beside those it has: engine.batch_sequences - active */
-  int64_t waiting_tokens; /* prompt tokens routed here and not yet computed */
+  int64_t waiting_tokens; /* prompt tokens routed here, not in its prefix cache then and not yet computed */
   int64_t active;         /* requests routed here and not finished here */
 };
 struct td_load_index;
+struct td_prefix_caches;
 struct td_cfg_engine;
 struct td_cfg_policy;
 struct td_config;
@@ -36,12 +37,13 @@ struct td_cluster_view {
   const struct td_worker_view *workers;
   int32_t worker_count;
   int64_t now_ps;
-  int64_t waiting;                     /* requests that wait for a route, this one included if it already does */
-  struct td_slice whole;               /* the slice that is the whole model */
-  const struct td_cfg_engine *engine;  /* the config's group `engine` */
-  const struct td_cfg_policy *options; /* engine.policy_options with this policy's own values where none are given */
-  struct td_load_index *loads;         /* for td_policy_least_work; NULL: it looks at all workers */
-  void *state;                         /* the policy's own, state_bytes of it, zero when the run begins */
+  int64_t waiting;                       /* requests that wait for a route, this one included if it already does */
+  struct td_slice whole;                 /* the slice that is the whole model */
+  const struct td_cfg_engine *engine;    /* the config's group `engine` */
+  const struct td_cfg_policy *options;   /* engine.policy_options with this policy's own values where none are given */
+  struct td_load_index *loads;           /* for td_policy_least_work; NULL: it looks at all workers */
+  const struct td_prefix_caches *caches; /* for td_policy_cached_tokens; NULL: engine.prefix_cache is off */
+  void *state;                           /* the policy's own, state_bytes of it, zero when the run begins */
   /* Of runs without executing workers, all workers together. Prompt tokens: of those that wait for a route, routed and
    * not yet computed, computed so far; and for how long workers were at steps with prompts so far. */
   int64_t queued_tokens, waiting_tokens, prefilled_tokens, prefill_ps;
@@ -58,6 +60,8 @@ struct td_request_view {
   /* see struct td_job of tandem/workload.h */
   const uint64_t *prefix;
   int32_t prefix_count, prefix_tokens;
+  const uint64_t *keys; /* for td_policy_cached_tokens */
+  int32_t key_count;
 };
 
 enum td_verdict {
@@ -122,6 +126,11 @@ int32_t td_policy_least_work(const struct td_cluster_view *cluster, uint32_t rol
 bool td_policy_has_role(const struct td_cluster_view *cluster, uint32_t roles);
 /* TD_CONFIG in the words of policy `name` unless every role in `roles` has a worker. */
 td_status td_policy_needs(const struct td_cluster_view *cluster, const char *name, uint32_t roles);
+
+/* Leading tokens of the prompt that a worker would not compute if it began now: those in its prefix cache, in any tier
+ * of it. 0 without caches. */
+int64_t td_policy_cached_tokens(const struct td_cluster_view *cluster, int32_t worker,
+                                const struct td_request_view *request);
 
 /* For policies about other things than where: on the worker of role both with the least work, and if there is none with
  * room, split over the prefill and the decode worker with the least work. */

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Prefix caches: one beside a plain model of it, and what runs make of them.
+ */
+#include <math.h>
+
+#include "../support.h"
+#include "engine/prefix_cache.h"
+#include "random_cluster.h"
+#include "rows.h"
+#include "tandem/base.h"
+
+static const char *folder;
+
+/* ---- a cache beside lists that are searched from end to end ---- */
+
+enum { KEYS = 60, TIERS = 3 };
+static const int64_t room[TIERS] = {0, 3, 5};
+
+struct plain {
+  int uses[KEYS];
+  int tier[KEYS];      /* of an idle one; -1: nowhere */
+  int64_t since[KEYS]; /* when it came to its tier */
+  int64_t now, left[TIERS];
+};
+
+static int count_in(const struct plain *plain, int tier, int *out_oldest) {
+  int count = 0;
+  for (int key = 0; key < KEYS; key++) {
+    if (plain->uses[key] || plain->tier[key] != tier) continue;
+    if (!count++ || plain->since[key] < plain->since[*out_oldest]) *out_oldest = key;
+  }
+  return count;
+}
+
+static void trim(struct plain *plain, int64_t most) {
+  int oldest = 0;
+  for (int tier = 0; tier < TIERS; tier++) {
+    while (count_in(plain, tier, &oldest) > (tier ? room[tier] : most)) {
+      plain->tier[oldest] = tier + 1 < TIERS ? tier + 1 : -1;
+      plain->since[oldest] = plain->now++;
+      plain->left[tier]++;
+    }
+  }
+}
+
+static void same(const struct plain *plain, const struct prefix_cache *cache) {
+  int64_t in_use = 0;
+  for (int key = 0; key < KEYS; key++) {
+    in_use += plain->uses[key] > 0;
+    assert_int_equal(prefix_cache_tier(cache, (uint64_t)key * 64), plain->uses[key] ? 0 : plain->tier[key]);
+  }
+  assert_int_equal(cache->in_use, in_use);
+  for (int tier = 0; tier < TIERS; tier++) assert_int_equal(cache->tiers[tier].left, plain->left[tier]);
+}
+
+/* Keys that are multiples of 64 fall on few slots. */
+static void behaves_as_a_plain_one(void **state) {
+  struct plain plain = {.now = 0};
+  struct prefix_cache cache;
+  (void)state;
+  prefix_cache_open(&cache, TIERS);
+  for (int tier = 1; tier < TIERS; tier++) cache.tiers[tier].most = room[tier];
+  for (int key = 0; key < KEYS; key++) plain.tier[key] = -1;
+  for (uint64_t i = 0; i < 20000; i++) {
+    int key = (int)(td_random(1, 0, i) % KEYS), what = (int)(td_random(1, 1, i) % 8);
+    if (what < 2) {
+      plain.uses[key]++;
+      assert_int_equal(prefix_cache_use(&cache, (uint64_t)key * 64), TD_OK);
+    } else if (what < 7 && plain.uses[key]) {
+      if (!--plain.uses[key]) {
+        plain.tier[key] = 0;
+        plain.since[key] = plain.now++;
+      }
+      prefix_cache_release(&cache, (uint64_t)key * 64);
+    } else {
+      trim(&plain, (int64_t)(td_random(1, 2, i) % 6));
+      prefix_cache_trim(&cache, (int64_t)(td_random(1, 2, i) % 6));
+    }
+    if (i % 16 == 0) same(&plain, &cache);
+  }
+  assert_true(plain.left[2] > 100);
+  prefix_cache_close(&cache);
+}
+
+/* ---- runs ---- */
+
+struct setup {
+  const char *engine, *pools, *trace; /* trace: "ms prompt output ids,ids,...;" and so on */
+  const char *format;                 /* "mooncake" or "sessions" */
+};
+
+static void write_file(const char *name, const char *text) {
+  char path[4200];
+  snprintf(path, sizeof path, "%s/%s", folder, name);
+  FILE *file = fopen(path, "w");
+  assert_non_null(file);
+  fputs(text, file);
+  assert_int_equal(fclose(file), 0);
+}
+
+static void write_mooncake(const char *rows) {
+  struct td_text text = {0};
+  int ms, prompt, output, used;
+  char ids[400];
+  for (; sscanf(rows, " %d %d %d %399[0-9,]%n", &ms, &prompt, &output, ids, &used) == 4; rows += used) {
+    td_text_printf(&text, "{\"timestamp\": %d, \"input_length\": %d, \"output_length\": %d, \"hash_ids\": [%s]}\n", ms,
+                   prompt, output, ids);
+  }
+  write_file("trace", text.data);
+  td_text_free(&text);
+}
+
+static const char *config_of(const struct setup *setup) {
+  static char path[4200];
+  struct td_text text = {0};
+  bool sessions = setup->format && strcmp(setup->format, "sessions") == 0;
+  if (sessions) {
+    write_file("trace", setup->trace);
+  } else {
+    write_mooncake(setup->trace);
+  }
+  td_text_printf(&text, "name = \"prefix\"; model = \"%s/dense.cfg\";\n", folder);
+  td_text_printf(&text, "engine = { pace = \"priced\"; chunk_tokens = 0; block_tokens = 8; %s };\n", setup->engine);
+  td_text_printf(&text, "cluster = { pools = ( %s ); };\n", setup->pools);
+  td_text_printf(&text, "workload = { source = { format = \"%s\"; file = \"trace\"; block_tokens = 16; %s}; };\n",
+                 sessions ? "sessions" : "mooncake", sessions ? "arrivals = \"closed\"; users = 1; " : "");
+  write_file("prefix.cfg", text.data);
+  td_text_free(&text);
+  snprintf(path, sizeof path, "%s/prefix.cfg", folder);
+  return path;
+}
+
+static void run(const struct setup *setup, struct rows *rows) {
+  if (rows_run(config_of(setup), "seed=1", rows)) fail_msg("%s", td_error_text());
+}
+
+static void fails(const struct setup *setup, const char *words) {
+  struct rows rows;
+  td_status status = rows_run(config_of(setup), "seed=1", &rows);
+  rows_free(&rows);
+  if (status != TD_CONFIG || !strstr(td_error_text(), words)) {
+    fail_msg("found \"%s\", expected \"%s\" in it", status ? td_error_text() : "success", words);
+  }
+}
+
+static const struct td_row_step *steps_of(const struct rows *rows) {
+  return (const void *)rows->tables[TD_TABLE_STEPS].data;
+}
+
+static const struct td_row_request *requests_of(const struct rows *rows) {
+  return (const void *)rows->tables[TD_TABLE_REQUESTS].data;
+}
+
+#define POOL(rest) "{ name = \"b\"; backend = \"modelled\"; device = \"chip.cfg\"; " rest " }"
+#define ON "prefix_cache = true;"
+/* 4 whole blocks and half of one, which is not kept; 4 whole ones. Each prompt's first token is all its output. */
+#define TWICE "0 72 1 1,2,3,4,5 1000 72 1 1,2,3,4,5 2000 64 1 1,2,3,4"
+
+static void known_beginnings_are_not_computed(void **state) {
+  (void)state;
+  struct setup setup = {.engine = ON, .pools = POOL("kv_tokens = 400;"), .trace = TWICE};
+  struct rows rows;
+  run(&setup, &rows);
+  const struct td_row_step *step = steps_of(&rows);
+  assert_int_equal(step[0].tokens, 72);
+  assert_int_equal(step[1].tokens, 8);
+  assert_int_equal(step[2].tokens, 1); /* the first token of the output comes of the prompt's last */
+  assert_true(step[1].duration < step[0].duration && step[1].start == 1000 * TD_PS_PER_SECOND / 1000);
+  const struct td_run_prefix *prefix = &rows.summary->prefix;
+  assert_true(prefix->on && prefix->tier_count == 1 && !strcmp(prefix->tiers[0].name, "kv"));
+  assert_int_equal(prefix->tiers[0].hit_tokens, 64 + 63);
+  assert_int_equal(prefix->computed_tokens, 72 + 8 + 1);
+  assert_int_equal(prefix->tiers[0].evicted_tokens, 0);
+  rows_free(&rows);
+  setup.engine = "";
+  run(&setup, &rows);
+  assert_int_equal(steps_of(&rows)[1].tokens, 72);
+  assert_false(rows.summary->prefix.on);
+  rows_free(&rows);
+}
+
+/* Block 3 behind another beginning is another block. */
+static void a_beginning_is_all_of_it(void **state) {
+  (void)state;
+  struct setup setup = {
+      .engine = ON, .pools = POOL("kv_tokens = 400;"), .trace = "0 64 1 1,2,3,4 1000 64 1 1,9,3,4 2000 64 1 9,2,3,4"};
+  struct rows rows;
+  run(&setup, &rows);
+  assert_int_equal(steps_of(&rows)[1].tokens, 48);
+  assert_int_equal(steps_of(&rows)[2].tokens, 64);
+  rows_free(&rows);
+}
+
+/* The second prompt leaves no block free; 2,048 bytes a position come back. */
+#define PRESSED "0 64 1 1,2,3,4 1000 128 1 11,12,13,14,15,16,17,18 2000 64 1 1,2,3,4"
+
+static void tiers_take_and_give_back(void **state) {
+  (void)state;
+  struct setup setup = {.engine = ON, .trace = PRESSED};
+  struct rows rows;
+  static const struct {
+    const char *pools;
+    int64_t wait_ps;
+    uint32_t tokens;
+  } cases[] = {
+      {POOL("kv_tokens = 128;"), 0, 64},
+      {POOL("kv_tokens = 128; tiers = ( {name = \"host\"; tokens = 64; bandwidth = 0.01;} );"), 13107200000, 1},
+      {POOL("kv_tokens = 128; tiers = ( {name = \"host\"; tokens = 64;} );"), 131072000, 1},
+      /* two of four fall through to the SSD: the prompt's last, which are given up first */
+      {POOL("kv_tokens = 128; tiers = ( {name = \"host\"; tokens = 32;}, "
+            "{name = \"ssd\"; tokens = 32; bandwidth = 0.1;} );"),
+       65536000 + 655360000, 1},
+      {POOL("kv_tokens = 128; tiers = ( {name = \"host\"; tokens = 32;} );"), 65536000, 32}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    setup.pools = cases[i].pools;
+    run(&setup, &rows);
+    const struct td_row_step *last = &steps_of(&rows)[2];
+    assert_int_equal(last->tokens, cases[i].tokens);
+    assert_int_equal(last->start, 2 * TD_PS_PER_SECOND + cases[i].wait_ps);
+    assert_true(fabs(rows.summary->prefix.load_s * 1e12 - (double)cases[i].wait_ps) < 1);
+    rows_free(&rows);
+  }
+}
+
+/* A turn finds the whole blocks of the prompt before it: 32 of 40 tokens; the answer's are nobody's yet. */
+static void sessions_find_their_last_prompt(void **state) {
+  (void)state;
+  struct setup setup = {.engine = ON,
+                        .pools = POOL("kv_tokens = 400;"),
+                        .format = "sessions",
+                        .trace =
+                            "session_id,round_idx,prefix_len,input_len,output_len,tool_wait_after_ms\n"
+                            "0,0,0,40,10,5\n0,1,50,20,3,5\n0,2,73,7,1,0\n"};
+  struct rows rows;
+  run(&setup, &rows);
+  assert_int_equal(rows.summary->prefix.tiers[0].hit_tokens, 32 + 64);
+  rows_free(&rows);
+}
+
+static void hand_offs_push_all(void **state) {
+  (void)state;
+  struct setup setup = {.engine = ON "policy = \"disaggregated\";",
+                        .pools =
+                            "{ name = \"p\"; role = \"prefill\"; backend = \"modelled\"; device = \"chip.cfg\"; },"
+                            "{ name = \"d\"; role = \"decode\"; backend = \"modelled\"; device = \"chip.cfg\"; } ); "
+                            "links = ( { from = \"p\"; to = \"d\"; device = \"fast.cfg\"; }",
+                        .trace = "0 70 3 1,2,3,4,5 1000 70 3 1,2,3,4,5"};
+  struct rows rows;
+  run(&setup, &rows);
+  assert_int_equal(rows.summary->prefix.tiers[0].hit_tokens, 64);
+  for (int i = 0; i < 2; i++) assert_int_equal(requests_of(&rows)[i].kv_bytes, 70 * 2048);
+  rows_free(&rows);
+}
+
+/* Both workers are idle when the second prompt comes again; its blocks are on the other one. */
+static void kv_aware_asks_the_caches(void **state) {
+  (void)state;
+  struct setup setup = {.engine = ON "policy = \"kv_aware\";",
+                        .pools = POOL("count = 2; kv_tokens = 400;"),
+                        .trace = "0 64 1 1,2,3,4 0 64 1 5,6,7,8 1000 64 1 5,6,7,8"};
+  struct rows rows;
+  run(&setup, &rows);
+  assert_int_equal(requests_of(&rows)[2].prefill_device, 1);
+  assert_int_equal(rows.summary->prefix.tiers[0].hit_tokens, 63);
+  rows_free(&rows);
+  setup.engine = ON;
+  run(&setup, &rows);
+  assert_int_equal(requests_of(&rows)[2].prefill_device, 0);
+  rows_free(&rows);
+  /* what is not there any more draws nobody: the memory of its own would */
+  setup.engine = ON "policy = \"kv_aware\";";
+  setup.pools = POOL("count = 2; kv_tokens = 128;");
+  setup.trace =
+      "0 64 1 1,2,3,4 0 64 1 5,6,7,8 "
+      "1000 128 1 11,12,13,14,15,16,17,18 1000 128 1 21,22,23,24,25,26,27,28 2000 64 1 5,6,7,8";
+  run(&setup, &rows);
+  assert_int_equal(requests_of(&rows)[4].prefill_device, 0);
+  rows_free(&rows);
+}
+
+static void what_cannot_be_is_said(void **state) {
+  (void)state;
+  struct setup setup = {.engine = "", .trace = TWICE};
+  setup.pools = POOL("tiers = ( {name = \"host\"; tokens = 64;} );");
+  fails(&setup, "cluster.pools.[0].tiers.[0]: found a tier, expected none without engine.prefix_cache");
+  setup.engine = ON;
+  setup.pools = POOL("tiers = ( {name = \"kv\"; tokens = 64;} );");
+  fails(&setup, "tiers.[0].name: found");
+  setup.pools = POOL("tiers = ( {name = \"host\"; tokens = 64;}, {name = \"host\"; tokens = 64;} );");
+  fails(&setup, "tiers.[1].name: found the name of a tier above it");
+  setup.pools = POOL("tiers = ( {name = \"host\"; tokens = 15;} );");
+  fails(&setup, "tiers.[0].tokens: found 15, expected at least 16: a block");
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(behaves_as_a_plain_one),          cmocka_unit_test(known_beginnings_are_not_computed),
+      cmocka_unit_test(a_beginning_is_all_of_it),        cmocka_unit_test(tiers_take_and_give_back),
+      cmocka_unit_test(sessions_find_their_last_prompt), cmocka_unit_test(hand_offs_push_all),
+      cmocka_unit_test(kv_aware_asks_the_caches),        cmocka_unit_test(what_cannot_be_is_said),
+  };
+  folder = test_scratch();
+  random_cluster_files(folder);
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
