@@ -36,15 +36,16 @@ static int32_t find(const struct prefix_cache *cache, uint64_t key) {
 }
 
 static td_status more_slots(struct prefix_cache *cache) {
-  struct prefix_cache wider = *cache;
-  wider.slot_count = cache->slot_count ? 2 * cache->slot_count : 64;
-  TD_TRY(td_alloc(wider.slot_count, sizeof *wider.slots, (void **)&wider.slots));
-  memset(wider.slots, 0xff, wider.slot_count * sizeof *wider.slots);
-  for (size_t i = 0; i < cache->slot_count; i++) {
-    if (cache->slots[i] >= 0) wider.slots[slot_of(&wider, cache->entries[cache->slots[i]].key)] = cache->slots[i];
+  int32_t *slots = NULL, *before = cache->slots;
+  size_t count = cache->slot_count ? 2 * cache->slot_count : 64, had = cache->slot_count;
+  TD_TRY(td_alloc(count, sizeof *slots, (void **)&slots));
+  memset(slots, 0xff, count * sizeof *slots);
+  cache->slots = slots;
+  cache->slot_count = count;
+  for (size_t i = 0; i < had; i++) {
+    if (before[i] >= 0) slots[slot_of(cache, cache->entries[before[i]].key)] = before[i];
   }
-  free(cache->slots);
-  *cache = wider;
+  free(before);
   return TD_OK;
 }
 
