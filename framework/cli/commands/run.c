@@ -186,10 +186,8 @@ const struct td_command td_command_run = {
         "  --stream          prints the text of executed requests as it comes, one line per \"[request] ...\"\n"
         "  --json            prints the summary as one JSON object\n"
         "  --no-trace        of modelled runs: keeps no trace; quantiles in the summary are within 0.4 %\n\n"
-        "The summary is that of tandem show, and the goodput if the config has an slo; of modelled runs of over "
-        "1,000,000 output tokens, and without a trace, it "
-        "is\n"
-        "counted on the way.\n\n"
+        "The summary is that of tandem show, with the goodput if the config has an slo; of modelled runs of over\n"
+        "1,000,000 output tokens, and without a trace, it is counted on the way.\n\n"
         "Under mpirun the workers are spread over the ranks: rank 0 orchestrates, and holds workers too unless there\n"
         "are ranks to spare. While it runs the trace is FILE.h5.part; it gets its name when the run is complete.\n",
     .run = run,
