@@ -75,8 +75,8 @@ static void print_tally(const char *name, const struct td_tally *tally, FILE *ou
   fprintf(out, "\n");
 }
 
-static void print_goodput(const struct td_run_summary *summary, double span, FILE *out) {
-  double all = (double)(summary->requests + summary->refused);
+void td_run_goodput_print(const struct td_run_summary *summary, FILE *out) {
+  double all = (double)(summary->requests + summary->refused), span = td_seconds(summary->makespan_ps);
   if (!(summary->slo.ttft > 0 || summary->slo.tpot > 0) || !(span > 0)) return;
   fprintf(out, "goodput %.6g requests/s: %.4g %% within the SLO (TTFT %.4g %%, TPOT %.4g %%)\n",
           (double)summary->within / span, 100 * (double)summary->within / all, 100 * (double)summary->within_ttft / all,
@@ -133,7 +133,7 @@ void td_run_summary_print(const struct td_run_summary *summary, FILE *out) {
             summary->failures, td_seconds(summary->down_ps), summary->lost_steps, summary->lost_tokens,
             summary->restarts);
   }
-  print_goodput(summary, span, out);
+  td_run_goodput_print(summary, out);
   if (isfinite(summary->energy_j) && summary->output_tokens) {
     fprintf(out, "%.6g J in steps, %.6g J per output token\n", summary->energy_j,
             summary->energy_j / (double)summary->output_tokens);

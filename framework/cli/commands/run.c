@@ -104,7 +104,8 @@ static td_status run_experiment(const struct arguments *arguments, struct td_tra
   return agreed;
 }
 
-static td_status print_summary(const struct arguments *arguments, const char *path) {
+static td_status print_summary(const struct arguments *arguments, const struct td_run_summary *summary,
+                               const char *path) {
   struct td_trace *trace;
   struct td_metrics metrics;
   TD_TRY(td_trace_load(path, &trace));
@@ -112,6 +113,7 @@ static td_status print_summary(const struct arguments *arguments, const char *pa
   if (!status && arguments->json) td_metrics_json(trace, &metrics, stdout);
   if (!status && !arguments->json) {
     td_metrics_print(trace, &metrics, stdout);
+    td_run_goodput_print(summary, stdout);
     printf("\ntrace: %s\n", path);
   }
   if (!status) td_metrics_free(&metrics);
@@ -132,7 +134,8 @@ static td_status print_counted(const struct arguments *arguments, const struct t
 /* Of a large run the sums that were counted on the way; reading its trace again would take longer than the run. */
 static td_status print_result(const struct arguments *arguments, const struct td_run_summary *summary,
                               const char *trace) {
-  if (trace && !(summary->filled && summary->output_tokens > LARGE_TOKENS)) return print_summary(arguments, trace);
+  bool large = summary->filled && summary->output_tokens > LARGE_TOKENS;
+  if (trace && !large) return print_summary(arguments, summary, trace);
   TD_TRY(print_counted(arguments, summary));
   if (trace && !arguments->json) printf("\ntrace: %s\n", trace);
   return TD_OK;
@@ -183,9 +186,8 @@ const struct td_command td_command_run = {
         "  --stream          prints the text of executed requests as it comes, one line per \"[request] ...\"\n"
         "  --json            prints the summary as one JSON object\n"
         "  --no-trace        of modelled runs: keeps no trace; quantiles in the summary are within 0.4 %\n\n"
-        "The summary is that of tandem show; of modelled runs of over 1,000,000 output tokens, and without a trace, it "
-        "is\n"
-        "counted on the way.\n\n"
+        "The summary is that of tandem show, with the goodput if the config has an slo; of modelled runs of over\n"
+        "1,000,000 output tokens, and without a trace, it is counted on the way.\n\n"
         "Under mpirun the workers are spread over the ranks: rank 0 orchestrates, and holds workers too unless there\n"
         "are ranks to spare. While it runs the trace is FILE.h5.part; it gets its name when the run is complete.\n",
     .run = run,

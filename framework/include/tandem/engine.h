@@ -70,6 +70,7 @@ struct td_run_summary {
   struct td_tally ttft, tpot, e2e, queueing;
 };
 void td_run_summary_print(const struct td_run_summary *summary, FILE *out);
+void td_run_goodput_print(const struct td_run_summary *summary, FILE *out); /* nothing without an SLO */
 void td_run_summary_json(const struct td_run_summary *summary, FILE *out);
 
 struct td_run_options {
