@@ -189,6 +189,7 @@ td_status fleet_outage(struct fleet *fleet);   /* those due at this instant */
 void fleet_outages_count(struct fleet *fleet); /* at the run's end: who is still down */
 
 /* fleet_power.c */
+td_status fleet_power_check(const struct cluster *cluster); /* before the run: caps can be kept */
 td_status fleet_power_open(struct fleet *fleet);
 void fleet_power_close(struct fleet *fleet);
 /* What a pool's cap makes of a price, and of times within a step. */

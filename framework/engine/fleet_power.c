@@ -22,79 +22,91 @@ static td_status fail_pool(const struct cluster *cluster, int32_t pool, const ch
   return td_config_fail(cluster->config, path, "%s", text);
 }
 
-static double busy_watts(const struct cluster_worker *worker) {
-  double busy = worker->params->power_busy.value, cap = worker->pool->power_cap;
+static const struct td_cfg_pool *pool_at(const struct cluster *cluster, int32_t i) {
+  return (const struct td_cfg_pool *)cluster->experiment->cluster.pools.items + i;
+}
+
+static double busy_watts(const struct cluster *cluster, int32_t pool) {
+  double busy = cluster->pool_params[pool]->power_busy.value, cap = pool_at(cluster, pool)->power_cap;
   return cap > 0 && cap < busy ? cap : busy;
 }
 
-static td_status needs_power(const struct cluster *cluster, int32_t pool, const struct td_device_params *params) {
+/* What a worker takes at a step beside what it takes idle. */
+static int64_t more_uw(const struct cluster *cluster, int32_t pool) {
+  return llround((busy_watts(cluster, pool) - cluster->pool_params[pool]->power_idle.value) * 1e6);
+}
+
+static double all_idle(const struct cluster *cluster) {
+  double watts = 0;
+  for (int32_t i = 0; i < cluster->pools; i++) {
+    watts += cluster->pool_params[i]->power_idle.value * (double)pool_at(cluster, i)->count;
+  }
+  return watts;
+}
+
+static td_status check_pool(const struct cluster *cluster, int32_t index) {
+  const struct td_device_params *params = cluster->pool_params[index];
+  double cap = pool_at(cluster, index)->power_cap, least = params->power_busy.value / 1000;
   char text[400];
-  if (params->power_busy.present && params->power_idle.present) return TD_OK;
-  TD_TRY(td_format(text, sizeof text,
-                   "found %.300s, expected a device file with power_busy and power_idle: its power is capped",
-                   params->name));
-  return fail_pool(cluster, pool, "device", text);
+  if (!params->power_busy.present || !params->power_idle.present) {
+    TD_TRY(td_format(text, sizeof text,
+                     "found %.300s, expected a device file with power_busy and power_idle: its power is capped",
+                     params->name));
+    return fail_pool(cluster, index, "device", text);
+  }
+  if (params->power_idle.value > least) least = params->power_idle.value;
+  if (cap == 0 || cap >= least) return TD_OK;
+  TD_TRY(td_format(text, sizeof text, "found %.6g W, expected at least %.6g W: idle, or a thousandth of busy", cap,
+                   least));
+  return fail_pool(cluster, index, "power_cap", text);
 }
 
-static td_status slow_pool(struct fleet *fleet, int32_t index) {
-  struct fleet_pool *pool = &fleet->pools[index];
-  const struct td_device_params *params = pool->worker->params;
-  double cap = pool->worker->pool->power_cap;
-  char text[120];
-  if (cap == 0) return TD_OK;
-  TD_TRY(needs_power(fleet->cluster, index, params));
-  if (cap < params->power_idle.value || cap * 1000 < params->power_busy.value) {
-    double least = params->power_busy.value / 1000;
-    if (params->power_idle.value > least) least = params->power_idle.value;
-    TD_TRY(td_format(text, sizeof text, "found %.6g W, expected at least %.6g W: idle, or a thousandth of busy", cap,
-                     least));
-    return fail_pool(fleet->cluster, index, "power_cap", text);
-  }
-  if (cap < params->power_busy.value) {
-    pool->slower = (int64_t)ceil(ldexp(params->power_busy.value / cap, RATIO_BITS));
-  }
-  return TD_OK;
-}
-
-static td_status check_basis(const struct fleet *fleet) {
-  const char *first = fleet->pools[0].worker->params->power_basis;
-  for (int32_t i = 1; i < fleet->cluster->pools; i++) {
-    const char *basis = fleet->pools[i].worker->params->power_basis;
+static td_status check_basis(const struct cluster *cluster) {
+  const char *first = cluster->pool_params[0]->power_basis;
+  for (int32_t i = 1; i < cluster->pools; i++) {
+    const char *basis = cluster->pool_params[i]->power_basis;
     if (!strcmp(first, basis)) continue;
-    return td_config_fail(fleet->cluster->config, "cluster.power_cap",
+    return td_config_fail(cluster->config, "cluster.power_cap",
                           "found pools whose device files count power as \"%s\" and as \"%s\", expected one basis",
                           first, basis);
   }
   return TD_OK;
 }
 
-static td_status open_cap(struct fleet *fleet, struct fleet_power *power, double cap) {
-  const struct cluster *cluster = fleet->cluster;
-  double idle = 0, most = 0;
-  TD_TRY(worker_queue_open(&power->waiting, cluster->worker_count));
-  TD_TRY(td_alloc((size_t)cluster->pools, sizeof *power->step_uw, (void **)&power->step_uw));
+td_status fleet_power_check(const struct cluster *cluster) {
+  double cap = cluster->experiment->cluster.power_cap, idle;
+  int64_t most_uw = 0;
   for (int32_t i = 0; i < cluster->pools; i++) {
-    const struct cluster_worker *worker = fleet->pools[i].worker;
-    TD_TRY(needs_power(cluster, i, worker->params));
-    double more = busy_watts(worker) - worker->params->power_idle.value;
-    power->step_uw[i] = llround(more * 1e6);
-    idle += worker->params->power_idle.value * (double)worker->pool->count;
-    if (more > most) most = more;
+    if (cap > 0 || pool_at(cluster, i)->power_cap > 0) TD_TRY(check_pool(cluster, i));
   }
-  TD_TRY(check_basis(fleet));
-  power->free_uw = llround((cap - idle) * 1e6);
-  if (power->free_uw >= llround(most * 1e6)) return TD_OK;
+  if (cap == 0) return TD_OK;
+  TD_TRY(check_basis(cluster));
+  idle = all_idle(cluster);
+  for (int32_t i = 0; i < cluster->pools; i++) {
+    if (more_uw(cluster, i) > most_uw) most_uw = more_uw(cluster, i);
+  }
+  if (llround((cap - idle) * 1e6) >= most_uw) return TD_OK;
   return td_config_fail(cluster->config, "cluster.power_cap",
                         "found %.6g W, expected at least %.6g W: all workers idle but the one that takes most", cap,
-                        idle + most);
+                        idle + (double)most_uw * 1e-6);
+}
+
+static void slow_pool(struct fleet *fleet, int32_t pool) {
+  double busy = fleet->cluster->pool_params[pool]->power_busy.value, cap = pool_at(fleet->cluster, pool)->power_cap;
+  if (cap > 0 && cap < busy) fleet->pools[pool].slower = (int64_t)ceil(ldexp(busy / cap, RATIO_BITS));
 }
 
 td_status fleet_power_open(struct fleet *fleet) {
-  double cap = fleet->cluster->experiment->cluster.power_cap;
-  for (int32_t i = 0; i < fleet->cluster->pools; i++) TD_TRY(slow_pool(fleet, i));
+  const struct cluster *cluster = fleet->cluster;
+  double cap = cluster->experiment->cluster.power_cap;
+  for (int32_t i = 0; i < cluster->pools; i++) slow_pool(fleet, i);
   if (cap == 0) return TD_OK;
   TD_TRY(td_alloc(1, sizeof *fleet->power, (void **)&fleet->power));
-  return open_cap(fleet, fleet->power, cap);
+  TD_TRY(worker_queue_open(&fleet->power->waiting, cluster->worker_count));
+  TD_TRY(td_alloc((size_t)cluster->pools, sizeof *fleet->power->step_uw, (void **)&fleet->power->step_uw));
+  for (int32_t i = 0; i < cluster->pools; i++) fleet->power->step_uw[i] = more_uw(cluster, i);
+  fleet->power->free_uw = llround((cap - all_idle(cluster)) * 1e6);
+  return TD_OK;
 }
 
 void fleet_power_close(struct fleet *fleet) {
