@@ -112,7 +112,10 @@ td_status fleet_transferred(struct fleet *fleet, int32_t slot) {
                    request->number, request->kv_bytes, request->kv_expected);
   }
   fleet_view(fleet, request->prefill_worker, (request->target + fleet->block_tokens - 1) / fleet->block_tokens, 1, 0);
-  if (fleet->grow) fleet_touch(fleet, request->prefill_worker); /* what was swapped out there may come back */
+  if (fleet->grow) { /* what was swapped out there may come back, with its next step */
+    fleet_touch(fleet, request->prefill_worker);
+    TD_TRY(fleet_interrupt(fleet, request->prefill_worker));
+  }
   fleet->route_again = true;
   return fleet_join(fleet, slot);
 }
