@@ -65,12 +65,16 @@ static void run(const struct setup *setup, const char *workload, struct rows *ro
   rows_free(&single);
 }
 
-static void fails(const struct setup *setup, td_status expected, const char *words) {
+static void fails_with(const struct setup *setup, const char *set, td_status expected, const char *words) {
   struct rows rows;
-  td_status status = rows_run(config_of(setup, ONE), "seed=1", &rows);
+  td_status status = rows_run(config_of(setup, ONE), set, &rows);
   rows_free(&rows);
   if (status == expected && strstr(td_error_text(), words)) return;
   fail_msg("found \"%s\", expected \"%s\" in it", status ? td_error_text() : "success", words);
+}
+
+static void fails(const struct setup *setup, td_status expected, const char *words) {
+  fails_with(setup, "seed=1", expected, words);
 }
 
 static const struct td_row_request *request_of(const struct rows *rows, int i) {
@@ -192,6 +196,32 @@ static void never_back(void **state) {
   fails(&setup, TD_CONFIG, "cluster.pools.[0].outages.[0].worker: found 1, expected a number below");
 }
 
+static void only_modelled(void **state) {
+  (void)state;
+  struct setup setup = {.pools = {"outages = ( { worker = 0; at = 0.001; lasts = 1.0; } );"}};
+  fails_with(&setup, "engine.pace=\"measured\"", TD_CONFIG, "cluster.pools.[0].outages: found it, expected none where");
+  setup.pools[0] = "power_cap = 100.0;";
+  fails_with(&setup, "engine.pace=\"measured\"", TD_CONFIG, "cluster.pools.[0].power_cap: found it, expected none");
+  setup = (struct setup){.pools = {""}, .cluster = "power_cap = 1000.0;"};
+  fails_with(&setup, "engine.pace=\"measured\"", TD_CONFIG, "cluster.power_cap: found a cap, expected none where");
+}
+
+/* Times by chance are those of the seed and the worker: the same twice, others with another seed. */
+static void chance_is_seeded(void **state) {
+  (void)state;
+  struct setup setup = {.pools = {"failures = { mean_time_between = 0.02; mean_time_to_repair = 0.001; };"},
+                        .count = 4};
+  const char *seeds[] = {"seed=1", "seed=1", "seed=2"};
+  int64_t down_ps[3];
+  struct rows rows;
+  for (int i = 0; i < 3; i++) {
+    if (rows_run(config_of(&setup, TWO), seeds[i], &rows)) fail_msg("%s", td_error_text());
+    down_ps[i] = rows.summary->down_ps;
+    rows_free(&rows);
+  }
+  assert_true(down_ps[0] > 0 && down_ps[0] == down_ps[1] && down_ps[0] != down_ps[2]);
+}
+
 static void a_cap_of_the_cluster(void **state) {
   (void)state;
   struct setup setup = {.pools = {""}, .count = 2};
@@ -235,10 +265,15 @@ static void a_cap_of_a_pool(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_step_is_lost), cmocka_unit_test(lost_energy_is_spent), cmocka_unit_test(kv_on_its_way_is_lost),
-      cmocka_unit_test(others_go_on),   cmocka_unit_test(never_back),           cmocka_unit_test(a_cap_of_the_cluster),
-      cmocka_unit_test(a_cap_of_a_pool)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(a_step_is_lost),
+                                     cmocka_unit_test(lost_energy_is_spent),
+                                     cmocka_unit_test(kv_on_its_way_is_lost),
+                                     cmocka_unit_test(others_go_on),
+                                     cmocka_unit_test(never_back),
+                                     cmocka_unit_test(only_modelled),
+                                     cmocka_unit_test(chance_is_seeded),
+                                     cmocka_unit_test(a_cap_of_the_cluster),
+                                     cmocka_unit_test(a_cap_of_a_pool)};
   folder = test_scratch();
   random_cluster_files(folder);
   return cmocka_run_group_tests(tests, NULL, NULL);
