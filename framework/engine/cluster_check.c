@@ -219,6 +219,7 @@ td_status cluster_check(const struct cluster *cluster) {
     }
   }
   TD_TRY(check_engine(cluster));
+  TD_TRY(fleet_power_check(cluster));
   TD_TRY(check_encoder(cluster));
   TD_TRY(cluster_check_lpu(cluster));
   TD_TRY(check_policy(cluster));

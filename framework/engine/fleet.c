@@ -81,6 +81,7 @@ static td_status fleet_open(struct fleet *fleet) {
   TD_TRY(fleet_tick_open(fleet));
   TD_TRY(open_replicas(fleet));
   TD_TRY(fleet_outages_open(fleet));
+  TD_TRY(fleet_power_open(fleet));
   TD_TRY(open_requests(fleet));
   return fleet_record_devices(fleet);
 }
@@ -100,6 +101,7 @@ static void fleet_close(struct fleet *fleet) {
   td_workload_close(fleet->workload);
   fleet_price_close(fleet);
   fleet_outages_close(fleet);
+  fleet_power_close(fleet);
   load_close(fleet->loads);
   slot_queue_close(&fleet->order);
   slot_queue_close(&fleet->waiting);
@@ -144,6 +146,7 @@ static td_status handle_instant(struct fleet *fleet) {
 
 static td_status give_out(struct fleet *fleet) {
   TD_TRY(fleet_route(fleet));
+  if (fleet->power) return fleet_power_give_out(fleet);
   for (int32_t i = 0; i < fleet->touched_count; i++) {
     int32_t worker = fleet->touched[i];
     fleet->is_touched[worker] = 0;
@@ -281,6 +284,7 @@ static td_status check_balance(struct fleet *fleet) {
   if (fleet->outages) fleet_outages_count(fleet);
   summary->steps = fleet->next_step;
   summary->makespan_ps = fleet->arrived ? fleet->now_ps - summary->first_arrival_ps : 0;
+  fleet_power_count(fleet);
   summary->filled = true;
   return TD_OK;
 }

@@ -88,6 +88,7 @@ struct replica {
   /* the row of steps alike, open as long as only contexts grow */
   struct td_row_step row; /* .count: steps done; .duration: of the first */
   int64_t next_base;      /* of the step that follows the row's */
+  int64_t priced, more;   /* the row's first step, and by how much the next are longer, before a cap makes it slower */
   int64_t row_valid;      /* steps the price holds for from there */
   uint64_t index;         /* device steps so far */
   int64_t egress_free_ps, ingress_free_ps;
@@ -108,6 +109,7 @@ struct fleet_pool {
   struct td_pricer *pricer;            /* of chips */
   struct td_device *device;            /* prices LPUs */
   int64_t *layer_done_ps;              /* [layers] */
+  int64_t slower;                      /* steps last so many 2^-32ths of what they are priced at; 0: as priced */
   struct fleet_tier tiers[PREFIX_TIERS_MAX];
 };
 
@@ -163,6 +165,8 @@ struct fleet {
   int64_t *experts;          /* [expert_tokens]: td_expected_experts, 0: not yet known */
   int64_t expert_tokens;
   struct fleet_outages *outages; /* NULL: nobody ever fails */
+  struct fleet_power *power;     /* NULL: the cluster has no cap */
+  bool crowded;                  /* somebody waits for power: steps are not merged */
   bool split;                    /* a request was let in that decodes elsewhere */
 };
 
@@ -205,6 +209,19 @@ void fleet_outages_close(struct fleet *fleet);
 int64_t fleet_next_outage(struct fleet *fleet, int64_t other_ps, int64_t next_ps);
 td_status fleet_outage(struct fleet *fleet);   /* those due at this instant */
 void fleet_outages_count(struct fleet *fleet); /* at the run's end: who is still down */
+
+/* fleet_power.c */
+td_status fleet_power_check(const struct cluster *cluster); /* before the run: caps can be kept */
+td_status fleet_power_open(struct fleet *fleet);
+void fleet_power_close(struct fleet *fleet);
+/* What a pool's cap makes of a price, and of times within a step. */
+td_status fleet_slow_price(const struct fleet *fleet, int32_t pool, struct td_price *price);
+void fleet_slow_times(const struct fleet *fleet, int32_t pool, int64_t ps[2]);
+/* With a cap of the cluster: */
+void fleet_power_release(struct fleet *fleet, int32_t worker); /* it ends a step */
+void fleet_power_forget(struct fleet *fleet, int32_t worker);  /* it has failed: it waits no more */
+td_status fleet_power_give_out(struct fleet *fleet);           /* lets steps begin */
+void fleet_power_count(struct fleet *fleet);                   /* at the run's end, with or without a cap */
 
 /* fleet_fail.c */
 td_status fleet_fail(struct fleet *fleet, int32_t worker); /* its step, its KV and whoever counted on it */

@@ -198,6 +198,7 @@ td_status fleet_fail(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
   struct slot_queue *lost = &fleet->outages->lost;
   TD_TRY(fleet_lose_step(fleet, worker));
+  if (fleet->power) fleet_power_forget(fleet, worker);
   TD_TRY(lose_decoding(fleet, worker));
   TD_TRY(lose_waiting_to_decode(fleet, worker));
   TD_TRY(lose_prefill(fleet, worker));

@@ -112,7 +112,10 @@ td_status fleet_transferred(struct fleet *fleet, int32_t slot) {
     fleet_cache_release(fleet, request, request->prefill_worker);
     TD_TRY(fleet_cache_keep(fleet, request, request->decode_worker));
   }
-  if (fleet->grow) fleet_touch(fleet, request->prefill_worker); /* what was swapped out there may come back */
+  if (fleet->grow) { /* what was swapped out there may come back, with its next step */
+    fleet_touch(fleet, request->prefill_worker);
+    TD_TRY(fleet_interrupt(fleet, request->prefill_worker));
+  }
   fleet->route_again = true;
   return fleet_join(fleet, slot);
 }

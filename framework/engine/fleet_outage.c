@@ -131,9 +131,11 @@ int64_t fleet_next_outage(struct fleet *fleet, int64_t other_ps, int64_t next_ps
 }
 
 /* Of the time a worker was down, what lies within the makespan. */
-static void count_down(struct fleet *fleet, const struct worker_outages *own) {
+static void count_down(struct fleet *fleet, struct worker_outages *own) {
   int64_t from = fleet->summary->first_arrival_ps > own->since_ps ? fleet->summary->first_arrival_ps : own->since_ps;
-  if (fleet->arrived && fleet->now_ps > from) fleet->summary->down_ps += fleet->now_ps - from;
+  if (!fleet->arrived || fleet->now_ps <= from) return;
+  own->down_ps += fleet->now_ps - from;
+  fleet->summary->down_ps += fleet->now_ps - from;
 }
 
 /* Failures of a worker that are due: until when the longest lasts; 0: none is. */

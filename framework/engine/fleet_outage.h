@@ -20,6 +20,7 @@ struct worker_outages {
   size_t plan, plans; /* of the list: the next one, and one past the worker's last */
   bool down;
   int64_t since_ps, until_ps; /* if it is */
+  int64_t down_ps;            /* so far, within the makespan */
 };
 
 struct fleet_outages {

@@ -162,9 +162,13 @@ td_status fleet_milestones(struct fleet *fleet, const struct replica *replica, i
   struct td_price price;
   count_mixed(fleet, replica, &stats);
   const int32_t layers[2] = {(int32_t)fleet_push_layers(fleet) - 1, (int32_t)fleet->layers - 1};
-  if (pool->pricer) return td_pricer_layer_ends(pool->pricer, &stats, layers, out_ps);
-  TD_TRY(td_device_price(pool->device, cluster->graph, &pool->worker->slice, cluster->kv_dtype, &stats,
-                         pool->layer_done_ps, &price));
-  for (int i = 0; i < 2; i++) out_ps[i] = pool->layer_done_ps[layers[i]];
+  if (pool->pricer) {
+    TD_TRY(td_pricer_layer_ends(pool->pricer, &stats, layers, out_ps));
+  } else {
+    TD_TRY(td_device_price(pool->device, cluster->graph, &pool->worker->slice, cluster->kv_dtype, &stats,
+                           pool->layer_done_ps, &price));
+    for (int i = 0; i < 2; i++) out_ps[i] = pool->layer_done_ps[layers[i]];
+  }
+  fleet_slow_times(fleet, replica->pool, out_ps);
   return TD_OK;
 }

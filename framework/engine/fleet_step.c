@@ -100,11 +100,12 @@ static td_status go_on(struct fleet *fleet, const struct replica *replica) {
   struct td_price price;
   if (fleet->merge) return TD_OK;
   TD_TRY(fleet_price_decode(fleet, replica, &price));
-  if (price.base_ps == replica->next_base) return TD_OK;
+  int64_t expected = replica->priced + replica->more * (int64_t)replica->row.count;
+  if (price.base_ps == expected) return TD_OK;
   return td_fail(TD_INTERNAL,
                  "a step of %zu sequences and %" PRId64 " positions: found a price of %" PRId64 " ps, expected %" PRId64
                  " by the price of those before",
-                 replica->endings.count, replica->context, price.base_ps, replica->next_base);
+                 replica->endings.count, replica->context, price.base_ps, expected);
 }
 
 static td_status begin_decode(struct fleet *fleet, int32_t worker) {
@@ -116,10 +117,13 @@ static td_status begin_decode(struct fleet *fleet, int32_t worker) {
     struct td_price price;
     TD_TRY(fleet_close_row(fleet, worker));
     TD_TRY(fleet_price_decode(fleet, replica, &price));
+    replica->priced = price.base_ps;
+    replica->more = price.slope_ps;
+    TD_TRY(fleet_slow_price(fleet, replica->pool, &price));
     TD_TRY(fleet_open_row(fleet, worker, &price, TD_STEP_DECODE));
   }
   replica->count = left < replica->row_valid ? left : replica->row_valid;
-  if (!fleet->merge) replica->count = 1;
+  if (!fleet->merge || fleet->crowded) replica->count = 1;
   replica->decodes = true;
   if (fleet->grow && replica->count > 1) {
     int64_t steps = fleet_kv_steps(fleet, worker);
@@ -136,6 +140,7 @@ static td_status begin_mixed(struct fleet *fleet, int32_t worker) {
   int64_t end_ps = 0;
   TD_TRY(fleet_close_row(fleet, worker));
   TD_TRY(fleet_price_mixed(fleet, replica, &price));
+  TD_TRY(fleet_slow_price(fleet, replica->pool, &price));
   price.slope_ps = 0;
   price.valid_steps = 1;
   replica->decodes = replica->endings.count > 0;
@@ -223,6 +228,7 @@ td_status fleet_lose_step(struct fleet *fleet, int32_t worker) {
     TD_TRY(fleet_end_step(fleet, worker));
   }
   if (fleet->grow) fleet_kv_taken(fleet, worker, 0);
+  if (replica->busy && fleet->power) fleet_power_release(fleet, worker);
   replica->busy = false;
   replica->changed = true;
   replica->chunk_count = 0;
@@ -323,6 +329,7 @@ static td_status end_decodes(struct fleet *fleet, int32_t worker) {
 td_status fleet_end_step(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
   replica->busy = replica->changed = false;
+  if (fleet->power) fleet_power_release(fleet, worker);
   TD_TRY(end_chunks(fleet, worker));
   replica->index += (uint64_t)replica->count;
   replica->row.count += (uint64_t)replica->count;

@@ -138,6 +138,11 @@ void td_run_summary_print(const struct td_run_summary *summary, FILE *out) {
     fprintf(out, "%.6g J in steps, %.6g J per output token\n", summary->energy_j,
             summary->energy_j / (double)summary->output_tokens);
   }
+  double all = summary->energy_j + summary->energy_idle_j;
+  if (isfinite(all)) {
+    fprintf(out, "%.6g J idle, %.6g J in all (power basis: %s): %.6g W in the mean, %.6g output tokens/J\n",
+            summary->energy_idle_j, all, summary->power_basis, all / span, (double)summary->output_tokens / all);
+  }
   fprintf(out, "%-9s %12s %12s %12s %12s %12s\n", "s", "mean", "p50", "p90", "p99", "max");
   print_tally("TTFT", &summary->ttft, out);
   print_tally("TPOT", &summary->tpot, out);
@@ -201,7 +206,13 @@ void td_run_summary_json(const struct td_run_summary *summary, FILE *out) {
   number(out, "makespan_s", span);
   number(out, "requests_per_s", (double)summary->requests / span);
   number(out, "output_tokens_per_s", (double)summary->output_tokens / span);
+  double all = summary->energy_j + summary->energy_idle_j;
   number(out, "energy_j", summary->energy_j);
+  number(out, "energy_idle_j", summary->energy_idle_j);
+  number(out, "energy_total_j", all);
+  number(out, "watts", all / span);
+  number(out, "tokens_per_j", (double)summary->output_tokens / all);
+  fprintf(out, ", \"power_basis\": \"%s\"", summary->power_basis);
   json_prefix(&summary->prefix, out);
   json_tally("ttft_s", &summary->ttft, out);
   json_tally("tpot_s", &summary->tpot, out);

@@ -72,7 +72,8 @@ void random_cluster_files(const char *folder) {
 struct dice {
   uint64_t number, throws;
   /* what goes wrong is thrown apart, often at the instants that requests were asked for */
-  bool faulty;
+  bool faulty, capped;
+  int workers;
   uint64_t fault_throws;
   const int64_t *instants;
   int instant_count;
@@ -134,6 +135,7 @@ static double fault_time(struct dice *dice) {
 }
 
 static void add_faults(struct dice *dice, int workers, struct td_text *out) {
+  if (dice->capped && draw_fault(dice, 0, 1)) td_text_printf(out, "power_cap = %d; ", draw_fault(dice, 50, 320));
   if (!dice->faulty) return;
   if (draw_fault(dice, 0, 1)) {
     td_text_printf(out, "failures = { mean_time_between = %g; mean_time_to_repair = %g; law = \"%s\"; }; ",
@@ -165,6 +167,7 @@ static void add_tiers(struct dice *dice, struct td_text *out) {
 static void add_pool(struct dice *dice, const char *name, const char *role, const char *folder, struct td_text *out) {
   int tokens = draw(dice, 0, 1) || dice->caches ? draw(dice, 420, 900) : 20000; /* the longest request has 400 */
   int workers = draw(dice, 1, 4);
+  dice->workers += workers;
   td_text_printf(out, "%s{ name = \"%s\"; role = \"%s\"; backend = \"modelled\"; count = %d; kv_tokens = %d; ",
                  strstr(out->data, "name = \"p") || strstr(out->data, "name = \"d") ? ", " : "", name, role, workers,
                  tokens);
@@ -205,6 +208,10 @@ static void add_cluster(struct dice *dice, const char *policy, const char *folde
   if (!both && !mixed && draw(dice, 0, 2) == 0) add_pool(dice, pools[count++] = "d1", "decode", folder, &list);
   if (mixed) add_pool(dice, pools[count++] = "p3", "both", folder, &list);
   td_text_printf(out, "cluster = { pools = (%s);\n", list.data);
+  if (dice->capped && draw_fault(dice, 0, 3)) {
+    int idle = 50 * dice->workers; /* W, of the test's chip, which takes 250 more at steps */
+    td_text_printf(out, "power_cap = %d; ", idle + 250 + draw_fault(dice, 0, 250 * (dice->workers - 1)));
+  }
   td_text_free(&list);
   add_links(dice, pools, count, folder, out);
 }
@@ -311,8 +318,11 @@ void random_cached_cluster(uint64_t number, const char *policy, const char *fold
 }
 
 void random_cluster(uint64_t number, const char *policy, const char *folder, int64_t burst_ps, char *out, size_t size) {
-  struct dice dice = {
-      .number = number, .faulty = number % 3 == 1, .instants = &burst_ps, .instant_count = burst_ps > 0};
+  struct dice dice = {.number = number,
+                      .faulty = number % 3 == 1,
+                      .instants = &burst_ps,
+                      .instant_count = burst_ps > 0,
+                      .capped = number % 5 < 2};
   struct td_text text = {0};
   td_text_printf(&text, "name = \"random\"; model = \"%s/%s.cfg\"; seed = 3;\n", folder, pick(&dice, models, 3));
   add_engine(&dice, policy, &text);

@@ -66,7 +66,10 @@ struct td_run_summary {
   struct td_cfg_slo slo;                     /* of the config */
   uint64_t within_ttft, within_tpot, within; /* requests that see it, one and both */
   int64_t first_arrival_ps, makespan_ps;
-  double energy_j; /* of steps; NaN if a device file has no power */
+  /* of steps, those that were lost too, and of workers idle (not down) within the makespan; NaN if a device file has no
+   * power */
+  double energy_j, energy_idle_j;
+  char power_basis[12]; /* what the device files' powers count: "chip", "all-in", "utility"; "mixed", "unknown" */
   struct td_tally ttft, tpot, e2e, queueing;
 };
 void td_run_summary_print(const struct td_run_summary *summary, FILE *out);

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fleet_power.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fleet.h"
+#include "fleet_outage.h"
+#include "tandem/base.h"
+
+__extension__ typedef __int128 wide;
+
+enum { RATIO_BITS = 32 };
+
+/* ---- opening ---- */
+
+static td_status fail_pool(const struct cluster *cluster, int32_t pool, const char *key, const char *text) {
+  char path[64];
+  TD_TRY(td_format(path, sizeof path, "cluster.pools.[%" PRId32 "].%s", pool, key));
+  return td_config_fail(cluster->config, path, "%s", text);
+}
+
+static const struct td_cfg_pool *pool_at(const struct cluster *cluster, int32_t i) {
+  return (const struct td_cfg_pool *)cluster->experiment->cluster.pools.items + i;
+}
+
+static double busy_watts(const struct cluster *cluster, int32_t pool) {
+  double busy = cluster->pool_params[pool]->power_busy.value, cap = pool_at(cluster, pool)->power_cap;
+  return cap > 0 && cap < busy ? cap : busy;
+}
+
+/* What a worker takes at a step beside what it takes idle. */
+static int64_t more_uw(const struct cluster *cluster, int32_t pool) {
+  return llround((busy_watts(cluster, pool) - cluster->pool_params[pool]->power_idle.value) * 1e6);
+}
+
+static double all_idle(const struct cluster *cluster) {
+  double watts = 0;
+  for (int32_t i = 0; i < cluster->pools; i++) {
+    watts += cluster->pool_params[i]->power_idle.value * (double)pool_at(cluster, i)->count;
+  }
+  return watts;
+}
+
+static td_status check_pool(const struct cluster *cluster, int32_t index) {
+  const struct td_device_params *params = cluster->pool_params[index];
+  double cap = pool_at(cluster, index)->power_cap, least = params->power_busy.value / 1000;
+  char text[400];
+  if (!params->power_busy.present || !params->power_idle.present) {
+    TD_TRY(td_format(text, sizeof text,
+                     "found %.300s, expected a device file with power_busy and power_idle: its power is capped",
+                     params->name));
+    return fail_pool(cluster, index, "device", text);
+  }
+  if (params->power_idle.value > least) least = params->power_idle.value;
+  if (cap == 0 || cap >= least) return TD_OK;
+  TD_TRY(td_format(text, sizeof text, "found %.6g W, expected at least %.6g W: idle, or a thousandth of busy", cap,
+                   least));
+  return fail_pool(cluster, index, "power_cap", text);
+}
+
+static td_status check_basis(const struct cluster *cluster) {
+  const char *first = cluster->pool_params[0]->power_basis;
+  for (int32_t i = 1; i < cluster->pools; i++) {
+    const char *basis = cluster->pool_params[i]->power_basis;
+    if (!strcmp(first, basis)) continue;
+    return td_config_fail(cluster->config, "cluster.power_cap",
+                          "found pools whose device files count power as \"%s\" and as \"%s\", expected one basis",
+                          first, basis);
+  }
+  return TD_OK;
+}
+
+td_status fleet_power_check(const struct cluster *cluster) {
+  double cap = cluster->experiment->cluster.power_cap, idle;
+  int64_t most_uw = 0;
+  for (int32_t i = 0; i < cluster->pools; i++) {
+    if (cap > 0 || pool_at(cluster, i)->power_cap > 0) TD_TRY(check_pool(cluster, i));
+  }
+  if (cap == 0) return TD_OK;
+  TD_TRY(check_basis(cluster));
+  idle = all_idle(cluster);
+  for (int32_t i = 0; i < cluster->pools; i++) {
+    if (more_uw(cluster, i) > most_uw) most_uw = more_uw(cluster, i);
+  }
+  if (llround((cap - idle) * 1e6) >= most_uw) return TD_OK;
+  return td_config_fail(cluster->config, "cluster.power_cap",
+                        "found %.6g W, expected at least %.6g W: all workers idle but the one that takes most", cap,
+                        idle + (double)most_uw * 1e-6);
+}
+
+static void slow_pool(struct fleet *fleet, int32_t pool) {
+  double busy = fleet->cluster->pool_params[pool]->power_busy.value, cap = pool_at(fleet->cluster, pool)->power_cap;
+  if (cap > 0 && cap < busy) fleet->pools[pool].slower = (int64_t)ceil(ldexp(busy / cap, RATIO_BITS));
+}
+
+td_status fleet_power_open(struct fleet *fleet) {
+  const struct cluster *cluster = fleet->cluster;
+  double cap = cluster->experiment->cluster.power_cap;
+  for (int32_t i = 0; i < cluster->pools; i++) slow_pool(fleet, i);
+  if (cap == 0) return TD_OK;
+  TD_TRY(td_alloc(1, sizeof *fleet->power, (void **)&fleet->power));
+  TD_TRY(worker_queue_open(&fleet->power->waiting, cluster->worker_count));
+  TD_TRY(td_alloc((size_t)cluster->pools, sizeof *fleet->power->step_uw, (void **)&fleet->power->step_uw));
+  for (int32_t i = 0; i < cluster->pools; i++) fleet->power->step_uw[i] = more_uw(cluster, i);
+  fleet->power->free_uw = llround((cap - all_idle(cluster)) * 1e6);
+  return TD_OK;
+}
+
+void fleet_power_close(struct fleet *fleet) {
+  if (!fleet->power) return;
+  worker_queue_close(&fleet->power->waiting);
+  free(fleet->power->step_uw);
+  free(fleet->power);
+}
+
+/* ---- slower steps ---- */
+
+static bool longer(int64_t slower, int64_t *ps) {
+  wide scaled = ((wide)*ps * slower + ((wide)1 << RATIO_BITS) - 1) >> RATIO_BITS;
+  if (scaled > INT64_MAX) return false;
+  *ps = (int64_t)scaled;
+  return true;
+}
+
+td_status fleet_slow_price(const struct fleet *fleet, int32_t pool, struct td_price *price) {
+  int64_t slower = fleet->pools[pool].slower;
+  if (!slower) return TD_OK;
+  if (!longer(slower, &price->base_ps) || !longer(slower, &price->slope_ps)) {
+    return td_fail(TD_UNSUPPORTED, "the run lasts longer than 106 days");
+  }
+  if (price->slope_ps > 0 && price->valid_steps > (INT64_MAX - price->base_ps) / price->slope_ps) {
+    price->valid_steps = (INT64_MAX - price->base_ps) / price->slope_ps + 1;
+  }
+  price->low_ps *= ldexp((double)slower, -RATIO_BITS);
+  price->high_ps *= ldexp((double)slower, -RATIO_BITS);
+  return TD_OK;
+}
+
+void fleet_slow_times(const struct fleet *fleet, int32_t pool, int64_t ps[2]) {
+  int64_t slower = fleet->pools[pool].slower;
+  for (int i = 0; slower && i < 2; i++) (void)longer(slower, &ps[i]); /* no longer than the step, which was */
+}
+
+/* ---- power to steps ---- */
+
+static int64_t step_uw(const struct fleet *fleet, int32_t worker) {
+  return fleet->power->step_uw[fleet->replicas[worker].pool];
+}
+
+void fleet_power_release(struct fleet *fleet, int32_t worker) {
+  fleet->power->free_uw += step_uw(fleet, worker);
+}
+
+void fleet_power_forget(struct fleet *fleet, int32_t worker) {
+  if (fleet->power->waiting.place[worker] < 0) return;
+  worker_queue_remove(&fleet->power->waiting, worker);
+  fleet->power->wanted_uw -= step_uw(fleet, worker);
+}
+
+static bool has_work(const struct replica *replica) {
+  return replica->endings.count || replica->prefill.first >= 0 || replica->joining.first >= 0 || replica->swapped.count;
+}
+
+/* Whoever may begin a step at this instant gets in line; who has nothing to do closes its row. */
+static td_status line_up(struct fleet *fleet) {
+  struct fleet_power *power = fleet->power;
+  for (int32_t i = 0; i < fleet->touched_count; i++) {
+    int32_t worker = fleet->touched[i];
+    fleet->is_touched[worker] = 0;
+    if (fleet->replicas[worker].busy || power->waiting.place[worker] >= 0) continue;
+    if (!has_work(&fleet->replicas[worker])) {
+      TD_TRY(fleet_begin_step(fleet, worker));
+      continue;
+    }
+    worker_queue_set(&power->waiting, worker, fleet->now_ps);
+    power->wanted_uw += step_uw(fleet, worker);
+  }
+  fleet->touched_count = 0;
+  return TD_OK;
+}
+
+static td_status begin_first(struct fleet *fleet) {
+  struct fleet_power *power = fleet->power;
+  struct worker_event first = worker_queue_pop(&power->waiting);
+  struct replica *replica = &fleet->replicas[first.worker];
+  power->wanted_uw -= step_uw(fleet, first.worker);
+  if (first.time_ps < fleet->now_ps) replica->changed = true; /* steps of one row follow each other */
+  TD_TRY(fleet_begin_step(fleet, first.worker));
+  if (replica->busy) power->free_uw -= step_uw(fleet, first.worker);
+  return TD_OK;
+}
+
+td_status fleet_power_give_out(struct fleet *fleet) {
+  struct fleet_power *power = fleet->power;
+  bool before = fleet->crowded;
+  TD_TRY(line_up(fleet));
+  fleet->crowded = power->wanted_uw > power->free_uw;
+  if (fleet->crowded && !before) {
+    for (int32_t i = 0; i < fleet->cluster->worker_count; i++) TD_TRY(fleet_interrupt(fleet, i));
+    TD_TRY(line_up(fleet));
+  }
+  while (power->waiting.count && step_uw(fleet, power->waiting.heap[0].worker) <= power->free_uw) {
+    TD_TRY(begin_first(fleet));
+  }
+  return TD_OK;
+}
+
+/* ---- energy ---- */
+
+void fleet_power_count(struct fleet *fleet) {
+  struct td_run_summary *summary = fleet->summary;
+  const char *basis = NULL;
+  for (int32_t i = 0; i < fleet->cluster->worker_count; i++) {
+    const struct td_device_params *params = fleet->cluster->workers[i].params;
+    int64_t down = fleet->outages ? fleet->outages->workers[i].down_ps : 0;
+    double idle_s = td_seconds(summary->makespan_ps - fleet->replicas[i].busy_ps - down);
+    summary->energy_idle_j += params->power_idle.present ? params->power_idle.value * idle_s : (double)NAN;
+    const char *own = params->power_basis ? params->power_basis : "unknown";
+    basis = !basis || !strcmp(basis, own) ? own : "mixed";
+  }
+  snprintf(summary->power_basis, sizeof summary->power_basis, "%s", basis ? basis : "unknown");
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A cap on the power of all workers. One at a step takes its device's power_busy, any other power_idle, so what the cap
+ * leaves beside all of them idle is shared by those at steps, in whole microwatts. Who wants to begin a step waits in
+ * line, first come first, equals by number, and nobody is passed: at most all but one's power goes unused.
+ *
+ * While somebody waits, every worker ends its turn with each step and goes to the end of the line. So merged steps are
+ * cut to the one under way as soon as somebody must wait, and steps that begin while somebody does are not merged.
+ *
+ * A cap of a pool is for each worker alone: its steps take power_busy / cap times as long, in 2^-32ths rounded up, base
+ * and slope of each row of steps rounded up to picoseconds; their energy is what it would be.
+ */
+#ifndef ENGINE_FLEET_POWER_H
+#define ENGINE_FLEET_POWER_H
+
+#include "fleet_queue.h"
+
+struct fleet_power {
+  struct worker_queue waiting; /* for power */
+  int64_t free_uw;             /* that nobody at a step has */
+  int64_t wanted_uw;           /* by those that wait */
+  int64_t *step_uw;            /* [pools]: what a step takes beside idle power */
+};
+
+#endif
