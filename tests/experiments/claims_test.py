@@ -238,6 +238,30 @@ class Tree(unittest.TestCase):
                 rows = claims.rows_of(path.parent.name, made["claim"], claims.values_of(done.stdout, report.name), "", report.name)
                 self.assertTrue(any(row["verdict"] in claims.VERDICTS for row in rows), report)
 
+    def test_a_table_of_bench_engine_is_read(self):
+        """Every claim has a value out of a whole table, and a note where rows are missing."""
+        folder = ROOT / "experiments" / "bench-engine"
+        head = "part,row,program,workload,requests,cpu_s,requests_s,batch,rss_mb,output_tokens,trace_bytes,same"
+        lines = [f"rates,{name},tandem,w,100,1,{rate},2,16,,," for name, rate in (("conv-1", 300), ("conv-40", 200), ("conv-split", 100))]
+        lines += [f"peers,{name},aisimulate {how},w,10,1,{rate},,9,,," for name in ("conv-1", "conv-40", "conv-split")
+                  for how, rate in (("warm", 4), ("command line", 2))]
+        lines += ["fleet,fleet,tandem,w,100,7,1,2,123,,,"]
+        lines += [f"trace,{name} {way},tandem,w,100,{cpu},1,2,16,50,{size}," for name in ("conv-1", "conv-40", "conv-split")
+                  for way, cpu, size in (("off", 3, ""), ("on", 4, 150))]
+        lines += [f"scale,scale-{n},tandem,w,100,{cpu},1,2,16,,," for n, cpu in ((1, 1), (2, 1.1), (4, 0.88))]
+        lines += ["same,merged,tandem,w,100,1,1,2,16,,,", "same,step by step,tandem,w,100,1,1,2,16,,,same bytes"]
+        whole = {"rate-conv-1": 300, "rate-conv-40": 200, "rate-conv-split": 100, "times-conv-1": 75, "times-conv-40": 50,
+                 "times-conv-split": 25, "fleet-time": 7, "fleet-memory": 123, "trace-rate": 0.75, "trace-bytes": 3, "scale": 20, "same": 0}
+        for rows, expected in ((lines, whole), ([], dict.fromkeys(whole, "")), (["same,b,tandem,w,1,1,1,2,16,,,differs in steps"], {"same": 1})):
+            with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
+                file.write("\n".join([head, *rows]) + "\n")
+                file.flush()
+                done = subprocess.run([folder / "values", "--report", file.name], capture_output=True, text=True, check=True)
+            values = claims.values_of(done.stdout, "made")
+            claims.rows_of("bench-engine", claims.load(folder / "claims.toml")["claim"], values, "", "made")
+            for which, ours in expected.items():
+                self.assertEqual(values[which]["ours"], ours, which)
+
 
 if __name__ == "__main__":
     unittest.main()
