@@ -35,16 +35,15 @@ struct ends {
 };
 
 struct td_pricer {
-  struct td_price_plan plan;
   struct td_fit_step step; /* the one at hand */
-  struct td_slice slice;
-  struct td_price_layers layers;
-  bool has_layers;
-  struct ends *ends; /* [BY_TOKENS]; NULL before the first question */
-  struct td_line_plan line_plan;
-  bool has_line_plan;
   struct td_line lines[LINES];
   struct place tokens[BY_TOKENS], logits[BY_LOGITS], decodes[DECODES];
+  struct td_line_plan line_plan;
+  struct td_price_plan plan;
+  struct td_price_layers layers;
+  struct ends *ends; /* [BY_TOKENS]; NULL before the first question */
+  struct td_slice slice;
+  bool has_layers, has_line_plan;
 };
 
 td_status td_pricer_open(const struct td_device_params *device, const struct td_graph *graph,
