@@ -92,3 +92,12 @@ void td_json_string(FILE *out, const char *text, size_t bytes) {
   }
   fputc('"', out);
 }
+
+void td_json_member(FILE *out, const char *name, const char *text) {
+  fprintf(out, "\"%s\": ", name);
+  if (text) {
+    td_json_string(out, text, strlen(text));
+  } else {
+    fputs("null", out);
+  }
+}

@@ -62,22 +62,13 @@ void td_device_params_print(const struct td_device_params *params, FILE *out) {
   td_lpu_print_rates(&params->lpu->machine, out);
 }
 
-static void json_text(FILE *out, const char *key, const char *text) {
-  fprintf(out, "\"%s\": ", key);
-  if (text) {
-    td_json_string(out, text, strlen(text));
-  } else {
-    fputs("null", out);
-  }
-}
-
 void td_quantity_json(const struct td_quantity_row *row, const struct td_quantity *quantity, const char *basis,
                       FILE *out) {
   fprintf(out, "{\"value\": %.17g, \"low\": %.17g, \"high\": %.17g, \"unit\": \"%s\", ", quantity->value, quantity->low,
           quantity->high, td_unit_base(row->dimension));
-  json_text(out, "evidence", td_evidence_name(quantity->evidence));
+  td_json_member(out, "evidence", td_evidence_name(quantity->evidence));
   fputs(", ", out);
-  json_text(out, "source", quantity->source);
+  td_json_member(out, "source", quantity->source);
   if (basis) fprintf(out, ", \"basis\": \"%s\"", basis);
   fputc('}', out);
 }
@@ -108,22 +99,22 @@ static void json_fits(const struct td_device_params *params, FILE *out) {
 
 void td_device_params_json(const struct td_device_params *params, FILE *out) {
   fputc('{', out);
-  json_text(out, "name", params->name);
+  td_json_member(out, "name", params->name);
   fputs(", ", out);
-  json_text(out, "title", params->title);
+  td_json_member(out, "title", params->title);
   fprintf(out, ", \"kind\": \"%s\", \"imagined\": %s, ", td_device_kind_name(params->kind),
           params->imagined ? "true" : "false");
-  json_text(out, "status", params->status);
+  td_json_member(out, "status", params->status);
   fputs(", ", out);
   if (params->kind == TD_KIND_RACK || params->kind == TD_KIND_LPU_SYSTEM) {
-    json_text(out, "chip", params->chip);
+    td_json_member(out, "chip", params->chip);
     fputs(", ", out);
-    json_text(out, "host", params->host);
+    td_json_member(out, "host", params->host);
     fputs(", ", out);
   }
-  json_text(out, "path", params->path);
+  td_json_member(out, "path", params->path);
   fputs(", ", out);
-  json_text(out, "power_basis", params->power_basis);
+  td_json_member(out, "power_basis", params->power_basis);
   fputs(", \"numbers\": {", out);
   bool more = false;
   for (const struct td_quantity_row *row = td_quantity_rows; row->name; row++) {

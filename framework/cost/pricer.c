@@ -176,12 +176,6 @@ static td_status need_layers(struct td_pricer *pricer) {
   return TD_OK;
 }
 
-td_status td_pricer_milestones(struct td_pricer *pricer, const struct td_step_stats *stats, int64_t *out_ps) {
-  TD_TRY(td_price_check(stats));
-  TD_TRY(need_layers(pricer));
-  return td_price_layers_ps(&pricer->plan, &pricer->layers, stats, out_ps);
-}
-
 /* Operators of the first dependence, remembered. */
 static td_status recall_ends(struct td_pricer *pricer, const struct ahead *ahead, const int32_t layers[2],
                              const struct ends **out) {

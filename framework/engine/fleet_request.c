@@ -213,7 +213,7 @@ static void count_times(struct fleet *fleet, const struct fleet_request *request
 
 td_status fleet_finish(struct fleet *fleet, int32_t slot) {
   struct fleet_request *request = &fleet->requests[slot];
-  int32_t worker = request->decode_worker == TD_WORKER_LATER ? request->prefill_worker : request->decode_worker;
+  int32_t worker = request->decode_worker;
   int64_t positions = request->prompt + request->output - 1;
   if (fleet->policy->finished) fleet_tell_finished(fleet, slot, worker);
   fleet_view(fleet, worker, (positions + fleet->block_tokens - 1) / fleet->block_tokens, 1, 0);

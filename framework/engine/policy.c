@@ -41,6 +41,15 @@ int64_t td_policy_cached_tokens(const struct td_cluster_view *cluster, int32_t w
   return tokens < request->prompt_tokens ? tokens : request->prompt_tokens - 1;
 }
 
+enum td_verdict td_policy_route_split(const struct td_cluster_view *cluster, const struct td_request_view *request,
+                                      struct td_step_plan *out_plan) {
+  int32_t prefill = td_policy_least_work(cluster, 1u << TD_ROLE_PREFILL, request->prefill_blocks);
+  int32_t decode = td_policy_least_work(cluster, 1u << TD_ROLE_DECODE, request->decode_blocks);
+  if (prefill < 0 || decode < 0) return TD_WAIT;
+  *out_plan = td_plan_split(prefill, decode, cluster->whole);
+  return TD_ROUTE;
+}
+
 enum td_verdict td_policy_route_least(const struct td_cluster_view *cluster, const struct td_request_view *request,
                                       struct td_step_plan *out_plan) {
   int32_t both = td_policy_least_work(cluster, 1u << TD_ROLE_BOTH, request->decode_blocks);
@@ -48,11 +57,7 @@ enum td_verdict td_policy_route_least(const struct td_cluster_view *cluster, con
     *out_plan = td_plan_whole(both, cluster->whole);
     return TD_ROUTE;
   }
-  int32_t prefill = td_policy_least_work(cluster, 1u << TD_ROLE_PREFILL, request->prefill_blocks);
-  int32_t decode = td_policy_least_work(cluster, 1u << TD_ROLE_DECODE, request->decode_blocks);
-  if (prefill < 0 || decode < 0) return TD_WAIT;
-  *out_plan = td_plan_split(prefill, decode, cluster->whole);
-  return TD_ROUTE;
+  return td_policy_route_split(cluster, request, out_plan);
 }
 
 bool td_policy_has_role(const struct td_cluster_view *cluster, uint32_t roles) {

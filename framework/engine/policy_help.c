@@ -53,38 +53,29 @@ void td_policies_help(FILE *out) {
 
 /* ---- JSON ---- */
 
-static void json_member(FILE *out, const char *name, const char *text) {
-  fprintf(out, "\"%s\": ", name);
-  if (text) {
-    td_json_string(out, text, strlen(text));
-  } else {
-    fputs("null", out);
-  }
-}
-
 static void json_option(const struct td_policy_option *option, FILE *out) {
   const struct td_option *key = key_of(option->name);
   fputc('{', out);
-  json_member(out, "name", option->name);
+  td_json_member(out, "name", option->name);
   fputs(", ", out);
-  json_member(out, "unit", key ? key->unit : NULL);
+  td_json_member(out, "unit", key ? key->unit : NULL);
   fprintf(out, ", \"required\": %s, \"default\": ", isnan(option->fallback) ? "true" : "false");
   if (isfinite(option->fallback)) {
     fprintf(out, "%.15g, ", option->fallback);
   } else {
     fputs("null, ", out);
   }
-  json_member(out, "help", option->help);
+  td_json_member(out, "help", option->help);
   fputc('}', out);
 }
 
 void td_policy_json(const struct td_policy *policy, FILE *out) {
   fputc('{', out);
-  json_member(out, "name", policy->name);
+  td_json_member(out, "name", policy->name);
   fputs(", ", out);
-  json_member(out, "summary", policy->summary);
+  td_json_member(out, "summary", policy->summary);
   fputs(", ", out);
-  json_member(out, "help", policy->help);
+  td_json_member(out, "help", policy->help);
   fprintf(out, ", \"modelled_only\": %s, \"options\": [", td_policy_is_modelled_only(policy) ? "true" : "false");
   for (const struct td_policy_option *option = policy->options; option && option->name; option++) {
     if (option != policy->options) fputs(", ", out);

@@ -8,6 +8,7 @@
 #include <math.h>
 
 #include "../config/files.h"
+#include "graphs.h"
 #include "tandem/base.h"
 #include "tandem/cost.h"
 
@@ -22,18 +23,6 @@
 #define POINT(at_, ms_) "{ at = " at_ "; time = " ALL(ms_, "ms") "; }"
 #define POINTS(a_, b_) "{ points = (" a_ ", " b_ "); };"
 #define MIXED "mixed = " ALL("1.1", "1") ";"
-
-static inline struct td_graph *graph_of(const char *name) {
-  char path[128];
-  struct td_model *model;
-  struct td_graph *graph = NULL;
-  snprintf(path, sizeof path, "experiments/models/%s.cfg", name);
-  td_status status = td_model_open(test_source(path), &model);
-  if (!status) status = td_graph_build(model, &graph);
-  if (status) fail_msg("%s: %s", path, td_error_text());
-  td_model_close(model);
-  return graph;
-}
 
 static inline struct td_device_params *device_of(const char *text) {
   struct td_device_params *device;

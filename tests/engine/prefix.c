@@ -90,15 +90,6 @@ struct setup {
   const char *format;                 /* "mooncake" or "sessions" */
 };
 
-static void write_file(const char *name, const char *text) {
-  char path[4200];
-  snprintf(path, sizeof path, "%s/%s", folder, name);
-  FILE *file = fopen(path, "w");
-  assert_non_null(file);
-  fputs(text, file);
-  assert_int_equal(fclose(file), 0);
-}
-
 static void write_mooncake(const char *rows) {
   struct td_text text = {0};
   int ms, prompt, output, used;
@@ -107,7 +98,7 @@ static void write_mooncake(const char *rows) {
     td_text_printf(&text, "{\"timestamp\": %d, \"input_length\": %d, \"output_length\": %d, \"hash_ids\": [%s]}\n", ms,
                    prompt, output, ids);
   }
-  write_file("trace", text.data);
+  random_cluster_file(folder, "trace", text.data);
   td_text_free(&text);
 }
 
@@ -116,7 +107,7 @@ static const char *config_of(const struct setup *setup) {
   struct td_text text = {0};
   bool sessions = setup->format && strcmp(setup->format, "sessions") == 0;
   if (sessions) {
-    write_file("trace", setup->trace);
+    random_cluster_file(folder, "trace", setup->trace);
   } else {
     write_mooncake(setup->trace);
   }
@@ -125,7 +116,7 @@ static const char *config_of(const struct setup *setup) {
   td_text_printf(&text, "cluster = { pools = ( %s ); };\n", setup->pools);
   td_text_printf(&text, "workload = { source = { format = \"%s\"; file = \"trace\"; block_tokens = 16; %s}; };\n",
                  sessions ? "sessions" : "mooncake", sessions ? "arrivals = \"closed\"; users = 1; " : "");
-  write_file("prefix.cfg", text.data);
+  random_cluster_file(folder, "prefix.cfg", text.data);
   td_text_free(&text);
   snprintf(path, sizeof path, "%s/prefix.cfg", folder);
   return path;

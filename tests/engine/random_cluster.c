@@ -6,7 +6,7 @@
 
 /* ---- files ---- */
 
-static void write_file(const char *folder, const char *name, const char *text) {
+void random_cluster_file(const char *folder, const char *name, const char *text) {
   char path[4200];
   snprintf(path, sizeof path, "%s/%s", folder, name);
   FILE *file = fopen(path, "w");
@@ -41,30 +41,32 @@ static void write_sessions(const char *folder) {
       held += input + output;
     }
   }
-  write_file(folder, "sessions.csv", text.data);
+  random_cluster_file(folder, "sessions.csv", text.data);
   td_text_free(&text);
 }
 
 void random_cluster_files(const char *folder) {
   write_sessions(folder);
-  write_file(folder, "dense.cfg",
-             "name = \"dense\"; architecture = \"llama\"; head_dim = 64; rope_dim = 64; ffn = 700; rope_factors = "
-             "false;" SHAPE);
-  write_file(
+  random_cluster_file(
+      folder, "dense.cfg",
+      "name = \"dense\"; architecture = \"llama\"; head_dim = 64; rope_dim = 64; ffn = 700; rope_factors = "
+      "false;" SHAPE);
+  random_cluster_file(
       folder, "window.cfg",
       "name = \"window\"; architecture = \"gpt-oss\"; head_dim = 64; rope_dim = 64; experts = 8; experts_used = 2;"
       "expert_ffn = 320; window = 24; window_period = 2; expert_weights = \"mxfp4\";" SHAPE);
-  write_file(folder, "experts.cfg",
-             "name = \"experts\"; architecture = \"llama\"; head_dim = 64; rope_dim = 64; ffn = 300; experts = 8;"
-             "experts_used = 2; rope_factors = false;" SHAPE);
-  write_file(folder, "chip.cfg", CHIP("1"));
-  write_file(folder, "days.cfg", CHIP("0.000000001"));
-  write_file(folder, "fast.cfg",
-             "title = \"a test's link\"; kind = \"link\";\n" NUMBER("link_bandwidth", "5", "GB/s")
-                 NUMBER("link_latency", "2", "us"));
-  write_file(folder, "slow.cfg",
-             "title = \"a test's link\"; kind = \"link\";\n" NUMBER("link_bandwidth", "0.02", "GB/s")
-                 NUMBER("link_latency", "40", "us"));
+  random_cluster_file(
+      folder, "experts.cfg",
+      "name = \"experts\"; architecture = \"llama\"; head_dim = 64; rope_dim = 64; ffn = 300; experts = 8;"
+      "experts_used = 2; rope_factors = false;" SHAPE);
+  random_cluster_file(folder, "chip.cfg", CHIP("1"));
+  random_cluster_file(folder, "days.cfg", CHIP("0.000000001"));
+  random_cluster_file(folder, "fast.cfg",
+                      "title = \"a test's link\"; kind = \"link\";\n" NUMBER("link_bandwidth", "5", "GB/s")
+                          NUMBER("link_latency", "2", "us"));
+  random_cluster_file(folder, "slow.cfg",
+                      "title = \"a test's link\"; kind = \"link\";\n" NUMBER("link_bandwidth", "0.02", "GB/s")
+                          NUMBER("link_latency", "40", "us"));
 }
 
 /* ---- draws ---- */

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Writes one file. */
+void random_cluster_file(const char *folder, const char *name, const char *text);
 /* Writes shapes and device files that the configs name into a folder: dense, windowed and with experts; a small chip, a
  * fast and a slow link. */
 void random_cluster_files(const char *folder);

@@ -8,25 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "scratch.h"
 #include "tandem/experiment.h"
 
 #define SETS 4
-
-static void write_file(const char *path, const void *data, size_t bytes) {
-  FILE *file = fopen(path, "wb");
-  if (!file || fwrite(data, 1, bytes, file) != bytes || fclose(file)) abort();
-}
-
-static const char *scratch(const char *name) {
-  static char folder[512], path[600];
-  if (!*folder) {
-    const char *tmp = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/tandem-fuzz-XXXXXX", tmp && *tmp ? tmp : "/tmp");
-    if (!mkdtemp(folder)) abort();
-  }
-  snprintf(path, sizeof path, "%s/%s", folder, name);
-  return path;
-}
 
 static void check_round_trip(const struct td_config *config, const struct td_experiment *experiment) {
   char *text, *again_text;

@@ -10,28 +10,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "scratch.h"
 #include "tandem/base.h"
 #include "tandem/workload.h"
 
 #define JOBS_MAX 20000
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static const char *scratch(const char *name) {
-  static char folder[512], path[600];
-  if (!*folder) {
-    const char *tmp = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/tandem-fuzz-XXXXXX", tmp && *tmp ? tmp : "/tmp");
-    if (!mkdtemp(folder)) abort();
-  }
-  snprintf(path, sizeof path, "%s/%s", folder, name);
-  return path;
-}
-
-static void write_file(const char *path, const void *data, size_t bytes) {
-  FILE *file = fopen(path, "wb");
-  if (!file || fwrite(data, 1, bytes, file) != bytes || fclose(file)) abort();
-}
 
 static const char config_text[] =
     "name = \"f\"; model = \"m.cfg\"; seed = 1;\n"

@@ -29,7 +29,7 @@ static void none_now(struct td_workload *workload) {
 /* Rounds come a wait after their answer, between and beside what other sessions bring. */
 static void rounds(void **state) {
   (void)state;
-  scratch_text("s.csv", TURNS
+  scratch_file("s.csv", TURNS
                "x,100,0,0,50,5,300\nx,100,1,55,20,6,0.5\nx,100,2,81,9,7,0\n"
                "y,200,0,0,11,1,50\ny,200,1,12,3,2,0\nz,900,0,0,4,4,0\n");
   struct opened opened = must_open(SESSIONS);
@@ -60,7 +60,7 @@ static void rounds(void **state) {
 /* What a round's prompt has in common with the one before: the blocks within prefix_len, and none after. */
 static void shared_text(void **state) {
   (void)state;
-  scratch_text("s.csv", TURNS
+  scratch_file("s.csv", TURNS
                "x,0,0,0,50,5,0\nx,0,1,55,20,6,0\nx,0,2,40,60,7,0\nx,0,3,100,5,7,0\ny,0,0,20,30,5,0\nz,0,0,20,30,5,0\n");
   struct opened opened = must_open(SESSIONS);
   uint64_t last[16] = {0}, root[2][2];
@@ -88,7 +88,7 @@ static void shared_text(void **state) {
 
 static void first_rounds_share(void **state) {
   (void)state;
-  scratch_text("s.csv", TURNS "y,0,0,20,30,5,0\nz,0,0,20,30,5,0\n");
+  scratch_file("s.csv", TURNS "y,0,0,20,30,5,0\nz,0,0,20,30,5,0\n");
   struct opened opened = must_open(SESSIONS);
   struct td_job y = must_next(opened.workload, 0);
   uint64_t own[5];
@@ -100,7 +100,7 @@ static void first_rounds_share(void **state) {
 
 static void users(void **state) {
   (void)state;
-  scratch_text("l.csv", "1,1\n2,1\n3,1\n4,1\n5,1\n");
+  scratch_file("l.csv", "1,1\n2,1\n3,1\n4,1\n5,1\n");
   struct opened opened =
       must_open("format = \"lengths\"; file = \"l.csv\"; arrivals = \"closed\"; users = 2; think = 0.25; ramp = 1.0;");
   struct td_workload *workload = opened.workload;
@@ -125,7 +125,7 @@ static void users(void **state) {
 /* Which session comes first does not depend on which of two answers at one time was told first. */
 static void ties(void **state) {
   (void)state;
-  scratch_text("s.csv",
+  scratch_file("s.csv",
                TURNS "a,0,0,0,5,5,7\na,0,1,10,5,5,0\nb,0,0,0,6,5,7\nb,0,1,11,6,5,0\nc,0,0,0,7,5,7\nc,0,1,12,7,5,0\n");
   for (int order = 0; order < 6; order++) {
     static const int orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
@@ -141,7 +141,7 @@ static void ties(void **state) {
 /* Each user plays whole sessions. */
 static void users_of_sessions(void **state) {
   (void)state;
-  scratch_text("s.csv", TURNS "x,0,0,0,5,5,100\nx,0,1,10,5,5,0\ny,0,0,0,6,5,0\nz,0,0,0,7,5,0\n");
+  scratch_file("s.csv", TURNS "x,0,0,0,5,5,100\nx,0,1,10,5,5,0\ny,0,0,0,6,5,0\nz,0,0,0,7,5,0\n");
   struct opened opened =
       must_open(SESSIONS "arrivals = \"closed\"; users = 1; think = 1.0; repeat = true; requests = 4;");
   struct td_workload *workload = opened.workload;
@@ -164,7 +164,7 @@ static void users_of_sessions(void **state) {
 
 static void wrong_order(void **state) {
   (void)state;
-  scratch_text("l.csv", "1,1\n2,1\n");
+  scratch_file("l.csv", "1,1\n2,1\n");
   struct opened opened = must_open("format = \"lengths\"; file = \"l.csv\"; arrivals = \"closed\"; users = 1;");
   struct td_job job = must_next(opened.workload, 0);
   assert_int_equal(td_workload_finished(opened.workload, 7, 5), TD_PRECONDITION);

@@ -18,7 +18,7 @@ struct mistake {
 
 static void expect_each(const char *file, const char *source, const struct mistake *mistakes, size_t count) {
   for (size_t i = 0; i < count; i++) {
-    scratch_text(file, mistakes[i].text);
+    scratch_file(file, mistakes[i].text);
     expect_refused(source, mistakes[i].wrong);
   }
 }
@@ -77,11 +77,11 @@ static void values(void **state) {
   };
   EXPECT_EACH("v.csv", VIDUR, mistakes);
   /* A trace whose times do not count may have them in any order, but each must be one. */
-  scratch_text("v.csv", HEAD "2,1,1\n1,1,1\n");
+  scratch_file("v.csv", HEAD "2,1,1\n1,1,1\n");
   struct opened opened = must_open(VIDUR "arrivals = \"poisson\"; rate = 1.0;");
   assert_int_equal(take_all(opened.workload).count, 2);
   close_opened(&opened);
-  scratch_text("v.csv", HEAD "2,1,1\nnan,1,1\n");
+  scratch_file("v.csv", HEAD "2,1,1\nnan,1,1\n");
   expect_refused(VIDUR "arrivals = \"poisson\"; rate = 1.0;", "v.csv:3: arrived_at: found \"nan\"");
 }
 
@@ -97,7 +97,7 @@ static void stamps(void **state) {
     char text[256], expected[256];
     snprintf(text, sizeof text, "TIMESTAMP,ContextTokens,GeneratedTokens\n%s,1,1\n", wrong[i]);
     snprintf(expected, sizeof expected, "a.csv:2: TIMESTAMP: found \"%s\", expected a time such as", wrong[i]);
-    scratch_text("a.csv", text);
+    scratch_file("a.csv", text);
     expect_refused("format = \"azure\"; file = \"a.csv\";", expected);
   }
 }
@@ -164,7 +164,7 @@ static void files(void **state) {
   snprintf(path, sizeof path, "%s/pipe", scratch_folder());
   assert_int_equal(mkfifo(path, 0600), 0);
   expect_refused("format = \"vidur\"; file = \"pipe\";", "pipe: found a pipe or device, expected a file");
-  scratch_text("v.csv", HEAD "0,1,1\n1,1,1\n");
+  scratch_file("v.csv", HEAD "0,1,1\n1,1,1\n");
   expect_refused(VIDUR "requests = 3;", "w.cfg:3: workload.source.requests: found 2 rows in ");
   struct opened opened = must_open(VIDUR "requests = 2;");
   assert_int_equal(td_workload_total(opened.workload), 2);
@@ -181,7 +181,7 @@ static long resident_kib(void) {
 /* A line of 10 GB, on a file system that keeps holes. */
 static void an_endless_line(void **state) {
   (void)state;
-  scratch_text("v.csv", HEAD "0,1,1\n");
+  scratch_file("v.csv", HEAD "0,1,1\n");
   char path[4300];
   snprintf(path, sizeof path, "%s/v.csv", scratch_folder());
   long before = resident_kib();
@@ -229,7 +229,7 @@ static void packed(void **state) {
 /* A file may not change under a workload that reads it again. */
 static void changed(void **state) {
   (void)state;
-  scratch_text("m.jsonl", "{\"timestamp\": 0, \"input_length\": 1, \"output_length\": 1, \"hash_ids\": [4]}\n");
+  scratch_file("m.jsonl", "{\"timestamp\": 0, \"input_length\": 1, \"output_length\": 1, \"hash_ids\": [4]}\n");
   struct opened opened = must_open("format = \"mooncake\"; file = \"m.jsonl\"; repeat = true; requests = 9;");
   struct td_job job;
   assert_true(next_job(opened.workload, &job));

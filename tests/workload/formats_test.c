@@ -29,14 +29,14 @@ static void expect_jobs(const char *source, const struct expected *expected, int
 /* CRLF, seven digits, a change of day, a leap day, and no line end at the end. */
 static void azure(void **state) {
   (void)state;
-  scratch_text("azure.csv",
+  scratch_file("azure.csv",
                "TIMESTAMP,ContextTokens,GeneratedTokens\r\n"
                "2024-02-28 23:59:59.6805900,374,44\r\n"
                "2024-02-29 00:00:00.0000001,396,109\r\n"
                "2024-03-01 00:00:00,879,55");
   const struct expected expected[] = {{0, 374, 44}, {319410100000, 396, 109}, {86400 * S + 319410000000, 879, 55}};
   expect_jobs("format = \"azure\"; file = \"azure.csv\";", expected, 3);
-  scratch_text("azure.csv",
+  scratch_file("azure.csv",
                "\xef\xbb\xbfTIMESTAMP,ContextTokens,GeneratedTokens\n"
                "2024-05-10 00:00:00.009930+00:00,2162,5\n2024-05-10T00:00:01.009930Z,2399,6\n\n\n");
   const struct expected later[] = {{0, 2162, 5}, {S, 2399, 6}};
@@ -45,7 +45,7 @@ static void azure(void **state) {
 
 static void burstgpt(void **state) {
   (void)state;
-  scratch_text("burst.csv",
+  scratch_file("burst.csv",
                "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
                "5,ChatGPT,472,18,490,Conversation log\n45.5,\"GPT-4, \"\"new\"\"\",1087,230,1317,Conversation log\n"
                "118,GPT-4,417,0,417,API log\n120,GPT-4,7,3,10,API log\n");
@@ -53,7 +53,7 @@ static void burstgpt(void **state) {
   expect_jobs("format = \"burstgpt\"; file = \"burst.csv\"; skip_failed = true;", expected, 3);
   expect_refused("format = \"burstgpt\"; file = \"burst.csv\";",
                  "burst.csv:4: Response tokens: found \"0\", expected tokens, 1 to 10000000");
-  scratch_text("burst.csv",
+  scratch_file("burst.csv",
                "Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
                "19440110.0,1722ac82,43,GPT-4,906,446,1352,Conversation log\n"
                "19440161.0,d5983bf9,2,ChatGPT,36,29,65,Conversation log\n");
@@ -63,12 +63,12 @@ static void burstgpt(void **state) {
 
 static void vidur_and_splitwise(void **state) {
   (void)state;
-  scratch_text("vidur.csv",
+  scratch_file("vidur.csv",
                "arrived_at,num_prefill_tokens,num_decode_tokens,num_total_tokens,pd_ratio\n"
                "0.028486639895327726,41,11,52,3.7\n5e-2,19,6,25,3.2\n1.25,43,12,55,3.6\n");
   const struct expected expected[] = {{28486639895, 41, 11}, {50000000000, 19, 6}, {1250000000000, 43, 12}};
   expect_jobs("format = \"vidur\"; file = \"vidur.csv\";", expected, 3);
-  scratch_text("split.csv",
+  scratch_file("split.csv",
                "request_id,request_type,application_id,arrival_timestamp,batch_size,prompt_size,token_size\n"
                "0,2,0,0.0,1,374,44\n1,2,0,4.314579,1,396,109\n");
   const struct expected split[] = {{0, 374, 44}, {4314579000000, 396, 109}};
@@ -77,23 +77,23 @@ static void vidur_and_splitwise(void **state) {
 
 static void apex_sharegpt_lengths(void **state) {
   (void)state;
-  scratch_text("a.csv", "start_offset_ns,context_tokens,generated_tokens\n618518284,304,822\n1236439963,497,1783\n");
+  scratch_file("a.csv", "start_offset_ns,context_tokens,generated_tokens\n618518284,304,822\n1236439963,497,1783\n");
   const struct expected apex[] = {{618518284000, 304, 822}, {1236439963000, 497, 1783}};
   expect_jobs("format = \"apex\"; file = \"a.csv\";", apex, 2);
-  scratch_text("a.csv", "output_tokens,input_tokens,arrival_time_ns\n531,2358,46926808\n769,1034,347938951\n");
+  scratch_file("a.csv", "output_tokens,input_tokens,arrival_time_ns\n531,2358,46926808\n769,1034,347938951\n");
   const struct expected share[] = {{46926808000, 2358, 531}, {347938951000, 1034, 769}};
   expect_jobs("format = \"sharegpt\"; file = \"a.csv\";", share, 2);
   const struct expected lengths[] = {{0, 10, 20}, {S / 2, 30, 40}, {S, 50, 60}};
   const char *source = "format = \"lengths\"; file = \"a.csv\"; arrivals = \"constant\"; rate = 2;";
-  scratch_text("a.csv", "10,20\n30, 40\n\"50\",60\n");
+  scratch_file("a.csv", "10,20\n30, 40\n\"50\",60\n");
   expect_jobs(source, lengths, 3);
-  scratch_text("a.csv", "prompt_tokens,output_tokens\n10,20\n30,40\n50,60\n");
+  scratch_file("a.csv", "prompt_tokens,output_tokens\n10,20\n30,40\n50,60\n");
   expect_jobs(source, lengths, 3);
 }
 
 static void mooncake(void **state) {
   (void)state;
-  scratch_text(
+  scratch_file(
       "m.jsonl",
       "{\"timestamp\": 0, \"input_length\": 1025, \"output_length\": 5, \"hash_ids\": [0, 1, 2]}\n"
       "{\"hash_ids\":[0,18446744073709551615],\"output_length\":6,\"input_length\":1024,\"timestamp\":27.5}\n");
@@ -125,7 +125,7 @@ static const char blis_columns[] =
 static void blis(void **state) {
   (void)state;
   char text[4096];
-  scratch_text("b.yaml",
+  scratch_file("b.yaml",
                "# made by hand\ntrace_version: 3\ntime_unit: \"microseconds\"\nmode: real\nwarm_up_requests: 0\n"
                "server:\n  type: vllm\n  block_size: 16\n");
   snprintf(text, sizeof text, "%s%s", blis_columns,
@@ -133,7 +133,7 @@ static void blis(void **state) {
            "1,c1,t1,,s1,0,,0,true,10,7,10,0,0,0,0.0,,0,14,2500,0,0,0,5,ok,,stop,x\n"
            "2,c1,t1,batch,s1,0,sys,1100,true,20,0,10,0,0,0,0.0,,0,0,2500,0,0,0,5,timeout,\"a, b\",,x\n"
            "3,c1,t1,background,s1,0,sys,600,true,20,9,10,0,0,0,0.0,,0,0,3000,0,0,0,5,ok,,,x\n");
-  scratch_text("b.csv", text);
+  scratch_file("b.csv", text);
   const struct expected expected[] = {{1000000000, 1110, 5}, {2500000000, 14, 7}, {3000000000, 620, 9}};
   const char *source =
       "format = \"blis\"; file = \"b.csv\"; header = \"b.yaml\"; skip_failed = true; block_tokens = 512;";
@@ -157,13 +157,13 @@ static void blis(void **state) {
 static void blis_headers(void **state) {
   (void)state;
   const char *source = "format = \"blis\"; file = \"b.csv\"; header = \"h.yaml\";";
-  scratch_text("h.yaml", "trace_version: 4\ntime_unit: microseconds\n");
+  scratch_file("h.yaml", "trace_version: 4\ntime_unit: microseconds\n");
   expect_refused(source, "h.yaml:1: trace_version: found \"4\", expected 2 or 3");
-  scratch_text("h.yaml", "trace_version: 2\ntime_unit: ms\n");
+  scratch_file("h.yaml", "trace_version: 2\ntime_unit: ms\n");
   expect_refused(source, "h.yaml:2: time_unit: found \"ms\", expected microseconds");
-  scratch_text("h.yaml", "trace_version: 2\n");
+  scratch_file("h.yaml", "trace_version: 2\n");
   expect_refused(source, "h.yaml: found no time_unit, expected a TraceV2 header");
-  scratch_text("h.yaml", "trace_version: 2\ntime_unit: microseconds\nmodus: real\n");
+  scratch_file("h.yaml", "trace_version: 2\ntime_unit: microseconds\nmodus: real\n");
   expect_refused(source, "h.yaml:3: key: found \"modus\"");
   expect_refused("format = \"blis\"; file = \"b.csv\"; header = \"none.yaml\";", "w.cfg:3: workload.source.header: ");
 }
@@ -193,7 +193,7 @@ static void requests_of_the_config(void **state) {
 /* A window's rows, its time 0, and a factor on what is left. */
 static void windows(void **state) {
   (void)state;
-  scratch_text("v.csv",
+  scratch_file("v.csv",
                "arrived_at,num_prefill_tokens,num_decode_tokens\n0,1,1\n10,2,1\n20,3,1\n29.5,4,1\n30,5,1\n40,6,1\n");
   const struct expected window[] = {{0, 2, 1}, {5 * S, 3, 1}, {9750000000000, 4, 1}};
   expect_jobs("format = \"vidur\"; file = \"v.csv\"; begin = 10; end = 30; scale = 0.5;", window, 3);
@@ -224,7 +224,7 @@ static void printed_and_read_again(void **state) {
   assert_int_equal(td_config_text(opened.config, &td_experiment_group, opened.experiment, &text), TD_OK);
   again = (struct opened){.experiment = calloc(1, sizeof *again.experiment)};
   assert_non_null(again.experiment);
-  const char *path = scratch_text("again.cfg", text);
+  const char *path = scratch_file("again.cfg", text);
   if (td_experiment_open(path, NULL, 0, &again.config, again.experiment)) fail_msg("%s", td_error_text());
   assert_int_equal(td_config_text(again.config, &td_experiment_group, again.experiment, &twice), TD_OK);
   assert_string_equal(text, twice);

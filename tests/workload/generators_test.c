@@ -81,10 +81,10 @@ static void lengths(void **state) {
   assert_true(fabs(found.mean / 1155 - 1) < 5 * 1.1 / sqrt(COUNT) && fabs(found.cv - 1.1) < 0.1);
   prompts_of("law = \"lognormal\"; mean = 1155.0; cv = 1.1; low = 500; high = 2000;", &least, &most);
   assert_true(least == 500 && most == 2000);
-  scratch_text("lengths.txt", "tokens,weight\n10,1\n20,0\n40,3\n");
+  scratch_file("lengths.txt", "tokens,weight\n10,1\n20,0\n40,3\n");
   found = prompts_of("law = \"empirical\"; file = \"lengths.txt\";", &least, &most);
   assert_true(least == 10 && most == 40 && fabs(found.mean - 32.5) < 5 * 13 / sqrt(COUNT));
-  scratch_text("lengths.txt", "10\n20\n");
+  scratch_file("lengths.txt", "10\n20\n");
   found = prompts_of("law = \"empirical\"; file = \"lengths.txt\";", &least, &most);
   assert_true(fabs(found.mean - 15) < 5 * 5 / sqrt(COUNT));
 }
@@ -106,17 +106,17 @@ static void empirical_mistakes(void **state) {
       {"5,1,1\n", "l.txt:1: found 3 fields, expected length or length,weight"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-    scratch_text("l.txt", cases[i][0]);
+    scratch_file("l.txt", cases[i][0]);
     expect_refused(EMPIRICAL, cases[i][1]);
   }
-  remove(scratch_text("l.txt", ""));
+  remove(scratch_file("l.txt", ""));
   expect_refused(EMPIRICAL, "w.cfg:3: workload.source.prompt.file: ");
 }
 
 /* Lengths of another law over a trace's times. */
 static void laws_over_a_trace(void **state) {
   (void)state;
-  scratch_text("v.csv", "arrived_at,num_prefill_tokens,num_decode_tokens\n1,5,6\n2,7,8\n");
+  scratch_file("v.csv", "arrived_at,num_prefill_tokens,num_decode_tokens\n1,5,6\n2,7,8\n");
   struct opened opened = must_open(
       "format = \"vidur\"; file = \"v.csv\"; output = { law = \"constant\"; mean = 50.0; }; most_prompt = 6;");
   struct td_job job;
@@ -128,7 +128,7 @@ static void laws_over_a_trace(void **state) {
 /* Rows at random: all come, as often, and pairs stay pairs. */
 static void drawn_rows(void **state) {
   (void)state;
-  scratch_text("r.csv", "1,10\n2,20\n3,30\n4,40\n");
+  scratch_file("r.csv", "1,10\n2,20\n3,30\n4,40\n");
   struct opened opened = must_open(
       "format = \"lengths\"; file = \"r.csv\"; draw = true; arrivals = \"poisson\"; rate = 1.0; requests = 40000;");
   struct td_job job;
@@ -226,7 +226,7 @@ static uint64_t hash_of(const char *source, int peeks, int64_t seed) {
 
 static void the_same_again(void **state) {
   (void)state;
-  scratch_text("d.csv", "1,10\n2,20\n3,30\n4,40\n");
+  scratch_file("d.csv", "1,10\n2,20\n3,30\n4,40\n");
   static const char *const sources[] = {
       "format = \"lengths\"; file = \"d.csv\"; arrivals = \"gamma\"; cv = 2.0; rate = 1.0; repeat = true; requests = "
       "5000; tiers = ( { weight = 1; }, { weight = 2; } ); prefixes = ( { tokens = 64; choices = 9; skew = 0.5; } );",

@@ -5,7 +5,7 @@
 #ifndef TESTS_WORKLOAD_HARNESS_H
 #define TESTS_WORKLOAD_HARNESS_H
 
-#include "../support.h"
+#include "../scratch_files.h"
 #include "tandem/base.h"
 #include "tandem/workload.h"
 
@@ -14,27 +14,6 @@ struct opened {
   struct td_experiment *experiment; /* where it stays: the workload borrows it */
   struct td_workload *workload;
 };
-
-static inline const char *scratch_folder(void) {
-  static char folder[4096];
-  if (!*folder) snprintf(folder, sizeof folder, "%s", test_scratch());
-  return folder;
-}
-
-/* A file beside the configs, of `bytes` bytes. Its path is good until the next call. */
-static inline const char *scratch_bytes(const char *name, const void *data, size_t bytes) {
-  static char path[4200];
-  snprintf(path, sizeof path, "%s/%s", scratch_folder(), name);
-  FILE *file = fopen(path, "wb");
-  assert_non_null(file);
-  assert_int_equal(fwrite(data, 1, bytes, file), bytes);
-  assert_int_equal(fclose(file), 0);
-  return path;
-}
-
-static inline const char *scratch_text(const char *name, const char *text) {
-  return scratch_bytes(name, text, strlen(text));
-}
 
 /* The config of a workload group's text; seed 42. */
 static inline td_status open_config(const char *workload, struct opened *out) {
@@ -46,7 +25,7 @@ static inline td_status open_config(const char *workload, struct opened *out) {
            workload);
   *out = (struct opened){.experiment = calloc(1, sizeof *out->experiment)};
   assert_non_null(out->experiment);
-  const char *path = scratch_text("w.cfg", text);
+  const char *path = scratch_file("w.cfg", text);
   TD_TRY(td_experiment_open(path, NULL, 0, &out->config, out->experiment));
   return TD_OK;
 }

@@ -94,7 +94,7 @@ static void kept_or_read_again(void **state) {
   (void)state;
   char path[4300];
   snprintf(path, sizeof path, "%s/five.csv", scratch_folder());
-  scratch_text("five.csv", "arrival_time_ns,input_tokens,output_tokens\n3,1,9\n5,2,8\n7,3,7\n9,4,6\n20,5,5\n");
+  scratch_file("five.csv", "arrival_time_ns,input_tokens,output_tokens\n3,1,9\n5,2,8\n7,3,7\n9,4,6\n20,5,5\n");
   const struct td_cfg_source source = {
       .format = TD_SOURCE_SHAREGPT, .file = path, .header = "", .scale = 1, .repeat = true, .requests = 23};
   for (size_t kept_max = 0; kept_max < 100; kept_max += 16) {
@@ -115,7 +115,7 @@ static void kept_or_read_again(void **state) {
 
 static void clean_up(void) {
   static const char *const names[] = {"long.csv", "agents.csv"};
-  for (int i = 0; i < 2; i++) remove(scratch_text(names[i], ""));
+  for (int i = 0; i < 2; i++) remove(scratch_file(names[i], ""));
 }
 
 int main(void) {

@@ -32,15 +32,6 @@ static td_status check(const struct td_cluster_view *cluster) {
   return td_policy_needs(cluster, "autoscale", PREFILL | DECODE);
 }
 
-static enum td_verdict route(const struct td_cluster_view *cluster, const struct td_request_view *request,
-                             struct td_step_plan *out_plan) {
-  int32_t prefill = td_policy_least_work(cluster, PREFILL, request->prefill_blocks);
-  int32_t decode = td_policy_least_work(cluster, DECODE, request->decode_blocks);
-  if (prefill < 0 || decode < 0) return TD_WAIT;
-  *out_plan = td_plan_split(prefill, decode, cluster->whole);
-  return TD_ROUTE;
-}
-
 static struct role sum_of(const struct td_cluster_view *cluster, int role) {
   struct role sum = {.idlest = -1};
   for (int32_t i = 0; i < cluster->worker_count; i++) {
@@ -105,6 +96,6 @@ const struct td_policy td_policy_autoscale = {
     .options = options,
     .sends = {[TD_ROLE_PREFILL] = PREFILL | DECODE, [TD_ROLE_DECODE] = PREFILL | DECODE},
     .check = check,
-    .route = route,
+    .route = td_policy_route_split,
     .tick = tick,
 };

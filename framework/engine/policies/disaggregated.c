@@ -14,15 +14,6 @@ static td_status check(const struct td_cluster_view *cluster) {
   return td_policy_needs(cluster, "disaggregated", PREFILL | DECODE);
 }
 
-static enum td_verdict route(const struct td_cluster_view *cluster, const struct td_request_view *request,
-                             struct td_step_plan *out_plan) {
-  int32_t prefill = td_policy_least_work(cluster, PREFILL, request->prefill_blocks);
-  int32_t decode = td_policy_least_work(cluster, DECODE, request->decode_blocks);
-  if (prefill < 0 || decode < 0) return TD_WAIT;
-  *out_plan = td_plan_split(prefill, decode, cluster->whole);
-  return TD_ROUTE;
-}
-
 const struct td_policy td_policy_disaggregated = {
     .size = sizeof(struct td_policy),
     .name = "disaggregated",
@@ -31,5 +22,5 @@ const struct td_policy td_policy_disaggregated = {
         "Both workers are chosen, and their KV blocks taken, when the request is admitted, so KV can leave layer by "
         "layer and a finished prefill never waits for a place to go.",
     .check = check,
-    .route = route,
+    .route = td_policy_route_split,
 };

@@ -89,5 +89,7 @@ void td_progress_end(struct td_progress *progress);
 
 /* Writes an escaped JSON string with its quotes. Bytes that are not UTF-8 become U+FFFD. */
 void td_json_string(FILE *out, const char *text, size_t bytes);
+/* "name": and the text as such a string; null if it is NULL. */
+void td_json_member(FILE *out, const char *name, const char *text);
 
 #endif

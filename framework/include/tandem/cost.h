@@ -90,9 +90,7 @@ td_status td_pricer_open(const struct td_device_params *device, const struct td_
 void td_pricer_close(struct td_pricer *pricer); /* NULL is fine */
 /* Equal to td_price_roofline in every field. */
 td_status td_pricer_step(struct td_pricer *pricer, const struct td_step_stats *stats, struct td_price *out_price);
-/* Equal to td_price_milestones. */
-td_status td_pricer_milestones(struct td_pricer *pricer, const struct td_step_stats *stats, int64_t *out_ps);
-/* Two of them, of the real layers of these numbers in the slice: under a microsecond. */
+/* Two of td_price_milestones' times, of the real layers of these numbers in the slice: under a microsecond. */
 td_status td_pricer_layer_ends(struct td_pricer *pricer, const struct td_step_stats *stats, const int32_t layers[2],
                                int64_t out_ps[2]);
 

@@ -132,8 +132,11 @@ td_status td_policy_needs(const struct td_cluster_view *cluster, const char *nam
 int64_t td_policy_cached_tokens(const struct td_cluster_view *cluster, int32_t worker,
                                 const struct td_request_view *request);
 
+/* Split over the prefill and the decode worker with the least work; TD_WAIT if either kind lacks room. */
+enum td_verdict td_policy_route_split(const struct td_cluster_view *cluster, const struct td_request_view *request,
+                                      struct td_step_plan *out_plan);
 /* For policies about other things than where: on the worker of role both with the least work, and if there is none with
- * room, split over the prefill and the decode worker with the least work. */
+ * room, split as by td_policy_route_split. */
 enum td_verdict td_policy_route_least(const struct td_cluster_view *cluster, const struct td_request_view *request,
                                       struct td_step_plan *out_plan);
 /* What td_policy_route_least needs: workers of role both, or of both other roles. */
