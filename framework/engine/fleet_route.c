@@ -71,7 +71,7 @@ static struct td_request_view ask_for(const struct fleet *fleet, const struct fl
       .prefix = request->prefix,
       .prefix_count = request->prefix_count,
       .prefix_tokens = request->prefix_tokens,
-      .keys = request->keys,
+      .keys = fleet_keys(request),
       .key_count = request->key_count};
 }
 
