@@ -137,13 +137,9 @@ static int64_t next_time(struct fleet *fleet) {
   return fleet->outages ? fleet_next_outage(fleet, next, then) : then;
 }
 
-/* The worker of the event after this one is far away in memory: it may set out. */
+/* What the next event needs is far away in memory: it may set out. */
 static void look_ahead(struct fleet *fleet) {
-  if (worker_queue_time(&fleet->ends) == INT64_MAX) return;
-  int32_t next = worker_queue_first(&fleet->ends);
-  const char *replica = (const char *)&fleet->replicas[next];
-  for (size_t line = 0; line < offsetof(struct replica, blocks); line += 64) __builtin_prefetch(replica + line);
-  __builtin_prefetch(&fleet->views[next]);
+  if (worker_queue_time(&fleet->ends) != INT64_MAX) fleet_fetch(fleet, worker_queue_first(&fleet->ends));
 }
 
 static td_status handle_instant(struct fleet *fleet) {

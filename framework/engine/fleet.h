@@ -220,6 +220,13 @@ struct td_cluster_view fleet_cluster_view(const struct fleet *fleet);
 void fleet_view(struct fleet *fleet, int32_t worker, int64_t blocks, int64_t sequences, int64_t tokens);
 void fleet_touch(struct fleet *fleet, int32_t worker);
 
+/* A worker will be needed in a moment. */
+static inline void fleet_fetch(const struct fleet *fleet, int32_t worker) {
+  const char *replica = (const char *)&fleet->replicas[worker];
+  for (size_t at = 0; at < offsetof(struct replica, blocks); at += 64) __builtin_prefetch(replica + at);
+  __builtin_prefetch(&fleet->views[worker]);
+}
+
 /* fleet_tick.c */
 td_status fleet_tick_open(struct fleet *fleet);
 int64_t fleet_next_tick(const struct fleet *fleet, int64_t other_ps); /* other_ps: when anything else happens */

@@ -342,6 +342,8 @@ static td_status end_decodes(struct fleet *fleet, int32_t worker) {
 
 td_status fleet_end_step(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
+  if (replica->decodes) __builtin_prefetch(&fleet->requests[replica->endings.heap[0].slot]);
+  if (replica->chunk_count) __builtin_prefetch(&fleet->requests[replica->chunks[0].slot]);
   replica->busy = replica->changed = false;
   if (fleet->power) fleet_power_release(fleet, worker);
   TD_TRY(end_chunks(fleet, worker));

@@ -19,7 +19,7 @@ struct level {
   int32_t *rooms; /* most free blocks of those that have a place; -1: none has */
 };
 struct tree {
-  struct level levels[LEVELS]; /* [0]: by worker; [top]: one node */
+  struct level levels[LEVELS]; /* [0]: by worker; [top]: eight */
 };
 struct td_load_index {
   const struct td_worker_view *views;
@@ -36,14 +36,13 @@ static size_t whole(size_t count) {
   return (count + BELOW - 1) / BELOW * BELOW;
 }
 
-/* Of each level, and of all together. */
+/* Of each level, up to one of eight at most, and of all together. */
 static size_t count_nodes(size_t workers, size_t nodes[LEVELS], int32_t *out_top) {
   int32_t top = 0;
   nodes[0] = whole(workers);
   size_t all = nodes[0];
-  for (size_t count = workers; count > 1; top++) {
-    count = nodes[top] / BELOW;
-    nodes[top + 1] = whole(count);
+  for (; nodes[top] > BELOW; top++) {
+    nodes[top + 1] = whole(nodes[top] / BELOW);
     all += nodes[top + 1];
   }
   *out_top = top;
@@ -184,17 +183,18 @@ static void look(struct search *search, int32_t level, int32_t at) {
   const struct level *nodes = &search->tree->levels[level];
   for (unsigned left = (1u << BELOW) - 1; left;) {
     int32_t i = pick(nodes, at, search->blocks, left);
-    if (i < 0 || nodes->loads[at + i] > search->load) return;
-    bool ties = nodes->loads[at + i] == search->load;
-    left &= ~(1u << i);
-    if (ties && first_below(level, at + i) > search->worker) continue;
-    if (level > 0) {
-      look(search, level - 1, (at + i) * BELOW);
-      continue;
+    if (i < 0) return;
+    int64_t load = nodes->loads[at + i];
+    if (load > search->load || (load == search->load && first_below(level, at + i) > search->worker)) return;
+    if (level == 0) {
+      search->load = load;
+      search->worker = at + i;
+      return;
     }
-    search->load = nodes->loads[at + i];
-    search->worker = at + i;
-    return;
+    int32_t before = search->worker;
+    look(search, level - 1, (at + i) * BELOW);
+    if (search->worker != before && search->load == load) return; /* others have more, or greater numbers */
+    left &= ~(1u << i);
   }
 }
 
