@@ -21,24 +21,41 @@ bool fleet_can(const struct cluster *cluster) {
   return true;
 }
 
+static void init_replica(struct fleet *fleet, int32_t i) {
+  const struct cluster_worker *worker = &fleet->cluster->workers[i];
+  struct replica *replica = &fleet->replicas[i];
+  *replica = (struct replica){.pool = worker->pool_index,
+                              .blocks = worker->kv_blocks,
+                              .prefill = {-1, -1},
+                              .joining = {-1, -1},
+                              .chunks = replica->own_chunks,
+                              .chunk_capacity = OWN_CHUNKS};
+  endings_open(&replica->endings, replica->own_endings, OWN_ENDINGS);
+  fleet->views[i] = (struct td_worker_view){.pool = worker->pool->name,
+                                            .role = worker->pool->role,
+                                            .blocks = worker->kv_blocks,
+                                            .free_blocks = worker->kv_blocks,
+                                            .free_sequences = fleet->batch_sequences};
+}
+
+static void close_replica(struct replica *replica) {
+  if (replica->chunks != replica->own_chunks) free(replica->chunks);
+  free(replica->phases);
+  endings_close(&replica->endings, replica->own_endings);
+  slot_queue_close(&replica->swapped);
+}
+
 static td_status open_replicas(struct fleet *fleet) {
   const struct cluster *cluster = fleet->cluster;
   size_t workers = (size_t)cluster->worker_count;
-  TD_TRY(td_alloc(workers, sizeof *fleet->replicas, (void **)&fleet->replicas));
-  TD_TRY(td_alloc(workers, sizeof *fleet->views, (void **)&fleet->views));
+  TD_TRY(td_alloc_lines(workers, sizeof *fleet->views, (void **)&fleet->views));
+  TD_TRY(td_alloc_lines(workers, sizeof *fleet->replicas, (void **)&fleet->replicas));
+  for (int32_t i = 0; i < cluster->worker_count; i++) init_replica(fleet, i);
   TD_TRY(td_alloc(workers, sizeof *fleet->touched, (void **)&fleet->touched));
   TD_TRY(td_alloc(workers, sizeof *fleet->is_touched, (void **)&fleet->is_touched));
   TD_TRY(td_alloc((size_t)cluster->pools, sizeof *fleet->pools, (void **)&fleet->pools));
   TD_TRY(worker_queue_open(&fleet->ends, cluster->worker_count));
   for (int32_t i = 0; i < cluster->worker_count; i++) {
-    const struct cluster_worker *worker = &cluster->workers[i];
-    fleet->replicas[i] = (struct replica){
-        .pool = worker->pool_index, .blocks = worker->kv_blocks, .prefill = {-1, -1}, .joining = {-1, -1}};
-    fleet->views[i] = (struct td_worker_view){.pool = worker->pool->name,
-                                              .role = worker->pool->role,
-                                              .blocks = worker->kv_blocks,
-                                              .free_blocks = worker->kv_blocks,
-                                              .free_sequences = fleet->batch_sequences};
     TD_TRY(fleet_price_open(fleet, i));
     if (fleet->grow) TD_TRY(fleet_kv_open(fleet, &fleet->replicas[i]));
   }
@@ -87,16 +104,8 @@ static td_status fleet_open(struct fleet *fleet) {
 }
 
 static void fleet_close(struct fleet *fleet) {
-  for (int32_t i = 0; fleet->replicas && i < fleet->cluster->worker_count; i++) {
-    free(fleet->replicas[i].chunks);
-    free(fleet->replicas[i].phases);
-    slot_queue_close(&fleet->replicas[i].endings);
-    slot_queue_close(&fleet->replicas[i].swapped);
-  }
-  for (int32_t i = 0; i < fleet->request_used; i++) {
-    free(fleet->requests[i].prefix);
-    free(fleet->requests[i].keys);
-  }
+  for (int32_t i = 0; fleet->replicas && i < fleet->cluster->worker_count; i++) close_replica(&fleet->replicas[i]);
+  for (int32_t i = 0; i < fleet->request_used; i++) free(fleet->requests[i].prefix);
   fleet_cache_close(fleet);
   td_workload_close(fleet->workload);
   fleet_price_close(fleet);
@@ -121,16 +130,24 @@ static void fleet_close(struct fleet *fleet) {
 
 static int64_t next_time(struct fleet *fleet) {
   int64_t next = fleet->arrival_ps;
-  if (fleet->ends.count && fleet->ends.heap[0].time_ps < next) next = fleet->ends.heap[0].time_ps;
+  int64_t step = worker_queue_time(&fleet->ends);
+  if (step < next) next = step;
   if (fleet->transfers.count && fleet->transfers.heap[0].key < next) next = fleet->transfers.heap[0].key;
   int64_t then = fleet_next_tick(fleet, next);
   return fleet->outages ? fleet_next_outage(fleet, next, then) : then;
 }
 
+/* What the next event needs is far away in memory: it may set out. */
+static void look_ahead(struct fleet *fleet) {
+  if (worker_queue_time(&fleet->ends) != INT64_MAX) fleet_fetch(fleet, worker_queue_first(&fleet->ends));
+}
+
 static td_status handle_instant(struct fleet *fleet) {
-  while (fleet->ends.count && fleet->ends.heap[0].time_ps == fleet->now_ps) {
+  while (worker_queue_time(&fleet->ends) == fleet->now_ps) {
+    int32_t worker = worker_queue_pop(&fleet->ends);
+    look_ahead(fleet);
     fleet->summary->events++;
-    TD_TRY(fleet_end_step(fleet, worker_queue_pop(&fleet->ends).worker));
+    TD_TRY(fleet_end_step(fleet, worker));
   }
   while (fleet->transfers.count && fleet->transfers.heap[0].key == fleet->now_ps) {
     fleet->summary->events++;

@@ -29,35 +29,36 @@ struct slots {
   int32_t first, last; /* -1: empty */
 };
 
+/* Whatever happens to a request in a run without a trace needs its first cache line, and when it comes the second. */
 struct fleet_request {
-  uint64_t number, session;
-  uint64_t place_in_line; /* how many came before it */
-  int64_t arrival_ps, admitted_ps, first_step_ps, first_token_ps;
+  _Alignas(64) uint64_t number;
+  int64_t arrival_ps, first_step_ps, first_token_ps;
   int32_t prompt, output; /* tokens in all */
   int32_t target;         /* tokens to prefill: the prompt, and after a preemption what came of it so far too */
   int32_t computed;       /* of them, those whose KV exists */
-  int32_t pushed;         /* of them, handed over or on their way */
   int32_t emitted;        /* output tokens so far, of one that does not decode just now */
-  int32_t preempted;      /* times */
-  int32_t fruitless;      /* times in a row that it started over for a failure without a token since the last */
-  int32_t tier, turn;
   int32_t prefill_worker, decode_worker; /* decode_worker may be TD_WORKER_LATER */
   int32_t next;
-  int64_t ends_at;                /* the decode step of its worker, counted from the run's start, that is its last */
+
+  uint64_t session;
+  uint64_t place_in_line; /* how many came before it */
+  int64_t admitted_ps;
   uint64_t kv_bytes, kv_expected; /* handed over; by the prompts that were prefilled to be */
   int64_t transferred_ps;         /* when the last push so far is through */
+  int32_t tier, turn;
+  int32_t pushed; /* of what is computed: handed over or on its way */
+  int32_t held;   /* leading blocks that it is made of, of those its worker's cache knows */
+
+  const char *name; /* of the config's own requests; NULL: r and its number */
+  int64_t load_ps;  /* that some of the held ones take from tiers below */
   /* the stretch of residency that is open: its steps are of worker `stretch_worker`, which has no number before the
    * first; yields: tokens a step */
-  int32_t stretch_worker;
-  uint32_t stretch_yields;
-  uint64_t stretch_index, stretch_count, stretch_token;
-  uint64_t *prefix; /* [prefix_count], owned */
-  int32_t prefix_count, prefix_tokens;
-  uint64_t *keys; /* [key_count], owned: of the prompt's whole blocks in a prefix cache */
+  uint64_t stretch_index;
+  int32_t stretch_worker, stretch_count, stretch_token, stretch_yields;
+  int32_t fruitless; /* times in a row that it started over for a failure without a token since the last */
   int32_t key_count;
-  int64_t load_ps;  /* that some of the held ones take from tiers below */
-  int32_t held;     /* leading blocks that it is made of, of those its worker's cache knows */
-  const char *name; /* of the config's own requests; NULL: r and its number */
+  uint64_t *prefix; /* [prefix_count], owned; behind them [key_count] of the prompt's whole blocks in a prefix cache */
+  int32_t prefix_count, prefix_tokens;
 };
 
 /* A prompt's part in the step a worker is at. */
@@ -66,34 +67,56 @@ struct chunk {
   int32_t push_begin, push_end;
 };
 
-/* A worker. "steps" are decode steps: those that every decoding sequence takes part in. */
+/* Rows of steps alike stay open as long as only contexts grow. */
+struct open_row {
+  int64_t duration, slope; /* of the first; by how much each is longer than the one before */
+  int64_t count;           /* done */
+  double energy;           /* of the first */
+};
+/* What of it only the trace is told. */
+struct told_row {
+  int64_t start;
+  uint32_t batch, tokens, interval, kind;
+};
+
+enum { OWN_ENDINGS = 8, OWN_CHUNKS = 2 };
+
+/* A worker. "steps" are decode steps: those that every decoding sequence takes part in. An event in a fleet finds what
+ * it needs far away: it is all in the first cache lines. */
 struct replica {
+  _Alignas(64) int64_t steps; /* decode steps so far */
+  int64_t context;            /* sum over decoding sequences of their cached positions */
+  int64_t start_ps, count;    /* of what is under way: `count` steps as one event */
+  int64_t next_base;          /* of the step that follows the row's */
+  int64_t row_valid;          /* steps the price holds for from there */
+  uint64_t index;             /* device steps so far */
+  struct slots prefill;       /* in order of admission */
+
+  struct slots joining; /* will decode from the next step on */
   int32_t pool;
-  int64_t blocks;            /* KV blocks it has */
-  struct slots prefill;      /* in order of admission */
-  struct slots joining;      /* will decode from the next step on */
-  struct slot_queue swapped; /* in the host's memory, by place in line */
-  int64_t *phases;           /* [block_tokens] with kv = grow: decoding sequences by (positions - steps) mod block */
-  int64_t grown;             /* of the steps under way, those whose blocks the view lacks already */
-  bool freed;                /* blocks were given back since somebody last had to leave */
-  int64_t swap_ps;           /* that the next step waits for KV to or from the host, or from a tier below */
-  struct slot_queue endings; /* decoding requests by ends_at */
-  int64_t steps;             /* decode steps so far */
-  int64_t context;           /* sum over decoding sequences of their cached positions */
-  /* what it is at */
   bool busy, decodes, changed; /* changed: its batch is not the one the open row is of */
-  int64_t start_ps, count;     /* of what is under way: `count` steps as one event */
-  struct chunk *chunks;        /* of this step */
-  size_t chunk_count, chunk_capacity;
-  /* the row of steps alike, open as long as only contexts grow */
-  struct td_row_step row; /* .count: steps done; .duration: of the first */
-  int64_t next_base;      /* of the step that follows the row's */
-  int64_t priced, more;   /* the row's first step, and by how much the next are longer, before a cap makes it slower */
-  int64_t row_valid;      /* steps the price holds for from there */
-  uint64_t index;         /* device steps so far */
-  int64_t egress_free_ps, ingress_free_ps;
+  bool freed;                  /* blocks were given back since somebody last had to leave */
+  struct endings endings;      /* decoding requests */
+  struct chunk *chunks;        /* of this step: `own_chunks`, or an allocation */
+  size_t chunk_count;
+  int64_t swap_ps; /* that the next step waits for KV to or from the host, or from a tier below */
+
+  struct open_row row;
   int64_t busy_ps; /* at steps */
   double energy_j;
+  size_t chunk_capacity;
+  int64_t grown; /* of the steps under way, those whose blocks the view lacks already */
+
+  struct ending own_endings[OWN_ENDINGS];
+
+  struct chunk own_chunks[OWN_CHUNKS];
+  struct told_row told;
+  int64_t *phases; /* [block_tokens] with kv = grow: decoding sequences by (positions - steps) mod block */
+
+  int64_t blocks;       /* KV blocks it has */
+  int64_t priced, more; /* the row's first step, and by how much the next are longer, before a cap makes it slower */
+  int64_t egress_free_ps, ingress_free_ps;
+  struct slot_queue swapped; /* in the host's memory, by place in line */
 };
 
 /* A tier of a pool's prefix caches; the first is the device's own memory. */
@@ -161,13 +184,14 @@ struct fleet {
   int32_t *touched;                /* workers that may begin a step at this instant */
   int32_t touched_count;
   uint8_t *is_touched;
-  uint64_t next_step, joins; /* step numbers given; requests that ever joined a decode batch */
-  int64_t *experts;          /* [expert_tokens]: td_expected_experts, 0: not yet known */
+  uint64_t next_step; /* step numbers given */
+  int64_t *experts;   /* [expert_tokens]: td_expected_experts, 0: not yet known */
   int64_t expert_tokens;
   struct fleet_outages *outages; /* NULL: nobody ever fails */
   struct fleet_power *power;     /* NULL: the cluster has no cap */
   bool crowded;                  /* somebody waits for power: steps are not merged */
   bool split;                    /* a request was let in that decodes elsewhere */
+  bool prefixes;                 /* a request came with hashes of its prompt */
 };
 
 /* Can this cluster run so: pace priced and no worker executes? */
@@ -195,6 +219,13 @@ td_status fleet_route(struct fleet *fleet);
 struct td_cluster_view fleet_cluster_view(const struct fleet *fleet);
 void fleet_view(struct fleet *fleet, int32_t worker, int64_t blocks, int64_t sequences, int64_t tokens);
 void fleet_touch(struct fleet *fleet, int32_t worker);
+
+/* A worker will be needed in a moment. */
+static inline void fleet_fetch(const struct fleet *fleet, int32_t worker) {
+  const char *replica = (const char *)&fleet->replicas[worker];
+  for (size_t at = 0; at < offsetof(struct replica, blocks); at += 64) __builtin_prefetch(replica + at);
+  __builtin_prefetch(&fleet->views[worker]);
+}
 
 /* fleet_tick.c */
 td_status fleet_tick_open(struct fleet *fleet);
@@ -255,6 +286,11 @@ void fleet_kv_look(struct fleet *fleet);
 /* The steps under way, or `count` of them, are done: their blocks are taken. */
 void fleet_kv_taken(struct fleet *fleet, int32_t worker, int64_t count);
 
+/* Of its prompt's whole blocks in a prefix cache; NULL: it has none. */
+static inline const uint64_t *fleet_keys(const struct fleet_request *request) {
+  return request->key_count ? request->prefix + request->prefix_count : NULL;
+}
+
 /* fleet_cache.c: prefix caches; only with fleet->caches.of, but for fleet_cache_close */
 td_status fleet_cache_open(struct fleet *fleet);
 void fleet_cache_close(struct fleet *fleet);
@@ -296,7 +332,7 @@ td_status fleet_open_row(struct fleet *fleet, int32_t worker, const struct td_pr
 td_status fleet_close_row(struct fleet *fleet, int32_t worker);
 /* The request takes part in its worker's next `count` device steps, the first of number `index`. */
 td_status fleet_resident(struct fleet *fleet, struct fleet_request *request, int32_t worker, uint64_t index,
-                         uint64_t count, uint32_t yields);
+                         int32_t count, int32_t yields);
 td_status fleet_record_request(struct fleet *fleet, const struct fleet_request *request, int64_t finished_ps);
 td_status fleet_record_refused(struct fleet *fleet, const struct fleet_request *request);
 

@@ -117,10 +117,9 @@ td_status fleet_cache_arrive(struct fleet *fleet, struct fleet_request *request)
   }
   request->key_count = request->prompt / request->prefix_tokens; /* whole blocks only */
   if (request->key_count > request->prefix_count) request->key_count = request->prefix_count;
-  TD_TRY(td_alloc((size_t)request->key_count + 1, sizeof *request->keys, (void **)&request->keys));
   for (int32_t i = 0; i < request->key_count; i++) {
     key = td_random(key, (uint64_t)i, request->prefix[i]); /* equal blocks are the same behind equal beginnings only */
-    request->keys[i] = key;
+    request->prefix[request->prefix_count + i] = key;
   }
   return TD_OK;
 }
@@ -161,7 +160,7 @@ int32_t fleet_cache_held(const struct fleet *fleet, const struct fleet_request *
 int32_t fleet_cache_past(const struct fleet *fleet, const struct fleet_request *request, int32_t worker) {
   const struct prefix_cache *cache = &fleet->caches.of[worker];
   int32_t found = request->held;
-  while (found < request->key_count && prefix_cache_tier(cache, request->keys[found]) >= 0) found++;
+  while (found < request->key_count && prefix_cache_tier(cache, fleet_keys(request)[found]) >= 0) found++;
   return tokens_of(fleet, request, found);
 }
 
@@ -181,10 +180,10 @@ td_status fleet_cache_hold(struct fleet *fleet, struct fleet_request *request, i
   catch_up(fleet, worker);
   while (request->held < request->key_count) {
     int32_t past = fleet_cache_held(fleet, request);
-    int32_t tier = prefix_cache_tier(cache, request->keys[request->held]);
+    int32_t tier = prefix_cache_tier(cache, fleet_keys(request)[request->held]);
     if (tier < 0) return TD_OK;
     if (tier > 0) TD_TRY(add_load(fleet, &tiers[tier], &request->load_ps));
-    TD_TRY(prefix_cache_use(cache, request->keys[request->held++]));
+    TD_TRY(prefix_cache_use(cache, fleet_keys(request)[request->held++]));
     fleet->summary->prefix.tiers[tiers[tier].counter].hit_tokens += (uint64_t)(fleet_cache_held(fleet, request) - past);
   }
   return TD_OK;
@@ -210,7 +209,7 @@ td_status fleet_cache_load(struct fleet *fleet, struct fleet_request *request, i
 td_status fleet_cache_keep(struct fleet *fleet, struct fleet_request *request, int32_t worker) {
   catch_up(fleet, worker);
   while (request->held < request->key_count) {
-    TD_TRY(prefix_cache_use(&fleet->caches.of[worker], request->keys[request->held++]));
+    TD_TRY(prefix_cache_use(&fleet->caches.of[worker], fleet_keys(request)[request->held++]));
   }
   return TD_OK;
 }
@@ -218,6 +217,6 @@ td_status fleet_cache_keep(struct fleet *fleet, struct fleet_request *request, i
 void fleet_cache_release(struct fleet *fleet, struct fleet_request *request, int32_t worker) {
   catch_up(fleet, worker);
   /* a beginning outlasts what follows it */
-  while (request->held) prefix_cache_release(&fleet->caches.of[worker], request->keys[--request->held]);
+  while (request->held) prefix_cache_release(&fleet->caches.of[worker], fleet_keys(request)[--request->held]);
   trim(fleet, worker);
 }

@@ -46,10 +46,11 @@ static td_status lose(struct fleet *fleet, int32_t slot, int64_t positions) {
 static td_status lose_decoding(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
   while (replica->endings.count) {
-    const struct keyed_slot item = slot_queue_pop(&replica->endings);
+    const struct ending item = replica->endings.heap[0];
     struct fleet_request *request = &fleet->requests[item.slot];
-    request->emitted = request->output - (int32_t)(item.key - replica->steps);
-    request->stretch_count = replica->index - request->stretch_index;
+    endings_remove(&replica->endings, 0);
+    request->emitted = request->output - (int32_t)(item.step - replica->steps);
+    request->stretch_count = (int32_t)(replica->index - request->stretch_index);
     int64_t cached = request->prompt + request->emitted - 1;
     replica->context -= cached;
     fleet_kv_leave(fleet, replica, request);

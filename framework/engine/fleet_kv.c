@@ -48,14 +48,14 @@ static int64_t taken_by(const struct fleet *fleet, const struct replica *replica
 
 /* Blocks that the next `steps` steps take. */
 static int64_t blocks_for(const struct fleet *fleet, const struct replica *replica, int64_t steps) {
-  int64_t block = fleet->block_tokens, sum = (int64_t)replica->endings.count * (steps / block);
+  int64_t block = fleet->block_tokens, sum = replica->endings.count * (steps / block);
   for (int64_t i = 0; i < steps % block; i++) sum += taken_by(fleet, replica, i);
   return sum;
 }
 
 int64_t fleet_kv_steps(const struct fleet *fleet, int32_t worker) {
   const struct replica *replica = &fleet->replicas[worker];
-  int64_t sequences = (int64_t)replica->endings.count, free_blocks = fleet->views[worker].free_blocks;
+  int64_t sequences = replica->endings.count, free_blocks = fleet->views[worker].free_blocks;
   int64_t steps = free_blocks / sequences * fleet->block_tokens, left = free_blocks % sequences;
   for (int64_t i = 0; (left -= taken_by(fleet, replica, i)) >= 0; i++) steps++;
   return steps;
@@ -79,9 +79,9 @@ void fleet_kv_look(struct fleet *fleet) {
 /* ---- who leaves ---- */
 
 /* The place in the heap of the decoding request that was admitted last. */
-static size_t last_admitted(const struct fleet *fleet, const struct replica *replica) {
-  size_t last = 0;
-  for (size_t i = 1; i < replica->endings.count; i++) {
+static int32_t last_admitted(const struct fleet *fleet, const struct replica *replica) {
+  int32_t last = 0;
+  for (int32_t i = 1; i < replica->endings.count; i++) {
     const struct fleet_request *request = &fleet->requests[replica->endings.heap[i].slot];
     const struct fleet_request *best = &fleet->requests[replica->endings.heap[last].slot];
     if (request->place_in_line > best->place_in_line) last = i;
@@ -110,13 +110,12 @@ static td_status swap_out(struct fleet *fleet, struct replica *replica, int32_t 
 
 static td_status preempt(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
-  size_t at = last_admitted(fleet, replica);
-  const struct keyed_slot item = replica->endings.heap[at];
+  int32_t at = last_admitted(fleet, replica);
+  const struct ending item = replica->endings.heap[at];
   struct fleet_request *request = &fleet->requests[item.slot];
-  slot_queue_remove(&replica->endings, at);
-  request->emitted = request->output - (int32_t)(item.key - replica->steps);
-  request->stretch_count = replica->index - request->stretch_index;
-  request->preempted++;
+  endings_remove(&replica->endings, at);
+  request->emitted = request->output - (int32_t)(item.step - replica->steps);
+  request->stretch_count = (int32_t)(replica->index - request->stretch_index);
   replica->context -= cached(request);
   replica->changed = true;
   replica->freed = false;
@@ -136,7 +135,7 @@ static td_status swap_in(struct fleet *fleet, int32_t worker) {
     int32_t slot = replica->swapped.heap[0].slot;
     struct fleet_request *request = &fleet->requests[slot];
     int64_t blocks = blocks_of(fleet, cached(request));
-    int64_t need = blocks_of(fleet, cached(request) + 1) + (int64_t)replica->endings.count;
+    int64_t need = blocks_of(fleet, cached(request) + 1) + replica->endings.count;
     if (fleet->views[worker].free_blocks < need) return TD_OK;
     TD_TRY(move(fleet, replica, request));
     slot_queue_pop(&replica->swapped);

@@ -121,7 +121,7 @@ void fleet_outages_close(struct fleet *fleet) {
 
 int64_t fleet_next_outage(struct fleet *fleet, int64_t other_ps, int64_t next_ps) {
   struct fleet_outages *outages = fleet->outages;
-  int64_t due = outages->due.heap[0].time_ps;
+  int64_t due = worker_queue_time(&outages->due);
   if (other_ps != INT64_MAX) {
     outages->alone = 0;
   } else if (!fleet->live || outages->alone >= (int64_t)OUTAGES_ALONE * fleet->cluster->worker_count) {
@@ -183,8 +183,8 @@ static void come_back(struct fleet *fleet, int32_t worker) {
 
 td_status fleet_outage(struct fleet *fleet) {
   struct fleet_outages *outages = fleet->outages;
-  while (outages->due.heap[0].time_ps == fleet->now_ps) {
-    int32_t worker = outages->due.heap[0].worker;
+  while (worker_queue_time(&outages->due) == fleet->now_ps) {
+    int32_t worker = worker_queue_first(&outages->due);
     struct worker_outages *own = &outages->workers[worker];
     int64_t until = begin_due(fleet, worker);
     fleet->summary->events++;

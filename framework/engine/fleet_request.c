@@ -56,6 +56,17 @@ static td_status take_job(struct fleet *fleet, struct td_job *out, const char **
   return TD_OK;
 }
 
+static td_status more_slots(struct fleet *fleet) {
+  size_t wanted = fleet->request_capacity ? 2 * fleet->request_capacity : 64;
+  struct fleet_request *grown;
+  TD_TRY(td_alloc_lines(wanted, sizeof *grown, (void **)&grown));
+  if (fleet->requests) memcpy(grown, fleet->requests, fleet->request_capacity * sizeof *grown);
+  free(fleet->requests);
+  fleet->requests = grown;
+  fleet->request_capacity = wanted;
+  return TD_OK;
+}
+
 static td_status new_slot(struct fleet *fleet, int32_t *out_slot) {
   if (fleet->request_free >= 0) {
     *out_slot = fleet->request_free;
@@ -63,24 +74,26 @@ static td_status new_slot(struct fleet *fleet, int32_t *out_slot) {
     return TD_OK;
   }
   if (fleet->request_used == INT32_MAX) return td_fail(TD_UNSUPPORTED, "more than %d requests in flight", INT32_MAX);
-  TD_TRY(td_grow((void **)&fleet->requests, &fleet->request_capacity, (size_t)fleet->request_used + 1,
-                 sizeof *fleet->requests));
+  if ((size_t)fleet->request_used == fleet->request_capacity) TD_TRY(more_slots(fleet));
   *out_slot = fleet->request_used++;
   return TD_OK;
 }
 
 static void free_slot(struct fleet *fleet, int32_t slot) {
-  free(fleet->requests[slot].prefix);
-  free(fleet->requests[slot].keys);
-  fleet->requests[slot].prefix = fleet->requests[slot].keys = NULL;
+  if (fleet->prefixes) {
+    free(fleet->requests[slot].prefix);
+    fleet->requests[slot].prefix = NULL;
+  }
   fleet->requests[slot].next = fleet->request_free;
   fleet->request_free = slot;
   fleet->live--;
 }
 
-static td_status copy_prefix(const struct td_job *job, struct fleet_request *request) {
+/* With room for as many keys. */
+static td_status copy_prefix(struct fleet *fleet, const struct td_job *job, struct fleet_request *request) {
   if (job->prefix_count <= 0) return TD_OK;
-  TD_TRY(td_alloc((size_t)job->prefix_count, sizeof *request->prefix, (void **)&request->prefix));
+  TD_TRY(td_alloc(2 * (size_t)job->prefix_count, sizeof *request->prefix, (void **)&request->prefix));
+  fleet->prefixes = true;
   memcpy(request->prefix, job->prefix, (size_t)job->prefix_count * sizeof *request->prefix);
   request->prefix_count = job->prefix_count;
   request->prefix_tokens = job->prefix_tokens;
@@ -145,7 +158,7 @@ static td_status admit_job(struct fleet *fleet, const struct td_job *job, const 
                                     .next = -1};
   request->name = name;
   fleet->live++;
-  TD_TRY(copy_prefix(job, request));
+  TD_TRY(copy_prefix(fleet, job, request));
   if (fleet->caches.of) TD_TRY(fleet_cache_arrive(fleet, request));
   if (fleet->policy->admit && !fleet_admits(fleet, slot)) return fleet_refuse(fleet, slot);
   struct keyed_slot item = {0, request->place_in_line, slot};
@@ -213,7 +226,7 @@ static void count_times(struct fleet *fleet, const struct fleet_request *request
 
 td_status fleet_finish(struct fleet *fleet, int32_t slot) {
   struct fleet_request *request = &fleet->requests[slot];
-  int32_t worker = request->decode_worker;
+  const int32_t worker = request->decode_worker;
   int64_t positions = request->prompt + request->output - 1;
   if (fleet->policy->finished) fleet_tell_finished(fleet, slot, worker);
   fleet_view(fleet, worker, (positions + fleet->block_tokens - 1) / fleet->block_tokens, 1, 0);

@@ -41,7 +41,7 @@ static int64_t tick_after(const struct fleet *fleet) {
 }
 
 static bool nothing_else_comes(const struct fleet *fleet) {
-  return fleet->arrival_ps == INT64_MAX && !fleet->ends.count && !fleet->transfers.count;
+  return fleet->arrival_ps == INT64_MAX && worker_queue_time(&fleet->ends) == INT64_MAX && !fleet->transfers.count;
 }
 
 td_status fleet_tick(struct fleet *fleet) {
