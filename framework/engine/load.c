@@ -92,7 +92,7 @@ static void set_leaf(struct td_load_index *index, int role, int32_t worker, stru
 
 static void update(struct td_load_index *index, int32_t worker) {
   const struct td_worker_view *view = &index->views[worker];
-  int64_t room = view->free_blocks < INT32_MAX ? view->free_blocks : INT32_MAX;
+  int64_t room = view->free_blocks < INT32_MAX ? view->free_blocks : INT32_MAX; /* no request has so many positions */
   struct node leaf = {view->waiting_tokens << ACTIVE_BITS | view->active,
                       view->free_sequences > 0 ? (int32_t)room : -1};
   for (int role = 0; role < ROLES; role++) {
