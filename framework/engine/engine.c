@@ -210,7 +210,7 @@ static td_status check_balance(const struct engine *engine) {
       continue;
     }
     return td_fail(TD_INTERNAL,
-                   "worker %s: %" PRId64 " of %d KV blocks free, %" PRId64 " requests, %" PRId64
+                   "worker %s: %" PRId64 " of %" PRId64 " KV blocks free, %" PRId64 " requests, %" PRId64
                    " tokens waiting after the last request",
                    worker->info->name, worker->free_blocks, worker->info->kv_blocks, worker->active,
                    worker->waiting_tokens);

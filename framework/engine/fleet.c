@@ -55,9 +55,10 @@ static td_status open_replicas(struct fleet *fleet) {
   TD_TRY(td_alloc(workers, sizeof *fleet->is_touched, (void **)&fleet->is_touched));
   TD_TRY(td_alloc((size_t)cluster->pools, sizeof *fleet->pools, (void **)&fleet->pools));
   TD_TRY(worker_queue_open(&fleet->ends, cluster->worker_count));
+  if (fleet->grow) TD_TRY(worker_queue_open(&fleet->growing, cluster->worker_count));
   for (int32_t i = 0; i < cluster->worker_count; i++) {
     TD_TRY(fleet_price_open(fleet, i));
-    if (fleet->grow) TD_TRY(fleet_kv_open(fleet, &fleet->replicas[i]));
+    if (fleet->grow) TD_TRY(fleet_kv_open(fleet, i));
   }
   if (fleet->cluster->experiment->engine.prefix_cache) TD_TRY(fleet_cache_open(fleet));
   return load_open(fleet->views, cluster->worker_count, &fleet->loads);
@@ -75,7 +76,7 @@ static td_status open_requests(struct fleet *fleet) {
   return fleet_next_arrival(fleet);
 }
 
-static td_status fleet_open(struct fleet *fleet) {
+td_status fleet_open(struct fleet *fleet) {
   const struct td_cfg_engine *engine = &fleet->cluster->experiment->engine;
   const struct td_shape *shape = &fleet->cluster->graph->shape;
   fleet->layers = shape->layers;
@@ -103,7 +104,7 @@ static td_status fleet_open(struct fleet *fleet) {
   return fleet_record_devices(fleet);
 }
 
-static void fleet_close(struct fleet *fleet) {
+void fleet_close(struct fleet *fleet) {
   for (int32_t i = 0; fleet->replicas && i < fleet->cluster->worker_count; i++) close_replica(&fleet->replicas[i]);
   for (int32_t i = 0; i < fleet->request_used; i++) free(fleet->requests[i].prefix);
   fleet_cache_close(fleet);
@@ -117,6 +118,7 @@ static void fleet_close(struct fleet *fleet) {
   slot_queue_close(&fleet->unplaced);
   slot_queue_close(&fleet->transfers);
   worker_queue_close(&fleet->ends);
+  worker_queue_close(&fleet->growing);
   free(fleet->requests);
   free(fleet->replicas);
   free(fleet->views);

@@ -163,7 +163,8 @@ struct fleet {
   size_t request_capacity;
   int32_t request_used, request_free; /* slots ever used; first of the free ones */
   int64_t live, arrived, finished, refused;
-  uint64_t prefilled; /* prompts, each of which gave a token */
+  int64_t refused_ps, refused_then; /* when somebody was last, and how many at that instant */
+  uint64_t prefilled;               /* prompts, each of which gave a token */
 
   struct slot_queue waiting;  /* for a route, by the policy's rank */
   struct slot_queue unplaced; /* prefilled, for a decode worker */
@@ -179,6 +180,8 @@ struct fleet {
   int64_t ticks_alone;          /* ticks in a row while nothing else was to come */
   int64_t queued_tokens, waiting_tokens, prefilled_tokens, prefill_ps; /* see struct td_cluster_view */
   int64_t hit_tokens, done_tokens; /* not computed but found; of all prompts that were prefilled */
+  bool settled;                    /* nothing that a policy is shown has changed since its last tick did nothing */
+  struct worker_queue growing;     /* with kv = grow: when workers amid merged steps take blocks next, or sooner */
   struct worker_queue ends;        /* of steps, by worker */
   struct slot_queue transfers;     /* by time */
   int32_t *touched;                /* workers that may begin a step at this instant */
@@ -198,8 +201,14 @@ struct fleet {
 bool fleet_can(const struct cluster *cluster);
 /* Runs it. `trace` may be NULL. */
 td_status fleet_run(const struct cluster *cluster, struct td_trace_writer *trace, struct td_run_summary *out_summary);
+/* Fails as that would at its beginning: see fleet_check.c. */
+td_status fleet_check(const struct cluster *cluster);
 
 /* ---- between the files ---- */
+
+/* fleet.c */
+td_status fleet_open(struct fleet *fleet); /* with cluster, policy, trace and summary set */
+void fleet_close(struct fleet *fleet);     /* also of one that did not open */
 
 /* fleet_request.c */
 td_status fleet_arrive(struct fleet *fleet); /* takes the next request */
@@ -210,6 +219,10 @@ int32_t slots_take(struct fleet *fleet, struct slots *slots); /* not empty */
 td_status fleet_next_arrival(struct fleet *fleet);
 td_status fleet_finish(struct fleet *fleet, int32_t slot); /* its last token is out */
 td_status fleet_refuse(struct fleet *fleet, int32_t slot);
+
+/* fleet_check.c */
+/* Fails for a request that no worker could ever have, whoever else there is. */
+td_status fleet_check_room(const struct fleet *fleet, int32_t slot);
 
 /* fleet_route.c */
 int64_t fleet_rank(struct fleet *fleet, int32_t slot);
@@ -267,6 +280,8 @@ td_status fleet_lose_step(struct fleet *fleet,
                           int32_t worker); /* the one under way; those of its event done by now count */
 td_status fleet_begin_step(struct fleet *fleet, int32_t worker);
 td_status fleet_end_step(struct fleet *fleet, int32_t worker);
+/* When a step of those under way begins, 0 the first. */
+int64_t fleet_step_begins(const struct replica *replica, int64_t step);
 /* How many of the steps under way have begun by now. */
 int64_t fleet_steps_by_now(const struct fleet *fleet, const struct replica *replica);
 td_status fleet_interrupt(struct fleet *fleet, int32_t worker); /* its merged steps end with the one under way */
@@ -274,7 +289,7 @@ td_status fleet_take_joining(struct fleet *fleet, int32_t worker);
 td_status fleet_join(struct fleet *fleet, int32_t slot); /* decodes from its worker's next step on */
 
 /* fleet_kv.c: blocks with kv = grow */
-td_status fleet_kv_open(struct fleet *fleet, struct replica *replica);
+td_status fleet_kv_open(struct fleet *fleet, int32_t worker);
 void fleet_kv_join(struct fleet *fleet, struct replica *replica, const struct fleet_request *request);
 void fleet_kv_leave(struct fleet *fleet, struct replica *replica, const struct fleet_request *request);
 /* Before a step: what was swapped comes back, and who has to leaves, so that the step has its blocks. */
@@ -285,6 +300,7 @@ int64_t fleet_kv_steps(const struct fleet *fleet, int32_t worker);
 void fleet_kv_look(struct fleet *fleet);
 /* The steps under way, or `count` of them, are done: their blocks are taken. */
 void fleet_kv_taken(struct fleet *fleet, int32_t worker, int64_t count);
+void fleet_kv_begun(struct fleet *fleet, int32_t worker); /* the first of the steps under way is */
 
 /* Of its prompt's whole blocks in a prefix cache; NULL: it has none. */
 static inline const uint64_t *fleet_keys(const struct fleet_request *request) {
@@ -323,6 +339,8 @@ td_status fleet_price_mixed(struct fleet *fleet, const struct replica *replica, 
 /* fleet_link.c */
 /* Books a chunk's pushes: see fleet_milestones. */
 td_status fleet_push(struct fleet *fleet, int32_t worker, const struct chunk *chunk, const int64_t ready_ps[2]);
+/* Prices a request's first push between two workers, once so much of its prompt is computed. */
+td_status fleet_try_push(const struct fleet *fleet, int32_t slot, int32_t from, int32_t to, int64_t computed);
 td_status fleet_prefilled(struct fleet *fleet, int32_t slot); /* of a request that decodes elsewhere */
 td_status fleet_transferred(struct fleet *fleet, int32_t slot);
 

@@ -13,7 +13,15 @@
 #include "fleet.h"
 #include "tandem/base.h"
 
-td_status fleet_kv_open(struct fleet *fleet, struct replica *replica) {
+static td_status no_host(const struct fleet *fleet, const struct td_device_params *params) {
+  return td_config_fail(fleet->cluster->config, "engine.preemption",
+                        "found \"swap\", expected a device file with host_bandwidth: %s has none", params->path);
+}
+
+td_status fleet_kv_open(struct fleet *fleet, int32_t worker) {
+  const struct td_device_params *params = fleet->cluster->workers[worker].params;
+  struct replica *replica = &fleet->replicas[worker];
+  if (fleet->swap && !params->host_bandwidth.present) return no_host(fleet, params);
   return td_alloc((size_t)fleet->block_tokens, sizeof *replica->phases, (void **)&replica->phases);
 }
 
@@ -68,11 +76,35 @@ void fleet_kv_taken(struct fleet *fleet, int32_t worker, int64_t count) {
   if (blocks) fleet_view(fleet, worker, -blocks, 0, 0);
 }
 
+/* Notes which of the steps under way takes blocks next. */
+static void expect_growth(struct fleet *fleet, int32_t worker) {
+  const struct replica *replica = &fleet->replicas[worker];
+  int64_t step = replica->grown;
+  while (step < replica->count && !taken_by(fleet, replica, step)) step++; /* within a block's size */
+  if (step < replica->count) {
+    worker_queue_set(&fleet->growing, worker, fleet_step_begins(replica, step));
+  } else if (worker_queue_has(&fleet->growing, worker)) {
+    worker_queue_remove(&fleet->growing, worker);
+  }
+}
+
+void fleet_kv_begun(struct fleet *fleet, int32_t worker) {
+  fleet_kv_taken(fleet, worker, 1);
+  if (fleet->replicas[worker].count > 1) expect_growth(fleet, worker);
+}
+
+/* Steps that were cut short, ended or failed since leave their notes behind: who is not amid steps has none to take. */
 void fleet_kv_look(struct fleet *fleet) {
-  for (int32_t i = 0; i < fleet->cluster->worker_count; i++) {
-    const struct replica *replica = &fleet->replicas[i];
-    if (!replica->busy || replica->count < 2) continue;
-    fleet_kv_taken(fleet, i, fleet_steps_by_now(fleet, replica));
+  int64_t begun_ps = fleet->again ? fleet->now_ps : fleet->now_ps - 1; /* see fleet_steps_by_now */
+  while (fleet->grow && worker_queue_time(&fleet->growing) <= begun_ps) {
+    int32_t worker = worker_queue_first(&fleet->growing);
+    const struct replica *replica = &fleet->replicas[worker];
+    if (!replica->busy || replica->count < 2) {
+      worker_queue_remove(&fleet->growing, worker);
+      continue;
+    }
+    fleet_kv_taken(fleet, worker, fleet_steps_by_now(fleet, replica));
+    expect_growth(fleet, worker);
   }
 }
 
@@ -93,10 +125,6 @@ static int32_t last_admitted(const struct fleet *fleet, const struct replica *re
 static td_status move(const struct fleet *fleet, struct replica *replica, const struct fleet_request *request) {
   int64_t ps = 0;
   const struct td_device_params *params = fleet->pools[replica->pool].worker->params;
-  if (!params->host_bandwidth.present) {
-    return td_config_fail(fleet->cluster->config, "engine.preemption",
-                          "found \"swap\", expected a device file with host_bandwidth: %s has none", params->path);
-  }
   double bytes = (double)fleet->bytes_per_position * (double)fleet->layers * (double)cached(request);
   TD_TRY(td_ps_from_seconds(bytes / params->host_bandwidth.value, &ps));
   return fleet_later(replica->swap_ps, ps, &replica->swap_ps);

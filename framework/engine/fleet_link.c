@@ -37,6 +37,14 @@ static td_status price_pushes(const struct fleet *fleet, const struct fleet_requ
   return fleet_later(out->work_ps, rest_ps, &out->work_ps);
 }
 
+td_status fleet_try_push(const struct fleet *fleet, int32_t slot, int32_t from, int32_t to, int64_t computed) {
+  const struct fleet_request request = {.prefill_worker = from, .decode_worker = to};
+  int64_t prompt = fleet->requests[slot].prompt, whole = computed - computed % fleet->block_tokens;
+  bool blob = fleet->cluster->experiment->engine.handoff == TD_HANDOFF_BLOB;
+  struct pushes pushes;
+  return price_pushes(fleet, &request, blob || computed == prompt ? prompt : whole, fleet_push_layers(fleet), &pushes);
+}
+
 static td_status book(struct fleet *fleet, struct fleet_request *request, const struct pushes *pushes,
                       struct td_row_transfer row, int64_t last_ready_ps) {
   struct replica *from = &fleet->replicas[request->prefill_worker], *to = &fleet->replicas[request->decode_worker];

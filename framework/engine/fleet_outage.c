@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fleet_outage.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "fleet.h"
@@ -10,6 +11,10 @@
 /* A request may need several workers, which are up together only now and then; one that so many outages of each of them
  * have not helped waits for something else. */
 enum { OUTAGES_ALONE = 100 };
+
+/* Failures so fast that hardly anything else happens make a run that does not end; so many of all workers, and of each,
+ * between two other events are too many. */
+enum { MOST_BETWEEN = 4000000, MOST_OF_EACH = 1000 };
 
 /* ---- opening ---- */
 
@@ -64,7 +69,7 @@ static int64_t draw(struct fleet *fleet, int32_t worker, double mean_s) {
   int64_t ps;
   double s = constant ? mean_s : mean_s * td_random_exponential(outages->seed, (uint64_t)worker, own->drawn++);
   if (td_ps_from_seconds(s, &ps)) return INT64_MAX;
-  return ps > 0 ? ps : 1;
+  return ps > 0 ? ps : 1; /* time passes between any two */
 }
 
 static void set_due(struct fleet_outages *outages, int32_t worker) {
@@ -122,6 +127,7 @@ void fleet_outages_close(struct fleet *fleet) {
 int64_t fleet_next_outage(struct fleet *fleet, int64_t other_ps, int64_t next_ps) {
   struct fleet_outages *outages = fleet->outages;
   int64_t due = worker_queue_time(&outages->due);
+  outages->between = due < next_ps ? outages->between + 1 : 0;
   if (other_ps != INT64_MAX) {
     outages->alone = 0;
   } else if (!fleet->live || outages->alone >= (int64_t)OUTAGES_ALONE * fleet->cluster->worker_count) {
@@ -175,14 +181,28 @@ static void come_back(struct fleet *fleet, int32_t worker) {
   own->down = false;
   fleet->outages->down--;
   count_down(fleet, own);
+  fleet->settled = false;
   fleet->views[worker].down = false;
   fleet->views[worker].free_sequences = fleet->batch_sequences;
   load_changed(fleet->loads, worker);
   fleet->route_again = true;
 }
 
+static td_status too_often(const struct fleet *fleet) {
+  const struct cluster_worker *worker = &fleet->cluster->workers[worker_queue_first(&fleet->outages->due)];
+  char path[64];
+  TD_TRY(td_format(path, sizeof path, "cluster.pools.[%" PRId32 "].failures", worker->pool_index));
+  return td_config_fail(fleet->cluster->config, path,
+                        "found %g s between failures and %g s to repair, expected more: at %.6f s workers have failed "
+                        "and come back %" PRId64 " times since anything else happened",
+                        worker->pool->failures.mean_time_between, worker->pool->failures.mean_time_to_repair,
+                        td_seconds(fleet->now_ps), fleet->outages->between);
+}
+
 td_status fleet_outage(struct fleet *fleet) {
   struct fleet_outages *outages = fleet->outages;
+  int64_t most = MOST_BETWEEN + (int64_t)MOST_OF_EACH * fleet->cluster->worker_count;
+  if (outages->between > most) return too_often(fleet);
   while (worker_queue_time(&outages->due) == fleet->now_ps) {
     int32_t worker = worker_queue_first(&outages->due);
     struct worker_outages *own = &outages->workers[worker];

@@ -85,7 +85,7 @@ td_status fleet_power_check(const struct cluster *cluster) {
   for (int32_t i = 0; i < cluster->pools; i++) {
     if (more_uw(cluster, i) > most_uw) most_uw = more_uw(cluster, i);
   }
-  if (llround((cap - idle) * 1e6) >= most_uw) return TD_OK;
+  if (cap >= idle && llround((cap - idle) * 1e6) >= most_uw) return TD_OK;
   return td_config_fail(cluster->config, "cluster.power_cap",
                         "found %.6g W, expected at least %.6g W: all workers idle but the one that takes most", cap,
                         idle + (double)most_uw * 1e-6);

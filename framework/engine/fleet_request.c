@@ -9,6 +9,8 @@
 #include "fleet.h"
 #include "tandem/base.h"
 
+enum { MOST_REFUSALS = 1000000 }; /* of users at one instant, beside one for each */
+
 /* ---- lists ---- */
 
 void slots_add(struct fleet *fleet, struct slots *slots, int32_t slot) {
@@ -159,6 +161,7 @@ static td_status admit_job(struct fleet *fleet, const struct td_job *job, const 
   request->name = name;
   fleet->live++;
   TD_TRY(copy_prefix(fleet, job, request));
+  fleet->settled = false;
   if (fleet->caches.of) TD_TRY(fleet_cache_arrive(fleet, request));
   if (fleet->policy->admit && !fleet_admits(fleet, slot)) return fleet_refuse(fleet, slot);
   struct keyed_slot item = {0, request->place_in_line, slot};
@@ -187,6 +190,7 @@ td_status fleet_start_over(struct fleet *fleet, int32_t slot) {
   request->kv_expected = request->kv_bytes; /* what was handed over for nothing was */
   request->transferred_ps = 0;
   fleet->queued_tokens += request->target;
+  fleet->settled = false;
   if (fleet->policy->rank) item.key = fleet_rank(fleet, slot);
   return slot_queue_push(&fleet->waiting, item);
 }
@@ -240,12 +244,28 @@ td_status fleet_finish(struct fleet *fleet, int32_t slot) {
   return tell_workload(fleet, number);
 }
 
+/* Users without a pause ask again at the instant they are refused, and may be refused for ever. */
+static td_status check_refusals(struct fleet *fleet) {
+  const struct td_cfg_source *source = &fleet->cluster->experiment->workload.source;
+  if (fleet->refused_ps != fleet->now_ps) fleet->refused_then = 0;
+  fleet->refused_ps = fleet->now_ps;
+  fleet->refused_then++;
+  if (!fleet->workload || source->arrivals != TD_ARRIVALS_CLOSED) return TD_OK;
+  if (fleet->refused_then <= MOST_REFUSALS + source->users) return TD_OK;
+  return td_config_fail(fleet->cluster->config, "workload.source.think",
+                        "found %g s, expected more: policy %s refused %" PRId64
+                        " requests at %.6f s, and who is refused asks again at once",
+                        source->think, fleet->policy->name, fleet->refused_then, td_seconds(fleet->now_ps));
+}
+
 td_status fleet_refuse(struct fleet *fleet, int32_t slot) {
   uint64_t number = fleet->requests[slot].number;
   if (fleet->policy->finished) fleet_tell_finished(fleet, slot, -1);
+  fleet->settled = false;
   TD_TRY(fleet_record_refused(fleet, &fleet->requests[slot]));
   fleet->refused++;
   fleet->summary->refused++;
   free_slot(fleet, slot);
+  TD_TRY(check_refusals(fleet));
   return tell_workload(fleet, number);
 }

@@ -20,6 +20,7 @@ void fleet_view(struct fleet *fleet, int32_t worker, int64_t blocks, int64_t seq
   view->active -= sequences;
   view->waiting_tokens += tokens;
   fleet->waiting_tokens += tokens;
+  fleet->settled = false;
   load_changed(fleet->loads, worker);
 }
 
@@ -172,7 +173,7 @@ static td_status route_waiting(struct fleet *fleet) {
     struct td_request_view asked = ask_for(fleet, &fleet->requests[slot]);
     struct td_step_plan plan;
     enum td_verdict verdict = fleet->policy->route(&cluster, &asked, &plan);
-    if (verdict == TD_WAIT) return TD_OK;
+    if (verdict == TD_WAIT) return fleet_check_room(fleet, slot);
     slot_queue_pop(&fleet->waiting);
     fleet->queued_tokens -= fleet->requests[slot].target;
     TD_TRY(verdict == TD_REFUSE ? fleet_refuse(fleet, slot) : admit(fleet, slot, &asked, &plan));
@@ -200,7 +201,7 @@ static td_status place_unplaced(struct fleet *fleet) {
     struct td_cluster_view cluster = fleet_cluster_view(fleet);
     struct td_request_view asked = ask_for(fleet, request);
     int32_t worker = fleet->policy->place(&cluster, &asked);
-    if (worker < 0) return TD_OK;
+    if (worker < 0) return fleet_check_room(fleet, slot);
     slot_queue_pop(&fleet->unplaced);
     request->decode_worker = worker;
     if (worker == request->prefill_worker) {

@@ -176,7 +176,7 @@ td_status fleet_begin_step(struct fleet *fleet, int32_t worker) {
   if (replica->swap_ps) replica->changed = true; /* steps of one row follow each other */
   replica->swap_ps = 0;
   TD_TRY(replica->chunk_count ? begin_mixed(fleet, worker) : begin_decode(fleet, worker));
-  if (fleet->grow) fleet_kv_taken(fleet, worker, 1);
+  if (fleet->grow) fleet_kv_begun(fleet, worker);
   return TD_OK;
 }
 
@@ -195,6 +195,10 @@ static int64_t steps_ended(const struct replica *replica, int64_t elapsed) {
   while (steps_time(base, slope, steps + 1) <= elapsed) steps++;
   while (steps > 0 && steps_time(base, slope, steps) > elapsed) steps--;
   return steps;
+}
+
+int64_t fleet_step_begins(const struct replica *replica, int64_t step) {
+  return replica->start_ps + (int64_t)steps_time(replica->next_base, replica->row.slope, step);
 }
 
 /* A step that would begin at this very instant has not, unless the instant has been given work before. */

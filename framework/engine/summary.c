@@ -27,7 +27,6 @@ static double middle_of(int32_t bin) {
 }
 
 void td_tally_add(struct td_tally *tally, int64_t ps, uint64_t times) {
-  if (ps < 0) ps = 0;
   if (!tally->count || ps < tally->low) tally->low = ps;
   if (!tally->count || ps > tally->high) tally->high = ps;
   tally->count += times;

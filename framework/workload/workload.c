@@ -227,8 +227,9 @@ static td_status think(const struct td_workload *workload, uint64_t number, int6
   int64_t pause;
   double factor = cfg->think;
   if (cfg->think_law == TD_THINK_EXPONENTIAL) factor *= draw_exponential(workload->source.seed, DRAW_THINK, number);
-  TD_TRY(time_scale(TD_PS_PER_SECOND, factor, &pause));
-  return time_add(now_ps, pause, out_ps);
+  td_status status = time_scale(TD_PS_PER_SECOND, factor, &pause);
+  if (!status) status = time_add(now_ps, pause, out_ps);
+  return time_of_key(workload->source.config, "think", status);
 }
 
 td_status td_workload_finished(struct td_workload *workload, uint64_t number, int64_t now_ps) {
@@ -245,6 +246,7 @@ td_status td_workload_finished(struct td_workload *workload, uint64_t number, in
   if (session && session->next < session->turn_count) {
     event.session = session;
     td_status status = time_add(now_ps, session->turns[session->next - 1].wait_ps, &event.at_ps);
+    status = time_of_key(workload->source.config, "file", status);
     if (!status) status = queue_put(&workload->queue, event);
     if (status) session_close(session);
     return status;

@@ -15,8 +15,9 @@
 #include "tandem/trace.h"
 
 /* Checks what a config asks of this program: backends, devices, policy and roles exist; paces have prices and links;
- * the model opens; every prompt with its output fits the context and the KV capacity. TD_CONFIG with file:line, or the
- * model's own error. Computes nothing. */
+ * the model opens; every prompt with its output fits the context and the KV capacity; the first request's first prefill
+ * and decode step and its hand-off have a price on each pool that may get them (an LPU's program is compiled for that).
+ * TD_CONFIG with file:line, or the error of the model or the price, as a run would give it. Executes nothing. */
 td_status td_engine_check(const struct td_config *config, const struct td_experiment *experiment);
 
 /* What a worker of pool `pool` would have compiled: rows, KV blocks and context as in a run. TD_CONFIG if the pool is
@@ -31,7 +32,7 @@ struct td_tally {
   double sum; /* ps */
   int64_t low, high;
 };
-void td_tally_add(struct td_tally *tally, int64_t ps, uint64_t times);
+void td_tally_add(struct td_tally *tally, int64_t ps, uint64_t times); /* ps: not negative */
 /* The value below which `percent` of the values lie, ps; NaN without values. */
 double td_tally_quantile(const struct td_tally *tally, double percent);
 
