@@ -96,6 +96,8 @@ static const struct td_option tier_options[] = {
     KEY(td_cfg_tier_below, tokens, TD_OPT_INT, "tokens", NULL, 1, 1e15, "what it holds for each worker, in positions"),
     KEY(td_cfg_tier_below, bandwidth, TD_OPT_REAL, "GB/s", "nan", 1e-6, 1e9,
         "rate of loads from it, of all chips of a worker; nan = the device file's host_bandwidth"),
+    KEY(td_cfg_tier_below, survives, TD_OPT_BOOL, NULL, "false", 0, 0,
+        "what it holds is still there when its worker has failed and is repaired; false: lost with it"),
     END};
 static const struct td_option_group tier_group = {"a tier below", sizeof(struct td_cfg_tier_below), tier_options};
 

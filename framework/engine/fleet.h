@@ -38,7 +38,7 @@ struct fleet_request {
   int32_t computed;       /* of them, those whose KV exists */
   int32_t pushed;         /* of them, handed over or on their way */
   int32_t emitted;        /* output tokens so far, of one that does not decode just now */
-  int32_t preempted;      /* times */
+  int32_t interruptions;  /* times it was preempted or started over for a failure */
   int32_t fruitless;      /* times in a row that it started over for a failure without a token since the last */
   int32_t tier, turn;
   int32_t prefill_worker, decode_worker; /* decode_worker may be TD_WORKER_LATER */
@@ -53,17 +53,27 @@ struct fleet_request {
   uint64_t stretch_index, stretch_count, stretch_token;
   uint64_t *prefix; /* [prefix_count], owned */
   int32_t prefix_count, prefix_tokens;
-  uint64_t *keys; /* [key_count], owned: of the prompt's whole blocks in a prefix cache */
-  int32_t key_count;
-  int64_t load_ps;  /* that some of the held ones take from tiers below */
-  int32_t held;     /* leading blocks that it is made of, of those its worker's cache knows */
-  const char *name; /* of the config's own requests; NULL: r and its number */
+  uint64_t *keys; /* [text_count], owned: of the prompt's and output's whole blocks in a prefix cache */
+  int32_t text_count;
+  int32_t key_count; /* of them, those of the tokens to prefill */
+  int64_t load_ps;   /* that some of the held ones take from tiers below */
+  int32_t held;      /* leading blocks that it is made of, of those its worker's cache knows */
+  uint32_t found;    /* tokens that it did not prefill because a cache had them */
+  const char *name;  /* of the config's own requests; NULL: r and its number */
 };
 
 /* A prompt's part in the step a worker is at. */
 struct chunk {
   int32_t slot, tokens;
   int32_t push_begin, push_end;
+};
+
+/* What KV goes through, in or out: see fleet_link.c. */
+struct port {
+  int64_t free_ps; /* when it is done with all it has to do */
+  int64_t busy_ps;
+  uint64_t bytes; /* in all */
+  uint64_t open;  /* of hand-overs that are not through */
 };
 
 /* A worker. "steps" are decode steps: those that every decoding sequence takes part in. */
@@ -91,7 +101,7 @@ struct replica {
   int64_t priced, more;   /* the row's first step, and by how much the next are longer, before a cap makes it slower */
   int64_t row_valid;      /* steps the price holds for from there */
   uint64_t index;         /* device steps so far */
-  int64_t egress_free_ps, ingress_free_ps;
+  struct port egress, ingress;
   int64_t busy_ps; /* at steps */
   double energy_j;
 };
@@ -100,6 +110,7 @@ struct replica {
 struct fleet_tier {
   int64_t tokens;
   double bytes_per_s;
+  bool survives;
   int32_t counter; /* its place in the summary */
 };
 
@@ -156,11 +167,15 @@ struct fleet {
   int64_t ticks_alone;          /* ticks in a row while nothing else was to come */
   int64_t queued_tokens, waiting_tokens, prefilled_tokens, prefill_ps; /* see struct td_cluster_view */
   int64_t hit_tokens, done_tokens; /* not computed but found; of all prompts that were prefilled */
+  uint64_t found;                  /* of hit_tokens, by requests that have ended */
+  int64_t given_up_tokens;         /* found or computed of prompts that started over before they were prefilled */
+  int64_t unused_tokens;           /* found by prompts that started over before they began */
   struct worker_queue ends;        /* of steps, by worker */
   struct slot_queue transfers;     /* by time */
   int32_t *touched;                /* workers that may begin a step at this instant */
   int32_t touched_count;
   uint8_t *is_touched;
+  uint64_t kv_given;         /* bytes handed over for requests that have ended */
   uint64_t next_step, joins; /* step numbers given; requests that ever joined a decode batch */
   int64_t *experts;          /* [expert_tokens]: td_expected_experts, 0: not yet known */
   int64_t expert_tokens;
@@ -258,7 +273,10 @@ void fleet_kv_taken(struct fleet *fleet, int32_t worker, int64_t count);
 /* fleet_cache.c: prefix caches; only with fleet->caches.of, but for fleet_cache_close */
 td_status fleet_cache_open(struct fleet *fleet);
 void fleet_cache_close(struct fleet *fleet);
-td_status fleet_cache_arrive(struct fleet *fleet, struct fleet_request *request);
+/* Names its blocks, as the job does. */
+td_status fleet_cache_arrive(struct fleet *fleet, struct fleet_request *request, const struct td_job *job);
+/* It has another target now. */
+void fleet_cache_target(const struct fleet *fleet, struct fleet_request *request);
 /* fleet_view's part: the worker has so many more free blocks. */
 void fleet_cache_view(struct fleet *fleet, int32_t worker, int64_t blocks);
 /* Before its KV blocks are taken, a request gets hold of its leading blocks that the worker has, in any tier. */
@@ -269,10 +287,14 @@ int32_t fleet_cache_held(const struct fleet *fleet, const struct fleet_request *
 int32_t fleet_cache_past(const struct fleet *fleet, const struct fleet_request *request, int32_t worker);
 /* It begins now. */
 td_status fleet_cache_load(struct fleet *fleet, struct fleet_request *request, int32_t worker);
-/* All of its prompt's KV is on the worker. */
-td_status fleet_cache_keep(struct fleet *fleet, struct fleet_request *request, int32_t worker);
+/* The KV of so many positions is on the worker. */
+td_status fleet_cache_keep(struct fleet *fleet, struct fleet_request *request, int32_t worker, int64_t positions);
 /* It has left, and given its blocks back. */
 void fleet_cache_release(struct fleet *fleet, struct fleet_request *request, int32_t worker);
+/* It leaves likewise to start over; if its worker has failed, what it held is lost. */
+void fleet_cache_leave(struct fleet *fleet, struct fleet_request *request, int32_t worker, bool failed);
+/* The worker has failed: what it kept is lost, but for tiers that survive. Whoever held some leaves after this. */
+void fleet_cache_lose(struct fleet *fleet, int32_t worker);
 
 /* fleet_price.c */
 /* Opens what prices a pool's steps. */
@@ -289,6 +311,11 @@ td_status fleet_price_mixed(struct fleet *fleet, const struct replica *replica, 
 td_status fleet_push(struct fleet *fleet, int32_t worker, const struct chunk *chunk, const int64_t ready_ps[2]);
 td_status fleet_prefilled(struct fleet *fleet, int32_t slot); /* of a request that decodes elsewhere */
 td_status fleet_transferred(struct fleet *fleet, int32_t slot);
+/* It starts over: what was handed over so far was for nothing. */
+void fleet_forget_pushes(struct fleet *fleet, struct fleet_request *request);
+void fleet_cut_port(const struct fleet *fleet, struct port *port); /* what it has not done yet it never does */
+/* At the run's end: whatever went in came out, for somebody. */
+td_status fleet_check_ports(struct fleet *fleet);
 
 /* fleet_record.c */
 td_status fleet_record_devices(struct fleet *fleet);
@@ -299,5 +326,6 @@ td_status fleet_resident(struct fleet *fleet, struct fleet_request *request, int
                          uint64_t count, uint32_t yields);
 td_status fleet_record_request(struct fleet *fleet, const struct fleet_request *request, int64_t finished_ps);
 td_status fleet_record_refused(struct fleet *fleet, const struct fleet_request *request);
+td_status fleet_record_change(struct fleet *fleet, int32_t worker, int change); /* now; enum td_change */
 
 #endif
