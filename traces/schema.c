@@ -4,10 +4,10 @@
 #include <stddef.h>
 #include <string.h>
 
-#define MEMBER(row, member, type, unit, what, before, later)                                                       \
-  {                                                                                                                \
-#member, TD_FIELD_##type, offsetof(struct row, member), sizeof(((struct row *)0)->member), unit, what, before, \
-        later                                                                                                      \
+#define MEMBER(row, member, type, unit, what, before, later)                                                      \
+  {                                                                                                               \
+#member, TD_FIELD_##type, later, offsetof(struct row, member), sizeof(((struct row *)0)->member), unit, what, \
+        before                                                                                                    \
   }
 #define FIELD(row, member, type, unit, what) MEMBER(row, member, type, unit, what, NULL, false)
 #define RENAMED(row, member, type, unit, what, before) MEMBER(row, member, type, unit, what, before, false)
@@ -119,10 +119,10 @@ _Static_assert(sizeof(struct td_row_residency) == 40, "padding in td_row_residen
 _Static_assert(sizeof(struct td_row_transfer) == 72, "padding in td_row_transfer");
 _Static_assert(sizeof(struct td_row_change) == 16, "padding in td_row_change");
 
-#define TABLE(name, row, chunk, fields, what) \
-  { name, sizeof(struct row), chunk, fields, (int32_t)(sizeof fields / sizeof *fields), what, false }
-#define LATER_TABLE(name, row, chunk, fields, what) \
-  { name, sizeof(struct row), chunk, fields, (int32_t)(sizeof fields / sizeof *fields), what, true }
+#define TABLE(name, row, chunk, fields, what) SINCE(name, row, chunk, fields, false, what)
+#define LATER_TABLE(name, row, chunk, fields, what) SINCE(name, row, chunk, fields, true, what)
+#define SINCE(name, row, chunk, fields, later, what) \
+  { name, sizeof(struct row), chunk, fields, (int32_t)(sizeof fields / sizeof *fields), later, what }
 
 const struct td_table_schema td_schema[TD_TABLE_COUNT] = {
     [TD_TABLE_DEVICES] = TABLE("devices", td_row_device, 64, device_fields, "one row per worker"),

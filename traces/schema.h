@@ -21,11 +21,11 @@ enum td_field_type { TD_FIELD_U32, TD_FIELD_I32, TD_FIELD_U64, TD_FIELD_I64, TD_
 struct td_field {
   const char *name;
   enum td_field_type type;
+  bool later; /* traces made before lack it, and what stands behind it; they read as 0 */
   size_t offset, bytes;
   const char *unit;   /* "" for numbers and names without one */
   const char *what;   /* for README.md */
   const char *before; /* what older traces call it; NULL: always so */
-  bool later;         /* traces made before lack it, and what stands behind it; they read as 0 */
 };
 
 struct td_table_schema {
@@ -34,8 +34,8 @@ struct td_table_schema {
   hsize_t chunk_rows;
   const struct td_field *fields;
   int32_t field_count;
-  const char *what;
   bool later; /* traces made before lack it */
+  const char *what;
 };
 extern const struct td_table_schema td_schema[TD_TABLE_COUNT];
 

@@ -60,7 +60,7 @@ static void each_table(struct td_trace *trace, struct saved *saved, bool restore
                                  sizeof *trace->changes};
   for (int t = 0; t < TD_TABLE_COUNT; t++) {
     size_t bytes = sizes[t] * trace->count[t];
-    if (!restore) assert_non_null(saved->rows[t] = malloc(bytes));
+    if (!restore) assert_non_null(saved->rows[t] = malloc(bytes + 1));
     memcpy(restore ? rows[t] : saved->rows[t], restore ? saved->rows[t] : rows[t], bytes);
     if (restore) free(saved->rows[t]);
   }
