@@ -11,6 +11,10 @@ foreach(name exactness faults limits policy_runs prefix)
     ${CMAKE_CURRENT_LIST_DIR}/engine/random_cluster.c ${CMAKE_CURRENT_LIST_DIR}/engine/rows.c LINK ${engine_libraries})
 endforeach()
 
+tandem_test(engine_summary SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/summary.c
+  ${CMAKE_CURRENT_LIST_DIR}/engine/random_cluster.c LINK tandem_base PkgConfig::JANSSON)
+add_dependencies(engine_summary tandem)
+
 # The policies' reference is what the program prints.
 add_test(NAME engine_docs_current COMMAND sh -c
   "'$<TARGET_FILE:tandem>' policies --docs | diff - '${PROJECT_SOURCE_DIR}/docs/policies.md'")

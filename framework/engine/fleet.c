@@ -106,7 +106,10 @@ td_status fleet_open(struct fleet *fleet) {
 
 void fleet_close(struct fleet *fleet) {
   for (int32_t i = 0; fleet->replicas && i < fleet->cluster->worker_count; i++) close_replica(&fleet->replicas[i]);
-  for (int32_t i = 0; i < fleet->request_used; i++) free(fleet->requests[i].prefix);
+  for (int32_t i = 0; i < fleet->request_used; i++) {
+    free(fleet->requests[i].prefix);
+    free(fleet->requests[i].keys);
+  }
   fleet_cache_close(fleet);
   td_workload_close(fleet->workload);
   fleet_price_close(fleet);
@@ -263,12 +266,24 @@ static td_status check_cache(const struct fleet *fleet, int32_t worker) {
                  fleet->cluster->workers[worker].name, cache->in_use, blocks, fleet->replicas[worker].blocks);
 }
 
-/* What a failed worker had computed of prompts is lost. */
 static td_status check_prompts(const struct fleet *fleet) {
-  if (fleet->summary->failures || fleet->prefilled_tokens + fleet->hit_tokens == fleet->done_tokens) return TD_OK;
+  int64_t had = fleet->prefilled_tokens + fleet->hit_tokens;
+  if (had == fleet->done_tokens + fleet->given_up_tokens && fleet->found == (uint64_t)fleet->hit_tokens) return TD_OK;
   return td_fail(TD_INTERNAL,
-                 "%" PRId64 " prompt tokens were computed and %" PRId64 " found, prefilled prompts had %" PRId64,
-                 fleet->prefilled_tokens, fleet->hit_tokens, fleet->done_tokens);
+                 "%" PRId64 " prompt tokens were computed and %" PRId64 " found, of them %" PRIu64
+                 " by requests that ended; prefilled prompts had %" PRId64 ", those given up %" PRId64,
+                 fleet->prefilled_tokens, fleet->hit_tokens, fleet->found, fleet->done_tokens, fleet->given_up_tokens);
+}
+
+/* What requests got hold of, tier by tier, they did not compute, or a failure took it before they began. */
+static td_status check_hits(const struct fleet *fleet) {
+  const struct td_run_prefix *prefix = &fleet->summary->prefix;
+  uint64_t hits = 0;
+  for (int32_t t = 0; t < prefix->tier_count; t++) hits += prefix->tiers[t].hit_tokens;
+  if (hits == (uint64_t)(fleet->hit_tokens + fleet->unused_tokens)) return TD_OK;
+  return td_fail(TD_INTERNAL,
+                 "caches gave %" PRIu64 " tokens, %" PRId64 " were used and %" PRId64 " lost before they could be",
+                 hits, fleet->hit_tokens, fleet->unused_tokens);
 }
 
 static void count_cache(struct fleet *fleet, int32_t worker) {
@@ -284,6 +299,7 @@ static void count_cache(struct fleet *fleet, int32_t worker) {
 static td_status check_balance(struct fleet *fleet) {
   struct td_run_summary *summary = fleet->summary;
   TD_TRY(check_prompts(fleet));
+  TD_TRY(check_hits(fleet));
   summary->prefix.computed_tokens = (uint64_t)fleet->prefilled_tokens;
   for (int32_t i = 0; i < fleet->cluster->worker_count; i++) {
     TD_TRY(check_replica(fleet, i));
@@ -300,10 +316,12 @@ static td_status check_balance(struct fleet *fleet) {
     return td_fail(TD_INTERNAL, "steps gave %" PRIu64 " output tokens, requests had %" PRIu64, tokens,
                    summary->output_tokens);
   }
+  TD_TRY(fleet_check_ports(fleet));
   if (fleet->outages) fleet_outages_count(fleet);
   summary->steps = fleet->next_step;
   summary->makespan_ps = fleet->arrived ? fleet->now_ps - summary->first_arrival_ps : 0;
   fleet_power_count(fleet);
+  summary->cached_tokens = fleet->found;
   summary->filled = true;
   return TD_OK;
 }

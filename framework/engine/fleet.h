@@ -56,9 +56,14 @@ struct fleet_request {
   uint64_t stretch_index;
   int32_t stretch_worker, stretch_count, stretch_token, stretch_yields;
   int32_t fruitless; /* times in a row that it started over for a failure without a token since the last */
-  int32_t key_count;
-  uint64_t *prefix; /* [prefix_count], owned; behind them [key_count] of the prompt's whole blocks in a prefix cache */
+  uint32_t found;    /* tokens that it did not prefill because a cache had them */
+  uint64_t *prefix;  /* [prefix_count], owned */
   int32_t prefix_count, prefix_tokens;
+
+  uint64_t *keys; /* [text_count], owned: of the prompt's and output's whole blocks in a prefix cache */
+  int32_t text_count;
+  int32_t key_count;     /* of them, those of the tokens to prefill */
+  int32_t interruptions; /* times it was preempted or started over for a failure */
 };
 
 /* A prompt's part in the step a worker is at. */
@@ -77,6 +82,14 @@ struct open_row {
 struct told_row {
   int64_t start;
   uint32_t batch, tokens, interval, kind;
+};
+
+/* What KV goes through, in or out: see fleet_link.c. */
+struct port {
+  int64_t free_ps; /* when it is done with all it has to do */
+  int64_t busy_ps;
+  uint64_t bytes; /* in all */
+  uint64_t open;  /* of hand-overs that are not through */
 };
 
 enum { OWN_ENDINGS = 8, OWN_CHUNKS = 2 };
@@ -115,7 +128,7 @@ struct replica {
 
   int64_t blocks;       /* KV blocks it has */
   int64_t priced, more; /* the row's first step, and by how much the next are longer, before a cap makes it slower */
-  int64_t egress_free_ps, ingress_free_ps;
+  struct port egress, ingress;
   struct slot_queue swapped; /* in the host's memory, by place in line */
 };
 
@@ -123,6 +136,7 @@ struct replica {
 struct fleet_tier {
   int64_t tokens;
   double bytes_per_s;
+  bool survives;
   int32_t counter; /* its place in the summary */
 };
 
@@ -182,11 +196,15 @@ struct fleet {
   int64_t hit_tokens, done_tokens; /* not computed but found; of all prompts that were prefilled */
   bool settled;                    /* nothing that a policy is shown has changed since its last tick did nothing */
   struct worker_queue growing;     /* with kv = grow: when workers amid merged steps take blocks next, or sooner */
+  uint64_t found;                  /* of hit_tokens, by requests that have ended */
+  int64_t given_up_tokens;         /* found or computed of prompts that started over before they were prefilled */
+  int64_t unused_tokens;           /* found by prompts that started over before they began */
   struct worker_queue ends;        /* of steps, by worker */
   struct slot_queue transfers;     /* by time */
   int32_t *touched;                /* workers that may begin a step at this instant */
   int32_t touched_count;
   uint8_t *is_touched;
+  uint64_t kv_given;  /* bytes handed over for requests that have ended */
   uint64_t next_step; /* step numbers given */
   int64_t *experts;   /* [expert_tokens]: td_expected_experts, 0: not yet known */
   int64_t expert_tokens;
@@ -302,15 +320,13 @@ void fleet_kv_look(struct fleet *fleet);
 void fleet_kv_taken(struct fleet *fleet, int32_t worker, int64_t count);
 void fleet_kv_begun(struct fleet *fleet, int32_t worker); /* the first of the steps under way is */
 
-/* Of its prompt's whole blocks in a prefix cache; NULL: it has none. */
-static inline const uint64_t *fleet_keys(const struct fleet_request *request) {
-  return request->key_count ? request->prefix + request->prefix_count : NULL;
-}
-
 /* fleet_cache.c: prefix caches; only with fleet->caches.of, but for fleet_cache_close */
 td_status fleet_cache_open(struct fleet *fleet);
 void fleet_cache_close(struct fleet *fleet);
-td_status fleet_cache_arrive(struct fleet *fleet, struct fleet_request *request);
+/* Names its blocks, as the job does. */
+td_status fleet_cache_arrive(struct fleet *fleet, struct fleet_request *request, const struct td_job *job);
+/* It has another target now. */
+void fleet_cache_target(const struct fleet *fleet, struct fleet_request *request);
 /* fleet_view's part: the worker has so many more free blocks. */
 void fleet_cache_view(struct fleet *fleet, int32_t worker, int64_t blocks);
 /* Before its KV blocks are taken, a request gets hold of its leading blocks that the worker has, in any tier. */
@@ -321,10 +337,14 @@ int32_t fleet_cache_held(const struct fleet *fleet, const struct fleet_request *
 int32_t fleet_cache_past(const struct fleet *fleet, const struct fleet_request *request, int32_t worker);
 /* It begins now. */
 td_status fleet_cache_load(struct fleet *fleet, struct fleet_request *request, int32_t worker);
-/* All of its prompt's KV is on the worker. */
-td_status fleet_cache_keep(struct fleet *fleet, struct fleet_request *request, int32_t worker);
+/* The KV of so many positions is on the worker. */
+td_status fleet_cache_keep(struct fleet *fleet, struct fleet_request *request, int32_t worker, int64_t positions);
 /* It has left, and given its blocks back. */
 void fleet_cache_release(struct fleet *fleet, struct fleet_request *request, int32_t worker);
+/* It leaves likewise to start over; if its worker has failed, what it held is lost. */
+void fleet_cache_leave(struct fleet *fleet, struct fleet_request *request, int32_t worker, bool failed);
+/* The worker has failed: what it kept is lost, but for tiers that survive. Whoever held some leaves after this. */
+void fleet_cache_lose(struct fleet *fleet, int32_t worker);
 
 /* fleet_price.c */
 /* Opens what prices a pool's steps. */
@@ -343,6 +363,11 @@ td_status fleet_push(struct fleet *fleet, int32_t worker, const struct chunk *ch
 td_status fleet_try_push(const struct fleet *fleet, int32_t slot, int32_t from, int32_t to, int64_t computed);
 td_status fleet_prefilled(struct fleet *fleet, int32_t slot); /* of a request that decodes elsewhere */
 td_status fleet_transferred(struct fleet *fleet, int32_t slot);
+/* It starts over: what was handed over so far was for nothing. */
+void fleet_forget_pushes(struct fleet *fleet, struct fleet_request *request);
+void fleet_cut_port(const struct fleet *fleet, struct port *port); /* what it has not done yet it never does */
+/* At the run's end: whatever went in came out, for somebody. */
+td_status fleet_check_ports(struct fleet *fleet);
 
 /* fleet_record.c */
 td_status fleet_record_devices(struct fleet *fleet);
@@ -353,5 +378,6 @@ td_status fleet_resident(struct fleet *fleet, struct fleet_request *request, int
                          int32_t count, int32_t yields);
 td_status fleet_record_request(struct fleet *fleet, const struct fleet_request *request, int64_t finished_ps);
 td_status fleet_record_refused(struct fleet *fleet, const struct fleet_request *request);
+td_status fleet_record_change(struct fleet *fleet, int32_t worker, int change); /* now; enum td_change */
 
 #endif

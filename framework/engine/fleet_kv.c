@@ -144,12 +144,16 @@ static td_status preempt(struct fleet *fleet, int32_t worker) {
   endings_remove(&replica->endings, at);
   request->emitted = request->output - (int32_t)(item.step - replica->steps);
   request->stretch_count = (int32_t)(replica->index - request->stretch_index);
+  request->interruptions++;
   replica->context -= cached(request);
   replica->changed = true;
   replica->freed = false;
   fleet_kv_leave(fleet, replica, request);
   fleet_view(fleet, worker, blocks_of(fleet, cached(request)), 0, 0);
-  if (fleet->caches.of) fleet_cache_release(fleet, request, worker);
+  if (fleet->caches.of) {
+    TD_TRY(fleet_cache_keep(fleet, request, worker, cached(request)));
+    fleet_cache_release(fleet, request, worker);
+  }
   fleet->summary->preemptions++; /* what it gives back is for those that stay: nobody is routed for it */
   if (fleet->swap) return swap_out(fleet, replica, item.slot);
   fleet_view(fleet, worker, 0, 1, 0);
@@ -167,7 +171,7 @@ static td_status swap_in(struct fleet *fleet, int32_t worker) {
     if (fleet->views[worker].free_blocks < need) return TD_OK;
     TD_TRY(move(fleet, replica, request));
     slot_queue_pop(&replica->swapped);
-    if (fleet->caches.of) TD_TRY(fleet_cache_keep(fleet, request, worker));
+    if (fleet->caches.of) TD_TRY(fleet_cache_keep(fleet, request, worker, cached(request)));
     fleet_view(fleet, worker, -blocks, 0, 0);
     slots_add(fleet, &replica->joining, slot);
     TD_TRY(fleet_take_joining(fleet, worker));

@@ -173,10 +173,11 @@ static td_status go_down(struct fleet *fleet, int32_t worker, int64_t until_ps) 
   own->until_ps = until_ps;
   fleet->outages->down++;
   fleet->summary->failures++;
+  TD_TRY(fleet_record_change(fleet, worker, TD_CHANGE_DOWN));
   return fleet_fail(fleet, worker);
 }
 
-static void come_back(struct fleet *fleet, int32_t worker) {
+static td_status come_back(struct fleet *fleet, int32_t worker) {
   struct worker_outages *own = &fleet->outages->workers[worker];
   own->down = false;
   fleet->outages->down--;
@@ -186,6 +187,7 @@ static void come_back(struct fleet *fleet, int32_t worker) {
   fleet->views[worker].free_sequences = fleet->batch_sequences;
   load_changed(fleet->loads, worker);
   fleet->route_again = true;
+  return fleet_record_change(fleet, worker, TD_CHANGE_UP);
 }
 
 static td_status too_often(const struct fleet *fleet) {
@@ -212,7 +214,7 @@ td_status fleet_outage(struct fleet *fleet) {
     if (until) {
       TD_TRY(go_down(fleet, worker, until));
     } else if (own->down && own->until_ps == fleet->now_ps) {
-      come_back(fleet, worker);
+      TD_TRY(come_back(fleet, worker));
     }
     set_due(outages, worker);
   }

@@ -140,7 +140,9 @@ td_status fleet_record_request(struct fleet *fleet, const struct fleet_request *
                                .finish = TD_FINISH_LENGTH,
                                .prefill_device = (uint32_t)request.prefill_worker,
                                .decode_device = (uint32_t)request.decode_worker,
-                               .kv_bytes = request.kv_bytes};
+                               .kv_bytes = request.kv_bytes,
+                               .cached_tokens = request.found,
+                               .interruptions = (uint32_t)request.interruptions};
   TD_TRY(name_request(&request, row.name, sizeof row.name));
   return td_trace_append(fleet->trace, TD_TABLE_REQUESTS, &row, 1);
 }
@@ -155,7 +157,17 @@ td_status fleet_record_refused(struct fleet *fleet, const struct fleet_request *
                                .finished = fleet->now_ps,
                                .prompt_tokens = (uint32_t)request->prompt,
                                .max_tokens = (uint32_t)request->output,
-                               .finish = TD_FINISH_REFUSED};
+                               .finish = TD_FINISH_REFUSED,
+                               .kv_bytes = request->kv_bytes,
+                               .cached_tokens = request->found,
+                               .interruptions = (uint32_t)request->interruptions};
   TD_TRY(name_request(request, row.name, sizeof row.name));
   return td_trace_append(fleet->trace, TD_TABLE_REQUESTS, &row, 1);
+}
+
+/* ---- workers ---- */
+
+td_status fleet_record_change(struct fleet *fleet, int32_t worker, int change) {
+  struct td_row_change row = {fleet->now_ps, (uint32_t)worker, (uint32_t)change};
+  return fleet->trace ? td_trace_append(fleet->trace, TD_TABLE_CHANGES, &row, 1) : TD_OK;
 }

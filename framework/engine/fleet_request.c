@@ -3,6 +3,7 @@
  * Requests: where they come from, the slots they live in, how they end.
  */
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,8 +85,11 @@ static td_status new_slot(struct fleet *fleet, int32_t *out_slot) {
 static void free_slot(struct fleet *fleet, int32_t slot) {
   if (fleet->prefixes) {
     free(fleet->requests[slot].prefix);
-    fleet->requests[slot].prefix = NULL;
+    free(fleet->requests[slot].keys);
+    fleet->requests[slot].prefix = fleet->requests[slot].keys = NULL;
   }
+  fleet->found += fleet->requests[slot].found;
+  fleet->kv_given += fleet->requests[slot].kv_bytes;
   fleet->requests[slot].next = fleet->request_free;
   fleet->request_free = slot;
   fleet->live--;
@@ -94,7 +98,7 @@ static void free_slot(struct fleet *fleet, int32_t slot) {
 /* With room for as many keys. */
 static td_status copy_prefix(struct fleet *fleet, const struct td_job *job, struct fleet_request *request) {
   if (job->prefix_count <= 0) return TD_OK;
-  TD_TRY(td_alloc(2 * (size_t)job->prefix_count, sizeof *request->prefix, (void **)&request->prefix));
+  TD_TRY(td_alloc((size_t)job->prefix_count, sizeof *request->prefix, (void **)&request->prefix));
   fleet->prefixes = true;
   memcpy(request->prefix, job->prefix, (size_t)job->prefix_count * sizeof *request->prefix);
   request->prefix_count = job->prefix_count;
@@ -162,7 +166,7 @@ static td_status admit_job(struct fleet *fleet, const struct td_job *job, const 
   fleet->live++;
   TD_TRY(copy_prefix(fleet, job, request));
   fleet->settled = false;
-  if (fleet->caches.of) TD_TRY(fleet_cache_arrive(fleet, request));
+  if (fleet->caches.of) TD_TRY(fleet_cache_arrive(fleet, request, job));
   if (fleet->policy->admit && !fleet_admits(fleet, slot)) return fleet_refuse(fleet, slot);
   struct keyed_slot item = {0, request->place_in_line, slot};
   if (fleet->policy->rank) item.key = fleet_rank(fleet, slot);
@@ -185,9 +189,10 @@ td_status fleet_start_over(struct fleet *fleet, int32_t slot) {
   struct fleet_request *request = &fleet->requests[slot];
   struct keyed_slot item = {0, request->place_in_line, slot};
   request->target = request->prompt + request->emitted;
+  if (fleet->caches.of) fleet_cache_target(fleet, request);
   request->computed = request->pushed = 0;
+  fleet_forget_pushes(fleet, request);
   request->prefill_worker = request->decode_worker = -1;
-  request->kv_expected = request->kv_bytes; /* what was handed over for nothing was */
   request->transferred_ps = 0;
   fleet->queued_tokens += request->target;
   fleet->settled = false;
@@ -214,6 +219,14 @@ static void count_slo(struct td_run_summary *summary, int64_t ttft_ps, int64_t t
   summary->within += ttft && tpot;
 }
 
+/* Each token after the first took a step, and a step at least 1 ps. */
+static void count_rate(struct td_run_summary *summary, int64_t tokens, int64_t ps) {
+  double rate = (double)tokens / (double)ps * 1e18;
+  int64_t whole = llround(rate);
+  td_tally_add(&summary->user_rate, whole, 1);
+  summary->user_rate.sum += rate - (double)whole;
+}
+
 static void count_times(struct fleet *fleet, const struct fleet_request *request) {
   struct td_run_summary *summary = fleet->summary;
   int64_t ttft = request->first_token_ps - request->arrival_ps, more = request->output - 1;
@@ -225,6 +238,7 @@ static void count_times(struct fleet *fleet, const struct fleet_request *request
   td_tally_add(&summary->e2e, fleet->now_ps - request->arrival_ps, 1);
   td_tally_add(&summary->queueing, request->first_step_ps - request->arrival_ps, 1);
   if (more) td_tally_add(&summary->tpot, tpot, 1);
+  if (more) count_rate(summary, more, fleet->now_ps - request->first_token_ps);
   count_slo(summary, ttft, tpot);
 }
 
@@ -234,7 +248,10 @@ td_status fleet_finish(struct fleet *fleet, int32_t slot) {
   int64_t positions = request->prompt + request->output - 1;
   if (fleet->policy->finished) fleet_tell_finished(fleet, slot, worker);
   fleet_view(fleet, worker, (positions + fleet->block_tokens - 1) / fleet->block_tokens, 1, 0);
-  if (fleet->caches.of) fleet_cache_release(fleet, request, worker);
+  if (fleet->caches.of) {
+    TD_TRY(fleet_cache_keep(fleet, request, worker, positions));
+    fleet_cache_release(fleet, request, worker);
+  }
   fleet->route_again = true;
   count_times(fleet, request);
   fleet->finished++;

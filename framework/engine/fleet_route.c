@@ -72,7 +72,7 @@ static struct td_request_view ask_for(const struct fleet *fleet, const struct fl
       .prefix = request->prefix,
       .prefix_count = request->prefix_count,
       .prefix_tokens = request->prefix_tokens,
-      .keys = fleet_keys(request),
+      .keys = request->keys,
       .key_count = request->key_count};
 }
 

@@ -240,14 +240,16 @@ td_status fleet_lose_step(struct fleet *fleet, int32_t worker) {
   int64_t spent = elapsed - (int64_t)steps_time(replica->next_base, replica->row.slope, ended);
   double watts = replica->row.energy / (double)replica->row.duration; /* per ps */
   bool lost = !ended || spent > 0;
+  /* the step that is lost has taken its blocks, and kept ones had to leave for it */
+  if (fleet->grow && replica->count > 1) fleet_kv_taken(fleet, worker, fleet_steps_by_now(fleet, replica));
   worker_queue_remove(&fleet->ends, worker);
   if (ended) {
     replica->count = ended;
     TD_TRY(fleet_end_step(fleet, worker));
   }
-  if (fleet->grow) fleet_kv_taken(fleet, worker, 0);
   if (replica->busy && fleet->power) fleet_power_release(fleet, worker);
-  replica->busy = false;
+  replica->busy = false; /* nobody is to take blocks for steps of it any more */
+  if (fleet->grow) fleet_kv_taken(fleet, worker, 0);
   replica->changed = true;
   replica->chunk_count = 0;
   TD_TRY(fleet_close_row(fleet, worker));
@@ -265,7 +267,7 @@ static td_status first_token(struct fleet *fleet, int32_t slot) {
   struct fleet_request *request = &fleet->requests[slot];
   fleet->prefilled++;
   fleet->done_tokens += request->target;
-  if (fleet->caches.of) TD_TRY(fleet_cache_keep(fleet, request, request->prefill_worker));
+  if (fleet->caches.of) TD_TRY(fleet_cache_keep(fleet, request, request->prefill_worker, request->target));
   if (!request->emitted++) request->first_token_ps = fleet->now_ps;
   if (request->emitted == request->output) return fleet_finish(fleet, slot);
   if (fleet_is_orphan(request)) return fleet_orphan(fleet, slot);

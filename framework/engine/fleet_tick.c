@@ -81,9 +81,11 @@ td_status td_control_role(struct td_control *control, int32_t worker, int role) 
                    "policy %s: asks worker %" PRId32 " of %" PRId32 " for role %d, expected a role of 0..2",
                    fleet->policy->name, worker, fleet->cluster->worker_count, role);
   }
+  if (fleet->views[worker].role == role) return TD_OK;
   fleet->settled = false;
   fleet->views[worker].role = role;
+  fleet->summary->role_changes++;
   TD_TRY(load_role(fleet->loads, role));
   load_changed(fleet->loads, worker);
-  return TD_OK;
+  return fleet_record_change(fleet, worker, role);
 }

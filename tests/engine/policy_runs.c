@@ -180,6 +180,10 @@ static void autoscale_moves_workers(void **state) {
   struct rows rows;
   run(&setup, &rows);
   assert_true(moved(&rows) > 50);
+  const struct td_row_change *change = (const void *)rows.tables[TD_TABLE_CHANGES].data;
+  assert_int_equal(rows.tables[TD_TABLE_CHANGES].bytes / sizeof *change, rows.summary->role_changes);
+  assert_true(rows.summary->role_changes > 0 && change->device > 0 && change->change == TD_CHANGE_PREFILL);
+  assert_int_equal(change->time % 10000000000, 0); /* at a tick */
   int64_t scaled = rows.summary->makespan_ps;
   rows_free(&rows);
   setup.options = "slo_ttft = 0.02; high = 0.6; low = 0.3; minimum_workers = 3;";
