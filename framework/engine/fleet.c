@@ -67,6 +67,7 @@ static td_status fleet_open(struct fleet *fleet) {
   fleet->batch_tokens = engine->batch_tokens;
   fleet->chunk_tokens = engine->chunk_tokens;
   fleet->merge = engine->merge;
+  fleet->prompts_first = engine->first == TD_FIRST_PROMPTS;
   fleet->summary->slo = fleet->cluster->experiment->slo;
   fleet->grow = engine->kv == TD_KV_GROW;
   fleet->swap = engine->preemption == TD_PREEMPT_SWAP;
@@ -91,6 +92,7 @@ static void fleet_close(struct fleet *fleet) {
     free(fleet->replicas[i].chunks);
     free(fleet->replicas[i].phases);
     slot_queue_close(&fleet->replicas[i].endings);
+    slot_queue_close(&fleet->replicas[i].paused);
     slot_queue_close(&fleet->replicas[i].swapped);
   }
   for (int32_t i = 0; i < fleet->request_used; i++) {
@@ -106,6 +108,7 @@ static void fleet_close(struct fleet *fleet) {
   slot_queue_close(&fleet->order);
   slot_queue_close(&fleet->waiting);
   slot_queue_close(&fleet->unplaced);
+  slot_queue_close(&fleet->line);
   slot_queue_close(&fleet->transfers);
   worker_queue_close(&fleet->ends);
   free(fleet->requests);

@@ -39,6 +39,8 @@ struct fleet_request {
   int32_t pushed;         /* of them, handed over or on their way */
   int32_t emitted;        /* output tokens so far, of one that does not decode just now */
   int32_t preempted;      /* times */
+  int32_t pauses;         /* steps in which it decoded not, for prompts */
+  bool paused;            /* in its worker's last step, or this one */
   int32_t fruitless;      /* times in a row that it started over for a failure without a token since the last */
   int32_t tier, turn;
   int32_t prefill_worker, decode_worker; /* decode_worker may be TD_WORKER_LATER */
@@ -78,6 +80,8 @@ struct replica {
   bool freed;                /* blocks were given back since somebody last had to leave */
   int64_t swap_ps;           /* that the next step waits for KV to or from the host, or from a tier below */
   struct slot_queue endings; /* decoding requests by ends_at */
+  struct slot_queue paused;  /* those that the step under way leaves out, by the steps they have left */
+  bool resumed;              /* some of the decoding ones are back from a pause */
   int64_t steps;             /* decode steps so far */
   int64_t context;           /* sum over decoding sequences of their cached positions */
   /* what it is at */
@@ -126,6 +130,7 @@ struct fleet {
   struct td_run_summary *summary;
   int64_t layers, block_tokens, batch_sequences, batch_tokens, chunk_tokens;
   bool merge, grow, swap;
+  bool prompts_first;                    /* engine.first */
   bool again;                            /* this instant has been given work before */
   const struct cluster_worker *shortest; /* of LPUs whose programs have a bound, that with the least; NULL: none has */
   bool by_member;                        /* steps are priced from each sequence's own position, not from sums alone */
@@ -144,6 +149,7 @@ struct fleet {
 
   struct slot_queue waiting;  /* for a route, by the policy's rank */
   struct slot_queue unplaced; /* prefilled, for a decode worker */
+  struct slot_queue line;     /* empty between calls: who pauses last */
   bool route_again;
 
   struct replica *replicas;
@@ -241,6 +247,14 @@ int64_t fleet_steps_by_now(const struct fleet *fleet, const struct replica *repl
 td_status fleet_interrupt(struct fleet *fleet, int32_t worker); /* its merged steps end with the one under way */
 td_status fleet_take_joining(struct fleet *fleet, int32_t worker);
 td_status fleet_join(struct fleet *fleet, int32_t slot); /* decodes from its worker's next step on */
+
+/* fleet_pause.c: steps that are filled with prompts first */
+/* Whoever paused decodes again, until it pauses anew. */
+td_status fleet_pause_end(struct fleet *fleet, int32_t worker);
+/* Decoding requests that come before the prompts. */
+int64_t fleet_pause_due(const struct fleet *fleet, int32_t worker);
+/* Of the others all but `room` pause: those stay that paused in the last step, then those that joined first. */
+td_status fleet_pause(struct fleet *fleet, int32_t worker, int64_t room);
 
 /* fleet_kv.c: blocks with kv = grow */
 td_status fleet_kv_open(struct fleet *fleet, struct replica *replica);

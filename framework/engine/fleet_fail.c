@@ -45,6 +45,7 @@ static td_status lose(struct fleet *fleet, int32_t slot, int64_t positions) {
 
 static td_status lose_decoding(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
+  TD_TRY(fleet_pause_end(fleet, worker));
   while (replica->endings.count) {
     const struct keyed_slot item = slot_queue_pop(&replica->endings);
     struct fleet_request *request = &fleet->requests[item.slot];

@@ -59,6 +59,7 @@ struct td_run_summary {
   uint64_t events;                             /* that the engine handled */
   uint64_t transfers, kv_bytes;
   uint64_t preemptions;
+  uint64_t pauses;                  /* steps that decoding requests were left out of, for prompts */
   uint64_t failures, restarts;      /* of workers; requests that started over for them */
   uint64_t lost_steps, lost_tokens; /* under way; computed positions whose KV was lost */
   int64_t down_ps;                  /* of all workers, within the makespan */
