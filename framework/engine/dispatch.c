@@ -215,6 +215,7 @@ static td_status add_chosen(struct engine *engine, struct worker *worker) {
     request->pauses += request->paused;
     request->chosen = false;
   }
+  if (!chunks) return TD_OK;
   for (size_t i = 0; i < chunks; i++) TD_TRY(add_share(worker, worker->shares[i]));
   worker->share_count -= chunks;
   memmove(worker->shares, worker->shares + chunks, worker->share_count * sizeof *worker->shares);
