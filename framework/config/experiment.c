@@ -111,6 +111,26 @@ static const struct td_option pool_options[] = {
     KEY(td_cfg_pool, tensor, TD_OPT_INT, "chips", "1", 1, 1024,
         "backend modelled: so many of the device act as one worker, which share heads, FFNs and experts and sum over "
         "them; every operator is then priced by its model"),
+    KEY(td_cfg_pool, pipeline, TD_OPT_INT, "stages", "1", 1, 64,
+        "modelled runs on chips: pipeline parallelism, a replica being so many times tensor chips (or expert, if "
+        "more). "
+        "Layers are dealt out evenly, those left over one each to the stages before the last, the last of these first; "
+        "embedding is with the first, head with the last. As many batches are in flight, each a worker NAME.REPLICA."
+        "BATCH with requests, step limits and an equal part of the KV blocks (the fullest stage's) of its own"),
+    TEXT(td_cfg_pool, pipeline_link, "",
+         "with pipeline > 1: device file of kind link from each stage to the next, for activations in 16 bits, and "
+         "from "
+         "the last to the first, for ids of 4 bytes"),
+    KEY(td_cfg_pool, expert, TD_OPT_INT, "chips", "1", 1, 1024,
+        "modelled runs of models with experts: expert parallelism, each expert whole on one of so many chips; 1 = "
+        "split "
+        "over tensor as all else. A multiple of tensor: with more than that, a stage is so many chips, and its "
+        "attention "
+        "data-parallel over groups of tensor, which deal out a step's sequences"),
+    TEXT(td_cfg_pool, expert_link, "",
+         "with expert > tensor: device file of kind link, each chip's port for tokens on their way to experts and "
+         "back; "
+         "\"\" = the device's own model of an all-to-all"),
     TEXT(td_cfg_pool, framework, "",
          "backend modelled: whose scale (fit of e2e in the device file) prices served steps; \"\" = the only one's"),
     KEY(td_cfg_pool, graphs, TD_OPT_BOOL, NULL, "true", 0, 0,
@@ -121,7 +141,7 @@ static const struct td_option pool_options[] = {
         "bits depend on the batch"),
     KEY(td_cfg_pool, threads, TD_OPT_INT, "threads", "1", 1, 1024, "host threads of each worker"),
     KEY(td_cfg_pool, kv_tokens, TD_OPT_INT, "tokens", "0", 0, 1000000000,
-        "KV capacity of each worker, in whole blocks; 0 = on modelled devices what the device file's memory leaves "
+        "KV capacity of each replica, in whole blocks; 0 = on modelled devices what the device file's memory leaves "
         "beside the "
         "weights, on executing ones room for the longest request in every place of a step"),
     BELOW(td_cfg_pool, tiers, TD_OPT_LIST, "()", &tier_group,

@@ -138,7 +138,7 @@ static td_status check_pairs(const struct cluster *cluster) {
     const struct td_cfg_pool *from = pool_at(cluster, i);
     uint32_t roles = sends_to(cluster->policy, from->role);
     for (int32_t j = 0; j < cluster->pools; j++) {
-      bool alone = i == j && from->count == 1;
+      bool alone = i == j && from->count * from->pipeline == 1;
       if (alone || !(roles & 1u << pool_at(cluster, j)->role)) continue;
       TD_TRY(cluster_check_handoff(cluster, first_of(cluster, i), first_of(cluster, j)));
     }

@@ -40,6 +40,7 @@ static td_status open_replicas(struct fleet *fleet) {
                                               .free_blocks = worker->kv_blocks,
                                               .free_sequences = fleet->batch_sequences};
     TD_TRY(fleet_price_open(fleet, i));
+    TD_TRY(fleet_pipeline_open(fleet, i));
     if (fleet->grow) TD_TRY(fleet_kv_open(fleet, &fleet->replicas[i]));
   }
   if (fleet->cluster->experiment->engine.prefix_cache) TD_TRY(fleet_cache_open(fleet));
@@ -90,6 +91,7 @@ static void fleet_close(struct fleet *fleet) {
   for (int32_t i = 0; fleet->replicas && i < fleet->cluster->worker_count; i++) {
     free(fleet->replicas[i].chunks);
     free(fleet->replicas[i].phases);
+    fleet_pipeline_close(&fleet->replicas[i]);
     slot_queue_close(&fleet->replicas[i].endings);
     slot_queue_close(&fleet->replicas[i].swapped);
   }
@@ -146,6 +148,7 @@ static td_status handle_instant(struct fleet *fleet) {
 
 static td_status give_out(struct fleet *fleet) {
   TD_TRY(fleet_route(fleet));
+  if (fleet->pipelined) TD_TRY(fleet_pipeline_look(fleet));
   if (fleet->power) return fleet_power_give_out(fleet);
   for (int32_t i = 0; i < fleet->touched_count; i++) {
     int32_t worker = fleet->touched[i];
@@ -265,6 +268,7 @@ static void count_cache(struct fleet *fleet, int32_t worker) {
 static td_status check_balance(struct fleet *fleet) {
   struct td_run_summary *summary = fleet->summary;
   TD_TRY(check_prompts(fleet));
+  TD_TRY(fleet_pipeline_check(fleet));
   summary->prefix.computed_tokens = (uint64_t)fleet->prefilled_tokens;
   for (int32_t i = 0; i < fleet->cluster->worker_count; i++) {
     TD_TRY(check_replica(fleet, i));

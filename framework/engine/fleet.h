@@ -15,6 +15,7 @@
 #define ENGINE_FLEET_H
 
 #include "cluster.h"
+#include "fleet_pipeline.h"
 #include "fleet_queue.h"
 #include "load.h"
 #include "prefix_cache.h"
@@ -62,7 +63,7 @@ struct fleet_request {
 
 /* A prompt's part in the step a worker is at. */
 struct chunk {
-  int32_t slot, tokens;
+  int32_t slot, tokens, rank; /* rank: with several, which group of chips takes it */
   int32_t push_begin, push_end;
 };
 
@@ -92,7 +93,9 @@ struct replica {
   int64_t row_valid;      /* steps the price holds for from there */
   uint64_t index;         /* device steps so far */
   int64_t egress_free_ps, ingress_free_ps;
-  int64_t busy_ps; /* at steps */
+  int64_t busy_ps; /* at steps; of chips of a stage, with those of the replica's other batches as many as stages */
+  struct fleet_flow *flow;   /* with pipeline stages */
+  struct fleet_books *books; /* with them, of batch 0 */
   double energy_j;
 };
 
@@ -108,6 +111,10 @@ struct fleet_pool {
   const struct cluster_worker *worker; /* the first */
   struct td_pricer *pricer;            /* of chips */
   struct td_device *device;            /* prices LPUs */
+  struct fleet_stages *stages;         /* of chips in pipeline stages, in place of a pricer; NULL: none */
+  int32_t ranks;                       /* groups of chips that deal out a step's sequences */
+  int64_t *rank_tokens;                /* [ranks] */
+  int64_t most_layers;                 /* of a stage: what moves between it and its host */
   int64_t *layer_done_ps;              /* [layers] */
   int64_t slower;                      /* steps last so many 2^-32ths of what they are priced at; 0: as priced */
   struct fleet_tier tiers[PREFIX_TIERS_MAX];
@@ -167,6 +174,7 @@ struct fleet {
   struct fleet_outages *outages; /* NULL: nobody ever fails */
   struct fleet_power *power;     /* NULL: the cluster has no cap */
   bool crowded;                  /* somebody waits for power: steps are not merged */
+  bool pipelined;                /* some pool has stages */
   bool split;                    /* a request was let in that decodes elsewhere */
 };
 
@@ -283,6 +291,35 @@ td_status fleet_milestones(struct fleet *fleet, const struct replica *replica, i
 int64_t fleet_push_layers(const struct fleet *fleet); /* of one push */
 td_status fleet_price_decode(struct fleet *fleet, const struct replica *replica, struct td_price *out_price);
 td_status fleet_price_mixed(struct fleet *fleet, const struct replica *replica, struct td_price *out_price);
+
+/* fleet_ranks.c: a step's counts where groups of chips deal out its sequences */
+/* From counts of all decoding sequences to those of a group that has so many of them. */
+void fleet_share(int64_t sequences, struct td_step_stats *stats);
+/* Deals out the chunks, each to the group with fewest tokens so far; the number of the one with most. */
+int32_t fleet_deal(const struct fleet *fleet, const struct replica *replica);
+int64_t fleet_rank_sequences(const struct fleet *fleet, const struct replica *replica, int32_t rank);
+
+/* fleet_pipeline.c: see fleet_pipeline.h */
+td_status fleet_stages_open(struct fleet *fleet, const struct cluster_worker *worker, struct fleet_stages **out_stages);
+void fleet_stages_close(struct fleet_stages *stages); /* NULL is fine */
+td_status fleet_stages_price(struct fleet_stages *stages, const struct td_step_stats *stats,
+                             struct td_price *out_price);
+td_status fleet_stages_sum(const struct fleet_stages *stages, struct td_price *out_price); /* of the prices at hand */
+td_status fleet_pipeline_open(struct fleet *fleet, int32_t worker);
+void fleet_pipeline_close(struct replica *replica);
+/* Before work is given out: merged steps of batches beside those that may begin one end with the one under way. */
+td_status fleet_pipeline_look(struct fleet *fleet);
+/* Before a worker begins a step: are batches beside it at one? They are in the books then. */
+td_status fleet_pipeline_meet(struct fleet *fleet, int32_t worker, bool *out_others);
+/* It begins one at `price`, which becomes what it lasts among others. */
+td_status fleet_pipeline_enter(struct fleet *fleet, int32_t worker, bool others, struct td_price *price);
+void fleet_pipeline_forget(struct fleet *fleet, int32_t worker); /* it has failed */
+/* Without stages these three are as if a step were all work: */
+int64_t fleet_pipeline_work(const struct replica *replica, int64_t steps);     /* of the row, at stages */
+int64_t fleet_pipeline_share(const struct replica *replica, int64_t ps);       /* of ps in a step, at stages */
+void fleet_pipeline_count(struct fleet *fleet, int32_t worker, int64_t steps); /* they have ended */
+void fleet_pipeline_rows(struct fleet *fleet, int32_t worker, int64_t rows, int64_t outputs);
+td_status fleet_pipeline_check(const struct fleet *fleet); /* at the run's end */
 
 /* fleet_link.c */
 /* Books a chunk's pushes: see fleet_milestones. */

@@ -206,6 +206,7 @@ td_status fleet_fail(struct fleet *fleet, int32_t worker) {
   TD_TRY(check_empty(fleet, worker));
   replica->swap_ps = 0;
   replica->freed = false;
+  fleet_pipeline_forget(fleet, worker);
   replica->egress_free_ps = replica->ingress_free_ps = fleet->now_ps;
   fleet->views[worker].down = true;
   fleet->views[worker].free_sequences = 0;

@@ -97,8 +97,10 @@ static td_status move(const struct fleet *fleet, struct replica *replica, const 
     return td_config_fail(fleet->cluster->config, "engine.preemption",
                           "found \"swap\", expected a device file with host_bandwidth: %s has none", params->path);
   }
-  double bytes = (double)fleet->bytes_per_position * (double)fleet->layers * (double)cached(request);
-  TD_TRY(td_ps_from_seconds(bytes / params->host_bandwidth.value, &ps));
+  double layers = (double)fleet->pools[replica->pool].most_layers; /* stages each move their own at the same time */
+  double bytes = (double)fleet->bytes_per_position * layers * (double)cached(request);
+  double rate = params->host_bandwidth.value / fleet->pools[replica->pool].ranks;
+  TD_TRY(td_ps_from_seconds(bytes / rate, &ps));
   return fleet_later(replica->swap_ps, ps, &replica->swap_ps);
 }
 

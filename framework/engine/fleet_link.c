@@ -37,9 +37,14 @@ static td_status price_pushes(const struct fleet *fleet, const struct fleet_requ
   return fleet_later(out->work_ps, rest_ps, &out->work_ps);
 }
 
+/* Whose ports a worker sends and receives through: batches in flight share their replica's. */
+static struct replica *ports_of(const struct fleet *fleet, int32_t worker) {
+  return &fleet->replicas[fleet->cluster->workers[worker].leader];
+}
+
 static td_status book(struct fleet *fleet, struct fleet_request *request, const struct pushes *pushes,
                       struct td_row_transfer row, int64_t last_ready_ps) {
-  struct replica *from = &fleet->replicas[request->prefill_worker], *to = &fleet->replicas[request->decode_worker];
+  struct replica *from = ports_of(fleet, request->prefill_worker), *to = ports_of(fleet, request->decode_worker);
   int64_t end_ps;
   TD_TRY(fleet_later(last_ready_ps, pushes->last_ps, &end_ps));
   TD_TRY(use_port(&from->egress_free_ps, row.start, pushes->work_ps, &end_ps));

@@ -57,8 +57,7 @@ td_status fleet_close_row(struct fleet *fleet, int32_t worker) {
   double count = (double)row->count, first = (double)row->duration;
   double time = first * count + (double)row->slope * count * (count - 1) / 2;
   replica->energy_j += row->energy * time / first;
-  replica->busy_ps +=
-      (int64_t)row->count * row->duration + row->slope * ((int64_t)row->count * ((int64_t)row->count - 1) / 2);
+  replica->busy_ps += fleet_pipeline_work(replica, (int64_t)row->count);
   row->step = fleet->next_step;
   fleet->next_step += row->count;
   if (fleet->trace) TD_TRY(td_trace_append(fleet->trace, TD_TABLE_STEPS, row, 1));

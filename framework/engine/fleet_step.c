@@ -111,8 +111,11 @@ static td_status go_on(struct fleet *fleet, const struct replica *replica) {
 static td_status begin_decode(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
   int64_t end_ps = 0, left = replica->endings.heap[0].key - replica->steps;
-  if (!replica->changed && replica->row_valid > 0) {
+  bool others;
+  TD_TRY(fleet_pipeline_meet(fleet, worker, &others));
+  if (!replica->changed && replica->row_valid > 0 && !others) {
     TD_TRY(go_on(fleet, replica));
+    if (replica->flow) replica->flow->booked = false;
   } else {
     struct td_price price;
     TD_TRY(fleet_close_row(fleet, worker));
@@ -120,6 +123,7 @@ static td_status begin_decode(struct fleet *fleet, int32_t worker) {
     replica->priced = price.base_ps;
     replica->more = price.slope_ps;
     TD_TRY(fleet_slow_price(fleet, replica->pool, &price));
+    TD_TRY(fleet_pipeline_enter(fleet, worker, others, &price));
     TD_TRY(fleet_open_row(fleet, worker, &price, TD_STEP_DECODE));
   }
   replica->count = left < replica->row_valid ? left : replica->row_valid;
@@ -138,9 +142,12 @@ static td_status begin_mixed(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
   struct td_price price;
   int64_t end_ps = 0;
+  bool others;
+  TD_TRY(fleet_pipeline_meet(fleet, worker, &others));
   TD_TRY(fleet_close_row(fleet, worker));
   TD_TRY(fleet_price_mixed(fleet, replica, &price));
   TD_TRY(fleet_slow_price(fleet, replica->pool, &price));
+  TD_TRY(fleet_pipeline_enter(fleet, worker, others, &price));
   price.slope_ps = 0;
   price.valid_steps = 1;
   replica->decodes = replica->endings.count > 0;
@@ -237,7 +244,7 @@ td_status fleet_lose_step(struct fleet *fleet, int32_t worker) {
   fleet->summary->lost_steps++;
   if (spent < 0) return TD_OK; /* it still waited for KV from the host */
   replica->energy_j += watts * (double)spent;
-  replica->busy_ps += spent;
+  replica->busy_ps += fleet_pipeline_share(replica, spent);
   return TD_OK;
 }
 
@@ -263,6 +270,7 @@ static td_status end_chunk(struct fleet *fleet, int32_t worker, const struct chu
   if (chunk->push_begin != chunk->push_end) TD_TRY(fleet_push(fleet, worker, chunk, ready_ps));
   request->computed += chunk->tokens;
   fleet->prefilled_tokens += chunk->tokens;
+  fleet_pipeline_rows(fleet, worker, chunk->tokens, last);
   request->pushed = chunk->push_end;
   fleet_view(fleet, worker, 0, 0, -chunk->tokens);
   return TD_OK;
@@ -313,6 +321,7 @@ static td_status end_decodes(struct fleet *fleet, int32_t worker) {
   replica->context += sequences * replica->count;
   fleet->summary->decode_steps += (uint64_t)replica->count;
   fleet->summary->decode_tokens += (uint64_t)(sequences * replica->count);
+  fleet_pipeline_rows(fleet, worker, sequences * replica->count, sequences * replica->count);
   while (replica->endings.count && replica->endings.heap[0].key == replica->steps) {
     int32_t slot = slot_queue_pop(&replica->endings).slot;
     struct fleet_request *request = &fleet->requests[slot];
@@ -330,6 +339,7 @@ td_status fleet_end_step(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
   replica->busy = replica->changed = false;
   if (fleet->power) fleet_power_release(fleet, worker);
+  fleet_pipeline_count(fleet, worker, replica->count);
   TD_TRY(end_chunks(fleet, worker));
   replica->index += (uint64_t)replica->count;
   replica->row.count += (uint64_t)replica->count;

@@ -124,6 +124,7 @@ void td_run_summary_print(const struct td_run_summary *summary, FILE *out) {
   if (summary->transfers) {
     fprintf(out, "%" PRIu64 " KV transfers, %.6g GB\n", summary->transfers, (double)summary->kv_bytes / 1e9);
   }
+  if (summary->stage_bytes) fprintf(out, "%.6g GB between pipeline stages\n", (double)summary->stage_bytes / 1e9);
   if (summary->preemptions) fprintf(out, "%" PRIu64 " preemptions\n", summary->preemptions);
   print_prefix(&summary->prefix, out);
   if (summary->failures) {
@@ -195,12 +196,12 @@ void td_run_summary_json(const struct td_run_summary *summary, FILE *out) {
           ", \"output_tokens\": %" PRIu64 ", \"steps\": %" PRIu64 ", \"events\": %" PRIu64 ", \"within_ttft\": %" PRIu64
           ", \"within_tpot\": %" PRIu64 ", \"within_slo\": %" PRIu64 ", \"preemptions\": %" PRIu64
           ", \"decode_steps\": %" PRIu64 ", \"transfers\": %" PRIu64 ", \"kv_bytes\": %" PRIu64
-          ", \"failures\": %" PRIu64 ", \"restarts\": %" PRIu64 ", \"lost_steps\": %" PRIu64
-          ", \"lost_tokens\": %" PRIu64,
+          ", \"stage_bytes\": %" PRIu64 ", \"failures\": %" PRIu64 ", \"restarts\": %" PRIu64
+          ", \"lost_steps\": %" PRIu64 ", \"lost_tokens\": %" PRIu64,
           summary->requests, summary->refused, summary->prompt_tokens, summary->output_tokens, summary->steps,
           summary->events, summary->within_ttft, summary->within_tpot, summary->within, summary->preemptions,
-          summary->decode_steps, summary->transfers, summary->kv_bytes, summary->failures, summary->restarts,
-          summary->lost_steps, summary->lost_tokens);
+          summary->decode_steps, summary->transfers, summary->kv_bytes, summary->stage_bytes, summary->failures,
+          summary->restarts, summary->lost_steps, summary->lost_tokens);
   number(out, "down_s", td_seconds(summary->down_ps));
   number(out, "mean_batch", (double)summary->decode_tokens / (double)summary->decode_steps);
   number(out, "makespan_s", span);

@@ -20,7 +20,7 @@ static char config[4200];
 static const char *folder;
 static uint64_t hash = TD_HASH_INIT;
 static int compared, stalled;
-static uint64_t refused, preempted, failures, lost;
+static uint64_t refused, preempted, failures, lost, staged;
 static uint64_t hits[2], evicted[2]; /* of the KV cache, of tiers below */
 
 static void write_config(const char *text) {
@@ -66,6 +66,7 @@ static bool compare(const char *policy, uint64_t number, struct rows *merged) {
   preempted += merged->summary->preemptions;
   failures += merged->summary->failures;
   lost += merged->summary->lost_tokens;
+  staged += merged->summary->stage_bytes > 0;
   compared++;
   stalled += status != TD_OK;
   hash = rows_hash(hash, merged);
@@ -107,10 +108,12 @@ static void every_policy(void **state) {
     }
   }
   printf(
-      "%d clusters, %d of them stalled alike, %d requests refused, %d preempted, %d failures, %d tokens lost; hash "
-      "%016llx\n",
-      compared, stalled, (int)refused, (int)preempted, (int)failures, (int)lost, (unsigned long long)hash);
+      "%d clusters, %d of them with stages, %d stalled alike, %d requests refused, %d preempted, %d failures, %d "
+      "tokens "
+      "lost; hash %016llx\n",
+      compared, (int)staged, stalled, (int)refused, (int)preempted, (int)failures, (int)lost, (unsigned long long)hash);
   assert_true(compared - stalled >= (CLUSTERS > 24 ? 500 : 200));
+  assert_true(staged > (uint64_t)compared / 8);
   assert_true(refused > 100 && preempted > 10 && failures > 100 &&
               lost > 1000); /* else the draws no longer reach them */
 }
@@ -121,7 +124,7 @@ static void every_policy_with_caches(void **state) {
   (void)state;
   hash = TD_HASH_INIT;
   compared = stalled = 0;
-  preempted = 0;
+  preempted = staged = 0;
   for (int i = 0; td_policies[i]; i++) {
     for (uint64_t cluster = 0; cluster < CACHED; cluster++) {
       uint64_t number = (uint64_t)i * CACHED + cluster;
@@ -137,6 +140,7 @@ static void every_policy_with_caches(void **state) {
       compared, stalled, (int)preempted, (int)hits[0], (int)hits[1], (int)evicted[0], (int)evicted[1],
       (unsigned long long)hash);
   assert_true(compared - stalled >= 9 * compared / 10);
+  assert_true(staged > (uint64_t)compared / 16);
   assert_true(preempted > 10 && hits[0] > 10000 && hits[1] > 10000 && evicted[0] > 10000 && evicted[1] > 10000);
 }
 

@@ -58,6 +58,7 @@ struct td_run_summary {
   uint64_t steps, decode_steps, decode_tokens; /* decode_tokens / decode_steps: the mean batch */
   uint64_t events;                             /* that the engine handled */
   uint64_t transfers, kv_bytes;
+  uint64_t stage_bytes; /* between pipeline stages, back to the first too */
   uint64_t preemptions;
   uint64_t failures, restarts;      /* of workers; requests that started over for them */
   uint64_t lost_steps, lost_tokens; /* under way; computed positions whose KV was lost */
