@@ -115,7 +115,6 @@ static td_status begin_decode(struct fleet *fleet, int32_t worker) {
   TD_TRY(fleet_pipeline_meet(fleet, worker, &others));
   if (!replica->changed && replica->row_valid > 0 && !others) {
     TD_TRY(go_on(fleet, replica));
-    if (replica->flow) replica->flow->booked = false;
   } else {
     struct td_price price;
     TD_TRY(fleet_close_row(fleet, worker));

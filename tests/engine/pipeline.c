@@ -210,6 +210,21 @@ static void a_replica_fails_as_a_whole(void **state) {
   rows_free(&rows);
 }
 
+/* What was under way does not keep stages from those that start over. */
+static void a_repaired_replica_is_free(void **state) {
+  (void)state;
+  struct priced priced = open_priced("dense");
+  struct rows rows;
+  const char *pool = PIPELINE "2; outages = ( { worker = 0; at = 0.0001; lasts = 1e-6; } );";
+  run(&(struct setup){"dense", pool, NULL, 2, 5, 1, NULL}, &rows);
+  int64_t a = stage_ps(&priced, -1, 2, 0, 5), b = stage_ps(&priced, 2, 5, 0, 5);
+  assert_int_equal(rows.summary->lost_steps, 2);
+  assert_int_equal(step_at(&rows, 1)->start, 101000000);
+  assert_int_equal(step_at(&rows, 1)->duration, a + b + hop_ps(5) + BACK_PS + (a > b ? a : b));
+  rows_free(&rows);
+  close_priced(&priced);
+}
+
 /* ---- experts on chips of their own ---- */
 
 /* Four groups have two of eight sequences each: the step is that of one with two, but for the experts. */
@@ -272,6 +287,7 @@ int main(void) {
                                      cmocka_unit_test(a_batch_waits_for_the_stage_only),
                                      cmocka_unit_test(one_stage_is_none),
                                      cmocka_unit_test(a_replica_fails_as_a_whole),
+                                     cmocka_unit_test(a_repaired_replica_is_free),
                                      cmocka_unit_test(experts_are_shared_by_groups),
                                      cmocka_unit_test(weights_are_by_chip),
                                      cmocka_unit_test(what_cannot_be_is_refused)};
