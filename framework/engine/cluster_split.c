@@ -93,9 +93,9 @@ td_status cluster_check_split(const struct cluster *cluster) {
 static td_status stage_weights(const struct cluster *cluster, const struct td_cfg_pool *pool,
                                const struct td_slice *slice, double *out_bytes) {
   uint64_t experts, rest;
-  int64_t count = cluster->graph->shape.experts, chips = pool->expert;
+  int64_t count = cluster->graph->shape.experts, chips = pool->expert, fullest = (count + chips - 1) / chips;
   TD_TRY(td_slice_weight_bytes(cluster->graph, slice, &experts, &rest));
-  double share = chips > 1 ? (double)chips * (double)((count + chips - 1) / chips) / (double)count : 1;
+  double share = chips > 1 ? (double)(chips * fullest) / (double)count : 1;
   *out_bytes = (double)rest * cluster_ranks(pool) + (double)experts * share;
   return TD_OK;
 }

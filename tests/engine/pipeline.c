@@ -249,6 +249,15 @@ static void experts_are_shared_by_groups(void **state) {
 
 /* ---- what fits ---- */
 
+/* experts.cfg, for long prompts. */
+static void write_long_model(void) {
+  random_cluster_file(folder, "long.cfg",
+                      "name = \"long\"; architecture = \"llama\"; layers = 4; hidden = 256; heads = 4; kv_heads = 2; "
+                      "head_dim = 64; rope_dim = 64; ffn = 300; experts = 8; experts_used = 2; vocab = 1000; "
+                      "context = 10000000; rope_theta = 10000.0; norm_epsilon = 1e-5; tied_output = false; "
+                      "rope_factors = false; weights = \"bf16\";");
+}
+
 /* experts.cfg: of 4 layers with 8 experts of 3 * 256 * 300 numbers; a chip has 4 GB, of which these take nothing. */
 static void weights_are_by_chip(void **state) {
   (void)state;
@@ -263,6 +272,19 @@ static void weights_are_by_chip(void **state) {
   }
   assert_int_equal(part[0][1] + part[1][1], rest);
   assert_true(part[0][1] != part[1][1]); /* the last has a norm more; embedding and head are of one size */
+  /* 3 groups of a chip of 4 GB: each with all but the experts, one of them with 3 of 8 */
+  struct setup setup = {"long", "expert = 3;", NULL, 1, 9000000, 8, NULL};
+  char words[160];
+  snprintf(words, sizeof words,
+           "stage 0 has 12 GB: found weights of %.4g GB, expected room for 9000007 positions of 2048 B",
+           (3 * (double)rest + 9.0 / 8 * (double)experts) / 1e9);
+  fails(&setup, words);
+  /* two stages of 4 GB with two layers each, and two batches in flight */
+  setup.pool = PIPELINE "2;";
+  snprintf(words, sizeof words,
+           "stage 0 has 4 GB: found weights of %.4g GB, expected room for 9000007 positions of 1024 B",
+           (double)(part[0][0] + part[0][1]) / 1e9);
+  fails(&setup, words);
   close_priced(&priced);
 }
 
@@ -293,5 +315,6 @@ int main(void) {
                                      cmocka_unit_test(what_cannot_be_is_refused)};
   folder = test_scratch();
   random_cluster_files(folder);
+  write_long_model();
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
