@@ -126,7 +126,7 @@ static const struct td_option pool_options[] = {
         "split "
         "over tensor as all else. A multiple of tensor: with more than that, a stage is so many chips, and its "
         "attention "
-        "data-parallel over groups of tensor, which deal out a step's sequences"),
+        "data-parallel over groups of tensor, which deal out a step's sequences and have its limits each"),
     TEXT(td_cfg_pool, expert_link, "",
          "with expert > tensor: device file of kind link, each chip's port for tokens on their way to experts and "
          "back; "

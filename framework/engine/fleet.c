@@ -38,7 +38,7 @@ static td_status open_replicas(struct fleet *fleet) {
                                               .role = worker->pool->role,
                                               .blocks = worker->kv_blocks,
                                               .free_blocks = worker->kv_blocks,
-                                              .free_sequences = fleet->batch_sequences};
+                                              .free_sequences = fleet->batch_sequences * cluster_ranks(worker->pool)};
     TD_TRY(fleet_price_open(fleet, i));
     TD_TRY(fleet_pipeline_open(fleet, i));
     if (fleet->grow) TD_TRY(fleet_kv_open(fleet, &fleet->replicas[i]));

@@ -292,11 +292,17 @@ int64_t fleet_push_layers(const struct fleet *fleet); /* of one push */
 td_status fleet_price_decode(struct fleet *fleet, const struct replica *replica, struct td_price *out_price);
 td_status fleet_price_mixed(struct fleet *fleet, const struct replica *replica, struct td_price *out_price);
 
+/* Most requests of a worker's step. */
+static inline int64_t fleet_places(const struct fleet *fleet, int32_t worker) {
+  return fleet->batch_sequences * fleet->pools[fleet->replicas[worker].pool].ranks;
+}
+
 /* fleet_ranks.c: a step's counts where groups of chips deal out its sequences */
 /* From counts of all decoding sequences to those of a group that has so many of them. */
 void fleet_share(int64_t sequences, struct td_step_stats *stats);
-/* Deals out the chunks, each to the group with fewest tokens so far; the number of the one with most. */
-int32_t fleet_deal(const struct fleet *fleet, const struct replica *replica);
+/* The group with fewest tokens of a step whose chunks are being added, and the pool's rank_tokens with it. */
+int32_t fleet_rank_idlest(const struct fleet *fleet, const struct replica *replica);
+int32_t fleet_rank_busiest(const struct fleet *fleet, const struct replica *replica); /* of a whole step */
 int64_t fleet_rank_sequences(const struct fleet *fleet, const struct replica *replica, int32_t rank);
 
 /* fleet_pipeline.c: see fleet_pipeline.h */

@@ -184,7 +184,7 @@ static void come_back(struct fleet *fleet, int32_t worker) {
   for (int64_t batch = 0; batch < pool->pipeline; batch++) {
     int32_t each = worker + (int32_t)(batch * pool->count);
     fleet->views[each].down = false;
-    fleet->views[each].free_sequences = fleet->batch_sequences;
+    fleet->views[each].free_sequences = fleet_places(fleet, each);
     load_changed(fleet->loads, each);
   }
   fleet->route_again = true;

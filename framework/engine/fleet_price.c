@@ -144,7 +144,7 @@ static void count_chunk(const struct fleet *fleet, const struct chunk *chunk, st
 
 static void count_mixed(struct fleet *fleet, const struct replica *replica, struct td_step_stats *stats) {
   const struct fleet_pool *pool = &fleet->pools[replica->pool];
-  int32_t most = pool->ranks > 1 ? fleet_deal(fleet, replica) : 0;
+  int32_t most = pool->ranks > 1 ? fleet_rank_busiest(fleet, replica) : 0;
   int64_t all = (int64_t)replica->endings.count;
   count_decode(fleet, replica, stats);
   if (pool->ranks > 1) fleet_share(fleet_rank_sequences(fleet, replica, most), stats);

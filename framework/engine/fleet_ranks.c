@@ -32,15 +32,24 @@ static int32_t extreme(const int64_t *tokens, int32_t ranks, bool most) {
   return found;
 }
 
-int32_t fleet_deal(const struct fleet *fleet, const struct replica *replica) {
+static void count_decoding(const struct fleet *fleet, const struct replica *replica) {
   const struct fleet_pool *pool = &fleet->pools[replica->pool];
   for (int32_t rank = 0; rank < pool->ranks; rank++) {
     pool->rank_tokens[rank] = fleet_rank_sequences(fleet, replica, rank);
   }
+}
+
+int32_t fleet_rank_idlest(const struct fleet *fleet, const struct replica *replica) {
+  const struct fleet_pool *pool = &fleet->pools[replica->pool];
+  if (!replica->chunk_count) count_decoding(fleet, replica);
+  return extreme(pool->rank_tokens, pool->ranks, false);
+}
+
+int32_t fleet_rank_busiest(const struct fleet *fleet, const struct replica *replica) {
+  const struct fleet_pool *pool = &fleet->pools[replica->pool];
+  count_decoding(fleet, replica);
   for (size_t i = 0; i < replica->chunk_count; i++) {
-    struct chunk *chunk = &replica->chunks[i];
-    chunk->rank = extreme(pool->rank_tokens, pool->ranks, false);
-    pool->rank_tokens[chunk->rank] += chunk->tokens;
+    pool->rank_tokens[replica->chunks[i].rank] += replica->chunks[i].tokens;
   }
   return extreme(pool->rank_tokens, pool->ranks, true);
 }

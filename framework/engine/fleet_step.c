@@ -58,11 +58,11 @@ static int32_t push_end(const struct fleet *fleet, const struct fleet_request *r
   return computed - computed % (int32_t)fleet->block_tokens;
 }
 
-static td_status add_chunk(struct fleet *fleet, int32_t worker, int32_t slot, int64_t tokens) {
+static td_status add_chunk(struct fleet *fleet, int32_t worker, int32_t slot, int64_t tokens, int32_t rank) {
   struct replica *replica = &fleet->replicas[worker];
   struct fleet_request *request = &fleet->requests[slot];
   if (fleet->caches.of && !request->computed) TD_TRY(fleet_cache_load(fleet, request, worker));
-  struct chunk chunk = {.slot = slot, .tokens = (int32_t)tokens, .push_begin = request->pushed};
+  struct chunk chunk = {.slot = slot, .tokens = (int32_t)tokens, .rank = rank, .push_begin = request->pushed};
   chunk.push_end = push_end(fleet, request, request->computed + chunk.tokens);
   TD_TRY(td_grow((void **)&replica->chunks, &replica->chunk_capacity, replica->chunk_count + 1, sizeof chunk));
   replica->chunks[replica->chunk_count++] = chunk;
@@ -75,19 +75,21 @@ static int32_t past_of(const struct fleet *fleet, const struct fleet_request *re
   return fleet_cache_past(fleet, request, worker);
 }
 
+/* Each goes to the group of chips that has fewest tokens so far; mostly there is one group. */
 static td_status add_chunks(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
-  int64_t sequences = (int64_t)replica->endings.count, left = fleet->batch_tokens - sequences;
+  int64_t *rank_tokens = fleet->pools[replica->pool].rank_tokens;
+  int64_t places = fleet_places(fleet, worker) - (int64_t)replica->endings.count;
   replica->chunk_count = 0;
-  for (int32_t slot = replica->prefill.first; slot >= 0 && sequences < fleet->batch_sequences;
-       slot = fleet->requests[slot].next) {
+  for (int32_t slot = replica->prefill.first; slot >= 0 && places > 0; slot = fleet->requests[slot].next, places--) {
+    int32_t rank = fleet_rank_idlest(fleet, replica);
     int64_t tokens = fleet->requests[slot].target - past_of(fleet, &fleet->requests[slot], worker);
+    int64_t left = fleet->batch_tokens - rank_tokens[rank];
     if (fleet->chunk_tokens && tokens > fleet->chunk_tokens) tokens = fleet->chunk_tokens;
     if (fleet->chunk_tokens && tokens > left) tokens = left;
-    if (tokens <= 0 || (tokens > left && sequences)) break;
-    TD_TRY(add_chunk(fleet, worker, slot, tokens));
-    sequences++;
-    left = tokens > left ? 0 : left - tokens;
+    if (tokens <= 0 || (tokens > left && rank_tokens[rank])) break;
+    TD_TRY(add_chunk(fleet, worker, slot, tokens, rank));
+    rank_tokens[rank] += tokens;
   }
   return TD_OK;
 }
