@@ -93,7 +93,7 @@ static const struct td_option_group lpu_group = {"an LPU", sizeof(struct td_cfg_
 
 static const struct td_option tier_options[] = {
     TEXT(td_cfg_tier_below, name, NULL, "what the summary calls it; tiers of one name are counted together"),
-    KEY(td_cfg_tier_below, tokens, TD_OPT_INT, "tokens", NULL, 1, 1e15, "what it holds for each worker, in positions"),
+    KEY(td_cfg_tier_below, tokens, TD_OPT_INT, "tokens", NULL, 1, 1e15, "what it holds for each replica, in positions"),
     KEY(td_cfg_tier_below, bandwidth, TD_OPT_REAL, "GB/s", "nan", 1e-6, 1e9,
         "rate of loads from it, of all chips of a worker; nan = the device file's host_bandwidth"),
     END};
@@ -134,7 +134,8 @@ static const struct td_option pool_options[] = {
     TEXT(td_cfg_pool, framework, "",
          "backend modelled: whose scale (fit of e2e in the device file) prices served steps; \"\" = the only one's"),
     KEY(td_cfg_pool, graphs, TD_OPT_BOOL, NULL, "true", 0, 0,
-        "backend modelled, in served steps (tensor > 1 or a framework): those without prompts are launched as one "
+        "backend modelled, in served steps (tensor or expert > 1, or a framework): those without prompts are launched "
+        "as one "
         "graph"),
     KEY(td_cfg_pool, exact, TD_OPT_BOOL, NULL, "true", 0, 0,
         "false: devices may take their fastest paths (vendor BLAS, tensor cores), whose "
@@ -155,7 +156,7 @@ static const struct td_option pool_options[] = {
     BELOW(td_cfg_pool, outages, TD_OPT_LIST, "()", &td_cfg_outage_group,
           "modelled runs: failures at given times, beside those by chance; of several at a time the longest counts"),
     KEY(td_cfg_pool, power_cap, TD_OPT_REAL, "W", "0", 0, 1e12,
-        "modelled runs: most power of each worker; steps take power_busy of the device file (times tensor) over it as "
+        "modelled runs: most power of each worker; steps take power_busy (of its chips together) over it as "
         "long, with the same energy; 0 = no cap"),
     END};
 static const struct td_option_group pool_group = {"a pool", sizeof(struct td_cfg_pool), pool_options};
@@ -172,7 +173,7 @@ static const struct td_option cluster_options[] = {
           "when either "
           "end is modelled"),
     KEY(td_cfg_cluster, power_cap, TD_OPT_REAL, "W", "0", 0, 1e12,
-        "modelled runs: most power of all workers, at steps power_busy of their device files (times tensor), else "
+        "modelled runs: most power of all workers, at steps power_busy (of its chips together), else "
         "power_idle; a step that would exceed it waits until others end, first come first, equals by the worker's "
         "number; 0 = no cap"),
     END};
