@@ -317,11 +317,14 @@ void fleet_pipeline_close(struct replica *replica);
 td_status fleet_pipeline_look(struct fleet *fleet);
 /* Before a worker begins a step: are batches beside it at one? They are in the books then. */
 td_status fleet_pipeline_meet(struct fleet *fleet, int32_t worker, bool *out_others);
+/* Does its step stay in the open row? *goes_on: nothing else is against it. */
+td_status fleet_pipeline_go_on(struct fleet *fleet, int32_t worker, bool others, bool *goes_on);
 /* It begins one at `price`, which becomes what it lasts among others. */
 td_status fleet_pipeline_enter(struct fleet *fleet, int32_t worker, bool others, struct td_price *price);
 void fleet_pipeline_forget(struct fleet *fleet, int32_t worker); /* it has failed */
-/* Without stages these three are as if a step were all work: */
-int64_t fleet_pipeline_work(const struct replica *replica, int64_t steps);     /* of the row, at stages */
+/* Without stages these are as if a step were all work: */
+int64_t fleet_pipeline_work(const struct replica *replica, int64_t steps); /* of the row, at stages */
+double fleet_pipeline_effort(const struct replica *replica); /* all of the row's work over its first step's */
 int64_t fleet_pipeline_share(const struct replica *replica, int64_t ps);       /* of ps in a step, at stages */
 void fleet_pipeline_count(struct fleet *fleet, int32_t worker, int64_t steps); /* they have ended */
 void fleet_pipeline_rows(struct fleet *fleet, int32_t worker, int64_t rows, int64_t outputs);

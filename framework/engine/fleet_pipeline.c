@@ -239,22 +239,55 @@ static void take_times(const struct fleet_stages *stages, struct fleet_flow *flo
   }
 }
 
+/* The step that the worker begins, of such a number in its row. */
+static td_status book_next(struct fleet *fleet, int32_t worker, int64_t step) {
+  struct replica *replica = &fleet->replicas[worker];
+  int64_t end_ps;
+  TD_TRY(
+      book(books_of(fleet, worker), replica->flow, stages_of(fleet, worker)->count, step, replica->start_ps, &end_ps));
+  replica->flow->booked_ps = end_ps - replica->start_ps;
+  return TD_OK;
+}
+
 td_status fleet_pipeline_enter(struct fleet *fleet, int32_t worker, bool others, struct td_price *price) {
   struct replica *replica = &fleet->replicas[worker];
   struct fleet_flow *flow = replica->flow;
-  int64_t end_ps;
   if (!flow) return TD_OK;
   take_times(stages_of(fleet, worker), flow);
   flow->bytes = link_bytes(fleet, replica);
   flow->booked = others;
+  flow->as_priced = true;
   if (!others) return TD_OK;
-  TD_TRY(book(books_of(fleet, worker), flow, stages_of(fleet, worker)->count, 0, replica->start_ps, &end_ps));
-  int64_t waits = end_ps - replica->start_ps - price->base_ps;
+  if (!flow->booked_ps) TD_TRY(book_next(fleet, worker, 0));
+  int64_t waits = flow->booked_ps - price->base_ps;
+  flow->booked_ps = 0;
+  if (!waits) return TD_OK;
+  flow->as_priced = false;
   price->base_ps += waits;
   price->low_ps += (double)waits;
   price->high_ps += (double)waits;
   price->slope_ps = 0;
-  price->valid_steps = 1;
+  return TD_OK;
+}
+
+td_status fleet_pipeline_go_on(struct fleet *fleet, int32_t worker, bool others, bool *goes_on) {
+  struct replica *replica = &fleet->replicas[worker];
+  struct fleet_flow *flow = replica->flow;
+  if (!flow || !*goes_on) return TD_OK;
+  flow->booked = others;
+  if (!others) {
+    *goes_on = flow->as_priced;
+    return TD_OK;
+  }
+  TD_TRY(book_next(fleet, worker, (int64_t)replica->row.count));
+  if (flow->booked_ps != replica->next_base) {
+    *goes_on = replica->row.count == 1 && flow->booked_ps >= replica->row.duration;
+    if (!*goes_on) return TD_OK; /* its own row's first: as it is in the books */
+    flow->as_priced = false;
+    replica->row.slope = flow->booked_ps - replica->row.duration;
+    replica->next_base = flow->booked_ps;
+  }
+  flow->booked_ps = 0;
   return TD_OK;
 }
 
@@ -271,6 +304,11 @@ int64_t fleet_pipeline_work(const struct replica *replica, int64_t count) {
   const struct fleet_flow *flow = replica->flow;
   if (!flow) return count * replica->row.duration + replica->row.slope * (count * (count - 1) / 2);
   return count * flow->work_ps + flow->more_ps * (count * (count - 1) / 2);
+}
+
+double fleet_pipeline_effort(const struct replica *replica) {
+  int64_t count = (int64_t)replica->row.count;
+  return (double)fleet_pipeline_work(replica, count) / (double)fleet_pipeline_work(replica, 1);
 }
 
 int64_t fleet_pipeline_share(const struct replica *replica, int64_t ps) {

@@ -8,6 +8,10 @@
  * begins: its way through all of them is booked at once, and no later step can change it. A step that begins while the
  * replica's other batches are idle meets nobody; so those of a batch alone are merged, and booked only when another
  * batch begins one: up to the step under way then, with which the merged ones end.
+ *
+ * Among others each step is an event, but of an unchanged batch its price need not be asked again, and it stays in its
+ * row as long as it lasts what the row says: as priced, or, if it waits, by a difference that the row's second step has
+ * set. Batches that have fallen into step with each other take turns so.
  */
 #ifndef ENGINE_FLEET_PIPELINE_H
 #define ENGINE_FLEET_PIPELINE_H
@@ -47,6 +51,8 @@ struct fleet_flow {
   int64_t work_ps, more_ps; /* at stages, as base and slope */
   uint64_t bytes;           /* of each of its steps, over links */
   bool booked;
+  bool as_priced;    /* the row: its steps met nobody, or never waited */
+  int64_t booked_ps; /* what its next step will last, if that is in the books before it begins; 0: it is not */
 };
 
 #endif

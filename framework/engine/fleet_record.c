@@ -56,6 +56,7 @@ td_status fleet_close_row(struct fleet *fleet, int32_t worker) {
   if (!row->count) return TD_OK;
   double count = (double)row->count, first = (double)row->duration;
   double time = first * count + (double)row->slope * count * (count - 1) / 2;
+  if (replica->flow) row->energy *= fleet_pipeline_effort(replica) * first / time; /* waiting takes none */
   replica->energy_j += row->energy * time / first;
   replica->busy_ps += fleet_pipeline_work(replica, (int64_t)row->count);
   row->step = fleet->next_step;

@@ -115,7 +115,9 @@ static td_status begin_decode(struct fleet *fleet, int32_t worker) {
   int64_t end_ps = 0, left = replica->endings.heap[0].key - replica->steps;
   bool others;
   TD_TRY(fleet_pipeline_meet(fleet, worker, &others));
-  if (!replica->changed && replica->row_valid > 0 && !others) {
+  bool goes_on = !replica->changed && replica->row_valid > 0;
+  TD_TRY(fleet_pipeline_go_on(fleet, worker, others, &goes_on));
+  if (goes_on) {
     TD_TRY(go_on(fleet, replica));
   } else {
     struct td_price price;
@@ -128,7 +130,7 @@ static td_status begin_decode(struct fleet *fleet, int32_t worker) {
     TD_TRY(fleet_open_row(fleet, worker, &price, TD_STEP_DECODE));
   }
   replica->count = left < replica->row_valid ? left : replica->row_valid;
-  if (!fleet->merge || fleet->crowded) replica->count = 1;
+  if (!fleet->merge || fleet->crowded || others) replica->count = 1;
   replica->decodes = true;
   if (fleet->grow && replica->count > 1) {
     int64_t steps = fleet_kv_steps(fleet, worker);

@@ -168,6 +168,18 @@ static void batches_in_flight_fill_the_stages(void **state) {
   close_priced(&priced);
 }
 
+/* Joules follow what is done, not who waits: those of two batches are twice those of one. */
+static void waiting_takes_no_energy(void **state) {
+  (void)state;
+  struct rows one, two;
+  run(&(struct setup){"dense", PIPELINE "3;", NULL, 1, 5, 101, NULL}, &one);
+  run(&(struct setup){"dense", PIPELINE "3;", NULL, 3, 5, 101, NULL}, &two);
+  assert_true(fabs(two.summary->energy_j / (3 * one.summary->energy_j) - 1) < 1e-6);
+  assert_true(two.tables[TD_TABLE_STEPS].bytes < 12 * sizeof(struct td_row_step)); /* turns are rows */
+  rows_free(&one);
+  rows_free(&two);
+}
+
 /* Of two at once the second waits for the first stage, and never again when stages are alike. */
 static void a_batch_waits_for_the_stage_only(void **state) {
   (void)state;
@@ -306,6 +318,7 @@ static void what_cannot_be_is_refused(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(a_step_alone_is_its_stages_and_hops),
                                      cmocka_unit_test(batches_in_flight_fill_the_stages),
+                                     cmocka_unit_test(waiting_takes_no_energy),
                                      cmocka_unit_test(a_batch_waits_for_the_stage_only),
                                      cmocka_unit_test(one_stage_is_none),
                                      cmocka_unit_test(a_replica_fails_as_a_whole),
