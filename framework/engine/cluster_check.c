@@ -127,7 +127,7 @@ static uint32_t sends_to(const struct td_policy *policy, int role) {
 }
 
 bool cluster_sends(const struct cluster *cluster, int32_t from, int32_t to) {
-  bool alone = from == to && pool_at(cluster, from)->count == 1;
+  bool alone = from == to && pool_at(cluster, from)->count * pool_at(cluster, from)->pipeline == 1;
   return !alone && sends_to(cluster->policy, pool_at(cluster, from)->role) & 1u << pool_at(cluster, to)->role;
 }
 

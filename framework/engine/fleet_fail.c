@@ -233,6 +233,7 @@ td_status fleet_fail(struct fleet *fleet, int32_t worker) {
   fleet->settled = false;
   fleet_cut_port(fleet, &replica->egress);
   fleet_cut_port(fleet, &replica->ingress);
+  fleet_pipeline_forget(fleet, worker);
   fleet->views[worker].down = true;
   fleet->views[worker].free_sequences = 0;
   load_changed(fleet->loads, worker);

@@ -125,8 +125,10 @@ static int32_t last_admitted(const struct fleet *fleet, const struct replica *re
 static td_status move(const struct fleet *fleet, struct replica *replica, const struct fleet_request *request) {
   int64_t ps = 0;
   const struct td_device_params *params = fleet->pools[replica->pool].worker->params;
-  double bytes = (double)fleet->bytes_per_position * (double)fleet->layers * (double)cached(request);
-  TD_TRY(td_ps_from_seconds(bytes / params->host_bandwidth.value, &ps));
+  double layers = (double)fleet->pools[replica->pool].most_layers; /* stages each move their own at the same time */
+  double bytes = (double)fleet->bytes_per_position * layers * (double)cached(request);
+  double rate = params->host_bandwidth.value / fleet->pools[replica->pool].ranks;
+  TD_TRY(td_ps_from_seconds(bytes / rate, &ps));
   return fleet_later(replica->swap_ps, ps, &replica->swap_ps);
 }
 

@@ -43,7 +43,7 @@ static td_status plan_all(const struct cluster *cluster, struct fleet_outages *o
   int32_t first = 0;
   for (int32_t i = 0; i < pools->count; i++) {
     TD_TRY(plan_pool(outages, &pool[i], first));
-    first += (int32_t)pool[i].count;
+    first += (int32_t)(pool[i].count * pool[i].pipeline);
   }
   if (!outages->plan_count) return TD_OK;
   qsort(outages->plans, outages->plan_count, sizeof *outages->plans, by_worker_and_time);
@@ -106,7 +106,7 @@ td_status fleet_outages_open(struct fleet *fleet) {
   if (plans) TD_TRY(td_alloc(plans, sizeof *outages->plans, (void **)&outages->plans));
   TD_TRY(plan_all(cluster, outages));
   for (int32_t i = 0; i < cluster->worker_count; i++) {
-    double mean_s = cluster->workers[i].pool->failures.mean_time_between;
+    double mean_s = cluster->workers[i].batch ? 0 : cluster->workers[i].pool->failures.mean_time_between;
     outages->workers[i].chance_ps = mean_s > 0 ? draw(fleet, i, mean_s) : INT64_MAX;
     set_due(outages, i);
   }
@@ -162,7 +162,9 @@ static int64_t begin_due(struct fleet *fleet, int32_t worker) {
   return until;
 }
 
+/* All batches of a replica with pipeline stages at once; the first speaks for them. */
 static td_status go_down(struct fleet *fleet, int32_t worker, int64_t until_ps) {
+  const struct td_cfg_pool *pool = fleet->cluster->workers[worker].pool;
   struct worker_outages *own = &fleet->outages->workers[worker];
   if (own->down) {
     if (until_ps > own->until_ps) own->until_ps = until_ps;
@@ -171,21 +173,28 @@ static td_status go_down(struct fleet *fleet, int32_t worker, int64_t until_ps) 
   own->down = true;
   own->since_ps = fleet->now_ps;
   own->until_ps = until_ps;
-  fleet->outages->down++;
+  fleet->outages->down += (int32_t)pool->pipeline;
   fleet->summary->failures++;
   TD_TRY(fleet_record_change(fleet, worker, TD_CHANGE_DOWN));
-  return fleet_fail(fleet, worker);
+  for (int64_t batch = 0; batch < pool->pipeline; batch++) {
+    TD_TRY(fleet_fail(fleet, worker + (int32_t)(batch * pool->count)));
+  }
+  return TD_OK;
 }
 
 static td_status come_back(struct fleet *fleet, int32_t worker) {
+  const struct td_cfg_pool *pool = fleet->cluster->workers[worker].pool;
   struct worker_outages *own = &fleet->outages->workers[worker];
   own->down = false;
-  fleet->outages->down--;
+  fleet->outages->down -= (int32_t)pool->pipeline;
   count_down(fleet, own);
+  for (int64_t batch = 0; batch < pool->pipeline; batch++) {
+    int32_t each = worker + (int32_t)(batch * pool->count);
+    fleet->views[each].down = false;
+    fleet->views[each].free_sequences = fleet_places(fleet, each);
+    load_changed(fleet->loads, each);
+  }
   fleet->settled = false;
-  fleet->views[worker].down = false;
-  fleet->views[worker].free_sequences = fleet->batch_sequences;
-  load_changed(fleet->loads, worker);
   fleet->route_again = true;
   return fleet_record_change(fleet, worker, TD_CHANGE_UP);
 }

@@ -142,7 +142,8 @@ static void set_leaf(const struct tree *tree, int32_t top, int32_t worker, int64
 static void update(struct td_load_index *index, int32_t worker) {
   const struct td_worker_view *view = &index->views[worker];
   int64_t load = view->waiting_tokens << ACTIVE_BITS | view->active;
-  int32_t room = view->free_blocks < INT32_MAX ? (int32_t)view->free_blocks : INT32_MAX; /* no request has so many positions */
+  int32_t room =
+      view->free_blocks < INT32_MAX ? (int32_t)view->free_blocks : INT32_MAX; /* no request has so many positions */
   if (view->free_sequences < 1) room = -1;
   for (int role = 0; role < ROLES; role++) {
     bool has = role == view->role;
