@@ -409,6 +409,24 @@ static void stops_at_length(void **state) {
   td_trace_free(trace);
 }
 
+/* Of a run that executes the trace counts: of five requests all are within a quarter of an hour, none within 1 ns. */
+static void goodput_of_live_runs(void **state) {
+  (void)state;
+  char out[65536];
+  static const char *const bounds[] = {"slo.ttft=1000.0", "slo.ttft=1e-9"}, *const within[] = {"5", "0"};
+  struct setup setup = {.policy = "colocated", .pools = POOL_BOTH("cpu", "1")};
+  const char *config = harness_config("goodput", &setup);
+  for (int i = 0; i < 2; i++) {
+    char expected[64];
+    int code = test_run(out, sizeof out, "%s run %s -o %s/goodput.h5 --json --set %s 2>/dev/null", TANDEM_PROGRAM,
+                        config, harness_scratch(), bounds[i]);
+    assert_int_equal(code, 0);
+    snprintf(expected, sizeof expected, "\"within_ttft\": %s, \"within_tpot\": 5, \"within_slo\": %s", within[i],
+             within[i]);
+    if (!strstr(out, expected)) fail_msg("found no %s in %s", expected, out);
+  }
+}
+
 static void one_token_requests(void **state) {
   (void)state;
   struct setup setup = {.policy = "disaggregated",
@@ -444,6 +462,7 @@ static const struct CMUnitTest cases[] = {
     cmocka_unit_test(long_prefill_counts),    cmocka_unit_test(stops_at_length),
     cmocka_unit_test(one_token_requests),     cmocka_unit_test(kv_pressure),
     cmocka_unit_test(policies_live),          cmocka_unit_test(refusals_are_shown),
+    cmocka_unit_test(goodput_of_live_runs),
 };
 
 int main(int argc, char **argv) {
