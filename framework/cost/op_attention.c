@@ -188,37 +188,43 @@ enum {
 
 static const struct td_op_parameter context_parameters[] = {
     {"compute_share", "1", 0.9, 0.05, 1.5, "share of the peak that full tiles reach"},
-    {"memory_share", "1", 1, 0.05, 2, "share of the memory bandwidth that queries, keys and values stream at"},
+    {"memory_share", "1", 0.9, 0.05, 1.3, "share of the memory bandwidth that queries, keys and values stream at"},
     {"start", "us", 8, 0.1, 200, "launch, and what always comes with it"},
     {"prompt", "us", 2, 0.01, 20, "start, where a prompt has more than one token"},
-    {"item", "us", 2, 0.01, 50, "a tile's start and end"},
+    {"item", "us", 2.5, 0.01, 50, "a tile's start and end"},
     {"sharpness", "1", 1.2, 1, 40, "of the corner between the bounds"},
     {"batch", "us", 0.2, 0.001, 20, "for each doubling of the batch: finding each sequence's place"},
     {"width", "1", 60, 0.01, 500, "what exponentials add to head_dim"},
-    {"keys", "1", 1.5, 0.05, 20,
-     "copies of keys and values to their place in the cache, as that many times their bytes"},
+    {"keys", "1", 2, 0.05, 20, "copies of keys and values to their place in the cache, as that many times their bytes"},
     {"append", "ns", 3, 0.01, 50, "finding a position's place in the cache, each, by a block of 512 threads"},
-    {"fill", "1", 0.5, 0.05, 4, "share of the last cache in which a call's bytes stay until they are needed"},
-    {"cached_rate", "1", 1.5, 0.3, 50, "how much faster such bytes come"},
-    {"wide", "1", 1.5, 1, 10, "how much longer tiles and bytes take the kernels for a head_dim over 256"},
+    {"fill", "1", 0.55, 0.05, 4, "share of the last cache in which a call's bytes stay until they are needed"},
+    {"cached_rate", "1", 1.7, 0.3, 50, "how much faster such bytes come"},
+    {"wide", "1", 2, 1, 10, "how much longer products take the kernels for a head_dim over 256"},
 };
 
 /* Blocks that append to the cache have a thread for each element of a position's keys, but no more than so many. */
 #define APPEND_THREADS 512.0
 
-/* Products. Tiles hold the heads of a group at as many positions as fit; what lies after a tile's last is skipped. */
+/* A tile's rows: 64 where a group's heads at all positions are no more. */
+static double prompt_rows(const int64_t *v) {
+  int64_t heads = v[HEADS] / v[KV_HEADS];
+  bool windowed = v[WINDOW] && v[WINDOW] < v[LENGTH];
+  if (v[HEAD_DIM] > 256 || (v[HEAD_DIM] <= 128 && !windowed && v[LENGTH] <= 64 / heads)) return 64;
+  return v[HEAD_DIM] <= 64 ? 192 : 128;
+}
+
+/* Products. Tiles hold the heads of a group at as many positions as fit; what lies after a tile's last is skipped. Few
+ * tiles are parted as those of a decode step are. */
 static double tiled_seconds(const struct td_op_chip *chip, const double *p, const int64_t *v) {
-  double length = (double)v[LENGTH], width = (double)v[HEAD_DIM], window = reach(v);
-  double group = (double)v[HEADS] / (double)v[KV_HEADS], rows = width <= 64 ? 192 : 128;
-  double tiles = ceil(length * group / rows), span = rows / group < length ? rows / group : length;
-  double columns = tile_columns(width), widest = ceil(length / columns) * columns;
-  double mean = tiles > 1 ? (length + span + columns) / 2 : widest, most = window + span + columns;
-  if (mean > widest) mean = widest;
-  if (mean > most) mean = most;
-  if (widest > most) widest = most;
-  double waves = (double)v[BATCH] * (double)v[KV_HEADS] * tiles / chip->units, item = p[C_ITEM] * 1e-6;
-  double column = column_seconds(chip, rows, width, p[C_WIDTH], p[C_COMPUTE]);
-  return td_op_smooth_max((waves > 1 ? waves : 1) * (mean * column + item), widest * column + item, 4);
+  double length = (double)v[LENGTH], width = (double)v[HEAD_DIM], window = reach(v), rows = prompt_rows(v);
+  double group = (double)v[HEADS] / (double)v[KV_HEADS], each = ceil(length * group / rows);
+  double span = rows / group < length ? rows / group : length, tiles = (double)v[BATCH] * (double)v[KV_HEADS] * each;
+  double columns = tile_columns(width), all = ceil(length / columns), most = window + span + columns;
+  double mean = fmin(each > 1 ? fmin((length + span + columns) / 2, all * columns) : all * columns, most);
+  double longest = fmin(fmin(all, ceil(SPARE * tiles * all / chip->units)) * columns, most);
+  double column = column_seconds(chip, rows, width, p[C_WIDTH], p[C_COMPUTE]) * (width > 256 ? p[C_WIDE] : 1);
+  double item = p[C_ITEM] * 1e-6, waves = tiles / chip->units;
+  return td_op_smooth_max(waves * (mean * column + item), longest * column + item, 4);
 }
 
 /* Keys and values are copied to their place in the cache by a kernel before; a single token's with it. */
@@ -231,9 +237,9 @@ static double context(const struct td_op_chip *chip, const double *p, const int6
   double threads = place < APPEND_THREADS ? place : APPEND_THREADS;
   double append = keys * p[C_KEYS] * byte + rows * p[C_APPEND] * 1e-9 * threads / APPEND_THREADS;
   double fixed = p[C_START] + p[C_BATCH] * log2(1 + batch);
-  double longest = td_op_smooth_max(tiled_seconds(chip, p, v), (queries + keys) * byte, p[C_SHARPNESS]);
   if (v[LENGTH] > 1) fixed += p[C_PROMPT];
-  return fixed * 1e-6 + (v[LENGTH] > 1 ? append : 0) + longest * (v[HEAD_DIM] > 256 ? p[C_WIDE] : 1);
+  return fixed * 1e-6 + (v[LENGTH] > 1 ? append : 0) +
+         td_op_smooth_max(tiled_seconds(chip, p, v), (queries + keys) * byte, p[C_SHARPNESS]);
 }
 
 static void context_work(const struct td_op_chip *chip, const int64_t *v, double *out_flops, double *out_bytes) {
