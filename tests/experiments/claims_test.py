@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The rule of the claims table on made input, what is refused, what is written; and scripts/experiments on made folders."""
+import os
 import pathlib
 import subprocess
 import sys
 import tempfile
 import unittest
+import unittest.mock
 
 sys.dont_write_bytecode = True
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -115,7 +117,7 @@ class Rows(unittest.TestCase):
                                ("= 100", '= "100"', "expected a number"), ("= 100", "= [2, 1]", "low end first"),
                                ("seconds = 1", "", "no 'seconds'"), ('"does not"', '"maybe"', "why.'maybe'"),
                                ("seconds", "long = true\nseconds", "no 'report'"), ("unit", 'is = "near"\nunit', "is = 'near'"),
-                               ("[[claim]]", "[[claim]", "claims.toml"), ("unit", 'expect = "yes"\nunit', "expect = 'yes'")):
+                               ("[[claim]]", "[[claim]", "claims.toml"), ("seconds", 'data = "a.csv"\nseconds', "data = 'a.csv'"), ("unit", 'expect = "yes"\nunit', "expect = 'yes'")):
             with self.assertRaisesRegex(claims.Wrong, said, msg=new):
                 loaded(MADE.replace(old, new))
         with self.assertRaisesRegex(claims.Wrong, "stands twice"):
@@ -188,6 +190,20 @@ class Command(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("FAILED: values exits 3: broken", done.stdout)
         self.assertIn("not run,,failed: ", self.table())
+
+    def test_reference_data_is_asked_for_before(self):
+        self.make("asked", MADE.replace("seconds", 'data = ["a/b.csv"]\nseconds'), 'printf "id,ours\nspeed,%s\n" $(cat "$TANDEM_DATA/a/b.csv")')
+        data = self.scratch / "data"
+        with unittest.mock.patch.dict(os.environ, {"TANDEM_DATA": str(data)}):
+            done = self.run_it()
+            self.assertEqual(done.returncode, 0)
+            self.assertIn(f"no reference data for asked in {data} ($TANDEM_DATA", done.stdout)
+            self.assertIn("not run,,reference data: no $TANDEM_DATA/a/b.csv", self.table())
+            (data / "a").mkdir(parents=True)
+            for ours in (101, 108):  # what was measured of other data is not kept
+                (data / "a" / "b.csv").write_text(f"{ours}\n", encoding="utf-8")
+                self.assertNotIn("no reference data", self.run_it().stdout)
+                self.assertIn(f",{ours},{ours},{ours},holds,", self.table())
 
     def test_long_ones_are_cited(self):
         toml = MADE.replace("seconds", 'long = true\nreport = "20*.txt"\nseconds')
