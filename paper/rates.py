@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recorded table of experiments/bench-engine: the numbers that the text says of it, and its rows for LaTeX."""
+"""The recorded table of experiments/bench-engine: the numbers that the text says of it, its rows for LaTeX, its figure."""
 import csv
+import subprocess
 
 import claims
 
@@ -17,12 +18,12 @@ def find(rows, part, row):
 
 
 def recorded(claimed, folder, results):
-    """The table that the claims were read from: of a run just made, or the newest committed one."""
+    """The file that the claims were read from: of a run just made, or the newest committed one."""
     for path in (results / "table.csv", *sorted(folder.glob("20*-*.csv"), reverse=True)):
         rows = rows_of(path) if path.exists() else []
         ours = find(rows, "rates", SET_UPS[0])
         if ours and float(ours["requests_s"]) == float(claimed):
-            return rows
+            return path
     raise SystemExit(f"generate: no table in {folder} or {results} has the rate of {SET_UPS[0]} that the claims have, {claimed}")
 
 
@@ -62,7 +63,9 @@ def put_peer(values, rows):
 
 def put(values, claimed, folder, results, out):
     """claimed: the rate of the first set-up as the table of claims has it."""
-    rows = recorded(claimed, folder, results)
+    path = recorded(claimed, folder, results)
+    rows = rows_of(path)
+    subprocess.run([folder / "figure", path, out / "bench-engine.svg"], check=True)
     low, high = thousands([float(find(rows, "rates", name)["requests_s"]) for name in SET_UPS])
     values.put("bench.low", low)
     values.put("bench.high", high)
