@@ -177,6 +177,11 @@ def published_of(claim, value, where):
             *interval(value["published"], value.get("published_low", ""), value.get("published_high", ""), where))
 
 
+def sentence(text):
+    """With a capital, where it begins with a word and not with a name such as conv-1."""
+    return text[0].upper() + text[1:] if re.match(r"[a-z]+ ", text) else text
+
+
 def row_of(name, claim, value, date, where):
     """One line of the table. A value without `ours` was not run; its note says why."""
     row = {key: "" for key in COLUMNS} | {key: claim[key] for key in ("id", "claim", "unit", "source", "is", "within")}
@@ -192,7 +197,7 @@ def row_of(name, claim, value, date, where):
     row["ours"] = value["ours"]
     row["low"], row["high"] = interval(value["ours"], value.get("low", ""), value.get("high", ""), where)
     row["verdict"] = verdict(row["is"], (row["published_low"], row["published_high"]), row["within"], (row["low"], row["high"]))
-    row["why"] = ". ".join(part for part in (reason(row), note, claim["why"].get(row["verdict"], "")) if part)
+    row["why"] = ". ".join([reason(row), *(sentence(part) for part in (note, claim["why"].get(row["verdict"], "")) if part)])
     return row
 
 

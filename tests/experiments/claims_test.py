@@ -84,7 +84,7 @@ class Rows(unittest.TestCase):
         self.assertEqual((got["verdict"], got["why"], got["low"], got["high"]), (HOLDS, "+4.0 %", 104, 104))
         got = row(MADE, "id,ours,low,high,note\nspeed,104,80,130,measured once\n")
         self.assertEqual((got["verdict"], got["why"]),
-                         (UNDECIDABLE, "+4.0 %, near enough at the values themselves, not throughout. measured once"))
+                         (UNDECIDABLE, "+4.0 %, near enough at the values themselves, not throughout. Measured once"))
         got = row(MADE, "id,ours,low,high\nspeed,150,104,200\n")
         self.assertEqual((got["verdict"], got["why"]), (UNDECIDABLE, "+50.0 %, near enough only at the ends"))
 
