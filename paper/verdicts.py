@@ -32,7 +32,7 @@ def count_claims(values, rows):
     for name in names:
         mine = [row for row in rows if row["experiment"] == name]
         put_counts(values, name, mine)
-        values.put(f"{name}.date", max(row["date"] for row in mine))
+        values.put(f"{name}.date", max(row["date"] for row in mine) or f"({claims.NOT_RUN})")
 
 
 def kinds(rows):
@@ -72,7 +72,7 @@ def put(values, rows):
         else:  # the text says so where it would have the number
             measured = [] if row["published"] else ["published"]
             for key in ("ours", "low", "high", "ours.short", "low.short", "high.short", "times", "off", *measured):
-                values.put(f"{at}.{key}", claims.NOT_RUN)
+                values.put(f"{at}.{key}", f"({claims.NOT_RUN})")
         if row["published"]:
             values.put(f"{at}.published", claims.given(float(row["published"])))
             values.put(f"{at}.published-low", claims.given(float(row["published_low"])))

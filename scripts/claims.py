@@ -281,11 +281,11 @@ SET = ((r"(?<=\d)\.\.(?=\d)", "--"), (r" \\%", r"\\,\\%"), (r"(?<![\w-])-(?=\d)"
 
 
 def tex(text):
-    """For LaTeX: escaped, ranges of numbers with a dash, signs and units as they are set."""
+    """For LaTeX: escaped, ranges of numbers with a dash, signs and units as they are set; long paths may be broken."""
     escaped = "".join(TEX.get(letter, letter) for letter in text)
     for found, put in SET:
         escaped = re.sub(found, put, escaped)
-    return escaped
+    return re.sub(r"\S{25,}", lambda path: re.sub(r"(?<=[/.-])|(?<=\\_)", r"\\allowbreak{}", path.group()), escaped)
 
 
 def as_tex(rows):

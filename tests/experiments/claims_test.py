@@ -137,6 +137,8 @@ class Writing(unittest.TestCase):
         self.assertIn("50\\,\\% of a | b\\_c, tokens/s \\claimsource{Somebody, 2026} & 100 $\\pm$ 10\\,\\% & 250 (200--300) & "
                       "\\verdict{does not}", claims.as_tex([got]))
         self.assertEqual(claims.tex("-4.2 %, H100-1, 3.5 us of us, 1..2"), "$-$4.2\\,\\%, H100-1, 3.5 \\textmu{}s of us, 1--2")
+        self.assertEqual(claims.tex("no $D/measurements/all_of/them.csv"),
+                         r"no \$D/\allowbreak{}measurements/\allowbreak{}all\_\allowbreak{}of/\allowbreak{}them.\allowbreak{}csv")
         self.assertTrue(claims.as_csv([got]).splitlines()[1].startswith("made,speed,50 % of a | b_c,tokens/s,"))
 
 
@@ -208,7 +210,7 @@ class Command(unittest.TestCase):
     def test_long_ones_are_cited(self):
         toml = MADE.replace("seconds", 'long = true\nreport = "20*.txt"\nseconds')
         folder = self.make("asked", toml, 'test "$1" = --report && cat "$2" || echo broken')
-        self.assertIn("there is no report", self.run_it().stdout)
+        self.assertIn("takes about 1 s, and there is no report", self.run_it().stdout)
         for date, ours in (("2026-01-02", 108), ("2025-01-01", 1)):
             (folder / f"{date}-made.txt").write_text(f"id,ours\nspeed,{ours}\n", encoding="utf-8")
         self.assertIn("from 2026-01-02-made.txt", self.run_it().stdout)
@@ -217,7 +219,7 @@ class Command(unittest.TestCase):
     def test_what_cannot_run_here_is_cited_too(self):
         toml = MADE.replace("seconds", 'report = "20*.txt"\nseconds')
         folder = self.make("asked", toml, 'if [ "$1" = --report ]; then cat "$2"; else echo no data >&2; exit 77; fi')
-        self.assertIn("there is no report", self.run_it().stdout)
+        self.assertIn("no data, and there is no report", self.run_it().stdout)
         (folder / "2026-01-02.txt").write_text("id,ours\nspeed,108\n", encoding="utf-8")
         self.assertIn("from 2026-01-02.txt (no data)", self.run_it().stdout)
         self.assertIn(",108,108,108,holds,,+8.0 %,2026-01-02", self.table())
