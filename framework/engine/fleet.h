@@ -157,7 +157,6 @@ struct fleet {
   int64_t ticks_alone;          /* ticks in a row while nothing else was to come */
   int64_t queued_tokens, waiting_tokens, prefilled_tokens, prefill_ps; /* see struct td_cluster_view */
   int64_t hit_tokens, done_tokens; /* not computed but found; of all prompts that were prefilled */
-  bool settled;                    /* nothing that a policy is shown has changed since its last tick did nothing */
   struct worker_queue growing;     /* with kv = grow: when workers amid merged steps take blocks next, or sooner */
   struct worker_queue ends;        /* of steps, by worker */
   struct slot_queue transfers;     /* by time */
@@ -171,6 +170,7 @@ struct fleet {
   struct fleet_power *power;     /* NULL: the cluster has no cap */
   bool crowded;                  /* somebody waits for power: steps are not merged */
   bool split;                    /* a request was let in that decodes elsewhere */
+  bool settled;                  /* nothing that a policy is shown has changed since its last tick did nothing */
 };
 
 /* Can this cluster run so: pace priced and no worker executes? */
