@@ -41,7 +41,7 @@ static td_status open_replicas(struct fleet *fleet) {
                                               .free_blocks = worker->kv_blocks,
                                               .free_sequences = fleet->batch_sequences};
     TD_TRY(fleet_price_open(fleet, i));
-    if (fleet->grow) TD_TRY(fleet_kv_open(fleet, i));
+    if (fleet->grow) TD_TRY(fleet_kv_check(fleet, i));
   }
   if (fleet->cluster->experiment->engine.prefix_cache) TD_TRY(fleet_cache_open(fleet));
   return load_open(fleet->views, cluster->worker_count, &fleet->loads);

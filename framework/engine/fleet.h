@@ -73,10 +73,11 @@ struct replica {
   struct slots prefill;      /* in order of admission */
   struct slots joining;      /* will decode from the next step on */
   struct slot_queue swapped; /* in the host's memory, by place in line */
-  int64_t *phases;           /* [block_tokens] with kv = grow: decoding sequences by (positions - steps) mod block */
-  int64_t grown;             /* of the steps under way, those whose blocks the view lacks already */
-  bool freed;                /* blocks were given back since somebody last had to leave */
-  int64_t swap_ps;           /* that the next step waits for KV to or from the host, or from a tier below */
+  int32_t *phases; /* [block_tokens] with kv = grow, once somebody decodes here: decoding sequences by (positions -
+                      steps) mod block */
+  int64_t grown;   /* of the steps under way, those whose blocks the view lacks already */
+  bool freed;      /* blocks were given back since somebody last had to leave */
+  int64_t swap_ps; /* that the next step waits for KV to or from the host, or from a tier below */
   struct slot_queue endings; /* decoding requests by ends_at */
   int64_t steps;             /* decode steps so far */
   int64_t context;           /* sum over decoding sequences of their cached positions */
@@ -258,8 +259,8 @@ td_status fleet_take_joining(struct fleet *fleet, int32_t worker);
 td_status fleet_join(struct fleet *fleet, int32_t slot); /* decodes from its worker's next step on */
 
 /* fleet_kv.c: blocks with kv = grow */
-td_status fleet_kv_open(struct fleet *fleet, int32_t worker);
-void fleet_kv_join(struct fleet *fleet, struct replica *replica, const struct fleet_request *request);
+td_status fleet_kv_check(const struct fleet *fleet, int32_t worker); /* before the run: its KV can be swapped */
+td_status fleet_kv_join(struct fleet *fleet, struct replica *replica, const struct fleet_request *request);
 void fleet_kv_leave(struct fleet *fleet, struct replica *replica, const struct fleet_request *request);
 /* Before a step: what was swapped comes back, and who has to leaves, so that the step has its blocks. */
 td_status fleet_kv_make_room(struct fleet *fleet, int32_t worker);

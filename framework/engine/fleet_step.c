@@ -40,7 +40,7 @@ td_status fleet_take_joining(struct fleet *fleet, int32_t worker) {
     struct fleet_request *request = &fleet->requests[slot];
     request->ends_at = replica->steps + request->output - request->emitted;
     replica->context += request->prompt + request->emitted - 1;
-    fleet_kv_join(fleet, replica, request);
+    TD_TRY(fleet_kv_join(fleet, replica, request));
     replica->changed = true;
     TD_TRY(fleet_resident(fleet, request, worker, replica->index, 0, 1));
     TD_TRY(slot_queue_push(&replica->endings, (struct keyed_slot){request->ends_at, fleet->joins++, slot}));
