@@ -5,19 +5,10 @@ tandem_test(engine_units SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/units.c
 set(engine_libraries tandem_engine tandem_traces tandem_comm tandem_device tandem_backends tandem_config tandem_model
   tandem_kernels)
 tandem_test(engine_policies SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/policies.c LINK ${engine_libraries})
-foreach(name exactness faults policy_runs prefix)
+foreach(name exactness faults limits policy_runs prefix)
   tandem_test(engine_${name} SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/${name}.c
     ${CMAKE_CURRENT_LIST_DIR}/engine/random_cluster.c ${CMAKE_CURRENT_LIST_DIR}/engine/rows.c LINK ${engine_libraries})
 endforeach()
-
-tandem_test(engine_limits SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/limits.c
-  ${CMAKE_CURRENT_LIST_DIR}/engine/random_cluster.c ${CMAKE_CURRENT_LIST_DIR}/engine/rows.c LINK ${engine_libraries})
-
-# engine_exactness with as many clusters in each build: scripts/same-bytes compares what builds print.
-add_executable(engine_bytes ${CMAKE_CURRENT_LIST_DIR}/engine/exactness.c
-  ${CMAKE_CURRENT_LIST_DIR}/engine/random_cluster.c ${CMAKE_CURRENT_LIST_DIR}/engine/rows.c)
-target_compile_definitions(engine_bytes PRIVATE TANDEM_SANITIZED=1 TANDEM_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
-target_link_libraries(engine_bytes PRIVATE ${engine_libraries} tandem_api PkgConfig::CMOCKA m)
 
 # The policies' reference is what the program prints.
 add_test(NAME engine_docs_current COMMAND sh -c

@@ -41,7 +41,7 @@ static td_status open_replicas(struct fleet *fleet) {
                                               .free_blocks = worker->kv_blocks,
                                               .free_sequences = fleet->batch_sequences};
     TD_TRY(fleet_price_open(fleet, i));
-    if (fleet->grow) TD_TRY(fleet_kv_open(fleet, &fleet->replicas[i]));
+    if (fleet->grow) TD_TRY(fleet_kv_check(fleet, i));
   }
   if (fleet->cluster->experiment->engine.prefix_cache) TD_TRY(fleet_cache_open(fleet));
   return load_open(fleet->views, cluster->worker_count, &fleet->loads);
@@ -59,7 +59,7 @@ static td_status open_requests(struct fleet *fleet) {
   return fleet_next_arrival(fleet);
 }
 
-static td_status fleet_open(struct fleet *fleet) {
+td_status fleet_open(struct fleet *fleet) {
   const struct td_cfg_engine *engine = &fleet->cluster->experiment->engine;
   const struct td_shape *shape = &fleet->cluster->graph->shape;
   fleet->layers = shape->layers;
@@ -87,7 +87,7 @@ static td_status fleet_open(struct fleet *fleet) {
   return fleet_record_devices(fleet);
 }
 
-static void fleet_close(struct fleet *fleet) {
+void fleet_close(struct fleet *fleet) {
   for (int32_t i = 0; fleet->replicas && i < fleet->cluster->worker_count; i++) {
     free(fleet->replicas[i].chunks);
     free(fleet->replicas[i].phases);
@@ -298,15 +298,5 @@ td_status fleet_run(const struct cluster *cluster, struct td_trace_writer *trace
   if (!status) status = loop(&fleet);
   if (!status) status = check_balance(&fleet);
   fleet_close(&fleet);
-  return status;
-}
-
-td_status fleet_check(const struct cluster *cluster) {
-  struct fleet fleet = {.cluster = cluster, .policy = cluster->policy};
-  TD_TRY(td_alloc(1, sizeof *fleet.summary, (void **)&fleet.summary));
-  td_status status = fleet_open(&fleet);
-  if (!status) status = fleet_try_first(&fleet);
-  fleet_close(&fleet);
-  free(fleet.summary);
   return status;
 }

@@ -73,10 +73,11 @@ struct replica {
   struct slots prefill;      /* in order of admission */
   struct slots joining;      /* will decode from the next step on */
   struct slot_queue swapped; /* in the host's memory, by place in line */
-  int64_t *phases;           /* [block_tokens] with kv = grow: decoding sequences by (positions - steps) mod block */
-  int64_t grown;             /* of the steps under way, those whose blocks the view lacks already */
-  bool freed;                /* blocks were given back since somebody last had to leave */
-  int64_t swap_ps;           /* that the next step waits for KV to or from the host, or from a tier below */
+  int32_t *phases; /* [block_tokens] with kv = grow, once somebody decodes here: decoding sequences by (positions -
+                      steps) mod block */
+  int64_t grown;   /* of the steps under way, those whose blocks the view lacks already */
+  bool freed;      /* blocks were given back since somebody last had to leave */
+  int64_t swap_ps; /* that the next step waits for KV to or from the host, or from a tier below */
   struct slot_queue endings; /* decoding requests by ends_at */
   int64_t steps;             /* decode steps so far */
   int64_t context;           /* sum over decoding sequences of their cached positions */
@@ -119,12 +120,6 @@ struct td_prefix_caches {
   int64_t unit_tokens, unit_blocks;
 };
 
-/* What a policy is shown, so far as ticks go by it. */
-struct shown {
-  uint64_t changes; /* of workers' views */
-  int64_t waiting, queued_tokens, prefilled_tokens, prefill_ps;
-};
-
 struct fleet {
   const struct cluster *cluster;
   const struct td_policy *policy;
@@ -161,11 +156,10 @@ struct fleet {
   void *policy_state;
   int64_t interval_ps, tick_ps; /* of the policy's ticks, and the next one; INT64_MAX: never */
   int64_t ticks_alone;          /* ticks in a row while nothing else was to come */
-  struct shown shown;           /* to the policy when its last tick began */
   int64_t queued_tokens, waiting_tokens, prefilled_tokens, prefill_ps; /* see struct td_cluster_view */
   int64_t hit_tokens, done_tokens; /* not computed but found; of all prompts that were prefilled */
-  struct worker_queue ends;        /* of steps, by worker */
   struct worker_queue growing;     /* with kv = grow: when workers amid merged steps take blocks next, or sooner */
+  struct worker_queue ends;        /* of steps, by worker */
   struct slot_queue transfers;     /* by time */
   int32_t *touched;                /* workers that may begin a step at this instant */
   int32_t touched_count;
@@ -177,6 +171,7 @@ struct fleet {
   struct fleet_power *power;     /* NULL: the cluster has no cap */
   bool crowded;                  /* somebody waits for power: steps are not merged */
   bool split;                    /* a request was let in that decodes elsewhere */
+  bool settled;                  /* nothing that a policy is shown has changed since its last tick did nothing */
 };
 
 /* Can this cluster run so: pace priced and no worker executes? */
@@ -187,6 +182,10 @@ td_status fleet_run(const struct cluster *cluster, struct td_trace_writer *trace
 td_status fleet_check(const struct cluster *cluster);
 
 /* ---- between the files ---- */
+
+/* fleet.c */
+td_status fleet_open(struct fleet *fleet); /* with cluster, policy, trace and summary set */
+void fleet_close(struct fleet *fleet);     /* also of one that did not open */
 
 /* fleet_request.c */
 td_status fleet_arrive(struct fleet *fleet); /* takes the next request */
@@ -199,8 +198,6 @@ td_status fleet_finish(struct fleet *fleet, int32_t slot); /* its last token is 
 td_status fleet_refuse(struct fleet *fleet, int32_t slot);
 
 /* fleet_check.c */
-/* The first request comes and its steps are priced. */
-td_status fleet_try_first(struct fleet *fleet);
 /* Fails for a request that no worker could ever have, whoever else there is. */
 td_status fleet_check_room(const struct fleet *fleet, int32_t slot);
 
@@ -262,7 +259,7 @@ td_status fleet_take_joining(struct fleet *fleet, int32_t worker);
 td_status fleet_join(struct fleet *fleet, int32_t slot); /* decodes from its worker's next step on */
 
 /* fleet_kv.c: blocks with kv = grow */
-td_status fleet_kv_open(struct fleet *fleet, struct replica *replica); /* its KV can be swapped, if it must be */
+td_status fleet_kv_check(const struct fleet *fleet, int32_t worker); /* before the run: its KV can be swapped */
 td_status fleet_kv_join(struct fleet *fleet, struct replica *replica, const struct fleet_request *request);
 void fleet_kv_leave(struct fleet *fleet, struct replica *replica, const struct fleet_request *request);
 /* Before a step: what was swapped comes back, and who has to leaves, so that the step has its blocks. */

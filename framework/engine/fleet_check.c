@@ -5,6 +5,7 @@
  * them.
  */
 #include <inttypes.h>
+#include <stdlib.h>
 
 #include "cluster_check.h"
 #include "fleet.h"
@@ -95,7 +96,7 @@ static td_status try_pools(struct fleet *fleet, int32_t slot) {
   return TD_OK;
 }
 
-td_status fleet_try_first(struct fleet *fleet) {
+static td_status try_first(struct fleet *fleet) {
   if (fleet->arrival_ps == INT64_MAX) return TD_OK;
   fleet->now_ps = fleet->arrival_ps;
   TD_TRY(fleet_arrive(fleet));
@@ -103,4 +104,14 @@ td_status fleet_try_first(struct fleet *fleet) {
   if (!fleet->live) return TD_OK;     /* it was refused */
   TD_TRY(fleet_check_room(fleet, 0)); /* the first slot is its */
   return try_pools(fleet, 0);
+}
+
+td_status fleet_check(const struct cluster *cluster) {
+  struct fleet fleet = {.cluster = cluster, .policy = cluster->policy};
+  TD_TRY(td_alloc(1, sizeof *fleet.summary, (void **)&fleet.summary));
+  td_status status = fleet_open(&fleet);
+  if (!status) status = try_first(&fleet);
+  fleet_close(&fleet);
+  free(fleet.summary);
+  return status;
 }

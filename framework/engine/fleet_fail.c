@@ -209,6 +209,7 @@ td_status fleet_fail(struct fleet *fleet, int32_t worker) {
   replica->swap_ps = 0;
   replica->freed = false;
   replica->egress_free_ps = replica->ingress_free_ps = fleet->now_ps;
+  fleet->settled = false;
   fleet->views[worker].down = true;
   fleet->views[worker].free_sequences = 0;
   load_changed(fleet->loads, worker);

@@ -18,8 +18,8 @@ static td_status no_host(const struct fleet *fleet, const struct td_device_param
                         "found \"swap\", expected a device file with host_bandwidth: %s has none", params->path);
 }
 
-td_status fleet_kv_open(struct fleet *fleet, struct replica *replica) {
-  const struct td_device_params *params = fleet->pools[replica->pool].worker->params;
+td_status fleet_kv_check(const struct fleet *fleet, int32_t worker) {
+  const struct td_device_params *params = fleet->cluster->workers[worker].params;
   return fleet->swap && !params->host_bandwidth.present ? no_host(fleet, params) : TD_OK;
 }
 
@@ -31,7 +31,7 @@ static int64_t blocks_of(const struct fleet *fleet, int64_t positions) {
   return (positions + fleet->block_tokens - 1) / fleet->block_tokens;
 }
 
-static int64_t *phase_of(const struct fleet *fleet, const struct replica *replica,
+static int32_t *phase_of(const struct fleet *fleet, const struct replica *replica,
                          const struct fleet_request *request) {
   int64_t block = fleet->block_tokens, phase = (cached(request) - replica->steps) % block;
   return &replica->phases[phase < 0 ? phase + block : phase];
@@ -55,13 +55,13 @@ void fleet_kv_leave(struct fleet *fleet, struct replica *replica, const struct f
 /* Sequences that take a block before the step of number `step` from now, counted from 0. */
 static int64_t taken_by(const struct fleet *fleet, const struct replica *replica, int64_t step) {
   int64_t block = fleet->block_tokens, at = (replica->steps + step) % block;
-  if (!replica->phases) return 0;
   return replica->phases[at ? block - at : 0];
 }
 
 /* Blocks that the next `steps` steps take. */
 static int64_t blocks_for(const struct fleet *fleet, const struct replica *replica, int64_t steps) {
   int64_t block = fleet->block_tokens, sum = (int64_t)replica->endings.count * (steps / block);
+  if (!replica->endings.count) return 0;
   for (int64_t i = 0; i < steps % block; i++) sum += taken_by(fleet, replica, i);
   return sum;
 }
@@ -88,7 +88,7 @@ static void expect_growth(struct fleet *fleet, int32_t worker) {
   while (step < replica->count && !taken_by(fleet, replica, step)) step++; /* within a block's size */
   if (step < replica->count) {
     worker_queue_set(&fleet->growing, worker, fleet_step_begins(replica, step));
-  } else if (worker_queue_has(&fleet->growing, worker)) {
+  } else if (fleet->growing.place[worker] >= 0) {
     worker_queue_remove(&fleet->growing, worker);
   }
 }
@@ -101,8 +101,8 @@ void fleet_kv_begun(struct fleet *fleet, int32_t worker) {
 /* Steps that were cut short, ended or failed since leave their notes behind: who is not amid steps has none to take. */
 void fleet_kv_look(struct fleet *fleet) {
   int64_t begun_ps = fleet->again ? fleet->now_ps : fleet->now_ps - 1; /* see fleet_steps_by_now */
-  while (worker_queue_time(&fleet->growing) <= begun_ps) {
-    int32_t worker = worker_queue_first(&fleet->growing);
+  while (fleet->growing.count && fleet->growing.heap[0].time_ps <= begun_ps) {
+    int32_t worker = fleet->growing.heap[0].worker;
     const struct replica *replica = &fleet->replicas[worker];
     if (!replica->busy || replica->count < 2) {
       worker_queue_remove(&fleet->growing, worker);

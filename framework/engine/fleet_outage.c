@@ -127,6 +127,7 @@ void fleet_outages_close(struct fleet *fleet) {
 int64_t fleet_next_outage(struct fleet *fleet, int64_t other_ps, int64_t next_ps) {
   struct fleet_outages *outages = fleet->outages;
   int64_t due = outages->due.heap[0].time_ps;
+  outages->between = due < next_ps ? outages->between + 1 : 0;
   if (other_ps != INT64_MAX) {
     outages->alone = 0;
   } else if (!fleet->live || outages->alone >= (int64_t)OUTAGES_ALONE * fleet->cluster->worker_count) {
@@ -180,38 +181,28 @@ static void come_back(struct fleet *fleet, int32_t worker) {
   own->down = false;
   fleet->outages->down--;
   count_down(fleet, own);
+  fleet->settled = false;
   fleet->views[worker].down = false;
   fleet->views[worker].free_sequences = fleet->batch_sequences;
   load_changed(fleet->loads, worker);
   fleet->route_again = true;
 }
 
-/* Names the first pool that fails by chance. */
-static td_status too_often(const struct fleet *fleet, uint64_t times) {
-  const struct td_cfg_pool *pools = fleet->cluster->experiment->cluster.pools.items;
+static td_status too_often(const struct fleet *fleet) {
+  const struct cluster_worker *worker = &fleet->cluster->workers[fleet->outages->due.heap[0].worker];
   char path[64];
-  int32_t i = 0;
-  while (i + 1 < fleet->cluster->pools && !(pools[i].failures.mean_time_between > 0)) i++;
-  TD_TRY(td_format(path, sizeof path, "cluster.pools.[%" PRId32 "].failures", i));
+  TD_TRY(td_format(path, sizeof path, "cluster.pools.[%" PRId32 "].failures", worker->pool_index));
   return td_config_fail(fleet->cluster->config, path,
                         "found %g s between failures and %g s to repair, expected more: at %.6f s workers have failed "
-                        "and come back %" PRIu64 " times since anything else happened",
-                        pools[i].failures.mean_time_between, pools[i].failures.mean_time_to_repair,
-                        td_seconds(fleet->now_ps), times);
-}
-
-/* `events`: of the run so far, `own` of them just now. */
-static td_status check_pace(struct fleet *fleet, uint64_t events, uint64_t own) {
-  struct fleet_outages *outages = fleet->outages;
-  outages->between = events - own == outages->events ? outages->between + own : own;
-  outages->events = events;
-  uint64_t most = MOST_BETWEEN + (uint64_t)MOST_OF_EACH * (uint64_t)fleet->cluster->worker_count;
-  return outages->between > most ? too_often(fleet, outages->between) : TD_OK;
+                        "and come back %" PRId64 " times since anything else happened",
+                        worker->pool->failures.mean_time_between, worker->pool->failures.mean_time_to_repair,
+                        td_seconds(fleet->now_ps), fleet->outages->between);
 }
 
 td_status fleet_outage(struct fleet *fleet) {
-  uint64_t before = fleet->summary->events;
   struct fleet_outages *outages = fleet->outages;
+  int64_t most = MOST_BETWEEN + (int64_t)MOST_OF_EACH * fleet->cluster->worker_count;
+  if (outages->between > most) return too_often(fleet);
   while (outages->due.heap[0].time_ps == fleet->now_ps) {
     int32_t worker = outages->due.heap[0].worker;
     struct worker_outages *own = &outages->workers[worker];
@@ -225,7 +216,7 @@ td_status fleet_outage(struct fleet *fleet) {
     }
     set_due(outages, worker);
   }
-  return check_pace(fleet, fleet->summary->events, fleet->summary->events - before);
+  return TD_OK;
 }
 
 void fleet_outages_count(struct fleet *fleet) {

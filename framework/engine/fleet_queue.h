@@ -26,17 +26,7 @@ void worker_queue_close(struct worker_queue *queue);
 /* Puts a worker in, or moves it to another time. */
 void worker_queue_set(struct worker_queue *queue, int32_t worker, int64_t time_ps);
 void worker_queue_remove(struct worker_queue *queue, int32_t worker); /* it is in it */
-/* INT64_MAX: it is empty. */
-static inline int64_t worker_queue_time(const struct worker_queue *queue) {
-  return queue->count ? queue->heap[0].time_ps : INT64_MAX;
-}
-static inline int32_t worker_queue_first(const struct worker_queue *queue) { /* not empty */
-  return queue->heap[0].worker;
-}
-static inline bool worker_queue_has(const struct worker_queue *queue, int32_t worker) {
-  return queue->place[worker] >= 0;
-}
-struct worker_event worker_queue_pop(struct worker_queue *queue); /* not empty */
+struct worker_event worker_queue_pop(struct worker_queue *queue);     /* not empty */
 
 /* A binary heap of slots by (key, number). */
 struct keyed_slot {

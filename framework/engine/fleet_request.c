@@ -147,6 +147,7 @@ static td_status admit_job(struct fleet *fleet, const struct td_job *job, const 
                                     .next = -1};
   request->name = name;
   fleet->live++;
+  fleet->settled = false;
   TD_TRY(copy_prefix(job, request));
   if (fleet->caches.of) TD_TRY(fleet_cache_arrive(fleet, request));
   if (fleet->policy->admit && !fleet_admits(fleet, slot)) return fleet_refuse(fleet, slot);
@@ -176,6 +177,7 @@ td_status fleet_start_over(struct fleet *fleet, int32_t slot) {
   request->kv_expected = request->kv_bytes; /* what was handed over for nothing was */
   request->transferred_ps = 0;
   fleet->queued_tokens += request->target;
+  fleet->settled = false;
   if (fleet->policy->rank) item.key = fleet_rank(fleet, slot);
   return slot_queue_push(&fleet->waiting, item);
 }
@@ -246,6 +248,7 @@ static td_status check_refusals(struct fleet *fleet) {
 td_status fleet_refuse(struct fleet *fleet, int32_t slot) {
   uint64_t number = fleet->requests[slot].number;
   if (fleet->policy->finished) fleet_tell_finished(fleet, slot, -1);
+  fleet->settled = false;
   TD_TRY(fleet_record_refused(fleet, &fleet->requests[slot]));
   fleet->refused++;
   fleet->summary->refused++;

@@ -20,6 +20,7 @@ void fleet_view(struct fleet *fleet, int32_t worker, int64_t blocks, int64_t seq
   view->active -= sequences;
   view->waiting_tokens += tokens;
   fleet->waiting_tokens += tokens;
+  fleet->settled = false;
   load_changed(fleet->loads, worker);
 }
 

@@ -39,33 +39,17 @@ static int64_t tick_after(const struct fleet *fleet, int64_t ps) {
   return __builtin_add_overflow(passed, fleet->interval_ps, &next) ? INT64_MAX : next;
 }
 
-static struct shown what_is_shown(const struct fleet *fleet) {
-  return (struct shown){load_changes(fleet->loads), (int64_t)fleet->waiting.count, fleet->queued_tokens,
-                        fleet->prefilled_tokens, fleet->prefill_ps};
-}
-
-/* Has nothing that the policy is shown changed since its last tick began, by that tick or after it? */
-static bool is_settled(const struct fleet *fleet) {
-  struct shown now = what_is_shown(fleet);
-  const struct shown *then = &fleet->shown;
-  return fleet->policy->settles && now.changes == then->changes && now.waiting == then->waiting &&
-         now.queued_tokens == then->queued_tokens && now.prefilled_tokens == then->prefilled_tokens &&
-         now.prefill_ps == then->prefill_ps;
-}
-
 /* The next one that is not left out. Blocks taken at the very instant of a tick are not yet seen by it. */
 static int64_t due_tick(const struct fleet *fleet) {
   int64_t seen_ps = INT64_MAX;
-  if (!fleet->merge || !is_settled(fleet)) return fleet->tick_ps;
-  if (fleet->grow && worker_queue_time(&fleet->growing) < INT64_MAX) {
-    seen_ps = tick_after(fleet, worker_queue_time(&fleet->growing));
-  }
+  if (!fleet->settled || !fleet->merge) return fleet->tick_ps;
+  if (fleet->growing.count) seen_ps = tick_after(fleet, fleet->growing.heap[0].time_ps);
   return seen_ps > fleet->tick_ps ? seen_ps : fleet->tick_ps;
 }
 
 int64_t fleet_next_tick(const struct fleet *fleet, int64_t other_ps) {
   bool alone = other_ps == INT64_MAX; /* and no steps are under way */
-  if (!fleet->live || (alone && (fleet->ticks_alone >= TICKS_ALONE || is_settled(fleet)))) return other_ps;
+  if (!fleet->live || (alone && (fleet->settled || fleet->ticks_alone >= TICKS_ALONE))) return other_ps;
   int64_t due_ps = due_tick(fleet);
   return due_ps < other_ps ? due_ps : other_ps;
 }
@@ -85,7 +69,7 @@ td_status fleet_tick(struct fleet *fleet) {
   fleet->ticks_alone = nothing_else_comes(fleet) ? fleet->ticks_alone + 1 : 0;
   fleet->route_again = true;
   fleet->summary->events++;
-  fleet->shown = what_is_shown(fleet);
+  fleet->settled = fleet->policy->settles; /* unless it, or anybody from now on, changes something */
   return fleet->policy->tick(&cluster, &control);
 }
 
@@ -96,8 +80,9 @@ td_status td_control_role(struct td_control *control, int32_t worker, int role) 
                    "policy %s: asks worker %" PRId32 " of %" PRId32 " for role %d, expected a role of 0..2",
                    fleet->policy->name, worker, fleet->cluster->worker_count, role);
   }
+  fleet->settled = false;
   fleet->views[worker].role = role;
-  TD_TRY(load_role(control->fleet->loads, role));
+  TD_TRY(load_role(fleet->loads, role));
   load_changed(fleet->loads, worker);
   return TD_OK;
 }

@@ -23,7 +23,6 @@ struct td_load_index {
   uint8_t *stale;            /* [count] */
   int32_t *changed;          /* those that are */
   int32_t changed_count;
-  uint64_t changes;
 };
 
 static const struct node nobody = {INT64_MAX, -1};
@@ -65,12 +64,7 @@ void load_close(struct td_load_index *index) {
   free(index);
 }
 
-uint64_t load_changes(const struct td_load_index *index) {
-  return index->changes;
-}
-
 void load_changed(struct td_load_index *index, int32_t worker) {
-  index->changes++;
   if (index->stale[worker]) return;
   index->stale[worker] = 1;
   index->changed[index->changed_count++] = worker;
@@ -98,7 +92,7 @@ static void set_leaf(struct td_load_index *index, int role, int32_t worker, stru
 
 static void update(struct td_load_index *index, int32_t worker) {
   const struct td_worker_view *view = &index->views[worker];
-  int64_t room = view->free_blocks < INT32_MAX ? view->free_blocks : INT32_MAX;
+  int64_t room = view->free_blocks < INT32_MAX ? view->free_blocks : INT32_MAX; /* no request has so many positions */
   struct node leaf = {view->waiting_tokens << ACTIVE_BITS | view->active,
                       view->free_sequences > 0 ? (int32_t)room : -1};
   for (int role = 0; role < ROLES; role++) {

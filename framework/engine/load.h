@@ -14,7 +14,6 @@ struct td_load_index;
 td_status load_open(const struct td_worker_view *views, int32_t count, struct td_load_index **out_index);
 void load_close(struct td_load_index *index); /* NULL is fine */
 /* The view of a worker has changed, or will before the next question. */
-uint64_t load_changes(const struct td_load_index *index); /* how often load_changed was called */
 void load_changed(struct td_load_index *index, int32_t worker);
 /* Before a worker takes a role that none had when the index was opened. */
 td_status load_role(struct td_load_index *index, int role);

@@ -138,7 +138,7 @@ void td_run_summary_print(const struct td_run_summary *summary, FILE *out) {
             summary->energy_j / (double)summary->output_tokens);
   }
   double all = summary->energy_j + summary->energy_idle_j;
-  if (isfinite(all)) {
+  if (isfinite(all) && span > 0) {
     fprintf(out, "%.6g J idle, %.6g J in all (power basis: %s): %.6g W in the mean, %.6g output tokens/J\n",
             summary->energy_idle_j, all, summary->power_basis, all / span, (double)summary->output_tokens / all);
   }

@@ -246,9 +246,10 @@ td_status td_workload_finished(struct td_workload *workload, uint64_t number, in
   if (session && session->next < session->turn_count) {
     event.session = session;
     td_status status = time_add(now_ps, session->turns[session->next - 1].wait_ps, &event.at_ps);
+    status = time_of_key(workload->source.config, "file", status);
     if (!status) status = queue_put(&workload->queue, event);
     if (status) session_close(session);
-    return time_of_key(workload->source.config, "file", status);
+    return status;
   }
   session_close(session);
   if (waiter.user < 0) return TD_OK;
