@@ -61,7 +61,7 @@ static td_status open_replicas(struct fleet *fleet) {
   for (int32_t i = 0; i < cluster->worker_count; i++) {
     TD_TRY(fleet_price_open(fleet, i));
     TD_TRY(fleet_pipeline_open(fleet, i));
-    if (fleet->grow) TD_TRY(fleet_kv_open(fleet, i));
+    if (fleet->grow) TD_TRY(fleet_kv_check(fleet, i));
   }
   if (fleet->cluster->experiment->engine.prefix_cache) TD_TRY(fleet_cache_open(fleet));
   return load_open(fleet->views, cluster->worker_count, &fleet->loads);

@@ -127,7 +127,8 @@ struct replica {
 
   struct chunk own_chunks[OWN_CHUNKS];
   struct told_row told;
-  int64_t *phases; /* [block_tokens] with kv = grow: decoding sequences by (positions - steps) mod block */
+  int32_t *phases; /* [block_tokens] with kv = grow, once somebody decodes here: decoding sequences by (positions -
+                      steps) mod block */
 
   int64_t blocks;       /* KV blocks it has */
   int64_t priced, more; /* the row's first step, and by how much the next are longer, before a cap makes it slower */
@@ -207,7 +208,6 @@ struct fleet {
   int64_t ticks_alone;          /* ticks in a row while nothing else was to come */
   int64_t queued_tokens, waiting_tokens, prefilled_tokens, prefill_ps; /* see struct td_cluster_view */
   int64_t hit_tokens, done_tokens; /* not computed but found; of all prompts that were prefilled */
-  bool settled;                    /* nothing that a policy is shown has changed since its last tick did nothing */
   struct worker_queue growing;     /* with kv = grow: when workers amid merged steps take blocks next, or sooner */
   uint64_t found;                  /* of hit_tokens, by requests that have ended */
   int64_t given_up_tokens;         /* found or computed of prompts that started over before they were prefilled */
@@ -227,6 +227,7 @@ struct fleet {
   bool pipelined;                /* some pool has stages */
   bool split;                    /* a request was let in that decodes elsewhere */
   bool prefixes;                 /* a request came with hashes of its prompt */
+  bool settled;                  /* nothing that a policy is shown has changed since its last tick did nothing */
 };
 
 /* Can this cluster run so: pace priced and no worker executes? */
@@ -329,8 +330,8 @@ int64_t fleet_pause_due(const struct fleet *fleet, int32_t worker);
 td_status fleet_pause(struct fleet *fleet, int32_t worker, int64_t room);
 
 /* fleet_kv.c: blocks with kv = grow */
-td_status fleet_kv_open(struct fleet *fleet, int32_t worker);
-void fleet_kv_join(struct fleet *fleet, struct replica *replica, const struct fleet_request *request);
+td_status fleet_kv_check(const struct fleet *fleet, int32_t worker); /* before the run: its KV can be swapped */
+td_status fleet_kv_join(struct fleet *fleet, struct replica *replica, const struct fleet_request *request);
 void fleet_kv_leave(struct fleet *fleet, struct replica *replica, const struct fleet_request *request);
 /* Before a step: what was swapped comes back, and who has to leaves, so that the step has its blocks. */
 td_status fleet_kv_make_room(struct fleet *fleet, int32_t worker);

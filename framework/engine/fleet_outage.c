@@ -14,7 +14,7 @@ enum { OUTAGES_ALONE = 100 };
 
 /* Failures so fast that hardly anything else happens make a run that does not end; so many of all workers, and of each,
  * between two other events are too many. */
-enum { MOST_BETWEEN = 4000000, MOST_OF_EACH = 1000 };
+enum { MOST_BETWEEN = 1000000, MOST_OF_EACH = 1000 };
 
 /* ---- opening ---- */
 

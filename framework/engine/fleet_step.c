@@ -41,7 +41,7 @@ td_status fleet_take_joining(struct fleet *fleet, int32_t worker) {
     struct fleet_request *request = &fleet->requests[slot];
     if (fleet->prompts_first) request->paused = false;
     replica->context += request->prompt + request->emitted - 1;
-    fleet_kv_join(fleet, replica, request);
+    TD_TRY(fleet_kv_join(fleet, replica, request));
     replica->changed = true;
     TD_TRY(fleet_resident(fleet, request, worker, replica->index, 0, 1));
     TD_TRY(endings_push(&replica->endings, replica->own_endings, replica->steps + request->output - request->emitted,
