@@ -5,7 +5,7 @@ tandem_test(engine_units SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/units.c
 set(engine_libraries tandem_engine tandem_traces tandem_comm tandem_device tandem_backends tandem_config tandem_model
   tandem_kernels)
 tandem_test(engine_policies SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/policies.c LINK ${engine_libraries})
-foreach(name exactness faults policy_runs prefix)
+foreach(name exactness faults policy_runs prefix tools)
   tandem_test(engine_${name} SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/${name}.c
     ${CMAKE_CURRENT_LIST_DIR}/engine/random_cluster.c ${CMAKE_CURRENT_LIST_DIR}/engine/rows.c LINK ${engine_libraries})
 endforeach()

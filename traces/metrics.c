@@ -10,6 +10,7 @@
 
 #include "check.h"
 #include "gaps.h"
+#include "tools.h"
 #include "walk.h"
 
 struct work {
@@ -152,6 +153,9 @@ static void add_rates(const struct work *work) {
     if (trace->requests[i].arrival < begin) begin = trace->requests[i].arrival;
     if (trace->requests[i].finished > end) end = trace->requests[i].finished;
   }
+  for (uint64_t i = 0; i < trace->count[TD_TABLE_TOOL_CALLS]; i++) {
+    if (trace->tool_calls[i].end > end) end = trace->tool_calls[i].end;
+  }
   metrics->makespan_s = end > begin ? seconds(end - begin) : NAN;
   metrics->output_tokens_per_s = (double)metrics->output_tokens / metrics->makespan_s;
   for (uint64_t i = 0; i < trace->count[TD_TABLE_DEVICES]; i++) {
@@ -210,6 +214,7 @@ static td_status compute(struct work *work) {
   add_steps(work);
   TD_TRY(add_transfers(work));
   add_rates(work);
+  TD_TRY(td_tools_compute(work->trace, metrics));
   return summarize(metrics);
 }
 
@@ -228,5 +233,6 @@ td_status td_metrics_compute(const struct td_trace *trace, struct td_metrics *ou
 void td_metrics_free(struct td_metrics *metrics) {
   free(metrics->devices);
   free(metrics->per_request);
+  free(metrics->orchestrators);
   *metrics = (struct td_metrics){0};
 }

@@ -8,6 +8,7 @@
 
 #include "schema.h"
 #include "tandem/metrics.h"
+#include "tools.h"
 #include "values.h"
 
 struct line {
@@ -126,6 +127,7 @@ void td_metrics_print(const struct td_trace *trace, const struct td_metrics *met
   print_devices(trace, metrics, out);
   fprintf(out, "\nKV moved    %" PRIu64 " B in %" PRIu64 " transfers, on the way for %.6g s\n", metrics->kv_bytes,
           metrics->transfers, metrics->transfer_busy_s);
+  td_tools_print(trace, metrics, out);
 }
 
 void td_metrics_print_requests(const struct td_trace *trace, const struct td_metrics *metrics, FILE *out) {
@@ -152,19 +154,6 @@ static void json_text(FILE *out, const char *key, const char *text) {
   fprintf(out, "\"%s\": ", key);
   td_json_string(out, text, strlen(text));
   fprintf(out, ", ");
-}
-
-static void json_summary(const struct line *line, FILE *out) {
-  const struct td_summary *s = line->summary;
-  fprintf(out, ",\n  \"%s\": {\"count\": %" PRIu64, line->key, s->count);
-  td_json_number(out, "mean", s->mean);
-  td_json_number(out, "min", s->min);
-  td_json_number(out, "p50", s->p50);
-  td_json_number(out, "p90", s->p90);
-  td_json_number(out, "p95", s->p95);
-  td_json_number(out, "p99", s->p99);
-  td_json_number(out, "max", s->max);
-  fprintf(out, "}");
 }
 
 static void json_device(const struct td_row_device *row, const struct td_device_metrics *device, FILE *out) {
@@ -217,7 +206,8 @@ void td_metrics_json(const struct td_trace *trace, const struct td_metrics *metr
   struct line all[LINE_COUNT];
   lines(metrics, all);
   json_header(trace, metrics, out);
-  for (int i = 0; i < LINE_COUNT; i++) json_summary(&all[i], out);
+  for (int i = 0; i < LINE_COUNT; i++) td_json_summary(out, all[i].key, all[i].summary);
+  td_tools_json(trace, metrics, out);
   fprintf(out, ",\n  \"transfers\": %" PRIu64 ", \"kv_bytes\": %" PRIu64, metrics->transfers, metrics->kv_bytes);
   td_json_number(out, "transfer_busy_s", metrics->transfer_busy_s);
   fprintf(out, ",\n  \"devices\": [");

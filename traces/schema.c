@@ -95,6 +95,30 @@ static const struct td_field transfer_fields[] = {
     FIELD(td_row_transfer, payload, U32, "", "0 KV, 1 live values between slices"),
 };
 
+static const struct td_field orchestrator_fields[] = {
+    FIELD(td_row_orchestrator, orchestrator, U32, "", "number of the machine; row i holds machine i"),
+    FIELD(td_row_orchestrator, cores, U32, "", "cores that run calls"),
+    FIELD(td_row_orchestrator, name, TEXT, "", "machine, as `cpu.0`"),
+    FIELD(td_row_orchestrator, pool, TEXT, "", "pool of the config"),
+    FIELD(td_row_orchestrator, file, TEXT, "", "device file, empty if none"),
+    FIELD(td_row_orchestrator, speed, F64, "", "of a core, over the machine of the workload's tool times"),
+    FIELD(td_row_orchestrator, power_busy, F64, "W", "of a core at a call; NaN if not known"),
+    FIELD(td_row_orchestrator, power_idle, F64, "W", "of a core without one; NaN if not known"),
+};
+
+static const struct td_field tool_call_fields[] = {
+    FIELD(td_row_tool_call, request, U64, "", "request whose answer called the tool, or whose text it is"),
+    FIELD(td_row_tool_call, session, U64, "", "its session, from 1; 0 none"),
+    FIELD(td_row_tool_call, orchestrator, U32, "", "machine"),
+    FIELD(td_row_tool_call, kind, U32, "", "0 tool, 1 tokens of a prompt from text, 2 text of an output's tokens"),
+    FIELD(td_row_tool_call, cores, U32, "", "cores it had"),
+    FIELD(td_row_tool_call, lost, U32, "", "1: the machine failed, and the call began again"),
+    FIELD(td_row_tool_call, enqueued, I64, "ps", "when it was asked for"),
+    FIELD(td_row_tool_call, start, I64, "ps", "when it had its cores"),
+    FIELD(td_row_tool_call, end, I64, "ps", "when it ended, or was lost"),
+    FIELD(td_row_tool_call, energy, F64, "J", "of its cores; NaN if not known"),
+};
+
 /* Rows have no padding: what HDF5 stores is the struct itself, so equal runs give equal bytes. */
 _Static_assert(sizeof(struct td_row_device) == 160, "padding in td_row_device");
 _Static_assert(sizeof(struct td_row_request) == 112, "padding in td_row_request");
@@ -102,9 +126,13 @@ _Static_assert(sizeof(struct td_row_step) == 80, "padding in td_row_step");
 _Static_assert(sizeof(struct td_row_token) == 64, "padding in td_row_token");
 _Static_assert(sizeof(struct td_row_residency) == 40, "padding in td_row_residency");
 _Static_assert(sizeof(struct td_row_transfer) == 72, "padding in td_row_transfer");
+_Static_assert(sizeof(struct td_row_orchestrator) == 144, "padding in td_row_orchestrator");
+_Static_assert(sizeof(struct td_row_tool_call) == 64, "padding in td_row_tool_call");
 
 #define TABLE(name, row, chunk, fields, what) \
-  { name, sizeof(struct row), chunk, fields, (int32_t)(sizeof fields / sizeof *fields), what }
+  { name, sizeof(struct row), chunk, fields, (int32_t)(sizeof fields / sizeof *fields), what, false }
+#define OPTIONAL_TABLE(name, row, chunk, fields, what) \
+  { name, sizeof(struct row), chunk, fields, (int32_t)(sizeof fields / sizeof *fields), what, true }
 
 const struct td_table_schema td_schema[TD_TABLE_COUNT] = {
     [TD_TABLE_DEVICES] = TABLE("devices", td_row_device, 64, device_fields, "one row per worker"),
@@ -116,6 +144,10 @@ const struct td_table_schema td_schema[TD_TABLE_COUNT] = {
     [TD_TABLE_RESIDENCY] = TABLE("residency", td_row_residency, 4096, residency_fields,
                                  "which requests took part in which modelled steps"),
     [TD_TABLE_TRANSFERS] = TABLE("transfers", td_row_transfer, 4096, transfer_fields, "one row per KV push"),
+    [TD_TABLE_ORCHESTRATORS] = OPTIONAL_TABLE("orchestrators", td_row_orchestrator, 64, orchestrator_fields,
+                                              "one row per machine that runs calls; only where there are some"),
+    [TD_TABLE_TOOL_CALLS] = OPTIONAL_TABLE("tool_calls", td_row_tool_call, 4096, tool_call_fields,
+                                           "one row per call that ended or was lost; only with orchestrators"),
 };
 
 hid_t td_schema_text_type(size_t bytes) {

@@ -33,6 +33,7 @@ struct td_table_schema {
   const struct td_field *fields;
   int32_t field_count;
   const char *what;
+  bool optional; /* only in traces of runs that have such a thing */
 };
 extern const struct td_table_schema td_schema[TD_TABLE_COUNT];
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cluster_check.h"
+#include "cluster_tools.h"
 #include "tandem/base.h"
 #include "tandem/cost.h"
 #include "tandem/device.h"
@@ -209,6 +210,7 @@ static td_status open_all(struct cluster *cluster, bool exact) {
   cluster->kv_dtype = td_experiment_kv_dtype(cluster->experiment);
   TD_TRY(open_params(cluster));
   TD_TRY(make_workers(cluster));
+  TD_TRY(cluster_open_orchestrators(cluster));
   place_workers(cluster, cluster->ranks);
   number_replicas(cluster);
   TD_TRY(cluster_check_devices(cluster));
@@ -245,6 +247,7 @@ void cluster_close(struct cluster *cluster) {
     td_device_params_close(cluster->links[i]);
   }
   for (int32_t i = 0; cluster->pool_params && i < cluster->pools; i++) td_device_params_close(cluster->pool_params[i]);
+  cluster_close_orchestrators(cluster);
   free(cluster->links);
   free(cluster->pool_params);
   free(cluster->workers);

@@ -19,9 +19,9 @@ static int by_worker_and_time(const void *left, const void *right) {
   return (a->at_ps > b->at_ps) - (a->at_ps < b->at_ps);
 }
 
-static td_status plan_pool(struct fleet_outages *outages, const struct td_cfg_pool *pool, int32_t first) {
-  const struct td_cfg_outage *all = pool->outages.items;
-  for (int32_t i = 0; i < pool->outages.count; i++) {
+static td_status plan_pool(struct fleet_outages *outages, const struct td_list *list, int32_t first) {
+  const struct td_cfg_outage *all = list->items;
+  for (int32_t i = 0; i < list->count; i++) {
     struct planned_outage *plan = &outages->plans[outages->plan_count++];
     *plan = (struct planned_outage){.worker = first + (int32_t)all[i].worker, .lasts_ps = INT64_MAX};
     TD_TRY(td_ps_from_seconds(all[i].at, &plan->at_ps));
@@ -31,14 +31,44 @@ static td_status plan_pool(struct fleet_outages *outages, const struct td_cfg_po
   return TD_OK;
 }
 
+/* What fails in a pool. */
+struct failing {
+  const struct td_list *outages;
+  const struct td_cfg_failures *failures;
+  int32_t count; /* workers, or orchestrators */
+};
+
+static int32_t pools_of(const struct cluster *cluster) {
+  return cluster->experiment->cluster.pools.count + cluster->experiment->cluster.orchestrators.pools.count;
+}
+
+static struct failing pool_at(const struct cluster *cluster, int32_t index) {
+  const struct td_list *pools = &cluster->experiment->cluster.pools;
+  if (index < pools->count) {
+    const struct td_cfg_pool *pool = (const struct td_cfg_pool *)pools->items + index;
+    return (struct failing){&pool->outages, &pool->failures, (int32_t)pool->count};
+  }
+  const struct td_cfg_orchestrator *pool =
+      (const struct td_cfg_orchestrator *)cluster->experiment->cluster.orchestrators.pools.items + index - pools->count;
+  return (struct failing){&pool->outages, &pool->failures, (int32_t)pool->count};
+}
+
+static int32_t machines_of(const struct cluster *cluster) {
+  return cluster->worker_count + cluster->orchestrator_count;
+}
+
+static const struct td_cfg_failures *failures_of(const struct cluster *cluster, int32_t worker) {
+  int32_t orchestrator = worker - cluster->worker_count;
+  return orchestrator < 0 ? &cluster->workers[worker].pool->failures
+                          : &cluster->orchestrators[orchestrator].pool->failures;
+}
+
 /* Each worker's own stand together, in order of time. */
 static td_status plan_all(const struct cluster *cluster, struct fleet_outages *outages) {
-  const struct td_list *pools = &cluster->experiment->cluster.pools;
-  const struct td_cfg_pool *pool = pools->items;
-  int32_t first = 0;
-  for (int32_t i = 0; i < pools->count; i++) {
-    TD_TRY(plan_pool(outages, &pool[i], first));
-    first += (int32_t)pool[i].count;
+  for (int32_t i = 0, first = 0; i < pools_of(cluster); i++) {
+    struct failing pool = pool_at(cluster, i);
+    TD_TRY(plan_pool(outages, pool.outages, first));
+    first += pool.count;
   }
   if (!outages->plan_count) return TD_OK;
   qsort(outages->plans, outages->plan_count, sizeof *outages->plans, by_worker_and_time);
@@ -60,7 +90,7 @@ static int64_t after(int64_t from_ps, int64_t ps) {
 static int64_t draw(struct fleet *fleet, int32_t worker, double mean_s) {
   struct fleet_outages *outages = fleet->outages;
   struct worker_outages *own = &outages->workers[worker];
-  bool constant = fleet->cluster->workers[worker].pool->failures.law == TD_FAILURE_CONSTANT;
+  bool constant = failures_of(fleet->cluster, worker)->law == TD_FAILURE_CONSTANT;
   int64_t ps;
   double s = constant ? mean_s : mean_s * td_random_exponential(outages->seed, (uint64_t)worker, own->drawn++);
   if (td_ps_from_seconds(s, &ps)) return INT64_MAX;
@@ -76,13 +106,12 @@ static void set_due(struct fleet_outages *outages, int32_t worker) {
 }
 
 static size_t count_plans(const struct cluster *cluster, bool *out_any) {
-  const struct td_list *pools = &cluster->experiment->cluster.pools;
-  const struct td_cfg_pool *pool = pools->items;
   size_t count = 0;
   *out_any = false;
-  for (int32_t i = 0; i < pools->count; i++) {
-    count += (size_t)pool[i].outages.count;
-    *out_any |= pool[i].outages.count || pool[i].failures.mean_time_between > 0;
+  for (int32_t i = 0; i < pools_of(cluster); i++) {
+    struct failing pool = pool_at(cluster, i);
+    count += (size_t)pool.outages->count;
+    *out_any |= pool.outages->count || pool.failures->mean_time_between > 0;
   }
   return count;
 }
@@ -96,12 +125,12 @@ td_status fleet_outages_open(struct fleet *fleet) {
   TD_TRY(td_alloc(1, sizeof *outages, (void **)&fleet->outages));
   outages = fleet->outages;
   outages->seed = td_random((uint64_t)cluster->experiment->seed, UINT64_C(0x6661696c75726573), 0); /* "failures" */
-  TD_TRY(worker_queue_open(&outages->due, cluster->worker_count));
-  TD_TRY(td_alloc((size_t)cluster->worker_count, sizeof *outages->workers, (void **)&outages->workers));
+  TD_TRY(worker_queue_open(&outages->due, machines_of(cluster)));
+  TD_TRY(td_alloc((size_t)machines_of(cluster), sizeof *outages->workers, (void **)&outages->workers));
   if (plans) TD_TRY(td_alloc(plans, sizeof *outages->plans, (void **)&outages->plans));
   TD_TRY(plan_all(cluster, outages));
-  for (int32_t i = 0; i < cluster->worker_count; i++) {
-    double mean_s = cluster->workers[i].pool->failures.mean_time_between;
+  for (int32_t i = 0; i < machines_of(cluster); i++) {
+    double mean_s = failures_of(cluster, i)->mean_time_between;
     outages->workers[i].chance_ps = mean_s > 0 ? draw(fleet, i, mean_s) : INT64_MAX;
     set_due(outages, i);
   }
@@ -122,27 +151,30 @@ void fleet_outages_close(struct fleet *fleet) {
 int64_t fleet_next_outage(struct fleet *fleet, int64_t other_ps, int64_t next_ps) {
   struct fleet_outages *outages = fleet->outages;
   int64_t due = outages->due.heap[0].time_ps;
+  bool pending = fleet->live || (fleet->tools && fleet_tools_pending(fleet));
   if (other_ps != INT64_MAX) {
     outages->alone = 0;
-  } else if (!fleet->live || outages->alone >= (int64_t)OUTAGES_ALONE * fleet->cluster->worker_count) {
+  } else if (!pending || outages->alone >= (int64_t)OUTAGES_ALONE * machines_of(fleet->cluster)) {
     return next_ps;
   }
   return due < next_ps ? due : next_ps;
 }
 
 /* Of the time a worker was down, what lies within the makespan. */
-static void count_down(struct fleet *fleet, struct worker_outages *own) {
+static void count_down(struct fleet *fleet, int32_t worker) {
+  struct worker_outages *own = &fleet->outages->workers[worker];
   int64_t from = fleet->summary->first_arrival_ps > own->since_ps ? fleet->summary->first_arrival_ps : own->since_ps;
   if (!fleet->arrived || fleet->now_ps <= from) return;
   own->down_ps += fleet->now_ps - from;
-  fleet->summary->down_ps += fleet->now_ps - from;
+  bool serves = worker < fleet->cluster->worker_count;
+  *(serves ? &fleet->summary->down_ps : &fleet->summary->tools.down_ps) += fleet->now_ps - from;
 }
 
 /* Failures of a worker that are due: until when the longest lasts; 0: none is. */
 static int64_t begin_due(struct fleet *fleet, int32_t worker) {
   struct fleet_outages *outages = fleet->outages;
   struct worker_outages *own = &outages->workers[worker];
-  const struct td_cfg_failures *failures = &fleet->cluster->workers[worker].pool->failures;
+  const struct td_cfg_failures *failures = failures_of(fleet->cluster, worker);
   int64_t until = 0, end;
   for (; own->plan < own->plans && outages->plans[own->plan].at_ps == fleet->now_ps; own->plan++) {
     end = after(fleet->now_ps, outages->plans[own->plan].lasts_ps);
@@ -165,6 +197,10 @@ static td_status go_down(struct fleet *fleet, int32_t worker, int64_t until_ps) 
   own->down = true;
   own->since_ps = fleet->now_ps;
   own->until_ps = until_ps;
+  if (worker >= fleet->cluster->worker_count) {
+    fleet->summary->tools.failures++;
+    return fleet_tools_fail(fleet, worker - fleet->cluster->worker_count);
+  }
   fleet->outages->down++;
   fleet->summary->failures++;
   return fleet_fail(fleet, worker);
@@ -172,9 +208,13 @@ static td_status go_down(struct fleet *fleet, int32_t worker, int64_t until_ps) 
 
 static void come_back(struct fleet *fleet, int32_t worker) {
   struct worker_outages *own = &fleet->outages->workers[worker];
+  count_down(fleet, worker);
   own->down = false;
+  if (worker >= fleet->cluster->worker_count) {
+    fleet_tools_repair(fleet, worker - fleet->cluster->worker_count);
+    return;
+  }
   fleet->outages->down--;
-  count_down(fleet, own);
   fleet->views[worker].down = false;
   fleet->views[worker].free_sequences = fleet->batch_sequences;
   load_changed(fleet->loads, worker);
@@ -200,7 +240,7 @@ td_status fleet_outage(struct fleet *fleet) {
 }
 
 void fleet_outages_count(struct fleet *fleet) {
-  for (int32_t i = 0; i < fleet->cluster->worker_count; i++) {
-    if (fleet->outages->workers[i].down) count_down(fleet, &fleet->outages->workers[i]);
+  for (int32_t i = 0; i < machines_of(fleet->cluster); i++) {
+    if (fleet->outages->workers[i].down) count_down(fleet, i);
   }
 }

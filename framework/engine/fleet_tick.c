@@ -41,7 +41,8 @@ static int64_t tick_after(const struct fleet *fleet) {
 }
 
 static bool nothing_else_comes(const struct fleet *fleet) {
-  return fleet->arrival_ps == INT64_MAX && !fleet->ends.count && !fleet->transfers.count;
+  bool runs = fleet->tools && fleet_tools_next(fleet) != INT64_MAX;
+  return fleet->arrival_ps == INT64_MAX && !fleet->ends.count && !fleet->transfers.count && !runs;
 }
 
 td_status fleet_tick(struct fleet *fleet) {

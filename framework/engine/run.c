@@ -23,7 +23,8 @@ static td_status create_trace(const struct cluster *cluster, const struct td_tra
                              .policy = experiment->engine.policy,
                              .model_digest = cluster->model_digest,
                              .seed = (uint64_t)experiment->seed,
-                             .ranks = transport->ranks};
+                             .ranks = transport->ranks,
+                             .tools = cluster->orchestrator_count > 0};
   td_status status = td_trace_create(path, &run, out_trace);
   free(text);
   return status;

@@ -106,6 +106,28 @@ static void print_prefix(const struct td_run_prefix *prefix, FILE *out) {
   fprintf(out, "\n");
 }
 
+static void print_tools(const struct td_run_tools *tools, FILE *out) {
+  if (!tools->on) return;
+  fprintf(out,
+          "%" PRIu64 " tool calls and %" PRIu64 " of text on %" PRId64 " cores of %" PRId64
+          " orchestrators, %.4g %% of their time",
+          tools->calls, tools->host_calls, tools->cores, tools->machines,
+          tools->up_s > 0 ? 100 * tools->busy_s / tools->up_s : 0);
+  if (isfinite(tools->energy_j)) {
+    fprintf(out, "; %.6g J at calls, %.6g J idle", tools->energy_j, tools->energy_idle_j);
+  }
+  fprintf(out, "\n");
+  if (!tools->failures) return;
+  fprintf(out,
+          "%" PRIu64 " failures of orchestrators, %.6g s of them down: %" PRIu64 " calls lost, which began again\n",
+          tools->failures, td_seconds(tools->down_ps), tools->lost);
+}
+
+/* Of workers and of orchestrators; NaN if some watts are not known. */
+static double all_energy(const struct td_run_summary *summary) {
+  return summary->energy_j + summary->energy_idle_j + summary->tools.energy_j + summary->tools.energy_idle_j;
+}
+
 void td_run_summary_print(const struct td_run_summary *summary, FILE *out) {
   double span = td_seconds(summary->makespan_ps);
   fprintf(out, "%" PRIu64 " requests", summary->requests);
@@ -126,6 +148,7 @@ void td_run_summary_print(const struct td_run_summary *summary, FILE *out) {
   }
   if (summary->preemptions) fprintf(out, "%" PRIu64 " preemptions\n", summary->preemptions);
   print_prefix(&summary->prefix, out);
+  print_tools(&summary->tools, out);
   if (summary->failures) {
     fprintf(out,
             "%" PRIu64 " failures, %.6g s of workers down: %" PRIu64 " steps and the KV of %" PRIu64
@@ -138,7 +161,7 @@ void td_run_summary_print(const struct td_run_summary *summary, FILE *out) {
     fprintf(out, "%.6g J in steps, %.6g J per output token\n", summary->energy_j,
             summary->energy_j / (double)summary->output_tokens);
   }
-  double all = summary->energy_j + summary->energy_idle_j;
+  double all = all_energy(summary);
   if (isfinite(all)) {
     fprintf(out, "%.6g J idle, %.6g J in all (power basis: %s): %.6g W in the mean, %.6g output tokens/J\n",
             summary->energy_idle_j, all, summary->power_basis, all / span, (double)summary->output_tokens / all);
@@ -148,6 +171,8 @@ void td_run_summary_print(const struct td_run_summary *summary, FILE *out) {
   print_tally("TPOT", &summary->tpot, out);
   print_tally("E2E", &summary->e2e, out);
   print_tally("queueing", &summary->queueing, out);
+  if (summary->tools.on) print_tally("tools", &summary->tools.queueing, out);
+  if (summary->tools.host_calls) print_tally("texts", &summary->tools.host_queueing, out);
 }
 
 static void number(FILE *out, const char *name, double value) {
@@ -188,6 +213,22 @@ static void json_prefix(const struct td_run_prefix *prefix, FILE *out) {
   fprintf(out, "]}");
 }
 
+static void json_tools(const struct td_run_tools *tools, FILE *out) {
+  if (!tools->on) return;
+  fprintf(out,
+          ", \"tools\": {\"orchestrators\": %" PRId64 ", \"cores\": %" PRId64 ", \"calls\": %" PRIu64
+          ", \"host_calls\": %" PRIu64 ", \"failures\": %" PRIu64 ", \"lost\": %" PRIu64,
+          tools->machines, tools->cores, tools->calls, tools->host_calls, tools->failures, tools->lost);
+  number(out, "down_s", td_seconds(tools->down_ps));
+  number(out, "busy_core_s", tools->busy_s);
+  number(out, "utilisation", tools->busy_s / tools->up_s);
+  number(out, "energy_j", tools->energy_j);
+  number(out, "energy_idle_j", tools->energy_idle_j);
+  json_tally("queueing_s", &tools->queueing, out);
+  json_tally("host_queueing_s", &tools->host_queueing, out);
+  fprintf(out, "}");
+}
+
 void td_run_summary_json(const struct td_run_summary *summary, FILE *out) {
   double span = td_seconds(summary->makespan_ps);
   fprintf(out,
@@ -206,7 +247,7 @@ void td_run_summary_json(const struct td_run_summary *summary, FILE *out) {
   number(out, "makespan_s", span);
   number(out, "requests_per_s", (double)summary->requests / span);
   number(out, "output_tokens_per_s", (double)summary->output_tokens / span);
-  double all = summary->energy_j + summary->energy_idle_j;
+  double all = all_energy(summary);
   number(out, "energy_j", summary->energy_j);
   number(out, "energy_idle_j", summary->energy_idle_j);
   number(out, "energy_total_j", all);
@@ -214,6 +255,7 @@ void td_run_summary_json(const struct td_run_summary *summary, FILE *out) {
   number(out, "tokens_per_j", (double)summary->output_tokens / all);
   fprintf(out, ", \"power_basis\": \"%s\"", summary->power_basis);
   json_prefix(&summary->prefix, out);
+  json_tools(&summary->tools, out);
   json_tally("ttft_s", &summary->ttft, out);
   json_tally("tpot_s", &summary->tpot, out);
   json_tally("e2e_s", &summary->e2e, out);

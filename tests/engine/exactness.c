@@ -10,9 +10,9 @@
 #include "tandem/policy.h"
 
 #ifdef TANDEM_SANITIZED
-enum { CLUSTERS = 24, CACHED = 8 }; /* of each policy */
+enum { CLUSTERS = 24, CACHED = 8, TOOLED = 8 }; /* of each policy */
 #else
-enum { CLUSTERS = 72, CACHED = 48 };
+enum { CLUSTERS = 72, CACHED = 48, TOOLED = 48 };
 #endif
 enum { MOST_BYTES = 1 << 16 };
 
@@ -22,6 +22,7 @@ static uint64_t hash = TD_HASH_INIT;
 static int compared, stalled;
 static uint64_t refused, preempted, failures, lost;
 static uint64_t hits[2], evicted[2]; /* of the KV cache, of tiers below */
+static uint64_t calls, waited, lost_calls;
 
 static void write_config(const char *text) {
   FILE *file = fopen(config, "w");
@@ -42,6 +43,16 @@ static void same_prefix(const struct td_run_prefix *a, const struct td_run_prefi
   }
 }
 
+static void count_calls(const struct rows *rows) {
+  const struct td_row_tool_call *row = (const void *)rows->tables[TD_TABLE_TOOL_CALLS].data;
+  size_t count = rows->tables[TD_TABLE_TOOL_CALLS].bytes / sizeof *row;
+  calls += count;
+  for (size_t i = 0; i < count; i++) {
+    waited += row[i].start > row[i].enqueued;
+    lost_calls += row[i].lost;
+  }
+}
+
 /* Runs the config merged and step by step, which must give the same rows, or the same stall. True if it ended well. */
 static bool compare(const char *policy, uint64_t number, struct rows *merged) {
   struct rows single = {0}, again = {0};
@@ -55,6 +66,9 @@ static bool compare(const char *policy, uint64_t number, struct rows *merged) {
   }
   rows_same(merged, &single, words);
   const struct td_run_prefix single_prefix = single.summary->prefix;
+  if (memcmp(&merged->summary->tools, &single.summary->tools, sizeof single.summary->tools) != 0) {
+    fail_msg("%s: merged and single steps count other calls", words);
+  }
   rows_free(&single);
   if (number % 8 == 0) {
     assert_int_equal(rows_run(config, "engine.merge=true", &again), status);
@@ -66,6 +80,7 @@ static bool compare(const char *policy, uint64_t number, struct rows *merged) {
   preempted += merged->summary->preemptions;
   failures += merged->summary->failures;
   lost += merged->summary->lost_tokens;
+  count_calls(merged);
   compared++;
   stalled += status != TD_OK;
   hash = rows_hash(hash, merged);
@@ -140,8 +155,30 @@ static void every_policy_with_caches(void **state) {
   assert_true(preempted > 10 && hits[0] > 10000 && hits[1] > 10000 && evicted[0] > 10000 && evicted[1] > 10000);
 }
 
+static void every_policy_with_tools(void **state) {
+  static char text[MOST_BYTES];
+  struct rows rows;
+  (void)state;
+  hash = TD_HASH_INIT;
+  compared = stalled = 0;
+  for (int i = 0; td_policies[i]; i++) {
+    for (uint64_t cluster = 0; cluster < TOOLED; cluster++) {
+      uint64_t number = (uint64_t)i * TOOLED + cluster;
+      random_tool_cluster(number, td_policies[i]->name, folder, text, sizeof text);
+      write_config(text);
+      compare(td_policies[i]->name, number, &rows);
+      rows_free(&rows);
+    }
+  }
+  printf("%d clusters with orchestrators, %d stalled alike; %d calls, %d had to wait, %d were lost; hash %016llx\n",
+         compared, stalled, (int)calls, (int)waited, (int)lost_calls, (unsigned long long)hash);
+  assert_true(compared - stalled >= 8 * compared / 10);
+  assert_true(calls > 1000 && waited > 300 && lost_calls > 20);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(every_policy), cmocka_unit_test(every_policy_with_caches)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(every_policy), cmocka_unit_test(every_policy_with_caches),
+                                     cmocka_unit_test(every_policy_with_tools)};
   folder = test_scratch();
   snprintf(config, sizeof config, "%s/random.cfg", folder);
   random_cluster_files(folder);
