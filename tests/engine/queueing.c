@@ -13,7 +13,7 @@
 
 #define STEP_S 1e-3
 #define PREFILL_S 5e-4
-enum { RUNS = 8, REQUESTS = 40000, LENGTHS = 20000, SESSIONS = 24000 };
+enum { RUNS = 8, TOOL_SEEDS = 100, REQUESTS = 40000, LENGTHS = 20000, SESSIONS = 24000 };
 
 #define NUMBER(name, number, unit) \
 #name " = { value = " number "; unit = \"" unit "\"; evidence = \"measured\"; source = \"made\"; };\n"
@@ -102,6 +102,7 @@ static void write_tools(int seed) {
 
 static double mean_tool_wait(int servers, double rate, int seed) {
   char config[4200], out[16384];
+  seed += TOOL_SEEDS; /* arrivals of its own: those of the others are alike but for their rate */
   write_tools(seed);
   snprintf(config, sizeof config,
            "name = \"queue\"; seed = %d; model = \"%s/experiments/models/llama-3-8b.cfg\";\n"
