@@ -130,9 +130,9 @@ _Static_assert(sizeof(struct td_row_orchestrator) == 144, "padding in td_row_orc
 _Static_assert(sizeof(struct td_row_tool_call) == 64, "padding in td_row_tool_call");
 
 #define TABLE(name, row, chunk, fields, what) \
-  { name, sizeof(struct row), chunk, fields, (int32_t)(sizeof fields / sizeof *fields), what, false }
+  { name, sizeof(struct row), chunk, fields, (int32_t)(sizeof fields / sizeof *fields), false, what }
 #define OPTIONAL_TABLE(name, row, chunk, fields, what) \
-  { name, sizeof(struct row), chunk, fields, (int32_t)(sizeof fields / sizeof *fields), what, true }
+  { name, sizeof(struct row), chunk, fields, (int32_t)(sizeof fields / sizeof *fields), true, what }
 
 const struct td_table_schema td_schema[TD_TABLE_COUNT] = {
     [TD_TABLE_DEVICES] = TABLE("devices", td_row_device, 64, device_fields, "one row per worker"),

@@ -32,8 +32,8 @@ struct td_table_schema {
   hsize_t chunk_rows;
   const struct td_field *fields;
   int32_t field_count;
-  const char *what;
   bool optional; /* only in traces of runs that have such a thing */
+  const char *what;
 };
 extern const struct td_table_schema td_schema[TD_TABLE_COUNT];
 

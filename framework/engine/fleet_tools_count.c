@@ -49,10 +49,11 @@ td_status fleet_tools_open(struct fleet *fleet) {
 
 void fleet_tools_close(struct fleet *fleet) {
   struct fleet_tools *tools = fleet->tools;
-  struct tool_home *home, *next;
   if (!tools) return;
-  HASH_ITER(hh, tools->homes, home, next) {
-    HASH_DEL(tools->homes, home);
+  struct tool_home *home = tools->homes, *next;
+  HASH_CLEAR(hh, tools->homes); /* the table; the items are still chained */
+  for (; home; home = next) {
+    next = home->hh.next;
     free(home);
   }
   for (int32_t i = 0; tools->all && i < fleet->cluster->orchestrator_count; i++) {

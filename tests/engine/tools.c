@@ -366,16 +366,30 @@ static void refusals(void **state) {
   fails_with("orchestrators = { call_cores = 4; };", POISSON, TD_CONFIG, "cluster.orchestrators.pools");
 }
 
+/* Where somebody executes, or time is not priced, there are no calls to run. */
+static void live_runs_have_none(void **state) {
+  (void)state;
+  struct rows rows;
+  char path[4200], text[1024];
+  snprintf(text, sizeof text,
+           "name = \"tools\"; model = \"%s/dense.cfg\"; engine = { pace = \"measured\"; policy = \"colocated\"; };\n"
+           "cluster = { pools = ( { name = \"gpu\"; backend = \"modelled\"; device = \"%s/chip.cfg\"; } );\n"
+           "orchestrators = { pools = ( { name = \"cpu\"; cores = 2; } ); }; };\n"
+           "workload = { requests = ( { prompt_tokens = 8; } ); };\n",
+           folder, folder);
+  random_cluster_file(folder, "live.cfg", text);
+  snprintf(path, sizeof path, "%s/live.cfg", folder);
+  assert_int_equal(rows_run(path, "seed=1", &rows), TD_CONFIG);
+  if (!strstr(td_error_text(), "cluster.orchestrators: found some, expected none")) fail_msg("%s", td_error_text());
+  rows_free(&rows);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(waits_are_exact),
-                                     cmocka_unit_test(durations),
-                                     cmocka_unit_test(enough_cores_are_a_delay),
-                                     cmocka_unit_test(sticky_sessions_stay),
-                                     cmocka_unit_test(texts_take_cores),
-                                     cmocka_unit_test(joules_balance),
-                                     cmocka_unit_test(calls_begin_again),
-                                     cmocka_unit_test(all_down_is_a_stall),
-                                     cmocka_unit_test(refusals)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(waits_are_exact),          cmocka_unit_test(durations),
+                                     cmocka_unit_test(enough_cores_are_a_delay), cmocka_unit_test(sticky_sessions_stay),
+                                     cmocka_unit_test(texts_take_cores),         cmocka_unit_test(joules_balance),
+                                     cmocka_unit_test(calls_begin_again),        cmocka_unit_test(all_down_is_a_stall),
+                                     cmocka_unit_test(live_runs_have_none),      cmocka_unit_test(refusals)};
   folder = test_scratch();
   random_cluster_files(folder);
   write_sessions();
