@@ -4,18 +4,27 @@ tandem_test(engine_units SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/units.c
 
 set(engine_libraries tandem_engine tandem_traces tandem_comm tandem_device tandem_backends tandem_config tandem_model
   tandem_kernels)
+tandem_test(engine_queues SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/queues.c LINK ${engine_libraries})
 tandem_test(engine_policies SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/policies.c LINK ${engine_libraries})
-foreach(name exactness faults policy_runs prefix tools)
+foreach(name exactness faults limits policy_runs prefix tools)
   tandem_test(engine_${name} SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/${name}.c
     ${CMAKE_CURRENT_LIST_DIR}/engine/random_cluster.c ${CMAKE_CURRENT_LIST_DIR}/engine/rows.c LINK ${engine_libraries})
 endforeach()
+
+tandem_test(engine_summary SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/summary.c
+  ${CMAKE_CURRENT_LIST_DIR}/engine/random_cluster.c LINK tandem_base PkgConfig::JANSSON)
+add_dependencies(engine_summary tandem)
 
 # The policies' reference is what the program prints.
 add_test(NAME engine_docs_current COMMAND sh -c
   "'$<TARGET_FILE:tandem>' policies --docs | diff - '${PROJECT_SOURCE_DIR}/docs/policies.md'")
 
 # One program, many named runs of `tandem`: engine_runs CASE.
-add_executable(engine_runs ${CMAKE_CURRENT_LIST_DIR}/engine/runs.c ${CMAKE_CURRENT_LIST_DIR}/engine/harness.c)
+set(engine_runs_sources)
+foreach(file runs runs_clusters runs_parity runs_requests harness)
+  list(APPEND engine_runs_sources ${CMAKE_CURRENT_LIST_DIR}/engine/${file}.c)
+endforeach()
+add_executable(engine_runs ${engine_runs_sources})
 target_include_directories(engine_runs PRIVATE ${CMAKE_CURRENT_LIST_DIR})
 target_link_libraries(engine_runs PRIVATE tandem_traces tandem_model tandem_config tandem_cost tandem_kernels tandem_base
   tandem_api PkgConfig::CMOCKA)

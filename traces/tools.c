@@ -20,6 +20,14 @@ static void add_call(const struct td_row_tool_call *row, struct td_orchestrator_
   machine->energy_j += row->energy;
 }
 
+static void add_machine(const struct td_orchestrator_metrics *machine, uint32_t cores, struct td_tool_metrics *tools) {
+  tools->machines++;
+  tools->cores += cores;
+  tools->lost += machine->lost;
+  tools->busy_s += machine->busy_s;
+  tools->energy_j += machine->energy_j;
+}
+
 /* Of calls that were not lost: tools, or the host's own work. */
 static void summarize_waits(const struct td_trace *trace, bool tools, double *scratch, struct td_summary *out) {
   uint64_t count = 0;
@@ -42,9 +50,12 @@ td_status td_tools_compute(const struct td_trace *trace, struct td_metrics *metr
   for (uint64_t i = 0; i < machines; i++) {
     struct td_orchestrator_metrics *machine = &metrics->orchestrators[i];
     machine->utilisation = machine->busy_s / (trace->orchestrators[i].cores * metrics->makespan_s);
+    add_machine(machine, trace->orchestrators[i].cores, &metrics->tools);
   }
   summarize_waits(trace, true, scratch, &metrics->tool_queueing);
   summarize_waits(trace, false, scratch, &metrics->host_queueing);
+  metrics->tools.calls = metrics->tool_queueing.count;
+  metrics->tools.host_calls = metrics->host_queueing.count;
   free(scratch);
   return TD_OK;
 }
@@ -106,9 +117,6 @@ void td_tools_print(const struct td_trace *trace, const struct td_metrics *metri
 
 void td_tools_json(const struct td_trace *trace, const struct td_metrics *metrics, FILE *out) {
   uint64_t count = trace->count[TD_TABLE_ORCHESTRATORS];
-  if (!count) return;
-  td_json_summary(out, "tool_queueing", &metrics->tool_queueing);
-  td_json_summary(out, "host_queueing", &metrics->host_queueing);
   fprintf(out, ",\n  \"orchestrators\": [");
   for (uint64_t i = 0; i < count; i++) {
     const struct td_row_orchestrator *row = &trace->orchestrators[i];

@@ -10,8 +10,9 @@
 /* Fills in what metrics has of calls, with its makespan known. */
 td_status td_tools_compute(const struct td_trace *trace, struct td_metrics *metrics);
 
-/* Both nothing without orchestrators: the table of `show`, and members of its JSON object. */
+/* The table of `show`, nothing without orchestrators. */
 void td_tools_print(const struct td_trace *trace, const struct td_metrics *metrics, FILE *out);
+/* The member of its JSON object that has one element for each. */
 void td_tools_json(const struct td_trace *trace, const struct td_metrics *metrics, FILE *out);
 
 #endif

@@ -38,9 +38,10 @@ static const struct td_option engine_options[] = {
         "dropped, and its prompt and what it has put out so far are prefilled anew; swap = its KV goes to the host's "
         "memory at the device file's host_bandwidth and comes back before it goes on, steps waiting meanwhile"),
     KEY(td_cfg_engine, prefix_cache, TD_OPT_BOOL, NULL, "false", 0, 0,
-        "modelled runs: workers keep the KV of prompts in KV blocks that nobody needs, and prompts that begin alike "
-        "(by "
-        "the source's prefix hashes, in whole blocks of them) do not compute it again"),
+        "modelled runs: workers keep the KV of prompts, and of answers that the source names, in KV blocks that nobody "
+        "needs, and prompts that begin alike (by the source's prefix hashes, in whole blocks of them) do not compute "
+        "it "
+        "again"),
     KEY(td_cfg_engine, merge, TD_OPT_BOOL, NULL, "true", 0, 0,
         "runs whose workers are all modelled, at pace priced: decode steps between two changes of a batch are one "
         "event; "
@@ -96,6 +97,8 @@ static const struct td_option tier_options[] = {
     KEY(td_cfg_tier_below, tokens, TD_OPT_INT, "tokens", NULL, 1, 1e15, "what it holds for each worker, in positions"),
     KEY(td_cfg_tier_below, bandwidth, TD_OPT_REAL, "GB/s", "nan", 1e-6, 1e9,
         "rate of loads from it, of all chips of a worker; nan = the device file's host_bandwidth"),
+    KEY(td_cfg_tier_below, survives, TD_OPT_BOOL, NULL, "false", 0, 0,
+        "what it holds is still there when its worker has failed and is repaired; false: lost with it"),
     END};
 static const struct td_option_group tier_group = {"a tier below", sizeof(struct td_cfg_tier_below), tier_options};
 

@@ -4,6 +4,7 @@
  */
 #include "tandem/experiment_source.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -212,6 +213,7 @@ static td_status check_lengths(const struct td_config *config, const struct td_c
 static td_status check_prefixes(const struct td_config *config, const struct td_cfg_source *source) {
   const struct td_list *list = &source->prefixes;
   const struct td_cfg_prefix *level = list->items;
+  int64_t tokens = 0;
   if (!list->count) return TD_OK;
   if (source->format == TD_SOURCE_SESSIONS || source->format == TD_SOURCE_MOONCAKE ||
       source->format == TD_SOURCE_BLIS) {
@@ -222,6 +224,11 @@ static td_status check_prefixes(const struct td_config *config, const struct td_
   }
   for (int32_t i = 0; i < list->count; i++) {
     char key[40];
+    TD_TRY(td_format(key, sizeof key, "prefixes.[%d].tokens", i));
+    tokens += level[i].tokens;
+    if (tokens > MOST_TOKENS) {
+      return wrong(config, key, "found %" PRId64 " tokens down to here, expected at most %d", tokens, MOST_TOKENS);
+    }
     TD_TRY(td_format(key, sizeof key, "prefixes.[%d].choices", i));
     if (level[i].skew > 0 && level[i].choices > 65536) {
       return wrong(config, key, "found over 65536 with a skew, expected fewer");

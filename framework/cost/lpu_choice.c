@@ -35,6 +35,7 @@ struct td_lpu_options td_lpu_choice_options(const struct td_lpu_choice *choice, 
   int64_t rows = choice->rows ? choice->rows : 1, blocks = kv_blocks;
   if (blocks && !choice->context && held < context) context = held;
   if (!blocks) blocks = (context + block_tokens - 1) / block_tokens * rows;
+  /* INT32_MAX: more than any machine has words for, which the compiler refuses */
   return (struct td_lpu_options){.weights = choice->weights,
                                  .activations = choice->activations,
                                  .chips = choice->chips,

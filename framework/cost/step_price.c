@@ -99,6 +99,7 @@ static td_status add_points(const struct td_step_side *side, int64_t at, struct 
   double wider = 1 + TD_WIDER_OCTAVE * octaves;
   wide start = grains(a->time.value), rise = grains(b->time.value) - start;
   line->rest += start + rise * (at - a->at) / (b->at - a->at);
+  /* a bound that lies beyond the next point's line is at zero, or at the value itself */
   line->low += fmax(0, between(a, a->time.low, b->time.low, at, b->at)) * 1e12 / wider;
   line->high += fmax(value, between(a, a->time.high, b->time.high, at, b->at)) * 1e12 * wider;
   return TD_OK;

@@ -14,6 +14,7 @@
 #include "tandem/operators.h"
 
 enum { WORKERS_MAX = 100000 };
+#define MOST_POSITIONS 1e15 /* of a KV cache, as of a tier below it */
 
 static const struct td_cfg_pool *pool_at(const struct cluster *cluster, int32_t i) {
   return (const struct td_cfg_pool *)cluster->experiment->cluster.pools.items + i;
@@ -148,12 +149,20 @@ static td_status positions_from_memory(const struct cluster *cluster, const stru
   const struct td_shape *shape = td_model_shape(cluster->model);
   double position = (double)td_kv_bytes(shape, cluster->kv_dtype, shape->layers, 1);
   double tokens = (memory - weights) / position;
-  if (tokens >= (double)cluster->workload.longest_total) {
-    *out_tokens = tokens > 1e12 ? INT64_C(1000000000000) : (int64_t)tokens;
+  bool fits = tokens >= (double)cluster->workload.longest_total;
+  if (fits && tokens <= MOST_POSITIONS) {
+    *out_tokens = (int64_t)tokens;
     return TD_OK;
   }
   char path[64];
   snprintf(path, sizeof path, "cluster.pools.[%d].device", worker->pool_index);
+  if (fits) {
+    return td_config_fail(
+        cluster->config, path,
+        "%s has %.4g GB: found room for %.4g positions of %.0f B, expected at most %g; kv_tokens says "
+        "how many are used",
+        worker->params->name, memory / 1e9, tokens, position, MOST_POSITIONS);
+  }
   return td_config_fail(cluster->config, path,
                         "%s has %.4g GB: found weights of %.4g GB + %" PRId64
                         " positions of %.0f B = %.4g GB, expected at most that",
@@ -167,6 +176,18 @@ static int64_t positions_for_batch(const struct cluster *cluster) {
   if (sequences > cluster->workload.count) sequences = cluster->workload.count;
   return sequences * cluster_blocks(cluster, cluster->workload.longest_total) *
          cluster->experiment->engine.block_tokens;
+}
+
+/* Those that are really there have numbers of 32 bits. */
+static td_status check_numbered(const struct cluster *cluster, const struct cluster_worker *worker, int64_t blocks) {
+  char path[64];
+  if (blocks <= INT32_MAX || (!worker->backend->executes && !cluster_is_lpu(worker))) return TD_OK;
+  snprintf(path, sizeof path, "cluster.pools.[%d].kv_tokens", worker->pool_index);
+  return td_config_fail(cluster->config, path,
+                        "found 0, which stands for %" PRId64
+                        " KV blocks here (as many of the longest request as engine.batch_sequences says), expected at "
+                        "most %d",
+                        blocks, INT32_MAX);
 }
 
 static td_status size_kv(struct cluster *cluster, struct cluster_worker *worker) {
@@ -190,8 +211,8 @@ static td_status size_kv(struct cluster *cluster, struct cluster_worker *worker)
                           " for the longest request",
                           blocks, cluster->experiment->engine.block_tokens, need);
   }
-  worker->kv_blocks = blocks > INT32_MAX ? INT32_MAX : (int32_t)blocks;
-  return TD_OK;
+  worker->kv_blocks = blocks;
+  return check_numbered(cluster, worker, blocks);
 }
 
 static td_status take_identity(struct cluster *cluster) {

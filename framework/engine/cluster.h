@@ -20,7 +20,7 @@ struct cluster_worker {
   const struct td_backend *backend;
   const struct td_device_params *params; /* NULL if the pool names no device file */
   struct td_slice slice;                 /* of the model that lives there: this engine places whole models */
-  int32_t kv_blocks;
+  int64_t kv_blocks;                     /* below 2^31 of devices that number them: those that execute, and LPUs */
 };
 
 /* A machine whose cores run tool calls. */

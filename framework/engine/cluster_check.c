@@ -126,6 +126,11 @@ static uint32_t sends_to(const struct td_policy *policy, int role) {
   return sends[role];
 }
 
+bool cluster_sends(const struct cluster *cluster, int32_t from, int32_t to) {
+  bool alone = from == to && pool_at(cluster, from)->count == 1;
+  return !alone && sends_to(cluster->policy, pool_at(cluster, from)->role) & 1u << pool_at(cluster, to)->role;
+}
+
 /* The first worker of each pool speaks for all of it. */
 static int32_t first_of(const struct cluster *cluster, int32_t pool) {
   int32_t first = 0;
@@ -135,11 +140,8 @@ static int32_t first_of(const struct cluster *cluster, int32_t pool) {
 
 static td_status check_pairs(const struct cluster *cluster) {
   for (int32_t i = 0; i < cluster->pools; i++) {
-    const struct td_cfg_pool *from = pool_at(cluster, i);
-    uint32_t roles = sends_to(cluster->policy, from->role);
     for (int32_t j = 0; j < cluster->pools; j++) {
-      bool alone = i == j && from->count == 1;
-      if (alone || !(roles & 1u << pool_at(cluster, j)->role)) continue;
+      if (!cluster_sends(cluster, i, j)) continue;
       TD_TRY(cluster_check_handoff(cluster, first_of(cluster, i), first_of(cluster, j)));
     }
   }
@@ -190,10 +192,7 @@ static td_status check_no_faults(const struct cluster *cluster, const char *wher
 static td_status check_engine(const struct cluster *cluster) {
   const struct td_experiment *experiment = cluster->experiment;
   static const char where[] = "where workers execute or the pace is not \"priced\"";
-  if (fleet_can(cluster)) {
-    if (experiment->engine.prefix_cache) TD_TRY(check_no_faults(cluster, "beside engine.prefix_cache"));
-    return check_batch(cluster);
-  }
+  if (fleet_can(cluster)) return check_batch(cluster);
   if (td_source_given(&experiment->workload.source)) {
     return td_config_fail(cluster->config, "workload.source", "found a source, expected a list of requests %s", where);
   }
@@ -229,20 +228,17 @@ td_status cluster_check(const struct cluster *cluster) {
   return check_pairs(cluster);
 }
 
-/* Its file is there and begins as it should; later rows are checked as they are taken. */
-static td_status check_source(const struct td_config *config, const struct td_experiment *experiment) {
-  struct td_workload *workload;
-  if (!td_source_given(&experiment->workload.source)) return TD_OK;
-  TD_TRY(td_workload_open(config, experiment, &workload));
-  td_workload_close(workload);
-  return TD_OK;
+static td_status check_once(const struct td_config *config, const struct td_experiment *experiment, bool exact) {
+  struct cluster cluster;
+  TD_TRY(cluster_open(config, experiment, 1, exact, &cluster));
+  td_status status = fleet_can(&cluster) ? fleet_check(&cluster) : cluster_check_prices(&cluster);
+  cluster_close(&cluster);
+  return status;
 }
 
 td_status td_engine_check(const struct td_config *config, const struct td_experiment *experiment) {
-  struct cluster cluster;
   /* what fits when every byte is a token fits; only what does not is worth counting */
-  td_status status = cluster_open(config, experiment, 1, false, &cluster);
-  if (status) status = cluster_open(config, experiment, 1, true, &cluster);
-  if (!status) cluster_close(&cluster);
-  return status ? status : check_source(config, experiment);
+  td_status status = check_once(config, experiment, false);
+  bool counted = experiment->workload.requests.count > 0;
+  return status && counted ? check_once(config, experiment, true) : status;
 }

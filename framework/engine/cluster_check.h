@@ -20,5 +20,9 @@ td_status cluster_check(const struct cluster *cluster);
 /* KV can go from one worker to another: a link where its time is priced, bytes where they will be read. Asked before
  * the run for pools of roles between which the policy sends, and for every pair it comes up with. */
 td_status cluster_check_handoff(const struct cluster *cluster, int32_t from, int32_t to);
+/* Does the policy send KV from a pool to another, or within one? */
+bool cluster_sends(const struct cluster *cluster, int32_t from, int32_t to);
+/* Of a cluster where workers execute or the pace is not priced: what is priced has a price. */
+td_status cluster_check_prices(const struct cluster *cluster);
 
 #endif

@@ -17,7 +17,7 @@ bool cluster_is_lpu(const struct cluster_worker *worker) {
 
 struct td_lpu_choice cluster_lpu(const struct cluster *cluster, const struct cluster_worker *worker) {
   struct td_lpu_choice choice = td_experiment_lpu(worker->pool);
-  choice.kv_blocks = worker->kv_blocks;
+  if (cluster_is_lpu(worker)) choice.kv_blocks = (int32_t)worker->kv_blocks;
   if (!choice.context) choice.context = (int32_t)cluster->workload.longest_total;
   return choice;
 }
@@ -73,7 +73,7 @@ static td_status options_of(const struct cluster *cluster, int32_t pool, struct 
   }
   struct td_lpu_choice choice = cluster_lpu(cluster, worker);
   *out_options = td_lpu_choice_options(&choice, td_model_shape(cluster->model),
-                                       (int32_t)cluster->experiment->engine.block_tokens, worker->kv_blocks);
+                                       (int32_t)cluster->experiment->engine.block_tokens, choice.kv_blocks);
   return TD_OK;
 }
 

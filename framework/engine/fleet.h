@@ -29,35 +29,41 @@ struct slots {
   int32_t first, last; /* -1: empty */
 };
 
+/* Whatever happens to a request in a run without a trace needs its first cache line, and when it comes the second. */
 struct fleet_request {
-  uint64_t number, session;
-  uint64_t place_in_line; /* how many came before it */
-  int64_t arrival_ps, admitted_ps, first_step_ps, first_token_ps;
+  _Alignas(64) uint64_t number;
+  int64_t arrival_ps, first_step_ps, first_token_ps;
   int32_t prompt, output; /* tokens in all */
   int32_t target;         /* tokens to prefill: the prompt, and after a preemption what came of it so far too */
   int32_t computed;       /* of them, those whose KV exists */
-  int32_t pushed;         /* of them, handed over or on their way */
   int32_t emitted;        /* output tokens so far, of one that does not decode just now */
-  int32_t preempted;      /* times */
-  int32_t fruitless;      /* times in a row that it started over for a failure without a token since the last */
-  int32_t tier, turn;
   int32_t prefill_worker, decode_worker; /* decode_worker may be TD_WORKER_LATER */
   int32_t next;
-  int64_t ends_at;                /* the decode step of its worker, counted from the run's start, that is its last */
+
+  uint64_t session;
+  uint64_t place_in_line; /* how many came before it */
+  int64_t admitted_ps;
   uint64_t kv_bytes, kv_expected; /* handed over; by the prompts that were prefilled to be */
   int64_t transferred_ps;         /* when the last push so far is through */
+  int32_t tier, turn;
+  int32_t pushed; /* of what is computed: handed over or on its way */
+  int32_t held;   /* leading blocks that it is made of, of those its worker's cache knows */
+
+  const char *name; /* of the config's own requests; NULL: r and its number */
+  int64_t load_ps;  /* that some of the held ones take from tiers below */
   /* the stretch of residency that is open: its steps are of worker `stretch_worker`, which has no number before the
    * first; yields: tokens a step */
-  int32_t stretch_worker;
-  uint32_t stretch_yields;
-  uint64_t stretch_index, stretch_count, stretch_token;
-  uint64_t *prefix; /* [prefix_count], owned */
+  uint64_t stretch_index;
+  int32_t stretch_worker, stretch_count, stretch_token, stretch_yields;
+  int32_t fruitless; /* times in a row that it started over for a failure without a token since the last */
+  uint32_t found;    /* tokens that it did not prefill because a cache had them */
+  uint64_t *prefix;  /* [prefix_count], owned */
   int32_t prefix_count, prefix_tokens;
-  uint64_t *keys; /* [key_count], owned: of the prompt's whole blocks in a prefix cache */
-  int32_t key_count;
-  int64_t load_ps;  /* that some of the held ones take from tiers below */
-  int32_t held;     /* leading blocks that it is made of, of those its worker's cache knows */
-  const char *name; /* of the config's own requests; NULL: r and its number */
+
+  uint64_t *keys; /* [text_count], owned: of the prompt's and output's whole blocks in a prefix cache */
+  int32_t text_count;
+  int32_t key_count;     /* of them, those of the tokens to prefill */
+  int32_t interruptions; /* times it was preempted or started over for a failure */
 };
 
 /* A prompt's part in the step a worker is at. */
@@ -66,40 +72,71 @@ struct chunk {
   int32_t push_begin, push_end;
 };
 
-/* A worker. "steps" are decode steps: those that every decoding sequence takes part in. */
+/* Rows of steps alike stay open as long as only contexts grow. */
+struct open_row {
+  int64_t duration, slope; /* of the first; by how much each is longer than the one before */
+  int64_t count;           /* done */
+  double energy;           /* of the first */
+};
+/* What of it only the trace is told. */
+struct told_row {
+  int64_t start;
+  uint32_t batch, tokens, interval, kind;
+};
+
+/* What KV goes through, in or out: see fleet_link.c. */
+struct port {
+  int64_t free_ps; /* when it is done with all it has to do */
+  int64_t busy_ps;
+  uint64_t bytes; /* in all */
+  uint64_t open;  /* of hand-overs that are not through */
+};
+
+enum { OWN_ENDINGS = 8, OWN_CHUNKS = 2 };
+
+/* A worker. "steps" are decode steps: those that every decoding sequence takes part in. An event in a fleet finds what
+ * it needs far away: it is all in the first cache lines. */
 struct replica {
+  _Alignas(64) int64_t steps; /* decode steps so far */
+  int64_t context;            /* sum over decoding sequences of their cached positions */
+  int64_t start_ps, count;    /* of what is under way: `count` steps as one event */
+  int64_t next_base;          /* of the step that follows the row's */
+  int64_t row_valid;          /* steps the price holds for from there */
+  uint64_t index;             /* device steps so far */
+  struct slots prefill;       /* in order of admission */
+
+  struct slots joining; /* will decode from the next step on */
   int32_t pool;
-  int64_t blocks;            /* KV blocks it has */
-  struct slots prefill;      /* in order of admission */
-  struct slots joining;      /* will decode from the next step on */
-  struct slot_queue swapped; /* in the host's memory, by place in line */
-  int64_t *phases;           /* [block_tokens] with kv = grow: decoding sequences by (positions - steps) mod block */
-  int64_t grown;             /* of the steps under way, those whose blocks the view lacks already */
-  bool freed;                /* blocks were given back since somebody last had to leave */
-  int64_t swap_ps;           /* that the next step waits for KV to or from the host, or from a tier below */
-  struct slot_queue endings; /* decoding requests by ends_at */
-  int64_t steps;             /* decode steps so far */
-  int64_t context;           /* sum over decoding sequences of their cached positions */
-  /* what it is at */
   bool busy, decodes, changed; /* changed: its batch is not the one the open row is of */
-  int64_t start_ps, count;     /* of what is under way: `count` steps as one event */
-  struct chunk *chunks;        /* of this step */
-  size_t chunk_count, chunk_capacity;
-  /* the row of steps alike, open as long as only contexts grow */
-  struct td_row_step row; /* .count: steps done; .duration: of the first */
-  int64_t next_base;      /* of the step that follows the row's */
-  int64_t priced, more;   /* the row's first step, and by how much the next are longer, before a cap makes it slower */
-  int64_t row_valid;      /* steps the price holds for from there */
-  uint64_t index;         /* device steps so far */
-  int64_t egress_free_ps, ingress_free_ps;
+  bool freed;                  /* blocks were given back since somebody last had to leave */
+  struct endings endings;      /* decoding requests */
+  struct chunk *chunks;        /* of this step: `own_chunks`, or an allocation */
+  size_t chunk_count;
+  int64_t swap_ps; /* that the next step waits for KV to or from the host, or from a tier below */
+
+  struct open_row row;
   int64_t busy_ps; /* at steps */
   double energy_j;
+  size_t chunk_capacity;
+  int64_t grown; /* of the steps under way, those whose blocks the view lacks already */
+
+  struct ending own_endings[OWN_ENDINGS];
+
+  struct chunk own_chunks[OWN_CHUNKS];
+  struct told_row told;
+  int64_t *phases; /* [block_tokens] with kv = grow: decoding sequences by (positions - steps) mod block */
+
+  int64_t blocks;       /* KV blocks it has */
+  int64_t priced, more; /* the row's first step, and by how much the next are longer, before a cap makes it slower */
+  struct port egress, ingress;
+  struct slot_queue swapped; /* in the host's memory, by place in line */
 };
 
 /* A tier of a pool's prefix caches; the first is the device's own memory. */
 struct fleet_tier {
   int64_t tokens;
   double bytes_per_s;
+  bool survives;
   int32_t counter; /* its place in the summary */
 };
 
@@ -140,7 +177,8 @@ struct fleet {
   size_t request_capacity;
   int32_t request_used, request_free; /* slots ever used; first of the free ones */
   int64_t live, arrived, finished, refused;
-  uint64_t prefilled; /* prompts, each of which gave a token */
+  int64_t refused_ps, refused_then; /* when somebody was last, and how many at that instant */
+  uint64_t prefilled;               /* prompts, each of which gave a token */
 
   struct slot_queue waiting;  /* for a route, by the policy's rank */
   struct slot_queue unplaced; /* prefilled, for a decode worker */
@@ -156,27 +194,40 @@ struct fleet {
   int64_t ticks_alone;          /* ticks in a row while nothing else was to come */
   int64_t queued_tokens, waiting_tokens, prefilled_tokens, prefill_ps; /* see struct td_cluster_view */
   int64_t hit_tokens, done_tokens; /* not computed but found; of all prompts that were prefilled */
+  bool settled;                    /* nothing that a policy is shown has changed since its last tick did nothing */
+  struct worker_queue growing;     /* with kv = grow: when workers amid merged steps take blocks next, or sooner */
+  uint64_t found;                  /* of hit_tokens, by requests that have ended */
+  int64_t given_up_tokens;         /* found or computed of prompts that started over before they were prefilled */
+  int64_t unused_tokens;           /* found by prompts that started over before they began */
   struct worker_queue ends;        /* of steps, by worker */
   struct slot_queue transfers;     /* by time */
   int32_t *touched;                /* workers that may begin a step at this instant */
   int32_t touched_count;
   uint8_t *is_touched;
-  uint64_t next_step, joins; /* step numbers given; requests that ever joined a decode batch */
-  int64_t *experts;          /* [expert_tokens]: td_expected_experts, 0: not yet known */
+  uint64_t kv_given;  /* bytes handed over for requests that have ended */
+  uint64_t next_step; /* step numbers given */
+  int64_t *experts;   /* [expert_tokens]: td_expected_experts, 0: not yet known */
   int64_t expert_tokens;
   struct fleet_outages *outages; /* NULL: nobody ever fails */
   struct fleet_power *power;     /* NULL: the cluster has no cap */
   struct fleet_tools *tools;     /* NULL: the cluster has no orchestrators */
   bool crowded;                  /* somebody waits for power: steps are not merged */
   bool split;                    /* a request was let in that decodes elsewhere */
+  bool prefixes;                 /* a request came with hashes of its prompt */
 };
 
 /* Can this cluster run so: pace priced and no worker executes? */
 bool fleet_can(const struct cluster *cluster);
 /* Runs it. `trace` may be NULL. */
 td_status fleet_run(const struct cluster *cluster, struct td_trace_writer *trace, struct td_run_summary *out_summary);
+/* Fails as that would at its beginning: see fleet_check.c. */
+td_status fleet_check(const struct cluster *cluster);
 
 /* ---- between the files ---- */
+
+/* fleet.c */
+td_status fleet_open(struct fleet *fleet); /* with cluster, policy, trace and summary set */
+void fleet_close(struct fleet *fleet);     /* also of one that did not open */
 
 /* fleet_request.c */
 td_status fleet_arrive(struct fleet *fleet); /* takes the next request */
@@ -191,6 +242,10 @@ td_status fleet_tool_done(struct fleet *fleet, uint64_t number);
 td_status fleet_finish(struct fleet *fleet, int32_t slot); /* its last token is out */
 td_status fleet_refuse(struct fleet *fleet, int32_t slot);
 
+/* fleet_check.c */
+/* Fails for a request that no worker could ever have, whoever else there is. */
+td_status fleet_check_room(const struct fleet *fleet, int32_t slot);
+
 /* fleet_route.c */
 int64_t fleet_rank(struct fleet *fleet, int32_t slot);
 bool fleet_admits(struct fleet *fleet, int32_t slot);
@@ -199,6 +254,13 @@ td_status fleet_route(struct fleet *fleet);
 struct td_cluster_view fleet_cluster_view(const struct fleet *fleet);
 void fleet_view(struct fleet *fleet, int32_t worker, int64_t blocks, int64_t sequences, int64_t tokens);
 void fleet_touch(struct fleet *fleet, int32_t worker);
+
+/* A worker will be needed in a moment. */
+static inline void fleet_fetch(const struct fleet *fleet, int32_t worker) {
+  const char *replica = (const char *)&fleet->replicas[worker];
+  for (size_t at = 0; at < offsetof(struct replica, blocks); at += 64) __builtin_prefetch(replica + at);
+  __builtin_prefetch(&fleet->views[worker]);
+}
 
 /* fleet_tick.c */
 td_status fleet_tick_open(struct fleet *fleet);
@@ -260,6 +322,8 @@ td_status fleet_lose_step(struct fleet *fleet,
                           int32_t worker); /* the one under way; those of its event done by now count */
 td_status fleet_begin_step(struct fleet *fleet, int32_t worker);
 td_status fleet_end_step(struct fleet *fleet, int32_t worker);
+/* When a step of those under way begins, 0 the first. */
+int64_t fleet_step_begins(const struct replica *replica, int64_t step);
 /* How many of the steps under way have begun by now. */
 int64_t fleet_steps_by_now(const struct fleet *fleet, const struct replica *replica);
 td_status fleet_interrupt(struct fleet *fleet, int32_t worker); /* its merged steps end with the one under way */
@@ -267,7 +331,7 @@ td_status fleet_take_joining(struct fleet *fleet, int32_t worker);
 td_status fleet_join(struct fleet *fleet, int32_t slot); /* decodes from its worker's next step on */
 
 /* fleet_kv.c: blocks with kv = grow */
-td_status fleet_kv_open(struct fleet *fleet, struct replica *replica);
+td_status fleet_kv_open(struct fleet *fleet, int32_t worker);
 void fleet_kv_join(struct fleet *fleet, struct replica *replica, const struct fleet_request *request);
 void fleet_kv_leave(struct fleet *fleet, struct replica *replica, const struct fleet_request *request);
 /* Before a step: what was swapped comes back, and who has to leaves, so that the step has its blocks. */
@@ -278,11 +342,15 @@ int64_t fleet_kv_steps(const struct fleet *fleet, int32_t worker);
 void fleet_kv_look(struct fleet *fleet);
 /* The steps under way, or `count` of them, are done: their blocks are taken. */
 void fleet_kv_taken(struct fleet *fleet, int32_t worker, int64_t count);
+void fleet_kv_begun(struct fleet *fleet, int32_t worker); /* the first of the steps under way is */
 
 /* fleet_cache.c: prefix caches; only with fleet->caches.of, but for fleet_cache_close */
 td_status fleet_cache_open(struct fleet *fleet);
 void fleet_cache_close(struct fleet *fleet);
-td_status fleet_cache_arrive(struct fleet *fleet, struct fleet_request *request);
+/* Names its blocks, as the job does. */
+td_status fleet_cache_arrive(struct fleet *fleet, struct fleet_request *request, const struct td_job *job);
+/* It has another target now. */
+void fleet_cache_target(const struct fleet *fleet, struct fleet_request *request);
 /* fleet_view's part: the worker has so many more free blocks. */
 void fleet_cache_view(struct fleet *fleet, int32_t worker, int64_t blocks);
 /* Before its KV blocks are taken, a request gets hold of its leading blocks that the worker has, in any tier. */
@@ -293,10 +361,14 @@ int32_t fleet_cache_held(const struct fleet *fleet, const struct fleet_request *
 int32_t fleet_cache_past(const struct fleet *fleet, const struct fleet_request *request, int32_t worker);
 /* It begins now. */
 td_status fleet_cache_load(struct fleet *fleet, struct fleet_request *request, int32_t worker);
-/* All of its prompt's KV is on the worker. */
-td_status fleet_cache_keep(struct fleet *fleet, struct fleet_request *request, int32_t worker);
+/* The KV of so many positions is on the worker. */
+td_status fleet_cache_keep(struct fleet *fleet, struct fleet_request *request, int32_t worker, int64_t positions);
 /* It has left, and given its blocks back. */
 void fleet_cache_release(struct fleet *fleet, struct fleet_request *request, int32_t worker);
+/* It leaves likewise to start over; if its worker has failed, what it held is lost. */
+void fleet_cache_leave(struct fleet *fleet, struct fleet_request *request, int32_t worker, bool failed);
+/* The worker has failed: what it kept is lost, but for tiers that survive. Whoever held some leaves after this. */
+void fleet_cache_lose(struct fleet *fleet, int32_t worker);
 
 /* fleet_price.c */
 /* Opens what prices a pool's steps. */
@@ -311,8 +383,15 @@ td_status fleet_price_mixed(struct fleet *fleet, const struct replica *replica, 
 /* fleet_link.c */
 /* Books a chunk's pushes: see fleet_milestones. */
 td_status fleet_push(struct fleet *fleet, int32_t worker, const struct chunk *chunk, const int64_t ready_ps[2]);
+/* Prices a request's first push between two workers, once so much of its prompt is computed. */
+td_status fleet_try_push(const struct fleet *fleet, int32_t slot, int32_t from, int32_t to, int64_t computed);
 td_status fleet_prefilled(struct fleet *fleet, int32_t slot); /* of a request that decodes elsewhere */
 td_status fleet_transferred(struct fleet *fleet, int32_t slot);
+/* It starts over: what was handed over so far was for nothing. */
+void fleet_forget_pushes(struct fleet *fleet, struct fleet_request *request);
+void fleet_cut_port(const struct fleet *fleet, struct port *port); /* what it has not done yet it never does */
+/* At the run's end: whatever went in came out, for somebody. */
+td_status fleet_check_ports(struct fleet *fleet);
 
 /* fleet_record.c */
 td_status fleet_record_devices(struct fleet *fleet);
@@ -320,8 +399,9 @@ td_status fleet_open_row(struct fleet *fleet, int32_t worker, const struct td_pr
 td_status fleet_close_row(struct fleet *fleet, int32_t worker);
 /* The request takes part in its worker's next `count` device steps, the first of number `index`. */
 td_status fleet_resident(struct fleet *fleet, struct fleet_request *request, int32_t worker, uint64_t index,
-                         uint64_t count, uint32_t yields);
+                         int32_t count, int32_t yields);
 td_status fleet_record_request(struct fleet *fleet, const struct fleet_request *request, int64_t finished_ps);
 td_status fleet_record_refused(struct fleet *fleet, const struct fleet_request *request);
+td_status fleet_record_change(struct fleet *fleet, int32_t worker, int change); /* now; enum td_change */
 
 #endif

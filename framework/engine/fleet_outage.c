@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fleet_outage.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "fleet.h"
@@ -10,6 +11,10 @@
 /* A request may need several workers, which are up together only now and then; one that so many outages of each of them
  * have not helped waits for something else. */
 enum { OUTAGES_ALONE = 100 };
+
+/* Failures so fast that hardly anything else happens make a run that does not end; so many of all workers, and of each,
+ * between two other events are too many. */
+enum { MOST_BETWEEN = 4000000, MOST_OF_EACH = 1000 };
 
 /* ---- opening ---- */
 
@@ -94,7 +99,7 @@ static int64_t draw(struct fleet *fleet, int32_t worker, double mean_s) {
   int64_t ps;
   double s = constant ? mean_s : mean_s * td_random_exponential(outages->seed, (uint64_t)worker, own->drawn++);
   if (td_ps_from_seconds(s, &ps)) return INT64_MAX;
-  return ps > 0 ? ps : 1;
+  return ps > 0 ? ps : 1; /* time passes between any two */
 }
 
 static void set_due(struct fleet_outages *outages, int32_t worker) {
@@ -150,8 +155,9 @@ void fleet_outages_close(struct fleet *fleet) {
 
 int64_t fleet_next_outage(struct fleet *fleet, int64_t other_ps, int64_t next_ps) {
   struct fleet_outages *outages = fleet->outages;
-  int64_t due = outages->due.heap[0].time_ps;
+  int64_t due = worker_queue_time(&outages->due);
   bool pending = fleet->live || (fleet->tools && fleet_tools_pending(fleet));
+  outages->between = due < next_ps ? outages->between + 1 : 0;
   if (other_ps != INT64_MAX) {
     outages->alone = 0;
   } else if (!pending || outages->alone >= (int64_t)OUTAGES_ALONE * machines_of(fleet->cluster)) {
@@ -203,28 +209,56 @@ static td_status go_down(struct fleet *fleet, int32_t worker, int64_t until_ps) 
   }
   fleet->outages->down++;
   fleet->summary->failures++;
+  TD_TRY(fleet_record_change(fleet, worker, TD_CHANGE_DOWN));
   return fleet_fail(fleet, worker);
 }
 
-static void come_back(struct fleet *fleet, int32_t worker) {
+static td_status come_back(struct fleet *fleet, int32_t worker) {
   struct worker_outages *own = &fleet->outages->workers[worker];
   count_down(fleet, worker);
   own->down = false;
   if (worker >= fleet->cluster->worker_count) {
     fleet_tools_repair(fleet, worker - fleet->cluster->worker_count);
-    return;
+    return TD_OK;
   }
   fleet->outages->down--;
+  fleet->settled = false;
   fleet->views[worker].down = false;
   fleet->views[worker].free_sequences = fleet->batch_sequences;
   load_changed(fleet->loads, worker);
   fleet->route_again = true;
+  return fleet_record_change(fleet, worker, TD_CHANGE_UP);
+}
+
+static td_status key_of_failures(const struct cluster *cluster, int32_t worker, char *path, size_t bytes) {
+  int32_t orchestrator = worker - cluster->worker_count;
+  if (orchestrator < 0) {
+    return td_format(path, bytes, "cluster.pools.[%" PRId32 "].failures", cluster->workers[worker].pool_index);
+  }
+  const struct td_cfg_orchestrator *first = cluster->experiment->cluster.orchestrators.pools.items;
+  return td_format(path, bytes, "cluster.orchestrators.pools.[%d].failures",
+                   (int)(cluster->orchestrators[orchestrator].pool - first));
+}
+
+static td_status too_often(const struct fleet *fleet) {
+  int32_t worker = worker_queue_first(&fleet->outages->due);
+  const struct td_cfg_failures *failures = failures_of(fleet->cluster, worker);
+  bool serves = worker < fleet->cluster->worker_count;
+  char path[96];
+  TD_TRY(key_of_failures(fleet->cluster, worker, path, sizeof path));
+  return td_config_fail(fleet->cluster->config, path,
+                        "found %g s between failures and %g s to repair, expected more: at %.6f s %s have failed "
+                        "and come back %" PRId64 " times since anything else happened",
+                        failures->mean_time_between, failures->mean_time_to_repair, td_seconds(fleet->now_ps),
+                        serves ? "workers" : "orchestrators", fleet->outages->between);
 }
 
 td_status fleet_outage(struct fleet *fleet) {
   struct fleet_outages *outages = fleet->outages;
-  while (outages->due.heap[0].time_ps == fleet->now_ps) {
-    int32_t worker = outages->due.heap[0].worker;
+  int64_t most = MOST_BETWEEN + (int64_t)MOST_OF_EACH * machines_of(fleet->cluster);
+  if (outages->between > most) return too_often(fleet);
+  while (worker_queue_time(&outages->due) == fleet->now_ps) {
+    int32_t worker = worker_queue_first(&outages->due);
     struct worker_outages *own = &outages->workers[worker];
     int64_t until = begin_due(fleet, worker);
     fleet->summary->events++;
@@ -232,7 +266,7 @@ td_status fleet_outage(struct fleet *fleet) {
     if (until) {
       TD_TRY(go_down(fleet, worker, until));
     } else if (own->down && own->until_ps == fleet->now_ps) {
-      come_back(fleet, worker);
+      TD_TRY(come_back(fleet, worker));
     }
     set_due(outages, worker);
   }

@@ -30,6 +30,7 @@ struct fleet_outages {
   size_t plan_count;
   uint64_t seed;
   int64_t alone;          /* outages in a row while nothing else was to come */
+  int64_t between;        /* instants of outages in a row without anything else */
   int32_t down;           /* workers */
   struct slot_queue lost; /* see fleet_fail; empty but there */
 };

@@ -85,7 +85,7 @@ td_status fleet_power_check(const struct cluster *cluster) {
   for (int32_t i = 0; i < cluster->pools; i++) {
     if (more_uw(cluster, i) > most_uw) most_uw = more_uw(cluster, i);
   }
-  if (llround((cap - idle) * 1e6) >= most_uw) return TD_OK;
+  if (cap >= idle && llround((cap - idle) * 1e6) >= most_uw) return TD_OK;
   return td_config_fail(cluster->config, "cluster.power_cap",
                         "found %.6g W, expected at least %.6g W: all workers idle but the one that takes most", cap,
                         idle + (double)most_uw * 1e-6);
@@ -155,7 +155,7 @@ void fleet_power_release(struct fleet *fleet, int32_t worker) {
 }
 
 void fleet_power_forget(struct fleet *fleet, int32_t worker) {
-  if (fleet->power->waiting.place[worker] < 0) return;
+  if (!worker_queue_has(&fleet->power->waiting, worker)) return;
   worker_queue_remove(&fleet->power->waiting, worker);
   fleet->power->wanted_uw -= step_uw(fleet, worker);
 }
@@ -170,7 +170,7 @@ static td_status line_up(struct fleet *fleet) {
   for (int32_t i = 0; i < fleet->touched_count; i++) {
     int32_t worker = fleet->touched[i];
     fleet->is_touched[worker] = 0;
-    if (fleet->replicas[worker].busy || power->waiting.place[worker] >= 0) continue;
+    if (fleet->replicas[worker].busy || worker_queue_has(&power->waiting, worker)) continue;
     if (!has_work(&fleet->replicas[worker])) {
       TD_TRY(fleet_begin_step(fleet, worker));
       continue;
@@ -184,12 +184,13 @@ static td_status line_up(struct fleet *fleet) {
 
 static td_status begin_first(struct fleet *fleet) {
   struct fleet_power *power = fleet->power;
-  struct worker_event first = worker_queue_pop(&power->waiting);
-  struct replica *replica = &fleet->replicas[first.worker];
-  power->wanted_uw -= step_uw(fleet, first.worker);
-  if (first.time_ps < fleet->now_ps) replica->changed = true; /* steps of one row follow each other */
-  TD_TRY(fleet_begin_step(fleet, first.worker));
-  if (replica->busy) power->free_uw -= step_uw(fleet, first.worker);
+  int64_t since_ps = worker_queue_time(&power->waiting);
+  int32_t worker = worker_queue_pop(&power->waiting);
+  struct replica *replica = &fleet->replicas[worker];
+  power->wanted_uw -= step_uw(fleet, worker);
+  if (since_ps < fleet->now_ps) replica->changed = true; /* steps of one row follow each other */
+  TD_TRY(fleet_begin_step(fleet, worker));
+  if (replica->busy) power->free_uw -= step_uw(fleet, worker);
   return TD_OK;
 }
 
@@ -202,7 +203,8 @@ td_status fleet_power_give_out(struct fleet *fleet) {
     for (int32_t i = 0; i < fleet->cluster->worker_count; i++) TD_TRY(fleet_interrupt(fleet, i));
     TD_TRY(line_up(fleet));
   }
-  while (power->waiting.count && step_uw(fleet, power->waiting.heap[0].worker) <= power->free_uw) {
+  while (worker_queue_time(&power->waiting) != INT64_MAX &&
+         step_uw(fleet, worker_queue_first(&power->waiting)) <= power->free_uw) {
     TD_TRY(begin_first(fleet));
   }
   return TD_OK;

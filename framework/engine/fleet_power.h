@@ -15,10 +15,12 @@
 
 #include "fleet_queue.h"
 
+__extension__ typedef __int128 microwatts; /* 100,000 workers of 10^12 W are more than 64 bits hold */
+
 struct fleet_power {
   struct worker_queue waiting; /* for power */
   int64_t free_uw;             /* that nobody at a step has */
-  int64_t wanted_uw;           /* by those that wait */
+  microwatts wanted_uw;        /* by those that wait */
   int64_t *step_uw;            /* [pools]: what a step takes beside idle power */
 };
 

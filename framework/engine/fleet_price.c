@@ -66,31 +66,31 @@ static int64_t expected_experts(struct fleet *fleet, int64_t tokens) {
 }
 
 static void count_sums(const struct replica *replica, struct td_step_stats *stats) {
-  int64_t sequences = (int64_t)replica->endings.count, context = replica->context + sequences;
+  int64_t sequences = replica->endings.count, context = replica->context + sequences;
   stats->v[TD_SYM_ONE] = 1;
   stats->v[TD_SYM_TOKENS] = stats->v[TD_SYM_LOGITS] = stats->v[TD_SYM_SEQS] = sequences;
   stats->v[TD_SYM_CONTEXT] = stats->v[TD_SYM_PAIRS] = stats->v[TD_SYM_FULL_PAIRS] = context;
   stats->v[TD_SYM_WINDOW_CONTEXT] = stats->v[TD_SYM_WINDOW_PAIRS] = context;
 }
 
-static void count_member(const struct fleet *fleet, const struct replica *replica, const struct keyed_slot *member,
+static void count_member(const struct fleet *fleet, const struct replica *replica, const struct ending *member,
                          struct td_step_stats *stats) {
   const struct fleet_request *request = &fleet->requests[member->slot];
-  int64_t past = request->prompt + request->output - 1 - (member->key - replica->steps);
+  int64_t past = request->prompt + request->output - 1 - (member->step - replica->steps);
   td_step_stats_add(stats, &fleet->cluster->graph->shape, past, 1, 1);
 }
 
 /* Which passes an LPU takes them in depends on their order: as they joined. */
 static void count_in_order(const struct fleet *fleet, const struct replica *replica, struct td_step_stats *stats) {
-  uint64_t after = 0; /* all that joined before this one are counted */
-  for (size_t counted = 0; counted < replica->endings.count; counted++) {
-    const struct keyed_slot *next = NULL;
-    for (size_t i = 0; i < replica->endings.count; i++) {
-      const struct keyed_slot *member = &replica->endings.heap[i];
-      if (member->number >= after && (!next || member->number < next->number)) next = member;
+  uint32_t after = 0; /* all that joined before this one are counted */
+  for (int32_t counted = 0; counted < replica->endings.count; counted++) {
+    const struct ending *next = NULL;
+    for (int32_t i = 0; i < replica->endings.count; i++) {
+      const struct ending *member = &replica->endings.heap[i];
+      if (member->joined >= after && (!next || member->joined < next->joined)) next = member;
     }
     count_member(fleet, replica, next, stats);
-    after = next->number + 1;
+    after = next->joined + 1;
   }
 }
 
@@ -99,7 +99,7 @@ static void count_members(const struct fleet *fleet, const struct replica *repli
     count_in_order(fleet, replica, stats);
     return;
   }
-  for (size_t i = 0; i < replica->endings.count; i++) {
+  for (int32_t i = 0; i < replica->endings.count; i++) {
     count_member(fleet, replica, &replica->endings.heap[i], stats);
   }
 }

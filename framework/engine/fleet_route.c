@@ -20,6 +20,7 @@ void fleet_view(struct fleet *fleet, int32_t worker, int64_t blocks, int64_t seq
   view->active -= sequences;
   view->waiting_tokens += tokens;
   fleet->waiting_tokens += tokens;
+  fleet->settled = false;
   load_changed(fleet->loads, worker);
 }
 
@@ -141,6 +142,7 @@ static td_status admit(struct fleet *fleet, int32_t slot, const struct td_reques
     return td_fail(TD_INTERNAL, "policy %s: leaves a decode worker for later and has no `place`", fleet->policy->name);
   }
   TD_TRY(check_worker(fleet, prefill));
+  fleet_fetch(fleet, prefill);
   if (fleet->caches.of) TD_TRY(fleet_cache_hold(fleet, request, prefill));
   if (decode == prefill) {
     TD_TRY(check_ever(fleet, request, prefill));
@@ -171,7 +173,7 @@ static td_status route_waiting(struct fleet *fleet) {
     struct td_request_view asked = ask_for(fleet, &fleet->requests[slot]);
     struct td_step_plan plan;
     enum td_verdict verdict = fleet->policy->route(&cluster, &asked, &plan);
-    if (verdict == TD_WAIT) return TD_OK;
+    if (verdict == TD_WAIT) return fleet_check_room(fleet, slot);
     slot_queue_pop(&fleet->waiting);
     fleet->queued_tokens -= fleet->requests[slot].target;
     TD_TRY(verdict == TD_REFUSE ? fleet_refuse(fleet, slot) : admit(fleet, slot, &asked, &plan));
@@ -199,7 +201,7 @@ static td_status place_unplaced(struct fleet *fleet) {
     struct td_cluster_view cluster = fleet_cluster_view(fleet);
     struct td_request_view asked = ask_for(fleet, request);
     int32_t worker = fleet->policy->place(&cluster, &asked);
-    if (worker < 0) return TD_OK;
+    if (worker < 0) return fleet_check_room(fleet, slot);
     slot_queue_pop(&fleet->unplaced);
     request->decode_worker = worker;
     if (worker == request->prefill_worker) {

@@ -6,6 +6,7 @@
  */
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
 #include "fleet.h"
 #include "tandem/base.h"
@@ -38,33 +39,44 @@ td_status fleet_take_joining(struct fleet *fleet, int32_t worker) {
   while (replica->joining.first >= 0) {
     int32_t slot = slots_take(fleet, &replica->joining);
     struct fleet_request *request = &fleet->requests[slot];
-    request->ends_at = replica->steps + request->output - request->emitted;
     replica->context += request->prompt + request->emitted - 1;
     fleet_kv_join(fleet, replica, request);
     replica->changed = true;
     TD_TRY(fleet_resident(fleet, request, worker, replica->index, 0, 1));
-    TD_TRY(slot_queue_push(&replica->endings, (struct keyed_slot){request->ends_at, fleet->joins++, slot}));
+    TD_TRY(endings_push(&replica->endings, replica->own_endings, replica->steps + request->output - request->emitted,
+                        slot));
   }
   return TD_OK;
 }
 
 /* KV leaves in whole blocks, and at the prompt's end with what is left; as a blob only then. */
 static int32_t push_end(const struct fleet *fleet, const struct fleet_request *request, int32_t computed) {
-  if (request->decode_worker == TD_WORKER_LATER || request->decode_worker == request->prefill_worker) {
-    return request->pushed;
-  }
   if (computed == request->target) return computed;
   if (fleet->cluster->experiment->engine.handoff == TD_HANDOFF_BLOB) return request->pushed;
   return computed - computed % (int32_t)fleet->block_tokens;
+}
+
+static td_status more_chunks(struct replica *replica) {
+  bool own = replica->chunks == replica->own_chunks;
+  struct chunk *chunks = own ? NULL : replica->chunks;
+  size_t capacity = own ? 0 : replica->chunk_capacity;
+  TD_TRY(td_grow((void **)&chunks, &capacity, 2 * replica->chunk_count, sizeof *chunks));
+  if (own) memcpy(chunks, replica->own_chunks, sizeof replica->own_chunks);
+  replica->chunks = chunks;
+  replica->chunk_capacity = capacity;
+  return TD_OK;
 }
 
 static td_status add_chunk(struct fleet *fleet, int32_t worker, int32_t slot, int64_t tokens) {
   struct replica *replica = &fleet->replicas[worker];
   struct fleet_request *request = &fleet->requests[slot];
   if (fleet->caches.of && !request->computed) TD_TRY(fleet_cache_load(fleet, request, worker));
-  struct chunk chunk = {.slot = slot, .tokens = (int32_t)tokens, .push_begin = request->pushed};
-  chunk.push_end = push_end(fleet, request, request->computed + chunk.tokens);
-  TD_TRY(td_grow((void **)&replica->chunks, &replica->chunk_capacity, replica->chunk_count + 1, sizeof chunk));
+  struct chunk chunk = {.slot = slot, .tokens = (int32_t)tokens};
+  if (request->decode_worker != TD_WORKER_LATER && request->decode_worker != request->prefill_worker) {
+    chunk.push_begin = request->pushed;
+    chunk.push_end = push_end(fleet, request, request->computed + chunk.tokens);
+  }
+  if (replica->chunk_count == replica->chunk_capacity) TD_TRY(more_chunks(replica));
   replica->chunks[replica->chunk_count++] = chunk;
   return TD_OK;
 }
@@ -77,7 +89,7 @@ static int32_t past_of(const struct fleet *fleet, const struct fleet_request *re
 
 static td_status add_chunks(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
-  int64_t sequences = (int64_t)replica->endings.count, left = fleet->batch_tokens - sequences;
+  int64_t sequences = replica->endings.count, left = fleet->batch_tokens - sequences;
   replica->chunk_count = 0;
   for (int32_t slot = replica->prefill.first; slot >= 0 && sequences < fleet->batch_sequences;
        slot = fleet->requests[slot].next) {
@@ -100,25 +112,27 @@ static td_status go_on(struct fleet *fleet, const struct replica *replica) {
   struct td_price price;
   if (fleet->merge) return TD_OK;
   TD_TRY(fleet_price_decode(fleet, replica, &price));
-  int64_t expected = replica->priced + replica->more * (int64_t)replica->row.count;
+  int64_t expected = replica->priced + replica->more * replica->row.count;
   if (price.base_ps == expected) return TD_OK;
   return td_fail(TD_INTERNAL,
-                 "a step of %zu sequences and %" PRId64 " positions: found a price of %" PRId64 " ps, expected %" PRId64
-                 " by the price of those before",
+                 "a step of %" PRId32 " sequences and %" PRId64 " positions: found a price of %" PRId64
+                 " ps, expected %" PRId64 " by the price of those before",
                  replica->endings.count, replica->context, price.base_ps, expected);
 }
 
 static td_status begin_decode(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
-  int64_t end_ps = 0, left = replica->endings.heap[0].key - replica->steps;
+  int64_t end_ps = 0, left = replica->endings.heap[0].step - replica->steps;
   if (!replica->changed && replica->row_valid > 0) {
     TD_TRY(go_on(fleet, replica));
   } else {
     struct td_price price;
     TD_TRY(fleet_close_row(fleet, worker));
     TD_TRY(fleet_price_decode(fleet, replica, &price));
-    replica->priced = price.base_ps;
-    replica->more = price.slope_ps;
+    if (!fleet->merge) {
+      replica->priced = price.base_ps;
+      replica->more = price.slope_ps;
+    }
     TD_TRY(fleet_slow_price(fleet, replica->pool, &price));
     TD_TRY(fleet_open_row(fleet, worker, &price, TD_STEP_DECODE));
   }
@@ -162,7 +176,7 @@ td_status fleet_begin_step(struct fleet *fleet, int32_t worker) {
   if (replica->swap_ps) replica->changed = true; /* steps of one row follow each other */
   replica->swap_ps = 0;
   TD_TRY(replica->chunk_count ? begin_mixed(fleet, worker) : begin_decode(fleet, worker));
-  if (fleet->grow) fleet_kv_taken(fleet, worker, 1);
+  if (fleet->grow) fleet_kv_begun(fleet, worker);
   return TD_OK;
 }
 
@@ -181,6 +195,10 @@ static int64_t steps_ended(const struct replica *replica, int64_t elapsed) {
   while (steps_time(base, slope, steps + 1) <= elapsed) steps++;
   while (steps > 0 && steps_time(base, slope, steps) > elapsed) steps--;
   return steps;
+}
+
+int64_t fleet_step_begins(const struct replica *replica, int64_t step) {
+  return replica->start_ps + (int64_t)steps_time(replica->next_base, replica->row.slope, step);
 }
 
 /* A step that would begin at this very instant has not, unless the instant has been given work before. */
@@ -222,14 +240,16 @@ td_status fleet_lose_step(struct fleet *fleet, int32_t worker) {
   int64_t spent = elapsed - (int64_t)steps_time(replica->next_base, replica->row.slope, ended);
   double watts = replica->row.energy / (double)replica->row.duration; /* per ps */
   bool lost = !ended || spent > 0;
+  /* the step that is lost has taken its blocks, and kept ones had to leave for it */
+  if (fleet->grow && replica->count > 1) fleet_kv_taken(fleet, worker, fleet_steps_by_now(fleet, replica));
   worker_queue_remove(&fleet->ends, worker);
   if (ended) {
     replica->count = ended;
     TD_TRY(fleet_end_step(fleet, worker));
   }
-  if (fleet->grow) fleet_kv_taken(fleet, worker, 0);
   if (replica->busy && fleet->power) fleet_power_release(fleet, worker);
-  replica->busy = false;
+  replica->busy = false; /* nobody is to take blocks for steps of it any more */
+  if (fleet->grow) fleet_kv_taken(fleet, worker, 0);
   replica->changed = true;
   replica->chunk_count = 0;
   TD_TRY(fleet_close_row(fleet, worker));
@@ -247,7 +267,7 @@ static td_status first_token(struct fleet *fleet, int32_t slot) {
   struct fleet_request *request = &fleet->requests[slot];
   fleet->prefilled++;
   fleet->done_tokens += request->target;
-  if (fleet->caches.of) TD_TRY(fleet_cache_keep(fleet, request, request->prefill_worker));
+  if (fleet->caches.of) TD_TRY(fleet_cache_keep(fleet, request, request->prefill_worker, request->target));
   if (!request->emitted++) request->first_token_ps = fleet->now_ps;
   if (request->emitted == request->output) return fleet_finish(fleet, slot);
   if (fleet_is_orphan(request)) return fleet_orphan(fleet, slot);
@@ -263,7 +283,7 @@ static td_status end_chunk(struct fleet *fleet, int32_t worker, const struct chu
   if (chunk->push_begin != chunk->push_end) TD_TRY(fleet_push(fleet, worker, chunk, ready_ps));
   request->computed += chunk->tokens;
   fleet->prefilled_tokens += chunk->tokens;
-  request->pushed = chunk->push_end;
+  if (chunk->push_begin != chunk->push_end) request->pushed = chunk->push_end;
   fleet_view(fleet, worker, 0, 0, -chunk->tokens);
   return TD_OK;
 }
@@ -305,7 +325,7 @@ static td_status end_prompts(struct fleet *fleet, int32_t worker) {
 
 static td_status end_decodes(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
-  int64_t sequences = (int64_t)replica->endings.count;
+  int64_t sequences = replica->endings.count;
   if (fleet->grow) fleet_kv_taken(fleet, worker, replica->count);
   replica->grown = 0;
   if (!replica->decodes) return TD_OK;
@@ -313,14 +333,14 @@ static td_status end_decodes(struct fleet *fleet, int32_t worker) {
   replica->context += sequences * replica->count;
   fleet->summary->decode_steps += (uint64_t)replica->count;
   fleet->summary->decode_tokens += (uint64_t)(sequences * replica->count);
-  while (replica->endings.count && replica->endings.heap[0].key == replica->steps) {
-    int32_t slot = slot_queue_pop(&replica->endings).slot;
+  while (replica->endings.count && replica->endings.heap[0].step == replica->steps) {
+    int32_t slot = endings_pop(&replica->endings);
     struct fleet_request *request = &fleet->requests[slot];
     request->emitted = request->output;
     replica->context -= request->prompt + request->output - 1;
     fleet_kv_leave(fleet, replica, request);
     replica->changed = true;
-    request->stretch_count = replica->index - request->stretch_index;
+    if (fleet->trace) request->stretch_count = (int32_t)(replica->index - request->stretch_index);
     TD_TRY(fleet_finish(fleet, slot));
   }
   return TD_OK;
@@ -328,15 +348,17 @@ static td_status end_decodes(struct fleet *fleet, int32_t worker) {
 
 td_status fleet_end_step(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
+  if (replica->decodes) __builtin_prefetch(&fleet->requests[replica->endings.heap[0].slot]);
+  if (replica->chunk_count) __builtin_prefetch(&fleet->requests[replica->chunks[0].slot]);
   replica->busy = replica->changed = false;
   if (fleet->power) fleet_power_release(fleet, worker);
   TD_TRY(end_chunks(fleet, worker));
   replica->index += (uint64_t)replica->count;
-  replica->row.count += (uint64_t)replica->count;
+  replica->row.count += replica->count;
   replica->next_base += replica->row.slope * replica->count;
   replica->row_valid -= replica->count;
   /* a request's row follows those of its steps, so that a trace cut off in between can be read */
-  bool ends = replica->decodes && replica->endings.heap[0].key == replica->steps + replica->count;
+  bool ends = replica->decodes && replica->endings.heap[0].step == replica->steps + replica->count;
   if (ends || replica->chunk_count) TD_TRY(fleet_close_row(fleet, worker));
   TD_TRY(end_decodes(fleet, worker));
   TD_TRY(end_prompts(fleet, worker));

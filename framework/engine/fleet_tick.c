@@ -3,6 +3,10 @@
  * The policy's ticks: at multiples of engine.policy_interval, as long as requests are in flight, after all that happens
  * at the same instant and before work is given out. They change what is routed from then on, never steps under way, so
  * merged steps need not end for them.
+ *
+ * A tick that did nothing would do nothing again, and nobody would be routed after it, until something that the policy
+ * is shown has changed: those in between are left out (of policies that `settle`; with merge = false they are not).
+ * What changes without an event are the free KV blocks of workers amid merged steps.
  */
 #include <inttypes.h>
 
@@ -29,26 +33,38 @@ td_status fleet_tick_open(struct fleet *fleet) {
   return TD_OK;
 }
 
-int64_t fleet_next_tick(const struct fleet *fleet, int64_t other_ps) {
-  if (fleet->tick_ps >= other_ps || !fleet->live) return other_ps;
-  return other_ps == INT64_MAX && fleet->ticks_alone >= TICKS_ALONE ? other_ps : fleet->tick_ps;
-}
-
-/* The first multiple of the interval after now. */
-static int64_t tick_after(const struct fleet *fleet) {
-  int64_t next, passed = fleet->now_ps - fleet->now_ps % fleet->interval_ps;
+/* The first multiple of the interval after a time; INT64_MAX: it is too late to be a time. */
+static int64_t tick_after(const struct fleet *fleet, int64_t ps) {
+  int64_t next, passed = ps - ps % fleet->interval_ps;
   return __builtin_add_overflow(passed, fleet->interval_ps, &next) ? INT64_MAX : next;
 }
 
+/* The next one that is not left out. Blocks taken at the very instant of a tick are not yet seen by it. */
+static int64_t due_tick(const struct fleet *fleet) {
+  int64_t seen_ps = INT64_MAX;
+  if (!fleet->settled || !fleet->merge) return fleet->tick_ps;
+  int64_t growth_ps = fleet->grow ? worker_queue_time(&fleet->growing) : INT64_MAX;
+  if (growth_ps != INT64_MAX) seen_ps = tick_after(fleet, growth_ps);
+  return seen_ps > fleet->tick_ps ? seen_ps : fleet->tick_ps;
+}
+
+int64_t fleet_next_tick(const struct fleet *fleet, int64_t other_ps) {
+  bool alone = other_ps == INT64_MAX; /* and no steps are under way */
+  if (!fleet->live || (alone && (fleet->settled || fleet->ticks_alone >= TICKS_ALONE))) return other_ps;
+  int64_t due_ps = due_tick(fleet);
+  return due_ps < other_ps ? due_ps : other_ps;
+}
+
 static bool nothing_else_comes(const struct fleet *fleet) {
-  bool runs = fleet->tools && fleet_tools_next(fleet) != INT64_MAX;
-  return fleet->arrival_ps == INT64_MAX && !fleet->ends.count && !fleet->transfers.count && !runs;
+  bool runs = worker_queue_time(&fleet->ends) != INT64_MAX || fleet->transfers.count ||
+              (fleet->tools && fleet_tools_next(fleet) != INT64_MAX);
+  return fleet->arrival_ps == INT64_MAX && !runs;
 }
 
 td_status fleet_tick(struct fleet *fleet) {
   if (fleet->tick_ps > fleet->now_ps) return TD_OK;
   bool due = fleet->live && fleet->now_ps % fleet->interval_ps == 0;
-  fleet->tick_ps = tick_after(fleet);
+  fleet->tick_ps = tick_after(fleet, fleet->now_ps);
   if (!due) return TD_OK; /* those of a time when nobody was here are left out */
   struct td_control control = {fleet};
   if (fleet->grow) fleet_kv_look(fleet);
@@ -56,6 +72,7 @@ td_status fleet_tick(struct fleet *fleet) {
   fleet->ticks_alone = nothing_else_comes(fleet) ? fleet->ticks_alone + 1 : 0;
   fleet->route_again = true;
   fleet->summary->events++;
+  fleet->settled = fleet->policy->settles; /* unless it, or anybody from now on, changes something */
   return fleet->policy->tick(&cluster, &control);
 }
 
@@ -66,8 +83,11 @@ td_status td_control_role(struct td_control *control, int32_t worker, int role) 
                    "policy %s: asks worker %" PRId32 " of %" PRId32 " for role %d, expected a role of 0..2",
                    fleet->policy->name, worker, fleet->cluster->worker_count, role);
   }
+  if (fleet->views[worker].role == role) return TD_OK;
+  fleet->settled = false;
   fleet->views[worker].role = role;
-  TD_TRY(load_role(control->fleet->loads, role));
+  fleet->summary->role_changes++;
+  TD_TRY(load_role(fleet->loads, role));
   load_changed(fleet->loads, worker);
-  return TD_OK;
+  return fleet_record_change(fleet, worker, role);
 }

@@ -40,7 +40,7 @@ static void touch(struct fleet_tools *tools, int32_t index) {
 }
 
 static bool is_up(const struct fleet_tools *tools, int32_t index) {
-  return tools->least.place[index] >= 0;
+  return worker_queue_has(&tools->least, index);
 }
 
 /* ---- asking ---- */
@@ -130,7 +130,7 @@ static td_status home_of(struct fleet_tools *tools, uint64_t session, struct too
 static td_status choose(struct fleet *fleet, const struct tool_call *call, int32_t *out_machine) {
   struct fleet_tools *tools = fleet->tools;
   struct tool_home *home = NULL;
-  *out_machine = tools->least.heap[0].worker;
+  *out_machine = worker_queue_first(&tools->least);
   if (!config_of(fleet)->sticky || !call->session) return TD_OK;
   TD_TRY(home_of(tools, call->session, &home));
   if (home->orchestrator < 0 || !is_up(tools, home->orchestrator)) home->orchestrator = *out_machine;
@@ -140,7 +140,7 @@ static td_status choose(struct fleet *fleet, const struct tool_call *call, int32
 
 static td_status send_all(struct fleet *fleet) {
   struct fleet_tools *tools = fleet->tools;
-  while (tools->unsent.count && tools->least.count) {
+  while (tools->unsent.count && worker_queue_time(&tools->least) != INT64_MAX) {
     struct keyed_slot first = slot_queue_pop(&tools->unsent);
     struct tool_call *call = &tools->calls[first.slot];
     TD_TRY(choose(fleet, call, &call->orchestrator));

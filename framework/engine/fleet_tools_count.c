@@ -73,7 +73,7 @@ void fleet_tools_close(struct fleet *fleet) {
 
 td_status fleet_tools_stalled(const struct fleet *fleet) {
   const struct fleet_tools *tools = fleet->tools;
-  if (!tools->unsent.count || tools->least.count) {
+  if (!tools->unsent.count || worker_queue_time(&tools->least) != INT64_MAX) {
     return td_fail(TD_INTERNAL, "stalled with %" PRIu64 " calls under way", tools->asked - tools->done);
   }
   const struct tool_call *call = &tools->calls[tools->unsent.heap[0].slot];

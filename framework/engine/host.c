@@ -13,7 +13,7 @@ static td_status open_runner(struct host *host, const struct cluster_worker *wor
   struct td_runner_options options = {
       .kv_dtype = host->cluster->kv_dtype,
       .block_tokens = (int32_t)engine->block_tokens,
-      .kv_blocks = worker->kv_blocks,
+      .kv_blocks = (int32_t)worker->kv_blocks,
       .max_rows = cluster_max_rows(host->cluster),
       .max_logits = engine->batch_sequences,
       .stop = &host->stopping,

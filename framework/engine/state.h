@@ -71,6 +71,7 @@ struct worker {
   bool executes, ready;
   struct td_kv_layout layout; /* as the worker declared it */
   int64_t free_blocks, waiting_tokens, active;
+  uint64_t sent, received; /* bytes of KV: by its steps; as they came in, or were booked where none really move */
   /* requests here, first come first */
   int64_t *prefill, *decode;
   size_t prefill_count, prefill_capacity, decode_count, decode_capacity;

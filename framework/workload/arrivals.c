@@ -6,7 +6,14 @@
 #define MOST_PS INT64_C(9200000000000000000)
 
 static td_status too_late(void) {
-  return td_fail(TD_CONFIG, "workload: found a request beyond 9.2e6 s, expected all before: time is int64 picoseconds");
+  return td_fail(TD_CONFIG, "found a request beyond 9.2e6 s, expected all before: time is int64 picoseconds");
+}
+
+td_status time_of_key(const struct td_config *config, const char *key, td_status status) {
+  char path[64];
+  if (status != TD_CONFIG) return status;
+  TD_TRY(td_format(path, sizeof path, "workload.source.%s", key));
+  return td_config_fail(config, path, "%s", td_error_text());
 }
 
 td_status time_add(int64_t a, int64_t b, int64_t *out) {

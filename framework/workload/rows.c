@@ -83,10 +83,16 @@ static void give_kept(const struct rows *rows, size_t index, struct row *out_row
       .prompt = kept->prompt, .output = kept->output, .tier = -1, .at_ps = rows->timed ? rows->times[index] : 0};
 }
 
-/* The next pass begins where the window ends, or with the last row. */
+/* The next pass begins where the window ends, or with the last row. One that takes no time never gets to a duration. */
 static td_status begin_pass(struct rows *rows) {
   const struct trace *trace = &rows->trace;
   int64_t took = trace->end_ps ? trace->end_ps - trace->begin_ps : rows->last_ps;
+  if (rows->timed && !took && !trace->source->requests) {
+    return td_fail(TD_CORRUPT,
+                   "%s: found rows of one time only, which repeat = true repeats at that time for ever, expected later "
+                   "ones, or workload.source.requests",
+                   trace->source->file);
+  }
   rows->next = 0;
   if (rows->timed) TD_TRY(time_add(rows->pass_ps, took, &rows->pass_ps));
   rows->complete = rows->keep;

@@ -50,7 +50,7 @@ static void shape_row(const struct source *source, uint64_t i, struct row *row) 
 static td_status read_row(struct source *source, uint64_t i, struct unit *unit, bool *out_any) {
   *out_any = true;
   if (has_file(source)) {
-    TD_TRY(rows_next(&source->rows, i, &unit->row, out_any));
+    TD_TRY(time_of_key(source->config, "repeat", rows_next(&source->rows, i, &unit->row, out_any)));
   } else {
     unit->row = (struct row){.tier = -1};
   }
@@ -66,7 +66,7 @@ static td_status read_unit(struct source *source, uint64_t i, struct unit *unit,
     unit->at_ps = unit->row.at_ps;
     return TD_OK;
   }
-  TD_TRY(sessions_next(&source->sessions, &source->rows, &unit->session));
+  TD_TRY(time_of_key(source->config, "repeat", sessions_next(&source->sessions, &source->rows, &unit->session)));
   *out_any = unit->session != NULL;
   if (!*out_any) return TD_OK;
   unit->session->number = i + 1;
@@ -76,10 +76,12 @@ static td_status read_unit(struct source *source, uint64_t i, struct unit *unit,
 
 static td_status place_unit(struct source *source, struct unit *unit) {
   const struct td_cfg_source *cfg = source->cfg;
-  if (has_own_arrivals(source)) return arrivals_next(&source->arrivals, unit->index, &unit->at_ps);
+  if (has_own_arrivals(source)) {
+    return time_of_key(source->config, "rate", arrivals_next(&source->arrivals, unit->index, &unit->at_ps));
+  }
   if (cfg->arrivals == TD_ARRIVALS_CLOSED) unit->at_ps = 0;
   if (cfg->scale == 1) return TD_OK;
-  return time_scale(unit->at_ps, cfg->scale, &unit->at_ps);
+  return time_of_key(source->config, "scale", time_scale(unit->at_ps, cfg->scale, &unit->at_ps));
 }
 
 static td_status too_few(const struct source *source) {

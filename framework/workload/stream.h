@@ -71,6 +71,8 @@ struct arrivals {
 void arrivals_open(const struct td_cfg_source *source, uint64_t seed, struct arrivals *out_arrivals);
 /* Arrival i, asked for in order. */
 td_status arrivals_next(struct arrivals *arrivals, uint64_t i, int64_t *out_ps);
+/* Says which key of workload.source made a time too late: passes `status` on, TD_CONFIG with the key's line. */
+td_status time_of_key(const struct td_config *config, const char *key, td_status status);
 /* a + b, or the product of a time and a factor: TD_CONFIG beyond what int64 picoseconds hold. */
 td_status time_add(int64_t a, int64_t b, int64_t *out);
 td_status time_scale(int64_t ps, double factor, int64_t *out);

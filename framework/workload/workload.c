@@ -176,6 +176,9 @@ static td_status job_of_turn(struct td_workload *workload, struct session *sessi
   job->turn = session->next++;
   job->tier = session->tier;
   lend_prefix(workload, workload->prefixes.hashes, workload->prefixes.count, job);
+  if (!job->prefix) return TD_OK;
+  job->prefix_count = (int32_t)(turn->prompt / workload->prefixes.block);
+  job->answer_count = workload->prefixes.count - job->prefix_count;
   return TD_OK;
 }
 
@@ -228,8 +231,9 @@ static td_status think(const struct td_workload *workload, uint64_t number, int6
   int64_t pause;
   double factor = cfg->think;
   if (cfg->think_law == TD_THINK_EXPONENTIAL) factor *= draw_exponential(workload->source.seed, DRAW_THINK, number);
-  TD_TRY(time_scale(TD_PS_PER_SECOND, factor, &pause));
-  return time_add(now_ps, pause, out_ps);
+  td_status status = time_scale(TD_PS_PER_SECOND, factor, &pause);
+  if (!status) status = time_add(now_ps, pause, out_ps);
+  return time_of_key(workload->source.config, "think", status);
 }
 
 static td_status not_under_way(uint64_t number) {
@@ -265,6 +269,7 @@ static td_status finish(struct td_workload *workload, uint64_t number, int64_t n
     event.session = session;
     int64_t wait_ps = with_tool ? session->turns[session->next - 1].wait_ps : 0;
     td_status status = time_add(now_ps, wait_ps, &event.at_ps);
+    status = time_of_key(workload->source.config, "file", status);
     if (!status) status = queue_put(&workload->queue, event);
     if (status) session_close(session);
     return status;

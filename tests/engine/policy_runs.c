@@ -180,6 +180,10 @@ static void autoscale_moves_workers(void **state) {
   struct rows rows;
   run(&setup, &rows);
   assert_true(moved(&rows) > 50);
+  const struct td_row_change *change = (const void *)rows.tables[TD_TABLE_CHANGES].data;
+  assert_int_equal(rows.tables[TD_TABLE_CHANGES].bytes / sizeof *change, rows.summary->role_changes);
+  assert_true(rows.summary->role_changes > 0 && change->device > 0 && change->change == TD_CHANGE_PREFILL);
+  assert_int_equal(change->time % 10000000000, 0); /* at a tick */
   int64_t scaled = rows.summary->makespan_ps;
   rows_free(&rows);
   setup.options = "slo_ttft = 0.02; high = 0.6; low = 0.3; minimum_workers = 3;";
@@ -241,7 +245,9 @@ static void late_prefills_ahead(void **state) {
   rows_free(&rows);
 }
 
-static void what_never_fits_stalls(void **state) {
+/* No decode worker ever has the room: said as soon as it is asked for. Under a policy that changes roles any worker may
+ * become one. */
+static void what_never_fits_is_said(void **state) {
   (void)state;
   static const char *const policies[] = {"disaggregated", "late", "round_robin", "autoscale"};
   struct setup setup = {.pools = "p prefill 1 512 d decode 1 128",
@@ -252,16 +258,31 @@ static void what_never_fits_stalls(void **state) {
                             "prompt = { law = \"constant\"; mean = 200; };"
                             "output = { law = \"constant\"; mean = 50; }; };"};
   for (size_t i = 0; i < sizeof policies / sizeof *policies; i++) {
+    bool scales = i == 3;
     setup.policy = policies[i];
-    setup.options = i == 3 ? "slo_ttft = 1.0;" : "";
-    fails(&setup, "seed=1", TD_UNSUPPORTED, "stalled at ");
-    fails(&setup, "engine.merge=false", TD_UNSUPPORTED,
-          "0 of 3 requests done: request 0 (200 tokens to prefill = 13 KV blocks");
-    fails(&setup, "seed=1", TD_UNSUPPORTED,
-          i == 1 ? "waits for a decode worker, policy late finds no worker for it"
-                 : "finds no worker for it, and nothing else will happen");
-    fails(&setup, "seed=1", TD_UNSUPPORTED, "pool d 8 of 8 KV blocks and 64 places");
+    setup.options = scales ? "slo_ttft = 1.0;" : "";
+    td_status expected = scales ? TD_UNSUPPORTED : TD_CONFIG;
+    const char *words = scales ? "0 of 3 requests done: request 0 (200 tokens to prefill = 13 KV blocks"
+                               : "policy.cfg:4: cluster.pools.[1].kv_tokens: found 8 KV blocks of 16 positions, "
+                                 "expected at least 16 for request 0, which no other pool has either";
+    fails(&setup, "seed=1", expected, words);
+    fails(&setup, "engine.merge=false", expected, words);
+    if (scales) fails(&setup, "seed=1", expected, "pool d 8 of 8 KV blocks and 64 places");
   }
+}
+
+/* Whoever waits for a worker that is gone for good. */
+static void stalls_are_explained(void **state) {
+  (void)state;
+  struct setup setup = {.policy = "late",
+                        .pools = "p prefill 1 20000 d decode 1 20000",
+                        .links = "p d",
+                        .workload = "requests = ( { prompt_tokens = 200; max_tokens = 50; } );"};
+  static const char gone[] = "cluster.pools.[1].outages=({worker=0; at=0.0; lasts=0.0;})";
+  fails(&setup, gone, TD_UNSUPPORTED, "0 of 1 requests done: request 0 (200 tokens to prefill = 13 KV blocks");
+  fails(&setup, gone, TD_UNSUPPORTED,
+        "waits for a decode worker, policy late finds no worker for it, and nothing else will happen");
+  fails(&setup, gone, TD_UNSUPPORTED, "1 of 2 workers are down");
 }
 
 static void what_grows_too_large_is_said(void **state) {
@@ -335,7 +356,8 @@ int main(void) {
       cmocka_unit_test(autoscale_moves_workers),
       cmocka_unit_test(ticks_see_blocks_grow),
       cmocka_unit_test(late_prefills_ahead),
-      cmocka_unit_test(what_never_fits_stalls),
+      cmocka_unit_test(what_never_fits_is_said),
+      cmocka_unit_test(stalls_are_explained),
       cmocka_unit_test(what_grows_too_large_is_said),
       cmocka_unit_test(batches_must_fit_before_the_run),
       cmocka_unit_test(time_ends_and_is_said),

@@ -61,12 +61,12 @@ static double two_kinds(double unit) {
   return unit < 0.9 ? 0.5 : 5.5;
 }
 
-/* The mean of the first "queueing_s" of the summary: that of tools if there are some, else of requests. */
-static double run_mean(const char *config, char *out, size_t size) {
+/* The mean of `key` of the summary, with its quotes. */
+static double run_mean(const char *config, const char *key, char *out, size_t size) {
   write_file("queue.cfg", config);
   int code = test_run(out, size, "%s run %s/queue.cfg --no-trace --json 2>&1", TANDEM_PROGRAM, harness_scratch());
   if (code) fail_msg("%s", out);
-  const char *at = strstr(out, "\"queueing_s\"");
+  const char *at = strstr(out, key);
   assert_non_null(at);
   at = strstr(at, "\"mean\": ");
   assert_non_null(at);
@@ -83,7 +83,7 @@ static double mean_wait(int servers, double rate, int seed) {
            "workload = { source = { format = \"lengths\"; file = \"lengths.csv\"; arrivals = \"poisson\"; rate = %.9g; "
            "requests = %d; draw = true; }; };\n",
            seed, TANDEM_SOURCE_DIR, servers, rate, REQUESTS);
-  return run_mean(config, out, sizeof out);
+  return run_mean(config, "\"queueing\"", out, sizeof out);
 }
 
 /* Sessions of one tool call of a second in the mean between two short turns. */
@@ -112,7 +112,7 @@ static double mean_tool_wait(int servers, double rate, int seed) {
            "workload = { source = { format = \"sessions\"; file = \"sessions.csv\"; arrivals = \"poisson\"; rate = "
            "%.9g; }; };\n",
            seed, TANDEM_SOURCE_DIR, servers, rate);
-  return run_mean(config, out, sizeof out);
+  return run_mean(config, "\"tool_queueing\"", out, sizeof out);
 }
 
 static void compare(const char *what, double (*wait)(int servers, double rate, int seed), int servers, double rate,

@@ -163,8 +163,10 @@ static void add_tiers(struct dice *dice, struct td_text *out) {
   int count = draw(dice, 0, 2);
   td_text_printf(out, "tiers = (");
   for (int i = 0; i < count; i++) {
-    td_text_printf(out, "%s{ name = \"t%d\"; tokens = %d; %s }", i ? "," : "", i, draw(dice, 16, 600),
-                   pick(dice, rates, 3));
+    int tokens = draw(dice, 16, 600);
+    const char *rate = pick(dice, rates, 3),
+               *survives = dice->faulty && draw_fault(dice, 0, 1) ? "survives = true;" : "";
+    td_text_printf(out, "%s{ name = \"t%d\"; tokens = %d; %s %s }", i ? "," : "", i, tokens, rate, survives);
   }
   td_text_printf(out, "); ");
 }
@@ -178,8 +180,8 @@ static void add_pool(struct dice *dice, const char *name, const char *role, cons
                  tokens);
   td_text_printf(out, "device = \"%s/chip.cfg\"; ", folder);
   if (dice->caches) add_tiers(dice, out);
-  if (!dice->caches) add_cap(dice, out);
-  if (!dice->caches) add_faults(dice, workers, out);
+  add_cap(dice, out);
+  add_faults(dice, workers, out);
   td_text_printf(out, "}");
 }
 
@@ -342,8 +344,14 @@ static void hand_over(struct td_text *text, char *out, size_t size) {
 
 static const char *const models[] = {"dense", "window", "experts"};
 
-void random_cached_cluster(uint64_t number, const char *policy, const char *folder, char *out, size_t size) {
-  struct dice dice = {.number = ~number, .caches = true};
+void random_cached_cluster(uint64_t number, const char *policy, const char *folder, int64_t instant_ps, char *out,
+                           size_t size) {
+  struct dice dice = {.number = ~number,
+                      .caches = true,
+                      .faulty = number % 3 == 1,
+                      .instants = &instant_ps,
+                      .instant_count = instant_ps > 0,
+                      .capped = number % 5 < 2};
   struct td_text text = {0};
   td_text_printf(&text, "name = \"random\"; model = \"%s/%s.cfg\"; seed = 3;\n", folder, pick(&dice, models, 3));
   add_engine(&dice, policy, &text);
@@ -354,12 +362,11 @@ void random_cached_cluster(uint64_t number, const char *policy, const char *fold
 }
 
 void random_tool_cluster(uint64_t number, const char *policy, const char *folder, char *out, size_t size) {
-  bool caches = number % 4 == 3;
   struct dice dice = {.number = number << 32,
                       .tools = true,
-                      .caches = caches,
-                      .faulty = !caches && number % 3 == 1,
-                      .capped = !caches && number % 5 < 2};
+                      .caches = number % 4 == 3,
+                      .faulty = number % 3 == 1,
+                      .capped = number % 5 < 2};
   struct td_text text = {0};
   td_text_printf(&text, "name = \"random\"; model = \"%s/%s.cfg\"; seed = 3;\n", folder, pick(&dice, models, 3));
   add_engine(&dice, policy, &text);

@@ -178,6 +178,22 @@ static long resident_kib(void) {
   return usage.ru_maxrss;
 }
 
+/* Times beyond int64 picoseconds name the key that makes them; a trace without a span does not repeat for ever. */
+static void too_late(void **state) {
+  (void)state;
+  scratch_file("v.csv", HEAD "0,1,1\n1,1,1\n");
+  expect_refused(VIDUR " scale = 1e9;", "workload.source.scale: found a request beyond 9.2e6 s");
+  expect_refused(VIDUR " arrivals = \"constant\"; rate = 1e-7;",
+                 "workload.source.rate: found a request beyond 9.2e6 s");
+  scratch_file("v.csv", HEAD "8000000,1,1\n");
+  expect_refused(VIDUR " repeat = true; requests = 3;", "workload.source.repeat: found a request beyond 9.2e6 s");
+  scratch_file("v.csv", HEAD "0,1,1\n0,2,1\n");
+  expect_refused(VIDUR " repeat = true; duration = 1.0;", "v.csv: found rows of one time only");
+  struct opened opened = must_open(VIDUR " repeat = true; requests = 9;");
+  assert_int_equal(take_all(opened.workload).count, 9);
+  close_opened(&opened);
+}
+
 /* A line of 10 GB, on a file system that keeps holes. */
 static void an_endless_line(void **state) {
   (void)state;
@@ -249,9 +265,10 @@ static void changed(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(columns), cmocka_unit_test(values),          cmocka_unit_test(stamps),
-      cmocka_unit_test(json),    cmocka_unit_test(sessions),        cmocka_unit_test(files),
-      cmocka_unit_test(packed),  cmocka_unit_test(an_endless_line), cmocka_unit_test(changed),
+      cmocka_unit_test(columns), cmocka_unit_test(values),   cmocka_unit_test(stamps),
+      cmocka_unit_test(json),    cmocka_unit_test(sessions), cmocka_unit_test(files),
+      cmocka_unit_test(packed),  cmocka_unit_test(too_late), cmocka_unit_test(an_endless_line),
+      cmocka_unit_test(changed),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

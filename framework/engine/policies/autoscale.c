@@ -98,4 +98,5 @@ const struct td_policy td_policy_autoscale = {
     .check = check,
     .route = td_policy_route_split,
     .tick = tick,
+    .settles = true,
 };

@@ -15,8 +15,9 @@
 #include "tandem/trace.h"
 
 /* Checks what a config asks of this program: backends, devices, policy and roles exist; paces have prices and links;
- * the model opens; every prompt with its output fits the context and the KV capacity. TD_CONFIG with file:line, or the
- * model's own error. Computes nothing. */
+ * the model opens; every prompt with its output fits the context and the KV capacity; the first request's first prefill
+ * and decode step and its hand-off have a price on each pool that may get them (an LPU's program is compiled for that).
+ * TD_CONFIG with file:line, or the error of the model or the price, as a run would give it. Executes nothing. */
 td_status td_engine_check(const struct td_config *config, const struct td_experiment *experiment);
 
 /* What a worker of pool `pool` would have compiled: rows, KV blocks and context as in a run. TD_CONFIG if the pool is
@@ -31,12 +32,12 @@ struct td_tally {
   double sum; /* ps */
   int64_t low, high;
 };
-void td_tally_add(struct td_tally *tally, int64_t ps, uint64_t times);
+void td_tally_add(struct td_tally *tally, int64_t ps, uint64_t times); /* ps: not negative */
 /* The value below which `percent` of the values lie, ps; NaN without values. */
 double td_tally_quantile(const struct td_tally *tally, double percent);
 
 /* What prefix caches did. Prompts that are prefilled again count again; evicted: given up, to the tier below or for
- * good. */
+ * good; lost: kept, but on workers that failed. */
 #define TD_RUN_TIERS_MAX 16
 struct td_run_tier {
   char name[32];
@@ -45,7 +46,8 @@ struct td_run_tier {
 struct td_run_prefix {
   bool on;
   uint64_t computed_tokens; /* of prompts; with hits all there were */
-  double load_s;            /* that steps waited for blocks of lower tiers */
+  uint64_t lost_tokens;
+  double load_s; /* that steps waited for blocks of lower tiers */
   int32_t tier_count;
   struct td_run_tier tiers[TD_RUN_TIERS_MAX]; /* by name, the devices' own memory first */
 };
@@ -62,15 +64,27 @@ struct td_run_tools {
   struct td_tally queueing, host_queueing; /* from when a call was asked for until its last beginning */
 };
 
+/* What KV goes through: each worker has a port that sends and one that receives. */
+struct td_run_port {
+  char worker[32];
+  bool sends;
+  uint64_t bytes;
+  int64_t busy_ps; /* within the run */
+};
+
 /* What a run comes to without looking at its trace; the words are those of tandem/metrics.h. Only runs whose workers
  * are all modelled, at pace priced, fill it. */
 struct td_run_summary {
   bool filled;
+  char experiment[256], model[256], pace[12], policy[64]; /* names, cut where they are longer */
   uint64_t requests, refused, prompt_tokens, output_tokens;
+  uint64_t cached_tokens;                      /* not prefilled, as prefix caches had them */
   uint64_t steps, decode_steps, decode_tokens; /* decode_tokens / decode_steps: the mean batch */
   uint64_t events;                             /* that the engine handled */
   uint64_t transfers, kv_bytes;
+  struct td_run_port busiest_port; /* that was busy longest; busy_ps 0: none was */
   uint64_t preemptions;
+  uint64_t role_changes;            /* of workers, by the policy */
   uint64_t failures, restarts;      /* of workers; requests that started over for them */
   uint64_t lost_steps, lost_tokens; /* under way; computed positions whose KV was lost */
   int64_t down_ps;                  /* of all workers, within the makespan */
@@ -84,9 +98,10 @@ struct td_run_summary {
   double energy_j, energy_idle_j;
   char power_basis[12]; /* what the device files' powers count: "chip", "all-in", "utility"; "mixed", "unknown" */
   struct td_tally ttft, tpot, e2e, queueing;
+  struct td_tally user_rate; /* not ps, but tokens in 10^6 s */
 };
 void td_run_summary_print(const struct td_run_summary *summary, FILE *out);
-void td_run_goodput_print(const struct td_run_summary *summary, FILE *out); /* nothing without an SLO */
+/* With the keys of td_metrics_json (tandem/metrics.h). */
 void td_run_summary_json(const struct td_run_summary *summary, FILE *out);
 
 struct td_run_options {

@@ -68,6 +68,7 @@ struct td_cfg_tier_below {
   const char *name;
   int64_t tokens;
   double bandwidth; /* GB/s; NaN: the host's */
+  bool survives;    /* a failure of its worker */
 };
 struct td_cfg_pool {
   const char *name;

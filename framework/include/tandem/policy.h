@@ -114,6 +114,9 @@ struct td_policy {
   /* Every engine.policy_interval seconds of the run, as long as requests are in flight; before those that wait are
    * routed again. */
   td_status (*tick)(const struct td_cluster_view *cluster, struct td_control *control);
+  /* A tick and the routes after it go by what they are shown and not by now_ps or by how often they are asked, so that
+   * ticks are left out until something has changed since one that did nothing. false: every tick is asked. */
+  bool settles;
 };
 extern const struct td_policy *const td_policies[]; /* generated; ends with NULL */
 const struct td_policy *td_policy_find(const char *name);

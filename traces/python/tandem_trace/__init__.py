@@ -9,7 +9,9 @@ __all__ = ["SchemaError", "Trace", "expand_steps", "expand_tokens", "load", "sum
 
 SCHEMA = 1
 TABLES = ("devices", "requests", "steps", "tokens", "residency", "transfers")
-OPTIONAL = {  # only where the run had orchestrators
+OPTIONAL = {
+    "changes": np.dtype([("time", "i8"), ("device", "u4"), ("change", "u4")]),  # older traces lack them
+    # only where the run had orchestrators
     "orchestrators": np.dtype(
         [("orchestrator", "u4"), ("cores", "u4"), ("name", "S32"), ("pool", "S32"), ("file", "S48"), ("speed", "f8"),
          ("power_busy", "f8"), ("power_idle", "f8")]
@@ -19,6 +21,7 @@ OPTIONAL = {  # only where the run had orchestrators
          ("enqueued", "i8"), ("start", "i8"), ("end", "i8"), ("energy", "f8")]
     ),
 }
+LATER = {"requests": ("cached_tokens", "interruptions")}  # what traces of schema 1 did not have at first: 0
 OLDER_NAMES = {"steps": {"reserved": "interval"}}  # what traces of schema 1 called fields before
 PERCENTILES = {"min": 0, "p50": 50, "p90": 90, "p95": 95, "p99": 99, "max": 100}
 TOKEN = np.dtype(
@@ -167,6 +170,7 @@ class Trace:
         self.run, self.raw, self._text = run, raw, text
         self.complete = run["complete"] == 1
         self.devices, self.requests, self.transfers = raw["devices"], raw["requests"], raw["transfers"]
+        self.changes = raw["changes"]
         self.orchestrators, self.tool_calls = raw["orchestrators"], raw["tool_calls"]
 
     @functools.cached_property
@@ -255,7 +259,14 @@ def _run(group):
 def _rows(f, name):
     rows, older = f[name][:], OLDER_NAMES.get(name, {})
     rows.dtype.names = [older.get(field, field) for field in rows.dtype.names]
-    return rows
+    missing = [field for field in LATER.get(name, ()) if field not in rows.dtype.names]
+    if not missing:
+        return rows
+    types = [(field, rows.dtype[field]) for field in rows.dtype.names]
+    out = np.zeros(len(rows), types + [(field, "u4") for field in missing])
+    for field in rows.dtype.names:
+        out[field] = rows[field]
+    return out
 
 
 def load(path):

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Whole runs of the program: what crosses links, modelled and mixed clusters, policies.
+ */
+#include <math.h>
+
+#include "../support.h"
+#include "harness.h"
+#include "runs.h"
+#include "tandem/model.h"
+
+/* ---- what moves ---- */
+
+/* Every row is layers x 2 x KV heads x head dim x element size x tokens, and each position of each layer moves once. */
+static void check_transfers(const char *path, int element, bool blob) {
+  struct td_model *model;
+  assert_int_equal(td_model_open(test_source("tests/data/tiny/llama.gguf"), &model), TD_OK);
+  const struct td_shape *shape = td_model_shape(model);
+  struct td_trace *trace = harness_load(path);
+  uint64_t per_layer_token = (uint64_t)(2 * shape->kv_heads * shape->head_dim * element);
+  for (uint64_t i = 0; i < trace->count[TD_TABLE_REQUESTS]; i++) {
+    const struct td_row_request *request = &trace->requests[i];
+    uint64_t sum = 0, rows = 0;
+    for (uint64_t t = 0; t < trace->count[TD_TABLE_TRANSFERS]; t++) {
+      const struct td_row_transfer *row = &trace->transfers[t];
+      if (row->request != request->request) continue;
+      uint64_t size = (row->layer_end - row->layer_begin) * (row->token_end - row->token_begin) * per_layer_token;
+      assert_int_equal(row->bytes, size);
+      assert_true(row->duration >= 0 && row->start >= 0);
+      sum += row->bytes;
+      rows++;
+    }
+    bool hands_over = request->max_tokens > 1;
+    uint64_t whole = hands_over ? (uint64_t)shape->layers * request->prompt_tokens * per_layer_token : 0;
+    assert_int_equal(sum, whole);
+    assert_int_equal(request->kv_bytes, whole);
+    if (blob) assert_int_equal(rows, hands_over ? 1 : 0);
+  }
+  td_trace_free(trace);
+  td_model_close(model);
+}
+
+void transfer_bytes(void **state) {
+  (void)state;
+  static const char *const paces[] = {"wall", "measured", "priced"};
+  for (int i = 0; i < 3; i++) {
+    struct setup setup = {.pace = paces[i],
+                          .policy = "disaggregated",
+                          .pools = POOLS_PD("cpu", "cpu", "1", "1"),
+                          .links = LINK_PD,
+                          .chunk = 10};
+    check_transfers(harness_run("f32", &setup), 4, false);
+    setup.extra = "handoff_layers = 3; block_tokens = 5;";
+    check_transfers(harness_run("grouped", &setup), 4, false);
+  }
+}
+
+void handoff_blob(void **state) {
+  (void)state;
+  struct setup setup = {
+      .policy = "disaggregated", .pools = POOLS_PD("cpu", "template", "1", "1"), .links = LINK_PD, .chunk = 10};
+  char layers[4200];
+  snprintf(layers, sizeof layers, "%s", harness_run("layers", &setup));
+  setup.extra = "handoff = \"blob\";";
+  const char *blob = harness_run("blob", &setup);
+  harness_diff(layers, blob, true);
+  check_transfers(blob, 4, true);
+  setup.pace = "priced";
+  check_transfers(harness_run("priced-blob", &setup), 4, true);
+}
+
+/* ---- modelled and mixed clusters through the same engine ---- */
+
+#define POOLS_MODELLED                                                                   \
+  "{name=\"p\"; role=\"prefill\"; backend=\"modelled\"; device=\"h100_sxm\"; count=2;}," \
+  "{name=\"d\"; role=\"decode\"; backend=\"modelled\"; device=\"sram-imagined\";}"
+#define POOLS_MIXED                                                          \
+  "{name=\"p\"; role=\"prefill\"; backend=\"cpu\"; device=\"xeon-2vcpu\";}," \
+  "{name=\"d\"; role=\"decode\"; backend=\"modelled\"; device=\"sram-imagined\";}"
+
+static void check_all_done(const char *path) {
+  struct td_trace *trace = harness_load(path);
+  assert_true(trace->complete);
+  assert_int_equal(trace->count[TD_TABLE_REQUESTS], 5);
+  for (uint64_t i = 0; i < 5; i++) {
+    const struct td_row_request *request = &trace->requests[i];
+    struct td_trace_token *tokens;
+    uint64_t count;
+    assert_int_equal(request->output_tokens, request->max_tokens);
+    assert_int_equal(td_trace_request_tokens(trace, request->request, &tokens, &count), TD_OK);
+    assert_int_equal(count, request->output_tokens);
+    assert_int_equal(tokens[0].time, request->first_token);
+    assert_int_equal(tokens[count - 1].time, request->finished);
+    for (uint64_t t = 1; t < count; t++) assert_true(tokens[t].time > tokens[t - 1].time);
+    assert_true(request->arrival <= request->admitted && request->admitted <= request->first_step);
+    assert_true(request->first_step < request->first_token);
+    free(tokens);
+  }
+  td_trace_free(trace);
+}
+
+/* Bandwidth and latency of devices/loopback-tcp.cfg: 5.3 GB/s, 10 us. Pushes of one pair of workers follow each other.
+ */
+static void check_link(const char *path) {
+  struct td_trace *trace = harness_load(path);
+  int64_t free_at[3] = {0}; /* by sender: there is one receiver */
+  assert_true(trace->count[TD_TABLE_TRANSFERS] > 1);
+  for (uint64_t i = 0; i < trace->count[TD_TABLE_TRANSFERS]; i++) {
+    const struct td_row_transfer *row = &trace->transfers[i];
+    double want_ps = 10e6 + (double)row->bytes / 5.3e9 * 1e12;
+    if (fabs((double)row->duration - want_ps) > 1) fail_msg("%g ps, expected %g", (double)row->duration, want_ps);
+    assert_true(row->from < 3 && row->start >= free_at[row->from]);
+    free_at[row->from] = row->start + row->duration;
+  }
+  td_trace_free(trace);
+}
+
+/* At pace priced a hand-off is one row: each of its layers takes what a push of it takes, and no port carries two at
+ * once. */
+static void check_ports(const char *path) {
+  struct td_trace *trace = harness_load(path);
+  double work_ps[4] = {0};
+  int64_t begin[4], end[4] = {0};
+  for (int i = 0; i < 4; i++) begin[i] = INT64_MAX;
+  assert_true(trace->count[TD_TABLE_TRANSFERS] > 1);
+  for (uint64_t i = 0; i < trace->count[TD_TABLE_TRANSFERS]; i++) {
+    const struct td_row_transfer *row = &trace->transfers[i];
+    double pushes = row->layer_end - row->layer_begin, work = pushes * 10e6 + (double)row->bytes / 5.3e9 * 1e12;
+    const uint32_t ports[2] = {row->from, 3};
+    if ((double)row->duration < work - pushes) fail_msg("%g ps, expected at least %g", (double)row->duration, work);
+    assert_true(row->from < 3);
+    for (int p = 0; p < 2; p++) {
+      uint32_t port = ports[p];
+      work_ps[port] += work;
+      if (row->start < begin[port]) begin[port] = row->start;
+      if (row->start + row->duration > end[port]) end[port] = row->start + row->duration;
+    }
+  }
+  for (int i = 0; i < 4; i++) assert_true(work_ps[i] == 0 || (double)(end[i] - begin[i]) >= work_ps[i] * (1 - 1e-9));
+  td_trace_free(trace);
+}
+
+void modelled_cluster(void **state) {
+  (void)state;
+  static const char *const paces[] = {"priced", "measured", "wall"};
+  for (int i = 0; i < 3; i++) {
+    struct setup setup = {
+        .pace = paces[i], .policy = "disaggregated", .pools = POOLS_MODELLED, .links = LINK_PD, .chunk = 16};
+    const char *path = harness_run("modelled", &setup);
+    check_all_done(path);
+    if (i == 0) check_ports(path);
+    if (i > 0) check_link(path);
+  }
+}
+
+/* Who was refused has a row of its own and is counted apart. */
+void refusals_are_shown(void **state) {
+  (void)state;
+  char out[16384];
+  struct setup setup = {.pace = "priced",
+                        .policy = "admission",
+                        .pools = POOL_BOTH("modelled", "1"),
+                        .extra = "policy_options = { queue_limit = 2; };",
+                        .workload =
+                            "max_tokens = 4; requests = ( {prompt_tokens=9;}, {prompt_tokens=9;}, "
+                            "{prompt_tokens=9;} );"};
+  assert_int_equal(harness_try("refused", &setup, out, sizeof out), 0);
+  assert_non_null(strstr(out, "2 finished, 1 refused, 18 prompt tokens, 8 output tokens"));
+  assert_int_equal(test_run(out, sizeof out, "%s show %s/refused.h5 --requests", TANDEM_PROGRAM, harness_scratch()), 0);
+  assert_non_null(strstr(out, "refused"));
+  assert_int_equal(test_run(out, sizeof out, "%s show %s/refused.h5 --json", TANDEM_PROGRAM, harness_scratch()), 0);
+  assert_non_null(strstr(out, "\"refused\": 1"));
+}
+
+/* Policies with a memory or options of their own, where workers execute: the tokens are the same wherever they come
+ * from. */
+void policies_live(void **state) {
+  (void)state;
+  static const char *const policies[][2] = {{"round_robin", ""},
+                                            {"conditional", "policy_options = { threshold_tokens = 40; };"},
+                                            {"kv_aware", "policy_options = { prefix_weight = 2; };"}};
+  struct setup colocated = {.policy = "colocated", .pools = POOL_BOTH("cpu", "1")};
+  char plain[4200];
+  snprintf(plain, sizeof plain, "%s", harness_run("plain", &colocated));
+  for (size_t i = 0; i < sizeof policies / sizeof *policies; i++) {
+    struct setup setup = {
+        .policy = policies[i][0], .pools = POOLS_PD("cpu", "cpu", "1", "2"), .links = LINK_PD, .extra = policies[i][1]};
+    const char *path = harness_run(policies[i][0], &setup);
+    check_all_done(path);
+    harness_diff(plain, path, true);
+  }
+}
+
+void mixed_cluster(void **state) {
+  (void)state;
+  struct setup live = {.policy = "disaggregated", .pools = POOLS_PD("cpu", "cpu", "1", "1"), .links = LINK_PD};
+  char executed[4200];
+  snprintf(executed, sizeof executed, "%s", harness_run("live", &live));
+  check_all_done(executed);
+  static const char *const paces[] = {"priced", "measured", "wall"};
+  for (int i = 0; i < 3; i++) {
+    struct setup setup = {
+        .pace = paces[i], .policy = "disaggregated", .pools = POOLS_MIXED, .links = LINK_PD, .chunk = 16};
+    const char *mixed = harness_run("mixed", &setup);
+    check_all_done(mixed);
+    harness_diff(executed, mixed, true); /* pairs every request, compares what both executed */
+  }
+}
+
+void quickstart_modelled_and_mixed(void **state) {
+  (void)state;
+  const char *model = test_model_path();
+  if (!model) test_skip_all("the SmolLM2 model is not in the cache (scripts/fetch-model)");
+  char out[16384];
+  static const char *const configs[] = {"modelled", "mixed"};
+  for (int i = 0; i < 2; i++) {
+    int code = test_run(out, sizeof out,
+                        "%s run %s/experiments/quickstart/%s.cfg --set model=%s --set workload.max_tokens=4 "
+                        "-o %s/%s.h5 2>&1",
+                        TANDEM_PROGRAM, TANDEM_SOURCE_DIR, configs[i], model, harness_scratch(), configs[i]);
+    if (code) fail_msg("%s", out);
+  }
+  int code = test_run(out, sizeof out, "%s diff %s/modelled.h5 %s/mixed.h5 2>&1", TANDEM_PROGRAM, harness_scratch(),
+                      harness_scratch());
+  if (code || strstr(out, "unmatched")) fail_msg("exit %d: %s", code, out);
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Whole runs of the program: sampling, stops, arrivals, KV that is short.
+ */
+#include "../support.h"
+#include "harness.h"
+#include "runs.h"
+
+void sampling_seeded(void **state) {
+  (void)state;
+  struct setup setup = {
+      .policy = "colocated", .pools = POOL_BOTH("cpu", "1"), .sampling = "temperature = 1.3; top_k = 50; top_p = 0.9;"};
+  char first[4200];
+  snprintf(first, sizeof first, "%s", harness_run("seeded", &setup));
+  struct setup split = setup;
+  split.policy = "disaggregated";
+  split.pools = POOLS_PD("cpu", "cpu", "2", "2");
+  split.chunk = 7;
+  harness_diff(first, harness_run("seeded-split", &split), true);
+  setup.sampling = "";
+  harness_diff(first, harness_run("greedy", &setup), false);
+}
+
+/* A request's number and its tokens do not depend on when the others come. */
+void arrivals_do_not_matter(void **state) {
+  (void)state;
+  struct setup setup = {.policy = "colocated", .pools = POOL_BOTH("cpu", "1"), .sampling = "temperature = 1.0;"};
+  setup.workload =
+      "requests = ({name=\"a\"; prompt_tokens=9;},{name=\"b\"; prompt_tokens=12;}); max_tokens=8; stop_at_end=false;";
+  char first[4200];
+  snprintf(first, sizeof first, "%s", harness_run("together", &setup));
+  setup.workload =
+      "requests = ({name=\"a\"; prompt_tokens=9; arrival=0.05;},{name=\"b\"; prompt_tokens=12;}); max_tokens=8; "
+      "stop_at_end=false;";
+  const char *second = harness_run("apart", &setup);
+  harness_diff(first, second, true);
+  struct td_trace *trace = harness_load(second);
+  for (uint64_t i = 0; i < 2; i++) assert_int_equal(trace->requests[i].request, trace->requests[i].name[0] - 'a');
+  td_trace_free(trace);
+}
+
+/* A worker inside a long prefill is busy: the next request goes to the other one. */
+void long_prefill_counts(void **state) {
+  (void)state;
+  struct setup setup = {.model = test_source("experiments/models/llama-3.1-8b.cfg"),
+                        .pace = "priced",
+                        .policy = "colocated",
+                        .pools = "{name=\"all\"; role=\"both\"; backend=\"modelled\"; device=\"h100_sxm\"; count=2;}",
+                        .workload =
+                            "requests = ({prompt_tokens=60000; max_tokens=4;},{prompt_tokens=10; max_tokens=50;},"
+                            "{prompt_tokens=10; arrival=0.1;}); max_tokens=2;"};
+  struct td_trace *trace = harness_load(harness_run("busy", &setup));
+  for (uint64_t i = 0; i < 3; i++) {
+    const struct td_row_request *row = &trace->requests[i];
+    assert_int_equal(row->prefill_device, row->request == 0 ? 0 : 1);
+  }
+  td_trace_free(trace);
+}
+
+void stops_at_length(void **state) {
+  (void)state;
+  struct setup setup = {.policy = "colocated", .pools = POOL_BOTH("cpu", "1")};
+  struct td_trace *trace = harness_load(harness_run("lengths", &setup));
+  for (uint64_t i = 0; i < trace->count[TD_TABLE_REQUESTS]; i++) {
+    assert_int_equal(trace->requests[i].output_tokens, trace->requests[i].max_tokens);
+    assert_int_equal(trace->requests[i].finish, TD_FINISH_LENGTH);
+  }
+  td_trace_free(trace);
+}
+
+void one_token_requests(void **state) {
+  (void)state;
+  struct setup setup = {.policy = "disaggregated",
+                        .pools = POOLS_PD("cpu", "cpu", "1", "1"),
+                        .workload = "requests = ({prompt_tokens=5;},{prompt_tokens=40;}); max_tokens = 1;"};
+  struct td_trace *trace = harness_load(harness_run("one", &setup));
+  assert_int_equal(trace->count[TD_TABLE_TOKENS], 2);
+  assert_int_equal(trace->count[TD_TABLE_TRANSFERS], 0);
+  td_trace_free(trace);
+}
+
+/* KV for one request at a time: the others wait their turn and nothing is lost. */
+void kv_pressure(void **state) {
+  (void)state;
+  struct setup setup = {.policy = "disaggregated",
+                        .pools =
+                            "{name=\"p\"; role=\"prefill\"; backend=\"cpu\"; kv_tokens=128;},"
+                            "{name=\"d\"; role=\"decode\"; backend=\"cpu\"; kv_tokens=128;}"};
+  struct setup roomy = {.policy = "colocated", .pools = POOL_BOTH("cpu", "1")};
+  char tight[4200];
+  snprintf(tight, sizeof tight, "%s", harness_run("tight", &setup));
+  harness_diff(tight, harness_run("roomy", &roomy), true);
+}
