@@ -21,6 +21,12 @@ static const struct td_option engine_options[] = {
     KEY(td_cfg_engine, batch_tokens, TD_OPT_INT, "tokens", "2048", 1, MOST_TOKENS,
         "most tokens of all requests in a step; only with chunk_tokens = 0 a longer prompt may exceed it, alone"),
     KEY(td_cfg_engine, batch_sequences, TD_OPT_INT, "requests", "64", 1, 65536, "most requests in a step"),
+    CHOICE(td_cfg_engine, first, "outputs|prompts", "outputs",
+           "what a step is filled with first: outputs = a token of every decoding request, then prompts; prompts = "
+           "prompts, then decoding requests: those that batch_tokens has no room for pause for the step"),
+    KEY(td_cfg_engine, pauses, TD_OPT_INT, "steps", "4", 1, 1e9,
+        "with first = \"prompts\": a decoding request that has paused in so many steps never pauses in two one after "
+        "the other: in the step after a pause it comes before the prompts"),
     KEY(td_cfg_engine, block_tokens, TD_OPT_INT, "tokens", "16", 1, 4096, "size of a KV block in positions"),
     CHOICE(td_cfg_engine, kv_dtype, "f32|f16|fp8", "f16", "element type of the KV cache; fp8 only in modelled runs"),
     CHOICE(td_cfg_engine, handoff, "layers|blob", "layers",

@@ -42,6 +42,7 @@ static void close_replica(struct replica *replica) {
   if (replica->chunks != replica->own_chunks) free(replica->chunks);
   free(replica->phases);
   endings_close(&replica->endings, replica->own_endings);
+  slot_queue_close(&replica->paused);
   slot_queue_close(&replica->swapped);
 }
 
@@ -85,6 +86,7 @@ td_status fleet_open(struct fleet *fleet) {
   fleet->batch_tokens = engine->batch_tokens;
   fleet->chunk_tokens = engine->chunk_tokens;
   fleet->merge = engine->merge;
+  fleet->prompts_first = engine->first == TD_FIRST_PROMPTS;
   fleet->summary->slo = fleet->cluster->experiment->slo;
   fleet->grow = engine->kv == TD_KV_GROW;
   fleet->swap = engine->preemption == TD_PREEMPT_SWAP;
@@ -121,6 +123,7 @@ void fleet_close(struct fleet *fleet) {
   slot_queue_close(&fleet->order);
   slot_queue_close(&fleet->waiting);
   slot_queue_close(&fleet->unplaced);
+  slot_queue_close(&fleet->line);
   slot_queue_close(&fleet->transfers);
   worker_queue_close(&fleet->ends);
   worker_queue_close(&fleet->growing);

@@ -64,6 +64,8 @@ struct fleet_request {
   int32_t text_count;
   int32_t key_count;     /* of them, those of the tokens to prefill */
   int32_t interruptions; /* times it was preempted or started over for a failure */
+  int32_t pauses;        /* steps in which it decoded not, for prompts */
+  bool paused;           /* in its worker's last step, or this one */
 };
 
 /* A prompt's part in the step a worker is at. */
@@ -109,6 +111,7 @@ struct replica {
   int32_t pool;
   bool busy, decodes, changed; /* changed: its batch is not the one the open row is of */
   bool freed;                  /* blocks were given back since somebody last had to leave */
+  bool resumed;                /* some of the decoding ones are back from a pause */
   struct endings endings;      /* decoding requests */
   struct chunk *chunks;        /* of this step: `own_chunks`, or an allocation */
   size_t chunk_count;
@@ -130,6 +133,7 @@ struct replica {
   int64_t priced, more; /* the row's first step, and by how much the next are longer, before a cap makes it slower */
   struct port egress, ingress;
   struct slot_queue swapped; /* in the host's memory, by place in line */
+  struct slot_queue paused;  /* those that the step under way leaves out, by the steps they have left */
 };
 
 /* A tier of a pool's prefix caches; the first is the device's own memory. */
@@ -163,6 +167,7 @@ struct fleet {
   struct td_run_summary *summary;
   int64_t layers, block_tokens, batch_sequences, batch_tokens, chunk_tokens;
   bool merge, grow, swap;
+  bool prompts_first;                    /* engine.first */
   bool again;                            /* this instant has been given work before */
   const struct cluster_worker *shortest; /* of LPUs whose programs have a bound, that with the least; NULL: none has */
   bool by_member;                        /* steps are priced from each sequence's own position, not from sums alone */
@@ -182,6 +187,7 @@ struct fleet {
 
   struct slot_queue waiting;  /* for a route, by the policy's rank */
   struct slot_queue unplaced; /* prefilled, for a decode worker */
+  struct slot_queue line;     /* empty between calls: who pauses last */
   bool route_again;
 
   struct replica *replicas;
@@ -329,6 +335,14 @@ int64_t fleet_steps_by_now(const struct fleet *fleet, const struct replica *repl
 td_status fleet_interrupt(struct fleet *fleet, int32_t worker); /* its merged steps end with the one under way */
 td_status fleet_take_joining(struct fleet *fleet, int32_t worker);
 td_status fleet_join(struct fleet *fleet, int32_t slot); /* decodes from its worker's next step on */
+
+/* fleet_pause.c: steps that are filled with prompts first */
+/* Whoever paused decodes again, until it pauses anew. */
+td_status fleet_pause_end(struct fleet *fleet, int32_t worker);
+/* Decoding requests that come before the prompts. */
+int64_t fleet_pause_due(const struct fleet *fleet, int32_t worker);
+/* Of the others all but `room` pause: those stay that paused in the last step, then those that joined first. */
+td_status fleet_pause(struct fleet *fleet, int32_t worker, int64_t room);
 
 /* fleet_kv.c: blocks with kv = grow */
 td_status fleet_kv_open(struct fleet *fleet, int32_t worker);

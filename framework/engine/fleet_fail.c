@@ -56,6 +56,7 @@ static int32_t past_of(const struct fleet *fleet, const struct fleet_request *re
 
 static td_status lose_decoding(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
+  if (fleet->prompts_first) TD_TRY(fleet_pause_end(fleet, worker));
   while (replica->endings.count) {
     const struct ending item = replica->endings.heap[0];
     struct fleet_request *request = &fleet->requests[item.slot];

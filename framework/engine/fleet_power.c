@@ -161,7 +161,8 @@ void fleet_power_forget(struct fleet *fleet, int32_t worker) {
 }
 
 static bool has_work(const struct replica *replica) {
-  return replica->endings.count || replica->prefill.first >= 0 || replica->joining.first >= 0 || replica->swapped.count;
+  return replica->endings.count || replica->prefill.first >= 0 || replica->joining.first >= 0 ||
+         replica->paused.count || replica->swapped.count;
 }
 
 /* Whoever may begin a step at this instant gets in line; who has nothing to do closes its row. */

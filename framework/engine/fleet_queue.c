@@ -158,6 +158,14 @@ td_status endings_push(struct endings *endings, const struct ending *own, int64_
   return TD_OK;
 }
 
+td_status endings_put_back(struct endings *endings, const struct ending *own, struct ending item) {
+  if (endings->count == endings->capacity) TD_TRY(more_places(endings, own));
+  if (endings->joined <= item.joined) endings->joined = item.joined + 1;
+  endings->count++;
+  settle_ending(endings, endings->count - 1, item);
+  return TD_OK;
+}
+
 void endings_remove(struct endings *endings, int32_t at) {
   struct ending last = endings->heap[--endings->count];
   if (at < endings->count) settle_ending(endings, at, last);

@@ -52,6 +52,8 @@ struct endings {
 void endings_open(struct endings *endings, struct ending *own, int32_t count);
 void endings_close(struct endings *endings, const struct ending *own);
 td_status endings_push(struct endings *endings, const struct ending *own, int64_t step, int32_t slot);
+/* One that had been in it, with its number; only those that had been, until all of them are back or gone. */
+td_status endings_put_back(struct endings *endings, const struct ending *own, struct ending item);
 int32_t endings_pop(struct endings *endings);             /* the slot; not empty */
 void endings_remove(struct endings *endings, int32_t at); /* at < count */
 

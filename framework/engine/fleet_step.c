@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A worker's steps: one token for every decoding sequence first, then prefill chunks in order of admission while the
- * token budget lasts. Without chunks, decode steps run on as one event until a sequence ends, the price changes its
- * form, or somebody joins.
+ * token budget lasts, or the other way round (fleet_pause.c). Without chunks, decode steps run on as one event until a
+ * sequence ends, the price changes its form, or somebody joins.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -39,6 +39,7 @@ td_status fleet_take_joining(struct fleet *fleet, int32_t worker) {
   while (replica->joining.first >= 0) {
     int32_t slot = slots_take(fleet, &replica->joining);
     struct fleet_request *request = &fleet->requests[slot];
+    if (fleet->prompts_first) request->paused = false;
     replica->context += request->prompt + request->emitted - 1;
     fleet_kv_join(fleet, replica, request);
     replica->changed = true;
@@ -87,9 +88,11 @@ static int32_t past_of(const struct fleet *fleet, const struct fleet_request *re
   return fleet_cache_past(fleet, request, worker);
 }
 
+/* All decoding requests come before the prompts, or those that have paused enough. */
 static td_status add_chunks(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
-  int64_t sequences = replica->endings.count, left = fleet->batch_tokens - sequences;
+  int64_t sequences = fleet->prompts_first ? fleet_pause_due(fleet, worker) : replica->endings.count;
+  int64_t left = fleet->batch_tokens - sequences;
   replica->chunk_count = 0;
   for (int32_t slot = replica->prefill.first; slot >= 0 && sequences < fleet->batch_sequences;
        slot = fleet->requests[slot].next) {
@@ -101,7 +104,7 @@ static td_status add_chunks(struct fleet *fleet, int32_t worker) {
     sequences++;
     left = tokens > left ? 0 : left - tokens;
   }
-  return TD_OK;
+  return fleet->prompts_first ? fleet_pause(fleet, worker, left) : TD_OK;
 }
 
 /* ---- its beginning ---- */
@@ -118,6 +121,11 @@ static td_status go_on(struct fleet *fleet, const struct replica *replica) {
                  "a step of %" PRId32 " sequences and %" PRId64 " positions: found a price of %" PRId64
                  " ps, expected %" PRId64 " by the price of those before",
                  replica->endings.count, replica->context, price.base_ps, expected);
+}
+
+/* Prompts that had to wait for those that had paused are next. */
+static bool waits_a_step(const struct fleet *fleet, const struct replica *replica) {
+  return fleet->prompts_first && replica->prefill.first >= 0;
 }
 
 static td_status begin_decode(struct fleet *fleet, int32_t worker) {
@@ -137,7 +145,7 @@ static td_status begin_decode(struct fleet *fleet, int32_t worker) {
     TD_TRY(fleet_open_row(fleet, worker, &price, TD_STEP_DECODE));
   }
   replica->count = left < replica->row_valid ? left : replica->row_valid;
-  if (!fleet->merge || fleet->crowded) replica->count = 1;
+  if (!fleet->merge || fleet->crowded || waits_a_step(fleet, replica)) replica->count = 1;
   replica->decodes = true;
   if (fleet->grow && replica->count > 1) {
     int64_t steps = fleet_kv_steps(fleet, worker);
@@ -167,6 +175,7 @@ static td_status begin_mixed(struct fleet *fleet, int32_t worker) {
 
 td_status fleet_begin_step(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
+  if (fleet->prompts_first) TD_TRY(fleet_pause_end(fleet, worker));
   TD_TRY(fleet_take_joining(fleet, worker));
   if (fleet->grow) TD_TRY(fleet_kv_make_room(fleet, worker));
   TD_TRY(add_chunks(fleet, worker));

@@ -48,6 +48,9 @@ struct request {
   int64_t computed; /* positions whose KV exists */
   int64_t output;   /* output tokens so far */
   int32_t last_id;  /* the newest one, if executed */
+  int64_t pauses;   /* steps in which it decoded not, for prompts */
+  bool paused;      /* in its worker's last step */
+  bool chosen;      /* while a step is filled: it takes part */
   int64_t admitted_ps, first_step_ps, first_token_ps, finished_ps;
   /* hand-off */
   int64_t pushed;           /* positions given to pushes so far: whole KV blocks until the prompt ends */

@@ -205,6 +205,7 @@ void td_run_summary_print(const struct td_run_summary *summary, FILE *out) {
   fprintf(out, "\n");
   print_transfers(summary, span, out);
   if (summary->preemptions) fprintf(out, "%" PRIu64 " preemptions\n", summary->preemptions);
+  if (summary->pauses) fprintf(out, "%" PRIu64 " pauses\n", summary->pauses);
   print_prefix(&summary->prefix, out);
   print_tools(&summary->tools, out);
   if (summary->failures) {

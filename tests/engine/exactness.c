@@ -24,7 +24,7 @@ static char config[4200];
 static const char *folder;
 static uint64_t hash = TD_HASH_INIT;
 static int compared, stalled;
-static uint64_t refused, preempted, failures, lost;
+static uint64_t refused, preempted, paused, failures, lost;
 static uint64_t hits[2], evicted[2]; /* of the KV cache, of tiers below */
 static uint64_t lost_kept;           /* tokens kept on workers that failed */
 static uint64_t calls, waited, lost_calls;
@@ -94,6 +94,7 @@ static bool compare(const char *policy, uint64_t number, struct rows *merged) {
   same_prefix(&merged->summary->prefix, &single_prefix, words);
   refused += merged->summary->refused;
   preempted += merged->summary->preemptions;
+  paused += merged->summary->pauses;
   failures += merged->summary->failures;
   lost += merged->summary->lost_tokens;
   count_calls(merged);
@@ -154,12 +155,12 @@ static void every_policy(void **state) {
     }
   }
   printf(
-      "%d clusters, %d of them stalled alike, %d requests refused, %d preempted, %d failures, %d tokens lost; hash "
-      "%016llx\n",
-      compared, stalled, (int)refused, (int)preempted, (int)failures, (int)lost, (unsigned long long)hash);
+      "%d clusters, %d of them stalled alike, %d requests refused, %d preempted, %d pauses, %d failures, %d tokens "
+      "lost; hash %016llx\n",
+      compared, stalled, (int)refused, (int)preempted, (int)paused, (int)failures, (int)lost, (unsigned long long)hash);
   if (!all) return;
   assert_true(compared - stalled >= (CLUSTERS > 24 ? 500 : 200));
-  assert_true(refused > 100 && preempted > 10 && failures > 100 &&
+  assert_true(refused > 100 && preempted > 10 && paused > 1000 && failures > 100 &&
               lost > 1000); /* else the draws no longer reach them */
 }
 

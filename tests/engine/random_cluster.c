@@ -100,6 +100,7 @@ static void add_engine(struct dice *dice, const char *policy, struct td_text *ou
                  "batch_tokens = %d; block_tokens = %d; handoff = \"%s\"; handoff_layers = %d; policy_interval = %g;\n",
                  policy, draw(dice, 0, 2) ? draw(dice, 1, 96) : 0, sequences, sequences + draw(dice, 0, 128),
                  draw(dice, 1, 20), draw(dice, 0, 2) ? "layers" : "blob", draw(dice, 1, 5), 1e-4 * draw(dice, 1, 100));
+  if (draw(dice, 0, 1)) td_text_printf(out, "first = \"prompts\"; pauses = %d;", draw(dice, 1, 3));
   if (dice->caches) td_text_printf(out, "prefix_cache = true;");
 }
 
@@ -120,6 +121,8 @@ static void add_options(struct dice *dice, const char *policy, struct td_text *o
   } else if (!strcmp(policy, "autoscale")) {
     td_text_printf(out, "slo_ttft = %g; high = %g; low = %g;", 1e-3 * draw(dice, 1, 30), 0.05 * draw(dice, 2, 12),
                    0.01 * draw(dice, 1, 9));
+  } else if (!strcmp(policy, "splitwise") && draw(dice, 0, 3)) {
+    td_text_printf(out, "threshold_tokens = %d;", draw(dice, 0, 400));
   } else if (!strcmp(policy, "kv_aware") && draw(dice, 0, 1)) {
     td_text_printf(out, "prefix_weight = %g;", 0.5 * draw(dice, 0, 6));
   }
@@ -189,7 +192,8 @@ static bool both_only(const char *policy, struct dice *dice) {
   static const char *const any[] = {"tiers", "admission", "kv_aware", "round_robin"};
   bool either = false;
   for (int i = 0; i < 4; i++) either |= !strcmp(policy, any[i]);
-  return !strcmp(policy, "colocated") || (either && draw(dice, 0, 1));
+  if (!strcmp(policy, "colocated") || !strcmp(policy, "fewest_tokens")) return true;
+  return either && draw(dice, 0, 1);
 }
 
 /* Every pool to every pool: what a policy does not use does no harm. */

@@ -85,6 +85,7 @@ struct td_run_summary {
   struct td_run_port busiest_port; /* that was busy longest; busy_ps 0: none was */
   uint64_t preemptions;
   uint64_t role_changes;            /* of workers, by the policy */
+  uint64_t pauses;                  /* steps that decoding requests were left out of, for prompts */
   uint64_t failures, restarts;      /* of workers; requests that started over for them */
   uint64_t lost_steps, lost_tokens; /* under way; computed positions whose KV was lost */
   int64_t down_ps;                  /* of all workers, within the makespan */

@@ -16,6 +16,7 @@ enum td_role { TD_ROLE_BOTH, TD_ROLE_PREFILL, TD_ROLE_DECODE };
 enum td_kv_room { TD_KV_RESERVE, TD_KV_GROW };
 enum td_preemption { TD_PREEMPT_RECOMPUTE, TD_PREEMPT_SWAP };
 enum td_handoff { TD_HANDOFF_LAYERS, TD_HANDOFF_BLOB };
+enum td_first { TD_FIRST_OUTPUTS, TD_FIRST_PROMPTS };
 
 struct td_cfg_tier_slo {
   double slo_ttft; /* s */
@@ -34,6 +35,8 @@ struct td_cfg_engine {
   int64_t chunk_tokens;    /* prefill micro-batch: most prompt tokens of one request in a step; 0: the whole prompt */
   int64_t batch_tokens;    /* most tokens in a step; with chunk_tokens = 0 a longer prompt goes alone */
   int64_t batch_sequences; /* most sequences in a step */
+  int first;               /* enum td_first */
+  int64_t pauses;          /* see the option table */
   int64_t block_tokens;    /* KV block size */
   int kv_dtype;            /* choice "f32|f16|fp8"; use td_experiment_kv_dtype */
   int handoff;             /* enum td_handoff */
