@@ -167,11 +167,38 @@ static td_status check_change(const struct place *at, const void *rows) {
   return below(at, "change", row->change, TD_CHANGE_UP + 1);
 }
 
+static td_status check_orchestrator(const struct place *at, const void *rows) {
+  const struct td_row_orchestrator *row = (const struct td_row_orchestrator *)rows + at->row;
+  if (row->orchestrator != at->row) return bad(at, "orchestrator", row->orchestrator, "the row's number");
+  TD_TRY(text_ends(at, "name", row->name, sizeof row->name));
+  TD_TRY(text_ends(at, "pool", row->pool, sizeof row->pool));
+  TD_TRY(text_ends(at, "file", row->file, sizeof row->file));
+  if (row->cores < 1 || row->cores > 65536) return bad(at, "cores", row->cores, "1 .. 65536");
+  if (row->speed > 0) return TD_OK;
+  return td_fail(TD_CORRUPT, "trace %s: orchestrators[%" PRIu64 "].speed is %g, expected a number above 0", at->path,
+                 at->row, row->speed);
+}
+
+static td_status check_tool_call(const struct place *at, const void *rows) {
+  const struct td_row_tool_call *row = (const struct td_row_tool_call *)rows + at->row;
+  TD_TRY(request_in_range(at, row->request));
+  TD_TRY(below(at, "orchestrator", row->orchestrator, at->trace->count[TD_TABLE_ORCHESTRATORS]));
+  TD_TRY(below(at, "kind", row->kind, 3));
+  TD_TRY(below(at, "lost", row->lost, 2));
+  uint32_t cores = at->trace->orchestrators[row->orchestrator].cores;
+  if (row->cores < 1 || row->cores > cores) return bad(at, "cores", row->cores, "at least 1 of its machine's");
+  if (row->enqueued < 0) return bad(at, "enqueued", row->enqueued, "a time >= 0");
+  if (row->start < row->enqueued) return bad(at, "start", row->start, "a time not before enqueued");
+  return row->end < row->start ? bad(at, "end", row->end, "a time not before start") : TD_OK;
+}
+
 td_status td_check_rows(const struct td_trace *trace, const char *path) {
   td_status (*const checks[])(const struct place *at, const void *rows) = {
-      check_device, check_request, check_step, check_token, check_residency, check_transfer, check_change};
-  const void *const rows[] = {trace->devices,   trace->requests,  trace->steps,  trace->tokens,
-                              trace->residency, trace->transfers, trace->changes};
+      check_device,   check_request, check_step,         check_token,    check_residency,
+      check_transfer, check_change,  check_orchestrator, check_tool_call};
+  const void *const rows[] = {trace->devices, trace->requests,      trace->steps,
+                              trace->tokens,  trace->residency,     trace->transfers,
+                              trace->changes, trace->orchestrators, trace->tool_calls};
   for (int t = 0; t < TD_TABLE_COUNT; t++) {
     for (uint64_t i = 0; i < trace->count[t]; i++) {
       TD_TRY(checks[t](&(struct place){trace, path, (enum td_table)t, i}, rows[t]));

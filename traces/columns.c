@@ -153,6 +153,8 @@ static const struct row rows[] = {
     {"tokens/s per user p50", write_user_rate, 0, 0, false},
     {"tokens/s in all", write_total_rate, 0, 0, false},
     {"KV moved", write_kv, 0, 0, false},
+    {"tools queued p50", NULL, offsetof(struct td_metrics, tool_queueing), offsetof(struct td_summary, p50), true},
+    {"tools queued p99", NULL, offsetof(struct td_metrics, tool_queueing), offsetof(struct td_summary, p99), true},
 };
 enum { ROW_COUNT = sizeof rows / sizeof *rows };
 

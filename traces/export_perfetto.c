@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Process 1 holds the devices, a thread each, 2 the requests and 3 the transfers, which overlap and are therefore
- * asynchronous spans. Times are microseconds with all their picoseconds.
+ * Process 1 holds the devices, a thread each, 2 the requests, 3 the transfers and 4 the calls on orchestrators, which
+ * overlap and are therefore asynchronous spans. Times are microseconds with all their picoseconds.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -11,7 +11,7 @@
 #include "tandem/export.h"
 #include "values.h"
 
-enum { DEVICES = 1, REQUESTS = 2, TRANSFERS = 3 };
+enum { DEVICES = 1, REQUESTS = 2, TRANSFERS = 3, CALLS = 4 };
 
 struct work {
   const struct td_trace *trace;
@@ -127,6 +127,20 @@ static void put_transfer(struct work *work, uint64_t number) {
   put_span(work, (struct async){TRANSFERS, "transfer", name, number, row->start, row->start + row->duration});
 }
 
+/* A call, and within it the time that it waited. */
+static void put_call(struct work *work, uint64_t number) {
+  static const char *const kinds[] = {"tool", "tokenize", "detokenize"};
+  const struct td_row_tool_call *row = &work->trace->tool_calls[number];
+  char name[96];
+  snprintf(name, sizeof name, "%s of %" PRIu64 " on %s%s", kinds[row->kind], row->request,
+           work->trace->orchestrators[row->orchestrator].name, row->lost ? ", lost" : "");
+  struct async span = {CALLS, "call", name, number, row->enqueued, row->end};
+  put_span(work, span);
+  span.name = "waits";
+  span.end = row->start;
+  if (span.end > span.begin) put_span(work, span);
+}
+
 /* ---- the file ---- */
 
 static void put_events(struct work *work) {
@@ -136,11 +150,12 @@ static void put_events(struct work *work) {
   for (uint64_t i = 0; i < trace->count[TD_TABLE_CHANGES]; i++) put_change(work, &trace->changes[i]);
   for (uint64_t i = 0; i < trace->count[TD_TABLE_REQUESTS]; i++) put_request(work, &trace->requests[i]);
   for (uint64_t i = 0; i < trace->count[TD_TABLE_TRANSFERS]; i++) put_transfer(work, i);
+  for (uint64_t i = 0; i < trace->count[TD_TABLE_TOOL_CALLS]; i++) put_call(work, i);
 }
 
-static void name_processes(FILE *out) {
-  static const char *const names[] = {"devices", "requests", "transfers"};
-  for (int i = 0; i < 3; i++) {
+static void name_processes(const struct td_trace *trace, FILE *out) {
+  static const char *const names[] = {"devices", "requests", "transfers", "calls"};
+  for (int i = 0; i < (trace->count[TD_TABLE_ORCHESTRATORS] ? 4 : 3); i++) {
     fprintf(out, "%s\n{\"ph\": \"M\", \"pid\": %d, \"name\": \"process_name\", \"args\": {\"name\": \"%s\"}}",
             i ? "," : "", DEVICES + i, names[i]);
   }
@@ -157,7 +172,7 @@ td_status td_export_perfetto(const struct td_trace *trace, int64_t from, int64_t
   }
   work.out = out;
   fprintf(out, "{\"displayTimeUnit\": \"ms\", \"traceEvents\": [");
-  name_processes(out);
+  name_processes(trace, out);
   put_events(&work);
   fprintf(out, "\n]}\n");
   return ferror(out) ? td_fail(TD_IO, "export: cannot write: %s", strerror(errno)) : TD_OK;

@@ -10,6 +10,7 @@
 
 #include "check.h"
 #include "gaps.h"
+#include "tools.h"
 #include "walk.h"
 
 struct work {
@@ -169,6 +170,9 @@ static void find_makespan(const struct td_trace *trace, int64_t *begin, int64_t 
     if (trace->requests[i].arrival < *begin) *begin = trace->requests[i].arrival;
     if (trace->requests[i].finished > *end) *end = trace->requests[i].finished;
   }
+  for (uint64_t i = 0; i < trace->count[TD_TABLE_TOOL_CALLS]; i++) {
+    if (trace->tool_calls[i].end > *end) *end = trace->tool_calls[i].end;
+  }
 }
 
 /* Of the time from `since` to `until` what lies within the makespan. */
@@ -269,6 +273,7 @@ static td_status compute(struct work *work) {
   TD_TRY(add_transfers(work));
   TD_TRY(add_changes(work));
   add_rates(work);
+  TD_TRY(td_tools_compute(work->trace, metrics));
   return summarize(metrics);
 }
 
@@ -287,5 +292,6 @@ td_status td_metrics_compute(const struct td_trace *trace, struct td_metrics *ou
 void td_metrics_free(struct td_metrics *metrics) {
   free(metrics->devices);
   free(metrics->per_request);
+  free(metrics->orchestrators);
   *metrics = (struct td_metrics){0};
 }

@@ -312,7 +312,8 @@ static td_status read_rows(const struct reader *reader, const char *name, hid_t 
 static td_status read_table(const struct reader *reader, enum td_table which, void **out_rows) {
   const struct td_table_schema *table = &td_schema[which];
   hid_t dataset = -1;
-  if (table->later && H5Lexists(reader->file, table->name, H5P_DEFAULT) == 0) return td_alloc(1, 1, out_rows);
+  bool lacking = table->presence != TD_IN_EACH && H5Lexists(reader->file, table->name, H5P_DEFAULT) == 0;
+  if (lacking) return td_alloc(1, 1, out_rows);
   TD_TRY(open_dataset(reader, table->name, &dataset));
   hid_t type = H5Dget_type(dataset), memory = td_schema_memory_type(table, type);
   td_status status = type < 0 || memory < 0 ? corrupt(reader, "table", table->name, "has no readable type") : TD_OK;
@@ -344,9 +345,9 @@ static td_status read_text_dataset(const struct reader *reader) {
 
 static td_status read_file(struct reader *reader) {
   struct td_trace *trace = reader->trace;
-  void **const rows[] = {(void **)&trace->devices, (void **)&trace->requests,  (void **)&trace->steps,
-                         (void **)&trace->tokens,  (void **)&trace->residency, (void **)&trace->transfers,
-                         (void **)&trace->changes};
+  void **const rows[] = {(void **)&trace->devices, (void **)&trace->requests,      (void **)&trace->steps,
+                         (void **)&trace->tokens,  (void **)&trace->residency,     (void **)&trace->transfers,
+                         (void **)&trace->changes, (void **)&trace->orchestrators, (void **)&trace->tool_calls};
   td_status status = open_file(reader);
   if (!status) status = read_run(reader);
   if (!status) status = read_text_dataset(reader);
@@ -385,9 +386,10 @@ td_status td_trace_load(const char *path, struct td_trace **out_trace) {
 
 void td_trace_free(struct td_trace *trace) {
   if (!trace) return;
-  void *const parts[] = {trace->config,    trace->experiment, trace->model,    trace->pace,  trace->policy,
-                         trace->reason,    trace->devices,    trace->requests, trace->steps, trace->tokens,
-                         trace->residency, trace->transfers,  trace->changes,  trace->text};
+  void *const parts[] = {trace->config,  trace->experiment,    trace->model,      trace->pace,
+                         trace->policy,  trace->reason,        trace->devices,    trace->requests,
+                         trace->steps,   trace->tokens,        trace->residency,  trace->transfers,
+                         trace->changes, trace->orchestrators, trace->tool_calls, trace->text};
   for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) free(parts[i]);
   td_index_free(trace->index);
   free(trace);

@@ -8,6 +8,7 @@
 
 #include "report.h"
 #include "tandem/metrics.h"
+#include "tools.h"
 #include "values.h"
 
 enum { DEVICES_LISTED = 64 };
@@ -144,6 +145,7 @@ void td_metrics_print(const struct td_trace *trace, const struct td_metrics *met
   print_devices(trace, metrics, out);
   fprintf(out, "\nKV moved    %" PRIu64 " B in %" PRIu64 " transfers, on the way for %.6g s\n", metrics->kv_bytes,
           metrics->transfers, metrics->transfer_busy_s);
+  td_tools_print(trace, metrics, out);
   print_rest(metrics, out);
 }
 

@@ -11,6 +11,7 @@
 #include "report.h"
 #include "schema.h"
 #include "tandem/engine.h"
+#include "tools.h"
 #include "values.h"
 
 /* One of the two may be NULL. */
@@ -41,22 +42,12 @@ static void put_counted(FILE *out, const char *key, const uint64_t *count) {
   }
 }
 
-static void put_summary(const struct td_line *line, bool known, FILE *out) {
-  const struct td_summary *s = line->summary;
-  fprintf(out, ",\n  \"%s\": ", line->key);
-  if (!known) {
-    fprintf(out, "null");
-    return;
+static void put_summary(const char *key, const struct td_summary *summary, bool known, FILE *out) {
+  if (known) {
+    td_json_summary(out, key, summary);
+  } else {
+    fprintf(out, ",\n  \"%s\": null", key);
   }
-  fprintf(out, "{\"count\": %" PRIu64, s->count);
-  td_json_number(out, "mean", s->mean);
-  td_json_number(out, "min", s->min);
-  td_json_number(out, "p50", s->p50);
-  td_json_number(out, "p90", s->p90);
-  td_json_number(out, "p95", s->p95);
-  td_json_number(out, "p99", s->p99);
-  td_json_number(out, "max", s->max);
-  fprintf(out, "}");
 }
 
 /* ---- all together ---- */
@@ -115,7 +106,7 @@ static void put_lines(const struct report *report, FILE *out) {
   struct td_line lines[TD_LINES];
   td_report_lines(report->metrics, lines);
   for (int i = 0; i < TD_LINES; i++) {
-    put_summary(&lines[i], report->trace || lines[i].summary != &report->metrics->itl, out);
+    put_summary(lines[i].key, lines[i].summary, report->trace || lines[i].summary != &report->metrics->itl, out);
   }
 }
 
@@ -161,7 +152,7 @@ static void put_transfers(const struct report *report, FILE *out) {
 static void put_energy(const struct report *report, FILE *out) {
   const struct td_run_summary *counted = report->counted;
   double steps = counted ? counted->energy_j : report->metrics->energy_j, idle = counted ? counted->energy_idle_j : NAN;
-  double all = steps + idle;
+  double all = steps + idle + (counted ? counted->tools.energy_j + counted->tools.energy_idle_j : 0);
   td_json_number(out, "energy_j", steps);
   td_json_number(out, "energy_idle_j", idle);
   td_json_number(out, "energy_total_j", all);
@@ -197,6 +188,31 @@ static void put_prefix(const struct td_run_prefix *prefix, FILE *out) {
             tier->evicted_tokens);
   }
   fprintf(out, "]}");
+}
+
+/* Of orchestrators; null without any. */
+static void put_tools(const struct report *report, FILE *out) {
+  const struct td_tool_metrics *tools = &report->metrics->tools;
+  const struct td_run_tools *counted = report->counted ? &report->counted->tools : NULL;
+  put_summary("tool_queueing", &report->metrics->tool_queueing, tools->machines > 0, out);
+  put_summary("host_queueing", &report->metrics->host_queueing, tools->machines > 0, out);
+  fprintf(out, ",\n  \"tools\": ");
+  if (!tools->machines) {
+    fprintf(out, "null");
+    return;
+  }
+  fprintf(out, "{\"orchestrators\": %" PRIu64, tools->machines);
+  put_count(out, "cores", tools->cores);
+  put_count(out, "calls", tools->calls);
+  put_count(out, "host_calls", tools->host_calls);
+  put_counted(out, "failures", counted ? &counted->failures : NULL);
+  put_count(out, "lost", tools->lost);
+  td_json_number(out, "down_s", counted ? td_seconds(counted->down_ps) : NAN);
+  td_json_number(out, "busy_core_s", tools->busy_s);
+  td_json_number(out, "utilisation", tools->busy_s / ((double)tools->cores * report->metrics->makespan_s));
+  td_json_number(out, "energy_j", tools->energy_j);
+  td_json_number(out, "energy_idle_j", counted ? counted->energy_idle_j : NAN);
+  fprintf(out, "}");
 }
 
 /* ---- of a trace ---- */
@@ -244,7 +260,9 @@ static void put_rows(const struct td_trace *trace, const struct td_metrics *metr
     fprintf(out, "%s\n    ", i ? "," : "");
     put_device(&trace->devices[i], &metrics->devices[i], out);
   }
-  fprintf(out, "],\n  \"per_request\": [");
+  fprintf(out, "]");
+  td_tools_json(trace, metrics, out);
+  fprintf(out, ",\n  \"per_request\": [");
   for (uint64_t i = 0; i < trace->count[TD_TABLE_REQUESTS]; i++) {
     fprintf(out, "%s\n    ", i ? "," : "");
     put_request(&trace->requests[metrics->per_request[i].row], &metrics->per_request[i], out);
@@ -263,9 +281,10 @@ void td_metrics_json(const struct td_trace *trace, const struct td_metrics *metr
   put_transfers(&report, out);
   put_energy(&report, out);
   put_prefix(counted ? &counted->prefix : NULL, out);
+  put_tools(&report, out);
   if (trace) {
     put_rows(trace, metrics, out);
   } else {
-    fprintf(out, ",\n  \"devices\": null, \"per_request\": null\n}\n");
+    fprintf(out, ",\n  \"devices\": null, \"orchestrators\": null, \"per_request\": null\n}\n");
   }
 }

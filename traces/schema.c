@@ -110,6 +110,30 @@ static const struct td_field change_fields[] = {
           "its role from now on: 0 both, 1 prefill, 2 decode; 3 it fails, 4 is repaired"),
 };
 
+static const struct td_field orchestrator_fields[] = {
+    FIELD(td_row_orchestrator, orchestrator, U32, "", "number of the machine; row i holds machine i"),
+    FIELD(td_row_orchestrator, cores, U32, "", "cores that run calls"),
+    FIELD(td_row_orchestrator, name, TEXT, "", "machine, as `cpu.0`"),
+    FIELD(td_row_orchestrator, pool, TEXT, "", "pool of the config"),
+    FIELD(td_row_orchestrator, file, TEXT, "", "device file, empty if none"),
+    FIELD(td_row_orchestrator, speed, F64, "", "of a core, over the machine of the workload's tool times"),
+    FIELD(td_row_orchestrator, power_busy, F64, "W", "of a core at a call; NaN if not known"),
+    FIELD(td_row_orchestrator, power_idle, F64, "W", "of a core without one; NaN if not known"),
+};
+
+static const struct td_field tool_call_fields[] = {
+    FIELD(td_row_tool_call, request, U64, "", "request whose answer called the tool, or whose text it is"),
+    FIELD(td_row_tool_call, session, U64, "", "its session, from 1; 0 none"),
+    FIELD(td_row_tool_call, orchestrator, U32, "", "machine"),
+    FIELD(td_row_tool_call, kind, U32, "", "0 tool, 1 tokens of a prompt from text, 2 text of an output's tokens"),
+    FIELD(td_row_tool_call, cores, U32, "", "cores it had"),
+    FIELD(td_row_tool_call, lost, U32, "", "1: the machine failed, and the call began again"),
+    FIELD(td_row_tool_call, enqueued, I64, "ps", "when it was asked for"),
+    FIELD(td_row_tool_call, start, I64, "ps", "when it had its cores"),
+    FIELD(td_row_tool_call, end, I64, "ps", "when it ended, or was lost"),
+    FIELD(td_row_tool_call, energy, F64, "J", "of its cores; NaN if not known"),
+};
+
 /* Rows have no padding: what HDF5 stores is the struct itself, so equal runs give equal bytes. */
 _Static_assert(sizeof(struct td_row_device) == 160, "padding in td_row_device");
 _Static_assert(sizeof(struct td_row_request) == 120, "padding in td_row_request");
@@ -118,11 +142,14 @@ _Static_assert(sizeof(struct td_row_token) == 64, "padding in td_row_token");
 _Static_assert(sizeof(struct td_row_residency) == 40, "padding in td_row_residency");
 _Static_assert(sizeof(struct td_row_transfer) == 72, "padding in td_row_transfer");
 _Static_assert(sizeof(struct td_row_change) == 16, "padding in td_row_change");
+_Static_assert(sizeof(struct td_row_orchestrator) == 144, "padding in td_row_orchestrator");
+_Static_assert(sizeof(struct td_row_tool_call) == 64, "padding in td_row_tool_call");
 
-#define TABLE(name, row, chunk, fields, what) SINCE(name, row, chunk, fields, false, what)
-#define LATER_TABLE(name, row, chunk, fields, what) SINCE(name, row, chunk, fields, true, what)
-#define SINCE(name, row, chunk, fields, later, what) \
-  { name, sizeof(struct row), chunk, fields, (int32_t)(sizeof fields / sizeof *fields), later, what }
+#define TABLE(name, row, chunk, fields, what) THERE(name, row, chunk, fields, TD_IN_EACH, what)
+#define LATER_TABLE(name, row, chunk, fields, what) THERE(name, row, chunk, fields, TD_NOT_IN_OLDER, what)
+#define TOOLS_TABLE(name, row, chunk, fields, what) THERE(name, row, chunk, fields, TD_WITH_TOOLS, what)
+#define THERE(name, row, chunk, fields, presence, what) \
+  { name, sizeof(struct row), chunk, fields, (int32_t)(sizeof fields / sizeof *fields), presence, what }
 
 const struct td_table_schema td_schema[TD_TABLE_COUNT] = {
     [TD_TABLE_DEVICES] = TABLE("devices", td_row_device, 64, device_fields, "one row per worker"),
@@ -136,6 +163,10 @@ const struct td_table_schema td_schema[TD_TABLE_COUNT] = {
     [TD_TABLE_TRANSFERS] = TABLE("transfers", td_row_transfer, 4096, transfer_fields, "one row per KV push"),
     [TD_TABLE_CHANGES] =
         LATER_TABLE("changes", td_row_change, 64, change_fields, "workers that take another role, fail, are repaired"),
+    [TD_TABLE_ORCHESTRATORS] = TOOLS_TABLE("orchestrators", td_row_orchestrator, 64, orchestrator_fields,
+                                           "one row per machine that runs calls; only where there are some"),
+    [TD_TABLE_TOOL_CALLS] = TOOLS_TABLE("tool_calls", td_row_tool_call, 4096, tool_call_fields,
+                                        "one row per call that ended or was lost; only with orchestrators"),
 };
 
 hid_t td_schema_text_type(size_t bytes) {

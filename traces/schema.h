@@ -28,13 +28,16 @@ struct td_field {
   const char *before; /* what older traces call it; NULL: always so */
 };
 
+/* Traces made before lack it; or those of runs without orchestrators. */
+enum td_presence { TD_IN_EACH, TD_NOT_IN_OLDER, TD_WITH_TOOLS };
+
 struct td_table_schema {
   const char *name;
   size_t row_bytes;
   hsize_t chunk_rows;
   const struct td_field *fields;
   int32_t field_count;
-  bool later; /* traces made before lack it */
+  enum td_presence presence;
   const char *what;
 };
 extern const struct td_table_schema td_schema[TD_TABLE_COUNT];

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "values.h"
 
+#include <inttypes.h>
 #include <math.h>
 
 #include "tandem/trace.h"
@@ -34,6 +35,18 @@ void td_json_number(FILE *out, const char *key, double value) {
   } else {
     fprintf(out, "null");
   }
+}
+
+void td_json_summary(FILE *out, const char *key, const struct td_summary *summary) {
+  fprintf(out, ",\n  \"%s\": {\"count\": %" PRIu64, key, summary->count);
+  td_json_number(out, "mean", summary->mean);
+  td_json_number(out, "min", summary->min);
+  td_json_number(out, "p50", summary->p50);
+  td_json_number(out, "p90", summary->p90);
+  td_json_number(out, "p95", summary->p95);
+  td_json_number(out, "p99", summary->p99);
+  td_json_number(out, "max", summary->max);
+  fprintf(out, "}");
 }
 
 const char *td_executes_name(uint32_t executes) {

@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "tandem/metrics.h"
+
 struct td_scale {
   const char *unit; /* "s", "ms", "us" */
   double factor;    /* seconds times this */
@@ -21,6 +23,8 @@ void td_print_value(FILE *out, int width, double value);
 void td_print_text(FILE *out, int width, const char *text);
 /* `, "key": value` with the digits that give the same float64 back; null for NaN and infinity, which JSON lacks. */
 void td_json_number(FILE *out, const char *key, double value);
+/* `,` and on a line of its own `"key": {...}` with all of a summary. */
+void td_json_summary(FILE *out, const char *key, const struct td_summary *summary);
 
 /* td_row_device.executes, td_device_metrics.time_kinds (under pace "priced" executed steps have modelled times), and
  * td_row_device.role. */

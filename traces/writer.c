@@ -129,7 +129,10 @@ static td_status create_table(struct td_trace_writer *writer, const struct td_ta
 static td_status create_objects(struct td_trace_writer *writer, const struct td_trace_run *run) {
   writer->run = td_run_create(writer->file, run);
   if (writer->run < 0) return hdf5_error(writer, "create the group run");
-  for (int t = 0; t < TD_TABLE_COUNT; t++) TD_TRY(create_table(writer, &td_schema[t], &writer->tables[t]));
+  for (int t = 0; t < TD_TABLE_COUNT; t++) {
+    if (td_schema[t].presence == TD_WITH_TOOLS && !run->tools) continue;
+    TD_TRY(create_table(writer, &td_schema[t], &writer->tables[t]));
+  }
   struct dataset *text = text_of(writer);
   TD_TRY(make_room(text, TD_SCHEMA_TEXT, 1, TEXT_CHUNK));
   text->memory_type = H5Tcopy(H5T_NATIVE_UINT8);
@@ -304,6 +307,9 @@ static td_status add_rows(struct td_trace_writer *writer, struct dataset *table,
 td_status td_trace_append(struct td_trace_writer *writer, enum td_table which, const void *rows, size_t count) {
   struct dataset *table = &writer->tables[which];
   if (writer->failure) return td_fail(TD_IO, "%s", writer->failure);
+  if (count && !table->rows) {
+    return td_fail(TD_INTERNAL, "trace: found rows of %s, expected none: it was made without", td_schema[which].name);
+  }
   for (size_t i = 0; i < count && table->text_count; i++) {
     TD_TRY(check_texts(table, (const char *)rows + i * table->row_bytes));
   }

@@ -181,6 +181,9 @@ static const struct td_option cluster_options[] = {
           "what joins two pools; needed where the time of a hand-off is modelled: in paces measured and priced, and "
           "when either "
           "end is modelled"),
+    BELOW(td_cfg_cluster, orchestrators, TD_OPT_GROUP, "", &td_cfg_orchestrators_group,
+          "modelled runs: machines whose cores run the tool calls of sessions, which wait when all are taken; absent = "
+          "a tool's time is a delay"),
     KEY(td_cfg_cluster, power_cap, TD_OPT_REAL, "W", "0", 0, 1e12,
         "modelled runs: most power of all workers, at steps power_busy (of its chips together), else "
         "power_idle; a step that would exceed it waits until others end, first come first, equals by the worker's "

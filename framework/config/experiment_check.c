@@ -43,7 +43,7 @@ static td_status check_file(struct td_config *config, const char *list, int32_t 
   if (status == TD_NO_MEMORY) return status;
   if (status) return td_config_fail(config, path, "%s", td_error_text());
   enum td_device_kind found = params->kind;
-  bool fits = is_of_kind(params, kind);
+  bool fits = is_of_kind(params, (enum td_device_kind)kind);
   td_device_params_close(params);
   if (fits) return TD_OK;
   return td_config_fail(config, path, "found %s, a device file of kind %s, expected one of kind %s", *device,
@@ -51,9 +51,21 @@ static td_status check_file(struct td_config *config, const char *list, int32_t 
                         td_device_kind_name(kind == TD_KIND_LPU_SYSTEM ? TD_KIND_LPU : kind));
 }
 
-static td_status check_device(struct td_config *config, const char *list, int32_t index, enum td_device_kind kind,
+td_status td_cfg_check_pool_name(const struct td_config *config, const char *path, const char *name) {
+  char shown[CFG_SHOWN + 8];
+  td_cfg_shorten(name, shown, sizeof shown);
+  if (*name && strlen(name) <= NAME_MOST - 5 &&
+      strspn(name,
+             "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+             "0123456789_-") == strlen(name)) {
+    return TD_OK;
+  }
+  return td_config_fail(config, path, "found %s, expected 1 to %d letters, digits, _ or -", shown, NAME_MOST - 5);
+}
+
+td_status td_cfg_check_device(struct td_config *config, const char *list, int32_t index, int kind,
                               const char **device) {
-  return check_file(config, list, index, "device", kind, device);
+  return check_file(config, list, index, "device", (enum td_device_kind)kind, device);
 }
 
 static td_status fail_pool(const struct td_config *config, int32_t index, const char *key, const char *text) {
@@ -90,13 +102,8 @@ static td_status check_pool_name(const struct td_config *config, const struct td
   char path[64], shown[CFG_SHOWN + 8];
   const char *name = pools[index].name;
   TD_TRY(td_format(path, sizeof path, "cluster.pools.[%d].name", index));
+  TD_TRY(td_cfg_check_pool_name(config, path, name));
   td_cfg_shorten(name, shown, sizeof shown);
-  if (!*name || strlen(name) > NAME_MOST - 5 ||
-      strspn(name,
-             "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-             "0123456789_-") != strlen(name)) {
-    return td_config_fail(config, path, "found %s, expected 1 to %d letters, digits, _ or -", shown, NAME_MOST - 5);
-  }
   for (int32_t i = 0; i < index; i++) {
     if (strcmp(pools[i].name, name)) continue;
     return td_config_fail(config, path, "found %s, expected a name of its own: cluster.pools.[%d] has it too", shown,
@@ -116,7 +123,7 @@ static td_status check_pools(struct td_config *config, const struct td_cfg_clust
     if (!*pools[i].device) continue;
     bool lpu = !strcmp(pools[i].backend, "lpu") || !strncmp(pools[i].backend, "lpu:", 4);
     enum td_device_kind kind = lpu ? TD_KIND_LPU_SYSTEM : TD_KIND_CHIP;
-    TD_TRY(check_device(config, "cluster.pools", i, kind, &pools[i].device));
+    TD_TRY(td_cfg_check_device(config, "cluster.pools", i, kind, &pools[i].device));
   }
   return TD_OK;
 }
@@ -174,7 +181,7 @@ static td_status check_links(struct td_config *config, const struct td_cfg_clust
   for (int32_t i = 0; i < cluster->links.count; i++) {
     TD_TRY(check_link_end(config, &cluster->pools, i, "from", links[i].from));
     TD_TRY(check_link_end(config, &cluster->pools, i, "to", links[i].to));
-    TD_TRY(check_device(config, "cluster.links", i, TD_KIND_LINK, &links[i].device));
+    TD_TRY(td_cfg_check_device(config, "cluster.links", i, TD_KIND_LINK, &links[i].device));
     for (int32_t j = 0; j < i; j++) {
       if (strcmp(links[i].from, links[j].from) || strcmp(links[i].to, links[j].to)) continue;
       char path[64];
@@ -266,6 +273,7 @@ static td_status parse_and_check(struct td_config *config, struct td_experiment 
   }
   TD_TRY(check_links(config, &out->cluster));
   TD_TRY(td_cfg_check_faults(config, &out->cluster));
+  TD_TRY(td_cfg_check_orchestrators(config, &out->cluster));
   return check_workload(config, &out->workload);
 }
 

@@ -133,6 +133,19 @@ struct td_cfg_cluster;
 extern const struct td_option_group td_cfg_failures_group, td_cfg_outage_group; /* of a pool */
 td_status td_cfg_check_faults(const struct td_config *config, const struct td_cfg_cluster *cluster);
 
+/* ---- experiment_check.c ---- */
+
+/* A name that machines of a pool and trace rows can have; `path` is where it stands. */
+td_status td_cfg_check_pool_name(const struct td_config *config, const char *path, const char *name);
+/* Opens the device file that `device` of list element `list`.[index] names and checks its kind (enum td_device_kind); a
+ * path relative to the config's folder is made absolute. */
+td_status td_cfg_check_device(struct td_config *config, const char *list, int32_t index, int kind, const char **device);
+
+/* ---- experiment_tools.c ---- */
+
+extern const struct td_option_group td_cfg_orchestrators_group; /* of the cluster */
+td_status td_cfg_check_orchestrators(struct td_config *config, const struct td_cfg_cluster *cluster);
+
 /* ---- experiment_lpu.c ---- */
 
 struct td_experiment;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cluster_check.h"
+#include "cluster_tools.h"
 #include "tandem/base.h"
 #include "tandem/cost.h"
 #include "tandem/device.h"
@@ -256,6 +257,7 @@ static td_status open_all(struct cluster *cluster, bool exact) {
   cluster->kv_dtype = td_experiment_kv_dtype(cluster->experiment);
   TD_TRY(open_params(cluster));
   TD_TRY(make_workers(cluster));
+  TD_TRY(cluster_open_orchestrators(cluster));
   place_workers(cluster, cluster->ranks);
   number_replicas(cluster);
   TD_TRY(cluster_check_devices(cluster));
@@ -298,6 +300,7 @@ void cluster_close(struct cluster *cluster) {
   close_all(cluster->pool_params, cluster->pools);
   close_all(cluster->stage_links, cluster->pools);
   close_all(cluster->expert_links, cluster->pools);
+  cluster_close_orchestrators(cluster);
   free(cluster->workers);
   *cluster = (struct cluster){0};
 }

@@ -25,6 +25,15 @@ struct cluster_worker {
   int64_t kv_blocks;                     /* below 2^31 of devices that number them: those that execute, and LPUs */
 };
 
+/* A machine whose cores run tool calls. */
+struct cluster_orchestrator {
+  const struct td_cfg_orchestrator *pool;
+  char name[32];                         /* "cpu.0" */
+  const struct td_device_params *params; /* NULL if its pool names no device file */
+  int32_t cores;
+  double core_busy, core_idle; /* W of a core at a call, and of one without; NaN: not known */
+};
+
 struct cluster {
   const struct td_config *config;
   const struct td_experiment *experiment;
@@ -37,6 +46,9 @@ struct cluster {
   int32_t pools, ranks;
   struct cluster_worker *workers;
   int32_t worker_count;
+  struct td_device_params **orchestrator_params; /* [orchestrator_pools], NULL entries where none */
+  struct cluster_orchestrator *orchestrators;    /* cluster_tools.c */
+  int32_t orchestrator_pools, orchestrator_count;
   enum td_dtype kv_dtype;
   const struct td_policy *policy;
   struct td_cfg_policy policy_options; /* what it goes by */

@@ -200,6 +200,9 @@ static td_status check_engine(const struct cluster *cluster) {
     return td_config_fail(cluster->config, "engine.kv_dtype", "found \"fp8\", expected f32 or f16 %s", where);
   }
   TD_TRY(check_no_faults(cluster, where));
+  if (cluster->orchestrator_count) {
+    return td_config_fail(cluster->config, "cluster.orchestrators", "found some, expected none %s", where);
+  }
   if (experiment->engine.prefix_cache) {
     return td_config_fail(cluster->config, "engine.prefix_cache", "found true, expected false %s", where);
   }

@@ -104,6 +104,7 @@ td_status fleet_open(struct fleet *fleet) {
   TD_TRY(open_replicas(fleet));
   TD_TRY(fleet_outages_open(fleet));
   TD_TRY(fleet_power_open(fleet));
+  TD_TRY(fleet_tools_open(fleet));
   TD_TRY(open_requests(fleet));
   return fleet_record_devices(fleet);
 }
@@ -119,6 +120,7 @@ void fleet_close(struct fleet *fleet) {
   fleet_price_close(fleet);
   fleet_outages_close(fleet);
   fleet_power_close(fleet);
+  fleet_tools_close(fleet);
   load_close(fleet->loads);
   slot_queue_close(&fleet->order);
   slot_queue_close(&fleet->waiting);
@@ -143,6 +145,7 @@ static int64_t next_time(struct fleet *fleet) {
   int64_t step = worker_queue_time(&fleet->ends);
   if (step < next) next = step;
   if (fleet->transfers.count && fleet->transfers.heap[0].key < next) next = fleet->transfers.heap[0].key;
+  if (fleet->tools && fleet_tools_next(fleet) < next) next = fleet_tools_next(fleet);
   int64_t then = fleet_next_tick(fleet, next);
   return fleet->outages ? fleet_next_outage(fleet, next, then) : then;
 }
@@ -163,6 +166,7 @@ static td_status handle_instant(struct fleet *fleet) {
     fleet->summary->events++;
     TD_TRY(fleet_transferred(fleet, slot_queue_pop(&fleet->transfers).slot));
   }
+  if (fleet->tools) TD_TRY(fleet_tools_end(fleet));
   while (fleet->arrival_ps == fleet->now_ps) {
     fleet->summary->events++;
     TD_TRY(fleet_arrive(fleet));
@@ -172,6 +176,7 @@ static td_status handle_instant(struct fleet *fleet) {
 }
 
 static td_status give_out(struct fleet *fleet) {
+  if (fleet->tools) TD_TRY(fleet_tools_give_out(fleet));
   TD_TRY(fleet_route(fleet));
   if (fleet->pipelined) TD_TRY(fleet_pipeline_look(fleet));
   if (fleet->power) return fleet_power_give_out(fleet);
@@ -201,6 +206,7 @@ static void print_room(const struct fleet *fleet, struct td_text *out) {
 static td_status stalled(const struct fleet *fleet) {
   /* who has been prefilled holds what the others wait for */
   const struct slot_queue *waiting = fleet->unplaced.count ? &fleet->unplaced : &fleet->waiting;
+  if (!waiting->count && fleet->tools) return fleet_tools_stalled(fleet);
   if (!waiting->count) return td_fail(TD_INTERNAL, "stalled with %" PRId64 " requests in flight", fleet->live);
   const struct fleet_request *request = &fleet->requests[waiting->heap[0].slot];
   int64_t block = fleet->block_tokens, end = request->prompt + request->output - 1;
@@ -241,7 +247,8 @@ static td_status loop(struct fleet *fleet) {
     if (!status && fleet->trace) status = td_trace_tick(fleet->trace);
   }
   td_progress_end(&progress);
-  if (!status && fleet->live) status = stalled(fleet);
+  bool pending = fleet->live || (fleet->tools && fleet_tools_pending(fleet));
+  if (!status && pending) status = stalled(fleet);
   return status;
 }
 
@@ -323,10 +330,12 @@ static td_status check_balance(struct fleet *fleet) {
     return td_fail(TD_INTERNAL, "steps gave %" PRIu64 " output tokens, requests had %" PRIu64, tokens,
                    summary->output_tokens);
   }
+  TD_TRY(fleet_tools_check(fleet));
   TD_TRY(fleet_check_ports(fleet));
   if (fleet->outages) fleet_outages_count(fleet);
   summary->steps = fleet->next_step;
   summary->makespan_ps = fleet->arrived ? fleet->now_ps - summary->first_arrival_ps : 0;
+  fleet_tools_count(fleet);
   fleet_power_count(fleet);
   summary->cached_tokens = fleet->found;
   summary->filled = true;

@@ -8,8 +8,8 @@
  *
  *   arrives -> waits for a route -> prefill queue -> [transfer -> ] joins decode -> decodes -> done
  *
- * Events of one instant are handled in the order steps, transfers, arrivals, each by number, then the policy's tick,
- * then failures and repairs by worker; work is given out after the last of them.
+ * Events of one instant are handled in the order steps, transfers, calls on orchestrators, arrivals, each by number,
+ * then the policy's tick, then failures and repairs by worker; work is given out after the last of them.
  */
 #ifndef ENGINE_FLEET_H
 #define ENGINE_FLEET_H
@@ -223,6 +223,7 @@ struct fleet {
   int64_t expert_tokens;
   struct fleet_outages *outages; /* NULL: nobody ever fails */
   struct fleet_power *power;     /* NULL: the cluster has no cap */
+  struct fleet_tools *tools;     /* NULL: the cluster has no orchestrators */
   bool crowded;                  /* somebody waits for power: steps are not merged */
   bool pipelined;                /* some pool has stages */
   bool split;                    /* a request was let in that decodes elsewhere */
@@ -250,6 +251,9 @@ td_status fleet_start_over(struct fleet *fleet, int32_t slot);
 void slots_add(struct fleet *fleet, struct slots *slots, int32_t slot);
 int32_t slots_take(struct fleet *fleet, struct slots *slots); /* not empty */
 td_status fleet_next_arrival(struct fleet *fleet);
+td_status fleet_line_up(struct fleet *fleet, int32_t slot); /* it waits for a route, if it is admitted */
+/* A request's answer is out and the tool that was called with it, if any, has run: whoever waits for it goes on. */
+td_status fleet_tool_done(struct fleet *fleet, uint64_t number);
 td_status fleet_finish(struct fleet *fleet, int32_t slot); /* its last token is out */
 td_status fleet_refuse(struct fleet *fleet, int32_t slot);
 
@@ -286,6 +290,26 @@ void fleet_outages_close(struct fleet *fleet);
 int64_t fleet_next_outage(struct fleet *fleet, int64_t other_ps, int64_t next_ps);
 td_status fleet_outage(struct fleet *fleet);   /* those due at this instant */
 void fleet_outages_count(struct fleet *fleet); /* at the run's end: who is still down */
+
+/* fleet_tools.c: calls on orchestrators; fleet->tools is there, but for opening and closing */
+/* Asks for the time that a request's prompt takes to be made tokens, which ends with fleet_line_up; or it takes none.
+ */
+td_status fleet_tools_tokenize(struct fleet *fleet, int32_t slot, bool *out_asked);
+/* Request `number` has put out so many tokens, its last: what follows ends with fleet_tool_done. */
+td_status fleet_tools_answered(struct fleet *fleet, uint64_t number, uint64_t session, int32_t tokens);
+int64_t fleet_tools_next(const struct fleet *fleet); /* when a call ends; INT64_MAX: none runs */
+bool fleet_tools_pending(const struct fleet *fleet); /* calls that run or wait */
+td_status fleet_tools_end(struct fleet *fleet);      /* those that do at this instant */
+td_status fleet_tools_give_out(struct fleet *fleet); /* calls begin */
+td_status fleet_tools_fail(struct fleet *fleet, int32_t index);
+void fleet_tools_repair(struct fleet *fleet, int32_t index);
+
+/* fleet_tools_count.c */
+td_status fleet_tools_open(struct fleet *fleet);
+void fleet_tools_close(struct fleet *fleet);
+td_status fleet_tools_stalled(const struct fleet *fleet); /* fails: who waits for what */
+td_status fleet_tools_check(struct fleet *fleet);         /* at the run's end: it balances */
+void fleet_tools_count(struct fleet *fleet);              /* behind it, with the makespan known */
 
 /* fleet_power.c */
 td_status fleet_power_check(const struct cluster *cluster); /* before the run: caps can be kept */

@@ -100,6 +100,8 @@ static td_status try_first(struct fleet *fleet) {
   if (fleet->arrival_ps == INT64_MAX) return TD_OK;
   fleet->now_ps = fleet->arrival_ps;
   TD_TRY(fleet_arrive(fleet));
+  bool text = fleet->live && fleet->tools && fleet_tools_pending(fleet); /* an orchestrator has it before */
+  if (text) TD_TRY(fleet_line_up(fleet, 0));
   TD_TRY(fleet_route(fleet));
   if (!fleet->live) return TD_OK;     /* it was refused */
   TD_TRY(fleet_check_room(fleet, 0)); /* the first slot is its */

@@ -24,9 +24,9 @@ static int by_worker_and_time(const void *left, const void *right) {
   return (a->at_ps > b->at_ps) - (a->at_ps < b->at_ps);
 }
 
-static td_status plan_pool(struct fleet_outages *outages, const struct td_cfg_pool *pool, int32_t first) {
-  const struct td_cfg_outage *all = pool->outages.items;
-  for (int32_t i = 0; i < pool->outages.count; i++) {
+static td_status plan_pool(struct fleet_outages *outages, const struct td_list *list, int32_t first) {
+  const struct td_cfg_outage *all = list->items;
+  for (int32_t i = 0; i < list->count; i++) {
     struct planned_outage *plan = &outages->plans[outages->plan_count++];
     *plan = (struct planned_outage){.worker = first + (int32_t)all[i].worker, .lasts_ps = INT64_MAX};
     TD_TRY(td_ps_from_seconds(all[i].at, &plan->at_ps));
@@ -36,14 +36,44 @@ static td_status plan_pool(struct fleet_outages *outages, const struct td_cfg_po
   return TD_OK;
 }
 
+/* What fails in a pool. */
+struct failing {
+  const struct td_list *outages;
+  const struct td_cfg_failures *failures;
+  int32_t count; /* workers, or orchestrators */
+};
+
+static int32_t pools_of(const struct cluster *cluster) {
+  return cluster->experiment->cluster.pools.count + cluster->experiment->cluster.orchestrators.pools.count;
+}
+
+static struct failing pool_at(const struct cluster *cluster, int32_t index) {
+  const struct td_list *pools = &cluster->experiment->cluster.pools;
+  if (index < pools->count) {
+    const struct td_cfg_pool *pool = (const struct td_cfg_pool *)pools->items + index;
+    return (struct failing){&pool->outages, &pool->failures, (int32_t)(pool->count * pool->pipeline)};
+  }
+  const struct td_cfg_orchestrator *pool =
+      (const struct td_cfg_orchestrator *)cluster->experiment->cluster.orchestrators.pools.items + index - pools->count;
+  return (struct failing){&pool->outages, &pool->failures, (int32_t)pool->count};
+}
+
+static int32_t machines_of(const struct cluster *cluster) {
+  return cluster->worker_count + cluster->orchestrator_count;
+}
+
+static const struct td_cfg_failures *failures_of(const struct cluster *cluster, int32_t worker) {
+  int32_t orchestrator = worker - cluster->worker_count;
+  return orchestrator < 0 ? &cluster->workers[worker].pool->failures
+                          : &cluster->orchestrators[orchestrator].pool->failures;
+}
+
 /* Each worker's own stand together, in order of time. */
 static td_status plan_all(const struct cluster *cluster, struct fleet_outages *outages) {
-  const struct td_list *pools = &cluster->experiment->cluster.pools;
-  const struct td_cfg_pool *pool = pools->items;
-  int32_t first = 0;
-  for (int32_t i = 0; i < pools->count; i++) {
-    TD_TRY(plan_pool(outages, &pool[i], first));
-    first += (int32_t)(pool[i].count * pool[i].pipeline);
+  for (int32_t i = 0, first = 0; i < pools_of(cluster); i++) {
+    struct failing pool = pool_at(cluster, i);
+    TD_TRY(plan_pool(outages, pool.outages, first));
+    first += pool.count;
   }
   if (!outages->plan_count) return TD_OK;
   qsort(outages->plans, outages->plan_count, sizeof *outages->plans, by_worker_and_time);
@@ -65,7 +95,7 @@ static int64_t after(int64_t from_ps, int64_t ps) {
 static int64_t draw(struct fleet *fleet, int32_t worker, double mean_s) {
   struct fleet_outages *outages = fleet->outages;
   struct worker_outages *own = &outages->workers[worker];
-  bool constant = fleet->cluster->workers[worker].pool->failures.law == TD_FAILURE_CONSTANT;
+  bool constant = failures_of(fleet->cluster, worker)->law == TD_FAILURE_CONSTANT;
   int64_t ps;
   double s = constant ? mean_s : mean_s * td_random_exponential(outages->seed, (uint64_t)worker, own->drawn++);
   if (td_ps_from_seconds(s, &ps)) return INT64_MAX;
@@ -81,13 +111,12 @@ static void set_due(struct fleet_outages *outages, int32_t worker) {
 }
 
 static size_t count_plans(const struct cluster *cluster, bool *out_any) {
-  const struct td_list *pools = &cluster->experiment->cluster.pools;
-  const struct td_cfg_pool *pool = pools->items;
   size_t count = 0;
   *out_any = false;
-  for (int32_t i = 0; i < pools->count; i++) {
-    count += (size_t)pool[i].outages.count;
-    *out_any |= pool[i].outages.count || pool[i].failures.mean_time_between > 0;
+  for (int32_t i = 0; i < pools_of(cluster); i++) {
+    struct failing pool = pool_at(cluster, i);
+    count += (size_t)pool.outages->count;
+    *out_any |= pool.outages->count || pool.failures->mean_time_between > 0;
   }
   return count;
 }
@@ -101,12 +130,13 @@ td_status fleet_outages_open(struct fleet *fleet) {
   TD_TRY(td_alloc(1, sizeof *outages, (void **)&fleet->outages));
   outages = fleet->outages;
   outages->seed = td_random((uint64_t)cluster->experiment->seed, UINT64_C(0x6661696c75726573), 0); /* "failures" */
-  TD_TRY(worker_queue_open(&outages->due, cluster->worker_count));
-  TD_TRY(td_alloc((size_t)cluster->worker_count, sizeof *outages->workers, (void **)&outages->workers));
+  TD_TRY(worker_queue_open(&outages->due, machines_of(cluster)));
+  TD_TRY(td_alloc((size_t)machines_of(cluster), sizeof *outages->workers, (void **)&outages->workers));
   if (plans) TD_TRY(td_alloc(plans, sizeof *outages->plans, (void **)&outages->plans));
   TD_TRY(plan_all(cluster, outages));
-  for (int32_t i = 0; i < cluster->worker_count; i++) {
-    double mean_s = cluster->workers[i].batch ? 0 : cluster->workers[i].pool->failures.mean_time_between;
+  for (int32_t i = 0; i < machines_of(cluster); i++) {
+    bool follows = i < cluster->worker_count && cluster->workers[i].batch; /* its replica's first batch fails for it */
+    double mean_s = follows ? 0 : failures_of(cluster, i)->mean_time_between;
     outages->workers[i].chance_ps = mean_s > 0 ? draw(fleet, i, mean_s) : INT64_MAX;
     set_due(outages, i);
   }
@@ -127,28 +157,31 @@ void fleet_outages_close(struct fleet *fleet) {
 int64_t fleet_next_outage(struct fleet *fleet, int64_t other_ps, int64_t next_ps) {
   struct fleet_outages *outages = fleet->outages;
   int64_t due = worker_queue_time(&outages->due);
+  bool pending = fleet->live || (fleet->tools && fleet_tools_pending(fleet));
   outages->between = due < next_ps ? outages->between + 1 : 0;
   if (other_ps != INT64_MAX) {
     outages->alone = 0;
-  } else if (!fleet->live || outages->alone >= (int64_t)OUTAGES_ALONE * fleet->cluster->worker_count) {
+  } else if (!pending || outages->alone >= (int64_t)OUTAGES_ALONE * machines_of(fleet->cluster)) {
     return next_ps;
   }
   return due < next_ps ? due : next_ps;
 }
 
 /* Of the time a worker was down, what lies within the makespan. */
-static void count_down(struct fleet *fleet, struct worker_outages *own) {
+static void count_down(struct fleet *fleet, int32_t worker) {
+  struct worker_outages *own = &fleet->outages->workers[worker];
   int64_t from = fleet->summary->first_arrival_ps > own->since_ps ? fleet->summary->first_arrival_ps : own->since_ps;
   if (!fleet->arrived || fleet->now_ps <= from) return;
   own->down_ps += fleet->now_ps - from;
-  fleet->summary->down_ps += fleet->now_ps - from;
+  bool serves = worker < fleet->cluster->worker_count;
+  *(serves ? &fleet->summary->down_ps : &fleet->summary->tools.down_ps) += fleet->now_ps - from;
 }
 
 /* Failures of a worker that are due: until when the longest lasts; 0: none is. */
 static int64_t begin_due(struct fleet *fleet, int32_t worker) {
   struct fleet_outages *outages = fleet->outages;
   struct worker_outages *own = &outages->workers[worker];
-  const struct td_cfg_failures *failures = &fleet->cluster->workers[worker].pool->failures;
+  const struct td_cfg_failures *failures = failures_of(fleet->cluster, worker);
   int64_t until = 0, end;
   for (; own->plan < own->plans && outages->plans[own->plan].at_ps == fleet->now_ps; own->plan++) {
     end = after(fleet->now_ps, outages->plans[own->plan].lasts_ps);
@@ -164,7 +197,6 @@ static int64_t begin_due(struct fleet *fleet, int32_t worker) {
 
 /* All batches of a replica with pipeline stages at once; the first speaks for them. */
 static td_status go_down(struct fleet *fleet, int32_t worker, int64_t until_ps) {
-  const struct td_cfg_pool *pool = fleet->cluster->workers[worker].pool;
   struct worker_outages *own = &fleet->outages->workers[worker];
   if (own->down) {
     if (until_ps > own->until_ps) own->until_ps = until_ps;
@@ -173,6 +205,11 @@ static td_status go_down(struct fleet *fleet, int32_t worker, int64_t until_ps) 
   own->down = true;
   own->since_ps = fleet->now_ps;
   own->until_ps = until_ps;
+  if (worker >= fleet->cluster->worker_count) {
+    fleet->summary->tools.failures++;
+    return fleet_tools_fail(fleet, worker - fleet->cluster->worker_count);
+  }
+  const struct td_cfg_pool *pool = fleet->cluster->workers[worker].pool;
   fleet->outages->down += (int32_t)pool->pipeline;
   fleet->summary->failures++;
   TD_TRY(fleet_record_change(fleet, worker, TD_CHANGE_DOWN));
@@ -183,11 +220,15 @@ static td_status go_down(struct fleet *fleet, int32_t worker, int64_t until_ps) 
 }
 
 static td_status come_back(struct fleet *fleet, int32_t worker) {
-  const struct td_cfg_pool *pool = fleet->cluster->workers[worker].pool;
   struct worker_outages *own = &fleet->outages->workers[worker];
+  count_down(fleet, worker);
   own->down = false;
+  if (worker >= fleet->cluster->worker_count) {
+    fleet_tools_repair(fleet, worker - fleet->cluster->worker_count);
+    return TD_OK;
+  }
+  const struct td_cfg_pool *pool = fleet->cluster->workers[worker].pool;
   fleet->outages->down -= (int32_t)pool->pipeline;
-  count_down(fleet, own);
   for (int64_t batch = 0; batch < pool->pipeline; batch++) {
     int32_t each = worker + (int32_t)(batch * pool->count);
     fleet->views[each].down = false;
@@ -199,20 +240,32 @@ static td_status come_back(struct fleet *fleet, int32_t worker) {
   return fleet_record_change(fleet, worker, TD_CHANGE_UP);
 }
 
+static td_status key_of_failures(const struct cluster *cluster, int32_t worker, char *path, size_t bytes) {
+  int32_t orchestrator = worker - cluster->worker_count;
+  if (orchestrator < 0) {
+    return td_format(path, bytes, "cluster.pools.[%" PRId32 "].failures", cluster->workers[worker].pool_index);
+  }
+  const struct td_cfg_orchestrator *first = cluster->experiment->cluster.orchestrators.pools.items;
+  return td_format(path, bytes, "cluster.orchestrators.pools.[%d].failures",
+                   (int)(cluster->orchestrators[orchestrator].pool - first));
+}
+
 static td_status too_often(const struct fleet *fleet) {
-  const struct cluster_worker *worker = &fleet->cluster->workers[worker_queue_first(&fleet->outages->due)];
-  char path[64];
-  TD_TRY(td_format(path, sizeof path, "cluster.pools.[%" PRId32 "].failures", worker->pool_index));
+  int32_t worker = worker_queue_first(&fleet->outages->due);
+  const struct td_cfg_failures *failures = failures_of(fleet->cluster, worker);
+  bool serves = worker < fleet->cluster->worker_count;
+  char path[96];
+  TD_TRY(key_of_failures(fleet->cluster, worker, path, sizeof path));
   return td_config_fail(fleet->cluster->config, path,
-                        "found %g s between failures and %g s to repair, expected more: at %.6f s workers have failed "
+                        "found %g s between failures and %g s to repair, expected more: at %.6f s %s have failed "
                         "and come back %" PRId64 " times since anything else happened",
-                        worker->pool->failures.mean_time_between, worker->pool->failures.mean_time_to_repair,
-                        td_seconds(fleet->now_ps), fleet->outages->between);
+                        failures->mean_time_between, failures->mean_time_to_repair, td_seconds(fleet->now_ps),
+                        serves ? "workers" : "orchestrators", fleet->outages->between);
 }
 
 td_status fleet_outage(struct fleet *fleet) {
   struct fleet_outages *outages = fleet->outages;
-  int64_t most = MOST_BETWEEN + (int64_t)MOST_OF_EACH * fleet->cluster->worker_count;
+  int64_t most = MOST_BETWEEN + (int64_t)MOST_OF_EACH * machines_of(fleet->cluster);
   if (outages->between > most) return too_often(fleet);
   while (worker_queue_time(&outages->due) == fleet->now_ps) {
     int32_t worker = worker_queue_first(&outages->due);
@@ -231,7 +284,7 @@ td_status fleet_outage(struct fleet *fleet) {
 }
 
 void fleet_outages_count(struct fleet *fleet) {
-  for (int32_t i = 0; i < fleet->cluster->worker_count; i++) {
-    if (fleet->outages->workers[i].down) count_down(fleet, &fleet->outages->workers[i]);
+  for (int32_t i = 0; i < machines_of(fleet->cluster); i++) {
+    if (fleet->outages->workers[i].down) count_down(fleet, i);
   }
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * When workers fail and are repaired. A worker fails by chance, at given times, or both; of outages that overlap it is
- * the last end that counts.
+ * When workers fail and are repaired, and orchestrators, which are numbered behind them here. A worker fails by chance,
+ * at given times, or both; of outages that overlap it is the last end that counts.
  */
 #ifndef ENGINE_FLEET_OUTAGE_H
 #define ENGINE_FLEET_OUTAGE_H

@@ -222,6 +222,22 @@ td_status fleet_power_give_out(struct fleet *fleet) {
 
 /* ---- energy ---- */
 
+/* What all powers count, or "mixed". */
+static const char *common_basis(const char *basis, const struct td_device_params *params) {
+  const char *own = params->power_basis ? params->power_basis : "unknown";
+  return !basis || !strcmp(basis, own) ? own : "mixed";
+}
+
+/* Watts that the config gives orchestrators are of the basis of the others. */
+static const char *basis_of_orchestrators(const struct cluster *cluster, const char *basis) {
+  for (int32_t i = 0; i < cluster->orchestrator_count; i++) {
+    const struct cluster_orchestrator *machine = &cluster->orchestrators[i];
+    bool given = !isnan(machine->pool->power_busy) && !isnan(machine->pool->power_idle);
+    if (machine->params && !given) basis = common_basis(basis, machine->params);
+  }
+  return basis;
+}
+
 void fleet_power_count(struct fleet *fleet) {
   struct td_run_summary *summary = fleet->summary;
   const char *basis = NULL;
@@ -230,8 +246,8 @@ void fleet_power_count(struct fleet *fleet) {
     int64_t down = fleet->outages ? fleet->outages->workers[fleet->cluster->workers[i].leader].down_ps : 0;
     double idle_s = td_seconds(summary->makespan_ps - fleet->replicas[i].busy_ps - down);
     summary->energy_idle_j += params->power_idle.present ? params->power_idle.value * idle_s : (double)NAN;
-    const char *own = params->power_basis ? params->power_basis : "unknown";
-    basis = !basis || !strcmp(basis, own) ? own : "mixed";
+    basis = common_basis(basis, params);
   }
+  basis = basis_of_orchestrators(fleet->cluster, basis);
   snprintf(summary->power_basis, sizeof summary->power_basis, "%s", basis ? basis : "unknown");
 }

@@ -165,8 +165,15 @@ static td_status admit_job(struct fleet *fleet, const struct td_job *job, const 
   request->name = name;
   fleet->live++;
   TD_TRY(copy_prefix(fleet, job, request));
-  fleet->settled = false;
   if (fleet->caches.of) TD_TRY(fleet_cache_arrive(fleet, request, job));
+  bool asked = false;
+  if (fleet->tools) TD_TRY(fleet_tools_tokenize(fleet, slot, &asked));
+  return asked ? TD_OK : fleet_line_up(fleet, slot);
+}
+
+td_status fleet_line_up(struct fleet *fleet, int32_t slot) {
+  struct fleet_request *request = &fleet->requests[slot];
+  fleet->settled = false;
   if (fleet->policy->admit && !fleet_admits(fleet, slot)) return fleet_refuse(fleet, slot);
   struct keyed_slot item = {0, request->place_in_line, slot};
   if (fleet->policy->rank) item.key = fleet_rank(fleet, slot);
@@ -202,9 +209,17 @@ td_status fleet_start_over(struct fleet *fleet, int32_t slot) {
 
 /* ---- ends ---- */
 
-static td_status tell_workload(struct fleet *fleet, uint64_t number) {
+/* Its slot is free again. */
+static td_status tell_workload(struct fleet *fleet, uint64_t number, uint64_t session, int32_t output) {
+  if (fleet->tools) return fleet_tools_answered(fleet, number, session, output);
   if (!fleet->workload) return TD_OK;
   TD_TRY(td_workload_finished(fleet->workload, number, fleet->now_ps));
+  return fleet_next_arrival(fleet);
+}
+
+td_status fleet_tool_done(struct fleet *fleet, uint64_t number) {
+  if (!fleet->workload) return TD_OK;
+  TD_TRY(td_workload_tool_done(fleet->workload, number, fleet->now_ps));
   return fleet_next_arrival(fleet);
 }
 
@@ -256,9 +271,10 @@ td_status fleet_finish(struct fleet *fleet, int32_t slot) {
   count_times(fleet, request);
   fleet->finished++;
   TD_TRY(fleet_record_request(fleet, request, fleet->now_ps));
-  uint64_t number = request->number;
+  uint64_t number = request->number, session = request->session;
+  int32_t output = request->output;
   free_slot(fleet, slot);
-  return tell_workload(fleet, number);
+  return tell_workload(fleet, number, session, output);
 }
 
 /* Users without a pause ask again at the instant they are refused, and may be refused for ever. */
@@ -276,7 +292,7 @@ static td_status check_refusals(struct fleet *fleet) {
 }
 
 td_status fleet_refuse(struct fleet *fleet, int32_t slot) {
-  uint64_t number = fleet->requests[slot].number;
+  uint64_t number = fleet->requests[slot].number, session = fleet->requests[slot].session;
   if (fleet->policy->finished) fleet_tell_finished(fleet, slot, -1);
   fleet->settled = false;
   TD_TRY(fleet_record_refused(fleet, &fleet->requests[slot]));
@@ -284,5 +300,5 @@ td_status fleet_refuse(struct fleet *fleet, int32_t slot) {
   fleet->summary->refused++;
   free_slot(fleet, slot);
   TD_TRY(check_refusals(fleet));
-  return tell_workload(fleet, number);
+  return tell_workload(fleet, number, session, 0);
 }

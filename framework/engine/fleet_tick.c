@@ -56,7 +56,9 @@ int64_t fleet_next_tick(const struct fleet *fleet, int64_t other_ps) {
 }
 
 static bool nothing_else_comes(const struct fleet *fleet) {
-  return fleet->arrival_ps == INT64_MAX && worker_queue_time(&fleet->ends) == INT64_MAX && !fleet->transfers.count;
+  bool runs = worker_queue_time(&fleet->ends) != INT64_MAX || fleet->transfers.count ||
+              (fleet->tools && fleet_tools_next(fleet) != INT64_MAX);
+  return fleet->arrival_ps == INT64_MAX && !runs;
 }
 
 td_status fleet_tick(struct fleet *fleet) {

@@ -26,7 +26,8 @@ static td_status create_trace(const struct cluster *cluster, const struct td_tra
                              .seed = (uint64_t)experiment->seed,
                              .ranks = transport->ranks,
                              .slo_ttft = experiment->slo.ttft,
-                             .slo_tpot = experiment->slo.tpot};
+                             .slo_tpot = experiment->slo.tpot,
+                             .tools = cluster->orchestrator_count > 0};
   td_status status = td_trace_create(path, &run, out_trace);
   free(text);
   return status;

@@ -64,6 +64,16 @@ static struct td_summary summary_of(const struct td_tally *tally, double unit) {
                              .max = any ? (double)tally->high * unit : NAN};
 }
 
+static struct td_tool_metrics tools_of(const struct td_run_tools *tools) {
+  return (struct td_tool_metrics){.machines = (uint64_t)tools->machines,
+                                  .cores = (uint64_t)tools->cores,
+                                  .calls = tools->calls,
+                                  .host_calls = tools->host_calls,
+                                  .lost = tools->lost,
+                                  .busy_s = tools->busy_s,
+                                  .energy_j = tools->energy_j};
+}
+
 static struct td_metrics metrics_of(const struct td_run_summary *summary) {
   double span = summary->makespan_ps > 0 ? td_seconds(summary->makespan_ps) : NAN;
   return (struct td_metrics){.requests = summary->requests,
@@ -90,7 +100,10 @@ static struct td_metrics metrics_of(const struct td_run_summary *summary) {
                              .down_s = td_seconds(summary->down_ps),
                              .energy_j = summary->energy_j,
                              .transfers = summary->transfers,
-                             .kv_bytes = summary->kv_bytes};
+                             .kv_bytes = summary->kv_bytes,
+                             .tools = tools_of(&summary->tools),
+                             .tool_queueing = summary_of(&summary->tools.queueing, 1e-12),
+                             .host_queueing = summary_of(&summary->tools.host_queueing, 1e-12)};
 }
 
 /* ---- printing ---- */
@@ -157,8 +170,30 @@ static void print_lost(const struct td_run_summary *summary, FILE *out) {
           summary->restarts);
 }
 
+static void print_tools(const struct td_run_tools *tools, FILE *out) {
+  if (!tools->on) return;
+  fprintf(out,
+          "%" PRIu64 " tool calls and %" PRIu64 " of text on %" PRId64 " cores of %" PRId64
+          " orchestrators, %.4g %% of their time",
+          tools->calls, tools->host_calls, tools->cores, tools->machines,
+          tools->up_s > 0 ? 100 * tools->busy_s / tools->up_s : 0);
+  if (isfinite(tools->energy_j)) {
+    fprintf(out, "; %.6g J at calls, %.6g J idle", tools->energy_j, tools->energy_idle_j);
+  }
+  fprintf(out, "\n");
+  if (!tools->failures) return;
+  fprintf(out,
+          "%" PRIu64 " failures of orchestrators, %.6g s of them down: %" PRIu64 " calls lost, which began again\n",
+          tools->failures, td_seconds(tools->down_ps), tools->lost);
+}
+
+/* Of workers and of orchestrators; NaN if some watts are not known. */
+static double all_energy(const struct td_run_summary *summary) {
+  return summary->energy_j + summary->energy_idle_j + summary->tools.energy_j + summary->tools.energy_idle_j;
+}
+
 static void print_energy(const struct td_run_summary *summary, double span, FILE *out) {
-  double all = summary->energy_j + summary->energy_idle_j;
+  double all = all_energy(summary);
   if (isfinite(summary->energy_j) && summary->output_tokens) {
     fprintf(out, "%.6g J in steps, %.6g J per output token\n", summary->energy_j,
             summary->energy_j / (double)summary->output_tokens);
@@ -174,6 +209,7 @@ void td_run_counted_print(const struct td_run_summary *summary, FILE *out) {
   if (summary->stage_bytes) fprintf(out, "%.6g GB between pipeline stages\n", (double)summary->stage_bytes / 1e9);
   if (summary->pauses) fprintf(out, "%" PRIu64 " pauses\n", summary->pauses);
   print_prefix(&summary->prefix, out);
+  print_tools(&summary->tools, out);
   print_lost(summary, out);
   print_energy(summary, span, out);
 }
@@ -209,6 +245,8 @@ void td_run_summary_print(const struct td_run_summary *summary, FILE *out) {
   print_tally("TPOT", &summary->tpot, out);
   print_tally("E2E", &summary->e2e, out);
   print_tally("queueing", &summary->queueing, out);
+  if (summary->tools.on) print_tally("tools", &summary->tools.queueing, out);
+  if (summary->tools.host_calls) print_tally("texts", &summary->tools.host_queueing, out);
 }
 
 void td_run_summary_json(const struct td_run_summary *summary, FILE *out) {

@@ -79,16 +79,22 @@ static void close_gap(struct waiters *waiters, size_t hole) {
   waiters->slots[hole].number = 0;
 }
 
-bool waiters_take(struct waiters *waiters, uint64_t number, struct waiter *out_waiter) {
-  if (!waiters->count) return false;
+const struct waiter *waiters_find(const struct waiters *waiters, uint64_t number) {
+  if (!waiters->count) return NULL;
   size_t slot = slot_of(waiters, number + 1);
   while (waiters->slots[slot].number != number + 1) {
-    if (!waiters->slots[slot].number) return false;
+    if (!waiters->slots[slot].number) return NULL;
     slot = (slot + 1) & (waiters->capacity - 1);
   }
-  *out_waiter = waiters->slots[slot];
+  return &waiters->slots[slot];
+}
+
+bool waiters_take(struct waiters *waiters, uint64_t number, struct waiter *out_waiter) {
+  const struct waiter *found = waiters_find(waiters, number);
+  if (!found) return false;
+  *out_waiter = *found;
   out_waiter->number = number;
-  close_gap(waiters, slot);
+  close_gap(waiters, (size_t)(found - waiters->slots));
   waiters->count--;
   return true;
 }

@@ -33,6 +33,8 @@ struct waiters {
   size_t count, capacity;
 };
 td_status waiters_put(struct waiters *waiters, struct waiter waiter);
+/* NULL: nobody waits for this job. Until the next call of one of the others. */
+const struct waiter *waiters_find(const struct waiters *waiters, uint64_t number);
 /* False: nobody waits for this job. */
 bool waiters_take(struct waiters *waiters, uint64_t number, struct waiter *out_waiter);
 void waiters_close(struct waiters *waiters);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tandem/workload.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "list.h"
@@ -235,20 +236,39 @@ static td_status think(const struct td_workload *workload, uint64_t number, int6
   return time_of_key(workload->source.config, "think", status);
 }
 
-td_status td_workload_finished(struct td_workload *workload, uint64_t number, int64_t now_ps) {
+static td_status not_under_way(uint64_t number) {
+  return td_fail(TD_PRECONDITION, "workload: job %" PRIu64 " finished, which is not under way", number);
+}
+
+static bool goes_on(const struct session *session) {
+  return session && session->next < session->turn_count;
+}
+
+td_status td_workload_tool(const struct td_workload *workload, uint64_t number, int64_t *out_ps, bool *out_goes_on) {
+  *out_ps = 0;
+  *out_goes_on = false;
+  if (!workload->waits) return TD_OK;
+  const struct waiter *waiter = waiters_find(&workload->waiters, number);
+  if (!waiter) return not_under_way(number);
+  *out_goes_on = goes_on(waiter->session);
+  if (*out_goes_on) *out_ps = waiter->session->turns[waiter->session->next - 1].wait_ps;
+  return TD_OK;
+}
+
+/* with_tool: the tool's time is still to come. */
+static td_status finish(struct td_workload *workload, uint64_t number, int64_t now_ps, bool with_tool) {
   struct waiter waiter;
   struct event event = {0, NULL, -1};
   if (now_ps < workload->now_ps) return td_fail(TD_PRECONDITION, "workload: a job finished before a time told earlier");
   workload->now_ps = now_ps;
   workload->found = FOUND_NOTHING;
   if (!workload->waits) return TD_OK;
-  if (!waiters_take(&workload->waiters, number, &waiter)) {
-    return td_fail(TD_PRECONDITION, "workload: job %llu finished, which is not under way", (unsigned long long)number);
-  }
+  if (!waiters_take(&workload->waiters, number, &waiter)) return not_under_way(number);
   struct session *session = waiter.session;
-  if (session && session->next < session->turn_count) {
+  if (goes_on(session)) {
     event.session = session;
-    td_status status = time_add(now_ps, session->turns[session->next - 1].wait_ps, &event.at_ps);
+    int64_t wait_ps = with_tool ? session->turns[session->next - 1].wait_ps : 0;
+    td_status status = time_add(now_ps, wait_ps, &event.at_ps);
     status = time_of_key(workload->source.config, "file", status);
     if (!status) status = queue_put(&workload->queue, event);
     if (status) session_close(session);
@@ -259,6 +279,14 @@ td_status td_workload_finished(struct td_workload *workload, uint64_t number, in
   event.user = waiter.user;
   TD_TRY(think(workload, number, now_ps, &event.at_ps));
   return queue_put(&workload->queue, event);
+}
+
+td_status td_workload_finished(struct td_workload *workload, uint64_t number, int64_t now_ps) {
+  return finish(workload, number, now_ps, true);
+}
+
+td_status td_workload_tool_done(struct td_workload *workload, uint64_t number, int64_t now_ps) {
+  return finish(workload, number, now_ps, false);
 }
 
 int64_t td_workload_total(const struct td_workload *workload) {

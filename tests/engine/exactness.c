@@ -12,13 +12,13 @@
 #include "tandem/policy.h"
 
 #ifdef TANDEM_SANITIZED
-enum { CLUSTERS = 24, CACHED = 8 }; /* of each policy */
+enum { CLUSTERS = 24, CACHED = 8, TOOLED = 8 }; /* of each policy */
 #else
-enum { CLUSTERS = 72, CACHED = 48 };
+enum { CLUSTERS = 72, CACHED = 48, TOOLED = 48 };
 #endif
 enum { MOST_BYTES = 1 << 16 };
 
-static int clusters = CLUSTERS, cached = CACHED;
+static int clusters = CLUSTERS, cached = CACHED, tooled = TOOLED;
 static bool all = true; /* as many as it takes to reach everything */
 static char config[4200];
 static const char *folder;
@@ -27,6 +27,7 @@ static int compared, stalled;
 static uint64_t refused, preempted, paused, failures, lost, staged;
 static uint64_t hits[2], evicted[2]; /* of the KV cache, of tiers below */
 static uint64_t lost_kept;           /* tokens kept on workers that failed */
+static uint64_t calls, waited, lost_calls;
 
 static void write_config(const char *text) {
   FILE *file = fopen(config, "w");
@@ -48,6 +49,16 @@ static void same_prefix(const struct td_run_prefix *a, const struct td_run_prefi
   }
 }
 
+static void count_calls(const struct rows *rows) {
+  const struct td_row_tool_call *row = (const void *)rows->tables[TD_TABLE_TOOL_CALLS].data;
+  size_t count = rows->tables[TD_TABLE_TOOL_CALLS].bytes / sizeof *row;
+  calls += count;
+  for (size_t i = 0; i < count; i++) {
+    waited += row[i].start > row[i].enqueued;
+    lost_calls += row[i].lost;
+  }
+}
+
 static void same_counts(const struct td_run_summary *a, const struct td_run_summary *b, const char *words) {
   bool same = a->role_changes == b->role_changes && a->cached_tokens == b->cached_tokens && a->within == b->within &&
               a->kv_bytes == b->kv_bytes && a->energy_idle_j == b->energy_idle_j &&
@@ -55,6 +66,8 @@ static void same_counts(const struct td_run_summary *a, const struct td_run_summ
               !strcmp(a->busiest_port.worker, b->busiest_port.worker);
   if (!same) fail_msg("%s: merged and single steps count differently", words);
   if (a->busiest_port.busy_ps > a->makespan_ps) fail_msg("%s: a port is busy for longer than the run", words);
+  if (memcmp(&a->tools, &b->tools, sizeof a->tools) != 0)
+    fail_msg("%s: merged and single steps count other calls", words);
 }
 
 /* Runs the config merged and step by step, which must give the same rows, or the same stall. True if it ended well. */
@@ -85,6 +98,7 @@ static bool compare(const char *policy, uint64_t number, struct rows *merged) {
   failures += merged->summary->failures;
   lost += merged->summary->lost_tokens;
   staged += merged->summary->stage_bytes > 0;
+  count_calls(merged);
   compared++;
   stalled += status != TD_OK;
   hash = rows_hash(hash, merged);
@@ -174,10 +188,33 @@ static void every_policy_with_caches(void **state) {
   assert_true(preempted > 10 && hits[0] > 10000 && hits[1] > 10000 && evicted[0] > 10000 && evicted[1] > 10000);
 }
 
+static void every_policy_with_tools(void **state) {
+  static char text[MOST_BYTES];
+  struct rows rows;
+  (void)state;
+  hash = TD_HASH_INIT;
+  compared = stalled = 0;
+  for (int i = 0; td_policies[i]; i++) {
+    for (uint64_t cluster = 0; cluster < (uint64_t)tooled; cluster++) {
+      uint64_t number = (uint64_t)(i * tooled) + cluster;
+      random_tool_cluster(number, td_policies[i]->name, folder, text, sizeof text);
+      write_config(text);
+      compare(td_policies[i]->name, number, &rows);
+      rows_free(&rows);
+    }
+  }
+  printf("%d clusters with orchestrators, %d stalled alike; %d calls, %d had to wait, %d were lost; hash %016llx\n",
+         compared, stalled, (int)calls, (int)waited, (int)lost_calls, (unsigned long long)hash);
+  if (!all) return;
+  assert_true(compared - stalled >= 8 * compared / 10);
+  assert_true(calls > 1000 && waited > 300 && lost_calls > 10);
+}
+
 int main(int argc, char **argv) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(every_policy), cmocka_unit_test(every_policy_with_caches)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(every_policy), cmocka_unit_test(every_policy_with_caches),
+                                     cmocka_unit_test(every_policy_with_tools)};
   if (argc > 1) {
-    clusters = cached = atoi(argv[1]);
+    clusters = cached = tooled = atoi(argv[1]);
     all = false;
   }
   folder = test_scratch();

@@ -62,10 +62,12 @@ void harness_diff(const char *a, const char *b, bool same) {
 
 void harness_identical(const char *path_a, const char *path_b) {
   struct td_trace *a = harness_load(path_a), *b = harness_load(path_b);
-  const void *rows_a[] = {a->devices, a->requests, a->steps, a->tokens, a->residency, a->transfers};
-  const void *rows_b[] = {b->devices, b->requests, b->steps, b->tokens, b->residency, b->transfers};
-  const size_t bytes[] = {sizeof *a->devices, sizeof *a->requests,  sizeof *a->steps,
-                          sizeof *a->tokens,  sizeof *a->residency, sizeof *a->transfers};
+  const void *rows_a[] = {a->devices,   a->requests,  a->steps,         a->tokens,
+                          a->residency, a->transfers, a->orchestrators, a->tool_calls};
+  const void *rows_b[] = {b->devices,   b->requests,  b->steps,         b->tokens,
+                          b->residency, b->transfers, b->orchestrators, b->tool_calls};
+  const size_t bytes[] = {sizeof *a->devices,   sizeof *a->requests,  sizeof *a->steps,         sizeof *a->tokens,
+                          sizeof *a->residency, sizeof *a->transfers, sizeof *a->orchestrators, sizeof *a->tool_calls};
   for (int table = 0; table < TD_TABLE_COUNT; table++) {
     if (a->count[table] != b->count[table]) fail_msg("%s, %s: table %d: row counts differ", path_a, path_b, table);
     for (uint64_t i = 0; i < a->count[table]; i++) {

@@ -2,8 +2,8 @@
  *
  * Waiting times against queueing theory: a worker of one place whose steps take a known time is a server, and a
  * request's output length its service time. M/M/1 and M/G/1 by Pollaczek and Khinchine's formula (with the moments of
- * the lengths as they are in the file), M/M/k by Erlang's. The mean over independent runs must lie within four standard
- * errors of theory, and those must be small enough to tell.
+ * the lengths as they are in the file), M/M/k by Erlang's; so is an orchestrator's core, and a tool's time. The mean
+ * over independent runs must lie within four standard errors of theory, and those must be small enough to tell.
  */
 #include <math.h>
 
@@ -13,7 +13,7 @@
 
 #define STEP_S 1e-3
 #define PREFILL_S 5e-4
-enum { RUNS = 8, REQUESTS = 40000, LENGTHS = 20000 };
+enum { RUNS = 8, TOOL_SEEDS = 100, REQUESTS = 40000, LENGTHS = 20000, SESSIONS = 24000 };
 
 #define NUMBER(name, number, unit) \
 #name " = { value = " number "; unit = \"" unit "\"; evidence = \"measured\"; source = \"made\"; };\n"
@@ -61,6 +61,18 @@ static double two_kinds(double unit) {
   return unit < 0.9 ? 0.5 : 5.5;
 }
 
+/* The mean of `key` of the summary, with its quotes. */
+static double run_mean(const char *config, const char *key, char *out, size_t size) {
+  write_file("queue.cfg", config);
+  int code = test_run(out, size, "%s run %s/queue.cfg --no-trace --json 2>&1", TANDEM_PROGRAM, harness_scratch());
+  if (code) fail_msg("%s", out);
+  const char *at = strstr(out, key);
+  assert_non_null(at);
+  at = strstr(at, "\"mean\": ");
+  assert_non_null(at);
+  return strtod(at + 8, NULL);
+}
+
 static double mean_wait(int servers, double rate, int seed) {
   char config[4200], out[16384];
   snprintf(config, sizeof config,
@@ -71,20 +83,43 @@ static double mean_wait(int servers, double rate, int seed) {
            "workload = { source = { format = \"lengths\"; file = \"lengths.csv\"; arrivals = \"poisson\"; rate = %.9g; "
            "requests = %d; draw = true; }; };\n",
            seed, TANDEM_SOURCE_DIR, servers, rate, REQUESTS);
-  write_file("queue.cfg", config);
-  int code = test_run(out, sizeof out, "%s run %s/queue.cfg --no-trace --json 2>&1", TANDEM_PROGRAM, harness_scratch());
-  if (code) fail_msg("%s", out);
-  const char *at = strstr(out, "\"queueing\"");
-  assert_non_null(at);
-  at = strstr(at, "\"mean\": ");
-  assert_non_null(at);
-  return strtod(at + 8, NULL);
+  return run_mean(config, "\"queueing\"", out, sizeof out);
 }
 
-static void compare(const char *what, int servers, double rate, double theory) {
+/* Sessions of one tool call of a second in the mean between two short turns. */
+static void write_tools(int seed) {
+  char path[4200];
+  snprintf(path, sizeof path, "%s/sessions.csv", harness_scratch());
+  FILE *file = fopen(path, "w");
+  assert_non_null(file);
+  fprintf(file, "session_id,round_idx,prefix_len,input_len,output_len,tool_wait_after_ms\n");
+  for (int i = 0; i < SESSIONS; i++) {
+    double ms = 1000 * exponential(td_random_unit((uint64_t)seed, 1, (uint64_t)i));
+    fprintf(file, "%d,0,0,8,1,%.9f\n%d,1,0,8,1,0\n", i, ms, i);
+  }
+  assert_int_equal(fclose(file), 0);
+}
+
+static double mean_tool_wait(int servers, double rate, int seed) {
+  char config[4200], out[16384];
+  seed += TOOL_SEEDS; /* arrivals of its own: those of the others are alike but for their rate */
+  write_tools(seed);
+  snprintf(config, sizeof config,
+           "name = \"queue\"; seed = %d; model = \"%s/experiments/models/llama-3-8b.cfg\";\n"
+           "engine = { pace = \"priced\"; policy = \"colocated\"; chunk_tokens = 0; batch_sequences = 1; };\n"
+           "cluster = { pools = ( { name = \"server\"; backend = \"modelled\"; device = \"./server.cfg\"; } );\n"
+           "orchestrators = { pools = ( { name = \"cpu\"; cores = %d; } ); }; };\n"
+           "workload = { source = { format = \"sessions\"; file = \"sessions.csv\"; arrivals = \"poisson\"; rate = "
+           "%.9g; }; };\n",
+           seed, TANDEM_SOURCE_DIR, servers, rate);
+  return run_mean(config, "\"tool_queueing\"", out, sizeof out);
+}
+
+static void compare(const char *what, double (*wait)(int servers, double rate, int seed), int servers, double rate,
+                    double theory) {
   double waits[RUNS], mean = 0, square = 0;
   for (int i = 0; i < RUNS; i++) {
-    waits[i] = mean_wait(servers, rate, i + 1);
+    waits[i] = wait(servers, rate, i + 1);
     mean += waits[i] / RUNS;
   }
   for (int i = 0; i < RUNS; i++) square += (waits[i] - mean) * (waits[i] - mean) / (RUNS - 1);
@@ -98,7 +133,7 @@ static void compare(const char *what, int servers, double rate, double theory) {
 static void one_server(const char *what, double (*law)(double unit)) {
   struct service service = write_lengths(law, 200);
   double rate = 0.7 / service.mean;
-  compare(what, 1, rate, rate * service.square / (2 * (1 - rate * service.mean)));
+  compare(what, mean_wait, 1, rate, rate * service.square / (2 * (1 - rate * service.mean)));
 }
 
 static void m_m_1(void **state) {
@@ -112,17 +147,26 @@ static void m_g_1(void **state) {
 }
 
 /* Erlang's C: the chance to wait at k servers of `load` in all; the mean wait is C S / (k - load). */
-static void m_m_k(void **state) {
-  (void)state;
-  enum { SERVERS = 5 };
-  struct service service = write_lengths(exponential, 400);
-  double load = 0.8 * SERVERS, term = 1, sum = 0;
-  for (int i = 0; i < SERVERS; i++) {
+static double mean_wait_of(int servers, double load, double service) {
+  double term = 1, sum = 0;
+  for (int i = 0; i < servers; i++) {
     sum += term;
     term *= load / (i + 1);
   }
-  double busy = term * SERVERS / (SERVERS - load), waits = busy / (sum + busy);
-  compare("M/M/5", SERVERS, load / service.mean, waits * service.mean / (SERVERS - load));
+  double busy = term * servers / (servers - load);
+  return busy / (sum + busy) * service / (servers - load);
+}
+
+static void m_m_k(void **state) {
+  (void)state;
+  struct service service = write_lengths(exponential, 400);
+  compare("M/M/5", mean_wait, 5, 4 / service.mean, mean_wait_of(5, 4, service.mean));
+}
+
+/* Turns of half a millisecond, tools of a second: calls come as sessions do. */
+static void tools_m_m_k(void **state) {
+  (void)state;
+  compare("tools, M/M/5", mean_tool_wait, 5, 4, mean_wait_of(5, 4, 1));
 }
 
 static int prepare(void **state) {
@@ -132,6 +176,7 @@ static int prepare(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(m_m_1), cmocka_unit_test(m_g_1), cmocka_unit_test(m_m_k)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(m_m_1), cmocka_unit_test(m_g_1), cmocka_unit_test(m_m_k),
+                                     cmocka_unit_test(tools_m_m_k)};
   return cmocka_run_group_tests(tests, prepare, NULL);
 }

@@ -81,7 +81,7 @@ struct dice {
   uint64_t split_throws;
   const int64_t *instants;
   int instant_count;
-  bool caches;
+  bool caches, tools;
 };
 
 /* low .. high */
@@ -146,10 +146,12 @@ static double fault_time(struct dice *dice) {
   return (double)dice->instants[draw_fault(dice, 0, dice->instant_count - 1)] * 1e-12;
 }
 
-static void add_faults(struct dice *dice, int workers, int chips, struct td_text *out) {
-  if (dice->capped && draw_fault(dice, 0, 1)) {
+static void add_cap(struct dice *dice, int chips, struct td_text *out) {
+  if (dice->capped && draw_fault(dice, 0, 1))
     td_text_printf(out, "power_cap = %d; ", chips * draw_fault(dice, 50, 320));
-  }
+}
+
+static void add_faults(struct dice *dice, int workers, struct td_text *out) {
   if (!dice->faulty) return;
   if (draw_fault(dice, 0, 1)) {
     td_text_printf(out, "failures = { mean_time_between = %g; mean_time_to_repair = %g; law = \"%s\"; }; ",
@@ -221,7 +223,8 @@ static void add_pool(struct dice *dice, const char *name, const char *role, cons
   td_text_printf(out, "device = \"%s/chip.cfg\"; ", folder);
   add_parts(dice, &split, folder, out);
   if (dice->caches) add_tiers(dice, split.stages, out);
-  add_faults(dice, workers, chips, out);
+  add_cap(dice, chips, out);
+  add_faults(dice, workers, out);
   td_text_printf(out, "}");
 }
 
@@ -244,6 +247,23 @@ static void add_links(struct dice *dice, const char *const *pools, int count, co
   td_text_printf(out, "); };\n");
 }
 
+static void add_orchestrators(struct dice *dice, struct td_text *out) {
+  static const char *const speeds[] = {"1.0", "1.0", "0.3", "1.7"};
+  int pools = draw(dice, 1, 2), least = 3;
+  td_text_printf(out, "orchestrators = { pools = (");
+  for (int i = 0; i < pools; i++) {
+    int machines = draw(dice, 1, 3), cores = draw(dice, 1, 3);
+    if (cores < least) least = cores;
+    td_text_printf(out, "%s{ name = \"o%d\"; count = %d; cores = %d; speed = %s; power_busy = %d; power_idle = %d; ",
+                   i ? "," : "", i, machines, cores, pick(dice, speeds, 4), draw(dice, 10, 20), draw(dice, 0, 10));
+    add_faults(dice, machines, out);
+    td_text_printf(out, "}");
+  }
+  td_text_printf(out, "); call_cores = %d; sticky = %s; tokenize = %g; detokenize = %g; }; ", draw(dice, 1, least),
+                 draw(dice, 0, 1) ? "true" : "false", draw(dice, 0, 1) ? 0.0 : 1e-6 * draw(dice, 1, 20),
+                 draw(dice, 0, 1) ? 0.0 : 1e-6 * draw(dice, 1, 20));
+}
+
 static void add_cluster(struct dice *dice, const char *policy, const char *folder, struct td_text *out) {
   const char *pools[4];
   int count = 0;
@@ -261,6 +281,7 @@ static void add_cluster(struct dice *dice, const char *policy, const char *folde
     td_text_printf(out, "power_cap = %d; ", dice->idle_w + dice->most_w + draw_fault(dice, 0, 5 * dice->idle_w));
   }
   td_text_free(&list);
+  if (dice->tools) add_orchestrators(dice, out);
   add_links(dice, pools, count, folder, out);
 }
 
@@ -317,6 +338,25 @@ static void add_source(struct dice *dice, struct td_text *out) {
   td_text_printf(out, "}; };\n");
 }
 
+static void add_shared_arrivals(struct dice *dice, struct td_text *out) {
+  if (draw(dice, 0, 1)) {
+    td_text_printf(out, "arrivals = \"closed\"; users = %d;\n", draw(dice, 1, 12));
+  } else if (draw(dice, 0, 1)) {
+    td_text_printf(out, "arrivals = \"constant\"; rate = %d;\n", draw(dice, 1, 30) * 100);
+  } else {
+    td_text_printf(out, "arrivals = \"gamma\"; rate = %d; cv = %d;\n", draw(dice, 100, 3000), draw(dice, 1, 4));
+  }
+  td_text_printf(out, "}; };\n");
+}
+
+/* Whose turns call tools. */
+static void add_sessions(struct dice *dice, const char *folder, struct td_text *out) {
+  td_text_printf(out, "workload = { source = { block_tokens = %d; format = \"sessions\"; file = \"%s/sessions.csv\"; ",
+                 draw(dice, 1, 16), folder);
+  td_text_printf(out, "requests = %d; ", draw(dice, 8, 24));
+  add_shared_arrivals(dice, out);
+}
+
 /* Twins by constant lengths, sessions, or a tree of beginnings that a few share. */
 static void add_shared_source(struct dice *dice, const char *folder, struct td_text *out) {
   int kind = draw(dice, 0, 2), block = draw(dice, 1, 16);
@@ -335,14 +375,7 @@ static void add_shared_source(struct dice *dice, const char *folder, struct td_t
                    "output = { law = \"uniform\"; low = %d; high = %d; };\n",
                    low, high, low, high);
   }
-  if (draw(dice, 0, 1)) {
-    td_text_printf(out, "arrivals = \"closed\"; users = %d;\n", draw(dice, 1, 12));
-  } else if (draw(dice, 0, 1)) {
-    td_text_printf(out, "arrivals = \"constant\"; rate = %d;\n", draw(dice, 1, 30) * 100);
-  } else {
-    td_text_printf(out, "arrivals = \"gamma\"; rate = %d; cv = %d;\n", draw(dice, 100, 3000), draw(dice, 1, 4));
-  }
-  td_text_printf(out, "}; };\n");
+  add_shared_arrivals(dice, out);
 }
 
 static void hand_over(struct td_text *text, char *out, size_t size) {
@@ -374,6 +407,22 @@ void random_cached_cluster(uint64_t number, const char *policy, const char *fold
   add_options(&dice, policy, &text);
   add_cluster(&dice, policy, folder, &text);
   add_shared_source(&dice, folder, &text);
+  hand_over(&text, out, size);
+}
+
+void random_tool_cluster(uint64_t number, const char *policy, const char *folder, char *out, size_t size) {
+  struct dice dice = {.number = number << 32,
+                      .tools = true,
+                      .caches = number % 4 == 3,
+                      .faulty = number % 3 == 1,
+                      .capped = number % 5 < 2,
+                      .split = number % 7 < 2};
+  struct td_text text = {0};
+  add_head(&dice, folder, &text);
+  add_engine(&dice, policy, &text);
+  add_options(&dice, policy, &text);
+  add_cluster(&dice, policy, folder, &text);
+  add_sessions(&dice, folder, &text);
   hand_over(&text, out, size);
 }
 

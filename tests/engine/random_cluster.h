@@ -23,4 +23,7 @@ void random_cluster(uint64_t number, const char *policy, const char *folder, int
 void random_cached_cluster(uint64_t number, const char *policy, const char *folder, int64_t instant_ps, char *out,
                            size_t size);
 
+/* Likewise a cluster with orchestrators, some of which fail, on sessions; some with prefix caches. */
+void random_tool_cluster(uint64_t number, const char *policy, const char *folder, char *out, size_t size);
+
 #endif

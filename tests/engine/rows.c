@@ -8,11 +8,15 @@ struct td_trace_writer {
 };
 static struct td_trace_writer the_writer;
 
-static const size_t row_bytes[TD_TABLE_COUNT] = {
-    [TD_TABLE_DEVICES] = sizeof(struct td_row_device),      [TD_TABLE_REQUESTS] = sizeof(struct td_row_request),
-    [TD_TABLE_STEPS] = sizeof(struct td_row_step),          [TD_TABLE_TOKENS] = sizeof(struct td_row_token),
-    [TD_TABLE_RESIDENCY] = sizeof(struct td_row_residency), [TD_TABLE_TRANSFERS] = sizeof(struct td_row_transfer),
-    [TD_TABLE_CHANGES] = sizeof(struct td_row_change)};
+static const size_t row_bytes[TD_TABLE_COUNT] = {[TD_TABLE_DEVICES] = sizeof(struct td_row_device),
+                                                 [TD_TABLE_REQUESTS] = sizeof(struct td_row_request),
+                                                 [TD_TABLE_STEPS] = sizeof(struct td_row_step),
+                                                 [TD_TABLE_TOKENS] = sizeof(struct td_row_token),
+                                                 [TD_TABLE_RESIDENCY] = sizeof(struct td_row_residency),
+                                                 [TD_TABLE_TRANSFERS] = sizeof(struct td_row_transfer),
+                                                 [TD_TABLE_CHANGES] = sizeof(struct td_row_change),
+                                                 [TD_TABLE_ORCHESTRATORS] = sizeof(struct td_row_orchestrator),
+                                                 [TD_TABLE_TOOL_CALLS] = sizeof(struct td_row_tool_call)};
 
 /* ---- the writer that the engine finds ---- */
 

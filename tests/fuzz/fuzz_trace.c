@@ -34,7 +34,8 @@ static void stream(const struct td_trace *trace) {
 }
 
 static void use(const struct td_trace *trace) {
-  static const char *const tables[] = {"devices", "requests", "steps", "tokens", "residency", "transfers", "changes"};
+  static const char *const tables[] = {"devices",   "requests", "steps",         "tokens",    "residency",
+                                       "transfers", "changes",  "orchestrators", "tool_calls"};
   const struct td_diff_options options = {0};
   struct td_metrics metrics;
   struct td_diff diff;

@@ -144,6 +144,30 @@ static void shows_side_by_side(void **state) {
   assert_null(strstr(out, "prefill and decode"));
 }
 
+/* Only traces with orchestrators say something of them. */
+static void shows_calls(void **state) {
+  (void)state;
+  const char *with = make("with", (struct sample){.kind = SAMPLE_MODELLED, .tools = true});
+  const char *without = make("without", (struct sample){.kind = SAMPLE_MODELLED});
+  static const char *const words[] = {"orchestrator",
+                                      "cpu.0",
+                                      "cpu.1",
+                                      "grace",
+                                      "busy core s",
+                                      "tools, queueing ms: 8 calls",
+                                      "texts, queueing ms: 3 calls"};
+  assert_int_equal(test_run(out, sizeof out, "%s show %s", TANDEM_PROGRAM, with), 0);
+  for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+    if (!strstr(out, words[i])) fail_msg("show does not say \"%s\":\n%s", words[i], out);
+  }
+  assert_int_equal(test_run(out, sizeof out, "%s show %s %s", TANDEM_PROGRAM, without, with), 0);
+  has_row("tools queued p99", " ms");
+  assert_int_equal(test_run(out, sizeof out, "%s show %s %s", TANDEM_PROGRAM, without, without), 0);
+  assert_null(strstr(out, "tools queued"));
+  assert_int_equal(test_run(out, sizeof out, "%s show %s", TANDEM_PROGRAM, without), 0);
+  assert_null(strstr(out, "orchestrator"));
+}
+
 /* The times of each trace in its own column are those of `show` alone; several objects are one. */
 static void shows_several_as_json(void **state) {
   (void)state;
@@ -195,6 +219,7 @@ int main(void) {
                                      cmocka_unit_test(shows),
                                      cmocka_unit_test(shows_part_files),
                                      cmocka_unit_test(shows_side_by_side),
+                                     cmocka_unit_test(shows_calls),
                                      cmocka_unit_test(shows_several_as_json),
                                      cmocka_unit_test(refuses_several)};
   snprintf(folder, sizeof folder, "%s", test_scratch());

@@ -256,6 +256,46 @@ static void perfetto(void **state) {
   td_trace_free(trace);
 }
 
+/* A call is a span, with the time that it waited within; a trace without orchestrators has neither table. */
+static void calls(void **state) {
+  (void)state;
+  struct sample sample = {.kind = SAMPLE_MODELLED, .requests = 9, .seed = 2, .tools = true};
+  size_t waited = 0;
+  char line[512], energy[32];
+  expect_ok(sample_write(path, &sample));
+  struct td_trace *trace = load();
+  assert_int_equal(trace->count[TD_TABLE_ORCHESTRATORS], 2);
+  assert_int_equal(trace->count[TD_TABLE_TOOL_CALLS], 12);
+  json_t *events = timeline(trace, 0, INT64_MAX);
+  FILE *file = csv(trace, "tool_calls");
+  expect_line(file, "request,session,orchestrator,kind,cores,lost,enqueued,start,end,energy\n");
+  for (uint64_t i = 0; i < 12; i++) {
+    const struct td_row_tool_call *row = &trace->tool_calls[i];
+    waited += row->start > row->enqueued;
+    snprintf(line, sizeof line, "%d,%d,%d,%d,1,%d,%" PRId64 ",%" PRId64 ",%" PRId64 ",%s\n", (int)row->request,
+             (int)row->session, (int)row->orchestrator, (int)row->kind, (int)row->lost, row->enqueued, row->start,
+             row->end, real(row->energy, energy));
+    expect_line(file, line);
+  }
+  expect_end(file);
+  assert_int_equal(count_of(events, "b", 4), 12 + waited);
+  assert_int_equal(count_of(events, "M", 4), 1);
+  json_decref(events);
+  td_trace_free(trace);
+  sample.tools = false;
+  expect_ok(sample_write(path, &sample));
+  trace = load();
+  assert_int_equal(trace->count[TD_TABLE_ORCHESTRATORS] + trace->count[TD_TABLE_TOOL_CALLS], 0);
+  file = csv(trace, "tool_calls");
+  expect_line(file, "request,session,orchestrator,kind,cores,lost,enqueued,start,end,energy\n");
+  expect_end(file);
+  td_trace_free(trace);
+  const struct td_row_tool_call call = {.cores = 1};
+  struct td_trace_writer *writer = begin();
+  expect_error(td_trace_append(writer, TD_TABLE_TOOL_CALLS, &call, 1), TD_INTERNAL, "found rows of tool_calls");
+  td_trace_abandon(writer, "");
+}
+
 static void too_many_events(void **state) {
   (void)state;
   struct td_trace_writer *writer = begin();
@@ -324,7 +364,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(tokens),   cmocka_unit_test(numbers),  cmocka_unit_test(stretches),
       cmocka_unit_test(too_many), cmocka_unit_test(perfetto), cmocka_unit_test(too_many_events),
-      cmocka_unit_test(command),
+      cmocka_unit_test(command),  cmocka_unit_test(calls),
   };
   snprintf(folder, sizeof folder, "%s", test_scratch());
   snprintf(path, sizeof path, "%s/export.h5", folder);

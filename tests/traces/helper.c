@@ -12,9 +12,11 @@
 #include "tandem/metrics.h"
 
 static int write_sample(const char *kind, const char *path) {
-  static const char *const kinds[] = {"executed", "modelled", "mixed", "executed_one", "modelled_one", "mixed_one"};
-  for (int i = 0; i < 6; i++) {
-    struct sample sample = {.kind = (enum sample_kind)(i % 3), .requests = 37, .seed = 11, .one_token = i >= 3};
+  static const char *const kinds[] = {"executed",     "modelled",  "mixed",          "executed_one",
+                                      "modelled_one", "mixed_one", "executed_tools", "modelled_tools"};
+  for (int i = 0; i < 8; i++) {
+    struct sample sample = {
+        .kind = (enum sample_kind)(i % 3), .requests = 37, .seed = 11, .one_token = i / 3 == 1, .tools = i / 3 == 2};
     if (strcmp(kind, kinds[i])) continue;
     if (!sample_write(path, &sample)) return 0;
     fprintf(stderr, "%s\n", td_error_text());

@@ -26,11 +26,13 @@ static void expect_refused(td_status wanted, const char *part) {
 /* ---- rows: a good trace with one field changed ---- */
 
 static void rewrite(const struct td_trace *trace) {
-  const void *const rows[] = {trace->devices,   trace->requests,  trace->steps,  trace->tokens,
-                              trace->residency, trace->transfers, trace->changes};
+  const void *const rows[] = {trace->devices, trace->requests,      trace->steps,
+                              trace->tokens,  trace->residency,     trace->transfers,
+                              trace->changes, trace->orchestrators, trace->tool_calls};
   struct td_trace_run run = sample_run(NULL);
   struct td_trace_writer *writer = NULL;
   uint64_t offset;
+  run.tools = true;
   assert_int_equal(td_trace_create(target, &run, &writer), TD_OK);
   assert_int_equal(td_trace_text(writer, trace->text, trace->text_bytes, &offset), TD_OK);
   for (int t = 0; t < TD_TABLE_COUNT; t++) {
@@ -53,11 +55,11 @@ struct saved {
 };
 
 static void each_table(struct td_trace *trace, struct saved *saved, bool restore) {
-  void *const rows[] = {trace->devices,   trace->requests,  trace->steps,  trace->tokens,
-                        trace->residency, trace->transfers, trace->changes};
-  static const size_t sizes[] = {sizeof *trace->devices, sizeof *trace->requests,  sizeof *trace->steps,
-                                 sizeof *trace->tokens,  sizeof *trace->residency, sizeof *trace->transfers,
-                                 sizeof *trace->changes};
+  void *const rows[] = {trace->devices,   trace->requests, trace->steps,         trace->tokens,    trace->residency,
+                        trace->transfers, trace->changes,  trace->orchestrators, trace->tool_calls};
+  static const size_t sizes[] = {sizeof *trace->devices, sizeof *trace->requests,      sizeof *trace->steps,
+                                 sizeof *trace->tokens,  sizeof *trace->residency,     sizeof *trace->transfers,
+                                 sizeof *trace->changes, sizeof *trace->orchestrators, sizeof *trace->tool_calls};
   for (int t = 0; t < TD_TABLE_COUNT; t++) {
     size_t bytes = sizes[t] * trace->count[t];
     if (!restore) assert_non_null(saved->rows[t] = malloc(bytes + 1));
@@ -86,6 +88,8 @@ static void bad_rows(void **state) {
   struct td_row_token *tokens = trace->tokens;
   struct td_row_residency *residency = trace->residency;
   struct td_row_transfer *transfers = trace->transfers;
+  struct td_row_orchestrator *orchestrators = trace->orchestrators;
+  struct td_row_tool_call *calls = trace->tool_calls;
   ROW_CASE(devices[1].device = 7, "devices[1].device is 7");
   ROW_CASE(devices[0].role = 3, "devices[0].role is 3");
   ROW_CASE(devices[0].executes = 3, "devices[0].executes");
@@ -126,6 +130,19 @@ static void bad_rows(void **state) {
   ROW_CASE(transfers[0].layer_begin = 31, "transfers[0].layer_end");
   ROW_CASE(transfers[0].token_begin = 1u << 20, "transfers[0].token_end");
   ROW_CASE(transfers[0].duration = INT64_MAX, "transfers[0].duration");
+  ROW_CASE(orchestrators[1].orchestrator = 0, "orchestrators[1].orchestrator is 0");
+  ROW_CASE(orchestrators[1].cores = 0, "orchestrators[1].cores is 0");
+  ROW_CASE(orchestrators[0].cores = 65537, "orchestrators[0].cores is 65537");
+  ROW_CASE(orchestrators[0].speed = NAN, "orchestrators[0].speed is ");
+  ROW_CASE(calls[2].request = 99, "tool_calls[2].request is 99");
+  ROW_CASE(calls[2].orchestrator = 2, "tool_calls[2].orchestrator is 2");
+  ROW_CASE(calls[2].kind = 3, "tool_calls[2].kind is 3");
+  ROW_CASE(calls[2].lost = 2, "tool_calls[2].lost is 2");
+  ROW_CASE(calls[2].cores = 0, "tool_calls[2].cores is 0");
+  ROW_CASE(calls[2].cores = 9, "tool_calls[2].cores is 9");
+  ROW_CASE(calls[2].enqueued = -1, "tool_calls[2].enqueued is -1");
+  ROW_CASE(calls[2].start = 1, "tool_calls[2].start is 1");
+  ROW_CASE(calls[2].end = 1, "tool_calls[2].end is 1");
   free(trace->changes);
   trace->changes = calloc(2, sizeof *trace->changes);
   trace->count[TD_TABLE_CHANGES] = 2;
@@ -400,7 +417,7 @@ int main(void) {
       cmocka_unit_test(bad_rows),  cmocka_unit_test(too_many_tokens), cmocka_unit_test(bad_structure),
       cmocka_unit_test(not_files), cmocka_unit_test(cut_short),       cmocka_unit_test(changed_bytes),
   };
-  const struct sample sample = {.kind = SAMPLE_MIXED, .requests = 12, .seed = 5};
+  const struct sample sample = {.kind = SAMPLE_MIXED, .requests = 12, .seed = 5, .tools = true};
   snprintf(folder, sizeof folder, "%s", test_scratch());
   snprintf(good, sizeof good, "%s/good.h5", folder);
   snprintf(target, sizeof target, "%s/target.h5", folder);

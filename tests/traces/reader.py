@@ -19,7 +19,7 @@ sys.path.insert(0, package)
 import tandem_trace  # noqa: E402  (found through the path above)
 
 with tempfile.TemporaryDirectory() as folder:
-    for kind in ("executed", "modelled", "mixed", "executed_one", "modelled_one", "fleet", "fleet_disaggregated"):
+    for kind in ("executed", "modelled", "mixed", "executed_one", "modelled_one", "modelled_tools", "fleet", "fleet_disaggregated"):
         path = f"{folder}/{kind}.h5"
         subprocess.run([helper, kind, path], check=True)
         shown = json.loads(subprocess.run([tandem, "show", "--json", path], check=True, capture_output=True).stdout)
@@ -54,6 +54,14 @@ with tempfile.TemporaryDirectory() as folder:
             joules = trace.steps["energy"][trace.steps["device"] == device]
             total = joules.sum() if len(joules) else np.nan
             assert np.isnan(total) if energy[device] is None else np.isclose(total, energy[device], rtol=1e-12)
+        assert len(trace.orchestrators) == len(shown.get("orchestrators", [])) == (2 if kind.endswith("_tools") else 0)
+        for index, machine in enumerate(shown.get("orchestrators", [])):
+            calls = trace.tool_calls[trace.tool_calls["orchestrator"] == index]
+            busy = ((calls["end"] - calls["start"]) / 1e12 * calls["cores"]).sum()
+            assert machine["calls"] == (calls["lost"] == 0).sum() > 0 and machine["lost"] == calls["lost"].sum() > 0
+            assert machine["name"] == trace.orchestrators["name"][index].decode() == f"cpu.{index}"
+            assert np.isclose(machine["busy_core_s"], busy) and np.isclose(machine["energy_j"], calls["energy"].sum())
+            assert np.isclose(machine["utilisation"], busy / (2 + index) / shown["makespan_s"])
         if kind == "executed":
             assert trace.text(3).startswith(" w") and (trace.request_tokens(3)["id"] >= 0).all()
     # an older trace, whose `interval` is called `reserved`

@@ -204,6 +204,41 @@ static td_status decode(struct maker *maker, uint32_t batch, uint64_t count) {
   return TD_OK;
 }
 
+static td_status put_orchestrators(struct maker *maker) {
+  for (uint32_t i = 0; i < 2; i++) {
+    struct td_row_orchestrator row = {
+        .orchestrator = i, .cores = 2 + i, .speed = 1, .power_busy = 3.5, .power_idle = i ? NAN : 1.0};
+    snprintf(row.name, sizeof row.name, "cpu.%d", (int)i);
+    strcpy(row.pool, "cpu");
+    strcpy(row.file, "grace");
+    TD_TRY(put(maker, TD_TABLE_ORCHESTRATORS, &row));
+  }
+  return TD_OK;
+}
+
+/* A tool for each answer, and the host's work on the text of every third; every seventh is lost once. */
+static td_status put_calls(struct maker *maker, const struct td_row_request *request) {
+  uint64_t number = request->request;
+  struct td_row_tool_call row = {
+      .request = number, .session = number + 1, .orchestrator = (uint32_t)(number % 2), .cores = 1};
+  row.enqueued = request->finished;
+  row.start = row.enqueued + scaled(maker, (int64_t)pick(maker, 8, number, 5) * MS);
+  row.end = row.start + scaled(maker, (int64_t)pick(maker, 9, number, 90) * MS + 17);
+  row.energy = 3.5 * (double)(row.end - row.start) * 1e-12;
+  row.lost = number % 7 == 6;
+  TD_TRY(put(maker, TD_TABLE_TOOL_CALLS, &row));
+  if (number % 3) return TD_OK;
+  row.lost = 0;
+  row.kind = TD_CALL_DETOKENIZE;
+  return put(maker, TD_TABLE_TOOL_CALLS, &row);
+}
+
+static td_status make_tools(struct maker *maker) {
+  TD_TRY(put_orchestrators(maker));
+  for (uint64_t i = 0; i < maker->sample->requests; i++) TD_TRY(put_calls(maker, &maker->requests[i].row));
+  return TD_OK;
+}
+
 static td_status make(struct maker *maker) {
   int64_t free_at = 0;
   TD_TRY(put_devices(maker));
@@ -231,9 +266,11 @@ static td_status make(struct maker *maker) {
 td_status sample_write(const char *path, const struct sample *sample) {
   struct maker maker = {.sample = sample};
   struct td_trace_run run = sample_run(sample->policy);
+  run.tools = sample->tools;
   TD_TRY(td_trace_create(path, &run, &maker.writer));
   td_status status = td_alloc(sample->requests, sizeof *maker.requests, (void **)&maker.requests);
   if (!status) status = make(&maker);
+  if (!status && sample->tools) status = make_tools(&maker);
   if (!status) {
     status = td_trace_finish(maker.writer);
   } else {

@@ -22,6 +22,7 @@ struct sample {
   uint64_t drop;        /* 1 + a request that is left out */
   uint64_t longer;      /* 1 + a request with one more prompt token */
   bool one_token;       /* every request ends with its first token */
+  bool tools;           /* every answer calls a tool on one of two orchestrators, and every seventh call is lost */
 };
 
 /* What td_trace_run holds in samples. */

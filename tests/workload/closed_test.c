@@ -26,6 +26,13 @@ static void none_now(struct td_workload *workload) {
   assert_false(any);
 }
 
+static void none_before(struct td_workload *workload, int64_t at_ps) {
+  int64_t next_ps;
+  bool any;
+  assert_int_equal(td_workload_peek(workload, &next_ps, &any), TD_OK);
+  assert_true(!any || next_ps >= at_ps);
+}
+
 /* Rounds come a wait after their answer, between and beside what other sessions bring. */
 static void rounds(void **state) {
   (void)state;
@@ -54,6 +61,33 @@ static void rounds(void **state) {
   finish(workload, z, 3000 * MS);
   none_now(workload);
   assert_int_equal(td_workload_finished(workload, z.number, 3000 * MS), TD_PRECONDITION);
+  close_opened(&opened);
+}
+
+/* Who runs tools himself asks how long they take, and says when they are done. */
+static void tools_elsewhere(void **state) {
+  (void)state;
+  scratch_file("s.csv", TURNS "x,100,0,0,50,5,300\nx,100,1,55,20,6,0\nx,100,2,81,9,7,20\ny,2000,0,0,11,1,50\n");
+  struct opened opened = must_open(SESSIONS);
+  struct td_workload *workload = opened.workload;
+  int64_t tool_ps;
+  bool goes_on;
+  struct td_job x = must_next(workload, 100 * MS);
+  assert_int_equal(td_workload_tool(workload, x.number, &tool_ps, &goes_on), TD_OK);
+  assert_true(tool_ps == 300 * MS && goes_on);
+  none_before(workload, 2000 * MS);
+  assert_int_equal(td_workload_tool_done(workload, x.number, 700 * MS), TD_OK);
+  x = must_next(workload, 700 * MS);
+  assert_int_equal(td_workload_tool(workload, x.number, &tool_ps, &goes_on), TD_OK);
+  assert_true(!tool_ps && goes_on);
+  assert_int_equal(td_workload_tool_done(workload, x.number, 800 * MS), TD_OK);
+  x = must_next(workload, 800 * MS);
+  assert_int_equal(td_workload_tool(workload, x.number, &tool_ps, &goes_on), TD_OK);
+  assert_true(!tool_ps && !goes_on); /* nobody waits for a last turn's tool */
+  assert_int_equal(td_workload_tool_done(workload, x.number, 900 * MS), TD_OK);
+  assert_int_equal(td_workload_tool(workload, x.number, &tool_ps, &goes_on), TD_PRECONDITION);
+  struct td_job y = must_next(workload, 2000 * MS);
+  finish(workload, y, 2100 * MS);
   close_opened(&opened);
 }
 
@@ -198,6 +232,7 @@ static void wrong_order(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(rounds),
+      cmocka_unit_test(tools_elsewhere),
       cmocka_unit_test(shared_text),
       cmocka_unit_test(first_rounds_share),
       cmocka_unit_test(answers_have_names),

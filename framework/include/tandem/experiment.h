@@ -99,10 +99,28 @@ struct td_cfg_link {
   const char *from, *to; /* pool names */
   const char *device;    /* a device file of kind link */
 };
+/* Machines that run tool calls. */
+struct td_cfg_orchestrator {
+  const char *name;
+  const char *device;            /* device file name or path; "" = none */
+  int64_t count;                 /* machines */
+  int64_t cores;                 /* of each; 0: the device file's */
+  double speed;                  /* of a core, over the machine of the workload's tool times */
+  double power_busy, power_idle; /* W of a machine; NaN: the device file's */
+  struct td_cfg_failures failures;
+  struct td_list outages; /* struct td_cfg_outage */
+};
+struct td_cfg_orchestrators {
+  struct td_list pools;        /* struct td_cfg_orchestrator; empty when the group is absent: tools are delays */
+  int64_t call_cores;          /* of a tool call */
+  bool sticky;                 /* a session's calls stay where its first was */
+  double tokenize, detokenize; /* s of a core for each token */
+};
 struct td_cfg_cluster {
   struct td_list pools; /* struct td_cfg_pool */
   struct td_list links; /* struct td_cfg_link */
-  double power_cap;     /* W; 0: none */
+  struct td_cfg_orchestrators orchestrators;
+  double power_cap; /* W; 0: none */
 };
 struct td_cfg_sampling {
   double temperature;

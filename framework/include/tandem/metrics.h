@@ -8,8 +8,10 @@
  *   ITL       gaps between consecutive output tokens of a request, all requests pooled
  *   E2E       time of the last token - arrival
  *   queueing  start of the first step - arrival
+ *   queueing of calls on orchestrators  start - enqueued, of calls that were not lost
  *   tokens/s per user   (output tokens - 1) / (last token - first token): 1 / TPOT, per request
- *   tokens/s per device output tokens whose step ran on the device / makespan; makespan = last finish - first arrival
+ *   tokens/s per device output tokens whose step ran on the device / makespan; makespan = last finish - first arrival,
+ *                       or the last call's end if that is later
  *   steps, busy, energy per device: every step of a row with count k counts; step i of such a row takes
  *                       energy x (its duration / the first one's), so a stretch has constant power
  *   transfers busy      sum of the transfers' durations
@@ -45,6 +47,18 @@ struct td_request_metrics {
   uint64_t row;                                /* in td_trace.requests */
   double ttft, tpot, e2e, queueing, user_rate; /* s, tokens/s; NaN where there is none */
 };
+/* Of an orchestrator; lost calls count as well, they had their cores. */
+struct td_orchestrator_metrics {
+  uint64_t calls; /* that ended there, of any kind */
+  uint64_t lost;
+  double busy_s, energy_j; /* of cores at calls; NaN when unknown */
+  double utilisation;      /* busy_s / (cores x makespan) */
+};
+struct td_tool_metrics {
+  uint64_t machines, cores;         /* in all */
+  uint64_t calls, host_calls, lost; /* that ended, of tools and of the host's work on texts; that were lost */
+  double busy_s, energy_j;          /* of cores at calls, lost ones too; NaN when unknown */
+};
 struct td_metrics {
   uint64_t requests, prompt_tokens, output_tokens; /* of those that finished */
   uint64_t refused;                                /* requests */
@@ -58,9 +72,13 @@ struct td_metrics {
   double down_s;                   /* of all workers, within the makespan */
   double energy_j;                 /* of steps; NaN when unknown */
   uint64_t transfers, kv_bytes;
-  double transfer_busy_s;                 /* time with at least one transfer on its way */
-  struct td_device_metrics *devices;      /* [count[TD_TABLE_DEVICES]] */
-  struct td_request_metrics *per_request; /* [count[TD_TABLE_REQUESTS]], in the order of the rows */
+  struct td_tool_metrics tools;
+  struct td_summary tool_queueing;               /* of tool calls; none without orchestrators */
+  struct td_summary host_queueing;               /* of the host's work on texts */
+  double transfer_busy_s;                        /* time with at least one transfer on its way */
+  struct td_device_metrics *devices;             /* [count[TD_TABLE_DEVICES]] */
+  struct td_request_metrics *per_request;        /* [count[TD_TABLE_REQUESTS]], in the order of the rows */
+  struct td_orchestrator_metrics *orchestrators; /* [count[TD_TABLE_ORCHESTRATORS]] */
 };
 /* Memory grows with the rows of the tables, never with the tokens of modelled steps: ITL's percentiles are found by
  * walking the tokens several times and are exact all the same. Only a file made to keep a program busy has more tokens

@@ -106,6 +106,32 @@ struct td_row_change {
   uint32_t change; /* enum td_change */
 };
 
+/* What a core of an orchestrator was at: a tool that a session called with its answer to the request, or the host's own
+ * work on the request's text. */
+enum td_call_kind { TD_CALL_TOOL = 0, TD_CALL_TOKENIZE = 1, TD_CALL_DETOKENIZE = 2 };
+
+/* A machine whose cores run calls. Traces of runs without any have neither this table nor the next. */
+struct td_row_orchestrator {
+  uint32_t orchestrator; /* number */
+  uint32_t cores;
+  char name[32]; /* "cpu.0" */
+  char pool[32];
+  char file[48];                 /* device file's name, "" if none */
+  double speed;                  /* of a core, over the machine of the workload's tool times */
+  double power_busy, power_idle; /* W of a core at a call, and of one without; NaN if not known */
+};
+/* Written when a call ends, or its orchestrator fails: then it is lost, and begins again elsewhere or later. */
+struct td_row_tool_call {
+  uint64_t request;
+  uint64_t session; /* 1, 2, ...; 0: none */
+  uint32_t orchestrator;
+  uint32_t kind; /* enum td_call_kind */
+  uint32_t cores;
+  uint32_t lost;                /* 1: with its orchestrator */
+  int64_t enqueued, start, end; /* enqueued: when it was asked for, however often it began */
+  double energy;                /* J of the cores it had; NaN if not known */
+};
+
 enum td_table {
   TD_TABLE_DEVICES,
   TD_TABLE_REQUESTS,
@@ -114,6 +140,8 @@ enum td_table {
   TD_TABLE_RESIDENCY,
   TD_TABLE_TRANSFERS,
   TD_TABLE_CHANGES,
+  TD_TABLE_ORCHESTRATORS,
+  TD_TABLE_TOOL_CALLS,
   TD_TABLE_COUNT
 };
 
@@ -127,6 +155,7 @@ struct td_trace_run {
   uint64_t model_digest, seed;
   int32_t ranks;
   double slo_ttft, slo_tpot; /* s; 0: none */
+  bool tools;                /* with the tables of orchestrators and their calls */
 };
 
 /* Creates PATH.part (TD_IO names the path and the system's reason; an existing PATH is replaced only on finish). */
@@ -157,7 +186,9 @@ struct td_trace {
   struct td_row_token *tokens;
   struct td_row_residency *residency;
   struct td_row_transfer *transfers;
-  struct td_row_change *changes; /* none in traces made before there were any */
+  struct td_row_change *changes;             /* none in traces made before there were any */
+  struct td_row_orchestrator *orchestrators; /* none in traces without their tables */
+  struct td_row_tool_call *tool_calls;
   uint64_t count[TD_TABLE_COUNT];
   char *text;
   uint64_t text_bytes;

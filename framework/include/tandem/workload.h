@@ -46,6 +46,11 @@ td_status td_workload_take(struct td_workload *workload, struct td_job *out_job)
 /* A job is done (or was refused) at now_ps, no earlier than any time told before: closed loops may have a new job, not
  * before now_ps. */
 td_status td_workload_finished(struct td_workload *workload, uint64_t number, int64_t now_ps);
+/* For who runs tools himself, and so says when one is done: how long the tool runs that the session of job `number`,
+ * which is under way, calls with its answer; 0 without. *out_goes_on: the session has another turn. */
+td_status td_workload_tool(const struct td_workload *workload, uint64_t number, int64_t *out_ps, bool *out_goes_on);
+/* As td_workload_finished, but the session's next turn comes now: its tool has run. */
+td_status td_workload_tool_done(struct td_workload *workload, uint64_t number, int64_t now_ps);
 
 /* Draw i of a stream of exponential numbers of mean 1: the same on every machine. */
 double td_random_exponential(uint64_t seed, uint64_t stream, uint64_t i);

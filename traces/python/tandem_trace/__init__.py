@@ -9,7 +9,18 @@ __all__ = ["SchemaError", "Trace", "expand_steps", "expand_tokens", "load", "sum
 
 SCHEMA = 1
 TABLES = ("devices", "requests", "steps", "tokens", "residency", "transfers")
-CHANGE = np.dtype([("time", "i8"), ("device", "u4"), ("change", "u4")])
+OPTIONAL = {
+    "changes": np.dtype([("time", "i8"), ("device", "u4"), ("change", "u4")]),  # older traces lack them
+    # only where the run had orchestrators
+    "orchestrators": np.dtype(
+        [("orchestrator", "u4"), ("cores", "u4"), ("name", "S32"), ("pool", "S32"), ("file", "S48"), ("speed", "f8"),
+         ("power_busy", "f8"), ("power_idle", "f8")]
+    ),
+    "tool_calls": np.dtype(
+        [("request", "u8"), ("session", "u8"), ("orchestrator", "u4"), ("kind", "u4"), ("cores", "u4"), ("lost", "u4"),
+         ("enqueued", "i8"), ("start", "i8"), ("end", "i8"), ("energy", "f8")]
+    ),
+}
 LATER = {"requests": ("cached_tokens", "interruptions")}  # what traces of schema 1 did not have at first: 0
 OLDER_NAMES = {"steps": {"reserved": "interval"}}  # what traces of schema 1 called fields before
 PERCENTILES = {"min": 0, "p50": 50, "p90": 90, "p95": 95, "p99": 99, "max": 100}
@@ -160,6 +171,7 @@ class Trace:
         self.complete = run["complete"] == 1
         self.devices, self.requests, self.transfers = raw["devices"], raw["requests"], raw["transfers"]
         self.changes = raw["changes"]
+        self.orchestrators, self.tool_calls = raw["orchestrators"], raw["tool_calls"]
 
     @functools.cached_property
     def _stays(self):
@@ -195,6 +207,14 @@ class Trace:
         pieces = (self._text[o : o + n] for o, n in zip(rows["text_offset"].tolist(), rows["text_bytes"].tolist()))
         return b"".join(pieces).decode("utf-8", "replace")
 
+    def _tool_metrics(self):
+        """Queueing of calls on orchestrators, where there are some."""
+        if not len(self.orchestrators):
+            return {}
+        calls = self.tool_calls[self.tool_calls["lost"] == 0]
+        waits, tool = (calls["start"] - calls["enqueued"]) / 1e12, calls["kind"] == 0
+        return {"tool_queueing": summarize(waits[tool]), "host_queueing": summarize(waits[~tool])}
+
     def metrics(self):
         """Latency summaries in seconds over the finished requests, with the keys of `tandem show --json`.
 
@@ -213,7 +233,7 @@ class Trace:
         np.add.at(inside, begin[some] + 1, 1)
         np.add.at(inside, end[some], -1)
         gaps = np.diff(time)[inside.cumsum(dtype=np.int8)[1:-1] > 0] / 1e12 if len(time) else time / 1e12
-        return {
+        return self._tool_metrics() | {
             "ttft": summarize((first - q["arrival"][some]) / 1e12),
             "tpot": summarize(span[n > 0] / n[n > 0]),
             "itl": summarize(gaps),
@@ -258,5 +278,5 @@ def load(path):
         if missing:
             raise SchemaError(f"{path}: no data set {missing[0]}")
         raw = {name: _rows(f, name) for name in TABLES}
-        raw["changes"] = _rows(f, "changes") if "changes" in f else np.empty(0, CHANGE)
+        raw |= {name: _rows(f, name) if name in f else np.empty(0, dtype) for name, dtype in OPTIONAL.items()}
         return Trace(_run(f["run"]), raw, f["text"][:].tobytes())
