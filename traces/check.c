@@ -159,11 +159,19 @@ static td_status check_transfer(const struct place *at, const void *rows) {
   return below(at, "time_kind", row->time_kind, 3);
 }
 
+static td_status check_change(const struct place *at, const void *rows) {
+  const struct td_row_change *row = (const struct td_row_change *)rows + at->row;
+  TD_TRY(device_in_range(at, "device", row->device));
+  if (row->time < 0) return bad(at, "time", row->time, "a time >= 0");
+  if (at->row && row->time < row[-1].time) return bad(at, "time", row->time, "a time not before the row in front");
+  return below(at, "change", row->change, TD_CHANGE_UP + 1);
+}
+
 td_status td_check_rows(const struct td_trace *trace, const char *path) {
   td_status (*const checks[])(const struct place *at, const void *rows) = {
-      check_device, check_request, check_step, check_token, check_residency, check_transfer};
-  const void *const rows[] = {trace->devices, trace->requests,  trace->steps,
-                              trace->tokens,  trace->residency, trace->transfers};
+      check_device, check_request, check_step, check_token, check_residency, check_transfer, check_change};
+  const void *const rows[] = {trace->devices,   trace->requests,  trace->steps,  trace->tokens,
+                              trace->residency, trace->transfers, trace->changes};
   for (int t = 0; t < TD_TABLE_COUNT; t++) {
     for (uint64_t i = 0; i < trace->count[t]; i++) {
       TD_TRY(checks[t](&(struct place){trace, path, (enum td_table)t, i}, rows[t]));

@@ -66,6 +66,15 @@ static void put_step(struct work *work, const struct td_row_step *row) {
           row->step, row->count, row->batch, row->tokens, times[row->time_kind]);
 }
 
+static void put_change(struct work *work, const struct td_row_change *row) {
+  static const char *const names[] = {"both roles", "prefill", "decode", "fails", "repaired"};
+  if (!overlaps(work, row->time, row->time) || !next_event(work)) return;
+  fprintf(work->out, "{\"ph\": \"i\", \"s\": \"t\", \"pid\": %d, \"tid\": %" PRIu32 ", \"name\": \"%s\"", DEVICES,
+          row->device, names[row->change]);
+  write_time(work->out, "ts", row->time);
+  fprintf(work->out, "}");
+}
+
 /* ---- spans ---- */
 
 struct async {
@@ -124,6 +133,7 @@ static void put_events(struct work *work) {
   const struct td_trace *trace = work->trace;
   for (uint64_t i = 0; i < trace->count[TD_TABLE_DEVICES]; i++) name_thread(work, &trace->devices[i]);
   for (uint64_t i = 0; i < trace->count[TD_TABLE_STEPS]; i++) put_step(work, &trace->steps[i]);
+  for (uint64_t i = 0; i < trace->count[TD_TABLE_CHANGES]; i++) put_change(work, &trace->changes[i]);
   for (uint64_t i = 0; i < trace->count[TD_TABLE_REQUESTS]; i++) put_request(work, &trace->requests[i]);
   for (uint64_t i = 0; i < trace->count[TD_TABLE_TRANSFERS]; i++) put_transfer(work, i);
 }

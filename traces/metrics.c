@@ -64,6 +64,19 @@ static void request_metrics(const struct td_row_request *row, struct times times
   if (times.last > times.first) out->user_rate = (double)(count - 1) / seconds(times.last - times.first);
 }
 
+static bool within(int64_t ps, double bound_s) {
+  return bound_s == 0 || (double)ps <= bound_s * 1e12;
+}
+
+static void count_slo(struct td_metrics *metrics, const struct td_row_request *row, struct times times) {
+  int64_t more = (int64_t)row->output_tokens - 1;
+  bool ttft = within(times.first - row->arrival, metrics->slo_ttft);
+  bool tpot = within(more ? (times.last - times.first) / more : 0, metrics->slo_tpot);
+  metrics->within_ttft += ttft;
+  metrics->within_tpot += tpot;
+  metrics->within += ttft && tpot;
+}
+
 static td_status take_requests(struct work *work) {
   const struct td_trace *trace = work->trace;
   struct td_walk walk = {.trace = trace};
@@ -79,7 +92,9 @@ static td_status take_requests(struct work *work) {
     struct td_request_metrics *out = &work->metrics->per_request[number];
     out->row = number;
     request_metrics(walk.row, times, out);
-    if (walk.row->output_tokens) work->gap_count += walk.row->output_tokens - 1;
+    if (!walk.row->output_tokens) continue;
+    work->gap_count += walk.row->output_tokens - 1;
+    count_slo(work->metrics, walk.row, times);
   }
 }
 
@@ -100,6 +115,7 @@ static void add_steps(const struct work *work) {
     device->tokens_computed += row->count * row->tokens;
     device->busy_s += seconds(td_step_end(row, row->count - 1));
     device->energy_j += step_energy(row);
+    work->metrics->steps += row->count;
   }
 }
 
@@ -133,6 +149,8 @@ static td_status add_transfers(const struct work *work) {
   TD_TRY(td_alloc(metrics->transfers, sizeof *intervals, (void **)&intervals));
   for (uint64_t i = 0; i < metrics->transfers; i++) {
     metrics->kv_bytes += rows[i].bytes;
+    metrics->devices[rows[i].from].kv_sent += rows[i].bytes;
+    metrics->devices[rows[i].to].kv_received += rows[i].bytes;
     intervals[i] = (struct interval){rows[i].start, rows[i].start + rows[i].duration};
   }
   metrics->transfer_busy_s = seconds(covered(intervals, metrics->transfers));
@@ -144,19 +162,55 @@ static uint64_t rows_of(const struct td_metrics *metrics) {
   return metrics->requests + metrics->refused;
 }
 
+static void find_makespan(const struct td_trace *trace, int64_t *begin, int64_t *end) {
+  *begin = INT64_MAX;
+  *end = 0;
+  for (uint64_t i = 0; i < trace->count[TD_TABLE_REQUESTS]; i++) {
+    if (trace->requests[i].arrival < *begin) *begin = trace->requests[i].arrival;
+    if (trace->requests[i].finished > *end) *end = trace->requests[i].finished;
+  }
+}
+
+/* Of the time from `since` to `until` what lies within the makespan. */
+static double down(int64_t since, int64_t until, int64_t begin, int64_t end) {
+  if (since < begin) since = begin;
+  if (until > end) until = end;
+  return since < until ? seconds(until - since) : 0;
+}
+
+static td_status add_changes(const struct work *work) {
+  const struct td_trace *trace = work->trace;
+  struct td_metrics *metrics = work->metrics;
+  int64_t begin, end, *since; /* when each went down, + 1; 0: it has not */
+  find_makespan(trace, &begin, &end);
+  TD_TRY(td_alloc(trace->count[TD_TABLE_DEVICES], sizeof *since, (void **)&since));
+  for (uint64_t i = 0; i < trace->count[TD_TABLE_CHANGES]; i++) {
+    const struct td_row_change *row = &trace->changes[i];
+    int64_t *own = &since[row->device];
+    metrics->role_changes += row->change < TD_CHANGE_DOWN;
+    metrics->failures += row->change == TD_CHANGE_DOWN;
+    if (row->change < TD_CHANGE_DOWN) continue;
+    if (*own) metrics->down_s += down(*own - 1, row->time, begin, end);
+    *own = row->change == TD_CHANGE_DOWN && row->time < INT64_MAX ? row->time + 1 : 0;
+  }
+  for (uint64_t i = 0; i < trace->count[TD_TABLE_DEVICES]; i++) {
+    if (since[i]) metrics->down_s += down(since[i] - 1, end, begin, end);
+  }
+  free(since);
+  return TD_OK;
+}
+
 static void add_rates(const struct work *work) {
   const struct td_trace *trace = work->trace;
   struct td_metrics *metrics = work->metrics;
-  int64_t begin = INT64_MAX, end = 0;
-  for (uint64_t i = 0; i < rows_of(metrics); i++) {
-    if (trace->requests[i].arrival < begin) begin = trace->requests[i].arrival;
-    if (trace->requests[i].finished > end) end = trace->requests[i].finished;
-  }
+  int64_t begin, end;
+  find_makespan(trace, &begin, &end);
   metrics->makespan_s = end > begin ? seconds(end - begin) : NAN;
   metrics->output_tokens_per_s = (double)metrics->output_tokens / metrics->makespan_s;
   for (uint64_t i = 0; i < trace->count[TD_TABLE_DEVICES]; i++) {
     struct td_device_metrics *device = &metrics->devices[i];
     device->tokens_per_s = (double)device->output_tokens / metrics->makespan_s;
+    metrics->energy_j += device->energy_j;
     if (!device->steps) device->energy_j = NAN;
   }
 }
@@ -186,7 +240,11 @@ static td_status summarize(struct td_metrics *metrics) {
 }
 
 static td_status count_tokens(const struct td_trace *trace, struct td_metrics *metrics) {
+  metrics->slo_ttft = trace->slo_ttft;
+  metrics->slo_tpot = trace->slo_tpot;
   for (uint64_t i = 0; i < trace->count[TD_TABLE_REQUESTS]; i++) {
+    metrics->cached_tokens += trace->requests[i].cached_tokens;
+    metrics->interruptions += trace->requests[i].interruptions;
     if (trace->requests[i].finish == TD_FINISH_REFUSED) {
       metrics->refused++;
       continue;
@@ -209,6 +267,7 @@ static td_status compute(struct work *work) {
   TD_TRY(td_gaps_summarize(work->trace, work->gap_count, &metrics->itl));
   add_steps(work);
   TD_TRY(add_transfers(work));
+  TD_TRY(add_changes(work));
   add_rates(work);
   return summarize(metrics);
 }

@@ -150,6 +150,18 @@ static td_status read_config(const struct reader *reader, char **out) {
   return status;
 }
 
+/* Traces made before runs had one lack it: 0. */
+static td_status read_real(const struct reader *reader, const char *name, double *out) {
+  hid_t attribute, type;
+  if (H5Aexists(reader->run, name) == 0) return TD_OK;
+  TD_TRY(open_attribute(reader, name, &attribute, &type));
+  herr_t done = -1;
+  if (H5Tget_class(type) == H5T_FLOAT && H5Tget_size(type) == 8) done = H5Aread(attribute, H5T_NATIVE_DOUBLE, out);
+  H5Tclose(type);
+  H5Aclose(attribute);
+  return done < 0 || !(*out >= 0) ? corrupt(reader, "attribute", name, "of run is not a time") : TD_OK;
+}
+
 static td_status read_run(struct reader *reader) {
   struct td_trace *trace = reader->trace;
   uint64_t schema = 0, complete = 0;
@@ -169,6 +181,8 @@ static td_status read_run(struct reader *reader) {
   TD_TRY(read_line(reader, "model", &trace->model));
   TD_TRY(read_line(reader, "pace", &trace->pace));
   TD_TRY(read_line(reader, "policy", &trace->policy));
+  TD_TRY(read_real(reader, "slo_ttft", &trace->slo_ttft));
+  TD_TRY(read_real(reader, "slo_tpot", &trace->slo_tpot));
   return read_config(reader, &trace->config);
 }
 
@@ -208,12 +222,32 @@ static td_status check_field(const struct reader *reader, const struct td_table_
                  table->name, at < 0 ? "missing" : "of another type or place", expected);
 }
 
+/* How many of a table's fields a file's rows have: the later ones may all be missing. */
+static int32_t fields_in(const struct td_table_schema *table, hid_t type) {
+  int32_t count = 0;
+  while (count < table->field_count &&
+         (!table->fields[count].later || H5Tget_member_index(type, table->fields[count].name) >= 0)) {
+    count++;
+  }
+  return count;
+}
+
 static td_status check_row_type(const struct reader *reader, const struct td_table_schema *table, hid_t type) {
   if (H5Tget_class(type) != H5T_COMPOUND) return corrupt(reader, "table", table->name, "does not hold records");
-  for (int32_t i = 0; i < table->field_count; i++) TD_TRY(check_field(reader, table, type, &table->fields[i]));
-  if (H5Tget_nmembers(type) == table->field_count && H5Tget_size(type) == table->row_bytes) return TD_OK;
+  int32_t count = fields_in(table, type);
+  size_t bytes = count < table->field_count ? table->fields[count].offset : table->row_bytes;
+  for (int32_t i = 0; i < count; i++) TD_TRY(check_field(reader, table, type, &table->fields[i]));
+  if (H5Tget_nmembers(type) == count && H5Tget_size(type) == bytes) return TD_OK;
   return td_fail(TD_CORRUPT, "trace %s: table %s has %d fields in rows of %zu bytes, expected %d in %zu", reader->path,
-                 table->name, H5Tget_nmembers(type), H5Tget_size(type), table->field_count, table->row_bytes);
+                 table->name, H5Tget_nmembers(type), H5Tget_size(type), count, bytes);
+}
+
+/* HDF5 leaves whatever it likes where a file's rows have nothing. */
+static void clear_later(const struct td_table_schema *table, hid_t type, uint64_t count, char *rows) {
+  int32_t fields = fields_in(table, type);
+  if (fields == table->field_count) return;
+  size_t from = table->fields[fields].offset;
+  for (uint64_t i = 0; i < count; i++) memset(rows + i * table->row_bytes + from, 0, table->row_bytes - from);
 }
 
 /* Filters could hide gigabytes in a small file, external and virtual storage could read others. */
@@ -278,6 +312,7 @@ static td_status read_rows(const struct reader *reader, const char *name, hid_t 
 static td_status read_table(const struct reader *reader, enum td_table which, void **out_rows) {
   const struct td_table_schema *table = &td_schema[which];
   hid_t dataset = -1;
+  if (table->later && H5Lexists(reader->file, table->name, H5P_DEFAULT) == 0) return td_alloc(1, 1, out_rows);
   TD_TRY(open_dataset(reader, table->name, &dataset));
   hid_t type = H5Dget_type(dataset), memory = td_schema_memory_type(table, type);
   td_status status = type < 0 || memory < 0 ? corrupt(reader, "table", table->name, "has no readable type") : TD_OK;
@@ -285,6 +320,7 @@ static td_status read_table(const struct reader *reader, enum td_table which, vo
   if (!status) {
     status = read_rows(reader, table->name, dataset, memory, table->row_bytes, &reader->trace->count[which], out_rows);
   }
+  if (!status) clear_later(table, type, reader->trace->count[which], *out_rows);
   if (memory >= 0) H5Tclose(memory);
   if (type >= 0) H5Tclose(type);
   H5Dclose(dataset);
@@ -309,7 +345,8 @@ static td_status read_text_dataset(const struct reader *reader) {
 static td_status read_file(struct reader *reader) {
   struct td_trace *trace = reader->trace;
   void **const rows[] = {(void **)&trace->devices, (void **)&trace->requests,  (void **)&trace->steps,
-                         (void **)&trace->tokens,  (void **)&trace->residency, (void **)&trace->transfers};
+                         (void **)&trace->tokens,  (void **)&trace->residency, (void **)&trace->transfers,
+                         (void **)&trace->changes};
   td_status status = open_file(reader);
   if (!status) status = read_run(reader);
   if (!status) status = read_text_dataset(reader);
@@ -350,7 +387,7 @@ void td_trace_free(struct td_trace *trace) {
   if (!trace) return;
   void *const parts[] = {trace->config,    trace->experiment, trace->model,    trace->pace,  trace->policy,
                          trace->reason,    trace->devices,    trace->requests, trace->steps, trace->tokens,
-                         trace->residency, trace->transfers,  trace->text};
+                         trace->residency, trace->transfers,  trace->changes,  trace->text};
   for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) free(parts[i]);
   td_index_free(trace->index);
   free(trace);

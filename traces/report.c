@@ -1,34 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The tables and the JSON of `tandem show`.
+ * The tables of `tandem show`.
  */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
-#include "schema.h"
+#include "report.h"
 #include "tandem/metrics.h"
 #include "values.h"
 
-struct line {
-  const char *title, *key;
-  const struct td_summary *summary;
-  bool is_time;
-};
-enum { LINE_COUNT = 6, DEVICES_LISTED = 64 };
+enum { DEVICES_LISTED = 64 };
 
-static const char *const finish_names[] = {"length", "end", "refused"};
+const char *const td_finish_names[] = {"length", "end", "refused"};
 
-static void lines(const struct td_metrics *metrics, struct line out[LINE_COUNT]) {
-  out[0] = (struct line){"TTFT", "ttft", &metrics->ttft, true};
-  out[1] = (struct line){"TPOT", "tpot", &metrics->tpot, true};
-  out[2] = (struct line){"ITL", "itl", &metrics->itl, true};
-  out[3] = (struct line){"E2E", "e2e", &metrics->e2e, true};
-  out[4] = (struct line){"queueing", "queueing", &metrics->queueing, true};
-  out[5] = (struct line){"per user", "user_rate", &metrics->user_rate, false};
+void td_report_lines(const struct td_metrics *metrics, struct td_line out[TD_LINES]) {
+  out[0] = (struct td_line){"TTFT", "ttft", &metrics->ttft, true};
+  out[1] = (struct td_line){"TPOT", "tpot", &metrics->tpot, true};
+  out[2] = (struct td_line){"ITL", "itl", &metrics->itl, true};
+  out[3] = (struct td_line){"E2E", "e2e", &metrics->e2e, true};
+  out[4] = (struct td_line){"queueing", "queueing", &metrics->queueing, true};
+  out[5] = (struct td_line){"per user", "user_rate", &metrics->user_rate, false};
 }
-
-/* ---- text ---- */
 
 static void print_fact(const char *title, const char *value, FILE *out) {
   fprintf(out, "%-11s ", title);
@@ -54,7 +47,7 @@ static void print_header(const struct td_trace *trace, const struct td_metrics *
   fprintf(out, "\n");
 }
 
-static void print_line(const struct line *line, FILE *out) {
+static void print_line(const struct td_line *line, FILE *out) {
   const struct td_summary *s = line->summary;
   const double values[] = {s->mean, s->min, s->p50, s->p90, s->p95, s->p99, s->max};
   const struct td_scale scale = line->is_time ? td_scale_for(s->max) : (struct td_scale){"tokens/s", 1};
@@ -116,119 +109,59 @@ static void print_devices(const struct td_trace *trace, const struct td_metrics 
   }
 }
 
+void td_metrics_print_goodput(const struct td_metrics *metrics, FILE *out) {
+  double all = (double)(metrics->requests + metrics->refused);
+  if (!(metrics->slo_ttft > 0 || metrics->slo_tpot > 0) || !(metrics->makespan_s > 0)) return;
+  fprintf(out, "goodput     %.6g requests/s: %.4g %% within the SLO (TTFT %.4g %%, TPOT %.4g %%)\n",
+          (double)metrics->within / metrics->makespan_s, 100 * (double)metrics->within / all,
+          100 * (double)metrics->within_ttft / all, 100 * (double)metrics->within_tpot / all);
+}
+
+/* What many runs have nothing of. */
+static void print_rest(const struct td_metrics *metrics, FILE *out) {
+  if (metrics->cached_tokens) {
+    fprintf(out, "kept        %" PRIu64 " tokens were not prefilled, as prefix caches had them\n",
+            metrics->cached_tokens);
+  }
+  if (metrics->interruptions) {
+    fprintf(out, "interrupted %" PRIu64 " times: requests were preempted, or their worker failed\n",
+            metrics->interruptions);
+  }
+  if (metrics->role_changes + metrics->failures) {
+    fprintf(out, "workers     %" PRIu64 " changes of role, %" PRIu64 " failures, %.6g s down\n", metrics->role_changes,
+            metrics->failures, metrics->down_s);
+  }
+  td_metrics_print_goodput(metrics, out);
+}
+
 void td_metrics_print(const struct td_trace *trace, const struct td_metrics *metrics, FILE *out) {
-  struct line all[LINE_COUNT];
-  lines(metrics, all);
+  struct td_line all[TD_LINES];
+  td_report_lines(metrics, all);
   print_header(trace, metrics, out);
   fprintf(out, "\n%-9s %-8s %7s %10s %10s %10s %10s %10s %10s %10s\n", "", "", "n", "mean", "min", "p50", "p90", "p95",
           "p99", "max");
-  for (int i = 0; i < LINE_COUNT; i++) print_line(&all[i], out);
+  for (int i = 0; i < TD_LINES; i++) print_line(&all[i], out);
   print_devices(trace, metrics, out);
   fprintf(out, "\nKV moved    %" PRIu64 " B in %" PRIu64 " transfers, on the way for %.6g s\n", metrics->kv_bytes,
           metrics->transfers, metrics->transfer_busy_s);
+  print_rest(metrics, out);
 }
 
 void td_metrics_print_requests(const struct td_trace *trace, const struct td_metrics *metrics, FILE *out) {
   struct td_scale ttft = td_scale_for(metrics->ttft.max), tpot = td_scale_for(metrics->tpot.max);
   struct td_scale e2e = td_scale_for(metrics->e2e.max), queueing = td_scale_for(metrics->queueing.max);
-  fprintf(out, "\n%-20s %8s %8s %7s    TTFT %-3s    TPOT %-3s     E2E %-3s  queued %-3s %12s\n", "request", "prompt",
-          "output", "finish", ttft.unit, tpot.unit, e2e.unit, queueing.unit, "KV bytes");
+  fprintf(out, "\n%-20s %8s %8s %8s %7s    TTFT %-3s    TPOT %-3s     E2E %-3s  queued %-3s %12s\n", "request",
+          "prompt", "cached", "output", "finish", ttft.unit, tpot.unit, e2e.unit, queueing.unit, "KV bytes");
   for (uint64_t i = 0; i < trace->count[TD_TABLE_REQUESTS]; i++) {
     const struct td_request_metrics *request = &metrics->per_request[i];
     const struct td_row_request *row = &trace->requests[request->row];
     td_print_text(out, 20, row->name);
-    fprintf(out, " %8" PRIu32 " %8" PRIu32 " %7s", row->prompt_tokens, row->output_tokens, finish_names[row->finish]);
+    fprintf(out, " %8" PRIu32 " %8" PRIu32 " %8" PRIu32 " %7s", row->prompt_tokens, row->cached_tokens,
+            row->output_tokens, td_finish_names[row->finish]);
     td_print_value(out, 12, request->ttft * ttft.factor);
     td_print_value(out, 12, request->tpot * tpot.factor);
     td_print_value(out, 12, request->e2e * e2e.factor);
     td_print_value(out, 12, request->queueing * queueing.factor);
     fprintf(out, " %12" PRIu64 "\n", row->kv_bytes);
   }
-}
-
-/* ---- JSON: full precision, NaN is null ---- */
-
-static void json_text(FILE *out, const char *key, const char *text) {
-  fprintf(out, "\"%s\": ", key);
-  td_json_string(out, text, strlen(text));
-  fprintf(out, ", ");
-}
-
-static void json_summary(const struct line *line, FILE *out) {
-  const struct td_summary *s = line->summary;
-  fprintf(out, ",\n  \"%s\": {\"count\": %" PRIu64, line->key, s->count);
-  td_json_number(out, "mean", s->mean);
-  td_json_number(out, "min", s->min);
-  td_json_number(out, "p50", s->p50);
-  td_json_number(out, "p90", s->p90);
-  td_json_number(out, "p95", s->p95);
-  td_json_number(out, "p99", s->p99);
-  td_json_number(out, "max", s->max);
-  fprintf(out, "}");
-}
-
-static void json_device(const struct td_row_device *row, const struct td_device_metrics *device, FILE *out) {
-  fprintf(out, "{");
-  json_text(out, "name", row->name);
-  json_text(out, "pool", row->pool);
-  json_text(out, "backend", row->backend);
-  json_text(out, "file", row->file);
-  json_text(out, "role", td_role_name(row->role));
-  json_text(out, "executes", td_executes_name(row->executes));
-  json_text(out, "time_kind", td_times_name(device->time_kinds));
-  fprintf(out, "\"steps\": %" PRIu64 ", \"tokens_computed\": %" PRIu64 ", \"output_tokens\": %" PRIu64, device->steps,
-          device->tokens_computed, device->output_tokens);
-  td_json_number(out, "busy_s", device->busy_s);
-  td_json_number(out, "tokens_per_s", device->tokens_per_s);
-  td_json_number(out, "energy_j", device->energy_j);
-  fprintf(out, "}");
-}
-
-static void json_request(const struct td_row_request *row, const struct td_request_metrics *request, FILE *out) {
-  fprintf(out, "{\"request\": %" PRIu64 ", ", row->request);
-  json_text(out, "name", row->name);
-  fprintf(out,
-          "\"prompt_tokens\": %" PRIu32 ", \"output_tokens\": %" PRIu32 ", \"finish\": \"%s\", \"kv_bytes\": %" PRIu64,
-          row->prompt_tokens, row->output_tokens, finish_names[row->finish], row->kv_bytes);
-  td_json_number(out, "ttft", request->ttft);
-  td_json_number(out, "tpot", request->tpot);
-  td_json_number(out, "e2e", request->e2e);
-  td_json_number(out, "queueing", request->queueing);
-  td_json_number(out, "user_rate", request->user_rate);
-  fprintf(out, "}");
-}
-
-static void json_header(const struct td_trace *trace, const struct td_metrics *metrics, FILE *out) {
-  fprintf(out, "{\n  \"schema\": %d, \"complete\": %s,\n  ", TD_SCHEMA_VERSION, trace->complete ? "true" : "false");
-  json_text(out, "reason", trace->reason);
-  json_text(out, "experiment", trace->experiment);
-  json_text(out, "model", trace->model);
-  json_text(out, "pace", trace->pace);
-  json_text(out, "policy", trace->policy);
-  fprintf(out,
-          "\n  \"requests\": %" PRIu64 ", \"refused\": %" PRIu64 ", \"prompt_tokens\": %" PRIu64
-          ", \"output_tokens\": %" PRIu64,
-          metrics->requests, metrics->refused, metrics->prompt_tokens, metrics->output_tokens);
-  td_json_number(out, "makespan_s", metrics->makespan_s);
-  td_json_number(out, "output_tokens_per_s", metrics->output_tokens_per_s);
-}
-
-void td_metrics_json(const struct td_trace *trace, const struct td_metrics *metrics, FILE *out) {
-  struct line all[LINE_COUNT];
-  lines(metrics, all);
-  json_header(trace, metrics, out);
-  for (int i = 0; i < LINE_COUNT; i++) json_summary(&all[i], out);
-  fprintf(out, ",\n  \"transfers\": %" PRIu64 ", \"kv_bytes\": %" PRIu64, metrics->transfers, metrics->kv_bytes);
-  td_json_number(out, "transfer_busy_s", metrics->transfer_busy_s);
-  fprintf(out, ",\n  \"devices\": [");
-  for (uint64_t i = 0; i < trace->count[TD_TABLE_DEVICES]; i++) {
-    fprintf(out, "%s\n    ", i ? "," : "");
-    json_device(&trace->devices[i], &metrics->devices[i], out);
-  }
-  fprintf(out, "],\n  \"per_request\": [");
-  for (uint64_t i = 0; i < trace->count[TD_TABLE_REQUESTS]; i++) {
-    fprintf(out, "%s\n    ", i ? "," : "");
-    json_request(&trace->requests[metrics->per_request[i].row], &metrics->per_request[i], out);
-  }
-  fprintf(out, "]\n}\n");
 }

@@ -24,6 +24,10 @@ static herr_t write_number(hid_t object, const char *name, uint64_t value) {
   return write_attribute(object, name, H5T_STD_U64LE, H5T_NATIVE_UINT64, &value);
 }
 
+static herr_t write_real(hid_t object, const char *name, double value) {
+  return write_attribute(object, name, H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, &value);
+}
+
 /* A text in `room` bytes, at least its own. Fixed length: reading variable-length texts of hostile files is not safe
  * in HDF5 1.10. */
 static herr_t write_text(hid_t object, const char *name, const char *value, size_t bytes, size_t room) {
@@ -91,6 +95,7 @@ static herr_t write_what(hid_t run, const struct td_trace_run *what) {
   if (write_line(run, "pace", what->pace) < 0 || write_line(run, "policy", what->policy) < 0) return -1;
   if (write_number(run, "model_digest", what->model_digest) < 0 || write_number(run, "seed", what->seed) < 0) return -1;
   if (write_number(run, "ranks", (uint64_t)what->ranks) < 0) return -1;
+  if (write_real(run, "slo_ttft", what->slo_ttft) < 0 || write_real(run, "slo_tpot", what->slo_tpot) < 0) return -1;
   return write_config(run, what->config);
 }
 

@@ -4,9 +4,14 @@
 #include <stddef.h>
 #include <string.h>
 
-#define FIELD(row, member, type, unit, what) RENAMED(row, member, type, unit, what, NULL)
-#define RENAMED(row, member, type, unit, what, before) \
-  { #member, TD_FIELD_##type, offsetof(struct row, member), sizeof(((struct row *)0)->member), unit, what, before }
+#define MEMBER(row, member, type, unit, what, before, later)                                                      \
+  {                                                                                                               \
+#member, TD_FIELD_##type, later, offsetof(struct row, member), sizeof(((struct row *)0)->member), unit, what, \
+        before                                                                                                    \
+  }
+#define FIELD(row, member, type, unit, what) MEMBER(row, member, type, unit, what, NULL, false)
+#define RENAMED(row, member, type, unit, what, before) MEMBER(row, member, type, unit, what, before, false)
+#define LATER(row, member, type, unit, what) MEMBER(row, member, type, unit, what, NULL, true)
 
 static const struct td_field device_fields[] = {
     FIELD(td_row_device, device, U32, "", "number of the device; row i holds device i"),
@@ -39,6 +44,9 @@ static const struct td_field request_fields[] = {
     FIELD(td_row_request, prefill_device, U32, "", "device that prefilled it"),
     FIELD(td_row_request, decode_device, U32, "", "device that decoded it"),
     FIELD(td_row_request, kv_bytes, U64, "B", "KV handed over for it"),
+    LATER(td_row_request, cached_tokens, U32, "token", "not prefilled, as prefix caches had them: of all its prefills"),
+    LATER(td_row_request, interruptions, U32, "",
+          "times it lost its place on a worker: preempted, or the worker failed"),
 };
 
 static const struct td_field step_fields[] = {
@@ -95,16 +103,26 @@ static const struct td_field transfer_fields[] = {
     FIELD(td_row_transfer, payload, U32, "", "0 KV, 1 live values between slices"),
 };
 
+static const struct td_field change_fields[] = {
+    FIELD(td_row_change, time, I64, "ps", "when"),
+    FIELD(td_row_change, device, U32, "", "device"),
+    FIELD(td_row_change, change, U32, "",
+          "its role from now on: 0 both, 1 prefill, 2 decode; 3 it fails, 4 is repaired"),
+};
+
 /* Rows have no padding: what HDF5 stores is the struct itself, so equal runs give equal bytes. */
 _Static_assert(sizeof(struct td_row_device) == 160, "padding in td_row_device");
-_Static_assert(sizeof(struct td_row_request) == 112, "padding in td_row_request");
+_Static_assert(sizeof(struct td_row_request) == 120, "padding in td_row_request");
 _Static_assert(sizeof(struct td_row_step) == 80, "padding in td_row_step");
 _Static_assert(sizeof(struct td_row_token) == 64, "padding in td_row_token");
 _Static_assert(sizeof(struct td_row_residency) == 40, "padding in td_row_residency");
 _Static_assert(sizeof(struct td_row_transfer) == 72, "padding in td_row_transfer");
+_Static_assert(sizeof(struct td_row_change) == 16, "padding in td_row_change");
 
-#define TABLE(name, row, chunk, fields, what) \
-  { name, sizeof(struct row), chunk, fields, (int32_t)(sizeof fields / sizeof *fields), what }
+#define TABLE(name, row, chunk, fields, what) SINCE(name, row, chunk, fields, false, what)
+#define LATER_TABLE(name, row, chunk, fields, what) SINCE(name, row, chunk, fields, true, what)
+#define SINCE(name, row, chunk, fields, later, what) \
+  { name, sizeof(struct row), chunk, fields, (int32_t)(sizeof fields / sizeof *fields), later, what }
 
 const struct td_table_schema td_schema[TD_TABLE_COUNT] = {
     [TD_TABLE_DEVICES] = TABLE("devices", td_row_device, 64, device_fields, "one row per worker"),
@@ -116,6 +134,8 @@ const struct td_table_schema td_schema[TD_TABLE_COUNT] = {
     [TD_TABLE_RESIDENCY] = TABLE("residency", td_row_residency, 4096, residency_fields,
                                  "which requests took part in which modelled steps"),
     [TD_TABLE_TRANSFERS] = TABLE("transfers", td_row_transfer, 4096, transfer_fields, "one row per KV push"),
+    [TD_TABLE_CHANGES] =
+        LATER_TABLE("changes", td_row_change, 64, change_fields, "workers that take another role, fail, are repaired"),
 };
 
 hid_t td_schema_text_type(size_t bytes) {
@@ -175,6 +195,7 @@ static hid_t row_type(const struct td_table_schema *table, hid_t (*scalar)(enum 
   hid_t type = H5Tcreate(H5T_COMPOUND, table->row_bytes);
   for (int32_t i = 0; i < table->field_count && type >= 0; i++) {
     const struct td_field *field = &table->fields[i];
+    if (file >= 0 && field->later && H5Tget_member_index(file, field->name) < 0) continue;
     hid_t text = field->type == TD_FIELD_TEXT ? td_schema_text_type(field->bytes) : -1;
     herr_t done =
         H5Tinsert(type, td_schema_name_in(field, file), field->offset, text >= 0 ? text : scalar(field->type));

@@ -7,6 +7,7 @@
 #define TRACES_SCHEMA_H
 
 #include <hdf5.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "tandem/trace.h"
@@ -20,6 +21,7 @@ enum td_field_type { TD_FIELD_U32, TD_FIELD_I32, TD_FIELD_U64, TD_FIELD_I64, TD_
 struct td_field {
   const char *name;
   enum td_field_type type;
+  bool later; /* traces made before lack it, and what stands behind it; they read as 0 */
   size_t offset, bytes;
   const char *unit;   /* "" for numbers and names without one */
   const char *what;   /* for README.md */
@@ -32,13 +34,14 @@ struct td_table_schema {
   hsize_t chunk_rows;
   const struct td_field *fields;
   int32_t field_count;
+  bool later; /* traces made before lack it */
   const char *what;
 };
 extern const struct td_table_schema td_schema[TD_TABLE_COUNT];
 
 /* The compound type of a row: as stored (little-endian) or in this machine's memory. Negative on failure. */
 hid_t td_schema_file_type(const struct td_table_schema *table);
-/* `file`: the type that is read, whose older names it then has; -1: none. */
+/* `file`: the type that is read, whose older names it then has, and only its fields; -1: none. */
 hid_t td_schema_memory_type(const struct td_table_schema *table, hid_t file);
 /* What a file's rows call this field, its older name if only that is there. */
 const char *td_schema_name_in(const struct td_field *field, hid_t file);

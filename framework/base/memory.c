@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "tandem/base.h"
 
@@ -9,6 +10,32 @@ td_status td_alloc(size_t count, size_t size, void **out) {
   /* calloc(0) may give NULL, which callers would take for a failure */
   void *memory = calloc(count ? count : 1, size ? size : 1);
   if (!memory) return td_fail(TD_NO_MEMORY, "no memory for %zu x %zu bytes", count, size);
+  *out = memory;
+  return TD_OK;
+}
+
+enum { LINE_BYTES = 64, LARGE_BYTES = 1 << 21 };
+
+/* Before it is touched. It may be refused, which costs nothing but time. */
+static void want_large_pages(void *memory, size_t bytes) {
+#ifdef MADV_HUGEPAGE
+  uintptr_t begin = ((uintptr_t)memory + LARGE_BYTES - 1) & ~(uintptr_t)(LARGE_BYTES - 1);
+  uintptr_t end = ((uintptr_t)memory + bytes) & ~(uintptr_t)(LARGE_BYTES - 1);
+  if (begin < end) (void)madvise((void *)begin, end - begin, MADV_HUGEPAGE);
+#else
+  (void)memory, (void)bytes;
+#endif
+}
+
+td_status td_alloc_lines(size_t count, size_t size, void **out) {
+  uint64_t bytes, whole;
+  void *memory = NULL;
+  if (td_mul_size(count, size, &bytes) && td_add_size(bytes, LINE_BYTES, &whole)) {
+    whole -= whole % LINE_BYTES;
+    if (posix_memalign(&memory, whole < LARGE_BYTES ? LINE_BYTES : LARGE_BYTES, whole)) memory = NULL;
+  }
+  if (!memory) return td_fail(TD_NO_MEMORY, "no memory for %zu x %zu bytes", count, size);
+  want_large_pages(memory, whole);
   *out = memory;
   return TD_OK;
 }

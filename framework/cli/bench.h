@@ -158,8 +158,22 @@ struct bench_result {
   bool cached;    /* on so few numbers that they stay in a cache: no ceiling of memory says anything about it */
   char note[256]; /* "" or what to know: the device's reason for not running it */
 };
+/* What an operator left for one after it that reads the same weights, or a cache no larger (bench_shelf.c). Zeroed; of
+ * one device, to be closed before it. An operator that appends changes what the cache says. */
+struct bench_shelf {
+  struct td_buffer **weights; /* [weight_count], copies of one matrix */
+  int64_t weight_count, rows, cols;
+  enum td_dtype dtype, cache_dtype;
+  struct td_buffer *k, *v;
+  uint64_t cache_bytes; /* of each */
+};
+td_status bench_shelf_weights(struct td_device *device, const struct td_weight *weight, int64_t copies, uint64_t seed,
+                              struct bench_shelf *shelf);
+td_status bench_shelf_cache(struct td_device *device, enum td_dtype dtype, uint64_t bytes, struct bench_shelf *shelf);
+void bench_shelf_close(struct td_device *device, struct bench_shelf *shelf);
+/* shelf NULL: nothing is kept. */
 td_status bench_operator(struct td_device *device, double seconds, struct bench_case *item,
-                         struct bench_ceilings *ceilings, struct bench_result *out_result);
+                         struct bench_ceilings *ceilings, struct bench_shelf *shelf, struct bench_result *out_result);
 /* What the ceiling that binds would allow, over what was reached: by the passes beside the repeats if there were any
  * (bench_is_paired), else by the medians of the run. In bench_work.c. */
 double bench_share(const struct bench_result *result, const struct bench_ceilings *ceilings,

@@ -28,8 +28,8 @@ struct rig {
   struct bench_case *item;
   struct copies copies;
   int64_t next;
-  struct td_buffer **weights;
-  struct td_buffer *operands[OPERANDS], *k, *v;
+  struct bench_shelf *shelf; /* weights and cache */
+  struct td_buffer *operands[OPERANDS];
   uint64_t operand_bytes[OPERANDS]; /* of one copy, aligned */
   int64_t blocks;                   /* of one copy of the cache */
   struct turn *turns;               /* [copies.all] */
@@ -108,23 +108,6 @@ static td_status count_copies(struct rig *rig) {
 
 /* ---- operands ---- */
 
-static td_status make_weights(struct rig *rig) {
-  const struct td_weight *weight = &rig->item->weight;
-  uint64_t bytes;
-  void *host;
-  if (rig->item->op.weight < 0) return TD_OK;
-  TD_TRY(weight_bytes(rig->item, &bytes));
-  TD_TRY(td_alloc((size_t)rig->copies.weights, sizeof(struct td_buffer *), (void **)&rig->weights));
-  TD_TRY(td_alloc(1, bytes, &host));
-  td_status status = bench_fill_weight(weight->dtype, weight->rows, weight->cols, SEED, host);
-  for (int64_t i = 0; !status && i < rig->copies.weights; i++) {
-    status = td_device_alloc(rig->device, bytes, TD_USE_WEIGHT, &rig->weights[i]);
-    if (!status) status = td_device_write(rig->device, rig->weights[i], 0, host, bytes);
-  }
-  free(host);
-  return status;
-}
-
 /* What a router says: different experts in each row, equal weights. */
 static void fill_routes(const struct bench_case *item, int64_t copy, float *out) {
   int32_t used = item->op.experts_used;
@@ -157,22 +140,6 @@ static td_status make_operand(struct rig *rig, int operand) {
   for (int64_t i = 0; !status && i < rig->copies.activations; i++) {
     if (routes) fill_routes(rig->item, i, host);
     status = td_device_write(rig->device, rig->operands[operand], bytes * (uint64_t)i, host, bytes);
-  }
-  free(host);
-  return status;
-}
-
-/* Keys and values of an eighth in each element: finite, and not zero, which some chips compute faster. */
-static td_status make_cache(struct rig *rig, struct td_buffer **out) {
-  uint64_t copy = (uint64_t)rig->blocks * block_bytes(rig->item), elements = copy / sizeof(float);
-  float *host;
-  TD_TRY(td_device_alloc(rig->device, copy * (uint64_t)rig->copies.caches, TD_USE_KV, out));
-  TD_TRY(td_alloc(1, copy, (void **)&host));
-  const uint32_t eighths = rig->item->kv_dtype == TD_F16 ? 0x30003000u : 0x3e000000u;
-  for (uint64_t i = 0; i < elements; i++) memcpy(host + i, &eighths, sizeof eighths);
-  td_status status = TD_OK;
-  for (int64_t i = 0; !status && i < rig->copies.caches; i++) {
-    status = td_device_write(rig->device, *out, copy * (uint64_t)i, host, copy);
   }
   free(host);
   return status;
@@ -235,15 +202,15 @@ static struct td_op_call make_call(const struct rig *rig, int64_t number) {
                             .in = {operand_view(rig, 0, number), operand_view(rig, 1, number)},
                             .out = operand_view(rig, TD_OP_INPUTS, number),
                             .batch = &rig->turns[number].batch};
-  if (rig->weights) {
-    call.weight = (struct td_view){.buffer = rig->weights[number % rig->copies.weights],
+  if (item->op.weight >= 0) {
+    call.weight = (struct td_view){.buffer = rig->shelf->weights[number % rig->copies.weights],
                                    .dtype = item->weight.dtype,
                                    .rows = item->weight.rows,
                                    .cols = item->weight.cols};
   }
   if (uses_cache(&item->op)) {
-    call.kv = (struct td_kv_view){.k = rig->k,
-                                  .v = rig->v,
+    call.kv = (struct td_kv_view){.k = rig->shelf->k,
+                                  .v = rig->shelf->v,
                                   .dtype = item->kv_dtype,
                                   .block_tokens = BENCH_BLOCK_TOKENS,
                                   .kv_heads = item->op.kv_heads,
@@ -264,11 +231,13 @@ static td_status go(void *context, int64_t calls) {
 
 static td_status open_rig(struct rig *rig) {
   TD_TRY(count_copies(rig));
-  TD_TRY(make_weights(rig));
+  if (rig->item->op.weight >= 0) {
+    TD_TRY(bench_shelf_weights(rig->device, &rig->item->weight, rig->copies.weights, SEED, rig->shelf));
+  }
   for (int i = 0; i < OPERANDS; i++) TD_TRY(make_operand(rig, i));
   if (uses_cache(&rig->item->op)) {
-    TD_TRY(make_cache(rig, &rig->k));
-    TD_TRY(make_cache(rig, &rig->v));
+    uint64_t bytes = (uint64_t)(rig->blocks * rig->copies.caches) * block_bytes(rig->item);
+    TD_TRY(bench_shelf_cache(rig->device, rig->item->kv_dtype, bytes, rig->shelf));
   }
   TD_TRY(make_batches(rig));
   return td_device_sync(rig->device);
@@ -276,11 +245,7 @@ static td_status open_rig(struct rig *rig) {
 
 static void close_rig(struct rig *rig) {
   td_device_sync(rig->device); /* nothing may run on what is freed; its failure was told or is not ours */
-  for (int64_t i = 0; rig->weights && i < rig->copies.weights; i++) td_device_free(rig->device, rig->weights[i]);
   for (int i = 0; i < OPERANDS; i++) td_device_free(rig->device, rig->operands[i]);
-  td_device_free(rig->device, rig->k);
-  td_device_free(rig->device, rig->v);
-  free(rig->weights);
   free(rig->turns);
   free(rig->ids);
   free(rig->positions);
@@ -298,8 +263,9 @@ static void add_work(const struct rig *rig, struct bench_result *result) {
 }
 
 static td_status measure(struct td_device *device, double seconds, struct bench_case *item,
-                         struct bench_ceilings *ceilings, struct bench_result *result) {
-  struct rig rig = {.device = device, .item = item};
+                         struct bench_ceilings *ceilings, struct bench_shelf *shelf, struct bench_result *result) {
+  struct bench_shelf own = {.weights = NULL};
+  struct rig rig = {.device = device, .item = item, .shelf = shelf ? shelf : &own};
   struct bench_beside beside;
   td_status status = open_rig(&rig);
   if (!status) {
@@ -309,11 +275,12 @@ static td_status measure(struct td_device *device, double seconds, struct bench_
     status = bench_measure(device, seconds, rig.copies.all, go, &rig, paired ? &beside : NULL, &result->times);
   }
   close_rig(&rig);
+  bench_shelf_close(device, &own);
   return status ? td_fail_within(status, "%s", item->name) : TD_OK;
 }
 
 td_status bench_operator(struct td_device *device, double seconds, struct bench_case *item,
-                         struct bench_ceilings *ceilings, struct bench_result *out_result) {
+                         struct bench_ceilings *ceilings, struct bench_shelf *shelf, struct bench_result *out_result) {
   struct bench_result result = {.tokens = item->tokens, .past = item->past, .energy_j = (double)NAN};
   const struct td_op_query query = {
       .op = &item->op, .weight_dtype = item->op.weight >= 0 ? item->weight.dtype : TD_F32, .kv_dtype = item->kv_dtype};
@@ -324,7 +291,7 @@ td_status bench_operator(struct td_device *device, double seconds, struct bench_
   } else if (status) {
     return status;
   } else {
-    TD_TRY(measure(device, seconds, item, ceilings, &result));
+    TD_TRY(measure(device, seconds, item, ceilings, shelf, &result));
   }
   *out_result = result;
   return TD_OK;

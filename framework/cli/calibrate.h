@@ -14,6 +14,8 @@
 
 #define CALIBRATE_TYPES 16
 #define CALIBRATE_MODELS 2
+/* Everything is measured so many times, minutes apart: a machine's pace may change by half within seconds. */
+#define CALIBRATE_ROUNDS 5
 
 struct calibrate_options {
   const char *spec, *output, *types; /* types NULL: the default's */
@@ -41,6 +43,8 @@ struct calibrate {
   struct td_device *device;
   struct bench_model models[CALIBRATE_MODELS]; /* made ones; their weights are of the first type */
   int32_t model_count;
+  struct calibrate_case *cases; /* operators by themselves (calibrate_operators.c) */
+  size_t case_count, case_capacity;
   struct bench_ceilings ceilings;
   struct td_device_params *base;  /* NULL: none */
   struct td_device_params params; /* what becomes the file */
@@ -63,12 +67,18 @@ td_status calibrate_write(const struct td_device_params *device, const struct td
  */
 td_status calibrate_link(const char *path, const char *output, const char *command, bool json);
 
-/* Operators by themselves, one entry of calibrate->ops each kind and type (calibrate_operators.c). */
-td_status calibrate_operators(struct calibrate *calibrate);
-/* Whole steps of the made models, for the entry "step" (calibrate_steps.c); after the operators. */
-td_status calibrate_steps(struct calibrate *calibrate);
-/* How many measurements these will be, about. */
-uint64_t calibrate_operator_count(const struct calibrate *calibrate);
+/* Operators by themselves (calibrate_operators.c): which, timed once more, and one entry of calibrate->ops for each
+ * kind and type, from the medians of the rounds. */
+td_status calibrate_operators_list(struct calibrate *calibrate);
+td_status calibrate_operators_round(struct calibrate *calibrate);
+td_status calibrate_operators_fit(struct calibrate *calibrate);
+/* Whole steps of the made models (calibrate_steps.c), for the entry "step"; fitted after the operators. */
+struct calibrate_steps;
+td_status calibrate_steps_open(struct calibrate *calibrate, struct calibrate_steps **out_steps);
+td_status calibrate_steps_round(struct calibrate *calibrate, struct calibrate_steps *steps);
+td_status calibrate_steps_fit(struct calibrate *calibrate, struct calibrate_steps *steps);
+void calibrate_steps_close(struct calibrate_steps *steps);
+/* How many measurements a round is. */
 uint64_t calibrate_step_count(const struct calibrate *calibrate);
 td_status calibrate_add_op(struct calibrate *calibrate, const struct calibrate_rows *rows, enum td_op_kind kind,
                            enum td_dtype type);

@@ -161,6 +161,28 @@ static td_status start_params(struct calibrate *calibrate) {
   return td_format(calibrate->params.title, sizeof calibrate->params.title, "%s", calibrate->title);
 }
 
+/* ---- operators and steps ---- */
+
+static td_status measure_all(struct calibrate *calibrate, struct calibrate_steps *steps) {
+  int32_t rounds = calibrate->options.quick ? 1 : CALIBRATE_ROUNDS;
+  calibrate->all = (uint64_t)rounds * (calibrate->case_count + calibrate_step_count(calibrate));
+  for (int32_t round = 0; round < rounds; round++) {
+    TD_TRY(calibrate_operators_round(calibrate));
+    TD_TRY(calibrate_steps_round(calibrate, steps));
+  }
+  TD_TRY(calibrate_operators_fit(calibrate));
+  return calibrate_steps_fit(calibrate, steps);
+}
+
+static td_status measure_rounds(struct calibrate *calibrate) {
+  struct calibrate_steps *steps = NULL;
+  td_status status = calibrate_operators_list(calibrate);
+  if (!status) status = calibrate_steps_open(calibrate, &steps);
+  if (!status) status = measure_all(calibrate, steps);
+  calibrate_steps_close(steps);
+  return status;
+}
+
 td_status calibrate_machine(struct calibrate *calibrate) {
   TD_TRY(read_types(calibrate));
   TD_TRY(open_device(calibrate));
@@ -168,17 +190,16 @@ td_status calibrate_machine(struct calibrate *calibrate) {
 #ifndef __OPTIMIZE__
   td_warn("this build is not optimised: what it measures is not what tandem takes");
 #endif
-  calibrate->all = calibrate_operator_count(calibrate) + calibrate_step_count(calibrate);
   td_progress_begin(&calibrate->progress, "calibrate");
   td_status status = start_params(calibrate);
-  if (!status) status = calibrate_operators(calibrate);
-  if (!status) status = calibrate_steps(calibrate);
+  if (!status) status = measure_rounds(calibrate);
   td_progress_end(&calibrate->progress);
   return status;
 }
 
 void calibrate_machine_close(struct calibrate *calibrate) {
   bench_ceilings_close(&calibrate->ceilings);
+  free(calibrate->cases);
   for (int32_t i = 0; i < calibrate->model_count; i++) bench_model_close(&calibrate->models[i]);
   td_device_close(calibrate->device);
   td_device_params_close(calibrate->base);

@@ -8,8 +8,8 @@
 #include "calibrate.h"
 #include "tandem/base.h"
 
-#define ROUNDS 7
-#define QUICK_ROUNDS 1
+#define PASSES 2 /* of a round, over all batches */
+#define TIMES (CALIBRATE_ROUNDS * PASSES)
 #define SEQUENCES 16
 #define CONTEXT 512
 #define ROWS 256
@@ -30,7 +30,12 @@ struct stepper {
   struct td_graph *graph;
   struct td_runner *runner;
   int32_t *ids;
-  double times[BATCHES][ROUNDS];
+  double times[BATCHES][TIMES];
+};
+
+struct calibrate_steps {
+  struct stepper steppers[CALIBRATE_MODELS];
+  int32_t model_count, times; /* how often each batch was timed */
 };
 
 static td_status open_stepper(struct calibrate *calibrate, int32_t number, struct stepper *stepper) {
@@ -94,35 +99,44 @@ static td_status time_batch(const struct stepper *stepper, const struct batch *b
   return status;
 }
 
-static td_status time_round(struct calibrate *calibrate, struct stepper *steppers, int32_t round) {
+static td_status time_pass(struct calibrate *calibrate, struct calibrate_steps *steps) {
   for (size_t i = 0; i < BATCHES; i++) {
-    for (int32_t m = 0; m < calibrate->model_count; m++) {
+    for (int32_t m = 0; m < steps->model_count; m++) {
+      struct stepper *stepper = &steps->steppers[m];
       td_progress_update(&calibrate->progress, calibrate->done++, calibrate->all);
-      TD_TRY(time_batch(&steppers[m], &batches[i], &steppers[m].times[i][round]));
+      TD_TRY(time_batch(stepper, &batches[i], &stepper->times[i][steps->times]));
     }
   }
   return TD_OK;
+}
+
+static int32_t passes(const struct calibrate *calibrate) {
+  return calibrate->options.quick ? 1 : PASSES;
 }
 
 /* All batches of all models in turn, again and again, so that a machine that changes its pace does so for all. What a
- * batch makes once, it makes in a round that does not count: the first one's times are written over. */
-static td_status time_batches(struct calibrate *calibrate, struct stepper *steppers, int32_t rounds) {
-  TD_TRY(time_round(calibrate, steppers, 0));
-  for (int32_t round = 0; round < rounds; round++) TD_TRY(time_round(calibrate, steppers, round));
+ * batch makes once, it makes in a pass that does not count: the next one's times are written over. */
+td_status calibrate_steps_round(struct calibrate *calibrate, struct calibrate_steps *steps) {
+  if (!steps->times) TD_TRY(time_pass(calibrate, steps));
+  for (int32_t i = 0; i < passes(calibrate); i++, steps->times++) TD_TRY(time_pass(calibrate, steps));
   return TD_OK;
 }
 
-/* A median is no batch's mean: now and then a step takes much longer. Seven repeats do not tell how often for a batch
+uint64_t calibrate_step_count(const struct calibrate *calibrate) {
+  return (uint64_t)calibrate->model_count * BATCHES * (uint64_t)passes(calibrate);
+}
+
+/* A median is no batch's mean: now and then a step takes much longer. Ten repeats do not tell how often for a batch
  * by itself, all of them together do. Sorts the times. */
-static double mean_over_median(struct stepper *steppers, int32_t count, int32_t rounds) {
+static double mean_over_median(struct calibrate_steps *steps) {
   double sum = 0;
-  for (int32_t m = 0; m < count; m++) {
+  for (int32_t m = 0; m < steps->model_count; m++) {
     for (size_t i = 0; i < BATCHES; i++) {
-      double *times = steppers[m].times[i], median = bench_spread_of(times, rounds).median;
-      for (int32_t round = 0; round < rounds; round++) sum += times[round] / median;
+      double *times = steps->steppers[m].times[i], median = bench_spread_of(times, steps->times).median;
+      for (int32_t j = 0; j < steps->times; j++) sum += times[j] / median;
     }
   }
-  size_t all = (size_t)count * BATCHES * (size_t)rounds;
+  size_t all = (size_t)steps->model_count * BATCHES * (size_t)steps->times;
   return sum / (double)all;
 }
 
@@ -141,14 +155,15 @@ static td_status add_row(const struct calibrate *calibrate, const struct stepper
   return calibrate_add_row(rows, &row, stats.v[TD_SYM_TOKENS]);
 }
 
-static td_status fit_steps(struct calibrate *calibrate, struct stepper *steppers, int32_t rounds) {
+td_status calibrate_steps_fit(struct calibrate *calibrate, struct calibrate_steps *steps) {
   struct calibrate_rows rows = {0};
   td_status status = TD_OK;
-  double usual = mean_over_median(steppers, calibrate->model_count, rounds);
-  for (int32_t m = 0; m < calibrate->model_count; m++) {
+  double usual = mean_over_median(steps);
+  for (int32_t m = 0; m < steps->model_count; m++) {
+    struct stepper *stepper = &steps->steppers[m];
     for (size_t i = 0; i < BATCHES && !status; i++) {
-      double seconds = bench_spread_of(steppers[m].times[i], rounds).median * usual;
-      status = add_row(calibrate, &steppers[m], i, seconds, m, &rows);
+      double seconds = bench_spread_of(stepper->times[i], steps->times).median * usual;
+      status = add_row(calibrate, stepper, i, seconds, m, &rows);
     }
   }
   if (!status) status = calibrate_add_op(calibrate, &rows, TD_OP_SAMPLE, TD_F32);
@@ -156,19 +171,19 @@ static td_status fit_steps(struct calibrate *calibrate, struct stepper *steppers
   return status;
 }
 
-td_status calibrate_steps(struct calibrate *calibrate) {
-  int32_t rounds = calibrate->options.quick ? QUICK_ROUNDS : ROUNDS;
-  struct stepper *steppers = NULL;
-  td_status status = td_alloc(CALIBRATE_MODELS, sizeof *steppers, (void **)&steppers);
-  for (int32_t m = 0; m < calibrate->model_count && !status; m++) status = open_stepper(calibrate, m, &steppers[m]);
-  if (!status) status = time_batches(calibrate, steppers, rounds);
-  if (!status) status = fit_steps(calibrate, steppers, rounds);
-  for (int32_t m = 0; m < calibrate->model_count && steppers; m++) close_stepper(&steppers[m]);
-  free(steppers);
-  return status;
+td_status calibrate_steps_open(struct calibrate *calibrate, struct calibrate_steps **out_steps) {
+  struct calibrate_steps *steps;
+  TD_TRY(td_alloc(1, sizeof *steps, (void **)&steps));
+  *out_steps = steps;
+  for (int32_t m = 0; m < calibrate->model_count; m++) {
+    steps->model_count++;
+    TD_TRY(open_stepper(calibrate, m, &steps->steppers[m]));
+  }
+  return TD_OK;
 }
 
-uint64_t calibrate_step_count(const struct calibrate *calibrate) {
-  uint64_t rounds = calibrate->options.quick ? QUICK_ROUNDS : ROUNDS;
-  return (uint64_t)calibrate->model_count * BATCHES * (1 + rounds);
+void calibrate_steps_close(struct calibrate_steps *steps) {
+  if (!steps) return;
+  for (int32_t m = 0; m < steps->model_count; m++) close_stepper(&steps->steppers[m]);
+  free(steps);
 }

@@ -127,7 +127,7 @@ static uint32_t sends_to(const struct td_policy *policy, int role) {
 }
 
 bool cluster_sends(const struct cluster *cluster, int32_t from, int32_t to) {
-  bool alone = from == to && pool_at(cluster, from)->count == 1;
+  bool alone = from == to && pool_at(cluster, from)->count * pool_at(cluster, from)->pipeline == 1;
   return !alone && sends_to(cluster->policy, pool_at(cluster, from)->role) & 1u << pool_at(cluster, to)->role;
 }
 
@@ -192,10 +192,7 @@ static td_status check_no_faults(const struct cluster *cluster, const char *wher
 static td_status check_engine(const struct cluster *cluster) {
   const struct td_experiment *experiment = cluster->experiment;
   static const char where[] = "where workers execute or the pace is not \"priced\"";
-  if (fleet_can(cluster)) {
-    if (experiment->engine.prefix_cache) TD_TRY(check_no_faults(cluster, "beside engine.prefix_cache"));
-    return check_batch(cluster);
-  }
+  if (fleet_can(cluster)) return check_batch(cluster);
   if (td_source_given(&experiment->workload.source)) {
     return td_config_fail(cluster->config, "workload.source", "found a source, expected a list of requests %s", where);
   }

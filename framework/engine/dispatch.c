@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Routing and continuous batching: requests to workers, and for an idle worker the next step: one token for every
- * decoding sequence first, then prefill chunks in order of admission while the token budget lasts.
+ * decoding sequence first, then prefill chunks in order of admission while the token budget lasts, or the other way
+ * round (engine.first).
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -145,27 +146,95 @@ static td_status add_chunk(struct engine *engine, struct worker *worker, int64_t
   return add_share(worker, share);
 }
 
-static td_status fill_step(struct engine *engine, struct worker *worker) {
+/* Tokens of a prompt's next chunk; 0: there is no room for it in this step. */
+static int64_t chunk_of(const struct engine *engine, int64_t number, int64_t left, bool alone) {
   const struct td_cfg_engine *limits = &engine->cluster->experiment->engine;
-  int64_t left = limits->batch_tokens;
-  worker->share_count = 0;
-  for (size_t i = 0; i < worker->decode_count && left && (int64_t)worker->share_count < limits->batch_sequences; i++) {
-    const struct request *request = &engine->requests[worker->decode[i]];
-    TD_TRY(add_share(
-        worker,
-        (struct share){.request = worker->decode[i], .past = request->computed, .tokens = 1, .flags = STEP_LOGITS}));
-    left--;
-  }
-  for (size_t i = 0; i < worker->prefill_count && (int64_t)worker->share_count < limits->batch_sequences; i++) {
-    const struct request *request = &engine->requests[worker->prefill[i]];
-    int64_t tokens = request->job->prompt_tokens - request->computed;
-    if (limits->chunk_tokens && tokens > limits->chunk_tokens) tokens = limits->chunk_tokens;
-    if (limits->chunk_tokens && tokens > left) tokens = left;
-    if (tokens == 0 || (tokens > left && worker->share_count)) break;
+  const struct request *request = &engine->requests[number];
+  int64_t tokens = request->job->prompt_tokens - request->computed;
+  if (limits->chunk_tokens && tokens > limits->chunk_tokens) tokens = limits->chunk_tokens;
+  if (limits->chunk_tokens && tokens > left) tokens = left;
+  return tokens > left && !alone ? 0 : tokens;
+}
+
+/* Adds prompts in order of admission to a step of `sequences` already. `left`: tokens, then those that are. */
+static td_status add_chunks(struct engine *engine, struct worker *worker, int64_t sequences, int64_t *left) {
+  for (size_t i = 0; i < worker->prefill_count; i++, sequences++) {
+    if (sequences >= engine->cluster->experiment->engine.batch_sequences) return TD_OK;
+    int64_t tokens = chunk_of(engine, worker->prefill[i], *left, !sequences);
+    if (!tokens) return TD_OK;
     TD_TRY(add_chunk(engine, worker, worker->prefill[i], tokens));
-    left = tokens > left ? 0 : left - tokens;
+    *left = tokens > *left ? 0 : *left - tokens;
   }
   return TD_OK;
+}
+
+static td_status add_decode(struct engine *engine, struct worker *worker, int64_t number) {
+  return add_share(
+      worker,
+      (struct share){.request = number, .past = engine->requests[number].computed, .tokens = 1, .flags = STEP_LOGITS});
+}
+
+static td_status fill_outputs_first(struct engine *engine, struct worker *worker) {
+  const struct td_cfg_engine *limits = &engine->cluster->experiment->engine;
+  int64_t left = limits->batch_tokens;
+  for (size_t i = 0; i < worker->decode_count && left && (int64_t)i < limits->batch_sequences; i++, left--) {
+    TD_TRY(add_decode(engine, worker, worker->decode[i]));
+  }
+  return add_chunks(engine, worker, (int64_t)worker->share_count, &left);
+}
+
+/* ---- prompts first: see fleet_pause.c, which does the same where nothing executes ---- */
+
+/* The decoding requests that a step takes in, one kind after the other. */
+enum kind { KIND_DUE, KIND_PAUSED, KIND_OTHER, KINDS };
+
+static enum kind kind_of(const struct engine *engine, const struct request *request) {
+  if (!request->paused) return KIND_OTHER;
+  return request->pauses >= engine->cluster->experiment->engine.pauses ? KIND_DUE : KIND_PAUSED;
+}
+
+/* Lets up to `left` of a kind take part; those that do are no longer paused. Returns how many. */
+static int64_t choose(struct engine *engine, struct worker *worker, enum kind kind, int64_t left) {
+  int64_t count = 0;
+  for (size_t i = 0; i < worker->decode_count && count < left; i++) {
+    struct request *request = &engine->requests[worker->decode[i]];
+    if (request->chosen || kind_of(engine, request) != kind) continue;
+    request->chosen = true;
+    count++;
+  }
+  return count;
+}
+
+/* Decoding requests stand before the prompts in a step, whatever it was filled with first. */
+static td_status add_chosen(struct engine *engine, struct worker *worker) {
+  size_t chunks = worker->share_count;
+  for (size_t i = 0; i < worker->decode_count; i++) {
+    struct request *request = &engine->requests[worker->decode[i]];
+    if (request->chosen) TD_TRY(add_decode(engine, worker, worker->decode[i]));
+    request->paused = !request->chosen;
+    request->pauses += request->paused;
+    request->chosen = false;
+  }
+  if (!chunks) return TD_OK;
+  for (size_t i = 0; i < chunks; i++) TD_TRY(add_share(worker, worker->shares[i]));
+  worker->share_count -= chunks;
+  memmove(worker->shares, worker->shares + chunks, worker->share_count * sizeof *worker->shares);
+  return TD_OK;
+}
+
+static td_status fill_prompts_first(struct engine *engine, struct worker *worker) {
+  int64_t left = engine->cluster->experiment->engine.batch_tokens, due = choose(engine, worker, KIND_DUE, left);
+  left -= due;
+  TD_TRY(add_chunks(engine, worker, due, &left));
+  left -= choose(engine, worker, KIND_PAUSED, left);
+  choose(engine, worker, KIND_OTHER, left);
+  return add_chosen(engine, worker);
+}
+
+static td_status fill_step(struct engine *engine, struct worker *worker) {
+  bool prompts = engine->cluster->experiment->engine.first == TD_FIRST_PROMPTS;
+  worker->share_count = 0;
+  return prompts ? fill_prompts_first(engine, worker) : fill_outputs_first(engine, worker);
 }
 
 static void add_ids(struct td_text *text, const struct request *request, const struct share *share) {

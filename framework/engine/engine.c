@@ -202,6 +202,20 @@ static td_status loop(struct engine *engine) {
   return status;
 }
 
+/* What workers sent came in where it was to go. */
+static td_status check_bytes(const struct engine *engine) {
+  uint64_t sent = 0, received = 0, handed = 0;
+  for (int32_t i = 0; i < engine->cluster->worker_count; i++) {
+    sent += engine->workers[i].sent;
+    received += engine->workers[i].received;
+  }
+  for (int64_t i = 0; i < engine->cluster->workload.count; i++) handed += engine->requests[i].kv_bytes;
+  if (sent == received && sent == handed) return TD_OK;
+  return td_fail(TD_INTERNAL,
+                 "workers sent %" PRIu64 " bytes of KV and received %" PRIu64 ", requests were handed %" PRIu64, sent,
+                 received, handed);
+}
+
 /* Conservation, in every run: whatever was taken is given back. */
 static td_status check_balance(const struct engine *engine) {
   for (int32_t i = 0; i < engine->cluster->worker_count; i++) {
@@ -215,7 +229,7 @@ static td_status check_balance(const struct engine *engine) {
                    worker->info->name, worker->free_blocks, worker->info->kv_blocks, worker->active,
                    worker->waiting_tokens);
   }
-  return TD_OK;
+  return check_bytes(engine);
 }
 
 static td_status engine_open(struct engine *engine) {

@@ -21,26 +21,46 @@ bool fleet_can(const struct cluster *cluster) {
   return true;
 }
 
+static void init_replica(struct fleet *fleet, int32_t i) {
+  const struct cluster_worker *worker = &fleet->cluster->workers[i];
+  struct replica *replica = &fleet->replicas[i];
+  *replica = (struct replica){.pool = worker->pool_index,
+                              .blocks = worker->kv_blocks,
+                              .prefill = {-1, -1},
+                              .joining = {-1, -1},
+                              .chunks = replica->own_chunks,
+                              .chunk_capacity = OWN_CHUNKS};
+  endings_open(&replica->endings, replica->own_endings, OWN_ENDINGS);
+  fleet->views[i] = (struct td_worker_view){.pool = worker->pool->name,
+                                            .role = worker->pool->role,
+                                            .blocks = worker->kv_blocks,
+                                            .free_blocks = worker->kv_blocks,
+                                            .free_sequences = fleet->batch_sequences * cluster_ranks(worker->pool)};
+}
+
+static void close_replica(struct replica *replica) {
+  if (replica->chunks != replica->own_chunks) free(replica->chunks);
+  free(replica->phases);
+  fleet_pipeline_close(replica);
+  endings_close(&replica->endings, replica->own_endings);
+  slot_queue_close(&replica->paused);
+  slot_queue_close(&replica->swapped);
+}
+
 static td_status open_replicas(struct fleet *fleet) {
   const struct cluster *cluster = fleet->cluster;
   size_t workers = (size_t)cluster->worker_count;
-  TD_TRY(td_alloc(workers, sizeof *fleet->replicas, (void **)&fleet->replicas));
-  TD_TRY(td_alloc(workers, sizeof *fleet->views, (void **)&fleet->views));
+  TD_TRY(td_alloc_lines(workers, sizeof *fleet->views, (void **)&fleet->views));
+  TD_TRY(td_alloc_lines(workers, sizeof *fleet->replicas, (void **)&fleet->replicas));
+  for (int32_t i = 0; i < cluster->worker_count; i++) init_replica(fleet, i);
   TD_TRY(td_alloc(workers, sizeof *fleet->touched, (void **)&fleet->touched));
   TD_TRY(td_alloc(workers, sizeof *fleet->is_touched, (void **)&fleet->is_touched));
   TD_TRY(td_alloc((size_t)cluster->pools, sizeof *fleet->pools, (void **)&fleet->pools));
   TD_TRY(worker_queue_open(&fleet->ends, cluster->worker_count));
   if (fleet->grow) TD_TRY(worker_queue_open(&fleet->growing, cluster->worker_count));
   for (int32_t i = 0; i < cluster->worker_count; i++) {
-    const struct cluster_worker *worker = &cluster->workers[i];
-    fleet->replicas[i] = (struct replica){
-        .pool = worker->pool_index, .blocks = worker->kv_blocks, .prefill = {-1, -1}, .joining = {-1, -1}};
-    fleet->views[i] = (struct td_worker_view){.pool = worker->pool->name,
-                                              .role = worker->pool->role,
-                                              .blocks = worker->kv_blocks,
-                                              .free_blocks = worker->kv_blocks,
-                                              .free_sequences = fleet->batch_sequences};
     TD_TRY(fleet_price_open(fleet, i));
+    TD_TRY(fleet_pipeline_open(fleet, i));
     if (fleet->grow) TD_TRY(fleet_kv_check(fleet, i));
   }
   if (fleet->cluster->experiment->engine.prefix_cache) TD_TRY(fleet_cache_open(fleet));
@@ -68,6 +88,7 @@ td_status fleet_open(struct fleet *fleet) {
   fleet->batch_tokens = engine->batch_tokens;
   fleet->chunk_tokens = engine->chunk_tokens;
   fleet->merge = engine->merge;
+  fleet->prompts_first = engine->first == TD_FIRST_PROMPTS;
   fleet->summary->slo = fleet->cluster->experiment->slo;
   fleet->grow = engine->kv == TD_KV_GROW;
   fleet->swap = engine->preemption == TD_PREEMPT_SWAP;
@@ -88,12 +109,7 @@ td_status fleet_open(struct fleet *fleet) {
 }
 
 void fleet_close(struct fleet *fleet) {
-  for (int32_t i = 0; fleet->replicas && i < fleet->cluster->worker_count; i++) {
-    free(fleet->replicas[i].chunks);
-    free(fleet->replicas[i].phases);
-    slot_queue_close(&fleet->replicas[i].endings);
-    slot_queue_close(&fleet->replicas[i].swapped);
-  }
+  for (int32_t i = 0; fleet->replicas && i < fleet->cluster->worker_count; i++) close_replica(&fleet->replicas[i]);
   for (int32_t i = 0; i < fleet->request_used; i++) {
     free(fleet->requests[i].prefix);
     free(fleet->requests[i].keys);
@@ -107,6 +123,7 @@ void fleet_close(struct fleet *fleet) {
   slot_queue_close(&fleet->order);
   slot_queue_close(&fleet->waiting);
   slot_queue_close(&fleet->unplaced);
+  slot_queue_close(&fleet->line);
   slot_queue_close(&fleet->transfers);
   worker_queue_close(&fleet->ends);
   worker_queue_close(&fleet->growing);
@@ -123,16 +140,24 @@ void fleet_close(struct fleet *fleet) {
 
 static int64_t next_time(struct fleet *fleet) {
   int64_t next = fleet->arrival_ps;
-  if (fleet->ends.count && fleet->ends.heap[0].time_ps < next) next = fleet->ends.heap[0].time_ps;
+  int64_t step = worker_queue_time(&fleet->ends);
+  if (step < next) next = step;
   if (fleet->transfers.count && fleet->transfers.heap[0].key < next) next = fleet->transfers.heap[0].key;
   int64_t then = fleet_next_tick(fleet, next);
   return fleet->outages ? fleet_next_outage(fleet, next, then) : then;
 }
 
+/* What the next event needs is far away in memory: it may set out. */
+static void look_ahead(struct fleet *fleet) {
+  if (worker_queue_time(&fleet->ends) != INT64_MAX) fleet_fetch(fleet, worker_queue_first(&fleet->ends));
+}
+
 static td_status handle_instant(struct fleet *fleet) {
-  while (fleet->ends.count && fleet->ends.heap[0].time_ps == fleet->now_ps) {
+  while (worker_queue_time(&fleet->ends) == fleet->now_ps) {
+    int32_t worker = worker_queue_pop(&fleet->ends);
+    look_ahead(fleet);
     fleet->summary->events++;
-    TD_TRY(fleet_end_step(fleet, worker_queue_pop(&fleet->ends).worker));
+    TD_TRY(fleet_end_step(fleet, worker));
   }
   while (fleet->transfers.count && fleet->transfers.heap[0].key == fleet->now_ps) {
     fleet->summary->events++;
@@ -148,6 +173,7 @@ static td_status handle_instant(struct fleet *fleet) {
 
 static td_status give_out(struct fleet *fleet) {
   TD_TRY(fleet_route(fleet));
+  if (fleet->pipelined) TD_TRY(fleet_pipeline_look(fleet));
   if (fleet->power) return fleet_power_give_out(fleet);
   for (int32_t i = 0; i < fleet->touched_count; i++) {
     int32_t worker = fleet->touched[i];
@@ -246,12 +272,24 @@ static td_status check_cache(const struct fleet *fleet, int32_t worker) {
                  fleet->cluster->workers[worker].name, cache->in_use, blocks, fleet->replicas[worker].blocks);
 }
 
-/* What a failed worker had computed of prompts is lost. */
 static td_status check_prompts(const struct fleet *fleet) {
-  if (fleet->summary->failures || fleet->prefilled_tokens + fleet->hit_tokens == fleet->done_tokens) return TD_OK;
+  int64_t had = fleet->prefilled_tokens + fleet->hit_tokens;
+  if (had == fleet->done_tokens + fleet->given_up_tokens && fleet->found == (uint64_t)fleet->hit_tokens) return TD_OK;
   return td_fail(TD_INTERNAL,
-                 "%" PRId64 " prompt tokens were computed and %" PRId64 " found, prefilled prompts had %" PRId64,
-                 fleet->prefilled_tokens, fleet->hit_tokens, fleet->done_tokens);
+                 "%" PRId64 " prompt tokens were computed and %" PRId64 " found, of them %" PRIu64
+                 " by requests that ended; prefilled prompts had %" PRId64 ", those given up %" PRId64,
+                 fleet->prefilled_tokens, fleet->hit_tokens, fleet->found, fleet->done_tokens, fleet->given_up_tokens);
+}
+
+/* What requests got hold of, tier by tier, they did not compute, or a failure took it before they began. */
+static td_status check_hits(const struct fleet *fleet) {
+  const struct td_run_prefix *prefix = &fleet->summary->prefix;
+  uint64_t hits = 0;
+  for (int32_t t = 0; t < prefix->tier_count; t++) hits += prefix->tiers[t].hit_tokens;
+  if (hits == (uint64_t)(fleet->hit_tokens + fleet->unused_tokens)) return TD_OK;
+  return td_fail(TD_INTERNAL,
+                 "caches gave %" PRIu64 " tokens, %" PRId64 " were used and %" PRId64 " lost before they could be",
+                 hits, fleet->hit_tokens, fleet->unused_tokens);
 }
 
 static void count_cache(struct fleet *fleet, int32_t worker) {
@@ -267,6 +305,8 @@ static void count_cache(struct fleet *fleet, int32_t worker) {
 static td_status check_balance(struct fleet *fleet) {
   struct td_run_summary *summary = fleet->summary;
   TD_TRY(check_prompts(fleet));
+  TD_TRY(check_hits(fleet));
+  TD_TRY(fleet_pipeline_check(fleet));
   summary->prefix.computed_tokens = (uint64_t)fleet->prefilled_tokens;
   for (int32_t i = 0; i < fleet->cluster->worker_count; i++) {
     TD_TRY(check_replica(fleet, i));
@@ -283,10 +323,12 @@ static td_status check_balance(struct fleet *fleet) {
     return td_fail(TD_INTERNAL, "steps gave %" PRIu64 " output tokens, requests had %" PRIu64, tokens,
                    summary->output_tokens);
   }
+  TD_TRY(fleet_check_ports(fleet));
   if (fleet->outages) fleet_outages_count(fleet);
   summary->steps = fleet->next_step;
   summary->makespan_ps = fleet->arrived ? fleet->now_ps - summary->first_arrival_ps : 0;
   fleet_power_count(fleet);
+  summary->cached_tokens = fleet->found;
   summary->filled = true;
   return TD_OK;
 }

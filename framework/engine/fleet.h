@@ -15,6 +15,7 @@
 #define ENGINE_FLEET_H
 
 #include "cluster.h"
+#include "fleet_pipeline.h"
 #include "fleet_queue.h"
 #include "load.h"
 #include "prefix_cache.h"
@@ -29,78 +30,121 @@ struct slots {
   int32_t first, last; /* -1: empty */
 };
 
+/* Whatever happens to a request in a run without a trace needs its first cache line, and when it comes the second. */
 struct fleet_request {
-  uint64_t number, session;
-  uint64_t place_in_line; /* how many came before it */
-  int64_t arrival_ps, admitted_ps, first_step_ps, first_token_ps;
+  _Alignas(64) uint64_t number;
+  int64_t arrival_ps, first_step_ps, first_token_ps;
   int32_t prompt, output; /* tokens in all */
   int32_t target;         /* tokens to prefill: the prompt, and after a preemption what came of it so far too */
   int32_t computed;       /* of them, those whose KV exists */
-  int32_t pushed;         /* of them, handed over or on their way */
   int32_t emitted;        /* output tokens so far, of one that does not decode just now */
-  int32_t preempted;      /* times */
-  int32_t fruitless;      /* times in a row that it started over for a failure without a token since the last */
-  int32_t tier, turn;
   int32_t prefill_worker, decode_worker; /* decode_worker may be TD_WORKER_LATER */
   int32_t next;
-  int64_t ends_at;                /* the decode step of its worker, counted from the run's start, that is its last */
+
+  uint64_t session;
+  uint64_t place_in_line; /* how many came before it */
+  int64_t admitted_ps;
   uint64_t kv_bytes, kv_expected; /* handed over; by the prompts that were prefilled to be */
   int64_t transferred_ps;         /* when the last push so far is through */
+  int32_t tier, turn;
+  int32_t pushed; /* of what is computed: handed over or on its way */
+  int32_t held;   /* leading blocks that it is made of, of those its worker's cache knows */
+
+  const char *name; /* of the config's own requests; NULL: r and its number */
+  int64_t load_ps;  /* that some of the held ones take from tiers below */
   /* the stretch of residency that is open: its steps are of worker `stretch_worker`, which has no number before the
    * first; yields: tokens a step */
-  int32_t stretch_worker;
-  uint32_t stretch_yields;
-  uint64_t stretch_index, stretch_count, stretch_token;
-  uint64_t *prefix; /* [prefix_count], owned */
+  uint64_t stretch_index;
+  int32_t stretch_worker, stretch_count, stretch_token, stretch_yields;
+  int32_t fruitless; /* times in a row that it started over for a failure without a token since the last */
+  uint32_t found;    /* tokens that it did not prefill because a cache had them */
+  uint64_t *prefix;  /* [prefix_count], owned */
   int32_t prefix_count, prefix_tokens;
-  uint64_t *keys; /* [key_count], owned: of the prompt's whole blocks in a prefix cache */
-  int32_t key_count;
-  int64_t load_ps;  /* that some of the held ones take from tiers below */
-  int32_t held;     /* leading blocks that it is made of, of those its worker's cache knows */
-  const char *name; /* of the config's own requests; NULL: r and its number */
+
+  uint64_t *keys; /* [text_count], owned: of the prompt's and output's whole blocks in a prefix cache */
+  int32_t text_count;
+  int32_t key_count;     /* of them, those of the tokens to prefill */
+  int32_t interruptions; /* times it was preempted or started over for a failure */
+  int32_t pauses;        /* steps in which it decoded not, for prompts */
+  bool paused;           /* in its worker's last step, or this one */
 };
 
 /* A prompt's part in the step a worker is at. */
 struct chunk {
-  int32_t slot, tokens;
+  int32_t slot, tokens, rank; /* rank: with several, which group of chips takes it */
   int32_t push_begin, push_end;
 };
 
-/* A worker. "steps" are decode steps: those that every decoding sequence takes part in. */
+/* Rows of steps alike stay open as long as only contexts grow. */
+struct open_row {
+  int64_t duration, slope; /* of the first; by how much each is longer than the one before */
+  int64_t count;           /* done */
+  double energy;           /* of the first */
+};
+/* What of it only the trace is told. */
+struct told_row {
+  int64_t start;
+  uint32_t batch, tokens, interval, kind;
+};
+
+/* What KV goes through, in or out: see fleet_link.c. */
+struct port {
+  int64_t free_ps; /* when it is done with all it has to do */
+  int64_t busy_ps;
+  uint64_t bytes; /* in all */
+  uint64_t open;  /* of hand-overs that are not through */
+};
+
+enum { OWN_ENDINGS = 8, OWN_CHUNKS = 2 };
+
+/* A worker. "steps" are decode steps: those that every decoding sequence takes part in. An event in a fleet finds what
+ * it needs far away: it is all in the first cache lines. */
 struct replica {
+  _Alignas(64) int64_t steps; /* decode steps so far */
+  int64_t context;            /* sum over decoding sequences of their cached positions */
+  int64_t start_ps, count;    /* of what is under way: `count` steps as one event */
+  int64_t next_base;          /* of the step that follows the row's */
+  int64_t row_valid;          /* steps the price holds for from there */
+  uint64_t index;             /* device steps so far */
+  struct slots prefill;       /* in order of admission */
+
+  struct slots joining; /* will decode from the next step on */
   int32_t pool;
-  int64_t blocks;            /* KV blocks it has */
-  struct slots prefill;      /* in order of admission */
-  struct slots joining;      /* will decode from the next step on */
-  struct slot_queue swapped; /* in the host's memory, by place in line */
+  bool busy, decodes, changed; /* changed: its batch is not the one the open row is of */
+  bool freed;                  /* blocks were given back since somebody last had to leave */
+  struct endings endings;      /* decoding requests */
+  struct chunk *chunks;        /* of this step: `own_chunks`, or an allocation */
+  size_t chunk_count;
+  int64_t swap_ps; /* that the next step waits for KV to or from the host, or from a tier below */
+
+  struct open_row row;
+  int64_t busy_ps; /* at steps; of chips of a stage, with those of the replica's other batches as many as stages */
+  double energy_j;
+  size_t chunk_capacity;
+  struct fleet_flow *flow; /* with pipeline stages */
+
+  struct ending own_endings[OWN_ENDINGS];
+
+  struct chunk own_chunks[OWN_CHUNKS];
+  struct told_row told;
   int32_t *phases; /* [block_tokens] with kv = grow, once somebody decodes here: decoding sequences by (positions -
                       steps) mod block */
-  int64_t grown;   /* of the steps under way, those whose blocks the view lacks already */
-  bool freed;      /* blocks were given back since somebody last had to leave */
-  int64_t swap_ps; /* that the next step waits for KV to or from the host, or from a tier below */
-  struct slot_queue endings; /* decoding requests by ends_at */
-  int64_t steps;             /* decode steps so far */
-  int64_t context;           /* sum over decoding sequences of their cached positions */
-  /* what it is at */
-  bool busy, decodes, changed; /* changed: its batch is not the one the open row is of */
-  int64_t start_ps, count;     /* of what is under way: `count` steps as one event */
-  struct chunk *chunks;        /* of this step */
-  size_t chunk_count, chunk_capacity;
-  /* the row of steps alike, open as long as only contexts grow */
-  struct td_row_step row; /* .count: steps done; .duration: of the first */
-  int64_t next_base;      /* of the step that follows the row's */
-  int64_t priced, more;   /* the row's first step, and by how much the next are longer, before a cap makes it slower */
-  int64_t row_valid;      /* steps the price holds for from there */
-  uint64_t index;         /* device steps so far */
-  int64_t egress_free_ps, ingress_free_ps;
-  int64_t busy_ps; /* at steps */
-  double energy_j;
+
+  int64_t blocks;       /* KV blocks it has */
+  int64_t priced, more; /* the row's first step, and by how much the next are longer, before a cap makes it slower */
+  struct port egress, ingress;
+  struct slot_queue swapped; /* in the host's memory, by place in line */
+  struct slot_queue paused;  /* those that the step under way leaves out, by the steps they have left */
+  bool resumed;              /* some of the decoding ones are back from a pause */
+  int64_t grown;             /* of the steps under way, those whose blocks the view lacks already */
+  struct fleet_books *books; /* with pipeline stages, of batch 0 */
 };
 
 /* A tier of a pool's prefix caches; the first is the device's own memory. */
 struct fleet_tier {
   int64_t tokens;
   double bytes_per_s;
+  bool survives;
   int32_t counter; /* its place in the summary */
 };
 
@@ -109,6 +153,10 @@ struct fleet_pool {
   const struct cluster_worker *worker; /* the first */
   struct td_pricer *pricer;            /* of chips */
   struct td_device *device;            /* prices LPUs */
+  struct fleet_stages *stages;         /* of chips in pipeline stages, in place of a pricer; NULL: none */
+  int32_t ranks;                       /* groups of chips that deal out a step's sequences */
+  int64_t *rank_tokens;                /* [ranks] */
+  int64_t most_layers;                 /* of a stage: what moves between it and its host */
   int64_t *layer_done_ps;              /* [layers] */
   int64_t slower;                      /* steps last so many 2^-32ths of what they are priced at; 0: as priced */
   struct fleet_tier tiers[PREFIX_TIERS_MAX];
@@ -127,6 +175,7 @@ struct fleet {
   struct td_run_summary *summary;
   int64_t layers, block_tokens, batch_sequences, batch_tokens, chunk_tokens;
   bool merge, grow, swap;
+  bool prompts_first;                    /* engine.first */
   bool again;                            /* this instant has been given work before */
   const struct cluster_worker *shortest; /* of LPUs whose programs have a bound, that with the least; NULL: none has */
   bool by_member;                        /* steps are priced from each sequence's own position, not from sums alone */
@@ -146,6 +195,7 @@ struct fleet {
 
   struct slot_queue waiting;  /* for a route, by the policy's rank */
   struct slot_queue unplaced; /* prefilled, for a decode worker */
+  struct slot_queue line;     /* empty between calls: who pauses last */
   bool route_again;
 
   struct replica *replicas;
@@ -159,18 +209,24 @@ struct fleet {
   int64_t queued_tokens, waiting_tokens, prefilled_tokens, prefill_ps; /* see struct td_cluster_view */
   int64_t hit_tokens, done_tokens; /* not computed but found; of all prompts that were prefilled */
   struct worker_queue growing;     /* with kv = grow: when workers amid merged steps take blocks next, or sooner */
+  uint64_t found;                  /* of hit_tokens, by requests that have ended */
+  int64_t given_up_tokens;         /* found or computed of prompts that started over before they were prefilled */
+  int64_t unused_tokens;           /* found by prompts that started over before they began */
   struct worker_queue ends;        /* of steps, by worker */
   struct slot_queue transfers;     /* by time */
   int32_t *touched;                /* workers that may begin a step at this instant */
   int32_t touched_count;
   uint8_t *is_touched;
-  uint64_t next_step, joins; /* step numbers given; requests that ever joined a decode batch */
-  int64_t *experts;          /* [expert_tokens]: td_expected_experts, 0: not yet known */
+  uint64_t kv_given;  /* bytes handed over for requests that have ended */
+  uint64_t next_step; /* step numbers given */
+  int64_t *experts;   /* [expert_tokens]: td_expected_experts, 0: not yet known */
   int64_t expert_tokens;
   struct fleet_outages *outages; /* NULL: nobody ever fails */
   struct fleet_power *power;     /* NULL: the cluster has no cap */
   bool crowded;                  /* somebody waits for power: steps are not merged */
+  bool pipelined;                /* some pool has stages */
   bool split;                    /* a request was let in that decodes elsewhere */
+  bool prefixes;                 /* a request came with hashes of its prompt */
   bool settled;                  /* nothing that a policy is shown has changed since its last tick did nothing */
 };
 
@@ -209,6 +265,13 @@ td_status fleet_route(struct fleet *fleet);
 struct td_cluster_view fleet_cluster_view(const struct fleet *fleet);
 void fleet_view(struct fleet *fleet, int32_t worker, int64_t blocks, int64_t sequences, int64_t tokens);
 void fleet_touch(struct fleet *fleet, int32_t worker);
+
+/* A worker will be needed in a moment. */
+static inline void fleet_fetch(const struct fleet *fleet, int32_t worker) {
+  const char *replica = (const char *)&fleet->replicas[worker];
+  for (size_t at = 0; at < offsetof(struct replica, blocks); at += 64) __builtin_prefetch(replica + at);
+  __builtin_prefetch(&fleet->views[worker]);
+}
 
 /* fleet_tick.c */
 td_status fleet_tick_open(struct fleet *fleet);
@@ -258,6 +321,14 @@ td_status fleet_interrupt(struct fleet *fleet, int32_t worker); /* its merged st
 td_status fleet_take_joining(struct fleet *fleet, int32_t worker);
 td_status fleet_join(struct fleet *fleet, int32_t slot); /* decodes from its worker's next step on */
 
+/* fleet_pause.c: steps that are filled with prompts first */
+/* Whoever paused decodes again, until it pauses anew. */
+td_status fleet_pause_end(struct fleet *fleet, int32_t worker);
+/* Decoding requests that come before the prompts. */
+int64_t fleet_pause_due(const struct fleet *fleet, int32_t worker);
+/* Of the others all but `room` pause: those stay that paused in the last step, then those that joined first. */
+td_status fleet_pause(struct fleet *fleet, int32_t worker, int64_t room);
+
 /* fleet_kv.c: blocks with kv = grow */
 td_status fleet_kv_check(const struct fleet *fleet, int32_t worker); /* before the run: its KV can be swapped */
 td_status fleet_kv_join(struct fleet *fleet, struct replica *replica, const struct fleet_request *request);
@@ -275,7 +346,10 @@ void fleet_kv_begun(struct fleet *fleet, int32_t worker); /* the first of the st
 /* fleet_cache.c: prefix caches; only with fleet->caches.of, but for fleet_cache_close */
 td_status fleet_cache_open(struct fleet *fleet);
 void fleet_cache_close(struct fleet *fleet);
-td_status fleet_cache_arrive(struct fleet *fleet, struct fleet_request *request);
+/* Names its blocks, as the job does. */
+td_status fleet_cache_arrive(struct fleet *fleet, struct fleet_request *request, const struct td_job *job);
+/* It has another target now. */
+void fleet_cache_target(const struct fleet *fleet, struct fleet_request *request);
 /* fleet_view's part: the worker has so many more free blocks. */
 void fleet_cache_view(struct fleet *fleet, int32_t worker, int64_t blocks);
 /* Before its KV blocks are taken, a request gets hold of its leading blocks that the worker has, in any tier. */
@@ -286,10 +360,14 @@ int32_t fleet_cache_held(const struct fleet *fleet, const struct fleet_request *
 int32_t fleet_cache_past(const struct fleet *fleet, const struct fleet_request *request, int32_t worker);
 /* It begins now. */
 td_status fleet_cache_load(struct fleet *fleet, struct fleet_request *request, int32_t worker);
-/* All of its prompt's KV is on the worker. */
-td_status fleet_cache_keep(struct fleet *fleet, struct fleet_request *request, int32_t worker);
+/* The KV of so many positions is on the worker. */
+td_status fleet_cache_keep(struct fleet *fleet, struct fleet_request *request, int32_t worker, int64_t positions);
 /* It has left, and given its blocks back. */
 void fleet_cache_release(struct fleet *fleet, struct fleet_request *request, int32_t worker);
+/* It leaves likewise to start over; if its worker has failed, what it held is lost. */
+void fleet_cache_leave(struct fleet *fleet, struct fleet_request *request, int32_t worker, bool failed);
+/* The worker has failed: what it kept is lost, but for tiers that survive. Whoever held some leaves after this. */
+void fleet_cache_lose(struct fleet *fleet, int32_t worker);
 
 /* fleet_price.c */
 /* Opens what prices a pool's steps. */
@@ -301,6 +379,48 @@ int64_t fleet_push_layers(const struct fleet *fleet); /* of one push */
 td_status fleet_price_decode(struct fleet *fleet, const struct replica *replica, struct td_price *out_price);
 td_status fleet_price_mixed(struct fleet *fleet, const struct replica *replica, struct td_price *out_price);
 
+/* Most requests of a worker's step. */
+static inline int64_t fleet_places(const struct fleet *fleet, int32_t worker) {
+  return fleet->batch_sequences * fleet->pools[fleet->replicas[worker].pool].ranks;
+}
+
+/* fleet_ranks.c: a step's counts where groups of chips deal out its sequences */
+/* From counts of all decoding sequences to those of a group that has so many of them. */
+void fleet_share(int64_t sequences, struct td_step_stats *stats);
+/* The pool's rank_tokens: those of so many decoding sequences, to which the step's chunks are added. */
+void fleet_rank_deal(const struct fleet *fleet, const struct replica *replica, int64_t sequences);
+/* Tokens that all groups have room for beside those. */
+int64_t fleet_rank_room(const struct fleet *fleet, const struct replica *replica);
+/* The group with fewest. */
+int32_t fleet_rank_idlest(const struct fleet *fleet, const struct replica *replica);
+int32_t fleet_rank_busiest(const struct fleet *fleet, const struct replica *replica); /* of a whole step */
+int64_t fleet_rank_sequences(const struct fleet *fleet, const struct replica *replica, int32_t rank);
+
+/* fleet_pipeline.c: see fleet_pipeline.h */
+td_status fleet_stages_open(struct fleet *fleet, const struct cluster_worker *worker, struct fleet_stages **out_stages);
+void fleet_stages_close(struct fleet_stages *stages); /* NULL is fine */
+td_status fleet_stages_price(struct fleet_stages *stages, const struct td_step_stats *stats,
+                             struct td_price *out_price);
+td_status fleet_stages_sum(const struct fleet_stages *stages, struct td_price *out_price); /* of the prices at hand */
+td_status fleet_pipeline_open(struct fleet *fleet, int32_t worker);
+void fleet_pipeline_close(struct replica *replica);
+/* Before work is given out: merged steps of batches beside those that may begin one end with the one under way. */
+td_status fleet_pipeline_look(struct fleet *fleet);
+/* Before a worker begins a step: are batches beside it at one? They are in the books then. */
+td_status fleet_pipeline_meet(struct fleet *fleet, int32_t worker, bool *out_others);
+/* Does its step stay in the open row? *goes_on: nothing else is against it. */
+td_status fleet_pipeline_go_on(struct fleet *fleet, int32_t worker, bool others, bool *goes_on);
+/* It begins one at `price`, which becomes what it lasts among others. */
+td_status fleet_pipeline_enter(struct fleet *fleet, int32_t worker, bool others, struct td_price *price);
+void fleet_pipeline_forget(struct fleet *fleet, int32_t worker); /* it has failed */
+/* Without stages these are as if a step were all work: */
+int64_t fleet_pipeline_work(const struct replica *replica, int64_t steps); /* of the row, at stages */
+double fleet_pipeline_effort(const struct replica *replica); /* all of the row's work over its first step's */
+int64_t fleet_pipeline_share(const struct replica *replica, int64_t ps);       /* of ps in a step, at stages */
+void fleet_pipeline_count(struct fleet *fleet, int32_t worker, int64_t steps); /* they have ended */
+void fleet_pipeline_rows(struct fleet *fleet, int32_t worker, int64_t rows, int64_t outputs);
+td_status fleet_pipeline_check(const struct fleet *fleet); /* at the run's end */
+
 /* fleet_link.c */
 /* Books a chunk's pushes: see fleet_milestones. */
 td_status fleet_push(struct fleet *fleet, int32_t worker, const struct chunk *chunk, const int64_t ready_ps[2]);
@@ -308,6 +428,11 @@ td_status fleet_push(struct fleet *fleet, int32_t worker, const struct chunk *ch
 td_status fleet_try_push(const struct fleet *fleet, int32_t slot, int32_t from, int32_t to, int64_t computed);
 td_status fleet_prefilled(struct fleet *fleet, int32_t slot); /* of a request that decodes elsewhere */
 td_status fleet_transferred(struct fleet *fleet, int32_t slot);
+/* It starts over: what was handed over so far was for nothing. */
+void fleet_forget_pushes(struct fleet *fleet, struct fleet_request *request);
+void fleet_cut_port(const struct fleet *fleet, struct port *port); /* what it has not done yet it never does */
+/* At the run's end: whatever went in came out, for somebody. */
+td_status fleet_check_ports(struct fleet *fleet);
 
 /* fleet_record.c */
 td_status fleet_record_devices(struct fleet *fleet);
@@ -315,8 +440,9 @@ td_status fleet_open_row(struct fleet *fleet, int32_t worker, const struct td_pr
 td_status fleet_close_row(struct fleet *fleet, int32_t worker);
 /* The request takes part in its worker's next `count` device steps, the first of number `index`. */
 td_status fleet_resident(struct fleet *fleet, struct fleet_request *request, int32_t worker, uint64_t index,
-                         uint64_t count, uint32_t yields);
+                         int32_t count, int32_t yields);
 td_status fleet_record_request(struct fleet *fleet, const struct fleet_request *request, int64_t finished_ps);
 td_status fleet_record_refused(struct fleet *fleet, const struct fleet_request *request);
+td_status fleet_record_change(struct fleet *fleet, int32_t worker, int change); /* now; enum td_change */
 
 #endif

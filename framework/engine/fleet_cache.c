@@ -3,7 +3,8 @@
  * Prompts whose beginning a worker has computed before (engine.prefix_cache). A hit saves computing and not room: a
  * request takes all of its KV blocks whatever it finds. From admission to its end it is made of the blocks that it
  * found then or when it began, and of those it computed; after that they are idle in the worker's free KV blocks, and
- * go, the longest unused first, as soon as others take these.
+ * go, the longest unused first, as soon as others take these. Blocks of its output that the workload names are its own
+ * from when it leaves: those behind them in line cannot have asked for them before, as their prompts are made of it.
  *
  * All of it changes at events that merged and single steps have in common, but for blocks that merged steps take as
  * they go (kv = grow): those are taken first, see catch_up.
@@ -50,8 +51,12 @@ static td_status open_tier(struct fleet *fleet, const struct cluster_worker *wor
                           "found none, expected one, or a device file with host_bandwidth: %s has none",
                           worker->params->path);
   }
-  out->tokens = tier->tokens;
-  out->bytes_per_s = given ? tier->bandwidth * 1e9 : worker->params->host_bandwidth.value;
+  /* batches in flight have equal parts; each stage has a host's link of its own for its layers */
+  const struct fleet_pool *pool = &fleet->pools[worker->pool_index];
+  double stages = (double)fleet->layers / (double)pool->most_layers;
+  out->tokens = tier->tokens / worker->pool->pipeline;
+  out->survives = tier->survives;
+  out->bytes_per_s = given ? tier->bandwidth * 1e9 : worker->params->host_bandwidth.value * stages / pool->ranks;
   return find_counter(fleet, tier->name, &out->counter);
 }
 
@@ -107,19 +112,38 @@ static td_status set_unit(struct fleet *fleet, int64_t tokens) {
   return TD_OK;
 }
 
-td_status fleet_cache_arrive(struct fleet *fleet, struct fleet_request *request) {
-  uint64_t key = TD_HASH_INIT;
-  if (!request->prefix_count) return TD_OK;
-  if (!fleet->caches.unit_tokens) TD_TRY(set_unit(fleet, request->prefix_tokens));
-  if (request->prefix_tokens != fleet->caches.unit_tokens) {
-    return td_fail(TD_INTERNAL, "request %" PRIu64 ": prefix hashes of %" PRId32 " tokens, expected %" PRId64,
-                   request->number, request->prefix_tokens, fleet->caches.unit_tokens);
+static int32_t at_most(int64_t tokens, int64_t most) {
+  return (int32_t)(tokens < most ? tokens : most);
+}
+
+void fleet_cache_target(const struct fleet *fleet, struct fleet_request *request) {
+  if (request->text_count)
+    request->key_count = at_most(request->target / fleet->caches.unit_tokens, request->text_count);
+}
+
+/* Whole blocks only; the last token of an output is never computed. */
+static int32_t named_blocks(const struct td_job *job) {
+  if (job->answer_count) {
+    return at_most((job->prompt_tokens + job->output_tokens - 1) / job->prefix_tokens,
+                   (int64_t)job->prefix_count + job->answer_count);
   }
-  request->key_count = request->prompt / request->prefix_tokens; /* whole blocks only */
-  if (request->key_count > request->prefix_count) request->key_count = request->prefix_count;
-  TD_TRY(td_alloc((size_t)request->key_count + 1, sizeof *request->keys, (void **)&request->keys));
-  for (int32_t i = 0; i < request->key_count; i++) {
-    key = td_random(key, (uint64_t)i, request->prefix[i]); /* equal blocks are the same behind equal beginnings only */
+  return at_most(job->prompt_tokens / job->prefix_tokens, job->prefix_count);
+}
+
+td_status fleet_cache_arrive(struct fleet *fleet, struct fleet_request *request, const struct td_job *job) {
+  uint64_t key = TD_HASH_INIT;
+  if (!job->prefix_count && !job->answer_count) return TD_OK;
+  if (!fleet->caches.unit_tokens) TD_TRY(set_unit(fleet, job->prefix_tokens));
+  if (job->prefix_tokens != fleet->caches.unit_tokens) {
+    return td_fail(TD_INTERNAL, "request %" PRIu64 ": prefix hashes of %" PRId32 " tokens, expected %" PRId64,
+                   request->number, job->prefix_tokens, fleet->caches.unit_tokens);
+  }
+  fleet->prefixes = true;
+  request->text_count = named_blocks(job);
+  fleet_cache_target(fleet, request);
+  TD_TRY(td_alloc((size_t)request->text_count + 1, sizeof *request->keys, (void **)&request->keys));
+  for (int32_t i = 0; i < request->text_count; i++) {
+    key = td_random(key, (uint64_t)i, job->prefix[i]); /* equal blocks are the same behind equal beginnings only */
     request->keys[i] = key;
   }
   return TD_OK;
@@ -143,10 +167,6 @@ void fleet_cache_view(struct fleet *fleet, int32_t worker, int64_t blocks) {
   if (blocks > 0) catch_up(fleet, worker);
   fleet->views[worker].free_blocks += blocks;
   if (blocks < 0) trim(fleet, worker);
-}
-
-static int32_t at_most(int64_t tokens, int64_t most) {
-  return (int32_t)(tokens < most ? tokens : most);
 }
 
 /* The last token is always computed: it gives the first one of the output. */
@@ -198,6 +218,7 @@ td_status fleet_cache_load(struct fleet *fleet, struct fleet_request *request, i
   TD_TRY(fleet_cache_hold(fleet, request, worker));
   request->computed = fleet_cache_held(fleet, request);
   fleet->hit_tokens += request->computed;
+  request->found += (uint32_t)request->computed;
   fleet_view(fleet, worker, 0, 0, held - request->computed);
   if (__builtin_add_overflow(replica->swap_ps, request->load_ps, &replica->swap_ps) ||
       __builtin_add_overflow(replica->swap_ps, fleet->now_ps, &start_ps)) {
@@ -207,9 +228,11 @@ td_status fleet_cache_load(struct fleet *fleet, struct fleet_request *request, i
   return TD_OK;
 }
 
-td_status fleet_cache_keep(struct fleet *fleet, struct fleet_request *request, int32_t worker) {
+td_status fleet_cache_keep(struct fleet *fleet, struct fleet_request *request, int32_t worker, int64_t positions) {
+  if (!request->text_count) return TD_OK;
+  int32_t whole = at_most(positions / fleet->caches.unit_tokens, request->text_count);
   catch_up(fleet, worker);
-  while (request->held < request->key_count) {
+  while (request->held < whole) {
     TD_TRY(prefix_cache_use(&fleet->caches.of[worker], request->keys[request->held++]));
   }
   return TD_OK;
@@ -220,4 +243,24 @@ void fleet_cache_release(struct fleet *fleet, struct fleet_request *request, int
   /* a beginning outlasts what follows it */
   while (request->held) prefix_cache_release(&fleet->caches.of[worker], request->keys[--request->held]);
   trim(fleet, worker);
+}
+
+/* ---- failures ---- */
+
+void fleet_cache_leave(struct fleet *fleet, struct fleet_request *request, int32_t worker, bool failed) {
+  if (!request->computed) fleet->unused_tokens += fleet_cache_held(fleet, request);
+  request->load_ps = 0;
+  if (failed) {
+    request->held = 0;
+  } else {
+    fleet_cache_release(fleet, request, worker);
+  }
+}
+
+void fleet_cache_lose(struct fleet *fleet, int32_t worker) {
+  const struct fleet_tier *tiers = fleet->pools[fleet->replicas[worker].pool].tiers;
+  struct prefix_cache *cache = &fleet->caches.of[worker];
+  uint32_t kept = 0;
+  for (int32_t t = 1; t < cache->tier_count; t++) kept |= (uint32_t)tiers[t].survives << t;
+  fleet->summary->prefix.lost_tokens += (uint64_t)(prefix_cache_lose(cache, kept) * fleet->caches.unit_tokens);
 }

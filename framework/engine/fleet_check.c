@@ -66,7 +66,7 @@ static td_status try_prefill(struct fleet *fleet, int32_t slot, int32_t pool) {
 /* The step of its second token, alone. */
 static td_status try_decode(struct fleet *fleet, int32_t slot, int32_t pool) {
   const struct fleet_request *request = &fleet->requests[slot];
-  struct keyed_slot member = {request->output - 1, 0, slot};
+  struct ending member = {request->output - 1, 0, slot};
   struct replica replica = {.pool = pool, .endings = {.heap = &member, .count = 1}, .context = request->prompt};
   struct td_price price;
   TD_TRY(fleet_price_decode(fleet, &replica, &price));

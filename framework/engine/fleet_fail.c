@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What is lost when a worker fails: the step under way, all KV that is there, on its way there or from there, or in its
- * host's memory. Requests that had some start over, with what they have put out as part of what they must prefill. So
- * do those that would have decoded there and are still prefilled elsewhere: at once, or when the chunk of theirs under
- * way is done. Ports of others stay booked with what was on its way.
+ * host's memory, and what its prefix cache kept outside of tiers that survive. Requests that had some start over, with
+ * what they have put out as part of what they must prefill. So do those that would have decoded there and are still
+ * prefilled elsewhere: at once, or when the chunk of theirs under way is done. Ports of others stay booked with what
+ * was on its way.
  */
 #include <inttypes.h>
 
@@ -41,19 +42,32 @@ static td_status lose(struct fleet *fleet, int32_t slot, int64_t positions) {
   return slot_queue_push(&fleet->outages->lost, (struct keyed_slot){0, fleet->requests[slot].place_in_line, slot});
 }
 
+/* What it holds of its worker's prefix cache it gives back; its worker is the one that failed, or goes on. */
+static void let_go(struct fleet *fleet, int32_t slot, int32_t worker, int32_t failed) {
+  if (fleet->caches.of) fleet_cache_leave(fleet, &fleet->requests[slot], worker, worker == failed);
+}
+
+/* Prompt tokens that are no work for its worker any more. */
+static int32_t past_of(const struct fleet *fleet, const struct fleet_request *request) {
+  return fleet->caches.of && !request->computed ? fleet_cache_held(fleet, request) : request->computed;
+}
+
 /* ---- on the worker ---- */
 
 static td_status lose_decoding(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
+  if (fleet->prompts_first) TD_TRY(fleet_pause_end(fleet, worker));
   while (replica->endings.count) {
-    const struct keyed_slot item = slot_queue_pop(&replica->endings);
+    const struct ending item = replica->endings.heap[0];
     struct fleet_request *request = &fleet->requests[item.slot];
-    request->emitted = request->output - (int32_t)(item.key - replica->steps);
-    request->stretch_count = replica->index - request->stretch_index;
+    endings_remove(&replica->endings, 0);
+    request->emitted = request->output - (int32_t)(item.step - replica->steps);
+    request->stretch_count = (int32_t)(replica->index - request->stretch_index);
     int64_t cached = request->prompt + request->emitted - 1;
     replica->context -= cached;
     fleet_kv_leave(fleet, replica, request);
     fleet_view(fleet, worker, fleet->grow ? blocks_of(fleet, cached) : decode_blocks(fleet, request), 1, 0);
+    let_go(fleet, item.slot, worker, worker);
     TD_TRY(lose(fleet, item.slot, cached));
   }
   return TD_OK;
@@ -64,6 +78,7 @@ static td_status lose_waiting_to_decode(struct fleet *fleet, int32_t worker) {
   while (replica->joining.first >= 0) {
     int32_t slot = slots_take(fleet, &replica->joining);
     fleet_view(fleet, worker, decode_blocks(fleet, &fleet->requests[slot]), 1, 0);
+    let_go(fleet, slot, worker, worker);
     TD_TRY(lose(fleet, slot, fleet->requests[slot].target));
   }
   while (replica->swapped.count) {
@@ -81,7 +96,9 @@ static td_status lose_prefill(struct fleet *fleet, int32_t worker) {
     const struct fleet_request *request = &fleet->requests[slot];
     int32_t decode = request->decode_worker;
     int64_t blocks = decode == worker ? decode_blocks(fleet, request) : prefill_blocks(fleet, request);
-    fleet_view(fleet, worker, blocks, 1, request->computed - request->target);
+    fleet_view(fleet, worker, blocks, 1, past_of(fleet, request) - request->target);
+    let_go(fleet, slot, worker, worker);
+    fleet->given_up_tokens += request->computed;
     if (decode >= 0 && decode != worker) TD_TRY(give_back(fleet, decode, decode_blocks(fleet, request)));
     TD_TRY(lose(fleet, slot, request->computed));
   }
@@ -107,6 +124,7 @@ static td_status leave_queue(struct fleet *fleet, int32_t worker, struct slot_qu
       continue;
     }
     TD_TRY(give_back(fleet, from, prefill_blocks(fleet, request)));
+    let_go(fleet, item.slot, from, worker);
     if (to >= 0) TD_TRY(give_back(fleet, to, decode_blocks(fleet, request)));
     TD_TRY(lose(fleet, item.slot, request->target));
   }
@@ -119,8 +137,11 @@ bool fleet_is_orphan(const struct fleet_request *request) {
 
 static td_status leave_prefill(struct fleet *fleet, int32_t slot) {
   const struct fleet_request *request = &fleet->requests[slot];
-  fleet_view(fleet, request->prefill_worker, 0, 0, request->computed - request->target);
-  return give_back(fleet, request->prefill_worker, prefill_blocks(fleet, request));
+  fleet_view(fleet, request->prefill_worker, 0, 0, past_of(fleet, request) - request->target);
+  if (request->computed < request->target) fleet->given_up_tokens += request->computed;
+  TD_TRY(give_back(fleet, request->prefill_worker, prefill_blocks(fleet, request)));
+  let_go(fleet, slot, request->prefill_worker, -1);
+  return TD_OK;
 }
 
 static td_status restart(struct fleet *fleet, int32_t slot) {
@@ -137,6 +158,7 @@ static td_status restart(struct fleet *fleet, int32_t slot) {
                    request->output, MOST_FRUITLESS);
   }
   fleet->summary->restarts++;
+  request->interruptions++;
   fleet->route_again = true;
   return fleet_start_over(fleet, slot);
 }
@@ -159,6 +181,7 @@ static td_status leave_others(struct fleet *fleet, int32_t worker, int32_t other
     bool concerned = request->decode_worker == worker;
     if (concerned) {
       fleet_view(fleet, worker, decode_blocks(fleet, request), 1, 0);
+      fleet_forget_pushes(fleet, request);
       request->decode_worker = -1;
     }
     if (concerned && i < in_step) replica->chunks[i].push_begin = replica->chunks[i].push_end = 0;
@@ -201,6 +224,7 @@ td_status fleet_fail(struct fleet *fleet, int32_t worker) {
   struct slot_queue *lost = &fleet->outages->lost;
   TD_TRY(fleet_lose_step(fleet, worker));
   if (fleet->power) fleet_power_forget(fleet, worker);
+  if (fleet->caches.of) fleet_cache_lose(fleet, worker);
   TD_TRY(lose_decoding(fleet, worker));
   TD_TRY(lose_waiting_to_decode(fleet, worker));
   TD_TRY(lose_prefill(fleet, worker));
@@ -208,8 +232,10 @@ td_status fleet_fail(struct fleet *fleet, int32_t worker) {
   TD_TRY(check_empty(fleet, worker));
   replica->swap_ps = 0;
   replica->freed = false;
-  replica->egress_free_ps = replica->ingress_free_ps = fleet->now_ps;
   fleet->settled = false;
+  fleet_cut_port(fleet, &replica->egress);
+  fleet_cut_port(fleet, &replica->ingress);
+  fleet_pipeline_forget(fleet, worker);
   fleet->views[worker].down = true;
   fleet->views[worker].free_sequences = 0;
   load_changed(fleet->loads, worker);

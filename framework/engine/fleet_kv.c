@@ -60,7 +60,7 @@ static int64_t taken_by(const struct fleet *fleet, const struct replica *replica
 
 /* Blocks that the next `steps` steps take. */
 static int64_t blocks_for(const struct fleet *fleet, const struct replica *replica, int64_t steps) {
-  int64_t block = fleet->block_tokens, sum = (int64_t)replica->endings.count * (steps / block);
+  int64_t block = fleet->block_tokens, sum = replica->endings.count * (steps / block);
   if (!replica->endings.count) return 0;
   for (int64_t i = 0; i < steps % block; i++) sum += taken_by(fleet, replica, i);
   return sum;
@@ -68,7 +68,7 @@ static int64_t blocks_for(const struct fleet *fleet, const struct replica *repli
 
 int64_t fleet_kv_steps(const struct fleet *fleet, int32_t worker) {
   const struct replica *replica = &fleet->replicas[worker];
-  int64_t sequences = (int64_t)replica->endings.count, free_blocks = fleet->views[worker].free_blocks;
+  int64_t sequences = replica->endings.count, free_blocks = fleet->views[worker].free_blocks;
   int64_t steps = free_blocks / sequences * fleet->block_tokens, left = free_blocks % sequences;
   for (int64_t i = 0; (left -= taken_by(fleet, replica, i)) >= 0; i++) steps++;
   return steps;
@@ -88,7 +88,7 @@ static void expect_growth(struct fleet *fleet, int32_t worker) {
   while (step < replica->count && !taken_by(fleet, replica, step)) step++; /* within a block's size */
   if (step < replica->count) {
     worker_queue_set(&fleet->growing, worker, fleet_step_begins(replica, step));
-  } else if (fleet->growing.place[worker] >= 0) {
+  } else if (worker_queue_has(&fleet->growing, worker)) {
     worker_queue_remove(&fleet->growing, worker);
   }
 }
@@ -101,8 +101,8 @@ void fleet_kv_begun(struct fleet *fleet, int32_t worker) {
 /* Steps that were cut short, ended or failed since leave their notes behind: who is not amid steps has none to take. */
 void fleet_kv_look(struct fleet *fleet) {
   int64_t begun_ps = fleet->again ? fleet->now_ps : fleet->now_ps - 1; /* see fleet_steps_by_now */
-  while (fleet->growing.count && fleet->growing.heap[0].time_ps <= begun_ps) {
-    int32_t worker = fleet->growing.heap[0].worker;
+  while (fleet->grow && worker_queue_time(&fleet->growing) <= begun_ps) {
+    int32_t worker = worker_queue_first(&fleet->growing);
     const struct replica *replica = &fleet->replicas[worker];
     if (!replica->busy || replica->count < 2) {
       worker_queue_remove(&fleet->growing, worker);
@@ -116,9 +116,9 @@ void fleet_kv_look(struct fleet *fleet) {
 /* ---- who leaves ---- */
 
 /* The place in the heap of the decoding request that was admitted last. */
-static size_t last_admitted(const struct fleet *fleet, const struct replica *replica) {
-  size_t last = 0;
-  for (size_t i = 1; i < replica->endings.count; i++) {
+static int32_t last_admitted(const struct fleet *fleet, const struct replica *replica) {
+  int32_t last = 0;
+  for (int32_t i = 1; i < replica->endings.count; i++) {
     const struct fleet_request *request = &fleet->requests[replica->endings.heap[i].slot];
     const struct fleet_request *best = &fleet->requests[replica->endings.heap[last].slot];
     if (request->place_in_line > best->place_in_line) last = i;
@@ -130,8 +130,10 @@ static size_t last_admitted(const struct fleet *fleet, const struct replica *rep
 static td_status move(const struct fleet *fleet, struct replica *replica, const struct fleet_request *request) {
   int64_t ps = 0;
   const struct td_device_params *params = fleet->pools[replica->pool].worker->params;
-  double bytes = (double)fleet->bytes_per_position * (double)fleet->layers * (double)cached(request);
-  TD_TRY(td_ps_from_seconds(bytes / params->host_bandwidth.value, &ps));
+  double layers = (double)fleet->pools[replica->pool].most_layers; /* stages each move their own at the same time */
+  double bytes = (double)fleet->bytes_per_position * layers * (double)cached(request);
+  double rate = params->host_bandwidth.value / fleet->pools[replica->pool].ranks;
+  TD_TRY(td_ps_from_seconds(bytes / rate, &ps));
   return fleet_later(replica->swap_ps, ps, &replica->swap_ps);
 }
 
@@ -143,19 +145,22 @@ static td_status swap_out(struct fleet *fleet, struct replica *replica, int32_t 
 
 static td_status preempt(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
-  size_t at = last_admitted(fleet, replica);
-  const struct keyed_slot item = replica->endings.heap[at];
+  int32_t at = last_admitted(fleet, replica);
+  const struct ending item = replica->endings.heap[at];
   struct fleet_request *request = &fleet->requests[item.slot];
-  slot_queue_remove(&replica->endings, at);
-  request->emitted = request->output - (int32_t)(item.key - replica->steps);
-  request->stretch_count = replica->index - request->stretch_index;
-  request->preempted++;
+  endings_remove(&replica->endings, at);
+  request->emitted = request->output - (int32_t)(item.step - replica->steps);
+  request->stretch_count = (int32_t)(replica->index - request->stretch_index);
+  request->interruptions++;
   replica->context -= cached(request);
   replica->changed = true;
   replica->freed = false;
   fleet_kv_leave(fleet, replica, request);
   fleet_view(fleet, worker, blocks_of(fleet, cached(request)), 0, 0);
-  if (fleet->caches.of) fleet_cache_release(fleet, request, worker);
+  if (fleet->caches.of) {
+    TD_TRY(fleet_cache_keep(fleet, request, worker, cached(request)));
+    fleet_cache_release(fleet, request, worker);
+  }
   fleet->summary->preemptions++; /* what it gives back is for those that stay: nobody is routed for it */
   if (fleet->swap) return swap_out(fleet, replica, item.slot);
   fleet_view(fleet, worker, 0, 1, 0);
@@ -169,11 +174,11 @@ static td_status swap_in(struct fleet *fleet, int32_t worker) {
     int32_t slot = replica->swapped.heap[0].slot;
     struct fleet_request *request = &fleet->requests[slot];
     int64_t blocks = blocks_of(fleet, cached(request));
-    int64_t need = blocks_of(fleet, cached(request) + 1) + (int64_t)replica->endings.count;
+    int64_t need = blocks_of(fleet, cached(request) + 1) + replica->endings.count;
     if (fleet->views[worker].free_blocks < need) return TD_OK;
     TD_TRY(move(fleet, replica, request));
     slot_queue_pop(&replica->swapped);
-    if (fleet->caches.of) TD_TRY(fleet_cache_keep(fleet, request, worker));
+    if (fleet->caches.of) TD_TRY(fleet_cache_keep(fleet, request, worker, cached(request)));
     fleet_view(fleet, worker, -blocks, 0, 0);
     slots_add(fleet, &replica->joining, slot);
     TD_TRY(fleet_take_joining(fleet, worker));

@@ -6,17 +6,26 @@
  * its last push is ready: layers go out while those behind them are still computed.
  */
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "cluster_check.h"
 #include "fleet.h"
 #include "tandem/base.h"
 
-/* When the port has sent work that is ready at ready_ps. */
-static td_status use_port(int64_t *free_ps, int64_t ready_ps, int64_t work_ps, int64_t *end_ps) {
-  int64_t from = *free_ps > ready_ps ? *free_ps : ready_ps;
-  TD_TRY(fleet_later(from, work_ps, free_ps));
-  if (*free_ps > *end_ps) *end_ps = *free_ps;
+/* Work that is ready at `ready_ps`; *end_ps is not before the port is done with it. */
+static td_status use_port(struct port *port, int64_t ready_ps, int64_t work_ps, uint64_t bytes, int64_t *end_ps) {
+  int64_t from = port->free_ps > ready_ps ? port->free_ps : ready_ps;
+  TD_TRY(fleet_later(from, work_ps, &port->free_ps));
+  if (port->free_ps > *end_ps) *end_ps = port->free_ps;
+  port->busy_ps += work_ps; /* no sooner than free_ps beyond what int64 holds */
+  port->bytes += bytes;
+  port->open += bytes;
   return TD_OK;
+}
+
+void fleet_cut_port(const struct fleet *fleet, struct port *port) {
+  if (port->free_ps > fleet->now_ps) port->busy_ps -= port->free_ps - fleet->now_ps; /* it had no pause until then */
+  port->free_ps = fleet->now_ps;
 }
 
 /* Pushes of so many layers each, of the same positions. */
@@ -45,13 +54,18 @@ td_status fleet_try_push(const struct fleet *fleet, int32_t slot, int32_t from, 
   return price_pushes(fleet, &request, blob || computed == prompt ? prompt : whole, fleet_push_layers(fleet), &pushes);
 }
 
+/* Whose ports a worker sends and receives through: batches in flight share their replica's. */
+static struct replica *ports_of(const struct fleet *fleet, int32_t worker) {
+  return &fleet->replicas[fleet->cluster->workers[worker].leader];
+}
+
 static td_status book(struct fleet *fleet, struct fleet_request *request, const struct pushes *pushes,
                       struct td_row_transfer row, int64_t last_ready_ps) {
-  struct replica *from = &fleet->replicas[request->prefill_worker], *to = &fleet->replicas[request->decode_worker];
+  struct replica *from = ports_of(fleet, request->prefill_worker), *to = ports_of(fleet, request->decode_worker);
   int64_t end_ps;
   TD_TRY(fleet_later(last_ready_ps, pushes->last_ps, &end_ps));
-  TD_TRY(use_port(&from->egress_free_ps, row.start, pushes->work_ps, &end_ps));
-  TD_TRY(use_port(&to->ingress_free_ps, row.start, pushes->work_ps, &end_ps));
+  TD_TRY(use_port(&from->egress, row.start, pushes->work_ps, (uint64_t)pushes->bytes, &end_ps));
+  TD_TRY(use_port(&to->ingress, row.start, pushes->work_ps, (uint64_t)pushes->bytes, &end_ps));
   row.request = request->number;
   row.from = (uint32_t)request->prefill_worker;
   row.to = (uint32_t)request->decode_worker;
@@ -110,7 +124,10 @@ td_status fleet_prefilled(struct fleet *fleet, int32_t slot) {
 
 td_status fleet_transferred(struct fleet *fleet, int32_t slot) {
   struct fleet_request *request = &fleet->requests[slot];
-  request->kv_expected += fleet->bytes_per_position * (uint64_t)fleet->layers * (uint64_t)request->target;
+  uint64_t due = fleet->bytes_per_position * (uint64_t)fleet->layers * (uint64_t)request->target;
+  request->kv_expected += due;
+  ports_of(fleet, request->prefill_worker)->egress.open -= due;
+  ports_of(fleet, request->decode_worker)->ingress.open -= due;
   if (request->kv_bytes != request->kv_expected) {
     return td_fail(TD_INTERNAL, "request %" PRIu64 ": %" PRIu64 " KV bytes were handed over, expected %" PRIu64,
                    request->number, request->kv_bytes, request->kv_expected);
@@ -118,7 +135,7 @@ td_status fleet_transferred(struct fleet *fleet, int32_t slot) {
   fleet_view(fleet, request->prefill_worker, (request->target + fleet->block_tokens - 1) / fleet->block_tokens, 1, 0);
   if (fleet->caches.of) {
     fleet_cache_release(fleet, request, request->prefill_worker);
-    TD_TRY(fleet_cache_keep(fleet, request, request->decode_worker));
+    TD_TRY(fleet_cache_keep(fleet, request, request->decode_worker, request->target));
   }
   if (fleet->grow) { /* what was swapped out there may come back, with its next step */
     fleet_touch(fleet, request->prefill_worker);
@@ -126,4 +143,48 @@ td_status fleet_transferred(struct fleet *fleet, int32_t slot) {
   }
   fleet->route_again = true;
   return fleet_join(fleet, slot);
+}
+
+void fleet_forget_pushes(struct fleet *fleet, struct fleet_request *request) {
+  uint64_t lost = request->kv_bytes - request->kv_expected;
+  if (!lost) return;
+  ports_of(fleet, request->prefill_worker)->egress.open -= lost;
+  ports_of(fleet, request->decode_worker)->ingress.open -= lost;
+  request->kv_expected = request->kv_bytes;
+}
+
+/* ---- the run's end ---- */
+
+static void note_busiest(struct fleet *fleet, int32_t worker, const struct port *port, bool sends) {
+  struct td_run_port *busiest = &fleet->summary->busiest_port;
+  if (port->busy_ps <= busiest->busy_ps) return;
+  *busiest = (struct td_run_port){.sends = sends, .bytes = port->bytes, .busy_ps = port->busy_ps};
+  snprintf(busiest->worker, sizeof busiest->worker, "%s", fleet->cluster->workers[worker].name);
+}
+
+static td_status check_port(const struct fleet *fleet, int32_t worker, const struct port *port, const char *name) {
+  if (!port->open) return TD_OK;
+  return td_fail(TD_INTERNAL,
+                 "worker %s: %" PRId64 " of %" PRIu64 " bytes that its port %s are of no hand-over that got through",
+                 fleet->cluster->workers[worker].name, (int64_t)port->open, port->bytes, name);
+}
+
+td_status fleet_check_ports(struct fleet *fleet) {
+  uint64_t sent = 0, received = 0, moved = fleet->summary->kv_bytes;
+  for (int32_t i = 0; i < fleet->cluster->worker_count; i++) {
+    struct replica *replica = &fleet->replicas[i];
+    TD_TRY(check_port(fleet, i, &replica->egress, "sent"));
+    TD_TRY(check_port(fleet, i, &replica->ingress, "received"));
+    sent += replica->egress.bytes;
+    received += replica->ingress.bytes;
+    fleet_cut_port(fleet, &replica->egress);
+    fleet_cut_port(fleet, &replica->ingress);
+    note_busiest(fleet, i, &replica->egress, true);
+    note_busiest(fleet, i, &replica->ingress, false);
+  }
+  if (sent == moved && received == moved && fleet->kv_given == moved) return TD_OK;
+  return td_fail(TD_INTERNAL,
+                 "ports sent %" PRIu64 " and received %" PRIu64 " bytes of KV, transfers moved %" PRIu64
+                 " and requests were handed %" PRIu64,
+                 sent, received, moved, fleet->kv_given);
 }

@@ -43,7 +43,7 @@ static td_status plan_all(const struct cluster *cluster, struct fleet_outages *o
   int32_t first = 0;
   for (int32_t i = 0; i < pools->count; i++) {
     TD_TRY(plan_pool(outages, &pool[i], first));
-    first += (int32_t)pool[i].count;
+    first += (int32_t)(pool[i].count * pool[i].pipeline);
   }
   if (!outages->plan_count) return TD_OK;
   qsort(outages->plans, outages->plan_count, sizeof *outages->plans, by_worker_and_time);
@@ -106,7 +106,7 @@ td_status fleet_outages_open(struct fleet *fleet) {
   if (plans) TD_TRY(td_alloc(plans, sizeof *outages->plans, (void **)&outages->plans));
   TD_TRY(plan_all(cluster, outages));
   for (int32_t i = 0; i < cluster->worker_count; i++) {
-    double mean_s = cluster->workers[i].pool->failures.mean_time_between;
+    double mean_s = cluster->workers[i].batch ? 0 : cluster->workers[i].pool->failures.mean_time_between;
     outages->workers[i].chance_ps = mean_s > 0 ? draw(fleet, i, mean_s) : INT64_MAX;
     set_due(outages, i);
   }
@@ -126,7 +126,7 @@ void fleet_outages_close(struct fleet *fleet) {
 
 int64_t fleet_next_outage(struct fleet *fleet, int64_t other_ps, int64_t next_ps) {
   struct fleet_outages *outages = fleet->outages;
-  int64_t due = outages->due.heap[0].time_ps;
+  int64_t due = worker_queue_time(&outages->due);
   outages->between = due < next_ps ? outages->between + 1 : 0;
   if (other_ps != INT64_MAX) {
     outages->alone = 0;
@@ -162,7 +162,9 @@ static int64_t begin_due(struct fleet *fleet, int32_t worker) {
   return until;
 }
 
+/* All batches of a replica with pipeline stages at once; the first speaks for them. */
 static td_status go_down(struct fleet *fleet, int32_t worker, int64_t until_ps) {
+  const struct td_cfg_pool *pool = fleet->cluster->workers[worker].pool;
   struct worker_outages *own = &fleet->outages->workers[worker];
   if (own->down) {
     if (until_ps > own->until_ps) own->until_ps = until_ps;
@@ -171,25 +173,34 @@ static td_status go_down(struct fleet *fleet, int32_t worker, int64_t until_ps) 
   own->down = true;
   own->since_ps = fleet->now_ps;
   own->until_ps = until_ps;
-  fleet->outages->down++;
+  fleet->outages->down += (int32_t)pool->pipeline;
   fleet->summary->failures++;
-  return fleet_fail(fleet, worker);
+  TD_TRY(fleet_record_change(fleet, worker, TD_CHANGE_DOWN));
+  for (int64_t batch = 0; batch < pool->pipeline; batch++) {
+    TD_TRY(fleet_fail(fleet, worker + (int32_t)(batch * pool->count)));
+  }
+  return TD_OK;
 }
 
-static void come_back(struct fleet *fleet, int32_t worker) {
+static td_status come_back(struct fleet *fleet, int32_t worker) {
+  const struct td_cfg_pool *pool = fleet->cluster->workers[worker].pool;
   struct worker_outages *own = &fleet->outages->workers[worker];
   own->down = false;
-  fleet->outages->down--;
+  fleet->outages->down -= (int32_t)pool->pipeline;
   count_down(fleet, own);
+  for (int64_t batch = 0; batch < pool->pipeline; batch++) {
+    int32_t each = worker + (int32_t)(batch * pool->count);
+    fleet->views[each].down = false;
+    fleet->views[each].free_sequences = fleet_places(fleet, each);
+    load_changed(fleet->loads, each);
+  }
   fleet->settled = false;
-  fleet->views[worker].down = false;
-  fleet->views[worker].free_sequences = fleet->batch_sequences;
-  load_changed(fleet->loads, worker);
   fleet->route_again = true;
+  return fleet_record_change(fleet, worker, TD_CHANGE_UP);
 }
 
 static td_status too_often(const struct fleet *fleet) {
-  const struct cluster_worker *worker = &fleet->cluster->workers[fleet->outages->due.heap[0].worker];
+  const struct cluster_worker *worker = &fleet->cluster->workers[worker_queue_first(&fleet->outages->due)];
   char path[64];
   TD_TRY(td_format(path, sizeof path, "cluster.pools.[%" PRId32 "].failures", worker->pool_index));
   return td_config_fail(fleet->cluster->config, path,
@@ -203,8 +214,8 @@ td_status fleet_outage(struct fleet *fleet) {
   struct fleet_outages *outages = fleet->outages;
   int64_t most = MOST_BETWEEN + (int64_t)MOST_OF_EACH * fleet->cluster->worker_count;
   if (outages->between > most) return too_often(fleet);
-  while (outages->due.heap[0].time_ps == fleet->now_ps) {
-    int32_t worker = outages->due.heap[0].worker;
+  while (worker_queue_time(&outages->due) == fleet->now_ps) {
+    int32_t worker = worker_queue_first(&outages->due);
     struct worker_outages *own = &outages->workers[worker];
     int64_t until = begin_due(fleet, worker);
     fleet->summary->events++;
@@ -212,7 +223,7 @@ td_status fleet_outage(struct fleet *fleet) {
     if (until) {
       TD_TRY(go_down(fleet, worker, until));
     } else if (own->down && own->until_ps == fleet->now_ps) {
-      come_back(fleet, worker);
+      TD_TRY(come_back(fleet, worker));
     }
     set_due(outages, worker);
   }

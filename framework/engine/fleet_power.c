@@ -39,7 +39,8 @@ static int64_t more_uw(const struct cluster *cluster, int32_t pool) {
 static double all_idle(const struct cluster *cluster) {
   double watts = 0;
   for (int32_t i = 0; i < cluster->pools; i++) {
-    watts += cluster->pool_params[i]->power_idle.value * (double)pool_at(cluster, i)->count;
+    double workers = (double)(pool_at(cluster, i)->count * pool_at(cluster, i)->pipeline);
+    watts += cluster->pool_params[i]->power_idle.value * workers;
   }
   return watts;
 }
@@ -125,9 +126,7 @@ static bool longer(int64_t slower, int64_t *ps) {
   return true;
 }
 
-td_status fleet_slow_price(const struct fleet *fleet, int32_t pool, struct td_price *price) {
-  int64_t slower = fleet->pools[pool].slower;
-  if (!slower) return TD_OK;
+static td_status slow_one(int64_t slower, struct td_price *price) {
   if (!longer(slower, &price->base_ps) || !longer(slower, &price->slope_ps)) {
     return td_fail(TD_UNSUPPORTED, "the run lasts longer than 106 days");
   }
@@ -137,6 +136,16 @@ td_status fleet_slow_price(const struct fleet *fleet, int32_t pool, struct td_pr
   price->low_ps *= ldexp((double)slower, -RATIO_BITS);
   price->high_ps *= ldexp((double)slower, -RATIO_BITS);
   return TD_OK;
+}
+
+/* Of stages each for itself, hops as ever. */
+td_status fleet_slow_price(const struct fleet *fleet, int32_t pool, struct td_price *price) {
+  struct fleet_stages *stages = fleet->pools[pool].stages;
+  int64_t slower = fleet->pools[pool].slower;
+  if (!slower) return TD_OK;
+  if (!stages) return slow_one(slower, price);
+  for (int32_t s = 0; s < stages->count; s++) TD_TRY(slow_one(slower, &stages->of[s].price));
+  return fleet_stages_sum(stages, price);
 }
 
 void fleet_slow_times(const struct fleet *fleet, int32_t pool, int64_t ps[2]) {
@@ -155,13 +164,14 @@ void fleet_power_release(struct fleet *fleet, int32_t worker) {
 }
 
 void fleet_power_forget(struct fleet *fleet, int32_t worker) {
-  if (fleet->power->waiting.place[worker] < 0) return;
+  if (!worker_queue_has(&fleet->power->waiting, worker)) return;
   worker_queue_remove(&fleet->power->waiting, worker);
   fleet->power->wanted_uw -= step_uw(fleet, worker);
 }
 
 static bool has_work(const struct replica *replica) {
-  return replica->endings.count || replica->prefill.first >= 0 || replica->joining.first >= 0 || replica->swapped.count;
+  return replica->endings.count || replica->prefill.first >= 0 || replica->joining.first >= 0 ||
+         replica->paused.count || replica->swapped.count;
 }
 
 /* Whoever may begin a step at this instant gets in line; who has nothing to do closes its row. */
@@ -170,7 +180,7 @@ static td_status line_up(struct fleet *fleet) {
   for (int32_t i = 0; i < fleet->touched_count; i++) {
     int32_t worker = fleet->touched[i];
     fleet->is_touched[worker] = 0;
-    if (fleet->replicas[worker].busy || power->waiting.place[worker] >= 0) continue;
+    if (fleet->replicas[worker].busy || worker_queue_has(&power->waiting, worker)) continue;
     if (!has_work(&fleet->replicas[worker])) {
       TD_TRY(fleet_begin_step(fleet, worker));
       continue;
@@ -184,12 +194,13 @@ static td_status line_up(struct fleet *fleet) {
 
 static td_status begin_first(struct fleet *fleet) {
   struct fleet_power *power = fleet->power;
-  struct worker_event first = worker_queue_pop(&power->waiting);
-  struct replica *replica = &fleet->replicas[first.worker];
-  power->wanted_uw -= step_uw(fleet, first.worker);
-  if (first.time_ps < fleet->now_ps) replica->changed = true; /* steps of one row follow each other */
-  TD_TRY(fleet_begin_step(fleet, first.worker));
-  if (replica->busy) power->free_uw -= step_uw(fleet, first.worker);
+  int64_t since_ps = worker_queue_time(&power->waiting);
+  int32_t worker = worker_queue_pop(&power->waiting);
+  struct replica *replica = &fleet->replicas[worker];
+  power->wanted_uw -= step_uw(fleet, worker);
+  if (since_ps < fleet->now_ps) replica->changed = true; /* steps of one row follow each other */
+  TD_TRY(fleet_begin_step(fleet, worker));
+  if (replica->busy) power->free_uw -= step_uw(fleet, worker);
   return TD_OK;
 }
 
@@ -202,7 +213,8 @@ td_status fleet_power_give_out(struct fleet *fleet) {
     for (int32_t i = 0; i < fleet->cluster->worker_count; i++) TD_TRY(fleet_interrupt(fleet, i));
     TD_TRY(line_up(fleet));
   }
-  while (power->waiting.count && step_uw(fleet, power->waiting.heap[0].worker) <= power->free_uw) {
+  while (worker_queue_time(&power->waiting) != INT64_MAX &&
+         step_uw(fleet, worker_queue_first(&power->waiting)) <= power->free_uw) {
     TD_TRY(begin_first(fleet));
   }
   return TD_OK;
@@ -215,7 +227,7 @@ void fleet_power_count(struct fleet *fleet) {
   const char *basis = NULL;
   for (int32_t i = 0; i < fleet->cluster->worker_count; i++) {
     const struct td_device_params *params = fleet->cluster->workers[i].params;
-    int64_t down = fleet->outages ? fleet->outages->workers[i].down_ps : 0;
+    int64_t down = fleet->outages ? fleet->outages->workers[fleet->cluster->workers[i].leader].down_ps : 0;
     double idle_s = td_seconds(summary->makespan_ps - fleet->replicas[i].busy_ps - down);
     summary->energy_idle_j += params->power_idle.present ? params->power_idle.value * idle_s : (double)NAN;
     const char *own = params->power_basis ? params->power_basis : "unknown";

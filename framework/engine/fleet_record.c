@@ -33,35 +33,48 @@ td_status fleet_record_devices(struct fleet *fleet) {
 td_status fleet_open_row(struct fleet *fleet, int32_t worker, const struct td_price *price, uint32_t kind) {
   struct replica *replica = &fleet->replicas[worker];
   uint32_t sequences = (uint32_t)replica->endings.count;
-  replica->row = (struct td_row_step){.index = replica->index,
-                                      .device = (uint32_t)worker,
-                                      .kind = kind,
-                                      .start = replica->start_ps,
-                                      .duration = price->base_ps,
-                                      .slope = price->slope_ps,
-                                      .batch = sequences + (uint32_t)replica->chunk_count,
-                                      .tokens = sequences,
-                                      .time_kind = TD_TIME_MODELLED,
-                                      .interval = step_interval(price),
-                                      .energy = price->energy_j};
-  for (size_t i = 0; i < replica->chunk_count; i++) replica->row.tokens += (uint32_t)replica->chunks[i].tokens;
+  replica->row = (struct open_row){.duration = price->base_ps, .slope = price->slope_ps, .energy = price->energy_j};
   replica->next_base = price->base_ps;
   replica->row_valid = price->valid_steps;
+  if (!fleet->trace) return TD_OK;
+  replica->told = (struct told_row){.start = replica->start_ps,
+                                    .batch = sequences + (uint32_t)replica->chunk_count,
+                                    .tokens = sequences,
+                                    .interval = step_interval(price),
+                                    .kind = kind};
+  for (size_t i = 0; i < replica->chunk_count; i++) replica->told.tokens += (uint32_t)replica->chunks[i].tokens;
   return TD_OK;
+}
+
+static td_status tell_row(struct fleet *fleet, int32_t worker) {
+  const struct replica *replica = &fleet->replicas[worker];
+  const struct td_row_step row = {.step = fleet->next_step,
+                                  .index = replica->index - (uint64_t)replica->row.count,
+                                  .device = (uint32_t)worker,
+                                  .kind = replica->told.kind,
+                                  .start = replica->told.start,
+                                  .duration = replica->row.duration,
+                                  .slope = replica->row.slope,
+                                  .count = (uint64_t)replica->row.count,
+                                  .batch = replica->told.batch,
+                                  .tokens = replica->told.tokens,
+                                  .time_kind = TD_TIME_MODELLED,
+                                  .interval = replica->told.interval,
+                                  .energy = replica->row.energy};
+  return td_trace_append(fleet->trace, TD_TABLE_STEPS, &row, 1);
 }
 
 td_status fleet_close_row(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
-  struct td_row_step *row = &replica->row;
+  struct open_row *row = &replica->row;
   if (!row->count) return TD_OK;
   double count = (double)row->count, first = (double)row->duration;
   double time = first * count + (double)row->slope * count * (count - 1) / 2;
+  if (replica->flow) row->energy *= fleet_pipeline_effort(replica) * first / time; /* waiting takes none */
   replica->energy_j += row->energy * time / first;
-  replica->busy_ps +=
-      (int64_t)row->count * row->duration + row->slope * ((int64_t)row->count * ((int64_t)row->count - 1) / 2);
-  row->step = fleet->next_step;
-  fleet->next_step += row->count;
-  if (fleet->trace) TD_TRY(td_trace_append(fleet->trace, TD_TABLE_STEPS, row, 1));
+  replica->busy_ps += fleet_pipeline_work(replica, row->count);
+  if (fleet->trace) TD_TRY(tell_row(fleet, worker));
+  fleet->next_step += (uint64_t)row->count;
   row->count = 0;
   replica->row_valid = 0;
   return TD_OK;
@@ -72,20 +85,20 @@ td_status fleet_close_row(struct fleet *fleet, int32_t worker) {
 static td_status close_stretch(struct fleet *fleet, struct fleet_request *request) {
   struct td_row_residency row = {.request = request->number,
                                  .device = (uint32_t)request->stretch_worker,
-                                 .tokens_per_step = request->stretch_yields,
+                                 .tokens_per_step = (uint32_t)request->stretch_yields,
                                  .first_index = request->stretch_index,
-                                 .count = request->stretch_count,
-                                 .first_token = request->stretch_token};
+                                 .count = (uint64_t)request->stretch_count,
+                                 .first_token = (uint64_t)request->stretch_token};
   if (request->stretch_worker < 0 || !row.count) return TD_OK;
   request->stretch_worker = -1;
   return td_trace_append(fleet->trace, TD_TABLE_RESIDENCY, &row, 1);
 }
 
 td_status fleet_resident(struct fleet *fleet, struct fleet_request *request, int32_t worker, uint64_t index,
-                         uint64_t count, uint32_t yields) {
+                         int32_t count, int32_t yields) {
   if (!fleet->trace) return TD_OK;
   if (request->stretch_worker == worker && request->stretch_yields == yields &&
-      request->stretch_index + request->stretch_count == index) {
+      request->stretch_index + (uint64_t)request->stretch_count == index) {
     request->stretch_count += count;
     return TD_OK;
   }
@@ -94,7 +107,7 @@ td_status fleet_resident(struct fleet *fleet, struct fleet_request *request, int
   request->stretch_yields = yields;
   request->stretch_index = index;
   request->stretch_count = count;
-  request->stretch_token = (uint64_t)request->emitted;
+  request->stretch_token = request->emitted;
   return TD_OK;
 }
 
@@ -128,7 +141,9 @@ td_status fleet_record_request(struct fleet *fleet, const struct fleet_request *
                                .finish = TD_FINISH_LENGTH,
                                .prefill_device = (uint32_t)request.prefill_worker,
                                .decode_device = (uint32_t)request.decode_worker,
-                               .kv_bytes = request.kv_bytes};
+                               .kv_bytes = request.kv_bytes,
+                               .cached_tokens = request.found,
+                               .interruptions = (uint32_t)request.interruptions};
   TD_TRY(name_request(&request, row.name, sizeof row.name));
   return td_trace_append(fleet->trace, TD_TABLE_REQUESTS, &row, 1);
 }
@@ -143,7 +158,17 @@ td_status fleet_record_refused(struct fleet *fleet, const struct fleet_request *
                                .finished = fleet->now_ps,
                                .prompt_tokens = (uint32_t)request->prompt,
                                .max_tokens = (uint32_t)request->output,
-                               .finish = TD_FINISH_REFUSED};
+                               .finish = TD_FINISH_REFUSED,
+                               .kv_bytes = request->kv_bytes,
+                               .cached_tokens = request->found,
+                               .interruptions = (uint32_t)request->interruptions};
   TD_TRY(name_request(request, row.name, sizeof row.name));
   return td_trace_append(fleet->trace, TD_TABLE_REQUESTS, &row, 1);
+}
+
+/* ---- workers ---- */
+
+td_status fleet_record_change(struct fleet *fleet, int32_t worker, int change) {
+  struct td_row_change row = {fleet->now_ps, (uint32_t)worker, (uint32_t)change};
+  return fleet->trace ? td_trace_append(fleet->trace, TD_TABLE_CHANGES, &row, 1) : TD_OK;
 }

@@ -3,6 +3,7 @@
  * Requests: where they come from, the slots they live in, how they end.
  */
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,6 +59,17 @@ static td_status take_job(struct fleet *fleet, struct td_job *out, const char **
   return TD_OK;
 }
 
+static td_status more_slots(struct fleet *fleet) {
+  size_t wanted = fleet->request_capacity ? 2 * fleet->request_capacity : 64;
+  struct fleet_request *grown;
+  TD_TRY(td_alloc_lines(wanted, sizeof *grown, (void **)&grown));
+  if (fleet->requests) memcpy(grown, fleet->requests, fleet->request_capacity * sizeof *grown);
+  free(fleet->requests);
+  fleet->requests = grown;
+  fleet->request_capacity = wanted;
+  return TD_OK;
+}
+
 static td_status new_slot(struct fleet *fleet, int32_t *out_slot) {
   if (fleet->request_free >= 0) {
     *out_slot = fleet->request_free;
@@ -65,24 +77,29 @@ static td_status new_slot(struct fleet *fleet, int32_t *out_slot) {
     return TD_OK;
   }
   if (fleet->request_used == INT32_MAX) return td_fail(TD_UNSUPPORTED, "more than %d requests in flight", INT32_MAX);
-  TD_TRY(td_grow((void **)&fleet->requests, &fleet->request_capacity, (size_t)fleet->request_used + 1,
-                 sizeof *fleet->requests));
+  if ((size_t)fleet->request_used == fleet->request_capacity) TD_TRY(more_slots(fleet));
   *out_slot = fleet->request_used++;
   return TD_OK;
 }
 
 static void free_slot(struct fleet *fleet, int32_t slot) {
-  free(fleet->requests[slot].prefix);
-  free(fleet->requests[slot].keys);
-  fleet->requests[slot].prefix = fleet->requests[slot].keys = NULL;
+  if (fleet->prefixes) {
+    free(fleet->requests[slot].prefix);
+    free(fleet->requests[slot].keys);
+    fleet->requests[slot].prefix = fleet->requests[slot].keys = NULL;
+  }
+  fleet->found += fleet->requests[slot].found;
+  fleet->kv_given += fleet->requests[slot].kv_bytes;
   fleet->requests[slot].next = fleet->request_free;
   fleet->request_free = slot;
   fleet->live--;
 }
 
-static td_status copy_prefix(const struct td_job *job, struct fleet_request *request) {
+/* With room for as many keys. */
+static td_status copy_prefix(struct fleet *fleet, const struct td_job *job, struct fleet_request *request) {
   if (job->prefix_count <= 0) return TD_OK;
   TD_TRY(td_alloc((size_t)job->prefix_count, sizeof *request->prefix, (void **)&request->prefix));
+  fleet->prefixes = true;
   memcpy(request->prefix, job->prefix, (size_t)job->prefix_count * sizeof *request->prefix);
   request->prefix_count = job->prefix_count;
   request->prefix_tokens = job->prefix_tokens;
@@ -147,9 +164,9 @@ static td_status admit_job(struct fleet *fleet, const struct td_job *job, const 
                                     .next = -1};
   request->name = name;
   fleet->live++;
+  TD_TRY(copy_prefix(fleet, job, request));
   fleet->settled = false;
-  TD_TRY(copy_prefix(job, request));
-  if (fleet->caches.of) TD_TRY(fleet_cache_arrive(fleet, request));
+  if (fleet->caches.of) TD_TRY(fleet_cache_arrive(fleet, request, job));
   if (fleet->policy->admit && !fleet_admits(fleet, slot)) return fleet_refuse(fleet, slot);
   struct keyed_slot item = {0, request->place_in_line, slot};
   if (fleet->policy->rank) item.key = fleet_rank(fleet, slot);
@@ -172,9 +189,10 @@ td_status fleet_start_over(struct fleet *fleet, int32_t slot) {
   struct fleet_request *request = &fleet->requests[slot];
   struct keyed_slot item = {0, request->place_in_line, slot};
   request->target = request->prompt + request->emitted;
+  if (fleet->caches.of) fleet_cache_target(fleet, request);
   request->computed = request->pushed = 0;
+  fleet_forget_pushes(fleet, request);
   request->prefill_worker = request->decode_worker = -1;
-  request->kv_expected = request->kv_bytes; /* what was handed over for nothing was */
   request->transferred_ps = 0;
   fleet->queued_tokens += request->target;
   fleet->settled = false;
@@ -201,6 +219,14 @@ static void count_slo(struct td_run_summary *summary, int64_t ttft_ps, int64_t t
   summary->within += ttft && tpot;
 }
 
+/* Each token after the first took a step, and a step at least 1 ps. */
+static void count_rate(struct td_run_summary *summary, int64_t tokens, int64_t ps) {
+  double rate = (double)tokens / (double)ps * 1e18;
+  int64_t whole = llround(rate);
+  td_tally_add(&summary->user_rate, whole, 1);
+  summary->user_rate.sum += rate - (double)whole;
+}
+
 static void count_times(struct fleet *fleet, const struct fleet_request *request) {
   struct td_run_summary *summary = fleet->summary;
   int64_t ttft = request->first_token_ps - request->arrival_ps, more = request->output - 1;
@@ -212,16 +238,20 @@ static void count_times(struct fleet *fleet, const struct fleet_request *request
   td_tally_add(&summary->e2e, fleet->now_ps - request->arrival_ps, 1);
   td_tally_add(&summary->queueing, request->first_step_ps - request->arrival_ps, 1);
   if (more) td_tally_add(&summary->tpot, tpot, 1);
+  if (more) count_rate(summary, more, fleet->now_ps - request->first_token_ps);
   count_slo(summary, ttft, tpot);
 }
 
 td_status fleet_finish(struct fleet *fleet, int32_t slot) {
   struct fleet_request *request = &fleet->requests[slot];
-  int32_t worker = request->decode_worker;
+  const int32_t worker = request->decode_worker;
   int64_t positions = request->prompt + request->output - 1;
   if (fleet->policy->finished) fleet_tell_finished(fleet, slot, worker);
   fleet_view(fleet, worker, (positions + fleet->block_tokens - 1) / fleet->block_tokens, 1, 0);
-  if (fleet->caches.of) fleet_cache_release(fleet, request, worker);
+  if (fleet->caches.of) {
+    TD_TRY(fleet_cache_keep(fleet, request, worker, positions));
+    fleet_cache_release(fleet, request, worker);
+  }
   fleet->route_again = true;
   count_times(fleet, request);
   fleet->finished++;

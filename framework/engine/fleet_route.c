@@ -142,6 +142,7 @@ static td_status admit(struct fleet *fleet, int32_t slot, const struct td_reques
     return td_fail(TD_INTERNAL, "policy %s: leaves a decode worker for later and has no `place`", fleet->policy->name);
   }
   TD_TRY(check_worker(fleet, prefill));
+  fleet_fetch(fleet, prefill);
   if (fleet->caches.of) TD_TRY(fleet_cache_hold(fleet, request, prefill));
   if (decode == prefill) {
     TD_TRY(check_ever(fleet, request, prefill));

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A worker's steps: one token for every decoding sequence first, then prefill chunks in order of admission while the
- * token budget lasts. Without chunks, decode steps run on as one event until a sequence ends, the price changes its
- * form, or somebody joins.
+ * token budget lasts, or the other way round (fleet_pause.c). Without chunks, decode steps run on as one event until a
+ * sequence ends, the price changes its form, or somebody joins.
  */
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
 #include "fleet.h"
 #include "tandem/base.h"
@@ -38,33 +39,45 @@ td_status fleet_take_joining(struct fleet *fleet, int32_t worker) {
   while (replica->joining.first >= 0) {
     int32_t slot = slots_take(fleet, &replica->joining);
     struct fleet_request *request = &fleet->requests[slot];
-    request->ends_at = replica->steps + request->output - request->emitted;
+    if (fleet->prompts_first) request->paused = false;
     replica->context += request->prompt + request->emitted - 1;
     TD_TRY(fleet_kv_join(fleet, replica, request));
     replica->changed = true;
     TD_TRY(fleet_resident(fleet, request, worker, replica->index, 0, 1));
-    TD_TRY(slot_queue_push(&replica->endings, (struct keyed_slot){request->ends_at, fleet->joins++, slot}));
+    TD_TRY(endings_push(&replica->endings, replica->own_endings, replica->steps + request->output - request->emitted,
+                        slot));
   }
   return TD_OK;
 }
 
 /* KV leaves in whole blocks, and at the prompt's end with what is left; as a blob only then. */
 static int32_t push_end(const struct fleet *fleet, const struct fleet_request *request, int32_t computed) {
-  if (request->decode_worker == TD_WORKER_LATER || request->decode_worker == request->prefill_worker) {
-    return request->pushed;
-  }
   if (computed == request->target) return computed;
   if (fleet->cluster->experiment->engine.handoff == TD_HANDOFF_BLOB) return request->pushed;
   return computed - computed % (int32_t)fleet->block_tokens;
 }
 
-static td_status add_chunk(struct fleet *fleet, int32_t worker, int32_t slot, int64_t tokens) {
+static td_status more_chunks(struct replica *replica) {
+  bool own = replica->chunks == replica->own_chunks;
+  struct chunk *chunks = own ? NULL : replica->chunks;
+  size_t capacity = own ? 0 : replica->chunk_capacity;
+  TD_TRY(td_grow((void **)&chunks, &capacity, 2 * replica->chunk_count, sizeof *chunks));
+  if (own) memcpy(chunks, replica->own_chunks, sizeof replica->own_chunks);
+  replica->chunks = chunks;
+  replica->chunk_capacity = capacity;
+  return TD_OK;
+}
+
+static td_status add_chunk(struct fleet *fleet, int32_t worker, int32_t slot, int64_t tokens, int32_t rank) {
   struct replica *replica = &fleet->replicas[worker];
   struct fleet_request *request = &fleet->requests[slot];
   if (fleet->caches.of && !request->computed) TD_TRY(fleet_cache_load(fleet, request, worker));
-  struct chunk chunk = {.slot = slot, .tokens = (int32_t)tokens, .push_begin = request->pushed};
-  chunk.push_end = push_end(fleet, request, request->computed + chunk.tokens);
-  TD_TRY(td_grow((void **)&replica->chunks, &replica->chunk_capacity, replica->chunk_count + 1, sizeof chunk));
+  struct chunk chunk = {.slot = slot, .tokens = (int32_t)tokens, .rank = rank};
+  if (request->decode_worker != TD_WORKER_LATER && request->decode_worker != request->prefill_worker) {
+    chunk.push_begin = request->pushed;
+    chunk.push_end = push_end(fleet, request, request->computed + chunk.tokens);
+  }
+  if (replica->chunk_count == replica->chunk_capacity) TD_TRY(more_chunks(replica));
   replica->chunks[replica->chunk_count++] = chunk;
   return TD_OK;
 }
@@ -75,21 +88,26 @@ static int32_t past_of(const struct fleet *fleet, const struct fleet_request *re
   return fleet_cache_past(fleet, request, worker);
 }
 
+/* All decoding requests come before the prompts, or those that have paused enough. Each prompt goes to the group of
+ * chips that has fewest tokens so far; mostly there is one group. */
 static td_status add_chunks(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
-  int64_t sequences = (int64_t)replica->endings.count, left = fleet->batch_tokens - sequences;
+  int64_t *rank_tokens = fleet->pools[replica->pool].rank_tokens;
+  int64_t sequences = fleet->prompts_first ? fleet_pause_due(fleet, worker) : replica->endings.count;
+  int64_t places = fleet_places(fleet, worker) - sequences;
+  fleet_rank_deal(fleet, replica, sequences);
   replica->chunk_count = 0;
-  for (int32_t slot = replica->prefill.first; slot >= 0 && sequences < fleet->batch_sequences;
-       slot = fleet->requests[slot].next) {
+  for (int32_t slot = replica->prefill.first; slot >= 0 && places > 0; slot = fleet->requests[slot].next, places--) {
+    int32_t rank = fleet_rank_idlest(fleet, replica);
     int64_t tokens = fleet->requests[slot].target - past_of(fleet, &fleet->requests[slot], worker);
+    int64_t left = fleet->batch_tokens - rank_tokens[rank];
     if (fleet->chunk_tokens && tokens > fleet->chunk_tokens) tokens = fleet->chunk_tokens;
     if (fleet->chunk_tokens && tokens > left) tokens = left;
-    if (tokens <= 0 || (tokens > left && sequences)) break;
-    TD_TRY(add_chunk(fleet, worker, slot, tokens));
-    sequences++;
-    left = tokens > left ? 0 : left - tokens;
+    if (tokens <= 0 || (tokens > left && rank_tokens[rank])) break;
+    TD_TRY(add_chunk(fleet, worker, slot, tokens, rank));
+    rank_tokens[rank] += tokens;
   }
-  return TD_OK;
+  return fleet->prompts_first ? fleet_pause(fleet, worker, fleet_rank_room(fleet, replica)) : TD_OK;
 }
 
 /* ---- its beginning ---- */
@@ -100,30 +118,42 @@ static td_status go_on(struct fleet *fleet, const struct replica *replica) {
   struct td_price price;
   if (fleet->merge) return TD_OK;
   TD_TRY(fleet_price_decode(fleet, replica, &price));
-  int64_t expected = replica->priced + replica->more * (int64_t)replica->row.count;
+  int64_t expected = replica->priced + replica->more * replica->row.count;
   if (price.base_ps == expected) return TD_OK;
   return td_fail(TD_INTERNAL,
-                 "a step of %zu sequences and %" PRId64 " positions: found a price of %" PRId64 " ps, expected %" PRId64
-                 " by the price of those before",
+                 "a step of %" PRId32 " sequences and %" PRId64 " positions: found a price of %" PRId64
+                 " ps, expected %" PRId64 " by the price of those before",
                  replica->endings.count, replica->context, price.base_ps, expected);
+}
+
+/* Prompts that had to wait for those that had paused are next. */
+static bool waits_a_step(const struct fleet *fleet, const struct replica *replica) {
+  return fleet->prompts_first && replica->prefill.first >= 0;
 }
 
 static td_status begin_decode(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
-  int64_t end_ps = 0, left = replica->endings.heap[0].key - replica->steps;
-  if (!replica->changed && replica->row_valid > 0) {
+  int64_t end_ps = 0, left = replica->endings.heap[0].step - replica->steps;
+  bool others;
+  TD_TRY(fleet_pipeline_meet(fleet, worker, &others));
+  bool goes_on = !replica->changed && replica->row_valid > 0;
+  TD_TRY(fleet_pipeline_go_on(fleet, worker, others, &goes_on));
+  if (goes_on) {
     TD_TRY(go_on(fleet, replica));
   } else {
     struct td_price price;
     TD_TRY(fleet_close_row(fleet, worker));
     TD_TRY(fleet_price_decode(fleet, replica, &price));
-    replica->priced = price.base_ps;
-    replica->more = price.slope_ps;
+    if (!fleet->merge) {
+      replica->priced = price.base_ps;
+      replica->more = price.slope_ps;
+    }
     TD_TRY(fleet_slow_price(fleet, replica->pool, &price));
+    TD_TRY(fleet_pipeline_enter(fleet, worker, others, &price));
     TD_TRY(fleet_open_row(fleet, worker, &price, TD_STEP_DECODE));
   }
   replica->count = left < replica->row_valid ? left : replica->row_valid;
-  if (!fleet->merge || fleet->crowded) replica->count = 1;
+  if (!fleet->merge || fleet->crowded || others || waits_a_step(fleet, replica)) replica->count = 1;
   replica->decodes = true;
   if (fleet->grow && replica->count > 1) {
     int64_t steps = fleet_kv_steps(fleet, worker);
@@ -138,9 +168,12 @@ static td_status begin_mixed(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
   struct td_price price;
   int64_t end_ps = 0;
+  bool others;
+  TD_TRY(fleet_pipeline_meet(fleet, worker, &others));
   TD_TRY(fleet_close_row(fleet, worker));
   TD_TRY(fleet_price_mixed(fleet, replica, &price));
   TD_TRY(fleet_slow_price(fleet, replica->pool, &price));
+  TD_TRY(fleet_pipeline_enter(fleet, worker, others, &price));
   price.slope_ps = 0;
   price.valid_steps = 1;
   replica->decodes = replica->endings.count > 0;
@@ -153,6 +186,7 @@ static td_status begin_mixed(struct fleet *fleet, int32_t worker) {
 
 td_status fleet_begin_step(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
+  if (fleet->prompts_first) TD_TRY(fleet_pause_end(fleet, worker));
   TD_TRY(fleet_take_joining(fleet, worker));
   if (fleet->grow) TD_TRY(fleet_kv_make_room(fleet, worker));
   TD_TRY(add_chunks(fleet, worker));
@@ -226,14 +260,16 @@ td_status fleet_lose_step(struct fleet *fleet, int32_t worker) {
   int64_t spent = elapsed - (int64_t)steps_time(replica->next_base, replica->row.slope, ended);
   double watts = replica->row.energy / (double)replica->row.duration; /* per ps */
   bool lost = !ended || spent > 0;
+  /* the step that is lost has taken its blocks, and kept ones had to leave for it */
+  if (fleet->grow && replica->count > 1) fleet_kv_taken(fleet, worker, fleet_steps_by_now(fleet, replica));
   worker_queue_remove(&fleet->ends, worker);
   if (ended) {
     replica->count = ended;
     TD_TRY(fleet_end_step(fleet, worker));
   }
-  if (fleet->grow) fleet_kv_taken(fleet, worker, 0);
   if (replica->busy && fleet->power) fleet_power_release(fleet, worker);
-  replica->busy = false;
+  replica->busy = false; /* nobody is to take blocks for steps of it any more */
+  if (fleet->grow) fleet_kv_taken(fleet, worker, 0);
   replica->changed = true;
   replica->chunk_count = 0;
   TD_TRY(fleet_close_row(fleet, worker));
@@ -241,7 +277,7 @@ td_status fleet_lose_step(struct fleet *fleet, int32_t worker) {
   fleet->summary->lost_steps++;
   if (spent < 0) return TD_OK; /* it still waited for KV from the host */
   replica->energy_j += watts * (double)spent;
-  replica->busy_ps += spent;
+  replica->busy_ps += fleet_pipeline_share(replica, spent);
   return TD_OK;
 }
 
@@ -251,7 +287,7 @@ static td_status first_token(struct fleet *fleet, int32_t slot) {
   struct fleet_request *request = &fleet->requests[slot];
   fleet->prefilled++;
   fleet->done_tokens += request->target;
-  if (fleet->caches.of) TD_TRY(fleet_cache_keep(fleet, request, request->prefill_worker));
+  if (fleet->caches.of) TD_TRY(fleet_cache_keep(fleet, request, request->prefill_worker, request->target));
   if (!request->emitted++) request->first_token_ps = fleet->now_ps;
   if (request->emitted == request->output) return fleet_finish(fleet, slot);
   if (fleet_is_orphan(request)) return fleet_orphan(fleet, slot);
@@ -267,7 +303,8 @@ static td_status end_chunk(struct fleet *fleet, int32_t worker, const struct chu
   if (chunk->push_begin != chunk->push_end) TD_TRY(fleet_push(fleet, worker, chunk, ready_ps));
   request->computed += chunk->tokens;
   fleet->prefilled_tokens += chunk->tokens;
-  request->pushed = chunk->push_end;
+  if (chunk->push_begin != chunk->push_end) request->pushed = chunk->push_end;
+  fleet_pipeline_rows(fleet, worker, chunk->tokens, last);
   fleet_view(fleet, worker, 0, 0, -chunk->tokens);
   return TD_OK;
 }
@@ -309,7 +346,7 @@ static td_status end_prompts(struct fleet *fleet, int32_t worker) {
 
 static td_status end_decodes(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
-  int64_t sequences = (int64_t)replica->endings.count;
+  int64_t sequences = replica->endings.count;
   if (fleet->grow) fleet_kv_taken(fleet, worker, replica->count);
   replica->grown = 0;
   if (!replica->decodes) return TD_OK;
@@ -317,14 +354,15 @@ static td_status end_decodes(struct fleet *fleet, int32_t worker) {
   replica->context += sequences * replica->count;
   fleet->summary->decode_steps += (uint64_t)replica->count;
   fleet->summary->decode_tokens += (uint64_t)(sequences * replica->count);
-  while (replica->endings.count && replica->endings.heap[0].key == replica->steps) {
-    int32_t slot = slot_queue_pop(&replica->endings).slot;
+  fleet_pipeline_rows(fleet, worker, sequences * replica->count, sequences * replica->count);
+  while (replica->endings.count && replica->endings.heap[0].step == replica->steps) {
+    int32_t slot = endings_pop(&replica->endings);
     struct fleet_request *request = &fleet->requests[slot];
     request->emitted = request->output;
     replica->context -= request->prompt + request->output - 1;
     fleet_kv_leave(fleet, replica, request);
     replica->changed = true;
-    request->stretch_count = replica->index - request->stretch_index;
+    if (fleet->trace) request->stretch_count = (int32_t)(replica->index - request->stretch_index);
     TD_TRY(fleet_finish(fleet, slot));
   }
   return TD_OK;
@@ -332,15 +370,18 @@ static td_status end_decodes(struct fleet *fleet, int32_t worker) {
 
 td_status fleet_end_step(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
+  if (replica->decodes) __builtin_prefetch(&fleet->requests[replica->endings.heap[0].slot]);
+  if (replica->chunk_count) __builtin_prefetch(&fleet->requests[replica->chunks[0].slot]);
   replica->busy = replica->changed = false;
   if (fleet->power) fleet_power_release(fleet, worker);
+  fleet_pipeline_count(fleet, worker, replica->count);
   TD_TRY(end_chunks(fleet, worker));
   replica->index += (uint64_t)replica->count;
-  replica->row.count += (uint64_t)replica->count;
+  replica->row.count += replica->count;
   replica->next_base += replica->row.slope * replica->count;
   replica->row_valid -= replica->count;
   /* a request's row follows those of its steps, so that a trace cut off in between can be read */
-  bool ends = replica->decodes && replica->endings.heap[0].key == replica->steps + replica->count;
+  bool ends = replica->decodes && replica->endings.heap[0].step == replica->steps + replica->count;
   if (ends || replica->chunk_count) TD_TRY(fleet_close_row(fleet, worker));
   TD_TRY(end_decodes(fleet, worker));
   TD_TRY(end_prompts(fleet, worker));

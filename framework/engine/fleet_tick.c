@@ -43,7 +43,8 @@ static int64_t tick_after(const struct fleet *fleet, int64_t ps) {
 static int64_t due_tick(const struct fleet *fleet) {
   int64_t seen_ps = INT64_MAX;
   if (!fleet->settled || !fleet->merge) return fleet->tick_ps;
-  if (fleet->growing.count) seen_ps = tick_after(fleet, fleet->growing.heap[0].time_ps);
+  int64_t growth_ps = fleet->grow ? worker_queue_time(&fleet->growing) : INT64_MAX;
+  if (growth_ps != INT64_MAX) seen_ps = tick_after(fleet, growth_ps);
   return seen_ps > fleet->tick_ps ? seen_ps : fleet->tick_ps;
 }
 
@@ -55,7 +56,7 @@ int64_t fleet_next_tick(const struct fleet *fleet, int64_t other_ps) {
 }
 
 static bool nothing_else_comes(const struct fleet *fleet) {
-  return fleet->arrival_ps == INT64_MAX && !fleet->ends.count && !fleet->transfers.count;
+  return fleet->arrival_ps == INT64_MAX && worker_queue_time(&fleet->ends) == INT64_MAX && !fleet->transfers.count;
 }
 
 td_status fleet_tick(struct fleet *fleet) {
@@ -80,9 +81,11 @@ td_status td_control_role(struct td_control *control, int32_t worker, int role) 
                    "policy %s: asks worker %" PRId32 " of %" PRId32 " for role %d, expected a role of 0..2",
                    fleet->policy->name, worker, fleet->cluster->worker_count, role);
   }
+  if (fleet->views[worker].role == role) return TD_OK;
   fleet->settled = false;
   fleet->views[worker].role = role;
+  fleet->summary->role_changes++;
   TD_TRY(load_role(fleet->loads, role));
   load_changed(fleet->loads, worker);
-  return TD_OK;
+  return fleet_record_change(fleet, worker, role);
 }

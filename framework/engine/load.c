@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * For each role a binary tree over the workers' numbers. A node has the least work below it and the most KV blocks that
- * a worker with a place free has there, so that a search turns back where nobody has the room.
+ * For each role a tree over the workers' numbers, eight below each node. A node has the least work below it and the
+ * most KV blocks that a worker with a place free has there, so that a search turns back where nobody has the room. A
+ * change goes up only as far as it changes a node.
  */
 #include "load.h"
 
@@ -9,29 +10,62 @@
 
 #include "tandem/base.h"
 
-enum { ROLES = 3, ACTIVE_BITS = 17 };
+enum { ROLES = 3, ACTIVE_BITS = 17, BELOW = 8, LEVELS = 12 };
 
-struct node {
-  int64_t load; /* waiting tokens, then active requests; INT64_MAX: nobody of this role */
-  int32_t room; /* most free blocks of those that have a place; -1: none has */
+#define NOBODY INT64_MAX /* the load where nobody has the role; the room is -1 */
+
+struct level {
+  int64_t *loads; /* waiting tokens, then active requests */
+  int32_t *rooms; /* most free blocks of those that have a place; -1: none has */
+};
+struct tree {
+  struct level levels[LEVELS]; /* [0]: by worker; [top]: eight */
 };
 struct td_load_index {
   const struct td_worker_view *views;
-  int32_t count, leaves;     /* leaves: a power of two */
-  struct node *trees[ROLES]; /* [2 * leaves]: node i has 2 i and 2 i + 1 below it; leaves begin at `leaves`; NULL:
-                                nobody has had the role */
+  int32_t count, top;
+  struct tree *trees[ROLES]; /* NULL: nobody has had the role */
   uint8_t *stale;            /* [count] */
   int32_t *changed;          /* those that are */
   int32_t changed_count;
 };
 
-static const struct node nobody = {INT64_MAX, -1};
+/* ---- opening ---- */
+
+static size_t whole(size_t count) {
+  return (count + BELOW - 1) / BELOW * BELOW;
+}
+
+/* Of each level, up to one of eight at most, and of all together. */
+static size_t count_nodes(size_t workers, size_t nodes[LEVELS], int32_t *out_top) {
+  int32_t top = 0;
+  nodes[0] = whole(workers);
+  size_t all = nodes[0];
+  for (; nodes[top] > BELOW; top++) {
+    nodes[top + 1] = whole(nodes[top] / BELOW);
+    all += nodes[top + 1];
+  }
+  *out_top = top;
+  return all;
+}
 
 td_status load_role(struct td_load_index *index, int role) {
-  size_t nodes = 2 * (size_t)index->leaves;
+  size_t nodes[LEVELS], all = count_nodes((size_t)index->count, nodes, &index->top);
+  struct tree *tree;
+  int64_t *loads;
   if (index->trees[role]) return TD_OK;
-  TD_TRY(td_alloc(nodes, sizeof *index->trees[role], (void **)&index->trees[role]));
-  for (size_t i = 0; i < nodes; i++) index->trees[role][i] = nobody;
+  TD_TRY(td_alloc(1, sizeof *tree, (void **)&tree));
+  index->trees[role] = tree;
+  TD_TRY(td_alloc_lines(all, sizeof *loads, (void **)&tree->levels[0].loads));
+  TD_TRY(td_alloc_lines(all, sizeof *tree->levels[0].rooms, (void **)&tree->levels[0].rooms));
+  for (size_t i = 0; i < all; i++) {
+    tree->levels[0].loads[i] = NOBODY;
+    tree->levels[0].rooms[i] = -1;
+  }
+  for (int32_t level = 0; level < index->top; level++) {
+    tree->levels[level + 1].loads = tree->levels[level].loads + nodes[level];
+    tree->levels[level + 1].rooms = tree->levels[level].rooms + nodes[level];
+  }
   return TD_OK;
 }
 
@@ -40,8 +74,6 @@ td_status load_open(const struct td_worker_view *views, int32_t count, struct td
   TD_TRY(td_alloc(1, sizeof *index, (void **)&index));
   index->views = views;
   index->count = count;
-  index->leaves = 1;
-  while (index->leaves < count) index->leaves *= 2;
   td_status status = td_alloc((size_t)count, 1, (void **)&index->stale);
   if (!status) status = td_alloc((size_t)count, sizeof *index->changed, (void **)&index->changed);
   for (int32_t i = 0; i < count && !status; i++) {
@@ -58,11 +90,18 @@ td_status load_open(const struct td_worker_view *views, int32_t count, struct td
 
 void load_close(struct td_load_index *index) {
   if (!index) return;
-  for (int role = 0; role < ROLES; role++) free(index->trees[role]);
+  for (int role = 0; role < ROLES; role++) {
+    if (!index->trees[role]) continue;
+    free(index->trees[role]->levels[0].loads);
+    free(index->trees[role]->levels[0].rooms);
+    free(index->trees[role]);
+  }
   free(index->stale);
   free(index->changed);
   free(index);
 }
+
+/* ---- changes ---- */
 
 void load_changed(struct td_load_index *index, int32_t worker) {
   if (index->stale[worker]) return;
@@ -70,77 +109,104 @@ void load_changed(struct td_load_index *index, int32_t worker) {
   index->changed[index->changed_count++] = worker;
 }
 
-static bool less(const struct node *a, const struct node *b) {
-  return a->load < b->load;
+static int64_t less(int64_t a, int64_t b) {
+  return a < b ? a : b;
 }
 
-static struct node join(const struct node *a, const struct node *b) {
-  struct node least = less(b, a) ? *b : *a; /* equals: the one of smaller numbers */
-  least.room = a->room > b->room ? a->room : b->room;
-  return least;
+static int32_t more(int32_t a, int32_t b) {
+  return a > b ? a : b;
 }
 
-static void set_leaf(struct td_load_index *index, int role, int32_t worker, struct node leaf) {
-  struct node *tree = index->trees[role];
-  int32_t at = index->leaves + worker;
-  tree[at] = leaf;
-  while (at > 1) {
-    at /= 2;
-    tree[at] = join(&tree[2 * at], &tree[2 * at + 1]);
+static int64_t least_of(const int64_t *x) {
+  return less(less(less(x[0], x[1]), less(x[2], x[3])), less(less(x[4], x[5]), less(x[6], x[7])));
+}
+
+static int32_t most_of(const int32_t *x) {
+  return more(more(more(x[0], x[1]), more(x[2], x[3])), more(more(x[4], x[5]), more(x[6], x[7])));
+}
+
+static void set_leaf(const struct tree *tree, int32_t top, int32_t worker, int64_t load, int32_t room) {
+  const struct level *level = tree->levels;
+  level->loads[worker] = load;
+  level->rooms[worker] = room;
+  for (int32_t i = 0, at = worker; i < top; i++, level++) {
+    at /= BELOW;
+    load = least_of(&level->loads[at * BELOW]);
+    room = most_of(&level->rooms[at * BELOW]);
+    if (level[1].loads[at] == load && level[1].rooms[at] == room) return;
+    level[1].loads[at] = load;
+    level[1].rooms[at] = room;
   }
 }
 
 static void update(struct td_load_index *index, int32_t worker) {
   const struct td_worker_view *view = &index->views[worker];
-  int64_t room = view->free_blocks < INT32_MAX ? view->free_blocks : INT32_MAX; /* no request has so many positions */
-  struct node leaf = {view->waiting_tokens << ACTIVE_BITS | view->active,
-                      view->free_sequences > 0 ? (int32_t)room : -1};
+  int64_t load = view->waiting_tokens << ACTIVE_BITS | view->active;
+  int32_t room =
+      view->free_blocks < INT32_MAX ? (int32_t)view->free_blocks : INT32_MAX; /* no request has so many positions */
+  if (view->free_sequences < 1) room = -1;
   for (int role = 0; role < ROLES; role++) {
-    if (index->trees[role]) set_leaf(index, role, worker, role == view->role ? leaf : nobody);
+    bool has = role == view->role;
+    if (index->trees[role]) set_leaf(index->trees[role], index->top, worker, has ? load : NOBODY, has ? room : -1);
   }
   index->stale[worker] = 0;
 }
 
+/* ---- questions ---- */
+
 struct search {
-  const struct node *tree;
-  int32_t leaves;
-  int64_t blocks;
-  struct node best;
+  const struct tree *tree;
+  int64_t blocks; /* that there must be room for, 0 or more */
+  int64_t load;   /* of the best so far; NOBODY: there is none */
   int32_t worker;
 };
 
-static int32_t first_below(const struct search *search, int32_t at) {
-  while (at < search->leaves) at *= 2;
-  return at - search->leaves;
+static int32_t first_below(int32_t level, int32_t at) {
+  while (level-- > 0) at *= BELOW;
+  return at;
 }
 
-/* The better side first, so that the other is rarely looked at; of equals the smallest number wins. */
-static void look(struct search *search, int32_t at) {
-  const struct node *node = &search->tree[at];
-  if (node->room < search->blocks || node->room < 0 || less(&search->best, node)) return;
-  if (search->worker >= 0 && !less(node, &search->best) && first_below(search, at) > search->worker) return;
-  if (at >= search->leaves) {
-    search->best = *node;
-    search->worker = at - search->leaves;
-    return;
+/* Of a node's eight those of a bit in `left`: the one with the least load, of equals the first; -1: nobody has room.
+ * Without a branch for each: nobody can guess them. */
+static int32_t pick(const struct level *level, int32_t at, int64_t blocks, unsigned left) {
+  int64_t least = NOBODY;
+  int32_t best = -1;
+  for (int32_t i = 0; i < BELOW; i++) {
+    int64_t load = (left >> i & 1u) & (unsigned)(level->rooms[at + i] >= blocks) ? level->loads[at + i] : NOBODY;
+    best = load < least ? i : best;
+    least = load < least ? load : least;
   }
-  int32_t right = less(&search->tree[2 * at + 1], &search->tree[2 * at]);
-  look(search, 2 * at + right);
-  look(search, 2 * at + 1 - right);
+  return best;
+}
+
+/* The better ones first, so that others are rarely looked into; of equals the smallest number wins. */
+static void look(struct search *search, int32_t level, int32_t at) {
+  const struct level *nodes = &search->tree->levels[level];
+  for (unsigned left = (1u << BELOW) - 1; left;) {
+    int32_t i = pick(nodes, at, search->blocks, left);
+    if (i < 0) return;
+    int64_t load = nodes->loads[at + i];
+    if (load > search->load || (load == search->load && first_below(level, at + i) > search->worker)) return;
+    if (level == 0) {
+      search->load = load;
+      search->worker = at + i;
+      return;
+    }
+    int32_t before = search->worker;
+    look(search, level - 1, (at + i) * BELOW);
+    if (search->worker != before && search->load == load) return; /* others have more, or greater numbers */
+    left &= ~(1u << i);
+  }
 }
 
 int32_t load_least(struct td_load_index *index, uint32_t roles, int64_t blocks) {
   for (int32_t i = 0; i < index->changed_count; i++) update(index, index->changed[i]);
   index->changed_count = 0;
-  struct search best = {.best = nobody, .worker = -1};
+  struct search search = {.blocks = blocks > 0 ? blocks : 0, .load = NOBODY, .worker = -1};
   for (int role = 0; role < ROLES; role++) {
     if (!(roles & 1u << role) || !index->trees[role]) continue;
-    struct search search = {
-        .tree = index->trees[role], .leaves = index->leaves, .blocks = blocks, .best = nobody, .worker = -1};
-    look(&search, 1);
-    if (search.worker < 0) continue;
-    bool ties = !less(&search.best, &best.best) && !less(&best.best, &search.best);
-    if (best.worker < 0 || less(&search.best, &best.best) || (ties && search.worker < best.worker)) best = search;
+    search.tree = index->trees[role];
+    look(&search, index->top, 0);
   }
-  return best.worker;
+  return search.worker;
 }

@@ -81,6 +81,7 @@ static td_status add(struct prefix_cache *cache, uint64_t key, int32_t *out_entr
 
 static void forget(struct prefix_cache *cache, int32_t entry) {
   clear_slot(cache, slot_of(cache, cache->entries[entry].key));
+  cache->entries[entry].uses = -1;
   cache->entries[entry].newer = cache->unused;
   cache->unused = entry;
 }
@@ -150,4 +151,19 @@ void prefix_cache_release(struct prefix_cache *cache, uint64_t key) {
 void prefix_cache_trim(struct prefix_cache *cache, int64_t most) {
   cache->tiers[0].most = most;
   while (cache->tiers[0].count > most) push_down(cache, 0);
+}
+
+int64_t prefix_cache_lose(struct prefix_cache *cache, uint32_t kept) {
+  int64_t idle = 0;
+  for (int32_t i = 0; i < cache->used; i++) {
+    const struct prefix_entry *entry = &cache->entries[i];
+    if (entry->uses < 0 || (!entry->uses && kept & 1u << entry->tier)) continue;
+    if (!entry->uses) {
+      take_out(cache, i);
+      idle++;
+    }
+    forget(cache, i);
+  }
+  cache->in_use = 0;
+  return idle;
 }

@@ -17,7 +17,7 @@
 struct prefix_entry {
   uint64_t key;
   int32_t older, newer; /* in its tier; -1: none. Of one that is no entry any more, newer is the next such */
-  int32_t uses;         /* by how many requests; idle at 0 */
+  int32_t uses;         /* by how many requests; idle at 0; -1: no entry any more */
   int32_t tier;         /* of an idle one */
 };
 struct prefix_tier {
@@ -48,5 +48,8 @@ td_status prefix_cache_use(struct prefix_cache *cache, uint64_t key);
 void prefix_cache_release(struct prefix_cache *cache, uint64_t key);
 /* Tier 0 keeps at most `most` idle blocks. */
 void prefix_cache_trim(struct prefix_cache *cache, int64_t most);
+/* All is lost but what is idle in the tiers `kept` (bits 1 << tier): how many idle blocks that was. Those in use are
+ * not to be released any more. */
+int64_t prefix_cache_lose(struct prefix_cache *cache, uint32_t kept);
 
 #endif

@@ -2,6 +2,7 @@
  *
  * A run on all ranks: open, agree, start, drive (rank 0) or serve (the others), stop.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "drive.h"
@@ -23,7 +24,9 @@ static td_status create_trace(const struct cluster *cluster, const struct td_tra
                              .policy = experiment->engine.policy,
                              .model_digest = cluster->model_digest,
                              .seed = (uint64_t)experiment->seed,
-                             .ranks = transport->ranks};
+                             .ranks = transport->ranks,
+                             .slo_ttft = experiment->slo.ttft,
+                             .slo_tpot = experiment->slo.tpot};
   td_status status = td_trace_create(path, &run, out_trace);
   free(text);
   return status;
@@ -49,6 +52,14 @@ static td_status work(const struct cluster *cluster, struct node *node, struct t
   return TD_OK;
 }
 
+static void name_run(const struct cluster *cluster, struct td_run_summary *summary) {
+  const struct td_experiment *experiment = cluster->experiment;
+  snprintf(summary->experiment, sizeof summary->experiment, "%s", experiment->name);
+  snprintf(summary->model, sizeof summary->model, "%s", td_model_shape(cluster->model)->name);
+  snprintf(summary->pace, sizeof summary->pace, "%s", pace_names[experiment->engine.pace]);
+  snprintf(summary->policy, sizeof summary->policy, "%s", experiment->engine.policy);
+}
+
 /* Nothing executes: rank 0 does all of it. */
 static td_status run_fleet(const struct cluster *cluster, const struct td_transport *transport,
                            struct td_trace_writer **trace, const struct td_run_options *options) {
@@ -56,6 +67,7 @@ static td_status run_fleet(const struct cluster *cluster, const struct td_transp
   if (transport->rank) return TD_OK;
   if (!summary) TD_TRY(td_alloc(1, sizeof *own, (void **)&own));
   td_status status = fleet_run(cluster, *trace, summary ? summary : own);
+  if (!status && summary) name_run(cluster, summary);
   free(own);
   if (status || !*trace) return status;
   status = td_trace_finish(*trace);

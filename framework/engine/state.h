@@ -48,6 +48,9 @@ struct request {
   int64_t computed; /* positions whose KV exists */
   int64_t output;   /* output tokens so far */
   int32_t last_id;  /* the newest one, if executed */
+  int64_t pauses;   /* steps in which it decoded not, for prompts */
+  bool paused;      /* in its worker's last step */
+  bool chosen;      /* while a step is filled: it takes part */
   int64_t admitted_ps, first_step_ps, first_token_ps, finished_ps;
   /* hand-off */
   int64_t pushed;           /* positions given to pushes so far: whole KV blocks until the prompt ends */
@@ -71,6 +74,7 @@ struct worker {
   bool executes, ready;
   struct td_kv_layout layout; /* as the worker declared it */
   int64_t free_blocks, waiting_tokens, active;
+  uint64_t sent, received; /* bytes of KV: by its steps; as they came in, or were booked where none really move */
   /* requests here, first come first */
   int64_t *prefill, *decode;
   size_t prefill_count, prefill_capacity, decode_count, decode_capacity;

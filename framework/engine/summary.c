@@ -8,6 +8,7 @@
 
 #include "tandem/base.h"
 #include "tandem/engine.h"
+#include "tandem/metrics.h"
 
 /* ---- tallies ---- */
 
@@ -49,6 +50,49 @@ double td_tally_quantile(const struct td_tally *tally, double percent) {
   return (double)tally->high;
 }
 
+/* ---- as a trace would say it ---- */
+
+static struct td_summary summary_of(const struct td_tally *tally, double unit) {
+  bool any = tally->count > 0;
+  return (struct td_summary){.count = tally->count,
+                             .mean = any ? tally->sum / (double)tally->count * unit : NAN,
+                             .min = any ? (double)tally->low * unit : NAN,
+                             .p50 = td_tally_quantile(tally, 50) * unit,
+                             .p90 = td_tally_quantile(tally, 90) * unit,
+                             .p95 = td_tally_quantile(tally, 95) * unit,
+                             .p99 = td_tally_quantile(tally, 99) * unit,
+                             .max = any ? (double)tally->high * unit : NAN};
+}
+
+static struct td_metrics metrics_of(const struct td_run_summary *summary) {
+  double span = summary->makespan_ps > 0 ? td_seconds(summary->makespan_ps) : NAN;
+  return (struct td_metrics){.requests = summary->requests,
+                             .refused = summary->refused,
+                             .prompt_tokens = summary->prompt_tokens,
+                             .output_tokens = summary->output_tokens,
+                             .cached_tokens = summary->cached_tokens,
+                             .interruptions = summary->preemptions + summary->restarts,
+                             .slo_ttft = summary->slo.ttft,
+                             .slo_tpot = summary->slo.tpot,
+                             .within_ttft = summary->within_ttft,
+                             .within_tpot = summary->within_tpot,
+                             .within = summary->within,
+                             .makespan_s = span,
+                             .output_tokens_per_s = (double)summary->output_tokens / span,
+                             .ttft = summary_of(&summary->ttft, 1e-12),
+                             .tpot = summary_of(&summary->tpot, 1e-12),
+                             .e2e = summary_of(&summary->e2e, 1e-12),
+                             .queueing = summary_of(&summary->queueing, 1e-12),
+                             .user_rate = summary_of(&summary->user_rate, 1e-6),
+                             .steps = summary->steps,
+                             .role_changes = summary->role_changes,
+                             .failures = summary->failures,
+                             .down_s = td_seconds(summary->down_ps),
+                             .energy_j = summary->energy_j,
+                             .transfers = summary->transfers,
+                             .kv_bytes = summary->kv_bytes};
+}
+
 /* ---- printing ---- */
 
 static double mean_s(const struct td_tally *tally) {
@@ -74,14 +118,6 @@ static void print_tally(const char *name, const struct td_tally *tally, FILE *ou
   fprintf(out, "\n");
 }
 
-void td_run_goodput_print(const struct td_run_summary *summary, FILE *out) {
-  double all = (double)(summary->requests + summary->refused), span = td_seconds(summary->makespan_ps);
-  if (!(summary->slo.ttft > 0 || summary->slo.tpot > 0) || !(span > 0)) return;
-  fprintf(out, "goodput %.6g requests/s: %.4g %% within the SLO (TTFT %.4g %%, TPOT %.4g %%)\n",
-          (double)summary->within / span, 100 * (double)summary->within / all, 100 * (double)summary->within_ttft / all,
-          100 * (double)summary->within_tpot / all);
-}
-
 static double share(uint64_t tokens, uint64_t all) {
   return all ? (double)tokens / (double)all : 0;
 }
@@ -102,6 +138,18 @@ static void print_prefix(const struct td_run_prefix *prefix, FILE *out) {
             tier->evicted_tokens);
   }
   if (prefix->tier_count > 1) fprintf(out, "; steps waited %.6g s for loads", prefix->load_s);
+  if (prefix->lost_tokens) fprintf(out, "; %" PRIu64 " kept tokens lost with workers", prefix->lost_tokens);
+  fprintf(out, "\n");
+}
+
+static void print_transfers(const struct td_run_summary *summary, double span, FILE *out) {
+  const struct td_run_port *port = &summary->busiest_port;
+  if (!summary->transfers) return;
+  fprintf(out, "%" PRIu64 " KV transfers, %.6g GB", summary->transfers, (double)summary->kv_bytes / 1e9);
+  if (port->busy_ps) {
+    fprintf(out, "; the busiest port, where %s %s, is busy %.4g %% of the time", port->worker,
+            port->sends ? "sends" : "receives", 100 * td_seconds(port->busy_ps) / span);
+  }
   fprintf(out, "\n");
 }
 
@@ -120,10 +168,10 @@ void td_run_summary_print(const struct td_run_summary *summary, FILE *out) {
     fprintf(out, "; mean batch of decode steps %.4g", (double)summary->decode_tokens / (double)summary->decode_steps);
   }
   fprintf(out, "\n");
-  if (summary->transfers) {
-    fprintf(out, "%" PRIu64 " KV transfers, %.6g GB\n", summary->transfers, (double)summary->kv_bytes / 1e9);
-  }
+  print_transfers(summary, span, out);
+  if (summary->stage_bytes) fprintf(out, "%.6g GB between pipeline stages\n", (double)summary->stage_bytes / 1e9);
   if (summary->preemptions) fprintf(out, "%" PRIu64 " preemptions\n", summary->preemptions);
+  if (summary->pauses) fprintf(out, "%" PRIu64 " pauses\n", summary->pauses);
   print_prefix(&summary->prefix, out);
   if (summary->failures) {
     fprintf(out,
@@ -132,7 +180,9 @@ void td_run_summary_print(const struct td_run_summary *summary, FILE *out) {
             summary->failures, td_seconds(summary->down_ps), summary->lost_steps, summary->lost_tokens,
             summary->restarts);
   }
-  td_run_goodput_print(summary, out);
+  if (summary->role_changes) fprintf(out, "%" PRIu64 " changes of role\n", summary->role_changes);
+  const struct td_metrics metrics = metrics_of(summary);
+  td_metrics_print_goodput(&metrics, out);
   if (isfinite(summary->energy_j) && summary->output_tokens) {
     fprintf(out, "%.6g J in steps, %.6g J per output token\n", summary->energy_j,
             summary->energy_j / (double)summary->output_tokens);
@@ -149,73 +199,7 @@ void td_run_summary_print(const struct td_run_summary *summary, FILE *out) {
   print_tally("queueing", &summary->queueing, out);
 }
 
-static void number(FILE *out, const char *name, double value) {
-  if (isfinite(value)) {
-    fprintf(out, ", \"%s\": %.17g", name, value);
-  } else {
-    fprintf(out, ", \"%s\": null", name);
-  }
-}
-
-static void json_tally(const char *name, const struct td_tally *tally, FILE *out) {
-  fprintf(out, ", \"%s\": {\"count\": %" PRIu64, name, tally->count);
-  number(out, "mean", mean_s(tally));
-  number(out, "min", tally->count ? td_seconds(tally->low) : NAN);
-  for (size_t i = 0; i < 3; i++) {
-    char key[8];
-    snprintf(key, sizeof key, "p%.0f", percents[i]);
-    number(out, key, td_tally_quantile(tally, percents[i]) * 1e-12);
-  }
-  number(out, "max", tally->count ? td_seconds(tally->high) : NAN);
-  fprintf(out, "}");
-}
-
-static void json_prefix(const struct td_run_prefix *prefix, FILE *out) {
-  uint64_t all = prompt_tokens(prefix);
-  if (!prefix->on) return;
-  fprintf(out, ", \"prefix_cache\": {\"computed_tokens\": %" PRIu64, prefix->computed_tokens);
-  number(out, "hit_share", share(all - prefix->computed_tokens, all));
-  number(out, "load_s", prefix->load_s);
-  fprintf(out, ", \"tiers\": [");
-  for (int32_t i = 0; i < prefix->tier_count; i++) {
-    const struct td_run_tier *tier = &prefix->tiers[i];
-    fprintf(out, "%s{\"name\": ", i ? ", " : "");
-    td_json_string(out, tier->name, strlen(tier->name));
-    fprintf(out, ", \"hit_tokens\": %" PRIu64 ", \"evicted_tokens\": %" PRIu64 "}", tier->hit_tokens,
-            tier->evicted_tokens);
-  }
-  fprintf(out, "]}");
-}
-
 void td_run_summary_json(const struct td_run_summary *summary, FILE *out) {
-  double span = td_seconds(summary->makespan_ps);
-  fprintf(out,
-          "{\"requests\": %" PRIu64 ", \"refused\": %" PRIu64 ", \"prompt_tokens\": %" PRIu64
-          ", \"output_tokens\": %" PRIu64 ", \"steps\": %" PRIu64 ", \"events\": %" PRIu64 ", \"within_ttft\": %" PRIu64
-          ", \"within_tpot\": %" PRIu64 ", \"within_slo\": %" PRIu64 ", \"preemptions\": %" PRIu64
-          ", \"decode_steps\": %" PRIu64 ", \"transfers\": %" PRIu64 ", \"kv_bytes\": %" PRIu64
-          ", \"failures\": %" PRIu64 ", \"restarts\": %" PRIu64 ", \"lost_steps\": %" PRIu64
-          ", \"lost_tokens\": %" PRIu64,
-          summary->requests, summary->refused, summary->prompt_tokens, summary->output_tokens, summary->steps,
-          summary->events, summary->within_ttft, summary->within_tpot, summary->within, summary->preemptions,
-          summary->decode_steps, summary->transfers, summary->kv_bytes, summary->failures, summary->restarts,
-          summary->lost_steps, summary->lost_tokens);
-  number(out, "down_s", td_seconds(summary->down_ps));
-  number(out, "mean_batch", (double)summary->decode_tokens / (double)summary->decode_steps);
-  number(out, "makespan_s", span);
-  number(out, "requests_per_s", (double)summary->requests / span);
-  number(out, "output_tokens_per_s", (double)summary->output_tokens / span);
-  double all = summary->energy_j + summary->energy_idle_j;
-  number(out, "energy_j", summary->energy_j);
-  number(out, "energy_idle_j", summary->energy_idle_j);
-  number(out, "energy_total_j", all);
-  number(out, "watts", all / span);
-  number(out, "tokens_per_j", (double)summary->output_tokens / all);
-  fprintf(out, ", \"power_basis\": \"%s\"", summary->power_basis);
-  json_prefix(&summary->prefix, out);
-  json_tally("ttft_s", &summary->ttft, out);
-  json_tally("tpot_s", &summary->tpot, out);
-  json_tally("e2e_s", &summary->e2e, out);
-  json_tally("queueing_s", &summary->queueing, out);
-  fprintf(out, "}\n");
+  const struct td_metrics metrics = metrics_of(summary);
+  td_metrics_json(NULL, &metrics, summary, out);
 }

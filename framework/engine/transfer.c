@@ -68,6 +68,7 @@ static td_status book_push(struct engine *engine, int64_t number, struct td_row_
   row.time_kind = TD_TIME_MODELLED;
   TD_TRY(td_price_transfer(cluster_link(cluster, request->prefill_worker, request->decode_worker), row.bytes,
                            &row.duration));
+  if (!moves_bytes(engine, request)) engine->workers[request->decode_worker].received += row.bytes;
   TD_TRY(engine_add_ps(row.start, row.duration, &link->free_ps));
   return record_push(engine, number, row);
 }
@@ -76,8 +77,10 @@ td_status engine_book_pushes(struct engine *engine, const struct worker *worker,
                              const int64_t *layer_done_ps) {
   const struct request *request = &engine->requests[share->request];
   const struct td_cfg_engine *config = &engine->cluster->experiment->engine;
-  if (!is_priced(engine, request)) return TD_OK;
   int32_t layers = engine->cluster->graph->shape.layers;
+  engine->workers[request->prefill_worker].sent += td_kv_bytes(
+      &engine->cluster->graph->shape, engine->cluster->kv_dtype, layers, share->push_end - share->push_begin);
+  if (!is_priced(engine, request)) return TD_OK;
   struct td_row_transfer row = {.token_begin = (uint64_t)share->push_begin, .token_end = (uint64_t)share->push_end};
   if (config->handoff == TD_HANDOFF_BLOB) {
     row.layer_end = (uint32_t)layers;
@@ -95,6 +98,7 @@ td_status engine_book_pushes(struct engine *engine, const struct worker *worker,
 static td_status take_committed_chunk(struct engine *engine, int64_t number, const struct committed_chunk *chunk) {
   struct request *request = &engine->requests[number];
   request->committed_bytes += chunk->bytes;
+  engine->workers[request->decode_worker].received += chunk->bytes;
   if (is_priced(engine, request)) return TD_OK; /* its row is booked with the step */
   const struct cluster_worker *sender = &engine->cluster->workers[request->prefill_worker];
   const struct cluster_worker *receiver = &engine->cluster->workers[request->decode_worker];

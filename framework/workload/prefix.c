@@ -109,7 +109,7 @@ static uint64_t text_of(const struct prefixes *prefixes, const struct session *s
 td_status prefixes_session(struct prefixes *prefixes, struct session *session) {
   const struct turn *turn = &session->turns[session->next];
   TD_TRY(begin_segment(session, turn->shared, session->next));
-  TD_TRY(reserve(prefixes, turn->prompt));
+  TD_TRY(reserve(prefixes, turn->prompt + turn->output));
   int32_t b = 0;
   for (int32_t s = 0; s < session->segment_count; s++) {
     bool last = s + 1 == session->segment_count;

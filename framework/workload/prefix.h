@@ -27,7 +27,7 @@ void prefixes_close(struct prefixes *prefixes);
 td_status prefixes_tree(struct prefixes *prefixes, uint64_t i, int64_t *out_tokens);
 /* `tokens` of a group's text. */
 td_status prefixes_group(struct prefixes *prefixes, uint64_t key, int64_t tokens);
-/* The prompt of a session's turn `next`: what it shares with the turn before is the same text. */
+/* The prompt and the answer of a session's turn `next`: what it shares with the turn before is the same text. */
 td_status prefixes_session(struct prefixes *prefixes, struct session *session);
 
 #endif

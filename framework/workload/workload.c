@@ -175,6 +175,9 @@ static td_status job_of_turn(struct td_workload *workload, struct session *sessi
   job->turn = session->next++;
   job->tier = session->tier;
   lend_prefix(workload, workload->prefixes.hashes, workload->prefixes.count, job);
+  if (!job->prefix) return TD_OK;
+  job->prefix_count = (int32_t)(turn->prompt / workload->prefixes.block);
+  job->answer_count = workload->prefixes.count - job->prefix_count;
   return TD_OK;
 }
 

@@ -24,8 +24,9 @@ static char config[4200];
 static const char *folder;
 static uint64_t hash = TD_HASH_INIT;
 static int compared, stalled;
-static uint64_t refused, preempted, failures, lost;
+static uint64_t refused, preempted, paused, failures, lost, staged;
 static uint64_t hits[2], evicted[2]; /* of the KV cache, of tiers below */
+static uint64_t lost_kept;           /* tokens kept on workers that failed */
 
 static void write_config(const char *text) {
   FILE *file = fopen(config, "w");
@@ -37,13 +38,23 @@ static void write_config(const char *text) {
 /* What caches did, tier by tier, is not all in the rows. */
 static void same_prefix(const struct td_run_prefix *a, const struct td_run_prefix *b, const char *words) {
   if (a->on != b->on || a->tier_count != b->tier_count || a->computed_tokens != b->computed_tokens ||
-      a->load_s != b->load_s || memcmp(a->tiers, b->tiers, sizeof a->tiers) != 0) {
+      a->lost_tokens != b->lost_tokens || a->load_s != b->load_s || memcmp(a->tiers, b->tiers, sizeof a->tiers) != 0) {
     fail_msg("%s: merged and single steps count other hits or evictions", words);
   }
+  lost_kept += a->lost_tokens;
   for (int32_t i = 0; i < a->tier_count; i++) {
     hits[i > 0] += a->tiers[i].hit_tokens;
     evicted[i > 0] += a->tiers[i].evicted_tokens;
   }
+}
+
+static void same_counts(const struct td_run_summary *a, const struct td_run_summary *b, const char *words) {
+  bool same = a->role_changes == b->role_changes && a->cached_tokens == b->cached_tokens && a->within == b->within &&
+              a->kv_bytes == b->kv_bytes && a->energy_idle_j == b->energy_idle_j &&
+              a->busiest_port.busy_ps == b->busiest_port.busy_ps && a->busiest_port.bytes == b->busiest_port.bytes &&
+              !strcmp(a->busiest_port.worker, b->busiest_port.worker);
+  if (!same) fail_msg("%s: merged and single steps count differently", words);
+  if (a->busiest_port.busy_ps > a->makespan_ps) fail_msg("%s: a port is busy for longer than the run", words);
 }
 
 /* Runs the config merged and step by step, which must give the same rows, or the same stall. True if it ended well. */
@@ -59,6 +70,8 @@ static bool compare(const char *policy, uint64_t number, struct rows *merged) {
   }
   rows_same(merged, &single, words);
   const struct td_run_prefix single_prefix = single.summary->prefix;
+  same_counts(merged->summary, single.summary, words);
+  if (!status) rows_add_up(merged, words);
   rows_free(&single);
   if (number % 8 == 0) {
     assert_int_equal(rows_run(config, "engine.merge=true", &again), status);
@@ -68,8 +81,10 @@ static bool compare(const char *policy, uint64_t number, struct rows *merged) {
   same_prefix(&merged->summary->prefix, &single_prefix, words);
   refused += merged->summary->refused;
   preempted += merged->summary->preemptions;
+  paused += merged->summary->pauses;
   failures += merged->summary->failures;
   lost += merged->summary->lost_tokens;
+  staged += merged->summary->stage_bytes > 0;
   compared++;
   stalled += status != TD_OK;
   hash = rows_hash(hash, merged);
@@ -86,6 +101,22 @@ static int64_t step_end(const struct rows *rows, uint64_t number) {
   int64_t steps = (int64_t)(1 + td_random(5, number, 1) % row->count);
   if (td_random(5, number, 2) % 2) steps = (int64_t)row->count;
   return row->start + steps * row->duration + row->slope * (steps * (steps - 1) / 2);
+}
+
+/* And again with failures when steps end. */
+static void compare_cached(const char *policy, uint64_t number) {
+  static char text[MOST_BYTES];
+  struct rows rows = {0};
+  random_cached_cluster(number, policy, folder, -1, text, sizeof text);
+  write_config(text);
+  bool whole = compare(policy, number, &rows);
+  int64_t end_ps = step_end(&rows, number);
+  rows_free(&rows);
+  if (!whole || number % 3 != 1) return;
+  random_cached_cluster(number, policy, folder, end_ps, text, sizeof text);
+  write_config(text);
+  compare(policy, number, &rows);
+  rows_free(&rows);
 }
 
 static void compare_cluster(const char *policy, uint64_t number) {
@@ -111,38 +142,35 @@ static void every_policy(void **state) {
     }
   }
   printf(
-      "%d clusters, %d of them stalled alike, %d requests refused, %d preempted, %d failures, %d tokens lost; hash "
-      "%016llx\n",
-      compared, stalled, (int)refused, (int)preempted, (int)failures, (int)lost, (unsigned long long)hash);
+      "%d clusters, %d of them with stages, %d stalled alike, %d requests refused, %d preempted, %d pauses, "
+      "%d failures, %d tokens lost; hash %016llx\n",
+      compared, (int)staged, stalled, (int)refused, (int)preempted, (int)paused, (int)failures, (int)lost,
+      (unsigned long long)hash);
   if (!all) return;
   assert_true(compared - stalled >= (CLUSTERS > 24 ? 500 : 200));
-  assert_true(refused > 100 && preempted > 10 && failures > 100 &&
+  assert_true(staged > (uint64_t)compared / 8);
+  assert_true(refused > 100 && preempted > 10 && paused > 1000 && failures > 100 &&
               lost > 1000); /* else the draws no longer reach them */
 }
 
 static void every_policy_with_caches(void **state) {
-  static char text[MOST_BYTES];
-  struct rows rows;
   (void)state;
   hash = TD_HASH_INIT;
   compared = stalled = 0;
-  preempted = 0;
+  preempted = failures = lost = staged = 0;
   for (int i = 0; td_policies[i]; i++) {
     for (int cluster = 0; cluster < cached; cluster++) {
-      uint64_t number = (uint64_t)(i * cached + cluster);
-      random_cached_cluster(number, td_policies[i]->name, folder, text, sizeof text);
-      write_config(text);
-      compare(td_policies[i]->name, number, &rows);
-      rows_free(&rows);
+      compare_cached(td_policies[i]->name, (uint64_t)(i * cached + cluster));
     }
   }
   printf(
-      "%d clusters with caches, %d stalled alike, %d preempted; tokens found %d and %d below, evicted %d and %d; "
-      "hash %016llx\n",
-      compared, stalled, (int)preempted, (int)hits[0], (int)hits[1], (int)evicted[0], (int)evicted[1],
-      (unsigned long long)hash);
+      "%d clusters with caches, %d stalled alike, %d preempted, %d failures; tokens found %d and %d below, evicted %d "
+      "and %d, lost with workers %d; hash %016llx\n",
+      compared, stalled, (int)preempted, (int)failures, (int)hits[0], (int)hits[1], (int)evicted[0], (int)evicted[1],
+      (int)lost_kept, (unsigned long long)hash);
   if (!all) return;
-  assert_true(compared - stalled >= 9 * compared / 10);
+  assert_true(compared - stalled >= 8 * compared / 10);
+  assert_true(failures > 50 && lost_kept > 1000 && staged > (uint64_t)compared / 16);
   assert_true(preempted > 10 && hits[0] > 10000 && hits[1] > 10000 && evicted[0] > 10000 && evicted[1] > 10000);
 }
 

@@ -69,8 +69,9 @@ static void same_requests(void **state) {
     snprintf(pools, sizeof pools,
              "{name=\"all\"; backend=\"modelled\"; device=\"h100_sxm\"; count=%d; tensor=4; kv_tokens=%d;}",
              (int)(1 + draw(cluster, 3, 3)), (int)(1024 + draw(cluster, 4, 2048)));
-    snprintf(extra, sizeof extra, "batch_sequences=%d; batch_tokens=%d; block_tokens=%d;",
-             (int)(1 + draw(cluster, 5, 16)), (int)(32 + draw(cluster, 6, 1000)), (int)(1 + draw(cluster, 7, 32)));
+    snprintf(extra, sizeof extra, "batch_sequences=%d; batch_tokens=%d; block_tokens=%d; first=\"%s\"; pauses=%d;",
+             (int)(1 + draw(cluster, 5, 16)), (int)(32 + draw(cluster, 6, 1000)), (int)(1 + draw(cluster, 7, 32)),
+             draw(cluster, 50, 2) ? "prompts" : "outputs", (int)(1 + draw(cluster, 51, 3)));
     struct setup setup = {.model = model_of(cluster),
                           .pace = "priced",
                           .policy = "colocated",

@@ -136,6 +136,50 @@ static void mixed_overflows(void **state) {
   made_close(&made);
 }
 
+static void fewest_tokens_adds_requests_to_tokens(void **state) {
+  (void)state;
+  struct td_worker_view workers[] = {WORKER(BOTH, 0, 30), WORKER(BOTH, 10, 1), WORKER(BOTH, 11, 0)};
+  struct td_request_view request = request_of(10);
+  struct made made;
+  made_open(&made, "fewest_tokens", workers, 3);
+  route(&made, &request, 1, 1); /* equals: the first */
+  workers[1].free_blocks = 5;
+  route(&made, &request, 2, 2);
+  workers[2].free_sequences = 0;
+  route(&made, &request, 0, 0);
+  workers[0].free_blocks = 5;
+  route(&made, &request, -1, -1);
+  made_close(&made);
+}
+
+static void splitwise_moves_workers(void **state) {
+  (void)state;
+  struct td_worker_view workers[] = {WORKER(PREFILL, 0, 3), WORKER(PREFILL, 40, 1), WORKER(DECODE, 0, 1),
+                                     WORKER(DECODE, 0, 2)};
+  struct td_request_view request = request_of(60);
+  struct made made;
+  made_open(&made, "splitwise", workers, 4);
+  assert_int_equal(made.policy->check(&made.cluster), TD_OK);
+  workers[3].free_blocks = 60; /* the least KV, not the fewest requests */
+  route(&made, &request, 0, 3);
+  workers[0].waiting_tokens = 50;
+  workers[1].waiting_tokens = 39; /* with one request and this prompt as many as the threshold */
+  route(&made, &request, 1, 3);
+  workers[1].waiting_tokens = 40; /* too many: worker 2 helps, which has fewer requests than worker 3 */
+  route(&made, &request, 2, 3);
+  workers[3].free_blocks = 5; /* worker 2 is mixed now, and has the only room */
+  route(&made, &request, 2, 2);
+  workers[1].waiting_tokens = 0;
+  workers[2].active = 0;
+  workers[0].free_blocks = 70;
+  route(&made, &request, 1, 2); /* it was idle: of its pool again */
+  workers[2].free_blocks = 5;
+  route(&made, &request, 1, 0); /* no KV among the outputs: the prompts' worker with the least helps */
+  for (int i = 0; i < 4; i++) workers[i].free_blocks = 5;
+  route(&made, &request, -1, -1);
+  made_close(&made);
+}
+
 static void late_decides_twice(void **state) {
   (void)state;
   struct td_worker_view workers[] = {WORKER(PREFILL, 100, 1), WORKER(PREFILL, 99, 1), WORKER(DECODE, 0, 3),
@@ -250,6 +294,8 @@ int main(void) {
       cmocka_unit_test(round_robin_takes_turns),
       cmocka_unit_test(conditional_parts_at_the_threshold),
       cmocka_unit_test(mixed_overflows),
+      cmocka_unit_test(fewest_tokens_adds_requests_to_tokens),
+      cmocka_unit_test(splitwise_moves_workers),
       cmocka_unit_test(late_decides_twice),
       cmocka_unit_test(tiers_go_by_tier_then_deadline),
       cmocka_unit_test(admission_measures_the_rate),

@@ -91,7 +91,7 @@ static void options_are_read_or_refused(void **state) {
   setup.options = "threshold_tokens = 5;";
   fails(&setup, "seed=1", TD_CONFIG,
         "policy.cfg:3: engine.policy_options.threshold_tokens: found it with policy "
-        "disaggregated, which does not read it, expected it only with conditional, mixed");
+        "disaggregated, which does not read it, expected it only with conditional, mixed, splitwise");
   setup.options = "tiers = ( { slo_ttft = 1.0; } );";
   fails(&setup, "seed=1", TD_CONFIG, "expected it only with tiers");
   setup.options = "treshold_tokens = 5;";
@@ -180,6 +180,10 @@ static void autoscale_moves_workers(void **state) {
   struct rows rows;
   run(&setup, &rows);
   assert_true(moved(&rows) > 50);
+  const struct td_row_change *change = (const void *)rows.tables[TD_TABLE_CHANGES].data;
+  assert_int_equal(rows.tables[TD_TABLE_CHANGES].bytes / sizeof *change, rows.summary->role_changes);
+  assert_true(rows.summary->role_changes > 0 && change->device > 0 && change->change == TD_CHANGE_PREFILL);
+  assert_int_equal(change->time % 10000000000, 0); /* at a tick */
   int64_t scaled = rows.summary->makespan_ps;
   rows_free(&rows);
   setup.options = "slo_ttft = 0.02; high = 0.6; low = 0.3; minimum_workers = 3;";
@@ -295,6 +299,76 @@ static void what_grows_too_large_is_said(void **state) {
         "0");
 }
 
+/* The kinds of all steps in order, a letter each, and their tokens. */
+static void steps_of(const struct rows *rows, char *kinds, size_t size, uint64_t *tokens) {
+  const struct td_row_step *row = (const void *)rows->tables[TD_TABLE_STEPS].data;
+  size_t count = rows->tables[TD_TABLE_STEPS].bytes / sizeof *row, at = 0;
+  for (size_t i = 0; i < count; i++) {
+    for (uint64_t k = 0; k < row[i].count; k++, at++) {
+      assert_true(at + 1 < size);
+      kinds[at] = row[i].kind == TD_STEP_DECODE ? 'd' : row[i].kind == TD_STEP_PREFILL ? 'p' : 'm';
+      tokens[at] = row[i].tokens;
+    }
+  }
+  kinds[at] = 0;
+}
+
+/* One output and five prompts, each of which fills more than a step: it pauses twice in a row, then never again so. */
+static void outputs_pause_for_prompts(void **state) {
+  (void)state;
+  struct setup setup = {
+      .policy = "colocated",
+      .engine = "chunk_tokens = 0; batch_tokens = 64; batch_sequences = 16; first = \"prompts\"; pauses = 2;",
+      .pools = "b both 1 20000",
+      .workload =
+          "stop_at_end = false; requests = ( { prompt_tokens = 10; max_tokens = 9; },"
+          "{ prompt_tokens = 100; max_tokens = 1; arrival = 1e-5; },"
+          "{ prompt_tokens = 100; max_tokens = 1; arrival = 1e-5; },"
+          "{ prompt_tokens = 100; max_tokens = 1; arrival = 1e-5; },"
+          "{ prompt_tokens = 100; max_tokens = 1; arrival = 1e-5; },"
+          "{ prompt_tokens = 100; max_tokens = 1; arrival = 1e-5; } );"};
+  struct rows rows;
+  char kinds[64];
+  uint64_t tokens[64];
+  run(&setup, &rows);
+  steps_of(&rows, kinds, sizeof kinds, tokens);
+  assert_string_equal(kinds, "pppdpdpdpddddd");
+  assert_int_equal(rows.summary->pauses, 5);
+  rows_free(&rows);
+  run_with(&setup, "engine.first=outputs", &rows);
+  steps_of(&rows, kinds, sizeof kinds, tokens);
+  assert_string_equal(kinds, "pddddddddppppp"); /* the prompts wait until it is done */
+  assert_int_equal(rows.summary->pauses, 0);
+  rows_free(&rows);
+}
+
+/* Three outputs, two prompts that leave room for two of them: who paused comes first, then who joined first. */
+static void outputs_pause_in_turn(void **state) {
+  (void)state;
+  struct setup setup = {.policy = "colocated",
+                        .engine = "chunk_tokens = 0; batch_tokens = 16; batch_sequences = 16; first = \"prompts\";",
+                        .pools = "b both 1 20000",
+                        .workload =
+                            "stop_at_end = false; requests = ( { prompt_tokens = 5; max_tokens = 9; },"
+                            "{ prompt_tokens = 5; max_tokens = 9; }, { prompt_tokens = 5; max_tokens = 9; },"
+                            "{ prompt_tokens = 14; max_tokens = 1; arrival = 1e-5; },"
+                            "{ prompt_tokens = 14; max_tokens = 1; arrival = 1e-5; } );"};
+  static const int order[] = {3, 4, 0, 1, 2};
+  const struct td_row_request *request;
+  struct rows rows;
+  char kinds[64];
+  uint64_t tokens[64];
+  run(&setup, &rows);
+  steps_of(&rows, kinds, sizeof kinds, tokens);
+  assert_string_equal(kinds, "pmmddddddd");
+  assert_true(tokens[0] == 15 && tokens[1] == 16 && tokens[2] == 16 && tokens[3] == 3 && tokens[9] == 2);
+  assert_int_equal(rows.summary->pauses, 2);
+  assert_int_equal(requests_of(&rows, &request), 5);
+  for (int i = 0; i < 5; i++) assert_int_equal(request[i].request, order[i]);
+  assert_true(request[2].finished < request[3].finished && request[3].finished == request[4].finished);
+  rows_free(&rows);
+}
+
 static void batches_must_fit_before_the_run(void **state) {
   (void)state;
   struct setup setup = {
@@ -355,6 +429,8 @@ int main(void) {
       cmocka_unit_test(what_never_fits_is_said),
       cmocka_unit_test(stalls_are_explained),
       cmocka_unit_test(what_grows_too_large_is_said),
+      cmocka_unit_test(outputs_pause_for_prompts),
+      cmocka_unit_test(outputs_pause_in_turn),
       cmocka_unit_test(batches_must_fit_before_the_run),
       cmocka_unit_test(time_ends_and_is_said),
       cmocka_unit_test(programs_have_an_end),

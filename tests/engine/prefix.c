@@ -54,6 +54,18 @@ static void same(const struct plain *plain, const struct prefix_cache *cache) {
   for (int tier = 0; tier < TIERS; tier++) assert_int_equal(cache->tiers[tier].left, plain->left[tier]);
 }
 
+/* What is in use or idle in a tier that is not kept is gone. */
+static void lose(struct plain *plain, struct prefix_cache *cache, uint32_t kept) {
+  int64_t idle = 0;
+  for (int key = 0; key < KEYS; key++) {
+    if (!plain->uses[key] && (plain->tier[key] < 0 || kept & 1u << plain->tier[key])) continue;
+    idle += !plain->uses[key];
+    plain->uses[key] = 0;
+    plain->tier[key] = -1;
+  }
+  assert_int_equal(prefix_cache_lose(cache, kept), idle);
+}
+
 /* Keys that are multiples of 64 fall on few slots. */
 static void behaves_as_a_plain_one(void **state) {
   struct plain plain = {.now = 0};
@@ -77,6 +89,7 @@ static void behaves_as_a_plain_one(void **state) {
       trim(&plain, (int64_t)(td_random(1, 2, i) % 6));
       prefix_cache_trim(&cache, (int64_t)(td_random(1, 2, i) % 6));
     }
+    if (i % 500 == 0) lose(&plain, &cache, i % 1000 ? 4 : 2);
     if (i % 16 == 0) same(&plain, &cache);
   }
   assert_true(plain.left[2] > 100);
@@ -214,24 +227,145 @@ static void tiers_take_and_give_back(void **state) {
   }
 }
 
-/* A turn finds the whole blocks of the prompt before it: 32 of 40 tokens; the answer's are nobody's yet. */
-static void sessions_find_their_last_prompt(void **state) {
+#define TURNS "session_id,round_idx,prefix_len,input_len,output_len,tool_wait_after_ms\n"
+
+/* A turn finds the whole blocks of what was said before it, prompt and answer, but for the answer's last token, which
+ * nothing was computed of: 48 of 40 + 9, 64 of 70 + 2. */
+static void sessions_find_what_was_said(void **state) {
   (void)state;
   struct setup setup = {.engine = ON,
                         .pools = POOL("kv_tokens = 400;"),
                         .format = "sessions",
-                        .trace =
-                            "session_id,round_idx,prefix_len,input_len,output_len,tool_wait_after_ms\n"
-                            "0,0,0,40,10,5\n0,1,50,20,3,5\n0,2,73,7,1,0\n"};
+                        .trace = TURNS "0,0,0,40,10,5\n0,1,50,20,3,5\n0,2,73,7,1,0\n"};
   struct rows rows;
   run(&setup, &rows);
-  assert_int_equal(rows.summary->prefix.tiers[0].hit_tokens, 32 + 64);
+  assert_int_equal(rows.summary->prefix.tiers[0].hit_tokens, 48 + 64);
+  assert_int_equal(rows.summary->cached_tokens, 48 + 64);
+  for (int i = 0; i < 3; i++) assert_int_equal(requests_of(&rows)[i].cached_tokens, i == 0 ? 0 : i == 1 ? 48 : 64);
   rows_free(&rows);
 }
 
-static void hand_offs_push_all(void **state) {
+/* Of 16 + 16 tokens the second block lacks its last; of 16 + 17 it has it. A turn that goes on from the middle of the
+ * answer shares what is before. */
+static void answers_are_kept_in_whole_blocks(void **state) {
+  (void)state;
+  static const struct {
+    const char *turns;
+    uint32_t found;
+  } cases[] = {{TURNS "0,0,0,16,16,5\n0,1,32,9,1,0\n", 16},
+               {TURNS "0,0,0,16,17,5\n0,1,33,9,1,0\n", 32},
+               {TURNS "0,0,0,5,60,5\n0,1,65,9,1,0\n", 64},
+               {TURNS "0,0,0,5,60,5\n0,1,40,30,1,0\n", 32}};
+  struct setup setup = {.engine = ON, .pools = POOL("kv_tokens = 400;"), .format = "sessions"};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct rows rows;
+    setup.trace = cases[i].turns;
+    run(&setup, &rows);
+    assert_int_equal(requests_of(&rows)[1].cached_tokens, cases[i].found);
+    rows_free(&rows);
+  }
+}
+
+/* Nobody knows what Mooncake's answers are called: block 2 is computed again. */
+static void answers_without_names_are_not_found(void **state) {
+  (void)state;
+  struct setup setup = {.engine = ON, .pools = POOL("kv_tokens = 400;"), .trace = "0 16 40 1 1000 40 1 1,2,3"};
+  struct rows rows;
+  run(&setup, &rows);
+  assert_int_equal(requests_of(&rows)[1].cached_tokens, 16);
+  rows_free(&rows);
+}
+
+/* The answer is where it was decoded; a prompt is computed elsewhere. */
+static void answers_stay_where_they_came_out(void **state) {
   (void)state;
   struct setup setup = {.engine = ON "policy = \"disaggregated\";",
+                        .pools =
+                            "{ name = \"p\"; role = \"prefill\"; backend = \"modelled\"; device = \"chip.cfg\"; },"
+                            "{ name = \"d\"; role = \"decode\"; backend = \"modelled\"; device = \"chip.cfg\"; } ); "
+                            "links = ( { from = \"p\"; to = \"d\"; device = \"fast.cfg\"; }",
+                        .format = "sessions",
+                        .trace = TURNS "0,0,0,40,10,5\n0,1,50,20,3,5\n"};
+  struct rows rows;
+  run(&setup, &rows);
+  assert_int_equal(requests_of(&rows)[1].cached_tokens, 32);
+  rows_free(&rows);
+}
+
+/* ---- failures ---- */
+
+#define FAILS(at) "outages = ( { worker = 0; at = " at "; lasts = 0.1; } );"
+
+static void a_failure_takes_what_was_kept(void **state) {
+  (void)state;
+  struct setup setup = {.engine = ON, .pools = POOL("kv_tokens = 400;" FAILS("0.5")), .trace = TWICE};
+  struct rows rows;
+  run(&setup, &rows);
+  assert_int_equal(requests_of(&rows)[1].cached_tokens, 0);
+  assert_int_equal(requests_of(&rows)[2].cached_tokens, 63);
+  assert_int_equal(rows.summary->prefix.lost_tokens, 64);
+  assert_int_equal(rows.summary->prefix.tiers[0].hit_tokens, 63);
+  const struct td_row_change *change = (const void *)rows.tables[TD_TABLE_CHANGES].data;
+  assert_int_equal(rows.tables[TD_TABLE_CHANGES].bytes, 2 * sizeof *change);
+  assert_true(change[0].change == TD_CHANGE_DOWN && change[0].time == TD_PS_PER_SECOND / 2);
+  assert_true(change[1].change == TD_CHANGE_UP && change[1].time == TD_PS_PER_SECOND / 10 * 6);
+  rows_free(&rows);
+}
+
+/* The second prompt has pushed the first one's 4 blocks to the host's memory; the worker fails at 1.5 s with 8 blocks
+ * of its own idle. */
+static void tiers_survive_if_they_are_to(void **state) {
+  (void)state;
+  struct setup setup = {.engine = ON, .trace = PRESSED};
+  struct rows rows;
+  setup.pools = POOL("kv_tokens = 128; tiers = ( {name = \"host\"; tokens = 64;} );" FAILS("1.5"));
+  run(&setup, &rows);
+  assert_int_equal(requests_of(&rows)[2].cached_tokens, 0);
+  assert_int_equal(rows.summary->prefix.lost_tokens, 128 + 64);
+  rows_free(&rows);
+  setup.pools = POOL("kv_tokens = 128; tiers = ( {name = \"host\"; tokens = 64; survives = true;} );" FAILS("1.5"));
+  run(&setup, &rows);
+  assert_int_equal(requests_of(&rows)[2].cached_tokens, 63);
+  assert_int_equal(steps_of(&rows)[2].start, 2 * TD_PS_PER_SECOND + 131072000);
+  assert_int_equal(rows.summary->prefix.lost_tokens, 128);
+  rows_free(&rows);
+}
+
+/* It fails 1 ns into the step that computes the last 8 tokens of the second prompt, of which 64 were found: they are
+ * lost with it, and all 72 are computed when it is back. */
+static void what_was_found_is_lost_too(void **state) {
+  (void)state;
+  struct setup setup = {.engine = ON, .pools = POOL("kv_tokens = 400;" FAILS("1.000000001")), .trace = TWICE};
+  struct rows rows;
+  run(&setup, &rows);
+  assert_int_equal(requests_of(&rows)[1].cached_tokens, 64);
+  assert_int_equal(requests_of(&rows)[1].interruptions, 1);
+  assert_int_equal(rows.summary->lost_tokens, 64);
+  assert_int_equal(rows.summary->prefix.computed_tokens, 72 + 72 + 1);
+  rows_free(&rows);
+}
+
+/* 300 W at a step beside 50 W idle: the second worker's prompt waits for the first one's step, and finds on its own
+ * worker what it knows. */
+static void caps_and_caches_get_on(void **state) {
+  (void)state;
+  struct setup setup = {.engine = ON,
+                        .pools = POOL("count = 2; kv_tokens = 400;") " ); power_cap = 400.0; links = (",
+                        .trace = "0 64 1 1,2,3,4 0 64 1 5,6,7,8 1000 64 1 1,2,3,4 1000 64 1 5,6,7,8"};
+  struct rows rows;
+  run(&setup, &rows);
+  const struct td_row_step *step = steps_of(&rows);
+  assert_int_equal(step[1].start, step[0].duration);
+  assert_int_equal(step[3].start, TD_PS_PER_SECOND + step[2].duration);
+  for (int i = 2; i < 4; i++) assert_int_equal(requests_of(&rows)[i].cached_tokens, 63);
+  rows_free(&rows);
+}
+
+/* ---- more of runs ---- */
+
+static void hand_offs_push_all(void **state) {
+  (void)state;
+  struct setup setup = {.engine = ON "policy = \"disaggregated\"; handoff_layers = 1;",
                         .pools =
                             "{ name = \"p\"; role = \"prefill\"; backend = \"modelled\"; device = \"chip.cfg\"; },"
                             "{ name = \"d\"; role = \"decode\"; backend = \"modelled\"; device = \"chip.cfg\"; } ); "
@@ -241,6 +375,12 @@ static void hand_offs_push_all(void **state) {
   run(&setup, &rows);
   assert_int_equal(rows.summary->prefix.tiers[0].hit_tokens, 64);
   for (int i = 0; i < 2; i++) assert_int_equal(requests_of(&rows)[i].kv_bytes, 70 * 2048);
+  /* four pushes each, of 35,840 B at 5 GB/s after 2 us */
+  const struct td_run_port *port = &rows.summary->busiest_port;
+  assert_string_equal(port->worker, "p.0");
+  assert_true(port->sends);
+  assert_int_equal(port->bytes, 2 * 70 * 2048);
+  assert_int_equal(port->busy_ps, 2 * 4 * (2000000 + 7168000));
   rows_free(&rows);
 }
 
@@ -286,10 +426,21 @@ static void what_cannot_be_is_said(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(behaves_as_a_plain_one),          cmocka_unit_test(known_beginnings_are_not_computed),
-      cmocka_unit_test(a_beginning_is_all_of_it),        cmocka_unit_test(tiers_take_and_give_back),
-      cmocka_unit_test(sessions_find_their_last_prompt), cmocka_unit_test(hand_offs_push_all),
-      cmocka_unit_test(kv_aware_asks_the_caches),        cmocka_unit_test(what_cannot_be_is_said),
+      cmocka_unit_test(behaves_as_a_plain_one),
+      cmocka_unit_test(known_beginnings_are_not_computed),
+      cmocka_unit_test(a_beginning_is_all_of_it),
+      cmocka_unit_test(tiers_take_and_give_back),
+      cmocka_unit_test(sessions_find_what_was_said),
+      cmocka_unit_test(answers_are_kept_in_whole_blocks),
+      cmocka_unit_test(answers_without_names_are_not_found),
+      cmocka_unit_test(answers_stay_where_they_came_out),
+      cmocka_unit_test(a_failure_takes_what_was_kept),
+      cmocka_unit_test(tiers_survive_if_they_are_to),
+      cmocka_unit_test(what_was_found_is_lost_too),
+      cmocka_unit_test(caps_and_caches_get_on),
+      cmocka_unit_test(hand_offs_push_all),
+      cmocka_unit_test(kv_aware_asks_the_caches),
+      cmocka_unit_test(what_cannot_be_is_said),
   };
   folder = test_scratch();
   random_cluster_files(folder);

@@ -74,7 +74,7 @@ static double mean_wait(int servers, double rate, int seed) {
   write_file("queue.cfg", config);
   int code = test_run(out, sizeof out, "%s run %s/queue.cfg --no-trace --json 2>&1", TANDEM_PROGRAM, harness_scratch());
   if (code) fail_msg("%s", out);
-  const char *at = strstr(out, "\"queueing_s\"");
+  const char *at = strstr(out, "\"queueing\"");
   assert_non_null(at);
   at = strstr(at, "\"mean\": ");
   assert_non_null(at);

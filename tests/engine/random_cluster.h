@@ -18,7 +18,9 @@ void random_cluster_files(const char *folder);
 void random_cluster(uint64_t number, const char *policy, const char *folder, int64_t burst_ps, char *out, size_t size);
 
 /* Likewise a cluster with prefix caches and, often, tiers below them, on a source of few, long beginnings or of
- * sessions; its KV caches are small. */
-void random_cached_cluster(uint64_t number, const char *policy, const char *folder, char *out, size_t size);
+ * sessions; its KV caches are small. Where workers fail, some often do so at `instant_ps`; < 0: no instant is special.
+ */
+void random_cached_cluster(uint64_t number, const char *policy, const char *folder, int64_t instant_ps, char *out,
+                           size_t size);
 
 #endif

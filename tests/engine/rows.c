@@ -11,7 +11,8 @@ static struct td_trace_writer the_writer;
 static const size_t row_bytes[TD_TABLE_COUNT] = {
     [TD_TABLE_DEVICES] = sizeof(struct td_row_device),      [TD_TABLE_REQUESTS] = sizeof(struct td_row_request),
     [TD_TABLE_STEPS] = sizeof(struct td_row_step),          [TD_TABLE_TOKENS] = sizeof(struct td_row_token),
-    [TD_TABLE_RESIDENCY] = sizeof(struct td_row_residency), [TD_TABLE_TRANSFERS] = sizeof(struct td_row_transfer)};
+    [TD_TABLE_RESIDENCY] = sizeof(struct td_row_residency), [TD_TABLE_TRANSFERS] = sizeof(struct td_row_transfer),
+    [TD_TABLE_CHANGES] = sizeof(struct td_row_change)};
 
 /* ---- the writer that the engine finds ---- */
 
@@ -81,6 +82,39 @@ void rows_same(const struct rows *a, const struct rows *b, const char *words) {
     if (x->bytes != y->bytes)
       fail_msg("%s: table %d has %d and %d rows", words, table, (int)count, (int)(y->bytes / bytes));
   }
+}
+
+static uint64_t transferred(const struct rows *rows) {
+  const struct td_text *table = &rows->tables[TD_TABLE_TRANSFERS];
+  const struct td_row_transfer *row = (const void *)table->data;
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < table->bytes / sizeof *row; i++) bytes += row[i].bytes;
+  return bytes;
+}
+
+static uint64_t changes(const struct rows *rows, uint32_t first, uint32_t last) {
+  const struct td_text *table = &rows->tables[TD_TABLE_CHANGES];
+  const struct td_row_change *row = (const void *)table->data;
+  uint64_t count = 0;
+  for (size_t i = 0; i < table->bytes / sizeof *row; i++) count += row[i].change >= first && row[i].change <= last;
+  return count;
+}
+
+void rows_add_up(const struct rows *rows, const char *words) {
+  const struct td_run_summary *summary = rows->summary;
+  const struct td_text *table = &rows->tables[TD_TABLE_REQUESTS];
+  const struct td_row_request *row = (const void *)table->data;
+  uint64_t cached = 0, interrupted = 0, bytes = 0;
+  for (size_t i = 0; i < table->bytes / sizeof *row; i++) {
+    cached += row[i].cached_tokens;
+    interrupted += row[i].interruptions;
+    bytes += row[i].kv_bytes;
+  }
+  bool same = cached == summary->cached_tokens && interrupted == summary->preemptions + summary->restarts &&
+              bytes == summary->kv_bytes && transferred(rows) == bytes &&
+              changes(rows, TD_CHANGE_BOTH, TD_CHANGE_DECODE) == summary->role_changes &&
+              changes(rows, TD_CHANGE_DOWN, TD_CHANGE_DOWN) == summary->failures;
+  if (!same) fail_msg("%s: rows and summary tell different stories", words);
 }
 
 uint64_t rows_hash(uint64_t hash, const struct rows *rows) {

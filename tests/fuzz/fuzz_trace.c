@@ -50,7 +50,7 @@ static void use(const struct td_trace *trace) {
   if (out && !td_diff_compute(trace, &metrics, trace, &metrics, &options, &diff)) {
     const struct td_diff_side side = {"fuzz", trace, &metrics};
     td_metrics_print(trace, &metrics, out);
-    td_metrics_json(trace, &metrics, out);
+    td_metrics_json(trace, &metrics, NULL, out);
     td_diff_json(&diff, &side, &side, out);
     td_diff_free(&diff);
   }

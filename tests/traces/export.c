@@ -115,10 +115,18 @@ static void numbers(void **state) {
     if (i % 3 == 2) power *= 10;
   }
   const struct td_row_transfer last = {.bytes = UINT64_MAX};
-  const struct td_row_request request = {
-      .name = "it", .arrival = 5, .admitted = -1, .first_step = -1, .first_token = -1, .finished = -1};
+  const struct td_row_request request = {.name = "it",
+                                         .arrival = 5,
+                                         .admitted = -1,
+                                         .first_step = -1,
+                                         .first_token = -1,
+                                         .finished = -1,
+                                         .cached_tokens = 7,
+                                         .interruptions = 2};
+  const struct td_row_change change = {9, 0, TD_CHANGE_DECODE};
   expect_ok(td_trace_append(writer, TD_TABLE_TRANSFERS, &last, 1));
   expect_ok(td_trace_append(writer, TD_TABLE_REQUESTS, &request, 1));
+  expect_ok(td_trace_append(writer, TD_TABLE_CHANGES, &change, 1));
   expect_ok(td_trace_finish(writer));
   struct td_trace *trace = load();
   FILE *file = csv(trace, "transfers");
@@ -133,8 +141,12 @@ static void numbers(void **state) {
   file = csv(trace, "requests");
   expect_line(file,
               "request,name,arrival,admitted,first_step,first_token,finished,prompt_tokens,output_tokens,max_tokens,"
-              "finish,prefill_device,decode_device,kv_bytes\n");
-  expect_line(file, "0,it,5,-1,-1,-1,-1,0,0,0,0,0,0,0\n");
+              "finish,prefill_device,decode_device,kv_bytes,cached_tokens,interruptions\n");
+  expect_line(file, "0,it,5,-1,-1,-1,-1,0,0,0,0,0,0,0,7,2\n");
+  expect_end(file);
+  file = csv(trace, "changes");
+  expect_line(file, "time,device,change\n");
+  expect_line(file, "9,0,2\n");
   expect_end(file);
   file = csv(trace, "devices");
   expect_line(file, "device,name,pool,backend,file,role,executes,exact,model,layer_begin,layer_end,parts\n");
@@ -224,12 +236,17 @@ static void perfetto(void **state) {
   const struct sample sample = {.kind = SAMPLE_MIXED, .requests = 9, .seed = 2};
   expect_ok(sample_write(path, &sample));
   struct td_trace *trace = load();
+  free(trace->changes);
+  trace->changes = calloc(1, sizeof *trace->changes);
+  assert_non_null(trace->changes);
+  trace->count[TD_TABLE_CHANGES] = 1;
   json_t *events = timeline(trace, 0, INT64_MAX);
   assert_int_equal(count_of(events, "X", 1), trace->count[TD_TABLE_STEPS]);
   assert_int_equal(count_of(events, "M", 1), 1 + trace->count[TD_TABLE_DEVICES]);
   assert_int_equal(count_of(events, "b", 2), 4 * 9);
   assert_int_equal(count_of(events, "e", 2), 4 * 9);
   assert_int_equal(count_of(events, "b", 3), trace->count[TD_TABLE_TRANSFERS]);
+  assert_int_equal(count_of(events, "i", 1), 1);
   double start = json_number_value(json_object_get(json_array_get(events, 5), "ts"));
   assert_true(fabs(start - (double)trace->steps[0].start / 1e6) < 1e-6);
   json_decref(events);

@@ -3,6 +3,7 @@
  * Files that contradict the schema, themselves or HDF5: each one is refused with one line that names the place.
  */
 #include <hdf5.h>
+#include <math.h>
 #include <sys/stat.h>
 
 #include "../support.h"
@@ -25,8 +26,8 @@ static void expect_refused(td_status wanted, const char *part) {
 /* ---- rows: a good trace with one field changed ---- */
 
 static void rewrite(const struct td_trace *trace) {
-  const void *const rows[] = {trace->devices, trace->requests,  trace->steps,
-                              trace->tokens,  trace->residency, trace->transfers};
+  const void *const rows[] = {trace->devices,   trace->requests,  trace->steps,  trace->tokens,
+                              trace->residency, trace->transfers, trace->changes};
   struct td_trace_run run = sample_run(NULL);
   struct td_trace_writer *writer = NULL;
   uint64_t offset;
@@ -52,13 +53,14 @@ struct saved {
 };
 
 static void each_table(struct td_trace *trace, struct saved *saved, bool restore) {
-  void *const rows[] = {trace->devices, trace->requests,  trace->steps,
-                        trace->tokens,  trace->residency, trace->transfers};
+  void *const rows[] = {trace->devices,   trace->requests,  trace->steps,  trace->tokens,
+                        trace->residency, trace->transfers, trace->changes};
   static const size_t sizes[] = {sizeof *trace->devices, sizeof *trace->requests,  sizeof *trace->steps,
-                                 sizeof *trace->tokens,  sizeof *trace->residency, sizeof *trace->transfers};
+                                 sizeof *trace->tokens,  sizeof *trace->residency, sizeof *trace->transfers,
+                                 sizeof *trace->changes};
   for (int t = 0; t < TD_TABLE_COUNT; t++) {
     size_t bytes = sizes[t] * trace->count[t];
-    if (!restore) assert_non_null(saved->rows[t] = malloc(bytes));
+    if (!restore) assert_non_null(saved->rows[t] = malloc(bytes + 1));
     memcpy(restore ? rows[t] : saved->rows[t], restore ? saved->rows[t] : rows[t], bytes);
     if (restore) free(saved->rows[t]);
   }
@@ -124,6 +126,15 @@ static void bad_rows(void **state) {
   ROW_CASE(transfers[0].layer_begin = 31, "transfers[0].layer_end");
   ROW_CASE(transfers[0].token_begin = 1u << 20, "transfers[0].token_end");
   ROW_CASE(transfers[0].duration = INT64_MAX, "transfers[0].duration");
+  free(trace->changes);
+  trace->changes = calloc(2, sizeof *trace->changes);
+  trace->count[TD_TABLE_CHANGES] = 2;
+  struct td_row_change *changes = trace->changes;
+  assert_non_null(changes);
+  ROW_CASE(changes[1].device = 2, "changes[1].device is 2");
+  ROW_CASE(changes[1].change = 5, "changes[1].change is 5");
+  ROW_CASE(changes[0].time = -1, "changes[0].time is -1");
+  ROW_CASE(changes[0].time = 1, "changes[1].time is 0, expected a time not before the row in front");
   td_trace_free(trace);
 }
 
@@ -174,6 +185,13 @@ static void set_number(hid_t file, const char *name, uint64_t value) {
 }
 static void schema_2(hid_t file) {
   set_number(file, "schema", 2);
+}
+static void bad_slo(hid_t file) {
+  double value = NAN;
+  hid_t run = H5Gopen2(file, "run", H5P_DEFAULT), attribute = H5Aopen(run, "slo_tpot", H5P_DEFAULT);
+  assert_true(H5Awrite(attribute, H5T_NATIVE_DOUBLE, &value) >= 0);
+  H5Aclose(attribute);
+  H5Gclose(run);
 }
 static void complete_2(hid_t file) {
   set_number(file, "complete", 2);
@@ -277,6 +295,7 @@ static void bad_structure(void **state) {
   (void)state;
   edit(schema_2, TD_UNSUPPORTED, "schema 2");
   edit(complete_2, TD_CORRUPT, "complete");
+  edit(bad_slo, TD_CORRUPT, "attribute slo_tpot of run is not a time");
   edit(no_tokens, TD_CORRUPT, "tokens is missing");
   edit(no_run, TD_CORRUPT, "run is missing");
   edit(no_pace, TD_CORRUPT, "pace of run is missing");

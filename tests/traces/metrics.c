@@ -13,8 +13,12 @@
 
 static char path[4200];
 
+static double slo_ttft, slo_tpot;
+
 static struct td_trace_writer *begin(void) {
   struct td_trace_run run = sample_run(NULL);
+  run.slo_ttft = slo_ttft;
+  run.slo_tpot = slo_tpot;
   struct td_trace_writer *writer = NULL;
   assert_int_equal(td_trace_create(path, &run, &writer), TD_OK);
   const struct td_row_device devices[2] = {{.device = 0, .name = "p", .role = 1, .executes = 1},
@@ -43,14 +47,21 @@ static struct td_trace *by_hand(void) {
   const struct td_row_transfer transfers[2] = {{0, 0, 1, 0, 4, 0, 10, 600, 3 * S, S / 4, TD_TIME_MODELLED, 0},
                                                {0, 0, 1, 4, 8, 0, 10, 400, 3 * S, S / 2, TD_TIME_MODELLED, 0}};
   const struct td_row_request requests[3] = {
-      {0, "a", 1 * S, 1 * S, 2 * S, 3 * S, 11 * S, 10, 5, 5, TD_FINISH_LENGTH, 0, 1, 1000},
-      {1, "b", 0, 11 * S, 11 * S, 13 * S, 13 * S, 20, 1, 9, TD_FINISH_END, 0, 0, 0},
-      {2, "c", 2 * S, -1, -1, -1, 3 * S, 40, 0, 9, TD_FINISH_REFUSED, 0, 0, 0}};
+      {0, "a", 1 * S, 1 * S, 2 * S, 3 * S, 11 * S, 10, 5, 5, TD_FINISH_LENGTH, 0, 1, 1000, 6, 1},
+      {1, "b", 0, 11 * S, 11 * S, 13 * S, 13 * S, 20, 1, 9, TD_FINISH_END, 0, 0, 0, 4, 0},
+      {2, "c", 2 * S, -1, -1, -1, 3 * S, 40, 0, 9, TD_FINISH_REFUSED, 0, 0, 0, 0, 0}};
+  /* the second device is down for 1.5 s, and again for good, of which 0.5 s are within the run */
+  const struct td_row_change changes[5] = {{1 * S, 0, TD_CHANGE_BOTH},
+                                           {1 * S, 1, TD_CHANGE_DOWN},
+                                           {2 * S + S / 2, 1, TD_CHANGE_UP},
+                                           {3 * S, 0, TD_CHANGE_PREFILL},
+                                           {12 * S + S / 2, 1, TD_CHANGE_DOWN}};
   assert_int_equal(td_trace_append(writer, TD_TABLE_STEPS, steps, 3), TD_OK);
   assert_int_equal(td_trace_append(writer, TD_TABLE_TOKENS, tokens, 2), TD_OK);
   assert_int_equal(td_trace_append(writer, TD_TABLE_RESIDENCY, &stay, 1), TD_OK);
   assert_int_equal(td_trace_append(writer, TD_TABLE_TRANSFERS, transfers, 2), TD_OK);
   assert_int_equal(td_trace_append(writer, TD_TABLE_REQUESTS, requests, 3), TD_OK);
+  assert_int_equal(td_trace_append(writer, TD_TABLE_CHANGES, changes, 5), TD_OK);
   return end(writer);
 }
 
@@ -118,8 +129,39 @@ static void numbers(void **state) {
   expect(m.devices[1].energy_j, 56); /* 8 W for 7 s */
   expect(m.devices[1].tokens_per_s, 4.0 / 13);
   assert_true(isnan(m.devices[0].energy_j));
+  assert_int_equal(m.devices[0].kv_sent, 1000);
+  assert_int_equal(m.devices[1].kv_received, 1000);
+  assert_int_equal(m.devices[0].kv_received + m.devices[1].kv_sent, 0);
+  assert_int_equal(m.cached_tokens, 10);
+  assert_int_equal(m.interruptions, 1);
+  assert_int_equal(m.role_changes, 2);
+  assert_int_equal(m.failures, 2);
+  expect(m.down_s, 2);
+  assert_int_equal(m.steps, 6);
   td_metrics_free(&m);
   td_trace_free(trace);
+}
+
+/* Request a has a TTFT of 2 s and a TPOT of 2 s, b a TTFT of 13 s and one token. */
+static void goodput(void **state) {
+  (void)state;
+  static const struct {
+    double ttft, tpot;
+    uint64_t within_ttft, within_tpot, within;
+  } cases[] = {{2, 2, 1, 2, 1}, {1.999, 2, 0, 2, 0}, {13, 1.999, 2, 1, 1}, {0, 1.5, 2, 1, 1}, {2, 0, 1, 2, 1}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct td_metrics m;
+    slo_ttft = cases[i].ttft;
+    slo_tpot = cases[i].tpot;
+    struct td_trace *trace = by_hand();
+    assert_int_equal(td_metrics_compute(trace, &m), TD_OK);
+    assert_int_equal(m.within_ttft, cases[i].within_ttft);
+    assert_int_equal(m.within_tpot, cases[i].within_tpot);
+    assert_int_equal(m.within, cases[i].within);
+    td_metrics_free(&m);
+    td_trace_free(trace);
+  }
+  slo_ttft = slo_tpot = 0;
 }
 
 static void nothing_happened(void **state) {
@@ -131,7 +173,7 @@ static void nothing_happened(void **state) {
   assert_true(isnan(m.makespan_s) && isnan(m.ttft.p50) && isnan(m.itl.mean) && isnan(m.devices[0].tokens_per_s));
   td_metrics_print(trace, &m, stdout);
   td_metrics_print_requests(trace, &m, stdout);
-  td_metrics_json(trace, &m, stdout);
+  td_metrics_json(trace, &m, NULL, stdout);
   td_metrics_free(&m);
   td_trace_free(trace);
 }
@@ -207,9 +249,13 @@ static void percentiles(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(expansion),          cmocka_unit_test(numbers),
-                                     cmocka_unit_test(nothing_happened),   cmocka_unit_test(devices_of_a_pool),
-                                     cmocka_unit_test(unfinished_request), cmocka_unit_test(percentiles)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(expansion),
+                                     cmocka_unit_test(numbers),
+                                     cmocka_unit_test(nothing_happened),
+                                     cmocka_unit_test(devices_of_a_pool),
+                                     cmocka_unit_test(unfinished_request),
+                                     cmocka_unit_test(percentiles),
+                                     cmocka_unit_test(goodput)};
   const char *folder = test_scratch();
   snprintf(path, sizeof path, "%s/hand.h5", folder);
   int failed = cmocka_run_group_tests(tests, NULL, NULL);

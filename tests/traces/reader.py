@@ -66,6 +66,23 @@ with tempfile.TemporaryDirectory() as folder:
     older = tandem_trace.load(f"{folder}/older.h5")
     assert all(summary == shown[name] for name, summary in older.metrics().items())
     assert older.raw["steps"].dtype.names == tandem_trace.load(f"{folder}/modelled.h5").raw["steps"].dtype.names
+    # an older trace, whose requests lack their last two fields, and which has no changes
+    assert len(older.changes) == 0 and older.changes.dtype.names == ("time", "device", "change")
+    with h5py.File(f"{folder}/before.h5", "w") as new, h5py.File(f"{folder}/modelled.h5") as old:
+        for name in old:
+            if name not in ("requests", "changes"):
+                old.copy(name, new)
+        fields = [name for name in old["requests"].dtype.names if name not in ("cached_tokens", "interruptions")]
+        rows = np.empty(len(old["requests"]), [(name, old["requests"].dtype[name]) for name in fields])
+        for name in fields:
+            rows[name] = old["requests"][name]
+        new["requests"] = rows
+    before, after = (tandem_trace.load(f"{folder}/{name}.h5") for name in ("before", "modelled"))
+    assert before.requests.dtype.names == after.requests.dtype.names and before.metrics() == after.metrics()
+    assert (before.requests["cached_tokens"] == 0).all() and len(before.changes) == 0
+    shown = [subprocess.run([tandem, "show", "--json", f"{folder}/{name}.h5"], check=True, capture_output=True).stdout
+             for name in ("before", "modelled")]
+    assert shown[0] == shown[1]
     with h5py.File(f"{folder}/other.h5", "w") as f:
         f.create_group("run")
     try:

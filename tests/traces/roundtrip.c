@@ -67,10 +67,12 @@ static void every_row_comes_back(void **state) {
   for (size_t at = 0, now = 1; at < ROWS; at += now, now = 3 * now < ROWS - at ? 3 * now : ROWS - at) {
     expect_ok(td_trace_append(writer, TD_TABLE_TOKENS, &rows[at], now));
   }
-  struct td_row_request request = {0, "one", 0, 0, 0, 0, 9000000, 3, ROWS, ROWS, TD_FINISH_END, 0, 0, 99};
+  struct td_row_request request = {0, "one", 0, 0, 0, 0, 9000000, 3, ROWS, ROWS, TD_FINISH_END, 0, 0, 99, 2, 1};
   expect_ok(td_trace_append(writer, TD_TABLE_REQUESTS, &request, 1));
   struct td_row_transfer transfer = {0, 0, 0, 1, 2, 3, 4, 5, 6, 7, TD_TIME_EMULATED, 0};
   expect_ok(td_trace_append(writer, TD_TABLE_TRANSFERS, &transfer, 1));
+  struct td_row_change changes[2] = {{5, 0, TD_CHANGE_DECODE}, {6, 0, TD_CHANGE_DOWN}};
+  expect_ok(td_trace_append(writer, TD_TABLE_CHANGES, changes, 2));
   expect_ok(td_trace_finish(writer));
   assert_int_not_equal(access(in_folder("rows.h5.part"), F_OK), 0);
 
@@ -83,6 +85,7 @@ static void every_row_comes_back(void **state) {
   assert_memory_equal(trace->devices, &device, sizeof device);
   assert_memory_equal(trace->requests, &request, sizeof request);
   assert_memory_equal(trace->transfers, &transfer, sizeof transfer);
+  assert_memory_equal(trace->changes, changes, sizeof changes);
   assert_int_equal(trace->steps[ROWS - 1].index, ROWS - 1);
   assert_memory_equal(trace->text + rows[8999].text_offset, "t8999", 5);
   assert_int_equal(trace->text_bytes, rows[8999].text_offset + 5);
@@ -262,6 +265,58 @@ static void older_name(void **state) {
   expect_error(td_trace_load(path, &trace), TD_CORRUPT, "field interval of table steps is missing, expected uint32");
 }
 
+/* Makes the file's requests what they were before they had their last two fields, and takes changes away. */
+static void make_older(const char *path, const struct td_row_request *rows, hsize_t count) {
+  const struct td_table_schema *table = &td_schema[TD_TABLE_REQUESTS];
+  size_t bytes = offsetof(struct td_row_request, cached_tokens);
+  char *packed = malloc(count * bytes);
+  hid_t whole = td_schema_file_type(table), older = H5Tcreate(H5T_COMPOUND, bytes);
+  assert_non_null(packed);
+  for (hsize_t i = 0; i < count; i++) memcpy(packed + i * bytes, &rows[i], bytes);
+  for (int32_t i = 0; i < table->field_count; i++) {
+    if (table->fields[i].offset >= bytes) continue;
+    hid_t member = H5Tget_member_type(whole, (unsigned)i);
+    assert_true(H5Tinsert(older, table->fields[i].name, table->fields[i].offset, member) >= 0);
+    H5Tclose(member);
+  }
+  hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT), space = H5Screate_simple(1, &count, NULL);
+  assert_true(H5Ldelete(file, "changes", H5P_DEFAULT) >= 0 && H5Ldelete(file, "requests", H5P_DEFAULT) >= 0);
+  hid_t set = H5Dcreate2(file, "requests", older, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+  assert_true(H5Dwrite(set, older, H5S_ALL, H5S_ALL, H5P_DEFAULT, packed) >= 0);
+  H5Dclose(set);
+  H5Sclose(space);
+  H5Fclose(file);
+  H5Tclose(older);
+  H5Tclose(whole);
+  free(packed);
+}
+
+static void older_fields(void **state) {
+  enum { ROWS = 300 };
+  const char *path = in_folder("before.h5");
+  struct td_trace_writer *writer = create(path);
+  struct td_row_device device = {.name = "w"};
+  struct td_row_request *rows = calloc(ROWS, sizeof *rows);
+  struct td_trace *trace = NULL;
+  (void)state;
+  assert_non_null(rows);
+  expect_ok(td_trace_append(writer, TD_TABLE_DEVICES, &device, 1));
+  for (uint32_t i = 0; i < ROWS; i++) {
+    rows[i] = (struct td_row_request){
+        .request = i, .name = "r", .arrival = i, .finished = i, .prompt_tokens = 7, .finish = TD_FINISH_REFUSED};
+    rows[i].admitted = rows[i].first_step = rows[i].first_token = -1;
+    rows[i].kv_bytes = UINT64_MAX;
+  }
+  expect_ok(td_trace_append(writer, TD_TABLE_REQUESTS, rows, ROWS));
+  expect_ok(td_trace_finish(writer));
+  make_older(path, rows, ROWS);
+  trace = load(path);
+  assert_int_equal(trace->count[TD_TABLE_CHANGES], 0);
+  assert_memory_equal(trace->requests, rows, ROWS * sizeof *rows); /* the last two fields are 0 */
+  td_trace_free(trace);
+  free(rows);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_row_comes_back),
@@ -272,6 +327,7 @@ int main(void) {
       cmocka_unit_test(bad_paths),
       cmocka_unit_test(older_file_replaced),
       cmocka_unit_test(two_writers),
+      cmocka_unit_test(older_fields),
       cmocka_unit_test(same_run_same_bytes),
       cmocka_unit_test(older_name),
   };

@@ -210,8 +210,8 @@ static void everything_at_once(void **state) {
                                            {0, 1, 1, 9, 2, 4},   {0, 1, 1, 12, 4, 7}};
   const struct td_row_token tokens[] = {{0, 6, 55, 0, 0, 1, 61 * MS, 12, -0.5, 3},
                                         {1, 12, 56, 0, 0, 1, 61 * MS, 12, -2, 1}};
-  const struct td_row_request requests[] = {{1, "b", 0, 0, MS, 14 * MS + 42, 73 * MS, 5, 19, 19, 0, 1, 1, 0},
-                                            {0, "a", 0, 0, 0, 5 * MS, 74 * MS, 5, 11, 11, 0, 0, 1, 0}};
+  const struct td_row_request requests[] = {{1, "b", 0, 0, MS, 14 * MS + 42, 73 * MS, 5, 19, 19, 0, 1, 1, 0, 0, 0},
+                                            {0, "a", 0, 0, 0, 5 * MS, 74 * MS, 5, 11, 11, 0, 0, 1, 0, 0, 0}};
   expect_ok(td_trace_append(writer, TD_TABLE_RESIDENCY, stays, 8));
   expect_ok(td_trace_append(writer, TD_TABLE_TOKENS, tokens, 2));
   struct td_row_request rows[2] = {requests[0], requests[1]};

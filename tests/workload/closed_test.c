@@ -86,6 +86,28 @@ static void shared_text(void **state) {
   close_opened(&opened);
 }
 
+/* Of 12 + 19 tokens the prompt has one whole block and the answer completes two more, which are the next prompt's; of
+ * 5 + 20 the prompt has none. A prompt that goes on from the middle of an answer shares what is before. */
+static void answers_have_names(void **state) {
+  (void)state;
+  scratch_file("s.csv", TURNS
+               "x,0,0,0,12,19,0\nx,0,1,31,9,1,0\ny,0,0,0,5,20,0\ny,0,1,25,9,1,0\nz,0,0,0,5,40,0\nz,0,1,24,9,1,0\n");
+  struct opened opened = must_open(SESSIONS "arrivals = \"closed\"; users = 1;");
+  static const int whole[][2] = {{1, 2}, {0, 2}, {0, 4}}, next[] = {4, 3, 3}, same[] = {3, 2, 2};
+  for (int i = 0; i < 3; i++) {
+    uint64_t said[4];
+    struct td_job job = must_next(opened.workload, 0);
+    assert_true(job.prefix && job.prefix_count == whole[i][0] && job.answer_count == whole[i][1]);
+    memcpy(said, job.prefix, (size_t)(whole[i][0] + whole[i][1]) * sizeof *said);
+    finish(opened.workload, job, 0);
+    job = must_next(opened.workload, 0);
+    assert_true(job.prefix_count == next[i] && job.answer_count == 0);
+    for (int b = 0; b < 3; b++) assert_int_equal(job.prefix[b] == said[b], b < same[i]);
+    finish(opened.workload, job, 0);
+  }
+  close_opened(&opened);
+}
+
 static void first_rounds_share(void **state) {
   (void)state;
   scratch_file("s.csv", TURNS "y,0,0,20,30,5,0\nz,0,0,20,30,5,0\n");
@@ -175,8 +197,13 @@ static void wrong_order(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(rounds),      cmocka_unit_test(shared_text), cmocka_unit_test(first_rounds_share),
-      cmocka_unit_test(users),       cmocka_unit_test(ties),        cmocka_unit_test(users_of_sessions),
+      cmocka_unit_test(rounds),
+      cmocka_unit_test(shared_text),
+      cmocka_unit_test(first_rounds_share),
+      cmocka_unit_test(answers_have_names),
+      cmocka_unit_test(users),
+      cmocka_unit_test(ties),
+      cmocka_unit_test(users_of_sessions),
       cmocka_unit_test(wrong_order),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -165,7 +165,7 @@ static td_status run_operators(struct bench *bench, size_t total) {
   for (size_t i = 0; i < bench->cases.count; i++) {
     TD_TRY(refresh_ceilings(bench));
     td_progress_update(&bench->progress, bench->count, total);
-    TD_TRY(bench_operator(bench->device, bench->options.seconds, &bench->cases.items[i], &bench->ceilings,
+    TD_TRY(bench_operator(bench->device, bench->options.seconds, &bench->cases.items[i], &bench->ceilings, NULL,
                           &bench->results[bench->count]));
     bench->count++;
   }

@@ -110,10 +110,9 @@ static td_status print_summary(const struct arguments *arguments, const struct t
   struct td_metrics metrics;
   TD_TRY(td_trace_load(path, &trace));
   td_status status = td_metrics_compute(trace, &metrics);
-  if (!status && arguments->json) td_metrics_json(trace, &metrics, stdout);
+  if (!status && arguments->json) td_metrics_json(trace, &metrics, summary->filled ? summary : NULL, stdout);
   if (!status && !arguments->json) {
     td_metrics_print(trace, &metrics, stdout);
-    td_run_goodput_print(summary, stdout);
     printf("\ntrace: %s\n", path);
   }
   if (!status) td_metrics_free(&metrics);
@@ -184,10 +183,11 @@ const struct td_command td_command_run = {
         "  -o FILE.h5        where the trace goes (default: the config's name with .h5, in this folder)\n"
         "  --set PATH=VALUE  overrides a config key, e.g. --set engine.chunk_tokens=7; may be repeated\n"
         "  --stream          prints the text of executed requests as it comes, one line per \"[request] ...\"\n"
-        "  --json            prints the summary as one JSON object\n"
+        "  --json            prints the summary as one JSON object, with the keys of tandem show --json\n"
         "  --no-trace        of modelled runs: keeps no trace; quantiles in the summary are within 0.4 %\n\n"
-        "The summary is that of tandem show, with the goodput if the config has an slo; of modelled runs of over\n"
-        "1,000,000 output tokens, and without a trace, it is counted on the way.\n\n"
+        "The summary is that of tandem show; of modelled runs of over 1,000,000 output tokens, and without a trace, "
+        "it\n"
+        "is counted on the way. In JSON it has the same keys, null where nothing is known.\n\n"
         "Under mpirun the workers are spread over the ranks: rank 0 orchestrates, and holds workers too unless there\n"
         "are ranks to spare. While it runs the trace is FILE.h5.part; it gets its name when the run is complete.\n",
     .run = run,

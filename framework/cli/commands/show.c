@@ -41,7 +41,7 @@ static void print_json(const struct shown *shown, int32_t count) {
   if (count > 1) printf("{\"traces\": [\n");
   for (int32_t i = 0; i < count; i++) {
     if (i) printf(",\n");
-    td_metrics_json(shown->traces[i], &shown->metrics[i], stdout);
+    td_metrics_json(shown->traces[i], &shown->metrics[i], NULL, stdout);
   }
   if (count > 1) printf("]}\n");
 }

@@ -37,7 +37,7 @@ void td_tally_add(struct td_tally *tally, int64_t ps, uint64_t times); /* ps: no
 double td_tally_quantile(const struct td_tally *tally, double percent);
 
 /* What prefix caches did. Prompts that are prefilled again count again; evicted: given up, to the tier below or for
- * good. */
+ * good; lost: kept, but on workers that failed. */
 #define TD_RUN_TIERS_MAX 16
 struct td_run_tier {
   char name[32];
@@ -46,20 +46,35 @@ struct td_run_tier {
 struct td_run_prefix {
   bool on;
   uint64_t computed_tokens; /* of prompts; with hits all there were */
-  double load_s;            /* that steps waited for blocks of lower tiers */
+  uint64_t lost_tokens;
+  double load_s; /* that steps waited for blocks of lower tiers */
   int32_t tier_count;
   struct td_run_tier tiers[TD_RUN_TIERS_MAX]; /* by name, the devices' own memory first */
+};
+
+/* What KV goes through: each worker has a port that sends and one that receives. */
+struct td_run_port {
+  char worker[32];
+  bool sends;
+  uint64_t bytes;
+  int64_t busy_ps; /* within the run */
 };
 
 /* What a run comes to without looking at its trace; the words are those of tandem/metrics.h. Only runs whose workers
  * are all modelled, at pace priced, fill it. */
 struct td_run_summary {
   bool filled;
+  char experiment[256], model[256], pace[12], policy[64]; /* names, cut where they are longer */
   uint64_t requests, refused, prompt_tokens, output_tokens;
+  uint64_t cached_tokens;                      /* not prefilled, as prefix caches had them */
   uint64_t steps, decode_steps, decode_tokens; /* decode_tokens / decode_steps: the mean batch */
   uint64_t events;                             /* that the engine handled */
   uint64_t transfers, kv_bytes;
+  struct td_run_port busiest_port; /* that was busy longest; busy_ps 0: none was */
+  uint64_t stage_bytes; /* between pipeline stages, back to the first too */
   uint64_t preemptions;
+  uint64_t role_changes;            /* of workers, by the policy */
+  uint64_t pauses;                  /* steps that decoding requests were left out of, for prompts */
   uint64_t failures, restarts;      /* of workers; requests that started over for them */
   uint64_t lost_steps, lost_tokens; /* under way; computed positions whose KV was lost */
   int64_t down_ps;                  /* of all workers, within the makespan */
@@ -72,9 +87,10 @@ struct td_run_summary {
   double energy_j, energy_idle_j;
   char power_basis[12]; /* what the device files' powers count: "chip", "all-in", "utility"; "mixed", "unknown" */
   struct td_tally ttft, tpot, e2e, queueing;
+  struct td_tally user_rate; /* not ps, but tokens in 10^6 s */
 };
 void td_run_summary_print(const struct td_run_summary *summary, FILE *out);
-void td_run_goodput_print(const struct td_run_summary *summary, FILE *out); /* nothing without an SLO */
+/* With the keys of td_metrics_json (tandem/metrics.h). */
 void td_run_summary_json(const struct td_run_summary *summary, FILE *out);
 
 struct td_run_options {

@@ -16,6 +16,7 @@ enum td_role { TD_ROLE_BOTH, TD_ROLE_PREFILL, TD_ROLE_DECODE };
 enum td_kv_room { TD_KV_RESERVE, TD_KV_GROW };
 enum td_preemption { TD_PREEMPT_RECOMPUTE, TD_PREEMPT_SWAP };
 enum td_handoff { TD_HANDOFF_LAYERS, TD_HANDOFF_BLOB };
+enum td_first { TD_FIRST_OUTPUTS, TD_FIRST_PROMPTS };
 
 struct td_cfg_tier_slo {
   double slo_ttft; /* s */
@@ -34,6 +35,8 @@ struct td_cfg_engine {
   int64_t chunk_tokens;    /* prefill micro-batch: most prompt tokens of one request in a step; 0: the whole prompt */
   int64_t batch_tokens;    /* most tokens in a step; with chunk_tokens = 0 a longer prompt goes alone */
   int64_t batch_sequences; /* most sequences in a step */
+  int first;               /* enum td_first */
+  int64_t pauses;          /* see the option table */
   int64_t block_tokens;    /* KV block size */
   int kv_dtype;            /* choice "f32|f16|fp8"; use td_experiment_kv_dtype */
   int handoff;             /* enum td_handoff */
@@ -68,21 +71,26 @@ struct td_cfg_tier_below {
   const char *name;
   int64_t tokens;
   double bandwidth; /* GB/s; NaN: the host's */
+  bool survives;    /* a failure of its worker */
 };
 struct td_cfg_pool {
   const char *name;
-  int role;              /* enum td_role */
-  const char *backend;   /* "cpu", "template:0", "modelled" */
-  const char *device;    /* device file name or path; "" = none */
-  int64_t count;         /* replicas */
-  int64_t tensor;        /* chips that act as one worker */
-  const char *framework; /* td_serving.framework; "" = NULL */
-  bool graphs;           /* false: td_serving.no_graph */
-  bool exact;            /* false: td_device_options.inexact */
-  int64_t threads;       /* host threads of each */
-  int64_t kv_tokens;     /* KV capacity in positions; 0: see the option table */
-  struct td_list tiers;  /* struct td_cfg_tier_below: where what leaves the KV cache goes, the next first */
-  struct td_cfg_lpu lpu; /* backend lpu only; absent: emulate_on is NULL */
+  int role;                  /* enum td_role */
+  const char *backend;       /* "cpu", "template:0", "modelled" */
+  const char *device;        /* device file name or path; "" = none */
+  int64_t count;             /* replicas */
+  int64_t tensor;            /* chips that act as one worker, or one stage of it */
+  int64_t pipeline;          /* stages of a replica, each of so many chips with layers of its own */
+  const char *pipeline_link; /* device file of kind link between stages; "" without */
+  int64_t expert;            /* chips that a stage's experts are spread over; 1: as all else */
+  const char *expert_link;   /* device file of kind link that tokens take to them; "": the chips' own collectives */
+  const char *framework;     /* td_serving.framework; "" = NULL */
+  bool graphs;               /* false: td_serving.no_graph */
+  bool exact;                /* false: td_device_options.inexact */
+  int64_t threads;           /* host threads of each */
+  int64_t kv_tokens;         /* KV capacity in positions; 0: see the option table */
+  struct td_list tiers;      /* struct td_cfg_tier_below: where what leaves the KV cache goes, the next first */
+  struct td_cfg_lpu lpu;     /* backend lpu only; absent: emulate_on is NULL */
   struct td_cfg_failures failures;
   struct td_list outages; /* struct td_cfg_outage */
   double power_cap;       /* W; 0: none */

@@ -13,6 +13,9 @@
  *   steps, busy, energy per device: every step of a row with count k counts; step i of such a row takes
  *                       energy x (its duration / the first one's), so a stretch has constant power
  *   transfers busy      sum of the transfers' durations
+ *   within an SLO       TTFT at most slo_ttft, and (time of the last token - time of the first) / (output tokens - 1),
+ *                       in whole picoseconds and 0 with one token, at most slo_tpot; a bound of 0 is none
+ *   goodput             requests within both / makespan
  *   percentile p of n sorted values: linear interpolation at rank p/100 * (n-1), as numpy.percentile's default
  *   Values keep the order of the rows of `requests` (ITL: by request, then index) until they are summed: the mean is
  *   numpy.mean's pairwise sum / n, bit for bit. A request without tokens has no TTFT and no E2E, one whose tokens all
@@ -35,6 +38,7 @@ double td_percentile(const double *sorted, uint64_t count, double percent);
 struct td_device_metrics {
   uint64_t steps, tokens_computed, output_tokens;
   uint32_t time_kinds;                   /* bit k: some step's time is of enum td_time_kind k */
+  uint64_t kv_sent, kv_received;         /* bytes */
   double busy_s, tokens_per_s, energy_j; /* NaN when unknown */
 };
 struct td_request_metrics {
@@ -44,8 +48,15 @@ struct td_request_metrics {
 struct td_metrics {
   uint64_t requests, prompt_tokens, output_tokens; /* of those that finished */
   uint64_t refused;                                /* requests */
+  uint64_t cached_tokens, interruptions;           /* of all requests, see struct td_row_request */
+  double slo_ttft, slo_tpot;                       /* s; 0: none */
+  uint64_t within_ttft, within_tpot, within;       /* requests within the SLO: one bound and both */
   double makespan_s, output_tokens_per_s;
   struct td_summary ttft, tpot, itl, e2e, queueing, user_rate;
+  uint64_t steps;
+  uint64_t role_changes, failures; /* of workers */
+  double down_s;                   /* of all workers, within the makespan */
+  double energy_j;                 /* of steps; NaN when unknown */
   uint64_t transfers, kv_bytes;
   double transfer_busy_s;                 /* time with at least one transfer on its way */
   struct td_device_metrics *devices;      /* [count[TD_TABLE_DEVICES]] */
@@ -62,8 +73,14 @@ void td_metrics_free(struct td_metrics *metrics);
  * --requests`. */
 void td_metrics_print(const struct td_trace *trace, const struct td_metrics *metrics, FILE *out);
 void td_metrics_print_requests(const struct td_trace *trace, const struct td_metrics *metrics, FILE *out);
-/* One JSON object with everything above, times in seconds. */
-void td_metrics_json(const struct td_trace *trace, const struct td_metrics *metrics, FILE *out);
+/* Its line of an SLO; nothing without one. */
+void td_metrics_print_goodput(const struct td_metrics *metrics, FILE *out);
+/* One JSON object with everything above, times in seconds, and what `counted` has beside it (tandem/engine.h). Its keys
+ * are always the same: what only a trace knows is null without one, what only the engine counts without `counted`. One
+ * of the two may be NULL; then `metrics` says what the other one knows. */
+struct td_run_summary;
+void td_metrics_json(const struct td_trace *trace, const struct td_metrics *metrics,
+                     const struct td_run_summary *counted, FILE *out);
 
 /* The main numbers of several traces beside each other, one column each, with their units. */
 struct td_column {

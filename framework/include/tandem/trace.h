@@ -16,6 +16,13 @@
 enum td_time_kind { TD_TIME_EXECUTED = 0, TD_TIME_EMULATED = 1, TD_TIME_MODELLED = 2 };
 enum td_step_kind { TD_STEP_PREFILL = 0, TD_STEP_DECODE = 1, TD_STEP_MIXED = 2 };
 enum td_finish { TD_FINISH_LENGTH = 0, TD_FINISH_END = 1, TD_FINISH_REFUSED = 2 };
+enum td_change {
+  TD_CHANGE_BOTH = 0,
+  TD_CHANGE_PREFILL = 1,
+  TD_CHANGE_DECODE = 2,
+  TD_CHANGE_DOWN = 3,
+  TD_CHANGE_UP = 4
+};
 enum td_payload { TD_PAYLOAD_KV = 0, TD_PAYLOAD_LIVE = 1 };
 
 struct td_row_device {
@@ -40,7 +47,9 @@ struct td_row_request {
   uint32_t prompt_tokens, output_tokens, max_tokens;
   uint32_t finish; /* enum td_finish */
   uint32_t prefill_device, decode_device;
-  uint64_t kv_bytes; /* handed over for this request */
+  uint64_t kv_bytes;      /* handed over for this request */
+  uint32_t cached_tokens; /* that it did not prefill, as prefix caches had them: of all its prefills */
+  uint32_t interruptions; /* times it lost its place on a worker: it was preempted, or a worker failed */
 };
 /* Step i of a row with count k (i = 0..k-1) lasts duration + i * slope and starts where i-1 ended; its number is
  * step + i and its place on its device is index + i. Executed rows have count 1. */
@@ -90,6 +99,13 @@ struct td_row_transfer {
   uint32_t payload; /* enum td_payload */
 };
 
+/* A worker serves another role from `time` on, fails, or is repaired. Its first role is that of its row in devices. */
+struct td_row_change {
+  int64_t time;
+  uint32_t device;
+  uint32_t change; /* enum td_change */
+};
+
 enum td_table {
   TD_TABLE_DEVICES,
   TD_TABLE_REQUESTS,
@@ -97,6 +113,7 @@ enum td_table {
   TD_TABLE_TOKENS,
   TD_TABLE_RESIDENCY,
   TD_TABLE_TRANSFERS,
+  TD_TABLE_CHANGES,
   TD_TABLE_COUNT
 };
 
@@ -109,6 +126,7 @@ struct td_trace_run {
   const char *config, *experiment, *model, *pace, *policy;
   uint64_t model_digest, seed;
   int32_t ranks;
+  double slo_ttft, slo_tpot; /* s; 0: none */
 };
 
 /* Creates PATH.part (TD_IO names the path and the system's reason; an existing PATH is replaced only on finish). */
@@ -132,12 +150,14 @@ void td_trace_abandon(struct td_trace_writer *writer, const char *reason);
 struct td_trace {
   bool complete;
   char *config, *experiment, *model, *pace, *policy;
+  double slo_ttft, slo_tpot; /* s; 0: none */
   struct td_row_device *devices;
   struct td_row_request *requests;
   struct td_row_step *steps;
   struct td_row_token *tokens;
   struct td_row_residency *residency;
   struct td_row_transfer *transfers;
+  struct td_row_change *changes; /* none in traces made before there were any */
   uint64_t count[TD_TABLE_COUNT];
   char *text;
   uint64_t text_bytes;

@@ -22,9 +22,10 @@ struct td_job {
   int32_t turn;                         /* of the session, from 0 */
   /* Hashes of the prompt's leading blocks of prefix_tokens tokens each (the last may be shorter): prompts whose first n
    * hashes agree share their first n blocks. Equal hashes at different places are different blocks. Borrowed until the
-   * next call. NULL, 0 without. */
+   * next call. NULL, 0 without. Where a later prompt may go on from the answer, answer_count more hashes follow, of the
+   * whole blocks that the answer completes; the prompt's are then whole ones too. */
   const uint64_t *prefix;
-  int32_t prefix_count, prefix_tokens;
+  int32_t prefix_count, prefix_tokens, answer_count;
 };
 
 struct td_workload;

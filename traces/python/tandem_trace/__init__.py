@@ -9,6 +9,8 @@ __all__ = ["SchemaError", "Trace", "expand_steps", "expand_tokens", "load", "sum
 
 SCHEMA = 1
 TABLES = ("devices", "requests", "steps", "tokens", "residency", "transfers")
+CHANGE = np.dtype([("time", "i8"), ("device", "u4"), ("change", "u4")])
+LATER = {"requests": ("cached_tokens", "interruptions")}  # what traces of schema 1 did not have at first: 0
 OLDER_NAMES = {"steps": {"reserved": "interval"}}  # what traces of schema 1 called fields before
 PERCENTILES = {"min": 0, "p50": 50, "p90": 90, "p95": 95, "p99": 99, "max": 100}
 TOKEN = np.dtype(
@@ -157,6 +159,7 @@ class Trace:
         self.run, self.raw, self._text = run, raw, text
         self.complete = run["complete"] == 1
         self.devices, self.requests, self.transfers = raw["devices"], raw["requests"], raw["transfers"]
+        self.changes = raw["changes"]
 
     @functools.cached_property
     def _stays(self):
@@ -236,7 +239,14 @@ def _run(group):
 def _rows(f, name):
     rows, older = f[name][:], OLDER_NAMES.get(name, {})
     rows.dtype.names = [older.get(field, field) for field in rows.dtype.names]
-    return rows
+    missing = [field for field in LATER.get(name, ()) if field not in rows.dtype.names]
+    if not missing:
+        return rows
+    types = [(field, rows.dtype[field]) for field in rows.dtype.names]
+    out = np.zeros(len(rows), types + [(field, "u4") for field in missing])
+    for field in rows.dtype.names:
+        out[field] = rows[field]
+    return out
 
 
 def load(path):
@@ -248,4 +258,5 @@ def load(path):
         if missing:
             raise SchemaError(f"{path}: no data set {missing[0]}")
         raw = {name: _rows(f, name) for name in TABLES}
+        raw["changes"] = _rows(f, "changes") if "changes" in f else np.empty(0, CHANGE)
         return Trace(_run(f["run"]), raw, f["text"][:].tobytes())
