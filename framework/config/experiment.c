@@ -240,7 +240,7 @@ static const struct td_option experiment_options[] = {
     BELOW(td_experiment, sampling, TD_OPT_GROUP, NULL, &sampling_group, "how tokens are picked"),
     BELOW(td_experiment, workload, TD_OPT_GROUP, NULL, &workload_group, "the requests"),
     BELOW(td_experiment, slo, TD_OPT_GROUP, NULL, &slo_group,
-          "what a request must see to count as goodput in the summary of a modelled run"),
+          "what a request must see to count as goodput in the summary"),
     END};
 const struct td_option_group td_experiment_group = {"an experiment", sizeof(struct td_experiment), experiment_options};
 

@@ -196,9 +196,6 @@ static td_status check_engine(const struct cluster *cluster) {
   if (td_source_given(&experiment->workload.source)) {
     return td_config_fail(cluster->config, "workload.source", "found a source, expected a list of requests %s", where);
   }
-  if (experiment->slo.ttft > 0 || experiment->slo.tpot > 0) {
-    return td_config_fail(cluster->config, "slo", "found an SLO, expected none %s", where);
-  }
   if (cluster->kv_dtype == TD_FP8) {
     return td_config_fail(cluster->config, "engine.kv_dtype", "found \"fp8\", expected f32 or f16 %s", where);
   }

@@ -90,6 +90,8 @@ struct td_run_summary {
   struct td_tally user_rate; /* not ps, but tokens in 10^6 s */
 };
 void td_run_summary_print(const struct td_run_summary *summary, FILE *out);
+/* Of it what a trace does not tell: the busiest port, tiers of prefix caches, what was lost, idle energy. */
+void td_run_counted_print(const struct td_run_summary *summary, FILE *out);
 /* With the keys of td_metrics_json (tandem/metrics.h). */
 void td_run_summary_json(const struct td_run_summary *summary, FILE *out);
 
