@@ -251,7 +251,7 @@ static td_status check_replica(const struct fleet *fleet, int32_t worker) {
   const struct replica *replica = &fleet->replicas[worker];
   const struct td_worker_view *view = &fleet->views[worker];
   if (view->free_blocks == replica->blocks && !view->active && !view->waiting_tokens && !replica->busy &&
-      !replica->context && !replica->row.count) {
+      !replica->context && !replica->row.count && !replica->paused.count) {
     return TD_OK;
   }
   return td_fail(TD_INTERNAL,

@@ -163,7 +163,7 @@ static void print_energy(const struct td_run_summary *summary, double span, FILE
     fprintf(out, "%.6g J in steps, %.6g J per output token\n", summary->energy_j,
             summary->energy_j / (double)summary->output_tokens);
   }
-  if (!isfinite(all) || !(span > 0)) return;
+  if (!isfinite(all) || span <= 0) return;
   fprintf(out, "%.6g J idle, %.6g J in all (power basis: %s): %.6g W in the mean, %.6g output tokens/J\n",
           summary->energy_idle_j, all, summary->power_basis, all / span, (double)summary->output_tokens / all);
 }
