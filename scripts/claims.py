@@ -14,7 +14,7 @@ import tomllib
 HOLDS, NOT, UNDECIDABLE, NOT_RUN = "holds", "does not", "undecidable", "not run"
 VERDICTS = (HOLDS, NOT, UNDECIDABLE)
 ABOUT, AT_MOST, AT_LEAST = "about", "at most", "at least"
-EXPERIMENT_KEYS = {"question", "seconds", "long", "model", "report", "claim"}
+EXPERIMENT_KEYS = {"question", "seconds", "long", "model", "data", "report", "claim"}
 CLAIM_KEYS = {"id", "claim", "unit", "source", "published", "is", "within", "expect", "why"}
 CLAIM_NEEDS = ("id", "claim", "unit", "source", "published", "within")
 VALUE_COLUMNS = ("id", "ours", "low", "high", "published", "published_low", "published_high", "note")
@@ -110,7 +110,7 @@ def check_claim(claim, where):
 
 
 def load(path):
-    """A claims.toml, checked: question, seconds, long, model, report, and the claims with defaults filled in."""
+    """A claims.toml, checked: question, seconds, long, model, data, report, and the claims with defaults filled in."""
     try:
         said = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -122,6 +122,9 @@ def load(path):
         if not said.get(key):
             raise Wrong(f"{path}: no {key!r}")
     said.setdefault("long", False), said.setdefault("model", False)
+    data = said.setdefault("data", [])
+    if not isinstance(data, list) or not all(isinstance(name, str) for name in data):
+        raise Wrong(f"{path}: data = {data!r}, expected a list of files below $TANDEM_DATA")
     if said["long"] and "report" not in said:
         raise Wrong(f"{path}: long, but no 'report': which files have what an earlier run printed?")
     seen = set()
@@ -174,6 +177,11 @@ def published_of(claim, value, where):
             *interval(value["published"], value.get("published_low", ""), value.get("published_high", ""), where))
 
 
+def sentence(text):
+    """With a capital, where it begins with a word and not with a name such as conv-1."""
+    return text[0].upper() + text[1:] if re.match(r"[a-z]+ ", text) else text
+
+
 def row_of(name, claim, value, date, where):
     """One line of the table. A value without `ours` was not run; its note says why."""
     row = {key: "" for key in COLUMNS} | {key: claim[key] for key in ("id", "claim", "unit", "source", "is", "within")}
@@ -189,7 +197,7 @@ def row_of(name, claim, value, date, where):
     row["ours"] = value["ours"]
     row["low"], row["high"] = interval(value["ours"], value.get("low", ""), value.get("high", ""), where)
     row["verdict"] = verdict(row["is"], (row["published_low"], row["published_high"]), row["within"], (row["low"], row["high"]))
-    row["why"] = ". ".join(part for part in (reason(row), note, claim["why"].get(row["verdict"], "")) if part)
+    row["why"] = ". ".join([reason(row), *(sentence(part) for part in (note, claim["why"].get(row["verdict"], "")) if part)])
     return row
 
 
@@ -273,11 +281,11 @@ SET = ((r"(?<=\d)\.\.(?=\d)", "--"), (r" \\%", r"\\,\\%"), (r"(?<![\w-])-(?=\d)"
 
 
 def tex(text):
-    """For LaTeX: escaped, ranges of numbers with a dash, signs and units as they are set."""
+    """For LaTeX: escaped, ranges of numbers with a dash, signs and units as they are set; long paths may be broken."""
     escaped = "".join(TEX.get(letter, letter) for letter in text)
     for found, put in SET:
         escaped = re.sub(found, put, escaped)
-    return escaped
+    return re.sub(r"\S{25,}", lambda path: re.sub(r"(?<=[/.-])|(?<=\\_)", r"\\allowbreak{}", path.group()), escaped)
 
 
 def as_tex(rows):

@@ -5,8 +5,9 @@ tandem_test(engine_units SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/units.c
 set(engine_libraries tandem_engine tandem_traces tandem_comm tandem_device tandem_backends tandem_config tandem_model
   tandem_kernels)
 tandem_test(engine_queues SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/queues.c LINK ${engine_libraries})
+tandem_test(engine_prefix_cache SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/prefix_cache.c LINK ${engine_libraries})
 tandem_test(engine_policies SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/policies.c LINK ${engine_libraries})
-foreach(name exactness faults limits policy_runs prefix tools)
+foreach(name exactness faults limits pipeline policy_runs prefix tools)
   tandem_test(engine_${name} SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/${name}.c
     ${CMAKE_CURRENT_LIST_DIR}/engine/random_cluster.c ${CMAKE_CURRENT_LIST_DIR}/engine/rows.c LINK ${engine_libraries})
 endforeach()
@@ -51,7 +52,7 @@ function(engine_case name)
 endfunction()
 foreach(case parity_one_process measured_paces transfer_bytes mixed_cluster modelled_cluster handoff_blob sampling_seeded
     arrivals_do_not_matter long_prefill_counts stops_at_length one_token_requests kv_pressure policies_live
-    refusals_are_shown)
+    refusals_are_shown goodput_of_live_runs)
   engine_case(${case} threads)
 endforeach()
 foreach(case parity_2_ranks parity_4_ranks priced_ranks_identical paces_agree_under_mpi)

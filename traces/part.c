@@ -16,9 +16,12 @@
 #include "tandem/base.h"
 
 #define SUPERBLOCK_BYTES 96 /* of the earliest format */
+/* Chunks of rows begin at a multiple, so they are whole pages. */
+#define ALIGNED_BYTES (32 * 1024)
 
 struct td_part {
   int fd;
+  int direct; /* the same file, past the system's page cache; -1: its file system cannot */
   char *path;
   uint64_t size;  /* of the file, as committed */
   uint64_t end;   /* of the file, as HDF5 sees it */
@@ -41,12 +44,13 @@ static td_status io_error(const struct td_part *part, const char *what) {
 td_status td_part_create(const char *path, struct td_part **out_part) {
   struct td_part *part = NULL;
   TD_TRY(td_alloc(1, sizeof *part, (void **)&part));
-  part->fd = -1;
+  part->fd = part->direct = -1;
   td_status status = td_part_rename(part, path);
   if (!status) {
     part->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (part->fd < 0) status = io_error(part, "create");
   }
+  if (!status) part->direct = open(path, O_WRONLY | O_DIRECT | O_CLOEXEC);
   if (status) {
     td_part_free(part);
     return status;
@@ -72,6 +76,7 @@ int td_part_is(const struct td_part *part, const char *path) {
 void td_part_free(struct td_part *part) {
   if (!part) return;
   if (part->fd >= 0) close(part->fd);
+  if (part->direct >= 0) close(part->direct);
   td_pages_clear(&part->pages);
   free(part->path);
   free(part);
@@ -80,9 +85,9 @@ void td_part_free(struct td_part *part) {
 /* ---- commit ---- */
 
 /* 0 or the system's reason. */
-static int put(const struct td_part *part, const unsigned char *data, size_t bytes, uint64_t offset) {
+static int put(int fd, const unsigned char *data, size_t bytes, uint64_t offset) {
   while (bytes) {
-    ssize_t done = pwrite(part->fd, data, bytes, (off_t)offset);
+    ssize_t done = pwrite(fd, data, bytes, (off_t)offset);
     if (done < 0 && errno == EINTR) continue;
     if (done <= 0) return done ? errno : EIO;
     data += done;
@@ -93,7 +98,7 @@ static int put(const struct td_part *part, const unsigned char *data, size_t byt
 }
 
 static td_status write_at(const struct td_part *part, const unsigned char *data, size_t bytes, uint64_t offset) {
-  int code = put(part, data, bytes, offset);
+  int code = put(part->fd, data, bytes, offset);
   errno = code;
   return code ? io_error(part, "write") : TD_OK;
 }
@@ -176,12 +181,24 @@ td_status td_part_commit(struct td_part *part) {
   return status;
 }
 
+/* Chunks go past the page cache where the file system takes them so: what a run writes nobody reads soon, and fresh
+ * pages for it can cost several times what copying does, up to as much as the simulation itself. */
+static int put_ahead(struct td_part *part, const unsigned char *data, size_t bytes, uint64_t offset) {
+  if (part->direct >= 0 && (uintptr_t)data % TD_PAGE_BYTES == 0) {
+    int code = put(part->direct, data, bytes, offset);
+    if (code != EINVAL) return code;
+    close(part->direct); /* it was opened so, and is not taken so */
+    part->direct = -1;
+  }
+  return put(part->fd, data, bytes, offset);
+}
+
 /* Whole pages behind the committed end of the file: nothing that is there points to them, so they need not wait. A
  * failure is the next commit's: HDF5 never sees one. */
 static void write_ahead(struct td_part *part, uint64_t address, const unsigned char *data, size_t bytes) {
   struct quiet quiet;
   quiet_begin(&quiet);
-  int code = put(part, data, bytes, address);
+  int code = put_ahead(part, data, bytes, address);
   if (code && ftruncate(part->fd, (off_t)part->size)) code = errno; /* gives back what does not count */
   quiet_end(&quiet, code != 0);
   part->lost = code;
@@ -311,7 +328,7 @@ hid_t td_part_access(struct td_part *part) {
   /* One block holds the metadata of most traces, so that a commit touches few pages. */
   if (H5Pset_driver(access, id, &part) < 0 ||
       H5Pset_libver_bounds(access, H5F_LIBVER_EARLIEST, H5F_LIBVER_LATEST) < 0 ||
-      H5Pset_meta_block_size(access, 64 * 1024) < 0) {
+      H5Pset_meta_block_size(access, 64 * 1024) < 0 || H5Pset_alignment(access, ALIGNED_BYTES, ALIGNED_BYTES) < 0) {
     H5Pclose(access);
     return -1;
   }

@@ -116,6 +116,7 @@ static void put_steps(const struct report *report, FILE *out) {
   put_counted(out, "events", counted ? &counted->events : NULL);
   put_counted(out, "decode_steps", counted ? &counted->decode_steps : NULL);
   td_json_number(out, "mean_batch", counted ? (double)counted->decode_tokens / (double)counted->decode_steps : NAN);
+  put_counted(out, "stage_bytes", counted ? &counted->stage_bytes : NULL);
   put_counted(out, "preemptions", counted ? &counted->preemptions : NULL);
   put_counted(out, "pauses", counted ? &counted->pauses : NULL);
   put_counted(out, "restarts", counted ? &counted->restarts : NULL);

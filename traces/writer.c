@@ -102,7 +102,7 @@ static td_status make_room(struct dataset *out, const char *name, size_t row_byt
   out->name = name;
   out->row_bytes = row_bytes;
   out->chunk_rows = out->room = chunk_rows;
-  return td_alloc(chunk_rows, row_bytes, (void **)&out->rows);
+  return td_alloc_lines(chunk_rows, row_bytes, (void **)&out->rows); /* whole pages: part.h */
 }
 
 static void note_texts(const struct td_table_schema *table, struct dataset *out) {

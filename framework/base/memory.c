@@ -14,7 +14,7 @@ td_status td_alloc(size_t count, size_t size, void **out) {
   return TD_OK;
 }
 
-enum { LINE_BYTES = 64, LARGE_BYTES = 1 << 21 };
+enum { LINE_BYTES = 64, PAGE_BYTES = 4096, LARGE_BYTES = 1 << 21 };
 
 /* Before it is touched. It may be refused, which costs nothing but time. */
 static void want_large_pages(void *memory, size_t bytes) {
@@ -32,7 +32,8 @@ td_status td_alloc_lines(size_t count, size_t size, void **out) {
   void *memory = NULL;
   if (td_mul_size(count, size, &bytes) && td_add_size(bytes, LINE_BYTES, &whole)) {
     whole -= whole % LINE_BYTES;
-    if (posix_memalign(&memory, whole < LARGE_BYTES ? LINE_BYTES : LARGE_BYTES, whole)) memory = NULL;
+    size_t begin = whole < PAGE_BYTES ? LINE_BYTES : whole < LARGE_BYTES ? PAGE_BYTES : LARGE_BYTES;
+    if (posix_memalign(&memory, begin, whole)) memory = NULL;
   }
   if (!memory) return td_fail(TD_NO_MEMORY, "no memory for %zu x %zu bytes", count, size);
   want_large_pages(memory, whole);

@@ -100,7 +100,7 @@ static const struct td_option_group lpu_group = {"an LPU", sizeof(struct td_cfg_
 
 static const struct td_option tier_options[] = {
     TEXT(td_cfg_tier_below, name, NULL, "what the summary calls it; tiers of one name are counted together"),
-    KEY(td_cfg_tier_below, tokens, TD_OPT_INT, "tokens", NULL, 1, 1e15, "what it holds for each worker, in positions"),
+    KEY(td_cfg_tier_below, tokens, TD_OPT_INT, "tokens", NULL, 1, 1e15, "what it holds for each replica, in positions"),
     KEY(td_cfg_tier_below, bandwidth, TD_OPT_REAL, "GB/s", "nan", 1e-6, 1e9,
         "rate of loads from it, of all chips of a worker; nan = the device file's host_bandwidth"),
     KEY(td_cfg_tier_below, survives, TD_OPT_BOOL, NULL, "false", 0, 0,
@@ -120,17 +120,38 @@ static const struct td_option pool_options[] = {
     KEY(td_cfg_pool, tensor, TD_OPT_INT, "chips", "1", 1, 1024,
         "backend modelled: so many of the device act as one worker, which share heads, FFNs and experts and sum over "
         "them; every operator is then priced by its model"),
+    KEY(td_cfg_pool, pipeline, TD_OPT_INT, "stages", "1", 1, 64,
+        "modelled runs on chips: pipeline parallelism, a replica being so many times tensor chips (or expert, if "
+        "more). "
+        "Layers are dealt out evenly, those left over one each to the stages before the last, the last of these first; "
+        "embedding is with the first, head with the last. As many batches are in flight, each a worker NAME.REPLICA."
+        "BATCH with requests, step limits and an equal part of the KV blocks (the fullest stage's) of its own"),
+    TEXT(td_cfg_pool, pipeline_link, "",
+         "with pipeline > 1: device file of kind link from each stage to the next, for activations in 16 bits, and "
+         "from "
+         "the last to the first, for ids of 4 bytes"),
+    KEY(td_cfg_pool, expert, TD_OPT_INT, "chips", "1", 1, 1024,
+        "modelled runs of models with experts: expert parallelism, each expert whole on one of so many chips; 1 = "
+        "split "
+        "over tensor as all else. A multiple of tensor: with more than that, a stage is so many chips, and its "
+        "attention "
+        "data-parallel over groups of tensor, which deal out a step's sequences and have its limits each"),
+    TEXT(td_cfg_pool, expert_link, "",
+         "with expert > tensor: device file of kind link, each chip's port for tokens on their way to experts and "
+         "back; "
+         "\"\" = the device's own model of an all-to-all"),
     TEXT(td_cfg_pool, framework, "",
          "backend modelled: whose scale (fit of e2e in the device file) prices served steps; \"\" = the only one's"),
     KEY(td_cfg_pool, graphs, TD_OPT_BOOL, NULL, "true", 0, 0,
-        "backend modelled, in served steps (tensor > 1 or a framework): those without prompts are launched as one "
+        "backend modelled, in served steps (tensor or expert > 1, or a framework): those without prompts are launched "
+        "as one "
         "graph"),
     KEY(td_cfg_pool, exact, TD_OPT_BOOL, NULL, "true", 0, 0,
         "false: devices may take their fastest paths (vendor BLAS, tensor cores), whose "
         "bits depend on the batch"),
     KEY(td_cfg_pool, threads, TD_OPT_INT, "threads", "1", 1, 1024, "host threads of each worker"),
     KEY(td_cfg_pool, kv_tokens, TD_OPT_INT, "tokens", "0", 0, 1000000000,
-        "KV capacity of each worker, in whole blocks; 0 = on modelled devices what the device file's memory leaves "
+        "KV capacity of each replica, in whole blocks; 0 = on modelled devices what the device file's memory leaves "
         "beside the "
         "weights, on executing ones room for the longest request in every place of a step"),
     BELOW(td_cfg_pool, tiers, TD_OPT_LIST, "()", &tier_group,
@@ -144,7 +165,7 @@ static const struct td_option pool_options[] = {
     BELOW(td_cfg_pool, outages, TD_OPT_LIST, "()", &td_cfg_outage_group,
           "modelled runs: failures at given times, beside those by chance; of several at a time the longest counts"),
     KEY(td_cfg_pool, power_cap, TD_OPT_REAL, "W", "0", 0, 1e12,
-        "modelled runs: most power of each worker; steps take power_busy of the device file (times tensor) over it as "
+        "modelled runs: most power of each worker; steps take power_busy (of its chips together) over it as "
         "long, with the same energy; 0 = no cap"),
     END};
 static const struct td_option_group pool_group = {"a pool", sizeof(struct td_cfg_pool), pool_options};
@@ -164,7 +185,7 @@ static const struct td_option cluster_options[] = {
           "modelled runs: machines whose cores run the tool calls of sessions, which wait when all are taken; absent = "
           "a tool's time is a delay"),
     KEY(td_cfg_cluster, power_cap, TD_OPT_REAL, "W", "0", 0, 1e12,
-        "modelled runs: most power of all workers, at steps power_busy of their device files (times tensor), else "
+        "modelled runs: most power of all workers, at steps power_busy (of its chips together), else "
         "power_idle; a step that would exceed it waits until others end, first come first, equals by the worker's "
         "number; 0 = no cap"),
     END};
@@ -222,7 +243,7 @@ static const struct td_option experiment_options[] = {
     BELOW(td_experiment, sampling, TD_OPT_GROUP, NULL, &sampling_group, "how tokens are picked"),
     BELOW(td_experiment, workload, TD_OPT_GROUP, NULL, &workload_group, "the requests"),
     BELOW(td_experiment, slo, TD_OPT_GROUP, NULL, &slo_group,
-          "what a request must see to count as goodput in the summary of a modelled run"),
+          "what a request must see to count as goodput in the summary"),
     END};
 const struct td_option_group td_experiment_group = {"an experiment", sizeof(struct td_experiment), experiment_options};
 

@@ -25,11 +25,13 @@ static bool is_of_kind(const struct td_device_params *found, enum td_device_kind
   return found->kind == kind || (kind != TD_KIND_LINK && (found->kind == TD_KIND_CHIP || found->kind == TD_KIND_LPU));
 }
 
-td_status td_cfg_check_device(struct td_config *config, const char *list, int32_t index, int kind,
-                              const char **device) {
+/* Opens the device file that `key` of a list's element names and checks its kind; a path relative to the config's
+ * folder is made absolute. */
+static td_status check_file(struct td_config *config, const char *list, int32_t index, const char *key,
+                            enum td_device_kind kind, const char **device) {
   char path[64];
   struct td_device_params *params;
-  TD_TRY(td_format(path, sizeof path, "%s.[%d].device", list, index));
+  TD_TRY(td_format(path, sizeof path, "%s.[%d].%s", list, index, key));
   if (strchr(*device, '/') || (strlen(*device) > 4 && !strcmp(*device + strlen(*device) - 4, ".cfg"))) {
     bool exact;
     const struct cfg_node *node = td_cfg_locate(config, path, &exact);
@@ -41,12 +43,12 @@ td_status td_cfg_check_device(struct td_config *config, const char *list, int32_
   if (status == TD_NO_MEMORY) return status;
   if (status) return td_config_fail(config, path, "%s", td_error_text());
   enum td_device_kind found = params->kind;
-  bool fits = is_of_kind(params, (enum td_device_kind)kind);
+  bool fits = is_of_kind(params, kind);
   td_device_params_close(params);
   if (fits) return TD_OK;
   return td_config_fail(config, path, "found %s, a device file of kind %s, expected one of kind %s", *device,
                         td_device_kind_name(found),
-                        td_device_kind_name(kind == TD_KIND_LPU_SYSTEM ? TD_KIND_LPU : (enum td_device_kind)kind));
+                        td_device_kind_name(kind == TD_KIND_LPU_SYSTEM ? TD_KIND_LPU : kind));
 }
 
 td_status td_cfg_check_pool_name(const struct td_config *config, const char *path, const char *name) {
@@ -59,6 +61,41 @@ td_status td_cfg_check_pool_name(const struct td_config *config, const char *pat
     return TD_OK;
   }
   return td_config_fail(config, path, "found %s, expected 1 to %d letters, digits, _ or -", shown, NAME_MOST - 5);
+}
+
+td_status td_cfg_check_device(struct td_config *config, const char *list, int32_t index, int kind,
+                              const char **device) {
+  return check_file(config, list, index, "device", (enum td_device_kind)kind, device);
+}
+
+static td_status fail_pool(const struct td_config *config, int32_t index, const char *key, const char *text) {
+  char path[64];
+  TD_TRY(td_format(path, sizeof path, "cluster.pools.[%d].%s", index, key));
+  return td_config_fail(config, path, "%s", text);
+}
+
+/* Stages, and chips of experts, with the links that they need. */
+static td_status check_split(struct td_config *config, int32_t index, struct td_cfg_pool *pool) {
+  char text[160];
+  if (pool->pipeline > 1 && !*pool->pipeline_link) {
+    return fail_pool(config, index, "pipeline_link", "found none, expected a device file of kind link: pipeline > 1");
+  }
+  if (pool->pipeline == 1 && *pool->pipeline_link) {
+    return fail_pool(config, index, "pipeline_link", "found one, expected none with pipeline = 1");
+  }
+  if (pool->expert > 1 && pool->expert % pool->tensor) {
+    TD_TRY(td_format(text, sizeof text, "found %" PRId64 ", expected 1 or a multiple of tensor = %" PRId64,
+                     pool->expert, pool->tensor));
+    return fail_pool(config, index, "expert", text);
+  }
+  if (pool->expert <= pool->tensor && *pool->expert_link) {
+    return fail_pool(config, index, "expert_link", "found one, expected none unless expert > tensor");
+  }
+  if (*pool->pipeline_link) {
+    TD_TRY(check_file(config, "cluster.pools", index, "pipeline_link", TD_KIND_LINK, &pool->pipeline_link));
+  }
+  if (!*pool->expert_link) return TD_OK;
+  return check_file(config, "cluster.pools", index, "expert_link", TD_KIND_LINK, &pool->expert_link);
 }
 
 static td_status check_pool_name(const struct td_config *config, const struct td_cfg_pool *pools, int32_t index) {
@@ -82,6 +119,7 @@ static td_status check_pools(struct td_config *config, const struct td_cfg_clust
   }
   for (int32_t i = 0; i < cluster->pools.count; i++) {
     TD_TRY(check_pool_name(config, pools, i));
+    TD_TRY(check_split(config, i, &pools[i]));
     if (!*pools[i].device) continue;
     bool lpu = !strcmp(pools[i].backend, "lpu") || !strncmp(pools[i].backend, "lpu:", 4);
     enum td_device_kind kind = lpu ? TD_KIND_LPU_SYSTEM : TD_KIND_CHIP;

@@ -2,8 +2,11 @@
  *
  * Products and experts of a step, whole or as one chip's part of them, and the sums over chips that follow.
  */
+#include <inttypes.h>
+
 #include "price_fit.h"
 #include "tandem/base.h"
+#include "tandem/cost.h"
 
 static int32_t at_least_one(int32_t chips) {
   return chips > 1 ? chips : 1;
@@ -92,6 +95,47 @@ static const char *expert_path(enum td_dtype dtype) {
 /* Real routers are uneven; the exponent of the load that public MoE timings are made with. */
 #define SKEW 1200
 
+/* ---- tokens on their way to experts and back ---- */
+
+static td_status add_hop(const struct td_device_params *link, int64_t bytes, struct td_fit_times *sum) {
+  const struct td_quantity *latency = &link->link_latency, *rate = &link->link_bandwidth;
+  int64_t ps;
+  TD_TRY(td_price_transfer(link, (uint64_t)bytes, &ps));
+  sum->ps += ps;
+  sum->low += latency->low + (double)bytes / rate->high;
+  sum->high += latency->high + (double)bytes / rate->low;
+  return TD_OK;
+}
+
+/* Each chip sends its part of its replica's tokens, once for each expert chosen; over a link, those that stay where
+ * they are do not count. The replica's chips then gather what came back to each. */
+static td_status add_exchange(const struct td_fit_step *step, int32_t chips, int32_t used, struct td_fit_times *sum) {
+  const struct td_serving *serving = &step->device->serving;
+  int64_t tensor = at_least_one(serving->tensor), hidden = step->graph->shape.hidden;
+  int64_t own = step->stats->v[TD_SYM_TOKENS], bytes = (own + tensor - 1) / tensor * used * hidden * 2;
+  const struct td_op_shape all = {{2, chips}}, group = {{2, tensor}};
+  for (int way = 0; way < 2; way++) {
+    TD_TRY(serving->expert_link ? add_hop(serving->expert_link, (bytes * (chips - 1) + chips - 1) / chips, sum)
+                                : td_fit_add(step, TD_COLLECTIVE, "alltoall", &all, bytes, sum));
+  }
+  return tensor > 1 ? td_fit_add(step, TD_COLLECTIVE, "all_gather", &group, 2 * own * hidden, sum) : TD_OK;
+}
+
+static td_status add_way(const struct td_fit_step *step, int32_t chips, const struct td_op *op,
+                         struct td_fit_times *sum) {
+  int64_t tokens = step->stats->v[TD_SYM_TOKENS] * at_least_one(step->device->serving.replicas);
+  if (step->device->serving.exchange) return add_exchange(step, chips, op->experts_used, sum);
+  return chips > 1 ? add_sum(step, chips, tokens * step->graph->shape.hidden, sum) : TD_OK;
+}
+
+static td_status no_model(const struct td_fit_step *step, const struct td_op *op, enum td_dtype dtype) {
+  const struct td_dtype_info *info = td_dtype_info(dtype);
+  return td_fail(TD_UNSUPPORTED,
+                 "device %s: found %" PRId32 " experts in %s over %" PRId32
+                 " chips, expected a shape and element type that the model of experts has a basis for",
+                 step->device->name, op->experts, info ? info->name : "an unknown type", step->device->serving.expert);
+}
+
 /* All of a layer's experts, at the operator that sums them; the last product before it is theirs. */
 td_status td_fit_experts(const struct td_fit_step *step, const struct td_op *op, struct td_fitted *out) {
   const struct td_serving *serving = &step->device->serving;
@@ -102,12 +146,15 @@ td_status td_fit_experts(const struct td_fit_step *step, const struct td_op *op,
   int64_t tensor = at_least_one(serving->expert_tensor), groups = at_least_one(serving->expert);
   const struct td_op_shape family = {
       {shape->hidden, shape->expert_ffn, op->experts_used, op->experts, tensor, groups, SKEW, 3}};
-  int64_t own = step->stats->v[TD_SYM_TOKENS], tokens = own * at_least_one(serving->replicas);
+  int64_t tokens = step->stats->v[TD_SYM_ALL_TOKENS];
   struct td_fit_times times = {0};
-  if (!path || !td_fit_wanted(step, TD_MOE, path) || !td_fit_has_basis(TD_MOE, family, tokens)) return TD_OK;
+  if (!tokens) tokens = step->stats->v[TD_SYM_TOKENS] * at_least_one(serving->replicas);
+  if (!path || !td_fit_wanted(step, TD_MOE, path) || !td_fit_has_basis(TD_MOE, family, tokens)) {
+    return serving->exchange ? no_model(step, op, step->graph->weights[down->weight].dtype) : TD_OK;
+  }
   if (op->kind == TD_OP_EXPERT_SUM) {
     TD_TRY(td_fit_add(step, TD_MOE, path, &family, tokens, &times));
-    if (tensor * groups > 1) TD_TRY(add_sum(step, (int32_t)(tensor * groups), tokens * shape->hidden, &times));
+    TD_TRY(add_way(step, (int32_t)(tensor * groups), op, &times));
   }
   *out = td_fit_constant(step, &times, INT64_MAX);
   return TD_OK;

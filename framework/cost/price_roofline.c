@@ -117,6 +117,10 @@ void td_roofline_work(const struct td_device_params *device, const struct td_gra
   struct td_op_cost cost;
   struct td_roofline roofline = {.chips = chips_of(&device->serving, op)};
   td_op_cost(graph, op, kv_dtype, &cost);
+  if (op->kind == TD_OP_EXPERT_MATMUL && device->serving.replicas > 1) { /* theirs come here too */
+    cost.flops.c[TD_SYM_TOKENS] *= device->serving.replicas;
+    cost.activation_bytes.c[TD_SYM_TOKENS] *= device->serving.replicas;
+  }
   roofline.flops = cost.flops;
   roofline.bytes = td_poly_add(td_poly_add(cost.weight_bytes, cost.activation_bytes),
                                td_poly_add(cost.kv_read_bytes, cost.kv_write_bytes));

@@ -5,6 +5,7 @@
 #include "price_sum.h"
 
 #include <inttypes.h>
+#include <math.h>
 
 #include "tandem/base.h"
 
@@ -80,24 +81,38 @@ static void add_form(struct td_total *total, const wide *form, uint32_t symbols,
 
 #define ALL_SYMBOLS ((UINT32_C(1) << TD_SYM_COUNT) - 1)
 
+/* A product or attention whose like the device's file has fits of, but not it (a latent cache, another type): kernels
+ * of its own, so its roofline is worth no more than a guess. */
+static bool is_outside_fits(const struct td_fit_step *step, const struct td_op *op) {
+  bool modelled = op->kind == TD_OP_MATMUL || op->kind == TD_OP_EXPERT_MATMUL || op->kind == TD_OP_ATTENTION;
+  return modelled && (step->serving || step->device->fit_count > 0);
+}
+
+#define OUTSIDE_LOW 0.5
+#define OUTSIDE_HIGH 2.0
+
 /* Adds where the time of a roofline lies, by the ranges of the numbers that bound it. */
-static void add_range(const struct rates *rates, const struct op_times *times, int32_t count, struct td_sums *sums) {
+static void add_range(const struct rates *rates, const struct op_times *times, bool outside, int32_t count,
+                      struct td_sums *sums) {
   const struct td_device_params *device = rates->device;
   const struct td_quantity *share = times->computes ? &device->compute_efficiency : &device->memory_efficiency;
   const struct td_quantity *peak = times->computes ? times->of->peak : &device->memory_bandwidth;
   double ps = (double)(times->computes ? times->compute : times->memory) / GRAINS_PER_PS;
   double rate = share->value * peak->value;
-  sums->low += count * (device->op_overhead.low * 1e12 + ps * rate / (share->high * peak->high));
-  sums->high += count * (device->op_overhead.high * 1e12 + ps * rate / (share->low * peak->low));
+  double low = device->op_overhead.low * 1e12 + ps * rate / (share->high * peak->high);
+  double high = device->op_overhead.high * 1e12 + ps * rate / (share->low * peak->low);
+  double middle = device->op_overhead.value * 1e12 + ps;
+  sums->low += count * (outside ? fmin(low, OUTSIDE_LOW * middle) : low);
+  sums->high += count * (outside ? fmax(high, OUTSIDE_HIGH * middle) : high);
 }
 
 /* A roofline whose place no model takes. */
 static void sum_roofline(const struct rates *rates, const struct op_times *times, const struct td_fit_step *step,
-                         const struct ahead *ahead, int32_t count, struct td_sums *sums) {
+                         const struct td_op *op, const struct ahead *ahead, int32_t count, struct td_sums *sums) {
   const struct form *form = times->computes ? &times->of->compute : &times->of->memory;
   int64_t valid = td_roofline_crossover(times, ahead, step->stats);
   wide overhead = rates->overhead * count * step->stats->v[TD_SYM_ONE];
-  add_range(rates, times, count, sums);
+  add_range(rates, times, is_outside_fits(step, op), count, sums);
   add_form(&sums->all, form->c, times->of->symbols, step->stats, count);
   sums->all.rest += overhead;
   if (times->computes) {
@@ -128,7 +143,7 @@ static td_status sum_unfitted(const struct rates *rates, const struct td_fit_ste
   struct td_measured_form measured;
   TD_TRY(td_price_measured(rates->device, step->graph, op, step->kv_dtype, step->stats, &measured));
   if (!measured.is) {
-    sum_roofline(rates, times, step, ahead, count, sums);
+    sum_roofline(rates, times, step, op, ahead, count, sums);
     return TD_OK;
   }
   add_form(&sums->all, measured.c, ALL_SYMBOLS, step->stats, count);

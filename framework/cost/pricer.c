@@ -19,7 +19,7 @@
 
 /* What a part depends on; zeros where it does not. */
 struct key {
-  int64_t one, tokens, experts, logits, seqs;
+  int64_t one, tokens, all_tokens, experts, logits, seqs;
   bool launches, used;
 };
 struct place {
@@ -75,8 +75,8 @@ void td_pricer_close(struct td_pricer *pricer) {
 }
 
 static bool same(const struct key *a, const struct key *b) {
-  return a->one == b->one && a->tokens == b->tokens && a->experts == b->experts && a->logits == b->logits &&
-         a->seqs == b->seqs && a->launches == b->launches && a->used == b->used;
+  return a->one == b->one && a->tokens == b->tokens && a->all_tokens == b->all_tokens && a->experts == b->experts &&
+         a->logits == b->logits && a->seqs == b->seqs && a->launches == b->launches && a->used == b->used;
 }
 
 /* One dependence, remembered. */
@@ -96,6 +96,7 @@ static td_status sum_rest(struct td_pricer *pricer, const struct ahead *ahead, s
   const struct key any = {.one = v[TD_SYM_ONE], .launches = pricer->step.launches, .used = true};
   struct key tokens = any, logits = any;
   tokens.tokens = v[TD_SYM_TOKENS];
+  tokens.all_tokens = v[TD_SYM_ALL_TOKENS];
   tokens.experts = v[TD_SYM_EXPERTS];
   logits.logits = v[TD_SYM_LOGITS];
   uint64_t half = any.launches ? 0 : BY_TOKENS / 2; /* steps of few tokens are of both kinds */
@@ -119,6 +120,7 @@ static td_status recall_decode(struct td_pricer *pricer, const struct ahead *ahe
   const int64_t *v = pricer->step.stats->v;
   const struct key key = {.one = v[TD_SYM_ONE],
                           .tokens = v[TD_SYM_TOKENS],
+                          .all_tokens = v[TD_SYM_ALL_TOKENS],
                           .experts = v[TD_SYM_EXPERTS],
                           .logits = v[TD_SYM_LOGITS],
                           .seqs = v[TD_SYM_SEQS],
@@ -149,13 +151,15 @@ static td_status price_decode(struct td_pricer *pricer, struct td_price *out_pri
   uint64_t place = ((uint64_t)seqs * KNOTS + (uint64_t)td_op_knot_below(mean)) % LINES;
   struct td_line *line = &pricer->lines[place];
   const struct td_price_part *rest;
-  if (td_line_price(&pricer->plan, &pricer->line_plan, line, &pricer->step, mean, out_price)) return TD_OK;
+  bool alike = !stats->v[TD_SYM_ALL_TOKENS];
+  if (alike && td_line_price(&pricer->plan, &pricer->line_plan, line, &pricer->step, mean, out_price)) return TD_OK;
   struct ahead ahead = td_price_look_ahead(&pricer->plan, stats);
   TD_TRY(recall_decode(pricer, &ahead, &rest));
   TD_TRY(price_any(pricer, rest, &ahead, out_price));
   if (!pricer->has_line_plan) td_line_plan_of(&pricer->plan, &pricer->line_plan); /* rooflines are ready now */
   pricer->has_line_plan = true;
-  if (pricer->line_plan.count && stats->v[TD_SYM_ONE] == 1) td_line_of(&pricer->line_plan, &pricer->step, rest, line);
+  if (alike && pricer->line_plan.count && stats->v[TD_SYM_ONE] == 1)
+    td_line_of(&pricer->line_plan, &pricer->step, rest, line);
   return TD_OK;
 }
 
@@ -182,6 +186,7 @@ static td_status recall_ends(struct td_pricer *pricer, const struct ahead *ahead
   const int64_t *v = pricer->step.stats->v;
   const struct key key = {.one = v[TD_SYM_ONE],
                           .tokens = v[TD_SYM_TOKENS],
+                          .all_tokens = v[TD_SYM_ALL_TOKENS],
                           .experts = v[TD_SYM_EXPERTS],
                           .launches = pricer->step.launches,
                           .used = true};

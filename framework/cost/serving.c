@@ -24,7 +24,7 @@ static void times_all(struct td_device_params *params, int32_t chips) {
 
 td_status td_device_join(struct td_device_params *params, const struct td_serving *serving) {
   struct td_op_chip chip;
-  int32_t chips = serving->tensor > 1 ? serving->tensor : 1;
+  int32_t chips = (serving->tensor > 1 ? serving->tensor : 1) * (serving->replicas > 1 ? serving->replicas : 1);
   if (params->kind != TD_KIND_CHIP || params->serving.tensor > 1) {
     return td_fail(TD_UNSUPPORTED, "device %s: found a %s, expected one chip to make %" PRId32 " act as one",
                    params->name, td_device_kind_name(params->kind), chips);

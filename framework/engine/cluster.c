@@ -31,15 +31,19 @@ static int32_t pool_find(const struct cluster *cluster, const char *name) {
 static td_status join_chips(const struct cluster *cluster, int32_t index) {
   const struct td_cfg_pool *pool = pool_at(cluster, index);
   const char *framework = *pool->framework ? pool->framework : NULL;
-  const char *key = pool->tensor > 1 ? "tensor" : framework ? "framework" : "graphs";
+  const char *key = pool->tensor > 1 ? "tensor" : pool->expert > 1 ? "expert" : framework ? "framework" : "graphs";
   const struct td_serving serving = {.tensor = (int32_t)pool->tensor,
-                                     .expert_tensor = (int32_t)pool->tensor,
+                                     .expert_tensor = pool->expert > 1 ? 1 : (int32_t)pool->tensor,
+                                     .expert = (int32_t)pool->expert,
+                                     .replicas = cluster_ranks(pool),
+                                     .exchange = cluster_ranks(pool) > 1,
+                                     .expert_link = cluster->expert_links[index],
                                      .no_graph = !pool->graphs,
                                      .framework = framework,
-                                     .guesses = pool->tensor > 1 || framework};
+                                     .guesses = pool->tensor > 1 || pool->expert > 1 || framework};
   struct td_device_params *params = cluster->pool_params[index];
   char path[64];
-  if (pool->tensor == 1 && pool->graphs && !framework) return TD_OK;
+  if (pool->tensor == 1 && pool->expert == 1 && pool->graphs && !framework) return TD_OK;
   TD_TRY(td_format(path, sizeof path, "cluster.pools.[%" PRId32 "].%s", index, key));
   if (!params || strcmp(pool->backend, "modelled")) {
     return td_config_fail(cluster->config, path, "found it on backend \"%s\", expected it on \"modelled\" only",
@@ -54,13 +58,22 @@ static td_status join_chips(const struct cluster *cluster, int32_t index) {
   return status ? td_config_fail(cluster->config, path, "%s", td_error_text()) : TD_OK;
 }
 
+static td_status open_pool_links(struct cluster *cluster, int32_t index) {
+  const struct td_cfg_pool *pool = pool_at(cluster, index);
+  if (*pool->pipeline_link) TD_TRY(td_device_params_open(pool->pipeline_link, &cluster->stage_links[index]));
+  return *pool->expert_link ? td_device_params_open(pool->expert_link, &cluster->expert_links[index]) : TD_OK;
+}
+
 static td_status open_params(struct cluster *cluster) {
+  TD_TRY(td_alloc((size_t)cluster->pools, sizeof(void *), (void **)&cluster->stage_links));
+  TD_TRY(td_alloc((size_t)cluster->pools, sizeof(void *), (void **)&cluster->expert_links));
   TD_TRY(td_alloc((size_t)cluster->pools, sizeof(void *), (void **)&cluster->pool_params));
   TD_TRY(td_alloc((size_t)cluster->pools * (size_t)cluster->pools, sizeof(void *), (void **)&cluster->links));
   for (int32_t i = 0; i < cluster->pools; i++) {
     if (*pool_at(cluster, i)->device) {
       TD_TRY(td_device_params_open(pool_at(cluster, i)->device, &cluster->pool_params[i]));
     }
+    TD_TRY(open_pool_links(cluster, i));
     TD_TRY(join_chips(cluster, i));
   }
   const struct td_list *links = &cluster->experiment->cluster.links;
@@ -72,11 +85,21 @@ static td_status open_params(struct cluster *cluster) {
   return TD_OK;
 }
 
-static td_status make_worker(struct cluster *cluster, int32_t pool, int64_t replica, struct cluster_worker *worker) {
+static td_status name_worker(struct cluster_worker *worker, int64_t replica) {
+  const char *pool = worker->pool->name;
+  if (worker->pool->pipeline == 1) return td_format(worker->name, sizeof worker->name, "%s.%" PRId64, pool, replica);
+  return td_format(worker->name, sizeof worker->name, "%s.%" PRId64 ".%" PRId32, pool, replica, worker->batch);
+}
+
+/* Replicas follow each other, batch by batch: of workers that are alike to a policy those of other replicas come
+ * first. */
+static td_status make_worker(struct cluster *cluster, int32_t pool, int64_t number, struct cluster_worker *worker) {
   worker->pool = pool_at(cluster, pool);
   worker->pool_index = pool;
   worker->params = cluster->pool_params[pool];
-  if (td_format(worker->name, sizeof worker->name, "%s.%" PRId64, worker->pool->name, replica)) {
+  worker->batch = (int32_t)(number / worker->pool->count);
+  worker->leader = cluster->worker_count - worker->batch * (int32_t)worker->pool->count;
+  if (name_worker(worker, number % worker->pool->count)) {
     return td_config_fail(cluster->config, "cluster.pools", "pool name %s", td_error_text());
   }
   return cluster_check_backend(cluster, pool, &worker->backend);
@@ -84,15 +107,16 @@ static td_status make_worker(struct cluster *cluster, int32_t pool, int64_t repl
 
 static td_status make_workers(struct cluster *cluster) {
   int64_t count = 0;
-  for (int32_t i = 0; i < cluster->pools; i++) count += pool_at(cluster, i)->count;
+  for (int32_t i = 0; i < cluster->pools; i++) count += pool_at(cluster, i)->count * pool_at(cluster, i)->pipeline;
   if (count > WORKERS_MAX) {
     return td_config_fail(cluster->config, "cluster.pools", "found %" PRId64 " workers, expected at most %d", count,
                           WORKERS_MAX);
   }
   TD_TRY(td_alloc((size_t)count, sizeof *cluster->workers, (void **)&cluster->workers));
   for (int32_t i = 0; i < cluster->pools; i++) {
-    for (int64_t replica = 0; replica < pool_at(cluster, i)->count; replica++) {
-      TD_TRY(make_worker(cluster, i, replica, &cluster->workers[cluster->worker_count]));
+    int64_t workers = pool_at(cluster, i)->count * pool_at(cluster, i)->pipeline;
+    for (int64_t number = 0; number < workers; number++) {
+      TD_TRY(make_worker(cluster, i, number, &cluster->workers[cluster->worker_count]));
       cluster->worker_count++;
     }
   }
@@ -144,6 +168,7 @@ int64_t cluster_max_rows(const struct cluster *cluster) {
 /* Positions that fit beside the weights in the device file's memory. */
 static td_status positions_from_memory(const struct cluster *cluster, const struct cluster_worker *worker,
                                        int64_t *out_tokens) {
+  if (cluster_is_split(worker->pool)) return cluster_split_positions(cluster, worker, out_tokens);
   double memory = worker->params->memory_bytes.value;
   double weights = (double)td_model_weight_bytes(cluster->model);
   const struct td_shape *shape = td_model_shape(cluster->model);
@@ -196,20 +221,21 @@ static td_status size_kv(struct cluster *cluster, struct cluster_worker *worker)
                    worker->params->kind != TD_KIND_LPU;
   if (!tokens && from_file) TD_TRY(positions_from_memory(cluster, worker, &tokens));
   if (!tokens) tokens = positions_for_batch(cluster);
-  int64_t blocks = tokens / cluster->experiment->engine.block_tokens;
+  int64_t blocks = tokens / cluster->experiment->engine.block_tokens / worker->pool->pipeline;
   int64_t need = cluster_blocks(cluster, cluster->workload.longest_total);
   if (blocks < need || blocks < 1) {
+    const char *each = worker->pool->pipeline > 1 ? " for each batch in flight" : "";
     char path[64];
     snprintf(path, sizeof path, "cluster.pools.[%d].kv_tokens", worker->pool_index);
     if (!need) {
       return td_config_fail(cluster->config, path,
-                            "found room for %" PRId64 " positions, expected at least a KV block of %" PRId64, tokens,
-                            cluster->experiment->engine.block_tokens);
+                            "found room for %" PRId64 " positions, expected at least a KV block of %" PRId64 "%s",
+                            tokens, cluster->experiment->engine.block_tokens, each);
     }
     return td_config_fail(cluster->config, path,
-                          "found %" PRId64 " KV blocks of %" PRId64 " positions, expected at least %" PRId64
+                          "found %" PRId64 " KV blocks of %" PRId64 " positions%s, expected at least %" PRId64
                           " for the longest request",
-                          blocks, cluster->experiment->engine.block_tokens, need);
+                          blocks, cluster->experiment->engine.block_tokens, each, need);
   }
   worker->kv_blocks = blocks;
   return check_numbered(cluster, worker, blocks);
@@ -238,6 +264,7 @@ static td_status open_all(struct cluster *cluster, bool exact) {
   td_status status = td_model_open(cluster->experiment->model, &cluster->model);
   if (status) return cluster_check_model(cluster, status);
   TD_TRY(td_graph_build(cluster->model, &cluster->graph));
+  TD_TRY(cluster_check_split(cluster));
   TD_TRY(workload_open(cluster->config, cluster->experiment, cluster->model, exact, &cluster->workload));
   for (int32_t i = 0; i < cluster->worker_count; i++) {
     cluster->workers[i].slice = td_slice_whole(cluster->graph);
@@ -260,17 +287,20 @@ td_status cluster_open(const struct td_config *config, const struct td_experimen
   return TD_OK;
 }
 
+static void close_all(struct td_device_params **params, int32_t count) {
+  for (int32_t i = 0; params && i < count; i++) td_device_params_close(params[i]);
+  free(params);
+}
+
 void cluster_close(struct cluster *cluster) {
   workload_close(&cluster->workload);
   td_graph_free(cluster->graph);
   td_model_close(cluster->model);
-  for (int32_t i = 0; cluster->links && i < cluster->pools * cluster->pools; i++) {
-    td_device_params_close(cluster->links[i]);
-  }
-  for (int32_t i = 0; cluster->pool_params && i < cluster->pools; i++) td_device_params_close(cluster->pool_params[i]);
+  close_all(cluster->links, cluster->pools * cluster->pools);
+  close_all(cluster->pool_params, cluster->pools);
+  close_all(cluster->stage_links, cluster->pools);
+  close_all(cluster->expert_links, cluster->pools);
   cluster_close_orchestrators(cluster);
-  free(cluster->links);
-  free(cluster->pool_params);
   free(cluster->workers);
   *cluster = (struct cluster){0};
 }

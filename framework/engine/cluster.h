@@ -16,6 +16,8 @@ struct cluster_worker {
   const struct td_cfg_pool *pool;
   int32_t pool_index, rank;
   int32_t replica; /* its number among the pool's workers on its rank */
+  int32_t batch;   /* with pipeline stages: which of the replica's batches in flight it is */
+  int32_t leader;  /* the worker that is its replica's batch 0; without stages itself */
   char name[32];   /* "prefill.0" */
   const struct td_backend *backend;
   const struct td_device_params *params; /* NULL if the pool names no device file */
@@ -38,8 +40,9 @@ struct cluster {
   struct td_model *model;
   struct td_graph *graph;
   struct workload workload;
-  struct td_device_params **pool_params; /* [pools], NULL entries where none */
-  struct td_device_params **links;       /* [pools * pools], from * pools + to; NULL where none */
+  struct td_device_params **pool_params;                 /* [pools], NULL entries where none */
+  struct td_device_params **links;                       /* [pools * pools], from * pools + to; NULL where none */
+  struct td_device_params **stage_links, **expert_links; /* [pools], NULL where none */
   int32_t pools, ranks;
   struct cluster_worker *workers;
   int32_t worker_count;
@@ -71,6 +74,17 @@ bool cluster_prices_transfer(const struct cluster *cluster, int32_t from, int32_
 int64_t cluster_blocks(const struct cluster *cluster, int64_t tokens);
 /* Most rows and most logit rows a step can have. */
 int64_t cluster_max_rows(const struct cluster *cluster);
+
+/* cluster_split.c: pools whose replicas have pipeline stages or experts on chips of their own. */
+bool cluster_is_split(const struct td_cfg_pool *pool);
+int32_t cluster_ranks(const struct td_cfg_pool *pool); /* groups of chips that deal out a step's sequences */
+struct td_slice cluster_stage(const struct cluster *cluster, const struct td_cfg_pool *pool, int32_t stage);
+int32_t cluster_stage_layers(const struct cluster *cluster, const struct td_slice *slice);
+int32_t cluster_most_layers(const struct cluster *cluster, const struct td_cfg_pool *pool); /* of a stage */
+td_status cluster_check_split(const struct cluster *cluster);
+/* Positions for which each stage's memory has room beside its weights. */
+td_status cluster_split_positions(const struct cluster *cluster, const struct cluster_worker *worker,
+                                  int64_t *out_tokens);
 
 /* Of backend lpu, or a modelled device of kind lpu. */
 bool cluster_is_lpu(const struct cluster_worker *worker);

@@ -127,7 +127,7 @@ static uint32_t sends_to(const struct td_policy *policy, int role) {
 }
 
 bool cluster_sends(const struct cluster *cluster, int32_t from, int32_t to) {
-  bool alone = from == to && pool_at(cluster, from)->count == 1;
+  bool alone = from == to && pool_at(cluster, from)->count * pool_at(cluster, from)->pipeline == 1;
   return !alone && sends_to(cluster->policy, pool_at(cluster, from)->role) & 1u << pool_at(cluster, to)->role;
 }
 
@@ -195,9 +195,6 @@ static td_status check_engine(const struct cluster *cluster) {
   if (fleet_can(cluster)) return check_batch(cluster);
   if (td_source_given(&experiment->workload.source)) {
     return td_config_fail(cluster->config, "workload.source", "found a source, expected a list of requests %s", where);
-  }
-  if (experiment->slo.ttft > 0 || experiment->slo.tpot > 0) {
-    return td_config_fail(cluster->config, "slo", "found an SLO, expected none %s", where);
   }
   if (cluster->kv_dtype == TD_FP8) {
     return td_config_fail(cluster->config, "engine.kv_dtype", "found \"fp8\", expected f32 or f16 %s", where);

@@ -35,12 +35,13 @@ static void init_replica(struct fleet *fleet, int32_t i) {
                                             .role = worker->pool->role,
                                             .blocks = worker->kv_blocks,
                                             .free_blocks = worker->kv_blocks,
-                                            .free_sequences = fleet->batch_sequences};
+                                            .free_sequences = fleet->batch_sequences * cluster_ranks(worker->pool)};
 }
 
 static void close_replica(struct replica *replica) {
   if (replica->chunks != replica->own_chunks) free(replica->chunks);
   free(replica->phases);
+  fleet_pipeline_close(replica);
   endings_close(&replica->endings, replica->own_endings);
   slot_queue_close(&replica->paused);
   slot_queue_close(&replica->swapped);
@@ -59,7 +60,8 @@ static td_status open_replicas(struct fleet *fleet) {
   if (fleet->grow) TD_TRY(worker_queue_open(&fleet->growing, cluster->worker_count));
   for (int32_t i = 0; i < cluster->worker_count; i++) {
     TD_TRY(fleet_price_open(fleet, i));
-    if (fleet->grow) TD_TRY(fleet_kv_open(fleet, i));
+    TD_TRY(fleet_pipeline_open(fleet, i));
+    if (fleet->grow) TD_TRY(fleet_kv_check(fleet, i));
   }
   if (fleet->cluster->experiment->engine.prefix_cache) TD_TRY(fleet_cache_open(fleet));
   return load_open(fleet->views, cluster->worker_count, &fleet->loads);
@@ -176,6 +178,7 @@ static td_status handle_instant(struct fleet *fleet) {
 static td_status give_out(struct fleet *fleet) {
   if (fleet->tools) TD_TRY(fleet_tools_give_out(fleet));
   TD_TRY(fleet_route(fleet));
+  if (fleet->pipelined) TD_TRY(fleet_pipeline_look(fleet));
   if (fleet->power) return fleet_power_give_out(fleet);
   for (int32_t i = 0; i < fleet->touched_count; i++) {
     int32_t worker = fleet->touched[i];
@@ -255,7 +258,7 @@ static td_status check_replica(const struct fleet *fleet, int32_t worker) {
   const struct replica *replica = &fleet->replicas[worker];
   const struct td_worker_view *view = &fleet->views[worker];
   if (view->free_blocks == replica->blocks && !view->active && !view->waiting_tokens && !replica->busy &&
-      !replica->context && !replica->row.count) {
+      !replica->context && !replica->row.count && !replica->paused.count) {
     return TD_OK;
   }
   return td_fail(TD_INTERNAL,
@@ -310,6 +313,7 @@ static td_status check_balance(struct fleet *fleet) {
   struct td_run_summary *summary = fleet->summary;
   TD_TRY(check_prompts(fleet));
   TD_TRY(check_hits(fleet));
+  TD_TRY(fleet_pipeline_check(fleet));
   summary->prefix.computed_tokens = (uint64_t)fleet->prefilled_tokens;
   for (int32_t i = 0; i < fleet->cluster->worker_count; i++) {
     TD_TRY(check_replica(fleet, i));

@@ -15,6 +15,7 @@
 #define ENGINE_FLEET_H
 
 #include "cluster.h"
+#include "fleet_pipeline.h"
 #include "fleet_queue.h"
 #include "load.h"
 #include "prefix_cache.h"
@@ -70,7 +71,7 @@ struct fleet_request {
 
 /* A prompt's part in the step a worker is at. */
 struct chunk {
-  int32_t slot, tokens;
+  int32_t slot, tokens, rank; /* rank: with several, which group of chips takes it */
   int32_t push_begin, push_end;
 };
 
@@ -111,29 +112,32 @@ struct replica {
   int32_t pool;
   bool busy, decodes, changed; /* changed: its batch is not the one the open row is of */
   bool freed;                  /* blocks were given back since somebody last had to leave */
-  bool resumed;                /* some of the decoding ones are back from a pause */
   struct endings endings;      /* decoding requests */
   struct chunk *chunks;        /* of this step: `own_chunks`, or an allocation */
   size_t chunk_count;
   int64_t swap_ps; /* that the next step waits for KV to or from the host, or from a tier below */
 
   struct open_row row;
-  int64_t busy_ps; /* at steps */
+  int64_t busy_ps; /* at steps; of chips of a stage, with those of the replica's other batches as many as stages */
   double energy_j;
   size_t chunk_capacity;
-  int64_t grown; /* of the steps under way, those whose blocks the view lacks already */
+  struct fleet_flow *flow; /* with pipeline stages */
 
   struct ending own_endings[OWN_ENDINGS];
 
   struct chunk own_chunks[OWN_CHUNKS];
   struct told_row told;
-  int64_t *phases; /* [block_tokens] with kv = grow: decoding sequences by (positions - steps) mod block */
+  int32_t *phases; /* [block_tokens] with kv = grow, once somebody decodes here: decoding sequences by (positions -
+                      steps) mod block */
 
   int64_t blocks;       /* KV blocks it has */
   int64_t priced, more; /* the row's first step, and by how much the next are longer, before a cap makes it slower */
   struct port egress, ingress;
   struct slot_queue swapped; /* in the host's memory, by place in line */
   struct slot_queue paused;  /* those that the step under way leaves out, by the steps they have left */
+  bool resumed;              /* some of the decoding ones are back from a pause */
+  int64_t grown;             /* of the steps under way, those whose blocks the view lacks already */
+  struct fleet_books *books; /* with pipeline stages, of batch 0 */
 };
 
 /* A tier of a pool's prefix caches; the first is the device's own memory. */
@@ -149,6 +153,10 @@ struct fleet_pool {
   const struct cluster_worker *worker; /* the first */
   struct td_pricer *pricer;            /* of chips */
   struct td_device *device;            /* prices LPUs */
+  struct fleet_stages *stages;         /* of chips in pipeline stages, in place of a pricer; NULL: none */
+  int32_t ranks;                       /* groups of chips that deal out a step's sequences */
+  int64_t *rank_tokens;                /* [ranks] */
+  int64_t most_layers;                 /* of a stage: what moves between it and its host */
   int64_t *layer_done_ps;              /* [layers] */
   int64_t slower;                      /* steps last so many 2^-32ths of what they are priced at; 0: as priced */
   struct fleet_tier tiers[PREFIX_TIERS_MAX];
@@ -199,7 +207,6 @@ struct fleet {
   int64_t ticks_alone;          /* ticks in a row while nothing else was to come */
   int64_t queued_tokens, waiting_tokens, prefilled_tokens, prefill_ps; /* see struct td_cluster_view */
   int64_t hit_tokens, done_tokens; /* not computed but found; of all prompts that were prefilled */
-  bool settled;                    /* nothing that a policy is shown has changed since its last tick did nothing */
   struct worker_queue growing;     /* with kv = grow: when workers amid merged steps take blocks next, or sooner */
   uint64_t found;                  /* of hit_tokens, by requests that have ended */
   int64_t given_up_tokens;         /* found or computed of prompts that started over before they were prefilled */
@@ -217,9 +224,11 @@ struct fleet {
   struct fleet_power *power;     /* NULL: the cluster has no cap */
   struct fleet_tools *tools;     /* NULL: the cluster has no orchestrators */
   bool route_again;
-  bool crowded;  /* somebody waits for power: steps are not merged */
-  bool split;    /* a request was let in that decodes elsewhere */
-  bool prefixes; /* a request came with hashes of its prompt */
+  bool crowded;   /* somebody waits for power: steps are not merged */
+  bool pipelined; /* some pool has stages */
+  bool split;     /* a request was let in that decodes elsewhere */
+  bool prefixes;  /* a request came with hashes of its prompt */
+  bool settled;   /* nothing that a policy is shown has changed since its last tick did nothing */
 };
 
 /* Can this cluster run so: pace priced and no worker executes? */
@@ -345,8 +354,8 @@ int64_t fleet_pause_due(const struct fleet *fleet, int32_t worker);
 td_status fleet_pause(struct fleet *fleet, int32_t worker, int64_t room);
 
 /* fleet_kv.c: blocks with kv = grow */
-td_status fleet_kv_open(struct fleet *fleet, int32_t worker);
-void fleet_kv_join(struct fleet *fleet, struct replica *replica, const struct fleet_request *request);
+td_status fleet_kv_check(const struct fleet *fleet, int32_t worker); /* before the run: its KV can be swapped */
+td_status fleet_kv_join(struct fleet *fleet, struct replica *replica, const struct fleet_request *request);
 void fleet_kv_leave(struct fleet *fleet, struct replica *replica, const struct fleet_request *request);
 /* Before a step: what was swapped comes back, and who has to leaves, so that the step has its blocks. */
 td_status fleet_kv_make_room(struct fleet *fleet, int32_t worker);
@@ -393,6 +402,48 @@ td_status fleet_milestones(struct fleet *fleet, const struct replica *replica, i
 int64_t fleet_push_layers(const struct fleet *fleet); /* of one push */
 td_status fleet_price_decode(struct fleet *fleet, const struct replica *replica, struct td_price *out_price);
 td_status fleet_price_mixed(struct fleet *fleet, const struct replica *replica, struct td_price *out_price);
+
+/* Most requests of a worker's step. */
+static inline int64_t fleet_places(const struct fleet *fleet, int32_t worker) {
+  return fleet->batch_sequences * fleet->pools[fleet->replicas[worker].pool].ranks;
+}
+
+/* fleet_ranks.c: a step's counts where groups of chips deal out its sequences */
+/* From counts of all decoding sequences to those of a group that has so many of them. */
+void fleet_share(int64_t sequences, struct td_step_stats *stats);
+/* The pool's rank_tokens: those of so many decoding sequences, to which the step's chunks are added. */
+void fleet_rank_deal(const struct fleet *fleet, const struct replica *replica, int64_t sequences);
+/* Tokens that all groups have room for beside those. */
+int64_t fleet_rank_room(const struct fleet *fleet, const struct replica *replica);
+/* The group with fewest. */
+int32_t fleet_rank_idlest(const struct fleet *fleet, const struct replica *replica);
+int32_t fleet_rank_busiest(const struct fleet *fleet, const struct replica *replica); /* of a whole step */
+int64_t fleet_rank_sequences(const struct fleet *fleet, const struct replica *replica, int32_t rank);
+
+/* fleet_pipeline.c: see fleet_pipeline.h */
+td_status fleet_stages_open(struct fleet *fleet, const struct cluster_worker *worker, struct fleet_stages **out_stages);
+void fleet_stages_close(struct fleet_stages *stages); /* NULL is fine */
+td_status fleet_stages_price(struct fleet_stages *stages, const struct td_step_stats *stats,
+                             struct td_price *out_price);
+td_status fleet_stages_sum(const struct fleet_stages *stages, struct td_price *out_price); /* of the prices at hand */
+td_status fleet_pipeline_open(struct fleet *fleet, int32_t worker);
+void fleet_pipeline_close(struct replica *replica);
+/* Before work is given out: merged steps of batches beside those that may begin one end with the one under way. */
+td_status fleet_pipeline_look(struct fleet *fleet);
+/* Before a worker begins a step: are batches beside it at one? They are in the books then. */
+td_status fleet_pipeline_meet(struct fleet *fleet, int32_t worker, bool *out_others);
+/* Does its step stay in the open row? *goes_on: nothing else is against it. */
+td_status fleet_pipeline_go_on(struct fleet *fleet, int32_t worker, bool others, bool *goes_on);
+/* It begins one at `price`, which becomes what it lasts among others. */
+td_status fleet_pipeline_enter(struct fleet *fleet, int32_t worker, bool others, struct td_price *price);
+void fleet_pipeline_forget(struct fleet *fleet, int32_t worker); /* it has failed */
+/* Without stages these are as if a step were all work: */
+int64_t fleet_pipeline_work(const struct replica *replica, int64_t steps); /* of the row, at stages */
+double fleet_pipeline_effort(const struct replica *replica); /* all of the row's work over its first step's */
+int64_t fleet_pipeline_share(const struct replica *replica, int64_t ps);       /* of ps in a step, at stages */
+void fleet_pipeline_count(struct fleet *fleet, int32_t worker, int64_t steps); /* they have ended */
+void fleet_pipeline_rows(struct fleet *fleet, int32_t worker, int64_t rows, int64_t outputs);
+td_status fleet_pipeline_check(const struct fleet *fleet); /* at the run's end */
 
 /* fleet_link.c */
 /* Books a chunk's pushes: see fleet_milestones. */

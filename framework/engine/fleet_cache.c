@@ -51,9 +51,12 @@ static td_status open_tier(struct fleet *fleet, const struct cluster_worker *wor
                           "found none, expected one, or a device file with host_bandwidth: %s has none",
                           worker->params->path);
   }
-  out->tokens = tier->tokens;
+  /* batches in flight have equal parts; each stage has a host's link of its own for its layers */
+  const struct fleet_pool *pool = &fleet->pools[worker->pool_index];
+  double stages = (double)fleet->layers / (double)pool->most_layers;
+  out->tokens = tier->tokens / worker->pool->pipeline;
   out->survives = tier->survives;
-  out->bytes_per_s = given ? tier->bandwidth * 1e9 : worker->params->host_bandwidth.value;
+  out->bytes_per_s = given ? tier->bandwidth * 1e9 : worker->params->host_bandwidth.value * stages / pool->ranks;
   return find_counter(fleet, tier->name, &out->counter);
 }
 

@@ -195,10 +195,12 @@ static td_status leave_others(struct fleet *fleet, int32_t worker, int32_t other
   return TD_OK;
 }
 
+/* Whoever it is has a place on the worker: once nobody has one, nobody is left to look for. */
 static td_status leave_elsewhere(struct fleet *fleet, int32_t worker) {
-  TD_TRY(leave_queue(fleet, worker, &fleet->transfers));
-  TD_TRY(leave_queue(fleet, worker, &fleet->unplaced));
-  for (int32_t other = 0; other < fleet->cluster->worker_count; other++) {
+  const struct td_worker_view *view = &fleet->views[worker];
+  if (view->active) TD_TRY(leave_queue(fleet, worker, &fleet->transfers));
+  if (view->active) TD_TRY(leave_queue(fleet, worker, &fleet->unplaced));
+  for (int32_t other = 0; other < fleet->cluster->worker_count && view->active; other++) {
     if (other != worker && fleet->replicas[other].prefill.first >= 0) TD_TRY(leave_others(fleet, worker, other));
   }
   return TD_OK;
@@ -233,6 +235,7 @@ td_status fleet_fail(struct fleet *fleet, int32_t worker) {
   fleet->settled = false;
   fleet_cut_port(fleet, &replica->egress);
   fleet_cut_port(fleet, &replica->ingress);
+  fleet_pipeline_forget(fleet, worker);
   fleet->views[worker].down = true;
   fleet->views[worker].free_sequences = 0;
   load_changed(fleet->loads, worker);

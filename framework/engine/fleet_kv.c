@@ -18,11 +18,9 @@ static td_status no_host(const struct fleet *fleet, const struct td_device_param
                         "found \"swap\", expected a device file with host_bandwidth: %s has none", params->path);
 }
 
-td_status fleet_kv_open(struct fleet *fleet, int32_t worker) {
+td_status fleet_kv_check(const struct fleet *fleet, int32_t worker) {
   const struct td_device_params *params = fleet->cluster->workers[worker].params;
-  struct replica *replica = &fleet->replicas[worker];
-  if (fleet->swap && !params->host_bandwidth.present) return no_host(fleet, params);
-  return td_alloc((size_t)fleet->block_tokens, sizeof *replica->phases, (void **)&replica->phases);
+  return fleet->swap && !params->host_bandwidth.present ? no_host(fleet, params) : TD_OK;
 }
 
 static int64_t cached(const struct fleet_request *request) {
@@ -33,14 +31,20 @@ static int64_t blocks_of(const struct fleet *fleet, int64_t positions) {
   return (positions + fleet->block_tokens - 1) / fleet->block_tokens;
 }
 
-static int64_t *phase_of(const struct fleet *fleet, const struct replica *replica,
+static int32_t *phase_of(const struct fleet *fleet, const struct replica *replica,
                          const struct fleet_request *request) {
   int64_t block = fleet->block_tokens, phase = (cached(request) - replica->steps) % block;
   return &replica->phases[phase < 0 ? phase + block : phase];
 }
 
-void fleet_kv_join(struct fleet *fleet, struct replica *replica, const struct fleet_request *request) {
-  if (fleet->grow) ++*phase_of(fleet, replica, request);
+/* A worker that nobody decodes on needs no memory for it. */
+td_status fleet_kv_join(struct fleet *fleet, struct replica *replica, const struct fleet_request *request) {
+  if (!fleet->grow) return TD_OK;
+  if (!replica->phases) {
+    TD_TRY(td_alloc((size_t)fleet->block_tokens, sizeof *replica->phases, (void **)&replica->phases));
+  }
+  ++*phase_of(fleet, replica, request);
+  return TD_OK;
 }
 
 /* `emitted` must be up to date. */
@@ -57,6 +61,7 @@ static int64_t taken_by(const struct fleet *fleet, const struct replica *replica
 /* Blocks that the next `steps` steps take. */
 static int64_t blocks_for(const struct fleet *fleet, const struct replica *replica, int64_t steps) {
   int64_t block = fleet->block_tokens, sum = replica->endings.count * (steps / block);
+  if (!replica->endings.count) return 0;
   for (int64_t i = 0; i < steps % block; i++) sum += taken_by(fleet, replica, i);
   return sum;
 }
@@ -125,8 +130,10 @@ static int32_t last_admitted(const struct fleet *fleet, const struct replica *re
 static td_status move(const struct fleet *fleet, struct replica *replica, const struct fleet_request *request) {
   int64_t ps = 0;
   const struct td_device_params *params = fleet->pools[replica->pool].worker->params;
-  double bytes = (double)fleet->bytes_per_position * (double)fleet->layers * (double)cached(request);
-  TD_TRY(td_ps_from_seconds(bytes / params->host_bandwidth.value, &ps));
+  double layers = (double)fleet->pools[replica->pool].most_layers; /* stages each move their own at the same time */
+  double bytes = (double)fleet->bytes_per_position * layers * (double)cached(request);
+  double rate = params->host_bandwidth.value / fleet->pools[replica->pool].ranks;
+  TD_TRY(td_ps_from_seconds(bytes / rate, &ps));
   return fleet_later(replica->swap_ps, ps, &replica->swap_ps);
 }
 

@@ -54,9 +54,14 @@ td_status fleet_try_push(const struct fleet *fleet, int32_t slot, int32_t from, 
   return price_pushes(fleet, &request, blob || computed == prompt ? prompt : whole, fleet_push_layers(fleet), &pushes);
 }
 
+/* Whose ports a worker sends and receives through: batches in flight share their replica's. */
+static struct replica *ports_of(const struct fleet *fleet, int32_t worker) {
+  return &fleet->replicas[fleet->cluster->workers[worker].leader];
+}
+
 static td_status book(struct fleet *fleet, struct fleet_request *request, const struct pushes *pushes,
                       struct td_row_transfer row, int64_t last_ready_ps) {
-  struct replica *from = &fleet->replicas[request->prefill_worker], *to = &fleet->replicas[request->decode_worker];
+  struct replica *from = ports_of(fleet, request->prefill_worker), *to = ports_of(fleet, request->decode_worker);
   int64_t end_ps;
   TD_TRY(fleet_later(last_ready_ps, pushes->last_ps, &end_ps));
   TD_TRY(use_port(&from->egress, row.start, pushes->work_ps, (uint64_t)pushes->bytes, &end_ps));
@@ -121,8 +126,8 @@ td_status fleet_transferred(struct fleet *fleet, int32_t slot) {
   struct fleet_request *request = &fleet->requests[slot];
   uint64_t due = fleet->bytes_per_position * (uint64_t)fleet->layers * (uint64_t)request->target;
   request->kv_expected += due;
-  fleet->replicas[request->prefill_worker].egress.open -= due;
-  fleet->replicas[request->decode_worker].ingress.open -= due;
+  ports_of(fleet, request->prefill_worker)->egress.open -= due;
+  ports_of(fleet, request->decode_worker)->ingress.open -= due;
   if (request->kv_bytes != request->kv_expected) {
     return td_fail(TD_INTERNAL, "request %" PRIu64 ": %" PRIu64 " KV bytes were handed over, expected %" PRIu64,
                    request->number, request->kv_bytes, request->kv_expected);
@@ -143,8 +148,8 @@ td_status fleet_transferred(struct fleet *fleet, int32_t slot) {
 void fleet_forget_pushes(struct fleet *fleet, struct fleet_request *request) {
   uint64_t lost = request->kv_bytes - request->kv_expected;
   if (!lost) return;
-  fleet->replicas[request->prefill_worker].egress.open -= lost;
-  fleet->replicas[request->decode_worker].ingress.open -= lost;
+  ports_of(fleet, request->prefill_worker)->egress.open -= lost;
+  ports_of(fleet, request->decode_worker)->ingress.open -= lost;
   request->kv_expected = request->kv_bytes;
 }
 

@@ -14,7 +14,7 @@ enum { OUTAGES_ALONE = 100 };
 
 /* Failures so fast that hardly anything else happens make a run that does not end; so many of all workers, and of each,
  * between two other events are too many. */
-enum { MOST_BETWEEN = 4000000, MOST_OF_EACH = 1000 };
+enum { MOST_BETWEEN = 1000000, MOST_OF_EACH = 1000 };
 
 /* ---- opening ---- */
 
@@ -40,7 +40,7 @@ static td_status plan_pool(struct fleet_outages *outages, const struct td_list *
 struct failing {
   const struct td_list *outages;
   const struct td_cfg_failures *failures;
-  int32_t count; /* workers, or orchestrators */
+  int32_t count; /* workers, with those for further batches of a replica; or orchestrators */
 };
 
 static int32_t pools_of(const struct cluster *cluster) {
@@ -51,7 +51,7 @@ static struct failing pool_at(const struct cluster *cluster, int32_t index) {
   const struct td_list *pools = &cluster->experiment->cluster.pools;
   if (index < pools->count) {
     const struct td_cfg_pool *pool = (const struct td_cfg_pool *)pools->items + index;
-    return (struct failing){&pool->outages, &pool->failures, (int32_t)pool->count};
+    return (struct failing){&pool->outages, &pool->failures, (int32_t)(pool->count * pool->pipeline)};
   }
   const struct td_cfg_orchestrator *pool =
       (const struct td_cfg_orchestrator *)cluster->experiment->cluster.orchestrators.pools.items + index - pools->count;
@@ -135,7 +135,8 @@ td_status fleet_outages_open(struct fleet *fleet) {
   if (plans) TD_TRY(td_alloc(plans, sizeof *outages->plans, (void **)&outages->plans));
   TD_TRY(plan_all(cluster, outages));
   for (int32_t i = 0; i < machines_of(cluster); i++) {
-    double mean_s = failures_of(cluster, i)->mean_time_between;
+    bool follows = i < cluster->worker_count && cluster->workers[i].batch; /* the first batch of its replica */
+    double mean_s = follows ? 0 : failures_of(cluster, i)->mean_time_between;
     outages->workers[i].chance_ps = mean_s > 0 ? draw(fleet, i, mean_s) : INT64_MAX;
     set_due(outages, i);
   }
@@ -194,6 +195,7 @@ static int64_t begin_due(struct fleet *fleet, int32_t worker) {
   return until;
 }
 
+/* All batches of a replica with pipeline stages at once; the first speaks for them. */
 static td_status go_down(struct fleet *fleet, int32_t worker, int64_t until_ps) {
   struct worker_outages *own = &fleet->outages->workers[worker];
   if (own->down) {
@@ -207,10 +209,14 @@ static td_status go_down(struct fleet *fleet, int32_t worker, int64_t until_ps) 
     fleet->summary->tools.failures++;
     return fleet_tools_fail(fleet, worker - fleet->cluster->worker_count);
   }
-  fleet->outages->down++;
+  const struct td_cfg_pool *pool = fleet->cluster->workers[worker].pool;
+  fleet->outages->down += (int32_t)pool->pipeline;
   fleet->summary->failures++;
   TD_TRY(fleet_record_change(fleet, worker, TD_CHANGE_DOWN));
-  return fleet_fail(fleet, worker);
+  for (int64_t batch = 0; batch < pool->pipeline; batch++) {
+    TD_TRY(fleet_fail(fleet, worker + (int32_t)(batch * pool->count)));
+  }
+  return TD_OK;
 }
 
 static td_status come_back(struct fleet *fleet, int32_t worker) {
@@ -221,11 +227,15 @@ static td_status come_back(struct fleet *fleet, int32_t worker) {
     fleet_tools_repair(fleet, worker - fleet->cluster->worker_count);
     return TD_OK;
   }
-  fleet->outages->down--;
+  const struct td_cfg_pool *pool = fleet->cluster->workers[worker].pool;
+  fleet->outages->down -= (int32_t)pool->pipeline;
+  for (int64_t batch = 0; batch < pool->pipeline; batch++) {
+    int32_t each = worker + (int32_t)(batch * pool->count);
+    fleet->views[each].down = false;
+    fleet->views[each].free_sequences = fleet_places(fleet, each);
+    load_changed(fleet->loads, each);
+  }
   fleet->settled = false;
-  fleet->views[worker].down = false;
-  fleet->views[worker].free_sequences = fleet->batch_sequences;
-  load_changed(fleet->loads, worker);
   fleet->route_again = true;
   return fleet_record_change(fleet, worker, TD_CHANGE_UP);
 }

@@ -23,7 +23,7 @@ static td_status resume(struct fleet *fleet, int32_t worker, struct keyed_slot i
   struct fleet_request *request = &fleet->requests[item.slot];
   const struct ending back = {replica->steps + item.key, (uint32_t)item.number, item.slot};
   replica->context += cached(request);
-  fleet_kv_join(fleet, replica, request);
+  TD_TRY(fleet_kv_join(fleet, replica, request));
   TD_TRY(fleet_resident(fleet, request, worker, replica->index, 0, 1));
   return endings_put_back(&replica->endings, replica->own_endings, back);
 }

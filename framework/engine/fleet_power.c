@@ -39,7 +39,8 @@ static int64_t more_uw(const struct cluster *cluster, int32_t pool) {
 static double all_idle(const struct cluster *cluster) {
   double watts = 0;
   for (int32_t i = 0; i < cluster->pools; i++) {
-    watts += cluster->pool_params[i]->power_idle.value * (double)pool_at(cluster, i)->count;
+    double workers = (double)(pool_at(cluster, i)->count * pool_at(cluster, i)->pipeline);
+    watts += cluster->pool_params[i]->power_idle.value * workers;
   }
   return watts;
 }
@@ -125,9 +126,7 @@ static bool longer(int64_t slower, int64_t *ps) {
   return true;
 }
 
-td_status fleet_slow_price(const struct fleet *fleet, int32_t pool, struct td_price *price) {
-  int64_t slower = fleet->pools[pool].slower;
-  if (!slower) return TD_OK;
+static td_status slow_one(int64_t slower, struct td_price *price) {
   if (!longer(slower, &price->base_ps) || !longer(slower, &price->slope_ps)) {
     return td_fail(TD_UNSUPPORTED, "the run lasts longer than 106 days");
   }
@@ -137,6 +136,16 @@ td_status fleet_slow_price(const struct fleet *fleet, int32_t pool, struct td_pr
   price->low_ps *= ldexp((double)slower, -RATIO_BITS);
   price->high_ps *= ldexp((double)slower, -RATIO_BITS);
   return TD_OK;
+}
+
+/* Of stages each for itself, hops as ever. */
+td_status fleet_slow_price(const struct fleet *fleet, int32_t pool, struct td_price *price) {
+  struct fleet_stages *stages = fleet->pools[pool].stages;
+  int64_t slower = fleet->pools[pool].slower;
+  if (!slower) return TD_OK;
+  if (!stages) return slow_one(slower, price);
+  for (int32_t s = 0; s < stages->count; s++) TD_TRY(slow_one(slower, &stages->of[s].price));
+  return fleet_stages_sum(stages, price);
 }
 
 void fleet_slow_times(const struct fleet *fleet, int32_t pool, int64_t ps[2]) {
@@ -234,7 +243,7 @@ void fleet_power_count(struct fleet *fleet) {
   const char *basis = NULL;
   for (int32_t i = 0; i < fleet->cluster->worker_count; i++) {
     const struct td_device_params *params = fleet->cluster->workers[i].params;
-    int64_t down = fleet->outages ? fleet->outages->workers[i].down_ps : 0;
+    int64_t down = fleet->outages ? fleet->outages->workers[fleet->cluster->workers[i].leader].down_ps : 0;
     double idle_s = td_seconds(summary->makespan_ps - fleet->replicas[i].busy_ps - down);
     summary->energy_idle_j += params->power_idle.present ? params->power_idle.value * idle_s : (double)NAN;
     basis = common_basis(basis, params);

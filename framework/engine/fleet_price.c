@@ -32,22 +32,31 @@ static td_status open_lpu(struct fleet *fleet, const struct cluster_worker *work
   return td_device_price(pool->device, cluster->graph, &worker->slice, cluster->kv_dtype, &stats, NULL, &price);
 }
 
+static td_status open_pricer(struct fleet *fleet, const struct cluster_worker *worker, struct fleet_pool *pool) {
+  if (cluster_is_lpu(worker)) return open_lpu(fleet, worker, pool);
+  if (worker->pool->pipeline > 1) return fleet_stages_open(fleet, worker, &pool->stages);
+  return td_pricer_open(worker->params, fleet->cluster->graph, &worker->slice, fleet->cluster->kv_dtype, &pool->pricer);
+}
+
 td_status fleet_price_open(struct fleet *fleet, int32_t number) {
   const struct cluster_worker *worker = &fleet->cluster->workers[number];
   struct fleet_pool *pool = &fleet->pools[worker->pool_index];
   if (pool->worker) return TD_OK;
   pool->worker = worker;
+  pool->ranks = cluster_ranks(worker->pool);
+  pool->most_layers = cluster_most_layers(fleet->cluster, worker->pool);
   TD_TRY(td_alloc((size_t)fleet->layers, sizeof *pool->layer_done_ps, (void **)&pool->layer_done_ps));
+  TD_TRY(td_alloc((size_t)pool->ranks, sizeof *pool->rank_tokens, (void **)&pool->rank_tokens));
   if (cluster_is_lpu(worker)) fleet->by_member = true;
-  td_status status = cluster_is_lpu(worker) ? open_lpu(fleet, worker, pool)
-                                            : td_pricer_open(worker->params, fleet->cluster->graph, &worker->slice,
-                                                             fleet->cluster->kv_dtype, &pool->pricer);
+  td_status status = open_pricer(fleet, worker, pool);
   return status ? td_fail_within(status, "worker %s", worker->name) : TD_OK;
 }
 
 void fleet_price_close(struct fleet *fleet) {
   for (int32_t i = 0; fleet->pools && i < fleet->cluster->pools; i++) {
     td_pricer_close(fleet->pools[i].pricer);
+    fleet_stages_close(fleet->pools[i].stages);
+    free(fleet->pools[i].rank_tokens);
     if (fleet->pools[i].device) td_device_close(fleet->pools[i].device);
     free(fleet->pools[i].layer_done_ps);
   }
@@ -118,14 +127,34 @@ static void count_decode(struct fleet *fleet, const struct replica *replica, str
   }
 }
 
-static void count_mixed(struct fleet *fleet, const struct replica *replica, struct td_step_stats *stats) {
+/* A step of decoding sequences only, of the group with most. */
+static void count_shared(struct fleet *fleet, const struct replica *replica, struct td_step_stats *stats) {
+  int32_t ranks = fleet->pools[replica->pool].ranks;
   count_decode(fleet, replica, stats);
+  if (ranks == 1) return;
+  fleet_share(fleet_rank_sequences(fleet, replica, 0), stats);
+  stats->v[TD_SYM_EXPERTS] = expected_experts(fleet, stats->v[TD_SYM_TOKENS] * ranks);
+}
+
+static void count_chunk(const struct fleet *fleet, const struct chunk *chunk, struct td_step_stats *stats) {
+  const struct fleet_request *request = &fleet->requests[chunk->slot];
+  bool last = request->computed + chunk->tokens == request->target;
+  td_step_stats_add(stats, &fleet->cluster->graph->shape, request->computed, chunk->tokens, last);
+}
+
+static void count_mixed(struct fleet *fleet, const struct replica *replica, struct td_step_stats *stats) {
+  const struct fleet_pool *pool = &fleet->pools[replica->pool];
+  int32_t most = pool->ranks > 1 ? fleet_rank_busiest(fleet, replica) : 0;
+  int64_t all = replica->endings.count;
+  count_decode(fleet, replica, stats);
+  if (pool->ranks > 1) fleet_share(fleet_rank_sequences(fleet, replica, most), stats);
   for (size_t i = 0; i < replica->chunk_count; i++) {
-    const struct fleet_request *request = &fleet->requests[replica->chunks[i].slot];
-    int64_t tokens = replica->chunks[i].tokens;
-    bool last = request->computed + tokens == request->target;
-    td_step_stats_add(stats, &fleet->cluster->graph->shape, request->computed, tokens, last);
+    all += replica->chunks[i].tokens;
+    if (replica->chunks[i].rank == most) count_chunk(fleet, &replica->chunks[i], stats);
   }
+  if (pool->ranks == 1) return;
+  stats->v[TD_SYM_ALL_TOKENS] = all;
+  stats->v[TD_SYM_EXPERTS] = expected_experts(fleet, all);
 }
 
 /* ---- prices ---- */
@@ -134,6 +163,10 @@ static td_status ask(struct fleet *fleet, const struct replica *replica, const s
                      struct td_price *out_price) {
   struct fleet_pool *pool = &fleet->pools[replica->pool];
   const struct cluster *cluster = fleet->cluster;
+  if (pool->stages) {
+    td_status status = fleet_stages_price(pool->stages, stats, out_price);
+    return status ? td_fail_within(status, "worker %s", pool->worker->name) : TD_OK;
+  }
   TD_TRY(pool->pricer ? td_pricer_step(pool->pricer, stats, out_price)
                       : td_device_price(pool->device, cluster->graph, &pool->worker->slice, cluster->kv_dtype, stats,
                                         NULL, out_price));
@@ -145,14 +178,32 @@ static td_status ask(struct fleet *fleet, const struct replica *replica, const s
 
 td_status fleet_price_decode(struct fleet *fleet, const struct replica *replica, struct td_price *out_price) {
   struct td_step_stats stats = {{0}};
-  count_decode(fleet, replica, &stats);
-  return ask(fleet, replica, &stats, out_price);
+  count_shared(fleet, replica, &stats);
+  TD_TRY(ask(fleet, replica, &stats, out_price));
+  /* sums do not say when the longest of a group's sequences reaches its window */
+  if (fleet->pools[replica->pool].ranks > 1 && fleet->by_member) out_price->valid_steps = 1;
+  return TD_OK;
 }
 
 td_status fleet_price_mixed(struct fleet *fleet, const struct replica *replica, struct td_price *out_price) {
   struct td_step_stats stats = {{0}};
   count_mixed(fleet, replica, &stats);
   return ask(fleet, replica, &stats, out_price);
+}
+
+/* In the stage that has the layer. */
+static td_status stage_milestone(const struct fleet *fleet, const struct replica *replica,
+                                 const struct td_step_stats *stats, int32_t layer, int64_t *out_ps) {
+  const struct fleet_stages *stages = fleet->pools[replica->pool].stages;
+  int64_t ends[2];
+  int32_t s = 0;
+  while (stages->of[s].slice.layer_end <= layer) s++;
+  int32_t first = s ? stages->of[s].slice.layer_begin : 0;
+  const int32_t layers[2] = {layer - first, layer - first};
+  TD_TRY(td_pricer_layer_ends(stages->of[s].pricer, stats, layers, ends));
+  fleet_slow_times(fleet, replica->pool, ends);
+  *out_ps = replica->flow->stages[s].start_ps + ends[0];
+  return TD_OK;
 }
 
 td_status fleet_milestones(struct fleet *fleet, const struct replica *replica, int64_t out_ps[2]) {
@@ -162,6 +213,8 @@ td_status fleet_milestones(struct fleet *fleet, const struct replica *replica, i
   struct td_price price;
   count_mixed(fleet, replica, &stats);
   const int32_t layers[2] = {(int32_t)fleet_push_layers(fleet) - 1, (int32_t)fleet->layers - 1};
+  for (int i = 0; i < 2 && pool->stages; i++) TD_TRY(stage_milestone(fleet, replica, &stats, layers[i], &out_ps[i]));
+  if (pool->stages) return TD_OK;
   if (pool->pricer) {
     TD_TRY(td_pricer_layer_ends(pool->pricer, &stats, layers, out_ps));
   } else {

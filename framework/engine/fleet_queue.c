@@ -57,20 +57,31 @@ static bool earlier(struct worker_event a, struct worker_event b) {
   return a.time_ps != b.time_ps ? a.time_ps < b.time_ps : a.worker < b.worker;
 }
 
+/* Up the tree as long as nodes change: `before` and `time_ps` are of the node just below. */
+static void raise_change(struct worker_queue *queue, int32_t at, int64_t before, int64_t time_ps) {
+  for (int32_t level = 0; level < queue->top; level++) {
+    at /= BELOW;
+    int64_t *node = &queue->times[level + 1][at], was = *node;
+    if (time_ps >= was) {
+      if (before > was) return; /* somebody else is sooner, then and now */
+      time_ps = least_of(&queue->times[level][at * BELOW]);
+      if (time_ps == was) return;
+    }
+    before = was;
+    *node = time_ps;
+  }
+}
+
 void worker_queue_set(struct worker_queue *queue, int32_t worker, int64_t time_ps) {
   const struct worker_event event = {time_ps, worker};
+  int64_t before = queue->times[0][worker];
   if (queue->first.worker == worker) {
     queue->first.worker = -1;
   } else if (queue->first.worker >= 0 && earlier(event, queue->first)) {
     queue->first = event;
   }
   queue->times[0][worker] = time_ps;
-  for (int32_t level = 0, at = worker; level < queue->top; level++) {
-    at /= BELOW;
-    int64_t least = least_of(&queue->times[level][at * BELOW]);
-    if (queue->times[level + 1][at] == least) return;
-    queue->times[level + 1][at] = least;
-  }
+  raise_change(queue, worker, before, time_ps);
 }
 
 void worker_queue_remove(struct worker_queue *queue, int32_t worker) {

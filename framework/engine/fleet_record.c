@@ -70,8 +70,9 @@ td_status fleet_close_row(struct fleet *fleet, int32_t worker) {
   if (!row->count) return TD_OK;
   double count = (double)row->count, first = (double)row->duration;
   double time = first * count + (double)row->slope * count * (count - 1) / 2;
+  if (replica->flow) row->energy *= fleet_pipeline_effort(replica) * first / time; /* waiting takes none */
   replica->energy_j += row->energy * time / first;
-  replica->busy_ps += row->count * row->duration + row->slope * (row->count * (row->count - 1) / 2);
+  replica->busy_ps += fleet_pipeline_work(replica, row->count);
   if (fleet->trace) TD_TRY(tell_row(fleet, worker));
   fleet->next_step += (uint64_t)row->count;
   row->count = 0;

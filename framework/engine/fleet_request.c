@@ -10,7 +10,7 @@
 #include "fleet.h"
 #include "tandem/base.h"
 
-enum { MOST_REFUSALS = 1000000 }; /* of users at one instant, beside one for each */
+enum { MOST_REFUSALS = 100000 }; /* of users at one instant, beside one for each */
 
 /* ---- lists ---- */
 

@@ -41,7 +41,7 @@ td_status fleet_take_joining(struct fleet *fleet, int32_t worker) {
     struct fleet_request *request = &fleet->requests[slot];
     if (fleet->prompts_first) request->paused = false;
     replica->context += request->prompt + request->emitted - 1;
-    fleet_kv_join(fleet, replica, request);
+    TD_TRY(fleet_kv_join(fleet, replica, request));
     replica->changed = true;
     TD_TRY(fleet_resident(fleet, request, worker, replica->index, 0, 1));
     TD_TRY(endings_push(&replica->endings, replica->own_endings, replica->steps + request->output - request->emitted,
@@ -68,11 +68,11 @@ static td_status more_chunks(struct replica *replica) {
   return TD_OK;
 }
 
-static td_status add_chunk(struct fleet *fleet, int32_t worker, int32_t slot, int64_t tokens) {
+static td_status add_chunk(struct fleet *fleet, int32_t worker, int32_t slot, int64_t tokens, int32_t rank) {
   struct replica *replica = &fleet->replicas[worker];
   struct fleet_request *request = &fleet->requests[slot];
   if (fleet->caches.of && !request->computed) TD_TRY(fleet_cache_load(fleet, request, worker));
-  struct chunk chunk = {.slot = slot, .tokens = (int32_t)tokens};
+  struct chunk chunk = {.slot = slot, .tokens = (int32_t)tokens, .rank = rank};
   if (request->decode_worker != TD_WORKER_LATER && request->decode_worker != request->prefill_worker) {
     chunk.push_begin = request->pushed;
     chunk.push_end = push_end(fleet, request, request->computed + chunk.tokens);
@@ -88,23 +88,26 @@ static int32_t past_of(const struct fleet *fleet, const struct fleet_request *re
   return fleet_cache_past(fleet, request, worker);
 }
 
-/* All decoding requests come before the prompts, or those that have paused enough. */
+/* All decoding requests come before the prompts, or those that have paused enough. Each prompt goes to the group of
+ * chips that has fewest tokens so far; mostly there is one group. */
 static td_status add_chunks(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
+  int64_t *rank_tokens = fleet->pools[replica->pool].rank_tokens;
   int64_t sequences = fleet->prompts_first ? fleet_pause_due(fleet, worker) : replica->endings.count;
-  int64_t left = fleet->batch_tokens - sequences;
+  int64_t places = fleet_places(fleet, worker) - sequences;
+  fleet_rank_deal(fleet, replica, sequences);
   replica->chunk_count = 0;
-  for (int32_t slot = replica->prefill.first; slot >= 0 && sequences < fleet->batch_sequences;
-       slot = fleet->requests[slot].next) {
+  for (int32_t slot = replica->prefill.first; slot >= 0 && places > 0; slot = fleet->requests[slot].next, places--) {
+    int32_t rank = fleet_rank_idlest(fleet, replica);
     int64_t tokens = fleet->requests[slot].target - past_of(fleet, &fleet->requests[slot], worker);
+    int64_t left = fleet->batch_tokens - rank_tokens[rank];
     if (fleet->chunk_tokens && tokens > fleet->chunk_tokens) tokens = fleet->chunk_tokens;
     if (fleet->chunk_tokens && tokens > left) tokens = left;
-    if (tokens <= 0 || (tokens > left && sequences)) break;
-    TD_TRY(add_chunk(fleet, worker, slot, tokens));
-    sequences++;
-    left = tokens > left ? 0 : left - tokens;
+    if (tokens <= 0 || (tokens > left && rank_tokens[rank])) break;
+    TD_TRY(add_chunk(fleet, worker, slot, tokens, rank));
+    rank_tokens[rank] += tokens;
   }
-  return fleet->prompts_first ? fleet_pause(fleet, worker, left) : TD_OK;
+  return fleet->prompts_first ? fleet_pause(fleet, worker, fleet_rank_room(fleet, replica)) : TD_OK;
 }
 
 /* ---- its beginning ---- */
@@ -131,7 +134,11 @@ static bool waits_a_step(const struct fleet *fleet, const struct replica *replic
 static td_status begin_decode(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
   int64_t end_ps = 0, left = replica->endings.heap[0].step - replica->steps;
-  if (!replica->changed && replica->row_valid > 0) {
+  bool others;
+  TD_TRY(fleet_pipeline_meet(fleet, worker, &others));
+  bool goes_on = !replica->changed && replica->row_valid > 0;
+  TD_TRY(fleet_pipeline_go_on(fleet, worker, others, &goes_on));
+  if (goes_on) {
     TD_TRY(go_on(fleet, replica));
   } else {
     struct td_price price;
@@ -142,10 +149,11 @@ static td_status begin_decode(struct fleet *fleet, int32_t worker) {
       replica->more = price.slope_ps;
     }
     TD_TRY(fleet_slow_price(fleet, replica->pool, &price));
+    TD_TRY(fleet_pipeline_enter(fleet, worker, others, &price));
     TD_TRY(fleet_open_row(fleet, worker, &price, TD_STEP_DECODE));
   }
   replica->count = left < replica->row_valid ? left : replica->row_valid;
-  if (!fleet->merge || fleet->crowded || waits_a_step(fleet, replica)) replica->count = 1;
+  if (!fleet->merge || fleet->crowded || others || waits_a_step(fleet, replica)) replica->count = 1;
   replica->decodes = true;
   if (fleet->grow && replica->count > 1) {
     int64_t steps = fleet_kv_steps(fleet, worker);
@@ -160,9 +168,12 @@ static td_status begin_mixed(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
   struct td_price price;
   int64_t end_ps = 0;
+  bool others;
+  TD_TRY(fleet_pipeline_meet(fleet, worker, &others));
   TD_TRY(fleet_close_row(fleet, worker));
   TD_TRY(fleet_price_mixed(fleet, replica, &price));
   TD_TRY(fleet_slow_price(fleet, replica->pool, &price));
+  TD_TRY(fleet_pipeline_enter(fleet, worker, others, &price));
   price.slope_ps = 0;
   price.valid_steps = 1;
   replica->decodes = replica->endings.count > 0;
@@ -266,7 +277,7 @@ td_status fleet_lose_step(struct fleet *fleet, int32_t worker) {
   fleet->summary->lost_steps++;
   if (spent < 0) return TD_OK; /* it still waited for KV from the host */
   replica->energy_j += watts * (double)spent;
-  replica->busy_ps += spent;
+  replica->busy_ps += fleet_pipeline_share(replica, spent);
   return TD_OK;
 }
 
@@ -293,6 +304,7 @@ static td_status end_chunk(struct fleet *fleet, int32_t worker, const struct chu
   request->computed += chunk->tokens;
   fleet->prefilled_tokens += chunk->tokens;
   if (chunk->push_begin != chunk->push_end) request->pushed = chunk->push_end;
+  fleet_pipeline_rows(fleet, worker, chunk->tokens, last);
   fleet_view(fleet, worker, 0, 0, -chunk->tokens);
   return TD_OK;
 }
@@ -342,6 +354,7 @@ static td_status end_decodes(struct fleet *fleet, int32_t worker) {
   replica->context += sequences * replica->count;
   fleet->summary->decode_steps += (uint64_t)replica->count;
   fleet->summary->decode_tokens += (uint64_t)(sequences * replica->count);
+  fleet_pipeline_rows(fleet, worker, sequences * replica->count, sequences * replica->count);
   while (replica->endings.count && replica->endings.heap[0].step == replica->steps) {
     int32_t slot = endings_pop(&replica->endings);
     struct fleet_request *request = &fleet->requests[slot];
@@ -361,6 +374,7 @@ td_status fleet_end_step(struct fleet *fleet, int32_t worker) {
   if (replica->chunk_count) __builtin_prefetch(&fleet->requests[replica->chunks[0].slot]);
   replica->busy = replica->changed = false;
   if (fleet->power) fleet_power_release(fleet, worker);
+  fleet_pipeline_count(fleet, worker, replica->count);
   TD_TRY(end_chunks(fleet, worker));
   replica->index += (uint64_t)replica->count;
   replica->row.count += replica->count;

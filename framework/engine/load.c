@@ -10,7 +10,7 @@
 
 #include "tandem/base.h"
 
-enum { ROLES = 3, ACTIVE_BITS = 17, BELOW = 8, LEVELS = 12 };
+enum { ROLES = 3, ACTIVE_BITS = 17, BELOW = 8, ALL = (1 << BELOW) - 1, LEVELS = 12 };
 
 #define NOBODY INT64_MAX /* the load where nobody has the role; the room is -1 */
 
@@ -125,17 +125,36 @@ static int32_t most_of(const int32_t *x) {
   return more(more(more(x[0], x[1]), more(x[2], x[3])), more(more(x[4], x[5]), more(x[6], x[7])));
 }
 
-static void set_leaf(const struct tree *tree, int32_t top, int32_t worker, int64_t load, int32_t room) {
-  const struct level *level = tree->levels;
-  level->loads[worker] = load;
-  level->rooms[worker] = room;
-  for (int32_t i = 0, at = worker; i < top; i++, level++) {
+/* Up the tree as long as nodes change, as in raise_change of fleet_queue.c. */
+static void set_load(const struct tree *tree, int32_t top, int32_t at, int64_t load) {
+  int64_t before = tree->levels[0].loads[at];
+  tree->levels[0].loads[at] = load;
+  for (const struct level *level = tree->levels; level < tree->levels + top; level++) {
     at /= BELOW;
-    load = least_of(&level->loads[at * BELOW]);
-    room = most_of(&level->rooms[at * BELOW]);
-    if (level[1].loads[at] == load && level[1].rooms[at] == room) return;
-    level[1].loads[at] = load;
-    level[1].rooms[at] = room;
+    int64_t *node = &level[1].loads[at], was = *node;
+    if (load >= was) {
+      if (before > was) return;
+      load = least_of(&level->loads[at * BELOW]);
+      if (load == was) return;
+    }
+    before = was;
+    *node = load;
+  }
+}
+
+static void set_room(const struct tree *tree, int32_t top, int32_t at, int32_t room) {
+  int32_t before = tree->levels[0].rooms[at];
+  tree->levels[0].rooms[at] = room;
+  for (const struct level *level = tree->levels; level < tree->levels + top; level++) {
+    at /= BELOW;
+    int32_t *node = &level[1].rooms[at], was = *node;
+    if (room <= was) {
+      if (before < was) return;
+      room = most_of(&level->rooms[at * BELOW]);
+      if (room == was) return;
+    }
+    before = was;
+    *node = room;
   }
 }
 
@@ -146,8 +165,10 @@ static void update(struct td_load_index *index, int32_t worker) {
       view->free_blocks < INT32_MAX ? (int32_t)view->free_blocks : INT32_MAX; /* no request has so many positions */
   if (view->free_sequences < 1) room = -1;
   for (int role = 0; role < ROLES; role++) {
+    if (!index->trees[role]) continue;
     bool has = role == view->role;
-    if (index->trees[role]) set_leaf(index->trees[role], index->top, worker, has ? load : NOBODY, has ? room : -1);
+    set_load(index->trees[role], index->top, worker, has ? load : NOBODY);
+    set_room(index->trees[role], index->top, worker, has ? room : -1);
   }
   index->stale[worker] = 0;
 }
@@ -166,35 +187,44 @@ static int32_t first_below(int32_t level, int32_t at) {
   return at;
 }
 
-/* Of a node's eight those of a bit in `left`: the one with the least load, of equals the first; -1: nobody has room.
- * Without a branch for each: nobody can guess them. */
-static int32_t pick(const struct level *level, int32_t at, int64_t blocks, unsigned left) {
-  int64_t least = NOBODY;
+/* The first of the eight that has this load, which one has. Without a branch for each: nobody can guess them. */
+static int32_t place_of(const int64_t *loads, int64_t load) {
+  unsigned equal = 0;
+  for (int i = 0; i < BELOW; i++) equal |= (unsigned)(loads[i] == load) << i;
+  return __builtin_ctz(equal);
+}
+
+/* Of eight nodes those of a bit in `left`: the one with the least load, of equals the first; -1: nobody has room. */
+static int32_t pick(const int64_t *loads, const int32_t *rooms, int64_t blocks, unsigned left) {
   int32_t best = -1;
-  for (int32_t i = 0; i < BELOW; i++) {
-    int64_t load = (left >> i & 1u) & (unsigned)(level->rooms[at + i] >= blocks) ? level->loads[at + i] : NOBODY;
-    best = load < least ? i : best;
-    least = load < least ? load : least;
+  for (int32_t i = 0; left; i++, left >>= 1) {
+    if (!(left & 1u) || rooms[i] < blocks || loads[i] == NOBODY) continue;
+    if (best < 0 || loads[i] < loads[best]) best = i;
   }
   return best;
 }
 
+/* The same of all eight; mostly there is room where the load is least. */
+static int32_t pick_first(const int64_t *loads, const int32_t *rooms, int64_t blocks) {
+  int32_t i = place_of(loads, least_of(loads));
+  return rooms[i] >= blocks ? i : pick(loads, rooms, blocks, ALL);
+}
+
 /* The better ones first, so that others are rarely looked into; of equals the smallest number wins. */
 static void look(struct search *search, int32_t level, int32_t at) {
-  const struct level *nodes = &search->tree->levels[level];
-  for (unsigned left = (1u << BELOW) - 1; left;) {
-    int32_t i = pick(nodes, at, search->blocks, left);
-    if (i < 0) return;
-    int64_t load = nodes->loads[at + i];
-    if (load > search->load || (load == search->load && first_below(level, at + i) > search->worker)) return;
+  const int64_t *loads = search->tree->levels[level].loads + at;
+  const int32_t *rooms = search->tree->levels[level].rooms + at;
+  int32_t i = pick_first(loads, rooms, search->blocks);
+  for (unsigned left = ALL; i >= 0; i = pick(loads, rooms, search->blocks, left)) {
+    if (loads[i] > search->load || (loads[i] == search->load && first_below(level, at + i) > search->worker)) return;
     if (level == 0) {
-      search->load = load;
+      search->load = loads[i];
       search->worker = at + i;
       return;
     }
     int32_t before = search->worker;
     look(search, level - 1, (at + i) * BELOW);
-    if (search->worker != before && search->load == load) return; /* others have more, or greater numbers */
+    if (search->worker != before && search->load == loads[i]) return; /* others have more, or greater numbers */
     left &= ~(1u << i);
   }
 }

@@ -155,15 +155,10 @@ static void print_prefix(const struct td_run_prefix *prefix, FILE *out) {
   fprintf(out, "\n");
 }
 
-static void print_transfers(const struct td_run_summary *summary, double span, FILE *out) {
-  const struct td_run_port *port = &summary->busiest_port;
-  if (!summary->transfers) return;
-  fprintf(out, "%" PRIu64 " KV transfers, %.6g GB", summary->transfers, (double)summary->kv_bytes / 1e9);
-  if (port->busy_ps) {
-    fprintf(out, "; the busiest port, where %s %s, is busy %.4g %% of the time", port->worker,
-            port->sends ? "sends" : "receives", 100 * td_seconds(port->busy_ps) / span);
-  }
-  fprintf(out, "\n");
+static void print_port(const struct td_run_port *port, double span, FILE *out) {
+  if (!port->busy_ps) return;
+  fprintf(out, "the busiest port, where %s %s, is busy %.4g %% of the time\n", port->worker,
+          port->sends ? "sends" : "receives", 100 * td_seconds(port->busy_ps) / span);
 }
 
 static void print_tools(const struct td_run_tools *tools, FILE *out) {
@@ -188,8 +183,38 @@ static double all_energy(const struct td_run_summary *summary) {
   return summary->energy_j + summary->energy_idle_j + summary->tools.energy_j + summary->tools.energy_idle_j;
 }
 
-void td_run_summary_print(const struct td_run_summary *summary, FILE *out) {
+static void print_lost(const struct td_run_summary *summary, FILE *out) {
+  if (!summary->failures) return;
+  fprintf(out,
+          "%" PRIu64 " failures, %.6g s of workers down: %" PRIu64 " steps and the KV of %" PRIu64
+          " tokens lost, %" PRIu64 " requests started over\n",
+          summary->failures, td_seconds(summary->down_ps), summary->lost_steps, summary->lost_tokens,
+          summary->restarts);
+}
+
+static void print_energy(const struct td_run_summary *summary, double span, FILE *out) {
+  double all = all_energy(summary);
+  if (isfinite(summary->energy_j) && summary->output_tokens) {
+    fprintf(out, "%.6g J in steps, %.6g J per output token\n", summary->energy_j,
+            summary->energy_j / (double)summary->output_tokens);
+  }
+  if (!isfinite(all) || span <= 0) return;
+  fprintf(out, "%.6g J idle, %.6g J in all (power basis: %s): %.6g W in the mean, %.6g output tokens/J\n",
+          summary->energy_idle_j, all, summary->power_basis, all / span, (double)summary->output_tokens / all);
+}
+
+void td_run_counted_print(const struct td_run_summary *summary, FILE *out) {
   double span = td_seconds(summary->makespan_ps);
+  print_port(&summary->busiest_port, span, out);
+  if (summary->stage_bytes) fprintf(out, "%.6g GB between pipeline stages\n", (double)summary->stage_bytes / 1e9);
+  if (summary->pauses) fprintf(out, "%" PRIu64 " pauses\n", summary->pauses);
+  print_prefix(&summary->prefix, out);
+  print_tools(&summary->tools, out);
+  print_lost(summary, out);
+  print_energy(summary, span, out);
+}
+
+static void print_counts(const struct td_run_summary *summary, double span, FILE *out) {
   fprintf(out, "%" PRIu64 " requests", summary->requests);
   if (summary->refused) fprintf(out, " (%" PRIu64 " refused)", summary->refused);
   fprintf(out, ", %" PRIu64 " prompt and %" PRIu64 " output tokens in %.6g s", summary->prompt_tokens,
@@ -203,30 +228,18 @@ void td_run_summary_print(const struct td_run_summary *summary, FILE *out) {
     fprintf(out, "; mean batch of decode steps %.4g", (double)summary->decode_tokens / (double)summary->decode_steps);
   }
   fprintf(out, "\n");
-  print_transfers(summary, span, out);
-  if (summary->preemptions) fprintf(out, "%" PRIu64 " preemptions\n", summary->preemptions);
-  if (summary->pauses) fprintf(out, "%" PRIu64 " pauses\n", summary->pauses);
-  print_prefix(&summary->prefix, out);
-  print_tools(&summary->tools, out);
-  if (summary->failures) {
-    fprintf(out,
-            "%" PRIu64 " failures, %.6g s of workers down: %" PRIu64 " steps and the KV of %" PRIu64
-            " tokens lost, %" PRIu64 " requests started over\n",
-            summary->failures, td_seconds(summary->down_ps), summary->lost_steps, summary->lost_tokens,
-            summary->restarts);
-  }
-  if (summary->role_changes) fprintf(out, "%" PRIu64 " changes of role\n", summary->role_changes);
+}
+
+void td_run_summary_print(const struct td_run_summary *summary, FILE *out) {
   const struct td_metrics metrics = metrics_of(summary);
+  print_counts(summary, td_seconds(summary->makespan_ps), out);
+  if (summary->transfers) {
+    fprintf(out, "%" PRIu64 " KV transfers, %.6g GB\n", summary->transfers, (double)summary->kv_bytes / 1e9);
+  }
+  if (summary->preemptions) fprintf(out, "%" PRIu64 " preemptions\n", summary->preemptions);
+  if (summary->role_changes) fprintf(out, "%" PRIu64 " changes of role\n", summary->role_changes);
+  td_run_counted_print(summary, out);
   td_metrics_print_goodput(&metrics, out);
-  if (isfinite(summary->energy_j) && summary->output_tokens) {
-    fprintf(out, "%.6g J in steps, %.6g J per output token\n", summary->energy_j,
-            summary->energy_j / (double)summary->output_tokens);
-  }
-  double all = all_energy(summary);
-  if (isfinite(all)) {
-    fprintf(out, "%.6g J idle, %.6g J in all (power basis: %s): %.6g W in the mean, %.6g output tokens/J\n",
-            summary->energy_idle_j, all, summary->power_basis, all / span, (double)summary->output_tokens / all);
-  }
   fprintf(out, "%-9s %12s %12s %12s %12s %12s\n", "s", "mean", "p50", "p90", "p99", "max");
   print_tally("TTFT", &summary->ttft, out);
   print_tally("TPOT", &summary->tpot, out);

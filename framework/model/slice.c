@@ -148,3 +148,31 @@ void td_slice_kv_layers(const struct td_graph *graph, const struct td_slice *sli
   *out_begin = none ? 0 : begin;
   *out_end = none ? 0 : end;
 }
+
+/* ---- weights ---- */
+
+static td_status add_weight(const struct td_graph *graph, const struct td_op *op, unsigned char *seen,
+                            uint64_t *out_experts, uint64_t *out_rest) {
+  const struct td_weight *weight = &graph->weights[op->weight];
+  uint64_t row;
+  if (seen[op->weight]) return TD_OK;
+  seen[op->weight] = 1;
+  TD_TRY(td_dtype_row_bytes(weight->dtype, weight->cols, &row));
+  *(op->experts > 0 ? out_experts : out_rest) += row * (uint64_t)weight->rows;
+  return TD_OK;
+}
+
+td_status td_slice_weight_bytes(const struct td_graph *graph, const struct td_slice *slice, uint64_t *out_experts,
+                                uint64_t *out_rest) {
+  unsigned char *seen;
+  td_status status = check_slice(graph, slice);
+  *out_experts = *out_rest = 0;
+  if (!status) status = td_alloc((size_t)graph->weight_count + 1, 1, (void **)&seen);
+  if (status) return status;
+  for (int32_t i = 0; i < graph->op_count && !status; i++) {
+    const struct td_op *op = &graph->ops[i];
+    if (op->weight >= 0 && holds(slice, op)) status = add_weight(graph, op, seen, out_experts, out_rest);
+  }
+  free(seen);
+  return status;
+}

@@ -138,6 +138,23 @@ static void chips_have_parts(void **state) {
   }
 }
 
+/* Latent attention has no model: its roofline is a guess, whatever else of the step was fitted. */
+static void what_fits_leave_out_is_a_guess(void **state) {
+  (void)state;
+  struct td_graph *latent = graph_of("deepseek-v3"), *plain = graph_of("llama-3.1-8b");
+  struct td_device_params *device = chips(FITTED, 8, false), *data_sheet;
+  struct td_step_stats tokens = batch(latent, 64, 200000, 1), others = batch(plain, 64, 4000, 1);
+  struct td_price price = price_of(device, latent, &tokens);
+  assert_true(price.low_ps < 0.7 * (double)price.base_ps && price.high_ps > 1.6 * (double)price.base_ps);
+  assert_int_equal(td_device_params_open(test_source(H100), &data_sheet), TD_OK);
+  price = price_of(data_sheet, plain, &others); /* all of it a roofline: the ranges of the file's numbers */
+  assert_true(price.high_ps < 1.5 * (double)price.base_ps);
+  td_device_params_close(data_sheet);
+  td_device_params_close(device);
+  td_graph_free(latent);
+  td_graph_free(plain);
+}
+
 static void joining_is_refused(void **state) {
   (void)state;
   const struct td_serving serving = {.tensor = 2, .guesses = true};
@@ -353,11 +370,17 @@ static void servers_have_limits(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(products_that_are_one), cmocka_unit_test(steps_are_their_parts),
-      cmocka_unit_test(chips_have_parts),      cmocka_unit_test(joining_is_refused),
-      cmocka_unit_test(growth_is_exact),       cmocka_unit_test(mixed_steps),
-      cmocka_unit_test(narrow_types),          cmocka_unit_test(bad_tables),
-      cmocka_unit_test(rows_and_their_prices), cmocka_unit_test(servers_have_limits),
+      cmocka_unit_test(products_that_are_one),
+      cmocka_unit_test(steps_are_their_parts),
+      cmocka_unit_test(chips_have_parts),
+      cmocka_unit_test(what_fits_leave_out_is_a_guess),
+      cmocka_unit_test(joining_is_refused),
+      cmocka_unit_test(growth_is_exact),
+      cmocka_unit_test(mixed_steps),
+      cmocka_unit_test(narrow_types),
+      cmocka_unit_test(bad_tables),
+      cmocka_unit_test(rows_and_their_prices),
+      cmocka_unit_test(servers_have_limits),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,7 +24,7 @@ static char config[4200];
 static const char *folder;
 static uint64_t hash = TD_HASH_INIT;
 static int compared, stalled;
-static uint64_t refused, preempted, paused, failures, lost;
+static uint64_t refused, preempted, paused, failures, lost, staged;
 static uint64_t hits[2], evicted[2]; /* of the KV cache, of tiers below */
 static uint64_t lost_kept;           /* tokens kept on workers that failed */
 static uint64_t calls, waited, lost_calls;
@@ -98,6 +98,7 @@ static bool compare(const char *policy, uint64_t number, struct rows *merged) {
   failures += merged->summary->failures;
   lost += merged->summary->lost_tokens;
   count_calls(merged);
+  staged += merged->summary->stage_bytes > 0;
   compared++;
   stalled += status != TD_OK;
   hash = rows_hash(hash, merged);
@@ -155,11 +156,13 @@ static void every_policy(void **state) {
     }
   }
   printf(
-      "%d clusters, %d of them stalled alike, %d requests refused, %d preempted, %d pauses, %d failures, %d tokens "
-      "lost; hash %016llx\n",
-      compared, stalled, (int)refused, (int)preempted, (int)paused, (int)failures, (int)lost, (unsigned long long)hash);
+      "%d clusters, %d of them with stages, %d stalled alike, %d requests refused, %d preempted, %d pauses, "
+      "%d failures, %d tokens lost; hash %016llx\n",
+      compared, (int)staged, stalled, (int)refused, (int)preempted, (int)paused, (int)failures, (int)lost,
+      (unsigned long long)hash);
   if (!all) return;
   assert_true(compared - stalled >= (CLUSTERS > 24 ? 500 : 200));
+  assert_true(staged > (uint64_t)compared / 8);
   assert_true(refused > 100 && preempted > 10 && paused > 1000 && failures > 100 &&
               lost > 1000); /* else the draws no longer reach them */
 }
@@ -168,7 +171,7 @@ static void every_policy_with_caches(void **state) {
   (void)state;
   hash = TD_HASH_INIT;
   compared = stalled = 0;
-  preempted = failures = lost = 0;
+  preempted = failures = lost = staged = 0;
   for (int i = 0; td_policies[i]; i++) {
     for (int cluster = 0; cluster < cached; cluster++) {
       compare_cached(td_policies[i]->name, (uint64_t)(i * cached + cluster));
@@ -181,7 +184,7 @@ static void every_policy_with_caches(void **state) {
       (int)lost_kept, (unsigned long long)hash);
   if (!all) return;
   assert_true(compared - stalled >= 8 * compared / 10);
-  assert_true(failures > 50 && lost_kept > 1000);
+  assert_true(failures > 50 && lost_kept > 1000 && staged > (uint64_t)compared / 16);
   assert_true(preempted > 10 && hits[0] > 10000 && hits[1] > 10000 && evicted[0] > 10000 && evicted[1] > 10000);
 }
 

@@ -172,8 +172,9 @@ static void splitwise_moves_workers(void **state) {
   workers[1].waiting_tokens = 0;
   workers[2].active = 0;
   workers[0].free_blocks = 70;
-  route(&made, &request, 1, 2); /* it was idle: of its pool again */
-  workers[2].free_blocks = 5;
+  workers[3].free_blocks = 30;
+  route(&made, &request, 1, 2); /* it was idle: of its pool again, with less KV than worker 3 */
+  workers[2].free_blocks = workers[3].free_blocks = 5;
   route(&made, &request, 1, 0); /* no KV among the outputs: the prompts' worker with the least helps */
   for (int i = 0; i < 4; i++) workers[i].free_blocks = 5;
   route(&made, &request, -1, -1);

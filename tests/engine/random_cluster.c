@@ -22,13 +22,12 @@ void random_cluster_file(const char *folder, const char *name, const char *text)
   name " = { value = " value "; unit = \"" unit "\"; low = " value "; high = " value \
        "; evidence = \"assumed\"; source = \"a test\"; };\n"
 
-#define CHIP(host)                                                                                          \
-  "title = \"a test's chip\"; kind = \"chip\"; power_basis = \"chip\";\n" NUMBER("memory_bytes", "4", "GB") \
-      NUMBER("memory_bandwidth", "20", "GB/s") NUMBER("flops_f32", "0.2", "TFLOP/s")                        \
-          NUMBER("flops_bf16", "0.4", "TFLOP/s") NUMBER("memory_efficiency", "0.8", "1")                    \
-              NUMBER("compute_efficiency", "0.7", "1") NUMBER("op_overhead", "3", "us")                     \
-                  NUMBER("host_bandwidth", host, "GB/s") NUMBER("power_idle", "50", "W")                    \
-                      NUMBER("power_busy", "300", "W")
+#define CHIP(host)                                                                                                   \
+  "title = \"a test's chip\"; kind = \"chip\"; power_basis = \"chip\";\n" NUMBER("memory_bytes", "4", "GB") NUMBER(  \
+      "memory_bandwidth", "20", "GB/s") NUMBER("flops_f32", "0.2", "TFLOP/s") NUMBER("flops_bf16", "0.4", "TFLOP/s") \
+      NUMBER("memory_efficiency", "0.8", "1") NUMBER("compute_efficiency", "0.7", "1")                               \
+          NUMBER("op_overhead", "3", "us") NUMBER("host_bandwidth", host, "GB/s") NUMBER("power_idle", "50", "W")    \
+              NUMBER("power_busy", "300", "W") NUMBER("multiprocessors", "16", "1") NUMBER("l2_bytes", "4", "MiB")
 /* Every session's beginning is the same text; it has up to 390 positions in the end. */
 static void write_sessions(const char *folder) {
   struct td_text text = {0};
@@ -75,8 +74,11 @@ struct dice {
   uint64_t number, throws;
   /* what goes wrong is thrown apart, often at the instants that requests were asked for */
   bool faulty, capped;
-  int workers;
   uint64_t fault_throws;
+  int idle_w, most_w; /* of all workers idle; beside that, of the one that takes most at a step */
+  /* and how replicas are split */
+  bool split, experts;
+  uint64_t split_throws;
   const int64_t *instants;
   int instant_count;
   bool caches, tools;
@@ -134,13 +136,20 @@ static int draw_fault(struct dice *dice, int low, int high) {
   return low + (int)(td_random(12, dice->number, dice->fault_throws++) % (uint64_t)(high - low + 1));
 }
 
+/* low .. high */
+static int draw_split(struct dice *dice, int low, int high) {
+  return low + (int)(td_random(13, dice->number, dice->split_throws++) % (uint64_t)(high - low + 1));
+}
+
 static double fault_time(struct dice *dice) {
   if (!dice->instant_count || !draw_fault(dice, 0, 2)) return 1e-4 * draw_fault(dice, 0, 600);
   return (double)dice->instants[draw_fault(dice, 0, dice->instant_count - 1)] * 1e-12;
 }
 
-static void add_cap(struct dice *dice, struct td_text *out) {
-  if (dice->capped && draw_fault(dice, 0, 1)) td_text_printf(out, "power_cap = %d; ", draw_fault(dice, 50, 320));
+static void add_cap(struct dice *dice, int chips, struct td_text *out) {
+  if (dice->capped && draw_fault(dice, 0, 1)) {
+    td_text_printf(out, "power_cap = %d; ", chips * draw_fault(dice, 50, 320));
+  }
 }
 
 static void add_faults(struct dice *dice, int workers, struct td_text *out) {
@@ -161,12 +170,12 @@ static void add_faults(struct dice *dice, int workers, struct td_text *out) {
 }
 
 /* The host's bandwidth, a fast tier, a slow one. */
-static void add_tiers(struct dice *dice, struct td_text *out) {
+static void add_tiers(struct dice *dice, int stages, struct td_text *out) {
   static const char *const rates[] = {"", "bandwidth = 50.0;", "bandwidth = 0.01;"};
   int count = draw(dice, 0, 2);
   td_text_printf(out, "tiers = (");
   for (int i = 0; i < count; i++) {
-    int tokens = draw(dice, 16, 600);
+    int tokens = stages * draw(dice, 16, 600);
     const char *rate = pick(dice, rates, 3),
                *survives = dice->faulty && draw_fault(dice, 0, 1) ? "survives = true;" : "";
     td_text_printf(out, "%s{ name = \"t%d\"; tokens = %d; %s %s }", i ? "," : "", i, tokens, rate, survives);
@@ -174,16 +183,48 @@ static void add_tiers(struct dice *dice, struct td_text *out) {
   td_text_printf(out, "); ");
 }
 
+/* Stages, chips in tensor parallel, chips that experts are spread over; all but the first two in one place. */
+struct split {
+  int stages, tensor, expert;
+};
+
+static struct split draw_parts(struct dice *dice) {
+  struct split split = {1, 1, 1};
+  if (!dice->split) return split;
+  split.stages = draw_split(dice, 0, 2) ? draw_split(dice, 2, 4) : 1;
+  if (draw_split(dice, 0, 2)) return split;
+  split.tensor = draw_split(dice, 1, 2);
+  if (dice->experts) split.expert = split.tensor * draw_split(dice, 1, 4);
+  return split;
+}
+
+static void add_parts(struct dice *dice, const struct split *split, const char *folder, struct td_text *out) {
+  static const char *const links[] = {"fast", "slow"};
+  if (split->tensor > 1) td_text_printf(out, "tensor = %d; ", split->tensor);
+  if (split->expert > 1) td_text_printf(out, "expert = %d; ", split->expert);
+  if (split->stages > 1) {
+    td_text_printf(out, "pipeline = %d; pipeline_link = \"%s/%s.cfg\"; ", split->stages, folder,
+                   links[draw_split(dice, 0, 1)]);
+  }
+  if (split->expert > split->tensor && draw_split(dice, 0, 1)) {
+    td_text_printf(out, "expert_link = \"%s/%s.cfg\"; ", folder, links[draw_split(dice, 0, 1)]);
+  }
+}
+
 static void add_pool(struct dice *dice, const char *name, const char *role, const char *folder, struct td_text *out) {
   int tokens = draw(dice, 0, 1) || dice->caches ? draw(dice, 420, 900) : 20000; /* the longest request has 400 */
   int workers = draw(dice, 1, 4);
-  dice->workers += workers;
+  const struct split split = draw_parts(dice);
+  int chips = split.expert > split.tensor ? split.expert : split.tensor;
+  dice->idle_w += 50 * chips * split.stages * workers; /* of the test's chip, which takes 250 more at steps */
+  if (250 * chips > dice->most_w) dice->most_w = 250 * chips;
   td_text_printf(out, "%s{ name = \"%s\"; role = \"%s\"; backend = \"modelled\"; count = %d; kv_tokens = %d; ",
                  strstr(out->data, "name = \"p") || strstr(out->data, "name = \"d") ? ", " : "", name, role, workers,
-                 tokens);
+                 tokens * split.stages);
   td_text_printf(out, "device = \"%s/chip.cfg\"; ", folder);
-  if (dice->caches) add_tiers(dice, out);
-  add_cap(dice, out);
+  add_parts(dice, &split, folder, out);
+  if (dice->caches) add_tiers(dice, split.stages, out);
+  add_cap(dice, chips, out);
   add_faults(dice, workers, out);
   td_text_printf(out, "}");
 }
@@ -238,8 +279,7 @@ static void add_cluster(struct dice *dice, const char *policy, const char *folde
   if (mixed) add_pool(dice, pools[count++] = "p3", "both", folder, &list);
   td_text_printf(out, "cluster = { pools = (%s);\n", list.data);
   if (dice->capped && draw_fault(dice, 0, 3)) {
-    int idle = 50 * dice->workers; /* W, of the test's chip, which takes 250 more at steps */
-    td_text_printf(out, "power_cap = %d; ", idle + 250 + draw_fault(dice, 0, 250 * (dice->workers - 1)));
+    td_text_printf(out, "power_cap = %d; ", dice->idle_w + dice->most_w + draw_fault(dice, 0, 5 * dice->idle_w));
   }
   td_text_free(&list);
   if (dice->tools) add_orchestrators(dice, out);
@@ -346,7 +386,12 @@ static void hand_over(struct td_text *text, char *out, size_t size) {
   td_text_free(text);
 }
 
-static const char *const models[] = {"dense", "window", "experts"};
+static void add_head(struct dice *dice, const char *folder, struct td_text *out) {
+  static const char *const models[] = {"dense", "window", "experts"};
+  int model = draw(dice, 0, 2);
+  dice->experts = model > 0;
+  td_text_printf(out, "name = \"random\"; model = \"%s/%s.cfg\"; seed = 3;\n", folder, models[model]);
+}
 
 void random_cached_cluster(uint64_t number, const char *policy, const char *folder, int64_t instant_ps, char *out,
                            size_t size) {
@@ -355,9 +400,10 @@ void random_cached_cluster(uint64_t number, const char *policy, const char *fold
                       .faulty = number % 3 == 1,
                       .instants = &instant_ps,
                       .instant_count = instant_ps > 0,
-                      .capped = number % 5 < 2};
+                      .capped = number % 5 < 2,
+                      .split = number % 7 < 2};
   struct td_text text = {0};
-  td_text_printf(&text, "name = \"random\"; model = \"%s/%s.cfg\"; seed = 3;\n", folder, pick(&dice, models, 3));
+  add_head(&dice, folder, &text);
   add_engine(&dice, policy, &text);
   add_options(&dice, policy, &text);
   add_cluster(&dice, policy, folder, &text);
@@ -370,9 +416,10 @@ void random_tool_cluster(uint64_t number, const char *policy, const char *folder
                       .tools = true,
                       .caches = number % 4 == 3,
                       .faulty = number % 3 == 1,
-                      .capped = number % 5 < 2};
+                      .capped = number % 5 < 2,
+                      .split = number % 7 < 2};
   struct td_text text = {0};
-  td_text_printf(&text, "name = \"random\"; model = \"%s/%s.cfg\"; seed = 3;\n", folder, pick(&dice, models, 3));
+  add_head(&dice, folder, &text);
   add_engine(&dice, policy, &text);
   add_options(&dice, policy, &text);
   add_cluster(&dice, policy, folder, &text);
@@ -385,9 +432,10 @@ void random_cluster(uint64_t number, const char *policy, const char *folder, int
                       .faulty = number % 3 == 1,
                       .instants = &burst_ps,
                       .instant_count = burst_ps > 0,
-                      .capped = number % 5 < 2};
+                      .capped = number % 5 < 2,
+                      .split = number % 7 < 3};
   struct td_text text = {0};
-  td_text_printf(&text, "name = \"random\"; model = \"%s/%s.cfg\"; seed = 3;\n", folder, pick(&dice, models, 3));
+  add_head(&dice, folder, &text);
   add_engine(&dice, policy, &text);
   add_options(&dice, policy, &text);
   add_cluster(&dice, policy, folder, &text);

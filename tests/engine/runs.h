@@ -25,7 +25,8 @@
   X(one_token_requests)            \
   X(kv_pressure)                   \
   X(policies_live)                 \
-  X(refusals_are_shown)
+  X(refusals_are_shown)            \
+  X(goodput_of_live_runs)
 
 #define RUNS_DECLARE(name) void name(void **state);
 RUNS_CASES(RUNS_DECLARE)

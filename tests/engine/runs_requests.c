@@ -91,3 +91,21 @@ void kv_pressure(void **state) {
   snprintf(tight, sizeof tight, "%s", harness_run("tight", &setup));
   harness_diff(tight, harness_run("roomy", &roomy), true);
 }
+
+/* Of a run that executes the trace counts: of five requests all are within a quarter of an hour, none within 1 ns. */
+void goodput_of_live_runs(void **state) {
+  (void)state;
+  char out[65536];
+  static const char *const bounds[] = {"slo.ttft=1000.0", "slo.ttft=1e-9"}, *const within[] = {"5", "0"};
+  struct setup setup = {.policy = "colocated", .pools = POOL_BOTH("cpu", "1")};
+  const char *config = harness_config("goodput", &setup);
+  for (int i = 0; i < 2; i++) {
+    char expected[64];
+    int code = test_run(out, sizeof out, "%s run %s -o %s/goodput.h5 --json --set %s 2>/dev/null", TANDEM_PROGRAM,
+                        config, harness_scratch(), bounds[i]);
+    assert_int_equal(code, 0);
+    snprintf(expected, sizeof expected, "\"within_ttft\": %s, \"within_tpot\": 5, \"within_slo\": %s", within[i],
+             within[i]);
+    if (!strstr(out, expected)) fail_msg("found no %s in %s", expected, out);
+  }
+}

@@ -163,6 +163,10 @@ static void tables_say_it_too(void **state) {
   assert_non_null(strstr(out, "the busiest port, where p.0 sends, is busy"));
   assert_non_null(strstr(out, "goodput     "));
   assert_non_null(strstr(out, "64 kept tokens lost with workers"));
+  assert_int_equal(test_run(out, sizeof out, "%s run %s/keys.cfg -o %s/again.h5", TANDEM_PROGRAM, folder, folder), 0);
+  assert_non_null(strstr(out, "the busiest port, where p.0 sends, is busy"));
+  assert_non_null(strstr(out, "goodput     "));
+  assert_non_null(strstr(out, "64 kept tokens lost with workers"));
   assert_int_equal(test_run(out, sizeof out, "%s export %s/keys.h5 --to csv --table changes", TANDEM_PROGRAM, folder),
                    0);
   assert_string_equal(out, "time,device,change\n2500000000000,0,3\n2750000000000,0,4\n");

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The rule of the claims table on made input, what is refused, what is written; and scripts/experiments on made folders."""
+import os
 import pathlib
 import subprocess
 import sys
 import tempfile
 import unittest
+import unittest.mock
 
 sys.dont_write_bytecode = True
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -82,7 +84,7 @@ class Rows(unittest.TestCase):
         self.assertEqual((got["verdict"], got["why"], got["low"], got["high"]), (HOLDS, "+4.0 %", 104, 104))
         got = row(MADE, "id,ours,low,high,note\nspeed,104,80,130,measured once\n")
         self.assertEqual((got["verdict"], got["why"]),
-                         (UNDECIDABLE, "+4.0 %, near enough at the values themselves, not throughout. measured once"))
+                         (UNDECIDABLE, "+4.0 %, near enough at the values themselves, not throughout. Measured once"))
         got = row(MADE, "id,ours,low,high\nspeed,150,104,200\n")
         self.assertEqual((got["verdict"], got["why"]), (UNDECIDABLE, "+50.0 %, near enough only at the ends"))
 
@@ -115,7 +117,7 @@ class Rows(unittest.TestCase):
                                ("= 100", '= "100"', "expected a number"), ("= 100", "= [2, 1]", "low end first"),
                                ("seconds = 1", "", "no 'seconds'"), ('"does not"', '"maybe"', "why.'maybe'"),
                                ("seconds", "long = true\nseconds", "no 'report'"), ("unit", 'is = "near"\nunit', "is = 'near'"),
-                               ("[[claim]]", "[[claim]", "claims.toml"), ("unit", 'expect = "yes"\nunit', "expect = 'yes'")):
+                               ("[[claim]]", "[[claim]", "claims.toml"), ("seconds", 'data = "a.csv"\nseconds', "data = 'a.csv'"), ("unit", 'expect = "yes"\nunit', "expect = 'yes'")):
             with self.assertRaisesRegex(claims.Wrong, said, msg=new):
                 loaded(MADE.replace(old, new))
         with self.assertRaisesRegex(claims.Wrong, "stands twice"):
@@ -135,6 +137,8 @@ class Writing(unittest.TestCase):
         self.assertIn("50\\,\\% of a | b\\_c, tokens/s \\claimsource{Somebody, 2026} & 100 $\\pm$ 10\\,\\% & 250 (200--300) & "
                       "\\verdict{does not}", claims.as_tex([got]))
         self.assertEqual(claims.tex("-4.2 %, H100-1, 3.5 us of us, 1..2"), "$-$4.2\\,\\%, H100-1, 3.5 \\textmu{}s of us, 1--2")
+        self.assertEqual(claims.tex("no $D/measurements/all_of/them.csv"),
+                         r"no \$D/\allowbreak{}measurements/\allowbreak{}all\_\allowbreak{}of/\allowbreak{}them.\allowbreak{}csv")
         self.assertTrue(claims.as_csv([got]).splitlines()[1].startswith("made,speed,50 % of a | b_c,tokens/s,"))
 
 
@@ -189,10 +193,24 @@ class Command(unittest.TestCase):
         self.assertIn("FAILED: values exits 3: broken", done.stdout)
         self.assertIn("not run,,failed: ", self.table())
 
+    def test_reference_data_is_asked_for_before(self):
+        self.make("asked", MADE.replace("seconds", 'data = ["a/b.csv"]\nseconds'), 'printf "id,ours\nspeed,%s\n" $(cat "$TANDEM_DATA/a/b.csv")')
+        data = self.scratch / "data"
+        with unittest.mock.patch.dict(os.environ, {"TANDEM_DATA": str(data)}):
+            done = self.run_it()
+            self.assertEqual(done.returncode, 0)
+            self.assertIn(f"no reference data for asked in {data} ($TANDEM_DATA", done.stdout)
+            self.assertIn("not run,,reference data: no $TANDEM_DATA/a/b.csv", self.table())
+            (data / "a").mkdir(parents=True)
+            for ours in (101, 108):  # what was measured of other data is not kept
+                (data / "a" / "b.csv").write_text(f"{ours}\n", encoding="utf-8")
+                self.assertNotIn("no reference data", self.run_it().stdout)
+                self.assertIn(f",{ours},{ours},{ours},holds,", self.table())
+
     def test_long_ones_are_cited(self):
         toml = MADE.replace("seconds", 'long = true\nreport = "20*.txt"\nseconds')
         folder = self.make("asked", toml, 'test "$1" = --report && cat "$2" || echo broken')
-        self.assertIn("there is no report", self.run_it().stdout)
+        self.assertIn("takes about 1 s, and there is no report", self.run_it().stdout)
         for date, ours in (("2026-01-02", 108), ("2025-01-01", 1)):
             (folder / f"{date}-made.txt").write_text(f"id,ours\nspeed,{ours}\n", encoding="utf-8")
         self.assertIn("from 2026-01-02-made.txt", self.run_it().stdout)
@@ -201,7 +219,7 @@ class Command(unittest.TestCase):
     def test_what_cannot_run_here_is_cited_too(self):
         toml = MADE.replace("seconds", 'report = "20*.txt"\nseconds')
         folder = self.make("asked", toml, 'if [ "$1" = --report ]; then cat "$2"; else echo no data >&2; exit 77; fi')
-        self.assertIn("there is no report", self.run_it().stdout)
+        self.assertIn("no data, and there is no report", self.run_it().stdout)
         (folder / "2026-01-02.txt").write_text("id,ours\nspeed,108\n", encoding="utf-8")
         self.assertIn("from 2026-01-02.txt (no data)", self.run_it().stdout)
         self.assertIn(",108,108,108,holds,,+8.0 %,2026-01-02", self.table())

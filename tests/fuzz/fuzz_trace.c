@@ -34,14 +34,14 @@ static void stream(const struct td_trace *trace) {
 }
 
 static void use(const struct td_trace *trace) {
-  static const char *const tables[] = {"devices",   "requests",  "steps",         "tokens",
-                                       "residency", "transfers", "orchestrators", "tool_calls"};
+  static const char *const tables[] = {"devices",   "requests", "steps",         "tokens",    "residency",
+                                       "transfers", "changes",  "orchestrators", "tool_calls"};
   const struct td_diff_options options = {0};
   struct td_metrics metrics;
   struct td_diff diff;
   if (is_long(trace)) return;
   FILE *out = fopen("/dev/null", "w");
-  for (int i = 0; out && i < 8; i++) (void)td_export_csv(trace, tables[i], out);
+  for (int i = 0; out && i < TD_TABLE_COUNT; i++) (void)td_export_csv(trace, tables[i], out);
   if (out) (void)td_export_perfetto(trace, 0, INT64_MAX, out);
   stream(trace);
   if (td_metrics_compute(trace, &metrics)) {

@@ -295,6 +295,23 @@ static void added(hid_t file) {
   twisted(file, ADDED);
 }
 
+/* Requests without their last field, which older traces lack, in rows that still have its room. */
+static void padded(hid_t file) {
+  hid_t dataset = H5Dopen2(file, "requests", H5P_DEFAULT), whole = H5Dget_type(dataset);
+  hid_t type = H5Tcreate(H5T_COMPOUND, H5Tget_size(whole));
+  for (unsigned i = 0; i + 1 < (unsigned)H5Tget_nmembers(whole); i++) {
+    char *name = H5Tget_member_name(whole, i);
+    hid_t member = H5Tget_member_type(whole, i);
+    H5Tinsert(type, name, H5Tget_member_offset(whole, i), member);
+    H5Tclose(member);
+    H5free_memory(name);
+  }
+  H5Dclose(dataset);
+  replace(file, "requests", type, 1, 1, 0);
+  H5Tclose(type);
+  H5Tclose(whole);
+}
+
 static void long_text(hid_t file) {
   hid_t type = H5Tcopy(H5T_C_S1), space = H5Screate(H5S_SCALAR), run = H5Gopen2(file, "run", H5P_DEFAULT);
   const char *value = "text of any length";
@@ -312,6 +329,7 @@ static void bad_structure(void **state) {
   (void)state;
   edit(schema_2, TD_UNSUPPORTED, "schema 2");
   edit(complete_2, TD_CORRUPT, "complete");
+  edit(padded, TD_CORRUPT, "table requests has 15 fields in rows of 120 bytes, expected 15 in 116");
   edit(bad_slo, TD_CORRUPT, "attribute slo_tpot of run is not a time");
   edit(no_tokens, TD_CORRUPT, "tokens is missing");
   edit(no_run, TD_CORRUPT, "run is missing");

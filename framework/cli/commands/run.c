@@ -113,6 +113,7 @@ static td_status print_summary(const struct arguments *arguments, const struct t
   if (!status && arguments->json) td_metrics_json(trace, &metrics, summary->filled ? summary : NULL, stdout);
   if (!status && !arguments->json) {
     td_metrics_print(trace, &metrics, stdout);
+    if (summary->filled) td_run_counted_print(summary, stdout);
     printf("\ntrace: %s\n", path);
   }
   if (!status) td_metrics_free(&metrics);

@@ -42,8 +42,8 @@ bool td_add_size(uint64_t a, uint64_t b, uint64_t *out);
 /* malloc family that never returns NULL for success: TD_NO_MEMORY with the size in the text. Zeroed.
  * `count * size` is checked. Free with free(). */
 td_status td_alloc(size_t count, size_t size, void **out);
-/* The same, not zeroed, from a cache line's begin on, and with pages as large as the system has if it is much: for what
- * is looked up in no order. */
+/* The same, not zeroed, from the begin of a cache line on, or of a page if it is one, and with pages as large as the
+ * system has if it is much: for what is looked up in no order, or written past the page cache. */
 td_status td_alloc_lines(size_t count, size_t size, void **out);
 /* Grows *array (elements of `size` bytes) so that it holds at least `need`; doubles *capacity. */
 td_status td_grow(void **array, size_t *capacity, size_t need, size_t size);

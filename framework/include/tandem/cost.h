@@ -51,6 +51,11 @@ struct td_price {
  * models: products of one input as one, small operators by their launch and their bytes in 16 bits, what the host does,
  * launches that show in steps with prompts or without graphs, and, on several chips, one chip's part and the sums over
  * them (the library's or the one-shot kernel's, whichever is sooner done). Their energy is td_op_energy.
+ * Experts of replicas (struct td_serving): the counts are one replica's, experts take the tokens of all (ALL_TOKENS, or
+ * as many of each), and with `exchange` each chip sends bytes = 2 * hidden * experts_used * ceil(TOKENS / tensor) to
+ * them and gets them back: each way td_price_transfer of ceil(bytes * (chips - 1) / chips) over expert_link, or the
+ * collective "alltoall" of bytes; then, with tensor > 1, the collective "all_gather" of 2 * hidden * TOKENS.
+ * TD_UNSUPPORTED if the experts have no model then.
  * Whole steps: where the file has `steps`, a step takes what its entry for the graph's model on so many chips says, and
  * nothing else: no operator is priced, and the slice must be the whole model. FLOPs and bytes are counted as ever.
  *  - Decode steps (one token a sequence): step + sequence * S + context * C, from `large.from` sequences on with the

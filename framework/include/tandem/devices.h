@@ -48,10 +48,12 @@ struct td_serving {
   int32_t tensor;                /* chips that share heads, FFNs and the head of the model; 0: 1 */
   int32_t expert_tensor, expert; /* chips that share each expert; groups of experts on chips of their own; 0: 1 */
   int32_t replicas;              /* of all but the experts, each with a batch of its own, that share them; 0: 1 */
-  bool fp8_block;                /* FP8 products scale blocks, not tensors */
-  bool no_graph;                 /* every launch shows; otherwise only in steps with prompts */
-  bool guesses;                  /* operators without a fit are priced by the models' guesses, not as rooflines */
-  const char *framework;         /* whose fit of e2e is meant; NULL: the only one. Borrowed */
+  bool exchange;                 /* replicas' tokens go to the chips of their experts and back; else all are summed */
+  const struct td_device_params *expert_link; /* that they cross; NULL: as the chips' all-to-all. Borrowed */
+  bool fp8_block;                             /* FP8 products scale blocks, not tensors */
+  bool no_graph;                              /* every launch shows; otherwise only in steps with prompts */
+  bool guesses;          /* operators without a fit are priced by the models' guesses, not as rooflines */
+  const char *framework; /* whose fit of e2e is meant; NULL: the only one. Borrowed */
 };
 
 struct td_device_params {

@@ -83,6 +83,7 @@ struct td_run_summary {
   uint64_t events;                             /* that the engine handled */
   uint64_t transfers, kv_bytes;
   struct td_run_port busiest_port; /* that was busy longest; busy_ps 0: none was */
+  uint64_t stage_bytes; /* between pipeline stages, back to the first too */
   uint64_t preemptions;
   uint64_t role_changes;            /* of workers, by the policy */
   uint64_t pauses;                  /* steps that decoding requests were left out of, for prompts */
@@ -102,6 +103,8 @@ struct td_run_summary {
   struct td_tally user_rate; /* not ps, but tokens in 10^6 s */
 };
 void td_run_summary_print(const struct td_run_summary *summary, FILE *out);
+/* Of it what a trace does not tell: the busiest port, tiers of prefix caches, what was lost, idle energy. */
+void td_run_counted_print(const struct td_run_summary *summary, FILE *out);
 /* With the keys of td_metrics_json (tandem/metrics.h). */
 void td_run_summary_json(const struct td_run_summary *summary, FILE *out);
 

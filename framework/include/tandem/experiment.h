@@ -75,18 +75,22 @@ struct td_cfg_tier_below {
 };
 struct td_cfg_pool {
   const char *name;
-  int role;              /* enum td_role */
-  const char *backend;   /* "cpu", "template:0", "modelled" */
-  const char *device;    /* device file name or path; "" = none */
-  int64_t count;         /* replicas */
-  int64_t tensor;        /* chips that act as one worker */
-  const char *framework; /* td_serving.framework; "" = NULL */
-  bool graphs;           /* false: td_serving.no_graph */
-  bool exact;            /* false: td_device_options.inexact */
-  int64_t threads;       /* host threads of each */
-  int64_t kv_tokens;     /* KV capacity in positions; 0: see the option table */
-  struct td_list tiers;  /* struct td_cfg_tier_below: where what leaves the KV cache goes, the next first */
-  struct td_cfg_lpu lpu; /* backend lpu only; absent: emulate_on is NULL */
+  int role;                  /* enum td_role */
+  const char *backend;       /* "cpu", "template:0", "modelled" */
+  const char *device;        /* device file name or path; "" = none */
+  int64_t count;             /* replicas */
+  int64_t tensor;            /* chips that act as one worker, or one stage of it */
+  int64_t pipeline;          /* stages of a replica, each of so many chips with layers of its own */
+  const char *pipeline_link; /* device file of kind link between stages; "" without */
+  int64_t expert;            /* chips that a stage's experts are spread over; 1: as all else */
+  const char *expert_link;   /* device file of kind link that tokens take to them; "": the chips' own collectives */
+  const char *framework;     /* td_serving.framework; "" = NULL */
+  bool graphs;               /* false: td_serving.no_graph */
+  bool exact;                /* false: td_device_options.inexact */
+  int64_t threads;           /* host threads of each */
+  int64_t kv_tokens;         /* KV capacity in positions; 0: see the option table */
+  struct td_list tiers;      /* struct td_cfg_tier_below: where what leaves the KV cache goes, the next first */
+  struct td_cfg_lpu lpu;     /* backend lpu only; absent: emulate_on is NULL */
   struct td_cfg_failures failures;
   struct td_list outages; /* struct td_cfg_outage */
   double power_cap;       /* W; 0: none */

@@ -33,6 +33,8 @@ enum td_symbol {
   TD_SYM_TILE_STEPS, /* decode steps, this one included, until one of the sequences begins another tile */
   TD_SYM_PASS,       /* tokens that a device takes at a time: set before anything is added; 0: all */
   TD_SYM_PASS_TILES, /* TILES of the last such pass; of all where PASS is 0 */
+  /* Of replicas that share their experts (struct td_serving), if their steps differ: TOKENS of all; 0: all are alike */
+  TD_SYM_ALL_TOKENS,
   TD_SYM_COUNT
 };
 struct td_step_stats {
@@ -227,6 +229,11 @@ struct td_slice_group {
 };
 td_status td_slice_groups_build(const struct td_graph *graph, const struct td_slice *slice,
                                 struct td_slice_group **out_groups, int32_t *out_count);
+
+/* Bytes of the weights of a slice, each once, in its element type: of its experts, and of all else. TD_UNSUPPORTED as
+ * td_dtype_row_bytes. */
+td_status td_slice_weight_bytes(const struct td_graph *graph, const struct td_slice *slice, uint64_t *out_experts,
+                                uint64_t *out_rest);
 
 /* Range of real layers [*out_begin, *out_end) whose attention lies in the slice: the layers that own KV. */
 void td_slice_kv_layers(const struct td_graph *graph, const struct td_slice *slice, int32_t *out_begin,
