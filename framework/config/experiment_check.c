@@ -43,7 +43,7 @@ static td_status check_file(struct td_config *config, const char *list, int32_t 
   if (status == TD_NO_MEMORY) return status;
   if (status) return td_config_fail(config, path, "%s", td_error_text());
   enum td_device_kind found = params->kind;
-  bool fits = is_of_kind(params, (enum td_device_kind)kind);
+  bool fits = is_of_kind(params, kind);
   td_device_params_close(params);
   if (fits) return TD_OK;
   return td_config_fail(config, path, "found %s, a device file of kind %s, expected one of kind %s", *device,

@@ -177,8 +177,8 @@ struct fleet {
   bool merge, grow, swap;
   bool prompts_first;                    /* engine.first */
   bool again;                            /* this instant has been given work before */
-  const struct cluster_worker *shortest; /* of LPUs whose programs have a bound, that with the least; NULL: none has */
   bool by_member;                        /* steps are priced from each sequence's own position, not from sums alone */
+  const struct cluster_worker *shortest; /* of LPUs whose programs have a bound, that with the least; NULL: none has */
   uint64_t bytes_per_position;
   int64_t now_ps;
 
@@ -196,7 +196,6 @@ struct fleet {
   struct slot_queue waiting;  /* for a route, by the policy's rank */
   struct slot_queue unplaced; /* prefilled, for a decode worker */
   struct slot_queue line;     /* empty between calls: who pauses last */
-  bool route_again;
 
   struct replica *replicas;
   struct fleet_pool *pools;
@@ -224,11 +223,12 @@ struct fleet {
   struct fleet_outages *outages; /* NULL: nobody ever fails */
   struct fleet_power *power;     /* NULL: the cluster has no cap */
   struct fleet_tools *tools;     /* NULL: the cluster has no orchestrators */
-  bool crowded;                  /* somebody waits for power: steps are not merged */
-  bool pipelined;                /* some pool has stages */
-  bool split;                    /* a request was let in that decodes elsewhere */
-  bool prefixes;                 /* a request came with hashes of its prompt */
-  bool settled;                  /* nothing that a policy is shown has changed since its last tick did nothing */
+  bool route_again;
+  bool crowded;   /* somebody waits for power: steps are not merged */
+  bool pipelined; /* some pool has stages */
+  bool split;     /* a request was let in that decodes elsewhere */
+  bool prefixes;  /* a request came with hashes of its prompt */
+  bool settled;   /* nothing that a policy is shown has changed since its last tick did nothing */
 };
 
 /* Can this cluster run so: pace priced and no worker executes? */

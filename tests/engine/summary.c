@@ -103,6 +103,55 @@ static void one_set_of_keys(void **state) {
   for (int i = 0; i < 3; i++) json_decref(json[i]);
 }
 
+/* Two turns, of which the first calls a tool of 2 s; texts take a core, too. */
+static void write_tools(void) {
+  struct td_text text = {0};
+  td_text_printf(
+      &text,
+      "name = \"keys\"; model = \"%s/dense.cfg\"; engine = { pace = \"priced\"; policy = \"colocated\"; };\n"
+      "cluster = { pools = ( { name = \"p\"; backend = \"modelled\"; device = \"%s/chip.cfg\"; } );\n"
+      "orchestrators = { pools = ( { name = \"cpu\"; count = 2; cores = 3; power_busy = 30; power_idle = 6; "
+      "} ); tokenize = 1e-3; }; };\n"
+      "workload = { source = { format = \"sessions\"; file = \"%s/calls.csv\"; arrivals = \"constant\"; rate = "
+      "1; }; };\n",
+      folder, folder, folder);
+  random_cluster_file(folder, "tools.cfg", text.data);
+  td_text_free(&text);
+  random_cluster_file(folder, "calls.csv",
+                      "session_id,round_idx,prefix_len,input_len,output_len,tool_wait_after_ms\n"
+                      "0,0,0,8,4,2000\n0,1,12,8,4,0\n");
+}
+
+static void keys_of_calls(void **state) {
+  static const char *const counts[] = {"orchestrators", "cores",       "calls",       "host_calls",
+                                       "lost",          "busy_core_s", "utilisation", "energy_j"};
+  static const char *const lines[] = {"tool_queueing", "host_queueing"};
+  char words[3][9000];
+  json_t *json[3];
+  (void)state;
+  write_tools();
+  snprintf(words[0], sizeof words[0], "run %s/tools.cfg --no-trace --json", folder);
+  snprintf(words[1], sizeof words[1], "run %s/tools.cfg -o %s/tools.h5 --json", folder, folder);
+  snprintf(words[2], sizeof words[2], "show %s/tools.h5 --json", folder);
+  for (int i = 0; i < 3; i++) json[i] = said(words[i]);
+  for (int i = 0; i < 3; i++) {
+    same_keys(json[0], json[i], words[i]);
+    for (size_t k = 0; k < sizeof counts / sizeof *counts; k++) {
+      double x = number(json[0], "tools", counts[k]), y = number(json[i], "tools", counts[k]);
+      if (!(x == y || fabs(x - y) <= 1e-12 * fabs(x))) fail_msg("%s: %s: %.17g and %.17g", words[i], counts[k], x, y);
+    }
+    for (size_t k = 0; k < 2; k++) assert_true(number(json[i], lines[k], "count") == 1 + (double)k);
+  }
+  assert_true(number(json[0], "tools", "calls") == 1 && number(json[0], "tools", "host_calls") == 2);
+  assert_true(fabs(number(json[0], "tools", "busy_core_s") - 2.028) < 1e-9);
+  assert_true(number(json[0], "tools", "energy_idle_j") > 0 && isnan(number(json[2], "tools", "energy_idle_j")));
+  double steps = number(json[0], NULL, "energy_j") + number(json[0], NULL, "energy_idle_j");
+  double calls = number(json[0], "tools", "energy_j") + number(json[0], "tools", "energy_idle_j");
+  assert_true(fabs(number(json[0], NULL, "energy_total_j") - steps - calls) < 1e-9 * (steps + calls));
+  assert_int_equal(json_array_size(json_object_get(json[2], "orchestrators")), 2);
+  for (int i = 0; i < 3; i++) json_decref(json[i]);
+}
+
 static void tables_say_it_too(void **state) {
   static char out[1 << 16];
   (void)state;
@@ -124,7 +173,8 @@ static void tables_say_it_too(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(one_set_of_keys), cmocka_unit_test(tables_say_it_too)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(one_set_of_keys), cmocka_unit_test(keys_of_calls),
+                                     cmocka_unit_test(tables_say_it_too)};
   folder = test_scratch();
   random_cluster_files(folder);
   random_cluster_file(folder, "turns.jsonl",
