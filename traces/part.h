@@ -7,8 +7,8 @@
  * reaches HDF5 in the middle of its work, after which closing the file fails or crashes. Here HDF5 never sees an I/O
  * error, what counts of the file changes only during a commit, and a commit first claims the space it needs, then
  * writes new data, and only then the metadata that makes it visible. Rows behind the end of what counts go to the file
- * at once: until the commit nothing points to them, and a failure there is told by the next check or commit. Whole pages
- * of rows from memory that begins at one go there past the system's page cache.
+ * at once: until the commit nothing points to them, and a failure there is told by the next check or commit. Whole
+ * pages of rows from memory that begins at one go there past the system's page cache.
  */
 #ifndef TRACES_PART_H
 #define TRACES_PART_H

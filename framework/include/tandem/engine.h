@@ -83,7 +83,7 @@ struct td_run_summary {
   uint64_t events;                             /* that the engine handled */
   uint64_t transfers, kv_bytes;
   struct td_run_port busiest_port; /* that was busy longest; busy_ps 0: none was */
-  uint64_t stage_bytes; /* between pipeline stages, back to the first too */
+  uint64_t stage_bytes;            /* between pipeline stages, back to the first too */
   uint64_t preemptions;
   uint64_t role_changes;            /* of workers, by the policy */
   uint64_t pauses;                  /* steps that decoding requests were left out of, for prompts */
