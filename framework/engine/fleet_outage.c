@@ -40,7 +40,7 @@ static td_status plan_pool(struct fleet_outages *outages, const struct td_list *
 struct failing {
   const struct td_list *outages;
   const struct td_cfg_failures *failures;
-  int32_t count; /* workers, with those for further batches of a replica; or orchestrators */
+  int32_t count; /* workers, or orchestrators */
 };
 
 static int32_t pools_of(const struct cluster *cluster) {
@@ -135,7 +135,7 @@ td_status fleet_outages_open(struct fleet *fleet) {
   if (plans) TD_TRY(td_alloc(plans, sizeof *outages->plans, (void **)&outages->plans));
   TD_TRY(plan_all(cluster, outages));
   for (int32_t i = 0; i < machines_of(cluster); i++) {
-    bool follows = i < cluster->worker_count && cluster->workers[i].batch; /* the first batch of its replica */
+    bool follows = i < cluster->worker_count && cluster->workers[i].batch; /* its replica's first batch fails for it */
     double mean_s = follows ? 0 : failures_of(cluster, i)->mean_time_between;
     outages->workers[i].chance_ps = mean_s > 0 ? draw(fleet, i, mean_s) : INT64_MAX;
     set_due(outages, i);

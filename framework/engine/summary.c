@@ -161,6 +161,15 @@ static void print_port(const struct td_run_port *port, double span, FILE *out) {
           port->sends ? "sends" : "receives", 100 * td_seconds(port->busy_ps) / span);
 }
 
+static void print_lost(const struct td_run_summary *summary, FILE *out) {
+  if (!summary->failures) return;
+  fprintf(out,
+          "%" PRIu64 " failures, %.6g s of workers down: %" PRIu64 " steps and the KV of %" PRIu64
+          " tokens lost, %" PRIu64 " requests started over\n",
+          summary->failures, td_seconds(summary->down_ps), summary->lost_steps, summary->lost_tokens,
+          summary->restarts);
+}
+
 static void print_tools(const struct td_run_tools *tools, FILE *out) {
   if (!tools->on) return;
   fprintf(out,
@@ -181,15 +190,6 @@ static void print_tools(const struct td_run_tools *tools, FILE *out) {
 /* Of workers and of orchestrators; NaN if some watts are not known. */
 static double all_energy(const struct td_run_summary *summary) {
   return summary->energy_j + summary->energy_idle_j + summary->tools.energy_j + summary->tools.energy_idle_j;
-}
-
-static void print_lost(const struct td_run_summary *summary, FILE *out) {
-  if (!summary->failures) return;
-  fprintf(out,
-          "%" PRIu64 " failures, %.6g s of workers down: %" PRIu64 " steps and the KV of %" PRIu64
-          " tokens lost, %" PRIu64 " requests started over\n",
-          summary->failures, td_seconds(summary->down_ps), summary->lost_steps, summary->lost_tokens,
-          summary->restarts);
 }
 
 static void print_energy(const struct td_run_summary *summary, double span, FILE *out) {

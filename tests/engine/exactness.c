@@ -97,8 +97,8 @@ static bool compare(const char *policy, uint64_t number, struct rows *merged) {
   paused += merged->summary->pauses;
   failures += merged->summary->failures;
   lost += merged->summary->lost_tokens;
-  count_calls(merged);
   staged += merged->summary->stage_bytes > 0;
+  count_calls(merged);
   compared++;
   stalled += status != TD_OK;
   hash = rows_hash(hash, merged);

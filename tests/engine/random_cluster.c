@@ -147,9 +147,8 @@ static double fault_time(struct dice *dice) {
 }
 
 static void add_cap(struct dice *dice, int chips, struct td_text *out) {
-  if (dice->capped && draw_fault(dice, 0, 1)) {
+  if (dice->capped && draw_fault(dice, 0, 1))
     td_text_printf(out, "power_cap = %d; ", chips * draw_fault(dice, 50, 320));
-  }
 }
 
 static void add_faults(struct dice *dice, int workers, struct td_text *out) {
