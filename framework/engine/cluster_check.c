@@ -86,7 +86,7 @@ td_status cluster_find_policy(struct cluster *cluster) {
 
 static td_status check_policy(const struct cluster *cluster) {
   struct td_worker_view *views;
-  if (td_policy_is_modelled_only(cluster->policy) && !fleet_can(cluster)) {
+  if (td_policy_is_modelled_only(cluster->policy) && !fleet_is_modelled(cluster)) {
     return td_config_fail(cluster->config, "engine.policy",
                           "found \"%s\" with executing workers or a pace other than \"priced\", expected a modelled "
                           "run: it decides at moments that only those have",
@@ -192,7 +192,7 @@ static td_status check_no_faults(const struct cluster *cluster, const char *wher
 static td_status check_engine(const struct cluster *cluster) {
   const struct td_experiment *experiment = cluster->experiment;
   static const char where[] = "where workers execute or the pace is not \"priced\"";
-  if (fleet_can(cluster)) return check_batch(cluster);
+  if (fleet_is_modelled(cluster)) return check_batch(cluster);
   if (td_source_given(&experiment->workload.source)) {
     return td_config_fail(cluster->config, "workload.source", "found a source, expected a list of requests %s", where);
   }
@@ -228,7 +228,7 @@ td_status cluster_check(const struct cluster *cluster) {
 static td_status check_once(const struct td_config *config, const struct td_experiment *experiment, bool exact) {
   struct cluster cluster;
   TD_TRY(cluster_open(config, experiment, 1, exact, &cluster));
-  td_status status = fleet_can(&cluster) ? fleet_check(&cluster) : cluster_check_prices(&cluster);
+  td_status status = fleet_is_modelled(&cluster) ? fleet_check(&cluster) : cluster_check_prices(&cluster);
   cluster_close(&cluster);
   return status;
 }

@@ -59,7 +59,7 @@ static td_status check_pool(const struct cluster *cluster, int32_t index, const 
   const struct td_shape *shape = &cluster->graph->shape;
   const char *key = pool->pipeline > 1 ? "pipeline" : "expert";
   char text[200];
-  if (!fleet_can(cluster)) {
+  if (!fleet_is_modelled(cluster)) {
     return fail_pool(cluster, index, key,
                      "found more than 1, expected 1 where workers execute or the pace is not \"priced\"");
   }

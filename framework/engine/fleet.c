@@ -8,12 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "fleet_hosted.h"
 #include "fleet_outage.h"
 #include "tandem/base.h"
 
 /* ---- opening ---- */
 
-bool fleet_can(const struct cluster *cluster) {
+bool fleet_is_modelled(const struct cluster *cluster) {
   if (cluster->experiment->engine.pace != TD_PACE_PRICED) return false;
   for (int32_t i = 0; i < cluster->worker_count; i++) {
     if (cluster->workers[i].backend->executes) return false;
@@ -33,6 +34,7 @@ static void init_replica(struct fleet *fleet, int32_t i) {
   endings_open(&replica->endings, replica->own_endings, OWN_ENDINGS);
   fleet->views[i] = (struct td_worker_view){.pool = worker->pool->name,
                                             .role = worker->pool->role,
+                                            .executes = worker->backend->executes,
                                             .blocks = worker->kv_blocks,
                                             .free_blocks = worker->kv_blocks,
                                             .free_sequences = fleet->batch_sequences * cluster_ranks(worker->pool)};
@@ -116,6 +118,7 @@ void fleet_close(struct fleet *fleet) {
     free(fleet->requests[i].keys);
   }
   fleet_cache_close(fleet);
+  fleet_hosted_close(fleet);
   td_workload_close(fleet->workload);
   fleet_price_close(fleet);
   fleet_outages_close(fleet);
@@ -140,7 +143,7 @@ void fleet_close(struct fleet *fleet) {
 
 /* ---- the loop ---- */
 
-static int64_t next_time(struct fleet *fleet) {
+int64_t fleet_next_time(struct fleet *fleet) {
   int64_t next = fleet->arrival_ps;
   int64_t step = worker_queue_time(&fleet->ends);
   if (step < next) next = step;
@@ -234,16 +237,19 @@ static td_status loop(struct fleet *fleet) {
   struct td_progress progress;
   td_status status = TD_OK;
   int64_t total = fleet->workload ? td_workload_total(fleet->workload) : fleet->cluster->workload.count;
+  bool shown = !fleet->hosted || !fleet->hosted->options->on_token;
   td_progress_begin(&progress, "requests done");
   for (uint64_t turn = 0; !status; turn++) {
-    int64_t next = next_time(fleet);
-    if (next == INT64_MAX) break;
+    int64_t next = INT64_MAX;
+    if (!fleet->hosted) next = fleet_next_time(fleet);
+    if (fleet->hosted) status = fleet_hosted_wait(fleet, &next);
+    if (status || next == INT64_MAX) break;
     fleet->again = turn > 0 && fleet->now_ps == next;
     fleet->now_ps = next;
     status = handle_instant(fleet);
-    if (!status) status = give_out(fleet);
-    if (turn % 4096) continue;
-    td_progress_update(&progress, (uint64_t)fleet->finished, (uint64_t)(total < 0 ? 0 : total));
+    if (!status && (!fleet->hosted || fleet_hosted_catch_up(fleet))) status = give_out(fleet);
+    if (turn % 4096 && !fleet->hosted) continue;
+    if (shown) td_progress_update(&progress, (uint64_t)fleet->finished, (uint64_t)(total < 0 ? 0 : total));
     if (!status && fleet->trace) status = td_trace_tick(fleet->trace);
   }
   td_progress_end(&progress);
@@ -336,16 +342,23 @@ static td_status check_balance(struct fleet *fleet) {
   summary->steps = fleet->next_step;
   summary->makespan_ps = fleet->arrived ? fleet->now_ps - summary->first_arrival_ps : 0;
   fleet_tools_count(fleet);
-  fleet_power_count(fleet);
+  if (!fleet->hosted) fleet_power_count(fleet); /* who executes needs no device file */
   summary->cached_tokens = fleet->found;
   summary->filled = true;
   return TD_OK;
 }
 
-td_status fleet_run(const struct cluster *cluster, struct td_trace_writer *trace, struct td_run_summary *out_summary) {
+static td_status open_hosted(struct fleet *fleet, struct node *node, const struct td_run_options *options) {
+  if (node) TD_TRY(fleet_hosted_open(fleet, node, options));
+  TD_TRY(fleet_open(fleet));
+  return node ? fleet_hosted_ready(fleet) : TD_OK;
+}
+
+td_status fleet_run(const struct cluster *cluster, struct node *node, struct td_trace_writer *trace,
+                    const struct td_run_options *options, struct td_run_summary *out_summary) {
   struct fleet fleet = {.cluster = cluster, .policy = cluster->policy, .trace = trace, .summary = out_summary};
   *out_summary = (struct td_run_summary){0};
-  td_status status = fleet_open(&fleet);
+  td_status status = open_hosted(&fleet, node, options);
   if (!status) status = loop(&fleet);
   if (!status) status = check_balance(&fleet);
   fleet_close(&fleet);

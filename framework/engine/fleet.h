@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The engine where nothing executes: pace priced, every worker modelled. Nobody has to be waited for, so a worker's
- * decode steps between two changes of its batch are one event, whose time is an exact sum (struct td_price); with
- * engine.merge = false every step is an event of its own, and every byte of the trace is the same.
+ * The engine. A modelled worker's steps are priced, and nobody has to wait for them: its decode steps between two
+ * changes of its batch are one event, whose time is an exact sum (struct td_price); with engine.merge = false every
+ * step is an event of its own, and every byte of the trace is the same. A worker that executes is posted its steps one
+ * by one, and its step is over when the completion that comes back says (fleet_hosted.h).
  *
  * A request's life, by slot (slots are used again, so memory grows with the requests in flight):
  *
@@ -173,6 +174,7 @@ struct fleet {
   const struct td_policy *policy;
   struct td_trace_writer *trace; /* NULL: none is kept */
   struct td_run_summary *summary;
+  struct fleet_hosted *hosted; /* NULL: no worker executes, and the run's pace is priced */
   int64_t layers, block_tokens, batch_sequences, batch_tokens, chunk_tokens;
   bool merge, grow, swap;
   bool prompts_first;                    /* engine.first */
@@ -231,18 +233,28 @@ struct fleet {
   bool settled;   /* nothing that a policy is shown has changed since its last tick did nothing */
 };
 
-/* Can this cluster run so: pace priced and no worker executes? */
-bool fleet_can(const struct cluster *cluster);
-/* Runs it. `trace` may be NULL. */
-td_status fleet_run(const struct cluster *cluster, struct td_trace_writer *trace, struct td_run_summary *out_summary);
+struct node;
+
+/* Is nobody waited for: pace priced and no worker executes? */
+bool fleet_is_modelled(const struct cluster *cluster);
+/* Runs it on rank 0. `node`: the hosts of its workers, and the road to those of other ranks; NULL where nobody is
+ * waited for, and there `trace` may be NULL too. */
+td_status fleet_run(const struct cluster *cluster, struct node *node, struct td_trace_writer *trace,
+                    const struct td_run_options *options, struct td_run_summary *out_summary);
 /* Fails as that would at its beginning: see fleet_check.c. */
 td_status fleet_check(const struct cluster *cluster);
 
 /* ---- between the files ---- */
 
 /* fleet.c */
-td_status fleet_open(struct fleet *fleet); /* with cluster, policy, trace and summary set */
-void fleet_close(struct fleet *fleet);     /* also of one that did not open */
+td_status fleet_open(struct fleet *fleet);    /* with cluster, policy, trace and summary set */
+void fleet_close(struct fleet *fleet);        /* also of one that did not open */
+int64_t fleet_next_time(struct fleet *fleet); /* of an event that is known; INT64_MAX: there is none */
+
+/* Does a worker of a run that is going on execute? */
+static inline bool fleet_executes(const struct fleet *fleet, int32_t worker) {
+  return fleet->hosted && fleet->views[worker].executes;
+}
 
 /* fleet_request.c */
 td_status fleet_arrive(struct fleet *fleet); /* takes the next request */
@@ -330,20 +342,25 @@ td_status fleet_fail(struct fleet *fleet, int32_t worker); /* its step, its KV a
 bool fleet_is_orphan(const struct fleet_request *request);
 td_status fleet_orphan(struct fleet *fleet, int32_t slot); /* taken out of the prefill queue: starts over */
 
+/* fleet_fill.c: what a step is of */
+td_status fleet_take_joining(struct fleet *fleet, int32_t worker);
+td_status fleet_fill_chunks(struct fleet *fleet, int32_t worker);
+
 /* fleet_step.c */
 td_status fleet_too_long(void);                                      /* fails */
 td_status fleet_later(int64_t ps, int64_t span_ps, int64_t *out_ps); /* the sum, which must be a time */
 td_status fleet_lose_step(struct fleet *fleet,
                           int32_t worker); /* the one under way; those of its event done by now count */
 td_status fleet_begin_step(struct fleet *fleet, int32_t worker);
-td_status fleet_end_step(struct fleet *fleet, int32_t worker);
 /* When a step of those under way begins, 0 the first. */
 int64_t fleet_step_begins(const struct replica *replica, int64_t step);
 /* How many of the steps under way have begun by now. */
 int64_t fleet_steps_by_now(const struct fleet *fleet, const struct replica *replica);
 td_status fleet_interrupt(struct fleet *fleet, int32_t worker); /* its merged steps end with the one under way */
-td_status fleet_take_joining(struct fleet *fleet, int32_t worker);
-td_status fleet_join(struct fleet *fleet, int32_t slot); /* decodes from its worker's next step on */
+td_status fleet_join(struct fleet *fleet, int32_t slot);        /* decodes from its worker's next step on */
+
+/* fleet_step_end.c */
+td_status fleet_end_step(struct fleet *fleet, int32_t worker);
 
 /* fleet_pause.c: steps that are filled with prompts first */
 /* Whoever paused decodes again, until it pauses anew. */

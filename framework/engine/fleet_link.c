@@ -10,6 +10,7 @@
 
 #include "cluster_check.h"
 #include "fleet.h"
+#include "fleet_hosted.h"
 #include "tandem/base.h"
 
 /* Work that is ready at `ready_ps`; *end_ps is not before the port is done with it. */
@@ -91,6 +92,10 @@ td_status fleet_push(struct fleet *fleet, int32_t worker, const struct chunk *ch
   struct fleet_request *request = &fleet->requests[chunk->slot];
   bool blob = fleet->cluster->experiment->engine.handoff == TD_HANDOFF_BLOB;
   struct pushes pushes;
+  if (fleet->hosted && fleet_hosted_clocks(fleet, request)) {
+    fleet_hosted_sent(fleet, request, chunk->push_end - chunk->push_begin);
+    return TD_OK;
+  }
   TD_TRY(price_pushes(fleet, request, chunk->push_end - chunk->push_begin, fleet_push_layers(fleet), &pushes));
   struct td_row_transfer row = {.token_begin = (uint64_t)chunk->push_begin,
                                 .token_end = (uint64_t)chunk->push_end,
@@ -118,6 +123,7 @@ td_status fleet_prefilled(struct fleet *fleet, int32_t slot) {
     return slot_queue_push(&fleet->unplaced, item);
   }
   if (request->pushed < request->target) TD_TRY(push_late(fleet, request));
+  if (fleet->hosted && fleet_hosted_awaits(fleet, slot)) return TD_OK;
   item.key = request->transferred_ps > fleet->now_ps ? request->transferred_ps : fleet->now_ps;
   return slot_queue_push(&fleet->transfers, item);
 }
@@ -125,6 +131,7 @@ td_status fleet_prefilled(struct fleet *fleet, int32_t slot) {
 td_status fleet_transferred(struct fleet *fleet, int32_t slot) {
   struct fleet_request *request = &fleet->requests[slot];
   uint64_t due = fleet->bytes_per_position * (uint64_t)fleet->layers * (uint64_t)request->target;
+  if (fleet->hosted) TD_TRY(fleet_hosted_join_bytes(fleet, slot));
   request->kv_expected += due;
   ports_of(fleet, request->prefill_worker)->egress.open -= due;
   ports_of(fleet, request->decode_worker)->ingress.open -= due;
@@ -142,7 +149,9 @@ td_status fleet_transferred(struct fleet *fleet, int32_t slot) {
     TD_TRY(fleet_interrupt(fleet, request->prefill_worker));
   }
   fleet->route_again = true;
-  return fleet_join(fleet, slot);
+  if (fleet->hosted) TD_TRY(fleet_hosted_release(fleet, request->prefill_worker, request->number));
+  /* its first token may have been its last, when its KV was on its way already */
+  return request->emitted == request->output ? fleet_finish(fleet, slot) : fleet_join(fleet, slot);
 }
 
 void fleet_forget_pushes(struct fleet *fleet, struct fleet_request *request) {

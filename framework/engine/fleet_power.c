@@ -93,8 +93,10 @@ td_status fleet_power_check(const struct cluster *cluster) {
 }
 
 static void slow_pool(struct fleet *fleet, int32_t pool) {
-  double busy = fleet->cluster->pool_params[pool]->power_busy.value, cap = pool_at(fleet->cluster, pool)->power_cap;
-  if (cap > 0 && cap < busy) fleet->pools[pool].slower = (int64_t)ceil(ldexp(busy / cap, RATIO_BITS));
+  double cap = pool_at(fleet->cluster, pool)->power_cap, busy;
+  if (cap == 0) return; /* who executes needs no device file */
+  busy = fleet->cluster->pool_params[pool]->power_busy.value;
+  if (cap < busy) fleet->pools[pool].slower = (int64_t)ceil(ldexp(busy / cap, RATIO_BITS));
 }
 
 td_status fleet_power_open(struct fleet *fleet) {

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "fleet.h"
+#include "fleet_hosted.h"
 #include "interval.h"
 #include "tandem/base.h"
 
@@ -15,6 +16,9 @@ td_status fleet_record_devices(struct fleet *fleet) {
     const struct cluster_worker *worker = &fleet->cluster->workers[i];
     struct td_row_device row = {.device = (uint32_t)i,
                                 .role = (uint32_t)worker->pool->role,
+                                .executes = !worker->backend->executes  ? 0
+                                            : worker->backend->emulates ? 2
+                                                                        : 1,
                                 .exact = worker->backend->exact && worker->pool->exact,
                                 .layer_begin = worker->slice.layer_begin,
                                 .layer_end = worker->slice.layer_end,
@@ -48,6 +52,7 @@ td_status fleet_open_row(struct fleet *fleet, int32_t worker, const struct td_pr
 
 static td_status tell_row(struct fleet *fleet, int32_t worker) {
   const struct replica *replica = &fleet->replicas[worker];
+  bool executes = fleet_executes(fleet, worker);
   const struct td_row_step row = {.step = fleet->next_step,
                                   .index = replica->index - (uint64_t)replica->row.count,
                                   .device = (uint32_t)worker,
@@ -58,7 +63,7 @@ static td_status tell_row(struct fleet *fleet, int32_t worker) {
                                   .count = (uint64_t)replica->row.count,
                                   .batch = replica->told.batch,
                                   .tokens = replica->told.tokens,
-                                  .time_kind = TD_TIME_MODELLED,
+                                  .time_kind = executes ? fleet_hosted_time_kind(fleet, worker) : TD_TIME_MODELLED,
                                   .interval = replica->told.interval,
                                   .energy = replica->row.energy};
   return td_trace_append(fleet->trace, TD_TABLE_STEPS, &row, 1);
@@ -96,7 +101,7 @@ static td_status close_stretch(struct fleet *fleet, struct fleet_request *reques
 
 td_status fleet_resident(struct fleet *fleet, struct fleet_request *request, int32_t worker, uint64_t index,
                          int32_t count, int32_t yields) {
-  if (!fleet->trace) return TD_OK;
+  if (!fleet->trace || fleet_executes(fleet, worker)) return TD_OK; /* who executes has rows of tokens */
   if (request->stretch_worker == worker && request->stretch_yields == yields &&
       request->stretch_index + (uint64_t)request->stretch_count == index) {
     request->stretch_count += count;
@@ -144,6 +149,7 @@ td_status fleet_record_request(struct fleet *fleet, const struct fleet_request *
                                .kv_bytes = request.kv_bytes,
                                .cached_tokens = request.found,
                                .interruptions = (uint32_t)request.interruptions};
+  if (fleet->hosted) fleet_hosted_ended(fleet, &request, &row);
   TD_TRY(name_request(&request, row.name, sizeof row.name));
   return td_trace_append(fleet->trace, TD_TABLE_REQUESTS, &row, 1);
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "fleet.h"
+#include "fleet_hosted.h"
 #include "tandem/base.h"
 
 enum { MOST_REFUSALS = 100000 }; /* of users at one instant, beside one for each */
@@ -242,35 +243,36 @@ static void count_rate(struct td_run_summary *summary, int64_t tokens, int64_t p
   summary->user_rate.sum += rate - (double)whole;
 }
 
-static void count_times(struct fleet *fleet, const struct fleet_request *request) {
+static void count_times(struct fleet *fleet, const struct fleet_request *request, int64_t finished_ps) {
   struct td_run_summary *summary = fleet->summary;
   int64_t ttft = request->first_token_ps - request->arrival_ps, more = request->output - 1;
-  int64_t tpot = more ? (fleet->now_ps - request->first_token_ps) / more : 0;
+  int64_t tpot = more ? (finished_ps - request->first_token_ps) / more : 0;
   summary->requests++;
   summary->prompt_tokens += (uint64_t)request->prompt;
   summary->output_tokens += (uint64_t)request->output;
   td_tally_add(&summary->ttft, ttft, 1);
-  td_tally_add(&summary->e2e, fleet->now_ps - request->arrival_ps, 1);
+  td_tally_add(&summary->e2e, finished_ps - request->arrival_ps, 1);
   td_tally_add(&summary->queueing, request->first_step_ps - request->arrival_ps, 1);
   if (more) td_tally_add(&summary->tpot, tpot, 1);
-  if (more) count_rate(summary, more, fleet->now_ps - request->first_token_ps);
+  if (more) count_rate(summary, more, finished_ps - request->first_token_ps);
   count_slo(summary, ttft, tpot);
 }
 
 td_status fleet_finish(struct fleet *fleet, int32_t slot) {
   struct fleet_request *request = &fleet->requests[slot];
   const int32_t worker = request->decode_worker;
-  int64_t positions = request->prompt + request->output - 1;
+  int64_t positions = request->prompt + request->output - 1, finished_ps = fleet->now_ps, held = positions;
+  if (fleet->hosted) TD_TRY(fleet_hosted_finish(fleet, slot, &held, &finished_ps));
   if (fleet->policy->finished) fleet_tell_finished(fleet, slot, worker);
-  fleet_view(fleet, worker, (positions + fleet->block_tokens - 1) / fleet->block_tokens, 1, 0);
+  fleet_view(fleet, worker, (held + fleet->block_tokens - 1) / fleet->block_tokens, 1, 0);
   if (fleet->caches.of) {
     TD_TRY(fleet_cache_keep(fleet, request, worker, positions));
     fleet_cache_release(fleet, request, worker);
   }
   fleet->route_again = true;
-  count_times(fleet, request);
+  count_times(fleet, request, finished_ps);
   fleet->finished++;
-  TD_TRY(fleet_record_request(fleet, request, fleet->now_ps));
+  TD_TRY(fleet_record_request(fleet, request, finished_ps));
   uint64_t number = request->number, session = request->session;
   int32_t output = request->output;
   free_slot(fleet, slot);

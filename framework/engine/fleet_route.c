@@ -6,6 +6,7 @@
 
 #include "cluster_check.h"
 #include "fleet.h"
+#include "fleet_hosted.h"
 #include "tandem/base.h"
 
 void fleet_view(struct fleet *fleet, int32_t worker, int64_t blocks, int64_t sequences, int64_t tokens) {
@@ -157,6 +158,7 @@ static td_status admit(struct fleet *fleet, int32_t slot, const struct td_reques
   }
   request->prefill_worker = prefill;
   request->decode_worker = decode;
+  if (fleet->hosted) TD_TRY(fleet_hosted_admit(fleet, slot));
   fleet->split |= decode != prefill;
   if (request->admitted_ps < 0) request->admitted_ps = fleet->now_ps;
   fleet_view(fleet, prefill, 0, 0, request->target - (fleet->caches.of ? fleet_cache_held(fleet, request) : 0));

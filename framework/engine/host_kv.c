@@ -169,6 +169,6 @@ td_status host_release(struct host *host, const struct td_message *message) {
     free(outgoing->ids);
     *outgoing = host->outgoing[--host->outgoing_count];
   }
-  if (host->runner) td_kv_release(td_runner_kv(host->runner), request);
+  td_kv_release(td_runner_kv(host->runner), request);
   return TD_OK;
 }

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "drive.h"
 #include "fleet.h"
 #include "node.h"
 #include "tandem/engine.h"
@@ -35,7 +34,10 @@ static td_status create_trace(const struct cluster *cluster, const struct td_tra
 
 static td_status lead(const struct cluster *cluster, struct node *node, struct td_trace_writer **trace,
                       const struct td_run_options *options) {
-  td_status status = engine_drive(cluster, node, *trace, options);
+  struct td_run_summary *counted; /* what a run with executing workers comes to, its trace tells */
+  td_status status = td_alloc(1, sizeof *counted, (void **)&counted);
+  if (!status) status = fleet_run(cluster, node, *trace, options, counted);
+  free(counted);
   if (!status) {
     status = td_trace_finish(*trace);
     *trace = NULL;
@@ -61,13 +63,13 @@ static void name_run(const struct cluster *cluster, struct td_run_summary *summa
   snprintf(summary->policy, sizeof summary->policy, "%s", experiment->engine.policy);
 }
 
-/* Nothing executes: rank 0 does all of it. */
-static td_status run_fleet(const struct cluster *cluster, const struct td_transport *transport,
-                           struct td_trace_writer **trace, const struct td_run_options *options) {
+/* Nobody is waited for: rank 0 does all of it. */
+static td_status run_modelled(const struct cluster *cluster, const struct td_transport *transport,
+                              struct td_trace_writer **trace, const struct td_run_options *options) {
   struct td_run_summary *summary = options->summary, *own = NULL;
   if (transport->rank) return TD_OK;
   if (!summary) TD_TRY(td_alloc(1, sizeof *own, (void **)&own));
-  td_status status = fleet_run(cluster, *trace, summary ? summary : own);
+  td_status status = fleet_run(cluster, NULL, *trace, options, summary ? summary : own);
   if (!status && summary) name_run(cluster, summary);
   free(own);
   if (status || !*trace) return status;
@@ -77,7 +79,7 @@ static td_status run_fleet(const struct cluster *cluster, const struct td_transp
 }
 
 static td_status check_trace(const struct cluster *cluster, const struct td_run_options *options) {
-  if (options->trace_path || fleet_can(cluster)) return TD_OK;
+  if (options->trace_path || fleet_is_modelled(cluster)) return TD_OK;
   return td_config_fail(cluster->config, "engine.pace",
                         "found a run with executing workers or a pace other than \"priced\", expected a modelled one: "
                         "only that can do without a trace");
@@ -89,7 +91,7 @@ td_status td_engine_run(const struct td_config *config, const struct td_experime
   struct node node = {0};
   struct td_trace_writer *trace = NULL;
   td_status status = cluster_open(config, experiment, transport->ranks, true, &cluster);
-  bool fleet = !status && fleet_can(&cluster), opened = !status && !fleet;
+  bool modelled = !status && fleet_is_modelled(&cluster), opened = !status && !modelled;
   if (!status) status = check_trace(&cluster, options);
   if (!status && opened) status = node_open(&node, transport, &cluster);
   if (!status && transport->rank == 0 && options->trace_path) {
@@ -97,7 +99,7 @@ td_status td_engine_run(const struct td_config *config, const struct td_experime
   }
   status = transport->table->agree(transport, status);
   if (!status) {
-    status = fleet ? run_fleet(&cluster, transport, &trace, options) : work(&cluster, &node, &trace, options);
+    status = modelled ? run_modelled(&cluster, transport, &trace, options) : work(&cluster, &node, &trace, options);
   }
   if (opened) node_stop(&node);
   if (trace) td_trace_abandon(trace, td_error_text());
