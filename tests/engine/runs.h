@@ -22,6 +22,7 @@
   X(arrivals_do_not_matter)        \
   X(long_prefill_counts)           \
   X(stops_at_length)               \
+  X(end_tokens)                    \
   X(one_token_requests)            \
   X(kv_pressure)                   \
   X(policies_live)                 \

@@ -99,24 +99,8 @@ static void check_all_done(const char *path) {
   td_trace_free(trace);
 }
 
-/* Bandwidth and latency of devices/loopback-tcp.cfg: 5.3 GB/s, 10 us. Pushes of one pair of workers follow each other.
- */
-static void check_link(const char *path) {
-  struct td_trace *trace = harness_load(path);
-  int64_t free_at[3] = {0}; /* by sender: there is one receiver */
-  assert_true(trace->count[TD_TABLE_TRANSFERS] > 1);
-  for (uint64_t i = 0; i < trace->count[TD_TABLE_TRANSFERS]; i++) {
-    const struct td_row_transfer *row = &trace->transfers[i];
-    double want_ps = 10e6 + (double)row->bytes / 5.3e9 * 1e12;
-    if (fabs((double)row->duration - want_ps) > 1) fail_msg("%g ps, expected %g", (double)row->duration, want_ps);
-    assert_true(row->from < 3 && row->start >= free_at[row->from]);
-    free_at[row->from] = row->start + row->duration;
-  }
-  td_trace_free(trace);
-}
-
-/* At pace priced a hand-off is one row: each of its layers takes what a push of it takes, and no port carries two at
- * once. */
+/* Bandwidth and latency of devices/loopback-tcp.cfg: 5.3 GB/s, 10 us. A hand-off is one row: each of its layers takes
+ * what a push of it takes, and no port carries two at once. */
 static void check_ports(const char *path) {
   struct td_trace *trace = harness_load(path);
   double work_ps[4] = {0};
@@ -148,8 +132,7 @@ void modelled_cluster(void **state) {
         .pace = paces[i], .policy = "disaggregated", .pools = POOLS_MODELLED, .links = LINK_PD, .chunk = 16};
     const char *path = harness_run("modelled", &setup);
     check_all_done(path);
-    if (i == 0) check_ports(path);
-    if (i > 0) check_link(path);
+    check_ports(path);
   }
 }
 

@@ -68,6 +68,57 @@ void stops_at_length(void **state) {
   td_trace_free(trace);
 }
 
+/* Many short requests at a high temperature, which often put out the end token before they must. */
+static void write_talk(char *out, size_t size) {
+  size_t at = (size_t)snprintf(out, size, "max_tokens = 24; requests = (");
+  for (int i = 0; i < 160; i++) {
+    at += (size_t)snprintf(out + at, size - at, "%s{prompt_tokens=%d; arrival=%d.0e-4;}", i ? "," : "", 3 + i % 17, i);
+  }
+  snprintf(out + at, size - at, ");");
+}
+
+static void count_early(const struct td_trace *trace, int *first, int *later) {
+  for (uint64_t i = 0; i < trace->count[TD_TABLE_REQUESTS]; i++) {
+    const struct td_row_request *row = &trace->requests[i];
+    assert_int_equal(row->max_tokens, 24);
+    if (row->finish != TD_FINISH_END) assert_int_equal(row->output_tokens, 24);
+    if (row->finish != TD_FINISH_END || row->output_tokens == 24) continue;
+    *(row->output_tokens == 1 ? first : later) += 1;
+    if (row->output_tokens == 1) assert_int_equal(row->finished, row->first_token);
+  }
+}
+
+/* Whoever ends early, even with its first token while its KV is on its way, is the same everywhere, and gives back all
+ * that it had: the next ones need it. */
+void end_tokens(void **state) {
+  (void)state;
+  static char workload[16384];
+  static const char *const paces[] = {"wall", "measured", "priced"};
+  int first = 0, later = 0;
+  write_talk(workload, sizeof workload);
+  struct setup setup = {.policy = "colocated",
+                        .pools = POOL_BOTH("cpu", "1"),
+                        .sampling = "temperature = 1.5;",
+                        .workload = workload,
+                        .extra = "batch_sequences = 12;"};
+  char alone[4200];
+  snprintf(alone, sizeof alone, "%s", harness_run("alone", &setup));
+  setup.policy = "disaggregated";
+  setup.pools =
+      "{name=\"p\"; role=\"prefill\"; backend=\"cpu\"; device=\"xeon-2vcpu\"; kv_tokens=512;},"
+      "{name=\"d\"; role=\"decode\"; backend=\"cpu\"; device=\"xeon-2vcpu\"; kv_tokens=512;}";
+  setup.links = LINK_PD;
+  for (int i = 0; i < 3; i++) {
+    setup.pace = paces[i];
+    const char *split = harness_run("split", &setup);
+    harness_diff(alone, split, true);
+    struct td_trace *trace = harness_load(split);
+    count_early(trace, &first, &later);
+    td_trace_free(trace);
+  }
+  assert_true(first > 0 && later > 0);
+}
+
 void one_token_requests(void **state) {
   (void)state;
   struct setup setup = {.policy = "disaggregated",
