@@ -228,7 +228,8 @@ td_status cluster_check(const struct cluster *cluster) {
 static td_status check_once(const struct td_config *config, const struct td_experiment *experiment, bool exact) {
   struct cluster cluster;
   TD_TRY(cluster_open(config, experiment, 1, exact, &cluster));
-  td_status status = fleet_is_modelled(&cluster) ? fleet_check(&cluster) : cluster_check_prices(&cluster);
+  td_status status = fleet_check(&cluster);
+  if (!status) status = cluster_check_prices(&cluster);
   cluster_close(&cluster);
   return status;
 }

@@ -81,6 +81,7 @@ static td_status try_links(struct fleet *fleet, int32_t slot, int32_t from) {
   const struct cluster *cluster = fleet->cluster;
   for (int32_t to = 0; to < cluster->pools; to++) {
     if (!cluster->links[from * cluster->pools + to] || !cluster_sends(cluster, from, to)) continue;
+    if (!cluster_prices_transfer(cluster, first_of(fleet, from), first_of(fleet, to))) continue;
     TD_TRY(fleet_try_push(fleet, slot, first_of(fleet, from), first_of(fleet, to), first_tokens(fleet, slot)));
   }
   return TD_OK;
@@ -89,8 +90,9 @@ static td_status try_links(struct fleet *fleet, int32_t slot, int32_t from) {
 static td_status try_pools(struct fleet *fleet, int32_t slot) {
   bool decodes = fleet->requests[slot].output > 1;
   for (int32_t i = 0; i < fleet->cluster->pools; i++) {
-    if (may(fleet, i, TD_ROLE_DECODE)) TD_TRY(try_prefill(fleet, slot, i));
-    if (decodes && may(fleet, i, TD_ROLE_PREFILL)) TD_TRY(try_decode(fleet, slot, i));
+    bool priced = !fleet->pools[i].worker->backend->executes;
+    if (priced && may(fleet, i, TD_ROLE_DECODE)) TD_TRY(try_prefill(fleet, slot, i));
+    if (priced && decodes && may(fleet, i, TD_ROLE_PREFILL)) TD_TRY(try_decode(fleet, slot, i));
     if (decodes) TD_TRY(try_links(fleet, slot, i));
   }
   return TD_OK;

@@ -22,7 +22,6 @@ td_status fleet_hosted_open(struct fleet *fleet, struct node *node, const struct
   hosted->node = node;
   hosted->options = options;
   hosted->pace = cluster->experiment->engine.pace;
-  TD_TRY(td_alloc((size_t)cluster->workload.count, sizeof *hosted->requests, (void **)&hosted->requests));
   TD_TRY(td_alloc(members, sizeof *hosted->members, (void **)&hosted->members));
   return td_alloc((size_t)cluster->worker_count, sizeof *hosted->workers, (void **)&hosted->workers);
 }

@@ -19,9 +19,9 @@
 /* A request is handed over once, so its only generation is the first. */
 enum { HANDOFF_GENERATION = 1 };
 
-/* Of a request of the config. */
+/* Of a request in flight, from its admission on. */
 struct hosted_request {
-  int32_t slot;             /* from its admission on */
+  const int32_t *ids;       /* of its prompt */
   int32_t most;             /* output tokens that it has KV blocks for: an end token can come sooner */
   int32_t last_id;          /* its newest token */
   uint32_t finish;          /* enum td_finish */
@@ -57,9 +57,10 @@ struct fleet_hosted {
   uint64_t posted;                 /* steps so far */
   int64_t in_flight;               /* of them, those without a completion */
   int64_t awaited;                 /* requests whose KV has to come before they decode */
-  struct hosted_request *requests; /* [workload.count], by number */
-  struct hosted_worker *workers;   /* [workers] */
-  struct ending *members;          /* [batch_sequences], for hosted_members */
+  struct hosted_request *requests; /* by slot */
+  size_t request_capacity;
+  struct hosted_worker *workers; /* [workers] */
+  struct ending *members;        /* [batch_sequences], for hosted_members */
 };
 
 /* fleet_hosted.c */
@@ -111,10 +112,10 @@ td_status fleet_hosted_release(struct fleet *fleet, int32_t worker, uint64_t req
 td_status fleet_hosted_token(struct fleet *fleet, int32_t slot, int32_t worker, int32_t index,
                              const struct td_sample *sample, bool *out_ends);
 /* What of the row of a request that has ended only hosts tell. */
-void fleet_hosted_ended(const struct fleet *fleet, const struct fleet_request *request, struct td_row_request *row);
+void fleet_hosted_ended(const struct fleet *fleet, int32_t slot, struct td_row_request *row);
 
 static inline struct hosted_request *hosted_request(const struct fleet *fleet, int32_t slot) {
-  return &fleet->hosted->requests[fleet->requests[slot].number];
+  return &fleet->hosted->requests[slot];
 }
 
 #endif

@@ -18,14 +18,16 @@ bool fleet_hosted_clocks(const struct fleet *fleet, const struct fleet_request *
   return !cluster_prices_transfer(fleet->cluster, request->prefill_worker, request->decode_worker);
 }
 
-static td_status expect(struct fleet *fleet, const struct fleet_request *request) {
+static td_status expect(struct fleet *fleet, int32_t slot) {
+  const struct fleet_request *request = &fleet->requests[slot];
   struct td_text text = {0};
   struct td_message message;
   struct expect_head head = {.request = request->number,
                              .generation = HANDOFF_GENERATION,
                              .tokens = request->prompt,
+                             .slot = slot,
                              .layout = fleet->hosted->workers[request->prefill_worker].layout};
-  const int32_t *ids = fleet->cluster->workload.jobs[request->number].ids;
+  const int32_t *ids = hosted_request(fleet, slot)->ids;
   td_text_add(&text, &head, sizeof head);
   td_text_add(&text, ids, (size_t)head.tokens * sizeof *ids);
   TD_TRY(message_make(MESSAGE_EXPECT, request->decode_worker, &text, &message));
@@ -34,10 +36,14 @@ static td_status expect(struct fleet *fleet, const struct fleet_request *request
 
 td_status fleet_hosted_admit(struct fleet *fleet, int32_t slot) {
   const struct fleet_request *request = &fleet->requests[slot];
-  *hosted_request(fleet, slot) =
-      (struct hosted_request){.slot = slot, .most = request->output, .finish = TD_FINISH_LENGTH, .finished_ps = -1};
+  struct fleet_hosted *hosted = fleet->hosted;
+  size_t wanted = (size_t)slot + 1;
+  TD_TRY(td_grow((void **)&hosted->requests, &hosted->request_capacity, wanted, sizeof *hosted->requests));
+  hosted->requests[slot] =
+      (struct hosted_request){.most = request->output, .finish = TD_FINISH_LENGTH, .finished_ps = -1};
+  if (!fleet->workload) hosted->requests[slot].ids = fleet->cluster->workload.jobs[request->number].ids;
   bool hands_over = request->prefill_worker != request->decode_worker;
-  return hands_over && moves_bytes(fleet, request) ? expect(fleet, request) : TD_OK;
+  return hands_over && moves_bytes(fleet, request) ? expect(fleet, slot) : TD_OK;
 }
 
 void fleet_hosted_sent(struct fleet *fleet, const struct fleet_request *request, int64_t positions) {
@@ -92,19 +98,29 @@ static td_status take_chunk(struct fleet *fleet, int32_t slot, const struct comm
   return record_push(fleet, request, chunk);
 }
 
+/* The request that a message is about: it is in flight as long as its KV is. */
+static td_status find_slot(const struct fleet *fleet, const struct committed_head *head, int32_t *out_slot) {
+  bool there = head->slot >= 0 && head->slot < fleet->request_used;
+  *out_slot = there ? (int32_t)head->slot : -1;
+  if (there && fleet->requests[*out_slot].number == head->request) return TD_OK;
+  return td_fail(TD_INTERNAL, "KV of request %" PRIu64 " was committed, which is not in flight", head->request);
+}
+
 td_status fleet_hosted_committed(struct fleet *fleet, const struct td_message *message) {
   struct reader reader = reader_of(message);
   const struct committed_head *head = reader_take(&reader, sizeof *head);
-  if (!head || head->request >= (uint64_t)fleet->cluster->workload.count) return message_short(message);
-  struct hosted_request *hosted = &fleet->hosted->requests[head->request];
+  int32_t slot = -1;
+  if (!head) return message_short(message);
+  TD_TRY(find_slot(fleet, head, &slot));
   const struct committed_chunk *chunks = reader_take(&reader, head->chunks * sizeof *chunks);
   if (!chunks) return message_short(message);
-  for (uint32_t i = 0; i < head->chunks; i++) TD_TRY(take_chunk(fleet, hosted->slot, &chunks[i]));
+  for (uint32_t i = 0; i < head->chunks; i++) TD_TRY(take_chunk(fleet, slot, &chunks[i]));
+  struct hosted_request *hosted = hosted_request(fleet, slot);
   hosted->committed = true;
   if (!hosted->awaited) return TD_OK;
   hosted->awaited = false;
   fleet->hosted->awaited--;
-  return slot_queue_push(&fleet->transfers, (struct keyed_slot){fleet->hosted->clock_ps, head->request, hosted->slot});
+  return slot_queue_push(&fleet->transfers, (struct keyed_slot){fleet->hosted->clock_ps, head->request, slot});
 }
 
 td_status fleet_hosted_join_bytes(struct fleet *fleet, int32_t slot) {

@@ -74,7 +74,7 @@ static void add_ids(const struct fleet *fleet, const struct replica *replica, co
   for (size_t i = 0; i < replica->chunk_count; i++) {
     const struct chunk *chunk = &replica->chunks[i];
     const struct fleet_request *request = &fleet->requests[chunk->slot];
-    const int32_t *ids = fleet->cluster->workload.jobs[request->number].ids;
+    const int32_t *ids = hosted_request(fleet, chunk->slot)->ids;
     td_text_add(text, ids + request->computed, (size_t)chunk->tokens * sizeof *ids);
   }
 }

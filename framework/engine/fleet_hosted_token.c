@@ -49,8 +49,8 @@ td_status fleet_hosted_token(struct fleet *fleet, int32_t slot, int32_t worker, 
   return record_token(fleet, slot, row, *out_ends);
 }
 
-void fleet_hosted_ended(const struct fleet *fleet, const struct fleet_request *request, struct td_row_request *row) {
-  const struct hosted_request *hosted = &fleet->hosted->requests[request->number];
+void fleet_hosted_ended(const struct fleet *fleet, int32_t slot, struct td_row_request *row) {
+  const struct hosted_request *hosted = hosted_request(fleet, slot);
   row->max_tokens = (uint32_t)hosted->most;
   row->finish = hosted->finish;
 }

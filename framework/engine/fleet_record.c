@@ -149,7 +149,7 @@ td_status fleet_record_request(struct fleet *fleet, const struct fleet_request *
                                .kv_bytes = request.kv_bytes,
                                .cached_tokens = request.found,
                                .interruptions = (uint32_t)request.interruptions};
-  if (fleet->hosted) fleet_hosted_ended(fleet, &request, &row);
+  if (fleet->hosted) fleet_hosted_ended(fleet, (int32_t)(finished - fleet->requests), &row);
   TD_TRY(name_request(&request, row.name, sizeof row.name));
   return td_trace_append(fleet->trace, TD_TABLE_REQUESTS, &row, 1);
 }

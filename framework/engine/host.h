@@ -24,6 +24,7 @@ struct outgoing_kv {
 /* A hand-off coming in. */
 struct incoming_kv {
   uint64_t request;
+  int64_t slot; /* as in expect_head */
   struct committed_chunk *chunks;
   size_t count, capacity;
 };

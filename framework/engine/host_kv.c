@@ -64,7 +64,8 @@ td_status host_push(struct host *host, const struct step_seq *seq, uint64_t pref
 static td_status send_committed(struct host *host, const struct incoming_kv *incoming) {
   struct td_text text = {0};
   struct td_message message;
-  struct committed_head head = {.request = incoming->request, .chunks = (uint32_t)incoming->count};
+  struct committed_head head = {
+      .request = incoming->request, .slot = incoming->slot, .chunks = (uint32_t)incoming->count};
   td_text_add(&text, &head, sizeof head);
   td_text_add(&text, incoming->chunks, incoming->count * sizeof *incoming->chunks);
   TD_TRY(message_make(MESSAGE_COMMITTED, host->worker, &text, &message));
@@ -156,7 +157,7 @@ td_status host_expect(struct host *host, const struct td_message *message) {
       .request = head.request, .generation = head.generation, .tokens = head.tokens, .ids = ids, .layout = head.layout};
   TD_TRY(td_kv_import_begin(td_runner_kv(host->runner), &expect));
   TD_TRY(td_grow((void **)&host->incoming, &host->incoming_capacity, host->incoming_count + 1, sizeof *host->incoming));
-  host->incoming[host->incoming_count++] = (struct incoming_kv){.request = head.request};
+  host->incoming[host->incoming_count++] = (struct incoming_kv){.request = head.request, .slot = head.slot};
   return take_early(host, head.request);
 }
 

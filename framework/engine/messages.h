@@ -45,6 +45,7 @@ struct step_head {
 struct expect_head {
   uint64_t request, generation;
   int64_t tokens;
+  int64_t slot; /* the engine's own name for it, for the answer */
   struct td_kv_layout layout;
 };
 struct chunk_head {
@@ -73,6 +74,7 @@ struct done_sample {
 };
 struct committed_head {
   uint64_t request;
+  int64_t slot; /* as in expect_head */
   uint32_t chunks, reserved;
 };
 struct committed_chunk {
