@@ -86,12 +86,6 @@ td_status cluster_find_policy(struct cluster *cluster) {
 
 static td_status check_policy(const struct cluster *cluster) {
   struct td_worker_view *views;
-  if (td_policy_is_modelled_only(cluster->policy) && !fleet_is_modelled(cluster)) {
-    return td_config_fail(cluster->config, "engine.policy",
-                          "found \"%s\" with executing workers or a pace other than \"priced\", expected a modelled "
-                          "run: it decides at moments that only those have",
-                          cluster->policy->name);
-  }
   TD_TRY(td_alloc((size_t)cluster->worker_count, sizeof *views, (void **)&views));
   for (int32_t i = 0; i < cluster->worker_count; i++) {
     views[i] = (struct td_worker_view){.pool = cluster->workers[i].pool->name, .role = cluster->workers[i].pool->role};
@@ -188,11 +182,12 @@ static td_status check_no_faults(const struct cluster *cluster, const char *wher
   return td_config_fail(cluster->config, "cluster.power_cap", "found a cap, expected none %s", where);
 }
 
-/* What only one of the two engines can do. */
+/* What only a run can do in which nobody is waited for. */
 static td_status check_engine(const struct cluster *cluster) {
   const struct td_experiment *experiment = cluster->experiment;
   static const char where[] = "where workers execute or the pace is not \"priced\"";
-  if (fleet_is_modelled(cluster)) return check_batch(cluster);
+  TD_TRY(check_batch(cluster));
+  if (fleet_is_modelled(cluster)) return TD_OK;
   if (td_source_given(&experiment->workload.source)) {
     return td_config_fail(cluster->config, "workload.source", "found a source, expected a list of requests %s", where);
   }

@@ -126,7 +126,7 @@ static td_status wait_wall(struct fleet *fleet, int64_t *out_ps) {
     look_at_clock(hosted);
     *out_ps = fleet_next_time(fleet);
     bool none = *out_ps == INT64_MAX;
-    if (*out_ps <= hosted->clock_ps || (none && !hosted->in_flight && !hosted->awaited)) return TD_OK;
+    if (*out_ps <= hosted->clock_ps || (none && !fleet_hosted_busy(fleet))) return TD_OK;
     TD_TRY(fleet_hosted_pump(fleet, none ? -1 : *out_ps - hosted->clock_ps, &got));
   }
 }

@@ -23,6 +23,7 @@ enum { HANDOFF_GENERATION = 1 };
 struct hosted_request {
   const int32_t *ids;       /* of its prompt */
   int32_t most;             /* output tokens that it has KV blocks for: an end token can come sooner */
+  int32_t held;             /* positions that it has KV blocks for where it ends */
   int32_t last_id;          /* its newest token */
   uint32_t finish;          /* enum td_finish */
   int64_t finished_ps;      /* -1: its last token is not out */
@@ -95,6 +96,8 @@ uint32_t fleet_hosted_time_kind(const struct fleet *fleet, int32_t worker); /* o
 td_status fleet_hosted_admit(struct fleet *fleet, int32_t slot);
 /* Does a clock say how long its hand-off takes? */
 bool fleet_hosted_clocks(const struct fleet *fleet, const struct fleet_request *request);
+/* Where it decodes was chosen after it was prefilled: its KV sets out. */
+td_status fleet_hosted_hand_over(struct fleet *fleet, int32_t slot);
 /* So many positions of such a one have been computed and are on their way. */
 void fleet_hosted_sent(struct fleet *fleet, const struct fleet_request *request, int64_t positions);
 /* It is prefilled. True: the receiver's word comes later, and with it the event. */
@@ -113,6 +116,11 @@ td_status fleet_hosted_token(struct fleet *fleet, int32_t slot, int32_t worker, 
                              const struct td_sample *sample, bool *out_ends);
 /* What of the row of a request that has ended only hosts tell. */
 void fleet_hosted_ended(const struct fleet *fleet, int32_t slot, struct td_row_request *row);
+
+/* Will a host send word of something without being asked again? */
+static inline bool fleet_hosted_busy(const struct fleet *fleet) {
+  return fleet->hosted && (fleet->hosted->in_flight || fleet->hosted->awaited);
+}
 
 static inline struct hosted_request *hosted_request(const struct fleet *fleet, int32_t slot) {
   return &fleet->hosted->requests[slot];

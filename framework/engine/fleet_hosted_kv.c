@@ -11,7 +11,8 @@
 
 /* Do real bytes move? */
 static bool moves_bytes(const struct fleet *fleet, const struct fleet_request *request) {
-  return fleet_executes(fleet, request->prefill_worker) && fleet_executes(fleet, request->decode_worker);
+  bool placed = request->decode_worker >= 0 && request->decode_worker != request->prefill_worker;
+  return placed && fleet_executes(fleet, request->prefill_worker) && fleet_executes(fleet, request->decode_worker);
 }
 
 bool fleet_hosted_clocks(const struct fleet *fleet, const struct fleet_request *request) {
@@ -39,11 +40,29 @@ td_status fleet_hosted_admit(struct fleet *fleet, int32_t slot) {
   struct fleet_hosted *hosted = fleet->hosted;
   size_t wanted = (size_t)slot + 1;
   TD_TRY(td_grow((void **)&hosted->requests, &hosted->request_capacity, wanted, sizeof *hosted->requests));
-  hosted->requests[slot] =
-      (struct hosted_request){.most = request->output, .finish = TD_FINISH_LENGTH, .finished_ps = -1};
+  hosted->requests[slot] = (struct hosted_request){.most = request->output,
+                                                   .held = request->prompt + request->output - 1,
+                                                   .finish = TD_FINISH_LENGTH,
+                                                   .finished_ps = -1};
   if (!fleet->workload) hosted->requests[slot].ids = fleet->cluster->workload.jobs[request->number].ids;
-  bool hands_over = request->prefill_worker != request->decode_worker;
-  return hands_over && moves_bytes(fleet, request) ? expect(fleet, slot) : TD_OK;
+  return moves_bytes(fleet, request) ? expect(fleet, slot) : TD_OK;
+}
+
+td_status fleet_hosted_hand_over(struct fleet *fleet, int32_t slot) {
+  const struct fleet_request *request = &fleet->requests[slot];
+  const int32_t *ids = hosted_request(fleet, slot)->ids;
+  struct td_text text = {0};
+  struct td_message message;
+  struct hand_over_head head = {.request = request->number,
+                                .generation = HANDOFF_GENERATION,
+                                .tokens = request->prompt,
+                                .destination = request->decode_worker};
+  if (!moves_bytes(fleet, request)) return TD_OK;
+  TD_TRY(expect(fleet, slot));
+  td_text_add(&text, &head, sizeof head);
+  td_text_add(&text, ids, (size_t)head.tokens * sizeof *ids);
+  TD_TRY(message_make(MESSAGE_HAND_OVER, request->prefill_worker, &text, &message));
+  return node_post(fleet->hosted->node, request->prefill_worker, &message);
 }
 
 void fleet_hosted_sent(struct fleet *fleet, const struct fleet_request *request, int64_t positions) {
@@ -149,7 +168,7 @@ td_status fleet_hosted_release(struct fleet *fleet, int32_t worker, uint64_t req
 td_status fleet_hosted_finish(struct fleet *fleet, int32_t slot, int64_t *positions, int64_t *finished_ps) {
   const struct fleet_request *request = &fleet->requests[slot];
   const struct hosted_request *hosted = hosted_request(fleet, slot);
-  *positions = request->prompt + hosted->most - 1;
+  *positions = hosted->held;
   if (hosted->finished_ps >= 0) *finished_ps = hosted->finished_ps;
   return fleet_hosted_release(fleet, request->decode_worker, request->number);
 }

@@ -60,8 +60,8 @@ static void add_chunk(const struct fleet *fleet, const struct chunk *chunk, stru
                          .destination = request->decode_worker};
   if (request->computed + chunk->tokens == request->target) seq.flags = STEP_LOGITS;
   /* a modelled decode worker has nowhere to put real bytes */
-  bool moves = request->decode_worker != request->prefill_worker && fleet_executes(fleet, request->decode_worker);
-  if (moves) seq.flags |= STEP_HANDOFF;
+  bool elsewhere = request->decode_worker >= 0 && request->decode_worker != request->prefill_worker;
+  if (elsewhere && fleet_executes(fleet, request->decode_worker)) seq.flags |= STEP_HANDOFF;
   td_text_add(text, &seq, sizeof seq);
 }
 
@@ -218,7 +218,11 @@ td_status fleet_hosted_first_token(struct fleet *fleet, int32_t slot) {
   bool ends;
   TD_TRY(next_sample(fleet, request->prefill_worker, slot, &sample));
   TD_TRY(fleet_hosted_token(fleet, slot, request->prefill_worker, request->emitted, sample, &ends));
-  if (ends) request->output = request->emitted + 1;
+  if (!ends) return TD_OK;
+  request->output = request->emitted + 1;
+  if (request->decode_worker != TD_WORKER_LATER) return TD_OK;
+  request->decode_worker = request->prefill_worker; /* nowhere else any more */
+  hosted_request(fleet, slot)->held = request->prompt;
   return TD_OK;
 }
 

@@ -104,8 +104,15 @@ td_status fleet_push(struct fleet *fleet, int32_t worker, const struct chunk *ch
 }
 
 /* All at once: where it goes was not known before. */
-static td_status push_late(struct fleet *fleet, struct fleet_request *request) {
+static td_status push_late(struct fleet *fleet, int32_t slot) {
+  struct fleet_request *request = &fleet->requests[slot];
   struct pushes pushes;
+  if (fleet->hosted) TD_TRY(fleet_hosted_hand_over(fleet, slot));
+  if (fleet->hosted && fleet_hosted_clocks(fleet, request)) {
+    fleet_hosted_sent(fleet, request, request->target - request->pushed);
+    request->pushed = request->target;
+    return TD_OK;
+  }
   TD_TRY(price_pushes(fleet, request, request->target - request->pushed, fleet->layers, &pushes));
   struct td_row_transfer row = {
       .token_begin = (uint64_t)request->pushed, .token_end = (uint64_t)request->target, .start = fleet->now_ps};
@@ -122,7 +129,7 @@ td_status fleet_prefilled(struct fleet *fleet, int32_t slot) {
     fleet->route_again = true;
     return slot_queue_push(&fleet->unplaced, item);
   }
-  if (request->pushed < request->target) TD_TRY(push_late(fleet, request));
+  if (request->pushed < request->target) TD_TRY(push_late(fleet, slot));
   if (fleet->hosted && fleet_hosted_awaits(fleet, slot)) return TD_OK;
   item.key = request->transferred_ps > fleet->now_ps ? request->transferred_ps : fleet->now_ps;
   return slot_queue_push(&fleet->transfers, item);

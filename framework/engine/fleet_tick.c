@@ -11,6 +11,7 @@
 #include <inttypes.h>
 
 #include "fleet.h"
+#include "fleet_hosted.h"
 #include "tandem/base.h"
 
 /* A policy can need a few ticks to see that somebody waits (its measures are means over them); one that has not helped
@@ -49,7 +50,7 @@ static int64_t due_tick(const struct fleet *fleet) {
 }
 
 int64_t fleet_next_tick(const struct fleet *fleet, int64_t other_ps) {
-  bool alone = other_ps == INT64_MAX; /* and no steps are under way */
+  bool alone = other_ps == INT64_MAX && !fleet_hosted_busy(fleet); /* and no steps are under way */
   if (!fleet->live || (alone && (fleet->settled || fleet->ticks_alone >= TICKS_ALONE))) return other_ps;
   int64_t due_ps = due_tick(fleet);
   return due_ps < other_ps ? due_ps : other_ps;
@@ -58,7 +59,7 @@ int64_t fleet_next_tick(const struct fleet *fleet, int64_t other_ps) {
 static bool nothing_else_comes(const struct fleet *fleet) {
   bool runs = worker_queue_time(&fleet->ends) != INT64_MAX || fleet->transfers.count ||
               (fleet->tools && fleet_tools_next(fleet) != INT64_MAX);
-  return fleet->arrival_ps == INT64_MAX && !runs;
+  return fleet->arrival_ps == INT64_MAX && !runs && !fleet_hosted_busy(fleet);
 }
 
 td_status fleet_tick(struct fleet *fleet) {

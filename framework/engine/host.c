@@ -63,6 +63,9 @@ static void handle(struct host *host, struct td_message *message) {
     case MESSAGE_CHUNK:
       status = host_chunk(host, message);
       break;
+    case MESSAGE_HAND_OVER:
+      status = host_hand_over(host, message);
+      break;
     case MESSAGE_RELEASE:
       status = host_release(host, message);
       break;

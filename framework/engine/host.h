@@ -63,6 +63,7 @@ td_status host_step(struct host *host, const struct td_message *message);
 /* host_kv.c: the others, and the push of a step's finished layers */
 td_status host_expect(struct host *host, const struct td_message *message);
 td_status host_chunk(struct host *host, struct td_message *message);
+td_status host_hand_over(struct host *host, const struct td_message *message);
 td_status host_release(struct host *host, const struct td_message *message);
 /* Notes the ids of a hand-off sequence before its step; *out_prefix is the hash up to its push_end. */
 td_status host_prefix(struct host *host, const struct step_seq *seq, const int32_t *ids, uint64_t *out_prefix);

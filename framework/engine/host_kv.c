@@ -61,6 +61,19 @@ td_status host_push(struct host *host, const struct step_seq *seq, uint64_t pref
   return node_post(host->node, seq->destination, &message);
 }
 
+td_status host_hand_over(struct host *host, const struct td_message *message) {
+  struct reader reader = reader_of(message);
+  const struct hand_over_head *head = reader_take(&reader, sizeof *head);
+  const int32_t *ids = head ? reader_take(&reader, (uint64_t)head->tokens * sizeof *ids) : NULL;
+  if (!ids) return message_short(message);
+  struct step_seq seq = {.request = head->request,
+                         .generation = head->generation,
+                         .push_end = head->tokens,
+                         .destination = head->destination};
+  uint64_t prefix = td_hash(TD_HASH_INIT, ids, (size_t)head->tokens * sizeof *ids);
+  return host_push(host, &seq, prefix, 0, host->cluster->graph->shape.layers, td_now_ps());
+}
+
 static td_status send_committed(struct host *host, const struct incoming_kv *incoming) {
   struct td_text text = {0};
   struct td_message message;

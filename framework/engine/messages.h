@@ -13,11 +13,12 @@
 
 enum message_type {
   /* to a worker */
-  MESSAGE_STEP = 1, /* step_head, step_seq[seqs], int32 ids of each sequence */
-  MESSAGE_EXPECT,   /* expect_head, int32 ids[tokens] */
-  MESSAGE_CHUNK,    /* chunk_head, payload: from worker to worker */
-  MESSAGE_RELEASE,  /* uint64 request */
-  MESSAGE_STOP,     /* empty: the worker's thread ends */
+  MESSAGE_STEP = 1,  /* step_head, step_seq[seqs], int32 ids of each sequence */
+  MESSAGE_EXPECT,    /* expect_head, int32 ids[tokens] */
+  MESSAGE_CHUNK,     /* chunk_head, payload: from worker to worker */
+  MESSAGE_HAND_OVER, /* hand_over_head, int32 ids[tokens]: all KV of a prompt whose steps did not know where it goes */
+  MESSAGE_RELEASE,   /* uint64 request */
+  MESSAGE_STOP,      /* empty: the worker's thread ends */
   /* to the engine */
   MESSAGE_READY,     /* ready_head: the worker is open */
   MESSAGE_DONE,      /* done_head, int64 layer_done_ps[layers], done_sample[samples] */
@@ -47,6 +48,11 @@ struct expect_head {
   int64_t tokens;
   int64_t slot; /* the engine's own name for it, for the answer */
   struct td_kv_layout layout;
+};
+struct hand_over_head {
+  uint64_t request, generation;
+  int64_t tokens;
+  int32_t destination, reserved;
 };
 struct chunk_head {
   int32_t from_worker;

@@ -26,6 +26,7 @@
   X(one_token_requests)            \
   X(kv_pressure)                   \
   X(policies_live)                 \
+  X(refused_live)                  \
   X(refusals_are_shown)            \
   X(goodput_of_live_runs)
 

@@ -155,23 +155,61 @@ void refusals_are_shown(void **state) {
   assert_non_null(strstr(out, "\"refused\": 1"));
 }
 
-/* Policies with a memory or options of their own, where workers execute: the tokens are the same wherever they come
+struct live_policy {
+  const char *name, *options, *pools;
+};
+
+#define LINKS_ALL                                                                                      \
+  "{from=\"p\"; to=\"p\"; device=\"loopback-tcp\";},{from=\"d\"; to=\"d\"; device=\"loopback-tcp\";}," \
+  "{from=\"d\"; to=\"p\"; device=\"loopback-tcp\";}," LINK_PD
+
+/* Policies where workers execute, those that are asked at odd moments too: the tokens are the same wherever they come
  * from. */
 void policies_live(void **state) {
   (void)state;
-  static const char *const policies[][2] = {{"round_robin", ""},
-                                            {"conditional", "policy_options = { threshold_tokens = 40; };"},
-                                            {"kv_aware", "policy_options = { prefix_weight = 2; };"}};
+  static const char *const paces[] = {"wall", "measured", "priced"};
+  static const struct live_policy policies[] = {
+      {"round_robin", "", POOLS_PD("cpu", "cpu", "1", "2")},
+      {"conditional", "threshold_tokens = 40;", POOLS_PD("cpu", "cpu", "1", "2")},
+      {"kv_aware", "prefix_weight = 2;", POOLS_PD("cpu", "cpu", "1", "2")},
+      {"fewest_tokens", "", POOL_BOTH("cpu", "1")},
+      {"late", "", POOLS_PD("cpu", "cpu", "1", "2")},
+      {"splitwise", "", POOLS_PD("cpu", "cpu", "1", "2")},
+      {"autoscale", "slo_ttft = 1e-4;", POOLS_PD("cpu", "cpu", "1", "2")},
+      {"admission", "queue_limit = 5;", POOLS_PD("cpu", "cpu", "1", "1")},
+      {"tiers", "tiers = ({slo_ttft = 1.0;});", POOL_BOTH("cpu", "1")}};
   struct setup colocated = {.policy = "colocated", .pools = POOL_BOTH("cpu", "1")};
-  char plain[4200];
+  char plain[4200], extra[256];
   snprintf(plain, sizeof plain, "%s", harness_run("plain", &colocated));
-  for (size_t i = 0; i < sizeof policies / sizeof *policies; i++) {
-    struct setup setup = {
-        .policy = policies[i][0], .pools = POOLS_PD("cpu", "cpu", "1", "2"), .links = LINK_PD, .extra = policies[i][1]};
-    const char *path = harness_run(policies[i][0], &setup);
+  for (size_t i = 0; i < 3 * sizeof policies / sizeof *policies; i++) {
+    const struct live_policy *policy = &policies[i / 3];
+    snprintf(extra, sizeof extra, "policy_options = { %s }; policy_interval = 0.0005;", policy->options);
+    struct setup setup = {.pace = paces[i % 3],
+                          .policy = policy->name,
+                          .pools = policy->pools,
+                          .links = strstr(policy->pools, "\"d\"") ? LINKS_ALL : "",
+                          .extra = extra};
+    const char *path = harness_run(policy->name, &setup);
     check_all_done(path);
     harness_diff(plain, path, true);
   }
+}
+
+/* Who is refused where workers execute has a row, and is nobody's output. */
+void refused_live(void **state) {
+  (void)state;
+  struct setup setup = {.policy = "admission",
+                        .pools = POOL_BOTH("cpu", "1"),
+                        .extra = "policy_options = { queue_limit = 2; };",
+                        .workload =
+                            "max_tokens = 4; stop_at_end = false; requests = ( {prompt_tokens=9;}, "
+                            "{prompt_tokens=9;}, {prompt_tokens=9;} );"};
+  struct td_trace *trace = harness_load(harness_run("refused", &setup));
+  uint64_t refused = 0;
+  for (uint64_t i = 0; i < 3; i++) refused += trace->requests[i].finish == TD_FINISH_REFUSED;
+  assert_int_equal(refused, 1);
+  assert_int_equal(trace->count[TD_TABLE_TOKENS], 8);
+  td_trace_free(trace);
 }
 
 void mixed_cluster(void **state) {
