@@ -188,9 +188,6 @@ static td_status check_engine(const struct cluster *cluster) {
   static const char where[] = "where workers execute or the pace is not \"priced\"";
   TD_TRY(check_batch(cluster));
   if (fleet_is_modelled(cluster)) return TD_OK;
-  if (td_source_given(&experiment->workload.source)) {
-    return td_config_fail(cluster->config, "workload.source", "found a source, expected a list of requests %s", where);
-  }
   if (cluster->kv_dtype == TD_FP8) {
     return td_config_fail(cluster->config, "engine.kv_dtype", "found \"fp8\", expected f32 or f16 %s", where);
   }

@@ -482,6 +482,7 @@ td_status fleet_close_row(struct fleet *fleet, int32_t worker);
 /* The request takes part in its worker's next `count` device steps, the first of number `index`. */
 td_status fleet_resident(struct fleet *fleet, struct fleet_request *request, int32_t worker, uint64_t index,
                          int32_t count, int32_t yields);
+td_status fleet_name_request(const struct fleet_request *request, char *out, size_t size);
 td_status fleet_record_request(struct fleet *fleet, const struct fleet_request *request, int64_t finished_ps);
 td_status fleet_record_refused(struct fleet *fleet, const struct fleet_request *request);
 td_status fleet_record_change(struct fleet *fleet, int32_t worker, int change); /* now; enum td_change */

@@ -22,6 +22,7 @@ td_status fleet_hosted_open(struct fleet *fleet, struct node *node, const struct
   hosted->node = node;
   hosted->options = options;
   hosted->pace = cluster->experiment->engine.pace;
+  for (int32_t i = 0; i < cluster->worker_count; i++) hosted->executes |= cluster->workers[i].backend->executes;
   TD_TRY(td_alloc(members, sizeof *hosted->members, (void **)&hosted->members));
   return td_alloc((size_t)cluster->worker_count, sizeof *hosted->workers, (void **)&hosted->workers);
 }
@@ -30,6 +31,8 @@ void fleet_hosted_close(struct fleet *fleet) {
   struct fleet_hosted *hosted = fleet->hosted;
   if (!hosted) return;
   for (int32_t i = 0; hosted->workers && i < fleet->cluster->worker_count; i++) free(hosted->workers[i].done.data);
+  for (int32_t i = 0; i < fleet->request_used && (size_t)i < hosted->request_capacity; i++)
+    free(hosted->requests[i].drawn);
   free(hosted->workers);
   free(hosted->requests);
   free(hosted->members);

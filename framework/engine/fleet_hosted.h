@@ -21,7 +21,8 @@ enum { HANDOFF_GENERATION = 1 };
 
 /* Of a request in flight, from its admission on. */
 struct hosted_request {
-  const int32_t *ids;       /* of its prompt */
+  const int32_t *ids;       /* of its prompt: the config's, or `drawn` */
+  int32_t *drawn;           /* owned */
   int32_t most;             /* output tokens that it has KV blocks for: an end token can come sooner */
   int32_t held;             /* positions that it has KV blocks for where it ends */
   int32_t last_id;          /* its newest token */
@@ -52,6 +53,7 @@ struct fleet_hosted {
   struct node *node;
   const struct td_run_options *options;
   int pace;
+  bool executes;                   /* some worker does */
   int64_t zero_ps;                 /* td_now_ps of the run's time 0 */
   int64_t clock_ps;                /* wall: the last look at the clock */
   int64_t latest_ps;               /* of all events so far */
@@ -90,6 +92,12 @@ td_status fleet_hosted_over(struct fleet *fleet, int32_t worker);
 /* As fleet_milestones. */
 td_status fleet_hosted_milestones(struct fleet *fleet, int32_t worker, int64_t out_ps[2]);
 uint32_t fleet_hosted_time_kind(const struct fleet *fleet, int32_t worker); /* of the step that ends */
+
+/* fleet_hosted_prompt.c */
+/* Finds the ids of a request's prompt; those of a source's requests are drawn. */
+td_status fleet_hosted_prompt(struct fleet *fleet, int32_t slot);
+/* Fails for a prompt that no worker's step takes. */
+td_status fleet_hosted_check_rows(const struct fleet *fleet, const struct td_job *job);
 
 /* fleet_hosted_kv.c */
 /* It has its workers: the one that decodes is told what will come. */

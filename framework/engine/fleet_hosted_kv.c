@@ -5,6 +5,8 @@
  * what the receiver reports, push by push.
  */
 #include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "fleet_hosted.h"
 #include "tandem/base.h"
@@ -35,16 +37,23 @@ static td_status expect(struct fleet *fleet, int32_t slot) {
   return node_post(fleet->hosted->node, request->decode_worker, &message);
 }
 
+static td_status more_requests(struct fleet_hosted *hosted, size_t wanted) {
+  size_t before = hosted->request_capacity;
+  if (wanted <= before) return TD_OK;
+  TD_TRY(td_grow((void **)&hosted->requests, &hosted->request_capacity, wanted, sizeof *hosted->requests));
+  memset(hosted->requests + before, 0, (hosted->request_capacity - before) * sizeof *hosted->requests);
+  return TD_OK;
+}
+
 td_status fleet_hosted_admit(struct fleet *fleet, int32_t slot) {
   const struct fleet_request *request = &fleet->requests[slot];
   struct fleet_hosted *hosted = fleet->hosted;
-  size_t wanted = (size_t)slot + 1;
-  TD_TRY(td_grow((void **)&hosted->requests, &hosted->request_capacity, wanted, sizeof *hosted->requests));
+  TD_TRY(more_requests(hosted, (size_t)slot + 1));
   hosted->requests[slot] = (struct hosted_request){.most = request->output,
                                                    .held = request->prompt + request->output - 1,
                                                    .finish = TD_FINISH_LENGTH,
                                                    .finished_ps = -1};
-  if (!fleet->workload) hosted->requests[slot].ids = fleet->cluster->workload.jobs[request->number].ids;
+  if (fleet_executes(fleet, request->prefill_worker)) TD_TRY(fleet_hosted_prompt(fleet, slot));
   return moves_bytes(fleet, request) ? expect(fleet, slot) : TD_OK;
 }
 
@@ -152,8 +161,8 @@ td_status fleet_hosted_join_bytes(struct fleet *fleet, int32_t slot) {
   }
   uint64_t expected = fleet->bytes_per_position * (uint64_t)fleet->layers * (uint64_t)request->prompt;
   if (hosted->committed_bytes == expected) return TD_OK;
-  return td_fail(TD_INTERNAL, "request %s: handed over %" PRIu64 " KV bytes, expected %" PRIu64, request->name,
-                 hosted->committed_bytes, expected);
+  return td_fail(TD_INTERNAL, "request %" PRIu64 ": handed over %" PRIu64 " KV bytes, expected %" PRIu64,
+                 request->number, hosted->committed_bytes, expected);
 }
 
 td_status fleet_hosted_release(struct fleet *fleet, int32_t worker, uint64_t request) {
@@ -167,8 +176,10 @@ td_status fleet_hosted_release(struct fleet *fleet, int32_t worker, uint64_t req
 
 td_status fleet_hosted_finish(struct fleet *fleet, int32_t slot, int64_t *positions, int64_t *finished_ps) {
   const struct fleet_request *request = &fleet->requests[slot];
-  const struct hosted_request *hosted = hosted_request(fleet, slot);
+  struct hosted_request *hosted = hosted_request(fleet, slot);
   *positions = hosted->held;
+  free(hosted->drawn);
+  hosted->drawn = NULL;
   if (hosted->finished_ps >= 0) *finished_ps = hosted->finished_ps;
   return fleet_hosted_release(fleet, request->decode_worker, request->number);
 }

@@ -14,8 +14,9 @@ static void tell_listener(const struct fleet *fleet, int32_t slot, const char *t
   const struct td_run_options *options = fleet->hosted->options;
   const struct fleet_request *request = &fleet->requests[slot];
   bool markup = ends && hosted_request(fleet, slot)->finish == TD_FINISH_END; /* the end token is for the machine */
-  if (!options->on_token) return;
-  options->on_token(options->context, request->number, request->name, text, markup ? 0 : bytes, ends);
+  char name[32];
+  if (!options->on_token || fleet_name_request(request, name, sizeof name)) return;
+  options->on_token(options->context, request->number, name, text, markup ? 0 : bytes, ends);
 }
 
 static td_status record_token(struct fleet *fleet, int32_t slot, struct td_row_token row, bool ends) {

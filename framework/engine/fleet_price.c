@@ -48,7 +48,10 @@ td_status fleet_price_open(struct fleet *fleet, int32_t number) {
   pool->most_layers = cluster_most_layers(fleet->cluster, worker->pool);
   TD_TRY(td_alloc((size_t)fleet->layers, sizeof *pool->layer_done_ps, (void **)&pool->layer_done_ps));
   TD_TRY(td_alloc((size_t)pool->ranks, sizeof *pool->rank_tokens, (void **)&pool->rank_tokens));
-  if (worker->backend->executes) return TD_OK; /* its host says how long steps take */
+  if (worker->backend->executes) { /* its host says how long steps take */
+    if (cluster_is_lpu(worker)) note_bound(fleet, worker);
+    return TD_OK;
+  }
   if (cluster_is_lpu(worker)) fleet->by_member = true;
   td_status status = open_pricer(fleet, worker, pool);
   return status ? td_fail_within(status, "worker %s", worker->name) : TD_OK;

@@ -116,7 +116,7 @@ td_status fleet_resident(struct fleet *fleet, struct fleet_request *request, int
   return TD_OK;
 }
 
-static td_status name_request(const struct fleet_request *request, char *out, size_t size) {
+td_status fleet_name_request(const struct fleet_request *request, char *out, size_t size) {
   char digits[20];
   size_t count = 0;
   if (request->name) return td_format(out, size, "%s", request->name);
@@ -150,7 +150,7 @@ td_status fleet_record_request(struct fleet *fleet, const struct fleet_request *
                                .cached_tokens = request.found,
                                .interruptions = (uint32_t)request.interruptions};
   if (fleet->hosted) fleet_hosted_ended(fleet, (int32_t)(finished - fleet->requests), &row);
-  TD_TRY(name_request(&request, row.name, sizeof row.name));
+  TD_TRY(fleet_name_request(&request, row.name, sizeof row.name));
   return td_trace_append(fleet->trace, TD_TABLE_REQUESTS, &row, 1);
 }
 
@@ -168,7 +168,7 @@ td_status fleet_record_refused(struct fleet *fleet, const struct fleet_request *
                                .kv_bytes = request->kv_bytes,
                                .cached_tokens = request->found,
                                .interruptions = (uint32_t)request->interruptions};
-  TD_TRY(name_request(request, row.name, sizeof row.name));
+  TD_TRY(fleet_name_request(request, row.name, sizeof row.name));
   return td_trace_append(fleet->trace, TD_TABLE_REQUESTS, &row, 1);
 }
 

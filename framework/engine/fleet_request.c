@@ -145,6 +145,7 @@ static td_status admit_job(struct fleet *fleet, const struct td_job *job, const 
   int32_t slot = -1;
   TD_TRY(check_length(fleet, job));
   TD_TRY(check_lpu_length(fleet, job));
+  if (fleet->hosted) TD_TRY(fleet_hosted_check_rows(fleet, job));
   TD_TRY(new_slot(fleet, &slot));
   struct fleet_request *request = &fleet->requests[slot];
   *request = (struct fleet_request){.number = job->number,
@@ -210,17 +211,23 @@ td_status fleet_start_over(struct fleet *fleet, int32_t slot) {
 
 /* ---- ends ---- */
 
+/* Word from hosts can come late; what it brings about does not. */
+static int64_t latest_time(const struct fleet *fleet) {
+  bool late = fleet->hosted && fleet->hosted->latest_ps > fleet->now_ps;
+  return late ? fleet->hosted->latest_ps : fleet->now_ps;
+}
+
 /* Its slot is free again. */
 static td_status tell_workload(struct fleet *fleet, uint64_t number, uint64_t session, int32_t output) {
   if (fleet->tools) return fleet_tools_answered(fleet, number, session, output);
   if (!fleet->workload) return TD_OK;
-  TD_TRY(td_workload_finished(fleet->workload, number, fleet->now_ps));
+  TD_TRY(td_workload_finished(fleet->workload, number, latest_time(fleet)));
   return fleet_next_arrival(fleet);
 }
 
 td_status fleet_tool_done(struct fleet *fleet, uint64_t number) {
   if (!fleet->workload) return TD_OK;
-  TD_TRY(td_workload_tool_done(fleet->workload, number, fleet->now_ps));
+  TD_TRY(td_workload_tool_done(fleet->workload, number, latest_time(fleet)));
   return fleet_next_arrival(fleet);
 }
 

@@ -28,6 +28,18 @@ static void write_requests(uint64_t cluster, char *out, size_t size) {
   snprintf(out + at, size - at, "); stop_at_end = false;");
 }
 
+/* The same lengths from a source, whose prompts are drawn where they are really computed. */
+static void write_source(uint64_t cluster, char *out, size_t size) {
+  bool users = draw(cluster, 60, 2);
+  snprintf(
+      out, size,
+      "source = { format = \"generated\"; requests = %d; arrivals = \"%s\"; %s "
+      "prompt = { law = \"uniform\"; low = 1; high = 200; }; output = { law = \"uniform\"; low = 1; high = 40; }; }; "
+      "stop_at_end = false;",
+      (int)(2 + draw(cluster, 0, MOST_REQUESTS - 1)), users ? "closed" : "poisson",
+      users ? "users = 3; think = 1e-4;" : "rate = 5000.0;");
+}
+
 static const char *model_of(uint64_t cluster) {
   static const char *const models[] = {"llama", "mixtral-small", "gemma3-small", "qwen3moe-small"};
   static char path[4200];
@@ -92,13 +104,18 @@ static void write_pools(uint64_t cluster, bool split, const char *backend, char 
 static void compare_cluster(uint64_t cluster) {
   char workload[8192], pools[512], extra[256], modelled[4200];
   bool split = draw(cluster, 53, 2);
-  write_requests(cluster, workload, sizeof workload);
+  int chunk = draw(cluster, 8, 3) ? (int)(1 + draw(cluster, 9, 150)) : 0;
+  if (draw(cluster, 61, 3)) {
+    write_requests(cluster, workload, sizeof workload);
+  } else {
+    write_source(cluster, workload, sizeof workload);
+  }
   snprintf(extra, sizeof extra,
            "batch_sequences=%d; batch_tokens=%d; block_tokens=%d; first=\"%s\"; pauses=%d; handoff=\"%s\"; "
            "handoff_layers=%d;",
-           (int)(1 + draw(cluster, 5, 16)), (int)(32 + draw(cluster, 6, 400)), (int)(1 + draw(cluster, 7, 32)),
-           draw(cluster, 50, 2) ? "prompts" : "outputs", (int)(1 + draw(cluster, 51, 3)),
-           draw(cluster, 54, 4) ? "layers" : "blob", (int)(1 + draw(cluster, 55, 5)));
+           (int)(1 + draw(cluster, 5, 16)), (int)((chunk ? 32 : 200) + draw(cluster, 6, 400)),
+           (int)(1 + draw(cluster, 7, 32)), draw(cluster, 50, 2) ? "prompts" : "outputs",
+           (int)(1 + draw(cluster, 51, 3)), draw(cluster, 54, 4) ? "layers" : "blob", (int)(1 + draw(cluster, 55, 5)));
   struct setup setup = {.model = model_of(cluster),
                         .pace = "priced",
                         .policy = split ? "disaggregated" : "colocated",
@@ -107,7 +124,7 @@ static void compare_cluster(uint64_t cluster) {
                         .extra = extra,
                         .workload = workload,
                         .kv = "f16",
-                        .chunk = draw(cluster, 8, 3) ? (int)(1 + draw(cluster, 9, 150)) : 0};
+                        .chunk = chunk};
   write_pools(cluster, split, "modelled", pools, sizeof pools);
   snprintf(modelled, sizeof modelled, "%s", harness_run("modelled", &setup));
   write_pools(cluster, split, "cpu", pools, sizeof pools);

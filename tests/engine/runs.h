@@ -23,6 +23,7 @@
   X(long_prefill_counts)           \
   X(stops_at_length)               \
   X(end_tokens)                    \
+  X(source_live)                   \
   X(one_token_requests)            \
   X(kv_pressure)                   \
   X(policies_live)                 \

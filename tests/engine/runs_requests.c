@@ -68,6 +68,39 @@ void stops_at_length(void **state) {
   td_trace_free(trace);
 }
 
+/* A source's prompts are the same wherever and whenever they are computed. */
+void source_live(void **state) {
+  (void)state;
+  static const char *const paces[] = {"wall", "measured", "priced"};
+  struct setup setup = {.policy = "colocated",
+                        .pools = "{name=\"p\"; backend=\"cpu\"; device=\"xeon-2vcpu\"; kv_tokens=2048;}",
+                        .workload =
+                            "source = { format = \"generated\"; requests = 12; arrivals = \"poisson\"; rate = 500.0; "
+                            "prompt = { law = \"uniform\"; low = 1; high = 90; }; "
+                            "output = { law = \"uniform\"; low = 1; high = 9; }; };",
+                        .chunk = 16};
+  char first[4200];
+  snprintf(first, sizeof first, "%s", harness_run("source", &setup));
+  setup.policy = "disaggregated";
+  setup.pools =
+      "{name=\"p\"; role=\"prefill\"; backend=\"cpu\"; device=\"xeon-2vcpu\"; kv_tokens=2048;},"
+      "{name=\"d\"; role=\"decode\"; backend=\"cpu\"; device=\"xeon-2vcpu\"; kv_tokens=2048;}";
+  setup.links = LINK_PD;
+  for (int i = 0; i < 3; i++) {
+    setup.pace = paces[i];
+    harness_diff(first, harness_run("source-split", &setup), true);
+  }
+  struct td_trace *trace = harness_load(first);
+  assert_int_equal(trace->count[TD_TABLE_REQUESTS], 12);
+  assert_true(trace->count[TD_TABLE_TOKENS] >= 12);
+  td_trace_free(trace);
+  char out[4096];
+  setup.chunk = 0;
+  setup.extra = "batch_tokens = 64;";
+  assert_int_equal(harness_try("too-long", &setup, out, sizeof out), 2);
+  assert_non_null(strstr(out, "engine.batch_tokens: found 64, expected at least the"));
+}
+
 /* Many short requests at a high temperature, which often put out the end token before they must. */
 static void write_talk(char *out, size_t size) {
   size_t at = (size_t)snprintf(out, size, "max_tokens = 24; requests = (");
