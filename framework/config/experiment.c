@@ -49,11 +49,11 @@ static const struct td_option engine_options[] = {
         "it "
         "again"),
     KEY(td_cfg_engine, merge, TD_OPT_BOOL, NULL, "true", 0, 0,
-        "runs whose workers are all modelled, at pace priced: decode steps between two changes of a batch are one "
-        "event; "
-        "false = step by step, which gives the same bytes"),
+        "decode steps of a modelled worker between two changes of its batch are one event; false = step by step, which "
+        "gives the same bytes"),
     KEY(td_cfg_engine, context, TD_OPT_INT, "tokens", "0", 0, MOST_TOKENS,
-        "most positions of a request (prompt and output) that a modelled run takes; 0 = the model's context"),
+        "most positions of a request (prompt and output) of a source; 0 = the model's context, and more than that only "
+        "in modelled runs"),
     KEY(td_cfg_engine, policy_interval, TD_OPT_REAL, "s", "10", 1e-6, MOST_SECONDS,
         "time of the run between the ticks of policies that have them"),
     BELOW(td_cfg_engine, policy_options, TD_OPT_GROUP, NULL, &td_policy_group,

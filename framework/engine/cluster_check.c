@@ -188,6 +188,12 @@ static td_status check_engine(const struct cluster *cluster) {
   static const char where[] = "where workers execute or the pace is not \"priced\"";
   TD_TRY(check_batch(cluster));
   if (fleet_is_modelled(cluster)) return TD_OK;
+  int64_t context = td_model_shape(cluster->model)->context;
+  if (experiment->engine.context > context) {
+    return td_config_fail(cluster->config, "engine.context",
+                          "found %" PRId64 ", expected at most the model's context of %" PRId64 " %s",
+                          experiment->engine.context, context, where);
+  }
   if (cluster->kv_dtype == TD_FP8) {
     return td_config_fail(cluster->config, "engine.kv_dtype", "found \"fp8\", expected f32 or f16 %s", where);
   }

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The engine: requests, continuous batching with chunked prefill, KV accounting, routing, hand-off, over integer
- * picoseconds. Live and mixed clusters, and paces wall and measured, run through an event loop that sends messages to
- * workers; clusters in which nothing executes, at pace priced, through one that merges steps (docs/fleets.md). Configs,
- * policies, prices and the trace are the same, and tests hold the two against each other.
+ * picoseconds, in one event loop. Workers that execute are posted their steps and answer with completions; steps of
+ * modelled ones are priced, and those alike are one event (docs/fleets.md).
  */
 #ifndef TANDEM_ENGINE_H
 #define TANDEM_ENGINE_H
