@@ -33,7 +33,7 @@ target_compile_definitions(engine_runs PRIVATE TANDEM_SOURCE_DIR="${PROJECT_SOUR
   TANDEM_PROGRAM="${PROJECT_BINARY_DIR}/tandem" $<$<BOOL:${MPI_C_FOUND}>:TANDEM_HAVE_MPI=1>)
 add_dependencies(engine_runs tandem)
 
-# The engine of modelled runs against the one that also executes, and against queueing theory.
+# Modelled workers against those that execute and against plain rules, and against queueing theory.
 foreach(program fleet queueing)
   add_executable(engine_${program} ${CMAKE_CURRENT_LIST_DIR}/engine/${program}.c
     ${CMAKE_CURRENT_LIST_DIR}/engine/harness.c)
@@ -45,6 +45,9 @@ foreach(program fleet queueing)
   add_test(NAME engine_${program} COMMAND engine_${program})
   set_tests_properties(engine_${program} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600)
 endforeach()
+
+target_sources(engine_fleet PRIVATE ${CMAKE_CURRENT_LIST_DIR}/engine/plain.c)
+target_link_libraries(engine_fleet PRIVATE tandem_cost tandem_model)
 
 function(engine_case name)
   add_test(NAME ${name} COMMAND engine_runs ${name})

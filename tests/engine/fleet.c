@@ -2,10 +2,12 @@
  *
  * Workers that execute and modelled ones of the same device file, pace priced: the former are posted each step, price
  * it from the sequences it is made of and answer by a message, the latter's steps are priced from sums and merged. What
- * a request sees must be the same to the picosecond, and so must what crosses links.
+ * a request sees must be the same to the picosecond, and so must what crosses links. And modelled clusters are
+ * compared with the same rules said plainly (plain.h).
  */
 #include "../support.h"
 #include "harness.h"
+#include "plain.h"
 #include "tandem/base.h"
 
 enum { CLUSTERS = 24, MOST_REQUESTS = 20 };
@@ -140,7 +142,79 @@ static void same_requests(void **state) {
          (unsigned long long)transfers_compared);
 }
 
+/* ---- the rules, said plainly ---- */
+
+enum { PLAIN_CLUSTERS = 60 };
+
+static void compare_plain(const struct td_trace *trace, const struct plain_run *run, uint64_t cluster) {
+  assert_int_equal(trace->count[TD_TABLE_REQUESTS], run->count);
+  for (int32_t i = 0; i < run->count; i++) {
+    const struct td_row_request *row = &trace->requests[i];
+    const struct plain_request *plain = &run->requests[row->request];
+    if (row->first_step == plain->first_step_ps && row->first_token == plain->first_token_ps &&
+        row->finished == plain->finished_ps && (int32_t)row->decode_device == plain->worker) {
+      continue;
+    }
+    fail_msg("cluster %d, request %d: on worker %d, %lld %lld %lld ps; plainly on %d, %lld %lld %lld", (int)cluster,
+             (int)row->request, (int)row->decode_device, (long long)row->first_step, (long long)row->first_token,
+             (long long)row->finished, (int)plain->worker, (long long)plain->first_step_ps,
+             (long long)plain->first_token_ps, (long long)plain->finished_ps);
+  }
+}
+
+static void simulate_same(struct plain_run *run, const char *path, uint64_t cluster) {
+  struct td_trace *trace = harness_load(path);
+  struct plain_request requests[MOST_REQUESTS] = {{0}};
+  run->count = (int32_t)trace->count[TD_TABLE_REQUESTS];
+  assert_in_range(run->count, 1, MOST_REQUESTS);
+  for (int32_t i = 0; i < run->count; i++) {
+    const struct td_row_request *row = &trace->requests[i];
+    requests[row->request] =
+        (struct plain_request){.arrival_ps = row->arrival, .prompt = row->prompt_tokens, .output = row->output_tokens};
+  }
+  run->requests = requests;
+  plain_simulate(run);
+  compare_plain(trace, run, cluster);
+  td_trace_free(trace);
+}
+
+static void plain_cluster(uint64_t cluster) {
+  char workload[8192], pools[256], extra[256];
+  bool prompts = draw(cluster, 50, 2);
+  struct plain_run run = {.model = model_of(cluster),
+                          .device = "h100_sxm",
+                          .workers = (int32_t)(1 + draw(cluster, 3, 3)),
+                          .block_tokens = (int64_t)(1 + draw(cluster, 7, 32)),
+                          .batch_sequences = (int64_t)(1 + draw(cluster, 5, 16)),
+                          .batch_tokens = (int64_t)(16 + draw(cluster, 6, 300)),
+                          .chunk_tokens = draw(cluster, 8, 3) ? (int64_t)(1 + draw(cluster, 9, 150)) : 0,
+                          .pauses = (int64_t)(1 + draw(cluster, 51, 3)),
+                          .prompts_first = prompts};
+  int64_t kv_tokens = (int64_t)(400 + draw(cluster, 4, 600));
+  run.blocks = kv_tokens / run.block_tokens;
+  write_requests(cluster, workload, sizeof workload);
+  snprintf(pools, sizeof pools, "{name=\"all\"; backend=\"modelled\"; device=\"h100_sxm\"; count=%d; kv_tokens=%d;}",
+           (int)run.workers, (int)kv_tokens);
+  snprintf(extra, sizeof extra, "batch_sequences=%d; batch_tokens=%d; block_tokens=%d; first=\"%s\"; pauses=%d;",
+           (int)run.batch_sequences, (int)run.batch_tokens, (int)run.block_tokens, prompts ? "prompts" : "outputs",
+           (int)run.pauses);
+  struct setup setup = {.model = run.model,
+                        .pace = "priced",
+                        .policy = "colocated",
+                        .pools = pools,
+                        .extra = extra,
+                        .workload = workload,
+                        .kv = "f16",
+                        .chunk = (int)run.chunk_tokens};
+  simulate_same(&run, harness_run("plain", &setup), cluster);
+}
+
+static void as_the_rules_say(void **state) {
+  (void)state;
+  for (uint64_t cluster = 1000; cluster < 1000 + PLAIN_CLUSTERS; cluster++) plain_cluster(cluster);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(same_requests)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(same_requests), cmocka_unit_test(as_the_rules_say)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
