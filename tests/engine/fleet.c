@@ -190,6 +190,10 @@ static void plain_cluster(uint64_t cluster) {
                           .chunk_tokens = draw(cluster, 8, 3) ? (int64_t)(1 + draw(cluster, 9, 150)) : 0,
                           .pauses = (int64_t)(1 + draw(cluster, 51, 3)),
                           .prompts_first = prompts};
+  if (draw(cluster, 62, 2)) { /* hardly room for prompts beside outputs */
+    run.batch_tokens = run.batch_sequences + (int64_t)draw(cluster, 63, 8);
+    run.chunk_tokens = (int64_t)(1 + draw(cluster, 64, (uint64_t)run.batch_tokens));
+  }
   int64_t kv_tokens = (int64_t)(400 + draw(cluster, 4, 600));
   run.blocks = kv_tokens / run.block_tokens;
   write_requests(cluster, workload, sizeof workload);
