@@ -161,7 +161,8 @@ int64_t cluster_blocks(const struct cluster *cluster, int64_t tokens) {
 
 int64_t cluster_max_rows(const struct cluster *cluster) {
   const struct td_cfg_engine *engine = &cluster->experiment->engine;
-  int64_t longest = cluster->workload.longest_prompt;
+  bool again = engine->kv == TD_KV_GROW; /* who starts over has to prefill what it has put out too */
+  int64_t longest = again ? cluster->workload.longest_total : cluster->workload.longest_prompt;
   return engine->chunk_tokens == 0 && longest > engine->batch_tokens ? longest : engine->batch_tokens;
 }
 

@@ -182,6 +182,21 @@ static td_status check_no_faults(const struct cluster *cluster, const char *wher
   return td_config_fail(cluster->config, "cluster.power_cap", "found a cap, expected none %s", where);
 }
 
+/* Who has to leave starts over with the ids of what it has put out, which only workers that execute know. */
+static td_status check_growth(const struct cluster *cluster) {
+  const struct td_cfg_engine *engine = &cluster->experiment->engine;
+  int32_t executing = 0;
+  for (int32_t i = 0; i < cluster->worker_count; i++) executing += cluster->workers[i].backend->executes;
+  if (engine->kv != TD_KV_GROW || !executing) return TD_OK;
+  if (executing < cluster->worker_count) {
+    return td_config_fail(cluster->config, "engine.kv",
+                          "found \"grow\", expected \"reserve\" where some workers execute and others are modelled");
+  }
+  if (engine->preemption != TD_PREEMPT_SWAP) return TD_OK;
+  return td_config_fail(cluster->config, "engine.preemption",
+                        "found \"swap\", expected \"recompute\" where workers execute");
+}
+
 /* What only a run can do in which nobody is waited for. */
 static td_status check_engine(const struct cluster *cluster) {
   const struct td_experiment *experiment = cluster->experiment;
@@ -204,8 +219,7 @@ static td_status check_engine(const struct cluster *cluster) {
   if (experiment->engine.prefix_cache) {
     return td_config_fail(cluster->config, "engine.prefix_cache", "found true, expected false %s", where);
   }
-  if (experiment->engine.kv != TD_KV_GROW) return TD_OK;
-  return td_config_fail(cluster->config, "engine.kv", "found \"grow\", expected \"reserve\" %s", where);
+  return check_growth(cluster);
 }
 
 td_status cluster_check(const struct cluster *cluster) {

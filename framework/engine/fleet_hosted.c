@@ -32,7 +32,7 @@ void fleet_hosted_close(struct fleet *fleet) {
   if (!hosted) return;
   for (int32_t i = 0; hosted->workers && i < fleet->cluster->worker_count; i++) free(hosted->workers[i].done.data);
   for (int32_t i = 0; i < fleet->request_used && (size_t)i < hosted->request_capacity; i++)
-    free(hosted->requests[i].drawn);
+    free(hosted->requests[i].own);
   free(hosted->workers);
   free(hosted->requests);
   free(hosted->members);

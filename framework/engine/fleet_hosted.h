@@ -16,13 +16,10 @@
 #include "messages.h"
 #include "node.h"
 
-/* A request is handed over once, so its only generation is the first. */
-enum { HANDOFF_GENERATION = 1 };
-
 /* Of a request in flight, from its admission on. */
 struct hosted_request {
-  const int32_t *ids;       /* of its prompt: the config's, or `drawn` */
-  int32_t *drawn;           /* owned */
+  const int32_t *ids;       /* of its prompt; with kv = grow those it puts out follow, as it may have to start over */
+  int32_t *own;             /* the same, owned; NULL: they are the config's */
   int32_t most;             /* output tokens that it has KV blocks for: an end token can come sooner */
   int32_t held;             /* positions that it has KV blocks for where it ends */
   int32_t last_id;          /* its newest token */
@@ -94,7 +91,7 @@ td_status fleet_hosted_milestones(struct fleet *fleet, int32_t worker, int64_t o
 uint32_t fleet_hosted_time_kind(const struct fleet *fleet, int32_t worker); /* of the step that ends */
 
 /* fleet_hosted_prompt.c */
-/* Finds the ids of a request's prompt; those of a source's requests are drawn. */
+/* Finds the ids of a request's prompt; those of a source's requests are drawn. A request that starts over has them. */
 td_status fleet_hosted_prompt(struct fleet *fleet, int32_t slot);
 /* Fails for a prompt that no worker's step takes. */
 td_status fleet_hosted_check_rows(const struct fleet *fleet, const struct td_job *job);
@@ -128,6 +125,11 @@ void fleet_hosted_ended(const struct fleet *fleet, int32_t slot, struct td_row_r
 /* Will a host send word of something without being asked again? */
 static inline bool fleet_hosted_busy(const struct fleet *fleet) {
   return fleet->hosted && (fleet->hosted->in_flight || fleet->hosted->awaited);
+}
+
+/* Of a request's hand-over: it can be handed over again if it has started over. */
+static inline uint64_t hosted_generation(const struct fleet_request *request) {
+  return 1 + (uint64_t)request->interruptions;
 }
 
 static inline struct hosted_request *hosted_request(const struct fleet *fleet, int32_t slot) {

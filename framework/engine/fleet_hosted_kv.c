@@ -26,8 +26,8 @@ static td_status expect(struct fleet *fleet, int32_t slot) {
   struct td_text text = {0};
   struct td_message message;
   struct expect_head head = {.request = request->number,
-                             .generation = HANDOFF_GENERATION,
-                             .tokens = request->prompt,
+                             .generation = hosted_generation(request),
+                             .tokens = request->target,
                              .slot = slot,
                              .layout = fleet->hosted->workers[request->prefill_worker].layout};
   const int32_t *ids = hosted_request(fleet, slot)->ids;
@@ -49,10 +49,12 @@ td_status fleet_hosted_admit(struct fleet *fleet, int32_t slot) {
   const struct fleet_request *request = &fleet->requests[slot];
   struct fleet_hosted *hosted = fleet->hosted;
   TD_TRY(more_requests(hosted, (size_t)slot + 1));
+  const struct hosted_request before = hosted->requests[slot];
   hosted->requests[slot] = (struct hosted_request){.most = request->output,
                                                    .held = request->prompt + request->output - 1,
                                                    .finish = TD_FINISH_LENGTH,
                                                    .finished_ps = -1};
+  if (request->emitted) hosted->requests[slot].ids = hosted->requests[slot].own = before.own; /* it starts over */
   if (fleet_executes(fleet, request->prefill_worker)) TD_TRY(fleet_hosted_prompt(fleet, slot));
   return moves_bytes(fleet, request) ? expect(fleet, slot) : TD_OK;
 }
@@ -63,8 +65,8 @@ td_status fleet_hosted_hand_over(struct fleet *fleet, int32_t slot) {
   struct td_text text = {0};
   struct td_message message;
   struct hand_over_head head = {.request = request->number,
-                                .generation = HANDOFF_GENERATION,
-                                .tokens = request->prompt,
+                                .generation = hosted_generation(request),
+                                .tokens = request->target,
                                 .destination = request->decode_worker};
   if (!moves_bytes(fleet, request)) return TD_OK;
   TD_TRY(expect(fleet, slot));
@@ -159,7 +161,7 @@ td_status fleet_hosted_join_bytes(struct fleet *fleet, int32_t slot) {
     bool got;
     TD_TRY(fleet_hosted_pump(fleet, -1, &got));
   }
-  uint64_t expected = fleet->bytes_per_position * (uint64_t)fleet->layers * (uint64_t)request->prompt;
+  uint64_t expected = fleet->bytes_per_position * (uint64_t)fleet->layers * (uint64_t)request->target;
   if (hosted->committed_bytes == expected) return TD_OK;
   return td_fail(TD_INTERNAL, "request %" PRIu64 ": handed over %" PRIu64 " KV bytes, expected %" PRIu64,
                  request->number, hosted->committed_bytes, expected);
@@ -177,9 +179,9 @@ td_status fleet_hosted_release(struct fleet *fleet, int32_t worker, uint64_t req
 td_status fleet_hosted_finish(struct fleet *fleet, int32_t slot, int64_t *positions, int64_t *finished_ps) {
   const struct fleet_request *request = &fleet->requests[slot];
   struct hosted_request *hosted = hosted_request(fleet, slot);
-  *positions = hosted->held;
-  free(hosted->drawn);
-  hosted->drawn = NULL;
+  if (!fleet->grow) *positions = hosted->held;
+  free(hosted->own);
+  hosted->own = NULL;
   if (hosted->finished_ps >= 0) *finished_ps = hosted->finished_ps;
   return fleet_hosted_release(fleet, request->decode_worker, request->number);
 }

@@ -18,22 +18,27 @@ static uint64_t draw(const struct fleet *fleet, const struct fleet_request *requ
 td_status fleet_hosted_prompt(struct fleet *fleet, int32_t slot) {
   const struct fleet_request *request = &fleet->requests[slot];
   struct hosted_request *hosted = hosted_request(fleet, slot);
-  if (!fleet->workload) {
-    hosted->ids = fleet->cluster->workload.jobs[request->number].ids;
-    return TD_OK;
-  }
+  const int32_t *given = fleet->workload ? NULL : fleet->cluster->workload.jobs[request->number].ids;
   uint64_t vocab = (uint64_t)fleet->cluster->graph->shape.vocab;
-  TD_TRY(td_alloc((size_t)request->prompt, sizeof *hosted->drawn, (void **)&hosted->drawn));
-  for (int64_t i = 0; i < request->prompt; i++) hosted->drawn[i] = (int32_t)(draw(fleet, request, i) % vocab);
-  hosted->ids = hosted->drawn;
+  if (hosted->own) return TD_OK;
+  hosted->ids = given;
+  if (given && !fleet->grow) return TD_OK;
+  size_t count = (size_t)request->prompt + (fleet->grow ? (size_t)request->output : 0);
+  TD_TRY(td_alloc(count, sizeof *hosted->own, (void **)&hosted->own));
+  for (int64_t i = 0; i < request->prompt; i++) {
+    hosted->own[i] = given ? given[i] : (int32_t)(draw(fleet, request, i) % vocab);
+  }
+  hosted->ids = hosted->own;
   return TD_OK;
 }
 
 td_status fleet_hosted_check_rows(const struct fleet *fleet, const struct td_job *job) {
-  int64_t most = cluster_max_rows(fleet->cluster);
-  if (!fleet->hosted->executes || fleet->chunk_tokens || job->prompt_tokens <= most) return TD_OK;
+  int64_t most = cluster_max_rows(fleet->cluster), rows = job->prompt_tokens;
+  if (fleet->grow) rows += job->output_tokens - 1; /* it may start over with all but its last */
+  if (!fleet->hosted->executes || fleet->chunk_tokens || rows <= most) return TD_OK;
   return td_config_fail(fleet->cluster->config, "engine.batch_tokens",
-                        "found %" PRId64 ", expected at least the %" PRId64 " prompt tokens of request %" PRIu64
-                        ", or chunk_tokens that cut them: workers that execute have room for no more",
-                        most, job->prompt_tokens, job->number);
+                        "found %" PRId64 ", expected at least the %" PRId64 " tokens that request %" PRIu64
+                        " may have to prefill, or chunk_tokens that cut them: workers that execute have room for no "
+                        "more",
+                        most, rows, job->number);
 }

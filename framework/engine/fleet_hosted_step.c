@@ -40,7 +40,7 @@ static void add_member(const struct fleet *fleet, const struct replica *replica,
   const struct fleet_request *request = &fleet->requests[member->slot];
   int32_t emitted = emitted_of(fleet, replica, member);
   struct step_seq seq = {.request = request->number,
-                         .generation = HANDOFF_GENERATION,
+                         .generation = hosted_generation(request),
                          .past = request->prompt + emitted - 1,
                          .tokens = 1,
                          .output_index = (uint64_t)emitted,
@@ -52,11 +52,12 @@ static void add_member(const struct fleet *fleet, const struct replica *replica,
 static void add_chunk(const struct fleet *fleet, const struct chunk *chunk, struct td_text *text) {
   const struct fleet_request *request = &fleet->requests[chunk->slot];
   struct step_seq seq = {.request = request->number,
-                         .generation = HANDOFF_GENERATION,
+                         .generation = hosted_generation(request),
                          .past = request->computed,
                          .tokens = chunk->tokens,
                          .push_begin = chunk->push_begin,
                          .push_end = chunk->push_end,
+                         .output_index = (uint64_t)request->emitted,
                          .destination = request->decode_worker};
   if (request->computed + chunk->tokens == request->target) seq.flags = STEP_LOGITS;
   /* a modelled decode worker has nowhere to put real bytes */

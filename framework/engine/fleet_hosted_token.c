@@ -37,6 +37,7 @@ td_status fleet_hosted_token(struct fleet *fleet, int32_t slot, int32_t worker, 
   bool end = is_end(fleet, sample->id);
   *out_ends = end || index + 1 == request->output;
   hosted->last_id = sample->id;
+  if (fleet->grow) hosted->own[request->prompt + index] = sample->id;
   hosted->finish = end ? TD_FINISH_END : TD_FINISH_LENGTH;
   if (*out_ends) hosted->finished_ps = fleet->now_ps;
   struct td_row_token row = {.request = request->number,

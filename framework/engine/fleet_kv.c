@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "fleet.h"
+#include "fleet_hosted.h"
 #include "tandem/base.h"
 
 static td_status no_host(const struct fleet *fleet, const struct td_device_params *params) {
@@ -163,6 +164,7 @@ static td_status preempt(struct fleet *fleet, int32_t worker) {
   }
   fleet->summary->preemptions++; /* what it gives back is for those that stay: nobody is routed for it */
   if (fleet->swap) return swap_out(fleet, replica, item.slot);
+  if (fleet->hosted) TD_TRY(fleet_hosted_release(fleet, worker, request->number));
   fleet_view(fleet, worker, 0, 1, 0);
   return fleet_start_over(fleet, item.slot);
 }

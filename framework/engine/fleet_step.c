@@ -116,8 +116,11 @@ td_status fleet_begin_step(struct fleet *fleet, int32_t worker) {
   TD_TRY(fleet_later(fleet->now_ps, replica->swap_ps, &replica->start_ps));
   if (replica->swap_ps) replica->changed = true; /* steps of one row follow each other */
   replica->swap_ps = 0;
-  if (fleet_executes(fleet, worker)) return fleet_hosted_begin(fleet, worker);
-  TD_TRY(replica->chunk_count ? begin_mixed(fleet, worker) : begin_decode(fleet, worker));
+  if (fleet_executes(fleet, worker)) {
+    TD_TRY(fleet_hosted_begin(fleet, worker));
+  } else {
+    TD_TRY(replica->chunk_count ? begin_mixed(fleet, worker) : begin_decode(fleet, worker));
+  }
   if (fleet->grow) fleet_kv_begun(fleet, worker);
   return TD_OK;
 }

@@ -12,7 +12,7 @@
 
 enum { CLUSTERS = 24, MOST_REQUESTS = 20 };
 
-static uint64_t requests_compared, tokens_compared, transfers_compared;
+static uint64_t requests_compared, tokens_compared, transfers_compared, interruptions;
 
 static uint64_t draw(uint64_t cluster, uint64_t what, uint64_t below) {
   return td_random(1, cluster, what) % below;
@@ -56,6 +56,7 @@ static void compare_requests(const struct td_trace *a, const struct td_trace *b,
   assert_true(count > 0);
   requests_compared += count;
   for (uint64_t i = 0; i < count; i++) {
+    interruptions += a->requests[i].interruptions;
     if (memcmp(&a->requests[i], &b->requests[i], sizeof a->requests[i])) {
       fail_msg("%s: requests[%d]: modelled, %s finished at %lld; executed, %s at %lld", name, (int)i,
                a->requests[i].name, (long long)a->requests[i].finished, b->requests[i].name,
@@ -99,7 +100,7 @@ static void write_pools(uint64_t cluster, bool split, const char *backend, char 
                                   : "prefill",
                            backend, draw(cluster, 52, 2) ? "h100_sxm" : "xeon-2vcpu",
                            (int)(1 + draw(cluster, 3 + 20 * (uint64_t)i, 3)),
-                           (int)(512 + draw(cluster, 4 + 20 * (uint64_t)i, 512)));
+                           (int)(288 + draw(cluster, 4 + 20 * (uint64_t)i, 400)));
   }
 }
 
@@ -114,10 +115,11 @@ static void compare_cluster(uint64_t cluster) {
   }
   snprintf(extra, sizeof extra,
            "batch_sequences=%d; batch_tokens=%d; block_tokens=%d; first=\"%s\"; pauses=%d; handoff=\"%s\"; "
-           "handoff_layers=%d;",
+           "handoff_layers=%d; kv=\"%s\";",
            (int)(1 + draw(cluster, 5, 16)), (int)((chunk ? 32 : 200) + draw(cluster, 6, 400)),
            (int)(1 + draw(cluster, 7, 32)), draw(cluster, 50, 2) ? "prompts" : "outputs",
-           (int)(1 + draw(cluster, 51, 3)), draw(cluster, 54, 4) ? "layers" : "blob", (int)(1 + draw(cluster, 55, 5)));
+           (int)(1 + draw(cluster, 51, 3)), draw(cluster, 54, 4) ? "layers" : "blob", (int)(1 + draw(cluster, 55, 5)),
+           draw(cluster, 56, 3) ? "grow" : "reserve");
   struct setup setup = {.model = model_of(cluster),
                         .pace = "priced",
                         .policy = split ? "disaggregated" : "colocated",
@@ -136,10 +138,10 @@ static void compare_cluster(uint64_t cluster) {
 static void same_requests(void **state) {
   (void)state;
   for (uint64_t cluster = 0; cluster < CLUSTERS; cluster++) compare_cluster(cluster);
-  assert_true(transfers_compared > 0);
-  printf("%d clusters, %llu requests, %llu tokens, %llu transfers\n", (int)CLUSTERS,
+  assert_true(transfers_compared > 0 && interruptions > 0);
+  printf("%d clusters, %llu requests, %llu tokens, %llu transfers, %llu preempted\n", (int)CLUSTERS,
          (unsigned long long)requests_compared, (unsigned long long)tokens_compared,
-         (unsigned long long)transfers_compared);
+         (unsigned long long)transfers_compared, (unsigned long long)interruptions);
 }
 
 /* ---- the rules, said plainly ---- */

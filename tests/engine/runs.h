@@ -26,6 +26,7 @@
   X(source_live)                   \
   X(one_token_requests)            \
   X(kv_pressure)                   \
+  X(kv_grows_live)                 \
   X(policies_live)                 \
   X(refused_live)                  \
   X(refusals_are_shown)            \

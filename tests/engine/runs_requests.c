@@ -176,6 +176,36 @@ void kv_pressure(void **state) {
   harness_diff(tight, harness_run("roomy", &roomy), true);
 }
 
+/* KV blocks one by one: whoever has to leave starts over, and goes on as if nothing had been. */
+void kv_grows_live(void **state) {
+  (void)state;
+  static const char *const paces[] = {"wall", "measured", "priced"};
+  uint64_t interruptions = 0;
+  struct setup setup = {.policy = "colocated", .pools = POOL_BOTH("cpu", "1"), .sampling = "temperature = 1.0;"};
+  setup.workload =
+      "requests = ({prompt_tokens=40;},{prompt_tokens=20;},{prompt_tokens=33;},{prompt_tokens=5;},{prompt_tokens=16;});"
+      "max_tokens = 60;";
+  char roomy[4200];
+  snprintf(roomy, sizeof roomy, "%s", harness_run("roomy", &setup));
+  setup.extra = "kv = \"grow\"; block_tokens = 8;";
+  for (int i = 0; i < 6; i++) {
+    bool split = i >= 3;
+    setup.pace = paces[i % 3];
+    setup.chunk = i % 2 ? 16 : 0;
+    setup.policy = split ? "disaggregated" : "colocated";
+    setup.links = split ? LINK_PD : "";
+    setup.pools = split ? "{name=\"p\"; role=\"prefill\"; backend=\"cpu\"; device=\"xeon-2vcpu\"; kv_tokens=200;},"
+                          "{name=\"d\"; role=\"decode\"; backend=\"cpu\"; device=\"xeon-2vcpu\"; kv_tokens=136;}"
+                        : "{name=\"b\"; backend=\"cpu\"; device=\"xeon-2vcpu\"; kv_tokens=136;}";
+    const char *path = harness_run("tight", &setup);
+    harness_diff(roomy, path, true);
+    struct td_trace *trace = harness_load(path);
+    for (uint64_t r = 0; r < 5; r++) interruptions += trace->requests[r].interruptions;
+    td_trace_free(trace);
+  }
+  assert_true(interruptions > 0);
+}
+
 /* Of a run that executes the trace counts: of five requests all are within a quarter of an hour, none within 1 ns. */
 void goodput_of_live_runs(void **state) {
   (void)state;
