@@ -122,6 +122,12 @@ td_status fleet_hosted_token(struct fleet *fleet, int32_t slot, int32_t worker, 
 /* What of the row of a request that has ended only hosts tell. */
 void fleet_hosted_ended(const struct fleet *fleet, int32_t slot, struct td_row_request *row);
 
+/* How far the time has come when an event is handled: at pace wall it goes on meanwhile. */
+static inline int64_t fleet_hosted_clock(const struct fleet *fleet) {
+  bool later = fleet->hosted && fleet->hosted->pace == TD_PACE_WALL && fleet->hosted->clock_ps > fleet->now_ps;
+  return later ? fleet->hosted->clock_ps : fleet->now_ps;
+}
+
 /* Will a host send word of something without being asked again? */
 static inline bool fleet_hosted_busy(const struct fleet *fleet) {
   return fleet->hosted && (fleet->hosted->in_flight || fleet->hosted->awaited);

@@ -65,8 +65,8 @@ static bool nothing_else_comes(const struct fleet *fleet) {
 td_status fleet_tick(struct fleet *fleet) {
   if (fleet->tick_ps > fleet->now_ps) return TD_OK;
   bool due = fleet->live && fleet->now_ps % fleet->interval_ps == 0;
-  fleet->tick_ps = tick_after(fleet, fleet->now_ps);
-  if (!due) return TD_OK; /* those of a time when nobody was here are left out */
+  fleet->tick_ps = tick_after(fleet, fleet_hosted_clock(fleet)); /* no row of those that the clock has passed */
+  if (!due) return TD_OK;                                        /* those of a time when nobody was here are left out */
   struct td_control control = {fleet};
   if (fleet->grow) fleet_kv_look(fleet);
   struct td_cluster_view cluster = fleet_cluster_view(fleet);

@@ -117,7 +117,7 @@ struct td_run_options {
 };
 
 /* Runs an experiment on the ranks of `transport`: call it on every rank, with a transport not yet started; it is closed
- * when this returns. On failure the trace stays PATH.part, marked with the reason. A failure before the first step is
+ * when this returns. On failure the trace stays PATH.part, marked with the reason. A failure to open what executes is
  * returned on every rank; a later one on rank 0, which has told the others to end. */
 td_status td_engine_run(const struct td_config *config, const struct td_experiment *experiment,
                         struct td_transport *transport, const struct td_run_options *options);
