@@ -60,7 +60,7 @@ struct fleet_hosted {
   struct hosted_request *requests; /* by slot */
   size_t request_capacity;
   struct hosted_worker *workers; /* [workers] */
-  struct ending *members;        /* [batch_sequences], for hosted_members */
+  struct ending *members;        /* [batch_sequences]: room to sort a batch in */
 };
 
 /* fleet_hosted.c */
