@@ -238,7 +238,7 @@ struct node;
 /* Is nobody waited for: pace priced and no worker executes? */
 bool fleet_is_modelled(const struct cluster *cluster);
 /* Runs it on rank 0. `node`: the hosts of its workers, and the road to those of other ranks; NULL where nobody is
- * waited for, and there `trace` may be NULL too. */
+ * waited for. `trace` may be NULL. */
 td_status fleet_run(const struct cluster *cluster, struct node *node, struct td_trace_writer *trace,
                     const struct td_run_options *options, struct td_run_summary *out_summary);
 /* Fails as that would at its beginning: see fleet_check.c. */

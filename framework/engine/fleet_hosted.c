@@ -100,7 +100,7 @@ td_status fleet_hosted_pump(struct fleet *fleet, int64_t wait_ps, bool *out_got)
     if (left < 0) left = 0;
     *out_got = inbox_pop(&fleet->hosted->node->engine, left < tick ? left : tick, &message);
     if (*out_got) break;
-    TD_TRY(td_trace_tick(fleet->trace));
+    if (fleet->trace) TD_TRY(td_trace_tick(fleet->trace));
     if (wait_ps >= 0 && td_now_ps() >= until) return TD_OK;
   }
   look_at_clock(fleet->hosted);

@@ -25,8 +25,9 @@ static td_status record_token(struct fleet *fleet, int32_t slot, struct td_row_t
   size_t bytes = 0;
   if (tokenizer) TD_TRY(td_tokenizer_piece(tokenizer, row.id, &text, &bytes));
   row.text_bytes = (uint32_t)bytes;
-  TD_TRY(td_trace_text(fleet->trace, text, bytes, &row.text_offset));
   tell_listener(fleet, slot, text, bytes, ends);
+  if (!fleet->trace) return TD_OK;
+  TD_TRY(td_trace_text(fleet->trace, text, bytes, &row.text_offset));
   return td_trace_append(fleet->trace, TD_TABLE_TOKENS, &row, 1);
 }
 

@@ -247,8 +247,9 @@ void fleet_power_count(struct fleet *fleet) {
     const struct td_device_params *params = fleet->cluster->workers[i].params;
     int64_t down = fleet->outages ? fleet->outages->workers[fleet->cluster->workers[i].leader].down_ps : 0;
     double idle_s = td_seconds(summary->makespan_ps - fleet->replicas[i].busy_ps - down);
-    summary->energy_idle_j += params->power_idle.present ? params->power_idle.value * idle_s : (double)NAN;
-    basis = common_basis(basis, params);
+    bool known = params && params->power_idle.present; /* who executes needs no device file */
+    summary->energy_idle_j += known ? params->power_idle.value * idle_s : (double)NAN;
+    if (params) basis = common_basis(basis, params);
   }
   basis = basis_of_orchestrators(fleet->cluster, basis);
   snprintf(summary->power_basis, sizeof summary->power_basis, "%s", basis ? basis : "unknown");

@@ -32,16 +32,31 @@ static td_status create_trace(const struct cluster *cluster, const struct td_tra
   return status;
 }
 
+static void name_run(const struct cluster *cluster, struct td_run_summary *summary) {
+  const struct td_experiment *experiment = cluster->experiment;
+  snprintf(summary->experiment, sizeof summary->experiment, "%s", experiment->name);
+  snprintf(summary->model, sizeof summary->model, "%s", td_model_shape(cluster->model)->name);
+  snprintf(summary->pace, sizeof summary->pace, "%s", pace_names[experiment->engine.pace]);
+  snprintf(summary->policy, sizeof summary->policy, "%s", experiment->engine.policy);
+}
+
+/* On rank 0. `node`: NULL where nobody is waited for. */
+static td_status run_fleet(const struct cluster *cluster, struct node *node, struct td_trace_writer **trace,
+                           const struct td_run_options *options) {
+  struct td_run_summary *summary = options->summary, *own = NULL;
+  if (!summary) TD_TRY(td_alloc(1, sizeof *own, (void **)&own));
+  td_status status = fleet_run(cluster, node, *trace, options, summary ? summary : own);
+  if (!status && summary) name_run(cluster, summary);
+  free(own);
+  if (status || !*trace) return status;
+  status = td_trace_finish(*trace);
+  *trace = NULL;
+  return status;
+}
+
 static td_status lead(const struct cluster *cluster, struct node *node, struct td_trace_writer **trace,
                       const struct td_run_options *options) {
-  struct td_run_summary *counted; /* what a run with executing workers comes to, its trace tells */
-  td_status status = td_alloc(1, sizeof *counted, (void **)&counted);
-  if (!status) status = fleet_run(cluster, node, *trace, options, counted);
-  free(counted);
-  if (!status) {
-    status = td_trace_finish(*trace);
-    *trace = NULL;
-  }
+  td_status status = run_fleet(cluster, node, trace, options);
   td_status told = node_shutdown(node);
   return status ? status : told;
 }
@@ -55,34 +70,10 @@ static td_status work(const struct cluster *cluster, struct node *node, struct t
   return TD_OK;
 }
 
-static void name_run(const struct cluster *cluster, struct td_run_summary *summary) {
-  const struct td_experiment *experiment = cluster->experiment;
-  snprintf(summary->experiment, sizeof summary->experiment, "%s", experiment->name);
-  snprintf(summary->model, sizeof summary->model, "%s", td_model_shape(cluster->model)->name);
-  snprintf(summary->pace, sizeof summary->pace, "%s", pace_names[experiment->engine.pace]);
-  snprintf(summary->policy, sizeof summary->policy, "%s", experiment->engine.policy);
-}
-
 /* Nobody is waited for: rank 0 does all of it. */
 static td_status run_modelled(const struct cluster *cluster, const struct td_transport *transport,
                               struct td_trace_writer **trace, const struct td_run_options *options) {
-  struct td_run_summary *summary = options->summary, *own = NULL;
-  if (transport->rank) return TD_OK;
-  if (!summary) TD_TRY(td_alloc(1, sizeof *own, (void **)&own));
-  td_status status = fleet_run(cluster, NULL, *trace, options, summary ? summary : own);
-  if (!status && summary) name_run(cluster, summary);
-  free(own);
-  if (status || !*trace) return status;
-  status = td_trace_finish(*trace);
-  *trace = NULL;
-  return status;
-}
-
-static td_status check_trace(const struct cluster *cluster, const struct td_run_options *options) {
-  if (options->trace_path || fleet_is_modelled(cluster)) return TD_OK;
-  return td_config_fail(cluster->config, "engine.pace",
-                        "found a run with executing workers or a pace other than \"priced\", expected a modelled one: "
-                        "only that can do without a trace");
+  return transport->rank ? TD_OK : run_fleet(cluster, NULL, trace, options);
 }
 
 td_status td_engine_run(const struct td_config *config, const struct td_experiment *experiment,
@@ -92,7 +83,6 @@ td_status td_engine_run(const struct td_config *config, const struct td_experime
   struct td_trace_writer *trace = NULL;
   td_status status = cluster_open(config, experiment, transport->ranks, true, &cluster);
   bool modelled = !status && fleet_is_modelled(&cluster), opened = !status && !modelled;
-  if (!status) status = check_trace(&cluster, options);
   if (!status && opened) status = node_open(&node, transport, &cluster);
   if (!status && transport->rank == 0 && options->trace_path) {
     status = create_trace(&cluster, transport, options->trace_path, &trace);

@@ -27,6 +27,7 @@
   X(one_token_requests)            \
   X(kv_pressure)                   \
   X(kv_grows_live)                 \
+  X(live_without_a_trace)          \
   X(policies_live)                 \
   X(refused_live)                  \
   X(refusals_are_shown)            \

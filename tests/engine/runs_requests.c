@@ -176,6 +176,21 @@ void kv_pressure(void **state) {
   harness_diff(tight, harness_run("roomy", &roomy), true);
 }
 
+/* Without a trace what was counted on the way is printed, of live runs too. */
+void live_without_a_trace(void **state) {
+  (void)state;
+  char out[65536];
+  struct setup setup = {.policy = "disaggregated", .pools = POOLS_PD("cpu", "cpu", "1", "1"), .links = LINK_PD};
+  int code = test_run(out, sizeof out, "%s run %s --no-trace --json 2>/dev/null", TANDEM_PROGRAM,
+                      harness_config("counted", &setup));
+  assert_int_equal(code, 0);
+  static const char *const words[] = {"\"requests\": 5, ", "\"prompt_tokens\": 220, \"output_tokens\": 42,",
+                                      "\"itl\": null"};
+  for (int i = 0; i < 3; i++) {
+    if (!strstr(out, words[i])) fail_msg("found no %s in %s", words[i], out);
+  }
+}
+
 /* KV blocks one by one: whoever has to leave starts over, and goes on as if nothing had been. */
 void kv_grows_live(void **state) {
   (void)state;

@@ -71,8 +71,8 @@ struct td_run_port {
   int64_t busy_ps; /* within the run */
 };
 
-/* What a run comes to without looking at its trace; the words are those of tandem/metrics.h. Only runs whose workers
- * are all modelled, at pace priced, fill it. */
+/* What a run comes to without looking at its trace; the words are those of tandem/metrics.h. A run that ended well has
+ * filled it on rank 0. */
 struct td_run_summary {
   bool filled;
   char experiment[256], model[256], pace[12], policy[64]; /* names, cut where they are longer */
@@ -94,8 +94,8 @@ struct td_run_summary {
   struct td_cfg_slo slo;                     /* of the config */
   uint64_t within_ttft, within_tpot, within; /* requests that see it, one and both */
   int64_t first_arrival_ps, makespan_ps;
-  /* of steps, those that were lost too, and of workers idle (not down) within the makespan; NaN if a device file has no
-   * power */
+  /* of steps, those that were lost too, and of workers idle (not down) within the makespan; NaN if a worker has no
+   * device file with a power */
   double energy_j, energy_idle_j;
   char power_basis[12]; /* what the device files' powers count: "chip", "all-in", "utility"; "mixed", "unknown" */
   struct td_tally ttft, tpot, e2e, queueing;
@@ -108,7 +108,7 @@ void td_run_counted_print(const struct td_run_summary *summary, FILE *out);
 void td_run_summary_json(const struct td_run_summary *summary, FILE *out);
 
 struct td_run_options {
-  const char *trace_path; /* where the trace goes (rank 0); NULL: no trace, which only modelled runs can do without */
+  const char *trace_path; /* where the trace goes (rank 0); NULL: no trace */
   /* Called on rank 0 for each executed output token, in event order; NULL: nobody listens. `last`: the request ends
    * with it. `text` may be half a character. */
   void (*on_token)(void *context, uint64_t request, const char *name, const char *text, size_t bytes, bool last);
