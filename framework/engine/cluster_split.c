@@ -21,6 +21,14 @@ bool cluster_is_split(const struct td_cfg_pool *pool) {
   return pool->pipeline > 1 || pool->expert > 1;
 }
 
+bool cluster_has_stages(const struct cluster *cluster) {
+  const struct td_cfg_pool *pools = cluster->experiment->cluster.pools.items;
+  for (int32_t i = 0; i < cluster->pools; i++) {
+    if (pools[i].pipeline > 1) return true;
+  }
+  return false;
+}
+
 /* Left-over layers go one each to the stages before the last, from the back (as vLLM's get_pp_indices): the last has
  * the head, and the first, which has the embedding, is the last to get one. */
 struct td_slice cluster_stage(const struct cluster *cluster, const struct td_cfg_pool *pool, int32_t stage) {

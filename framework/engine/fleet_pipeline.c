@@ -97,6 +97,7 @@ void fleet_pipeline_close(struct replica *replica) {
   }
   if (replica->flow) {
     free(replica->flow->stages);
+    free(replica->flow->told.paces);
     free(replica->flow);
   }
 }

@@ -9,15 +9,17 @@
  * replica's other batches are idle meets nobody; so those of a batch alone are merged, and booked only when another
  * batch begins one: up to the step under way then, with which the merged ones end.
  *
- * Among others each step is an event, but of an unchanged batch its price need not be asked again, and it stays in its
- * row as long as it lasts what the row says: as priced, or, if it waits, by a difference that the row's second step has
- * set. Batches that have fallen into step with each other take turns so.
+ * Among others each step is an event, but of an unchanged batch its price need not be asked again, and it keeps its
+ * pace as long as it lasts what that says: as priced, or, if it waits, by a difference that the pace's second step has
+ * set. Batches that have fallen into step with each other take turns so. Here the engine's open row is a pace: in the
+ * trace those of an unchanged batch are one row of steps, and 24 bytes for each turn of their pace.
  */
 #ifndef ENGINE_FLEET_PIPELINE_H
 #define ENGINE_FLEET_PIPELINE_H
 
 #include "tandem/cost.h"
 #include "tandem/graph.h"
+#include "tandem/trace.h"
 
 /* What a pool's replicas share. */
 struct fleet_stage {
@@ -40,6 +42,15 @@ struct fleet_books {
   int64_t *stage_free_ps, *link_free_ps; /* [count] */
 };
 
+/* What the trace will say of a batch that goes on while its steps begin to last otherwise, as the others make it wait:
+ * one row of steps, and a row of paces for each but the first. */
+struct fleet_told {
+  int64_t count, duration, slope; /* steps of paces that have ended; the first pace */
+  double energy, firsts;          /* of those steps; as so many first steps of their paces */
+  struct td_row_pace *paces;      /* [pace_count]; `step` counts from the row's first until the row is written */
+  size_t pace_count, pace_capacity;
+};
+
 /* A worker's step under way. */
 struct stage_time {
   int64_t base_ps, slope_ps; /* in the first step of its row; more in each that follows */
@@ -53,6 +64,7 @@ struct fleet_flow {
   bool booked;
   bool as_priced;    /* the row: its steps met nobody, or never waited */
   int64_t booked_ps; /* what its next step will last, if that is in the books before it begins; 0: it is not */
+  struct fleet_told told;
 };
 
 #endif

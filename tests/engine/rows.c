@@ -16,7 +16,8 @@ static const size_t row_bytes[TD_TABLE_COUNT] = {[TD_TABLE_DEVICES] = sizeof(str
                                                  [TD_TABLE_TRANSFERS] = sizeof(struct td_row_transfer),
                                                  [TD_TABLE_CHANGES] = sizeof(struct td_row_change),
                                                  [TD_TABLE_ORCHESTRATORS] = sizeof(struct td_row_orchestrator),
-                                                 [TD_TABLE_TOOL_CALLS] = sizeof(struct td_row_tool_call)};
+                                                 [TD_TABLE_TOOL_CALLS] = sizeof(struct td_row_tool_call),
+                                                 [TD_TABLE_PACES] = sizeof(struct td_row_pace)};
 
 /* ---- the writer that the engine finds ---- */
 
