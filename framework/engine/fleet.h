@@ -462,7 +462,8 @@ td_status fleet_check_ports(struct fleet *fleet);
 td_status fleet_record_devices(struct fleet *fleet);
 td_status fleet_open_row(struct fleet *fleet, int32_t worker, const struct td_price *price, uint32_t kind);
 td_status fleet_close_row(struct fleet *fleet, int32_t worker);
-/* Steps of the same batch follow, which last otherwise: with pipeline stages the row goes on (see struct fleet_told). */
+/* Steps of the same batch follow, which last otherwise: with pipeline stages the row goes on (see struct fleet_told).
+ */
 td_status fleet_turn_row(struct fleet *fleet, int32_t worker);
 /* The request takes part in its worker's next `count` device steps, the first of number `index`. */
 td_status fleet_resident(struct fleet *fleet, struct fleet_request *request, int32_t worker, uint64_t index,

@@ -5,6 +5,8 @@
  *
  *   engine_exactness [CLUSTERS]   so many of each policy, whatever the build: scripts/same-bytes compares the hashes
  */
+#include <stdlib.h>
+
 #include "../support.h"
 #include "random_cluster.h"
 #include "rows.h"
@@ -107,14 +109,17 @@ static bool compare(const char *policy, uint64_t number, struct rows *merged) {
 
 /* An instant at which a step of some row ends, the row's last one or another: where merging has most to get wrong. */
 static int64_t step_end(const struct rows *rows, uint64_t number) {
-  const struct td_text *table = &rows->tables[TD_TABLE_STEPS];
-  const struct td_row_step *row = (const void *)table->data;
-  size_t count = table->bytes / sizeof *row;
-  if (!count) return 0;
-  row += td_random(5, number, 0) % count;
-  int64_t steps = (int64_t)(1 + td_random(5, number, 1) % row->count);
-  if (td_random(5, number, 2) % 2) steps = (int64_t)row->count;
-  return row->start + steps * row->duration + row->slope * (steps * (steps - 1) / 2);
+  size_t count;
+  struct td_row_step *all_steps = rows_steps(rows, &count);
+  int64_t end = 0;
+  if (count) {
+    const struct td_row_step *row = &all_steps[td_random(5, number, 0) % count];
+    int64_t steps = (int64_t)(1 + td_random(5, number, 1) % row->count);
+    if (td_random(5, number, 2) % 2) steps = (int64_t)row->count;
+    end = row->start + steps * row->duration + row->slope * (steps * (steps - 1) / 2);
+  }
+  free(all_steps);
+  return end;
 }
 
 /* And again with failures when steps end. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The trace, schema 1: HDF5 tables, documented for readers in traces/README.md. Only rank 0 writes. The structs below
- * are the rows, field by field; the schema table in traces/schema.c gives names and units and is the only other place.
+ * The trace, schemas 1 and 2: HDF5 tables, documented for readers in traces/README.md. Only rank 0 writes. The structs
+ * below are the rows, field by field; the schema table in traces/schema.c gives names and units and is the only other
+ * place.
  *
  * Every number `tandem show` prints follows from these rows; nothing else is stored. Rows are appended in the engine's
  * event order, which under pace "priced" is the same for any number of ranks and threads.
@@ -67,9 +68,9 @@ struct td_row_step {
   uint32_t interval;
   double energy; /* J of the first step; NaN if not known */
 };
-/* Steps of a row of steps, from number `step` of the run on until the row or the next of these rows of it ends: step i of
- * them lasts duration + i * slope, and the first takes the row's energy. Only of modelled steps of batches that share a
- * replica's pipeline stages; in order of `step`, as the rows of steps are then. */
+/* Steps of a row of steps, from number `step` of the run on until the row or the next of these rows of it ends: step i
+ * of them lasts duration + i * slope, and the first takes the row's energy. Only of modelled steps of batches that
+ * share a replica's pipeline stages; in order of `step`, as the rows of steps are then. */
 struct td_row_pace {
   uint64_t step;
   int64_t duration, slope;
