@@ -129,6 +129,7 @@ void fleet_close(struct fleet *fleet) {
   slot_queue_close(&fleet->transfers);
   worker_queue_close(&fleet->ends);
   worker_queue_close(&fleet->growing);
+  worker_queue_close(&fleet->passing);
   free(fleet->requests);
   free(fleet->replicas);
   free(fleet->views);
@@ -146,6 +147,7 @@ static int64_t next_time(struct fleet *fleet) {
   if (step < next) next = step;
   if (fleet->transfers.count && fleet->transfers.heap[0].key < next) next = fleet->transfers.heap[0].key;
   if (fleet->tools && fleet_tools_next(fleet) < next) next = fleet_tools_next(fleet);
+  if (fleet->pipelined && worker_queue_time(&fleet->passing) < next) next = worker_queue_time(&fleet->passing);
   int64_t then = fleet_next_tick(fleet, next);
   return fleet->outages ? fleet_next_outage(fleet, next, then) : then;
 }
@@ -162,6 +164,7 @@ static td_status handle_instant(struct fleet *fleet) {
     fleet->summary->events++;
     TD_TRY(fleet_end_step(fleet, worker));
   }
+  if (fleet->pipelined) TD_TRY(fleet_passed(fleet));
   while (fleet->transfers.count && fleet->transfers.heap[0].key == fleet->now_ps) {
     fleet->summary->events++;
     TD_TRY(fleet_transferred(fleet, slot_queue_pop(&fleet->transfers).slot));

@@ -8,7 +8,7 @@
  *
  *   arrives -> waits for a route -> prefill queue -> [transfer -> ] joins decode -> decodes -> done
  *
- * Events of one instant are handled in the order steps, transfers, calls on orchestrators, arrivals, each by number,
+ * Events of one instant are handled in the order steps, chunks through all stages, transfers, calls on orchestrators, arrivals, each by number,
  * then the policy's tick, then failures and repairs by worker; work is given out after the last of them.
  */
 #ifndef ENGINE_FLEET_H
@@ -224,11 +224,12 @@ struct fleet {
   struct fleet_power *power;     /* NULL: the cluster has no cap */
   struct fleet_tools *tools;     /* NULL: the cluster has no orchestrators */
   bool route_again;
-  bool crowded;   /* somebody waits for power: steps are not merged */
-  bool pipelined; /* some pool has stages */
-  bool split;     /* a request was let in that decodes elsewhere */
-  bool prefixes;  /* a request came with hashes of its prompt */
-  bool settled;   /* nothing that a policy is shown has changed since its last tick did nothing */
+  bool crowded;                /* somebody waits for power: steps are not merged */
+  bool pipelined;              /* some pool has stages */
+  struct worker_queue passing; /* then: when its workers' steps that yield no token have passed the last stage */
+  bool split;                  /* a request was let in that decodes elsewhere */
+  bool prefixes;               /* a request came with hashes of its prompt */
+  bool settled;                /* nothing that a policy is shown has changed since its last tick did nothing */
 };
 
 /* Can this cluster run so: pace priced and no worker executes? */
@@ -445,7 +446,15 @@ void fleet_pipeline_count(struct fleet *fleet, int32_t worker, int64_t steps); /
 void fleet_pipeline_rows(struct fleet *fleet, int32_t worker, int64_t rows, int64_t outputs);
 td_status fleet_pipeline_check(const struct fleet *fleet); /* at the run's end */
 
+/* fleet_pass.c: with pipeline stages, steps that yield no token and have ended for their batch */
+td_status fleet_pass(struct fleet *fleet, int32_t worker, bool *out_passes); /* the one that ends now, if it is one */
+td_status fleet_pass_push(struct fleet *fleet, int32_t worker, const struct chunk *chunk, const int64_t ready_ps[2]);
+td_status fleet_passed(struct fleet *fleet); /* those that have passed the last stage at this instant */
+void fleet_pass_drop(const struct fleet *fleet, int32_t worker, int32_t slot); /* its pushes are not to be */
+void fleet_pass_forget(struct fleet *fleet, int32_t worker);                   /* it has failed */
+
 /* fleet_link.c */
+td_status fleet_push_now(struct fleet *fleet, int32_t slot, int32_t begin, int32_t end, const int64_t ready_ps[2]);
 /* Books a chunk's pushes: see fleet_milestones. */
 td_status fleet_push(struct fleet *fleet, int32_t worker, const struct chunk *chunk, const int64_t ready_ps[2]);
 /* Prices a request's first push between two workers, once so much of its prompt is computed. */
