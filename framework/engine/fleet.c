@@ -334,6 +334,7 @@ static td_status check_balance(struct fleet *fleet) {
                    summary->output_tokens);
   }
   TD_TRY(fleet_tools_check(fleet));
+  TD_TRY(fleet_power_balance(fleet));
   TD_TRY(fleet_check_ports(fleet));
   if (fleet->outages) fleet_outages_count(fleet);
   summary->steps = fleet->next_step;

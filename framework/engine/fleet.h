@@ -8,8 +8,9 @@
  *
  *   arrives -> waits for a route -> prefill queue -> [transfer -> ] joins decode -> decodes -> done
  *
- * Events of one instant are handled in the order steps, chunks through all stages, transfers, calls on orchestrators, arrivals, each by number,
- * then the policy's tick, then failures and repairs by worker; work is given out after the last of them.
+ * Events of one instant are handled in the order steps, chunks through all stages, transfers, calls on orchestrators,
+ * arrivals, each by number, then the policy's tick, then failures and repairs by worker; work is given out after the
+ * last of them.
  */
 #ifndef ENGINE_FLEET_H
 #define ENGINE_FLEET_H
@@ -305,6 +306,20 @@ td_status fleet_tools_give_out(struct fleet *fleet); /* calls begin */
 td_status fleet_tools_fail(struct fleet *fleet, int32_t index);
 void fleet_tools_repair(struct fleet *fleet, int32_t index);
 
+struct fleet_tools;
+struct tool_call;
+struct keyed_slot;
+bool fleet_tools_next_fits(const struct fleet_tools *tools,
+                           int32_t index);                                /* cores are free for who is first in line */
+td_status fleet_tools_begin(struct fleet *fleet, struct keyed_slot item); /* taken from the line */
+
+/* fleet_tools_power.c: with a cap of the cluster's power */
+int64_t cluster_call_uw(const struct cluster_orchestrator *machine, int64_t cores); /* beside idle cores */
+int64_t fleet_call_uw(const struct fleet *fleet, const struct tool_call *call);
+td_status fleet_tools_want_power(struct fleet *fleet, int32_t index); /* a machine, for who is first in line */
+void fleet_tools_want_no_power(struct fleet *fleet, int32_t index);
+td_status fleet_tools_power(struct fleet *fleet); /* calls begin that there is power for */
+
 /* fleet_tools_count.c */
 td_status fleet_tools_open(struct fleet *fleet);
 void fleet_tools_close(struct fleet *fleet);
@@ -323,6 +338,7 @@ void fleet_slow_times(const struct fleet *fleet, int32_t pool, int64_t ps[2]);
 void fleet_power_release(struct fleet *fleet, int32_t worker); /* it ends a step */
 void fleet_power_forget(struct fleet *fleet, int32_t worker);  /* it has failed: it waits no more */
 td_status fleet_power_give_out(struct fleet *fleet);           /* lets steps begin */
+td_status fleet_power_balance(const struct fleet *fleet);      /* at the run's end: all of it is given back */
 void fleet_power_count(struct fleet *fleet);                   /* at the run's end, with or without a cap */
 
 /* fleet_fail.c */

@@ -75,7 +75,7 @@ struct dice {
   /* what goes wrong is thrown apart, often at the instants that requests were asked for */
   bool faulty, capped;
   uint64_t fault_throws;
-  int idle_w, most_w; /* of all workers idle; beside that, of the one that takes most at a step */
+  int idle_w, most_w; /* of all workers and orchestrators idle; beside that, of the one that takes most */
   /* and how replicas are split */
   bool split, experts;
   uint64_t split_throws;
@@ -254,8 +254,12 @@ static void add_orchestrators(struct dice *dice, struct td_text *out) {
   for (int i = 0; i < pools; i++) {
     int machines = draw(dice, 1, 3), cores = draw(dice, 1, 3);
     if (cores < least) least = cores;
+    const char *speed = pick(dice, speeds, 4);
+    int busy = 10 * draw(dice, 1, 20), idle = draw(dice, 0, 10);
     td_text_printf(out, "%s{ name = \"o%d\"; count = %d; cores = %d; speed = %s; power_busy = %d; power_idle = %d; ",
-                   i ? "," : "", i, machines, cores, pick(dice, speeds, 4), draw(dice, 10, 20), draw(dice, 0, 10));
+                   i ? "," : "", i, machines, cores, speed, busy, idle);
+    dice->idle_w += machines * idle;
+    if (busy > dice->most_w) dice->most_w = busy;
     add_faults(dice, machines, out);
     td_text_printf(out, "}");
   }
@@ -277,11 +281,11 @@ static void add_cluster(struct dice *dice, const char *policy, const char *folde
   if (!both && !mixed && draw(dice, 0, 2) == 0) add_pool(dice, pools[count++] = "d1", "decode", folder, &list);
   if (mixed) add_pool(dice, pools[count++] = "p3", "both", folder, &list);
   td_text_printf(out, "cluster = { pools = (%s);\n", list.data);
+  td_text_free(&list);
+  if (dice->tools) add_orchestrators(dice, out);
   if (dice->capped && draw_fault(dice, 0, 3)) {
     td_text_printf(out, "power_cap = %d; ", dice->idle_w + dice->most_w + draw_fault(dice, 0, 5 * dice->idle_w));
   }
-  td_text_free(&list);
-  if (dice->tools) add_orchestrators(dice, out);
   add_links(dice, pools, count, folder, out);
 }
 
