@@ -327,19 +327,19 @@ static double most_watts(const struct rows *rows, double of_step, double of_core
   return most;
 }
 
-#define CAPPED(watts)                                                                                             \
-  "orchestrators = { pools = ( { name = \"cpu\"; cores = 300; power_busy = 39000.0; power_idle = 9000.0; } ); };" \
+#define CAPPED(watts)                                                                                              \
+  "orchestrators = { pools = ( { name = \"cpu\"; cores = 300; power_busy = 129000.0; power_idle = 9000.0; } ); };" \
   "power_cap = " #watts ";"
 
-/* 30 chips take 50 W each idle and 250 W more at a step, cores 30 W idle and 100 W more at a call: 10,500 W idle. */
+/* 30 chips take 50 W each idle and 250 W more at a step, cores 30 W idle and 400 W more at a call: 10,500 W idle. */
 static void steps_and_calls_share_a_cap(void **state) {
   (void)state;
   struct rows rows, free_rows;
   int count, waited = 0;
-  run(CAPPED(11100.0), POISSON, &rows);
+  run(CAPPED(11050.0), POISSON, &rows);
   run(CAPPED(99000.0), POISSON, &free_rows);
-  assert_int_equal(most_watts(&rows, 250, 100), 600); /* two steps and a call, or a step and three */
-  assert_true(most_watts(&free_rows, 250, 100) > 1200);
+  assert_int_equal(most_watts(&rows, 250, 400), 500); /* two steps, or a call */
+  assert_true(most_watts(&free_rows, 250, 400) > 1200);
   const struct td_row_tool_call *calls = calls_of(&rows, &count);
   for (int i = 0; i < count; i++) waited += calls[i].start > calls[i].enqueued; /* for power alone */
   printf("%d of %d calls waited for power\n", waited, count);
@@ -395,8 +395,8 @@ static void fails_with(const char *cluster, const char *source, td_status expect
 static void caps_that_cannot_be_kept(void **state) {
   (void)state;
   fails_with(
-      CAPPED(10749.0), POISSON, TD_CONFIG,
-      "cluster.power_cap: found 10749 W, expected at least 10750 W: all workers and orchestrators idle but the one "
+      CAPPED(10899.0), POISSON, TD_CONFIG,
+      "cluster.power_cap: found 10899 W, expected at least 10900 W: all workers and orchestrators idle but the one "
       "that takes most");
   fails_with("orchestrators = { pools = ( { name = \"cpu\"; cores = 3; } ); }; power_cap = 9000.0;", POISSON, TD_CONFIG,
              "cluster.power_cap: found orchestrators cpu without watts, expected a device file with power_busy and "
