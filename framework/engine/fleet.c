@@ -26,16 +26,19 @@ static void init_replica(struct fleet *fleet, int32_t i) {
   struct replica *replica = &fleet->replicas[i];
   *replica = (struct replica){.pool = worker->pool_index,
                               .blocks = worker->kv_blocks,
+                              .free_blocks = worker->kv_blocks,
                               .prefill = {-1, -1},
                               .joining = {-1, -1},
                               .chunks = replica->own_chunks,
                               .chunk_capacity = OWN_CHUNKS};
   endings_open(&replica->endings, replica->own_endings, OWN_ENDINGS);
+  int32_t ranks = cluster_ranks(worker->pool);
+  fleet->ranked |= ranks > 1;
   fleet->views[i] = (struct td_worker_view){.pool = worker->pool->name,
                                             .role = worker->pool->role,
-                                            .blocks = worker->kv_blocks,
-                                            .free_blocks = worker->kv_blocks,
-                                            .free_sequences = fleet->batch_sequences * cluster_ranks(worker->pool)};
+                                            .blocks = worker->kv_blocks / ranks,
+                                            .free_blocks = worker->kv_blocks / ranks,
+                                            .free_sequences = fleet->batch_sequences * ranks};
 }
 
 static void close_replica(struct replica *replica) {
@@ -260,15 +263,16 @@ static td_status loop(struct fleet *fleet) {
 static td_status check_replica(const struct fleet *fleet, int32_t worker) {
   const struct replica *replica = &fleet->replicas[worker];
   const struct td_worker_view *view = &fleet->views[worker];
-  if (view->free_blocks == replica->blocks && !view->active && !view->waiting_tokens && !replica->busy &&
-      !replica->context && !replica->row.count && !replica->paused.count) {
+  int64_t blocks = fleet_free_blocks(fleet, worker);
+  if (blocks == replica->blocks && !view->active && !view->waiting_tokens && !replica->busy && !replica->context &&
+      !replica->row.count && !replica->paused.count) {
     return TD_OK;
   }
   return td_fail(TD_INTERNAL,
                  "worker %s: %" PRId64 " of %" PRId64 " KV blocks free, %" PRId64 " requests, %" PRId64
                  " tokens waiting, %" PRId64 " positions after the last request",
-                 fleet->cluster->workers[worker].name, view->free_blocks, replica->blocks, view->active,
-                 view->waiting_tokens, replica->context);
+                 fleet->cluster->workers[worker].name, blocks, replica->blocks, view->active, view->waiting_tokens,
+                 replica->context);
 }
 
 static td_status check_cache(const struct fleet *fleet, int32_t worker) {

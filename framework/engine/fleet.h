@@ -139,6 +139,7 @@ struct replica {
   bool resumed;              /* some of the decoding ones are back from a pause */
   int64_t grown;             /* of the steps under way, those whose blocks the view lacks already */
   struct fleet_books *books; /* with pipeline stages, of batch 0 */
+  int64_t free_blocks;       /* with several groups of chips, whose views have those of one: of all */
 };
 
 /* A tier of a pool's prefix caches; the first is the device's own memory. */
@@ -227,6 +228,7 @@ struct fleet {
   bool route_again;
   bool crowded;                /* somebody waits for power: steps are not merged */
   bool pipelined;              /* some pool has stages */
+  bool ranked;                 /* some pool has several groups of chips */
   struct worker_queue passing; /* then: when its workers' steps that yield no token have passed the last stage */
   bool split;                  /* a request was let in that decodes elsewhere */
   bool prefixes;               /* a request came with hashes of its prompt */
@@ -425,7 +427,15 @@ static inline int64_t fleet_places(const struct fleet *fleet, int32_t worker) {
   return fleet->batch_sequences * fleet->pools[fleet->replicas[worker].pool].ranks;
 }
 
+/* KV blocks that nobody has. */
+static inline int64_t fleet_free_blocks(const struct fleet *fleet, int32_t worker) {
+  const struct replica *replica = &fleet->replicas[worker];
+  bool several = fleet->ranked && fleet->pools[replica->pool].ranks > 1;
+  return several ? replica->free_blocks : fleet->views[worker].free_blocks;
+}
+
 /* fleet_ranks.c: a step's counts where groups of chips deal out its sequences */
+void fleet_rank_blocks(struct fleet *fleet, int32_t worker, int64_t blocks); /* so many more are free */
 /* From counts of all decoding sequences to those of a group that has so many of them. */
 void fleet_share(int64_t sequences, struct td_step_stats *stats);
 /* The pool's rank_tokens: those of so many decoding sequences, to which the step's chunks are added. */

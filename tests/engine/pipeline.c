@@ -368,6 +368,26 @@ static void experts_are_shared_by_groups(void **state) {
   rows_free(&link);
 }
 
+/* Four groups of 10 KV blocks: each has room for one request of 6, though six would fit in all 40. */
+static void kv_is_on_one_group(void **state) {
+  (void)state;
+  struct rows rows;
+  struct setup setup = {"experts", "expert = 4; kv_tokens = 640;", NULL, 6, 80, 16, NULL};
+  run(&setup, &rows);
+  int64_t first_ps = INT64_MAX;
+  int late = 0;
+  for (size_t i = 0; i < 6; i++) {
+    if (request_at(&rows, i)->finished < first_ps) first_ps = request_at(&rows, i)->finished;
+  }
+  for (size_t i = 0; i < 6; i++) late += request_at(&rows, i)->admitted >= first_ps;
+  assert_int_equal(late, 2);
+  rows_free(&rows);
+  setup.prompt = 170;
+  fails(&setup,
+        "found 10 KV blocks of 16 positions on each group of chips, for each batch in flight, expected at "
+        "least 12 for the longest request");
+}
+
 /* ---- what fits ---- */
 
 /* experts.cfg, for long prompts. */
@@ -436,6 +456,7 @@ int main(void) {
                                      cmocka_unit_test(a_replica_fails_as_a_whole),
                                      cmocka_unit_test(a_repaired_replica_is_free),
                                      cmocka_unit_test(experts_are_shared_by_groups),
+                                     cmocka_unit_test(kv_is_on_one_group),
                                      cmocka_unit_test(weights_are_by_chip),
                                      cmocka_unit_test(what_cannot_be_is_refused)};
   folder = test_scratch();

@@ -219,7 +219,7 @@ static void add_pool(struct dice *dice, const char *name, const char *role, cons
   if (250 * chips > dice->most_w) dice->most_w = 250 * chips;
   td_text_printf(out, "%s{ name = \"%s\"; role = \"%s\"; backend = \"modelled\"; count = %d; kv_tokens = %d; ",
                  strstr(out->data, "name = \"p") || strstr(out->data, "name = \"d") ? ", " : "", name, role, workers,
-                 tokens * split.stages);
+                 tokens * split.stages * (split.expert > split.tensor ? split.expert / split.tensor : 1));
   td_text_printf(out, "device = \"%s/chip.cfg\"; ", folder);
   add_parts(dice, &split, folder, out);
   if (dice->caches) add_tiers(dice, split.stages, out);
