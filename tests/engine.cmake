@@ -9,11 +9,12 @@ tandem_test(engine_prefix_cache SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/prefix_
 tandem_test(engine_policies SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/policies.c LINK ${engine_libraries})
 foreach(name exactness faults limits pipeline policy_runs prefix tools)
   tandem_test(engine_${name} SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/${name}.c
-    ${CMAKE_CURRENT_LIST_DIR}/engine/random_cluster.c ${CMAKE_CURRENT_LIST_DIR}/engine/rows.c LINK ${engine_libraries})
+    ${CMAKE_CURRENT_LIST_DIR}/engine/random_cluster.c ${CMAKE_CURRENT_LIST_DIR}/engine/random_files.c
+    ${CMAKE_CURRENT_LIST_DIR}/engine/rows.c LINK ${engine_libraries})
 endforeach()
 
 tandem_test(engine_summary SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/summary.c
-  ${CMAKE_CURRENT_LIST_DIR}/engine/random_cluster.c LINK tandem_base PkgConfig::JANSSON)
+  ${CMAKE_CURRENT_LIST_DIR}/engine/random_files.c LINK tandem_base PkgConfig::JANSSON)
 add_dependencies(engine_summary tandem)
 
 # The policies' reference is what the program prints.

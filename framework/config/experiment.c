@@ -187,9 +187,10 @@ static const struct td_option cluster_options[] = {
           "modelled runs: machines whose cores run the tool calls of sessions, which wait when all are taken; absent = "
           "a tool's time is a delay"),
     KEY(td_cfg_cluster, power_cap, TD_OPT_REAL, "W", "0", 0, 1e12,
-        "modelled runs: most power of all workers, at steps power_busy (of its chips together), else "
-        "power_idle; a step that would exceed it waits until others end, first come first, equals by the worker's "
-        "number; 0 = no cap"),
+        "modelled runs: most power of all workers and orchestrators, at steps and calls power_busy (of its chips "
+        "together; a call's cores' share), else power_idle; a step or call that would exceed it waits until others "
+        "end, "
+        "first come first, equals by the worker's number; 0 = no cap"),
     END};
 static const struct td_option_group cluster_group = {"cluster", sizeof(struct td_cfg_cluster), cluster_options};
 

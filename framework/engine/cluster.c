@@ -222,10 +222,13 @@ static td_status size_kv(struct cluster *cluster, struct cluster_worker *worker)
                    worker->params->kind != TD_KIND_LPU;
   if (!tokens && from_file) TD_TRY(positions_from_memory(cluster, worker, &tokens));
   if (!tokens) tokens = positions_for_batch(cluster);
-  int64_t blocks = tokens / cluster->experiment->engine.block_tokens / worker->pool->pipeline;
+  int64_t groups = cluster_ranks(worker->pool);
+  int64_t blocks = tokens / cluster->experiment->engine.block_tokens / worker->pool->pipeline / groups;
   int64_t need = cluster_blocks(cluster, cluster->workload.longest_total);
   if (blocks < need || blocks < 1) {
-    const char *each = worker->pool->pipeline > 1 ? " for each batch in flight" : "";
+    const char *each = groups > 1                   ? " on each group of chips, for each batch in flight"
+                       : worker->pool->pipeline > 1 ? " for each batch in flight"
+                                                    : "";
     char path[64];
     snprintf(path, sizeof path, "cluster.pools.[%d].kv_tokens", worker->pool_index);
     if (!need) {
@@ -238,8 +241,8 @@ static td_status size_kv(struct cluster *cluster, struct cluster_worker *worker)
                           " for the longest request",
                           blocks, cluster->experiment->engine.block_tokens, each, need);
   }
-  worker->kv_blocks = blocks;
-  return check_numbered(cluster, worker, blocks);
+  worker->kv_blocks = blocks * groups;
+  return check_numbered(cluster, worker, worker->kv_blocks);
 }
 
 static td_status take_identity(struct cluster *cluster) {

@@ -27,17 +27,20 @@ static void init_replica(struct fleet *fleet, int32_t i) {
   struct replica *replica = &fleet->replicas[i];
   *replica = (struct replica){.pool = worker->pool_index,
                               .blocks = worker->kv_blocks,
+                              .free_blocks = worker->kv_blocks,
                               .prefill = {-1, -1},
                               .joining = {-1, -1},
                               .chunks = replica->own_chunks,
                               .chunk_capacity = OWN_CHUNKS};
   endings_open(&replica->endings, replica->own_endings, OWN_ENDINGS);
+  int32_t ranks = cluster_ranks(worker->pool);
+  fleet->ranked |= ranks > 1;
   fleet->views[i] = (struct td_worker_view){.pool = worker->pool->name,
                                             .role = worker->pool->role,
                                             .executes = worker->backend->executes,
-                                            .blocks = worker->kv_blocks,
-                                            .free_blocks = worker->kv_blocks,
-                                            .free_sequences = fleet->batch_sequences * cluster_ranks(worker->pool)};
+                                            .blocks = worker->kv_blocks / ranks,
+                                            .free_blocks = worker->kv_blocks / ranks,
+                                            .free_sequences = fleet->batch_sequences * ranks};
 }
 
 static void close_replica(struct replica *replica) {
@@ -132,6 +135,7 @@ void fleet_close(struct fleet *fleet) {
   slot_queue_close(&fleet->transfers);
   worker_queue_close(&fleet->ends);
   worker_queue_close(&fleet->growing);
+  worker_queue_close(&fleet->passing);
   free(fleet->requests);
   free(fleet->replicas);
   free(fleet->views);
@@ -149,6 +153,7 @@ int64_t fleet_next_time(struct fleet *fleet) {
   if (step < next) next = step;
   if (fleet->transfers.count && fleet->transfers.heap[0].key < next) next = fleet->transfers.heap[0].key;
   if (fleet->tools && fleet_tools_next(fleet) < next) next = fleet_tools_next(fleet);
+  if (fleet->pipelined && worker_queue_time(&fleet->passing) < next) next = worker_queue_time(&fleet->passing);
   int64_t then = fleet_next_tick(fleet, next);
   return fleet->outages ? fleet_next_outage(fleet, next, then) : then;
 }
@@ -165,6 +170,7 @@ static td_status handle_instant(struct fleet *fleet) {
     fleet->summary->events++;
     TD_TRY(fleet_end_step(fleet, worker));
   }
+  if (fleet->pipelined) TD_TRY(fleet_passed(fleet));
   while (fleet->transfers.count && fleet->transfers.heap[0].key == fleet->now_ps) {
     fleet->summary->events++;
     TD_TRY(fleet_transferred(fleet, slot_queue_pop(&fleet->transfers).slot));
@@ -263,15 +269,16 @@ static td_status loop(struct fleet *fleet) {
 static td_status check_replica(const struct fleet *fleet, int32_t worker) {
   const struct replica *replica = &fleet->replicas[worker];
   const struct td_worker_view *view = &fleet->views[worker];
-  if (view->free_blocks == replica->blocks && !view->active && !view->waiting_tokens && !replica->busy &&
-      !replica->context && !replica->row.count && !replica->paused.count) {
+  int64_t blocks = fleet_free_blocks(fleet, worker);
+  if (blocks == replica->blocks && !view->active && !view->waiting_tokens && !replica->busy && !replica->context &&
+      !replica->row.count && !replica->paused.count) {
     return TD_OK;
   }
   return td_fail(TD_INTERNAL,
                  "worker %s: %" PRId64 " of %" PRId64 " KV blocks free, %" PRId64 " requests, %" PRId64
                  " tokens waiting, %" PRId64 " positions after the last request",
-                 fleet->cluster->workers[worker].name, view->free_blocks, replica->blocks, view->active,
-                 view->waiting_tokens, replica->context);
+                 fleet->cluster->workers[worker].name, blocks, replica->blocks, view->active, view->waiting_tokens,
+                 replica->context);
 }
 
 static td_status check_cache(const struct fleet *fleet, int32_t worker) {
@@ -337,6 +344,7 @@ static td_status check_balance(struct fleet *fleet) {
                    summary->output_tokens);
   }
   TD_TRY(fleet_tools_check(fleet));
+  TD_TRY(fleet_power_balance(fleet));
   TD_TRY(fleet_check_ports(fleet));
   if (fleet->outages) fleet_outages_count(fleet);
   summary->steps = fleet->next_step;

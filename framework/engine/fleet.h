@@ -9,8 +9,9 @@
  *
  *   arrives -> waits for a route -> prefill queue -> [transfer -> ] joins decode -> decodes -> done
  *
- * Events of one instant are handled in the order steps, transfers, calls on orchestrators, arrivals, each by number,
- * then the policy's tick, then failures and repairs by worker; work is given out after the last of them.
+ * Events of one instant are handled in the order steps, chunks through all stages, transfers, calls on orchestrators,
+ * arrivals, each by number, then the policy's tick, then failures and repairs by worker; work is given out after the
+ * last of them.
  */
 #ifndef ENGINE_FLEET_H
 #define ENGINE_FLEET_H
@@ -139,6 +140,7 @@ struct replica {
   bool resumed;              /* some of the decoding ones are back from a pause */
   int64_t grown;             /* of the steps under way, those whose blocks the view lacks already */
   struct fleet_books *books; /* with pipeline stages, of batch 0 */
+  int64_t free_blocks;       /* with several groups of chips, whose views have those of one: of all */
 };
 
 /* A tier of a pool's prefix caches; the first is the device's own memory. */
@@ -226,11 +228,13 @@ struct fleet {
   struct fleet_power *power;     /* NULL: the cluster has no cap */
   struct fleet_tools *tools;     /* NULL: the cluster has no orchestrators */
   bool route_again;
-  bool crowded;   /* somebody waits for power: steps are not merged */
-  bool pipelined; /* some pool has stages */
-  bool split;     /* a request was let in that decodes elsewhere */
-  bool prefixes;  /* a request came with hashes of its prompt */
-  bool settled;   /* nothing that a policy is shown has changed since its last tick did nothing */
+  bool crowded;                /* somebody waits for power: steps are not merged */
+  bool pipelined;              /* some pool has stages */
+  bool ranked;                 /* some pool has several groups of chips */
+  struct worker_queue passing; /* then: when its workers' steps that yield no token have passed the last stage */
+  bool split;                  /* a request was let in that decodes elsewhere */
+  bool prefixes;               /* a request came with hashes of its prompt */
+  bool settled;                /* nothing that a policy is shown has changed since its last tick did nothing */
 };
 
 struct node;
@@ -316,6 +320,20 @@ td_status fleet_tools_give_out(struct fleet *fleet); /* calls begin */
 td_status fleet_tools_fail(struct fleet *fleet, int32_t index);
 void fleet_tools_repair(struct fleet *fleet, int32_t index);
 
+struct fleet_tools;
+struct tool_call;
+struct keyed_slot;
+bool fleet_tools_next_fits(const struct fleet_tools *tools,
+                           int32_t index);                                /* cores are free for who is first in line */
+td_status fleet_tools_begin(struct fleet *fleet, struct keyed_slot item); /* taken from the line */
+
+/* fleet_tools_power.c: with a cap of the cluster's power */
+int64_t cluster_call_uw(const struct cluster_orchestrator *machine, int64_t cores); /* beside idle cores */
+int64_t fleet_call_uw(const struct fleet *fleet, const struct tool_call *call);
+td_status fleet_tools_want_power(struct fleet *fleet, int32_t index); /* a machine, for who is first in line */
+void fleet_tools_want_no_power(struct fleet *fleet, int32_t index);
+td_status fleet_tools_power(struct fleet *fleet); /* calls begin that there is power for */
+
 /* fleet_tools_count.c */
 td_status fleet_tools_open(struct fleet *fleet);
 void fleet_tools_close(struct fleet *fleet);
@@ -334,6 +352,7 @@ void fleet_slow_times(const struct fleet *fleet, int32_t pool, int64_t ps[2]);
 void fleet_power_release(struct fleet *fleet, int32_t worker); /* it ends a step */
 void fleet_power_forget(struct fleet *fleet, int32_t worker);  /* it has failed: it waits no more */
 td_status fleet_power_give_out(struct fleet *fleet);           /* lets steps begin */
+td_status fleet_power_balance(const struct fleet *fleet);      /* at the run's end: all of it is given back */
 void fleet_power_count(struct fleet *fleet);                   /* at the run's end, with or without a cap */
 
 /* fleet_fail.c */
@@ -425,7 +444,15 @@ static inline int64_t fleet_places(const struct fleet *fleet, int32_t worker) {
   return fleet->batch_sequences * fleet->pools[fleet->replicas[worker].pool].ranks;
 }
 
+/* KV blocks that nobody has. */
+static inline int64_t fleet_free_blocks(const struct fleet *fleet, int32_t worker) {
+  const struct replica *replica = &fleet->replicas[worker];
+  bool several = fleet->ranked && fleet->pools[replica->pool].ranks > 1;
+  return several ? replica->free_blocks : fleet->views[worker].free_blocks;
+}
+
 /* fleet_ranks.c: a step's counts where groups of chips deal out its sequences */
+void fleet_rank_blocks(struct fleet *fleet, int32_t worker, int64_t blocks); /* so many more are free */
 /* From counts of all decoding sequences to those of a group that has so many of them. */
 void fleet_share(int64_t sequences, struct td_step_stats *stats);
 /* The pool's rank_tokens: those of so many decoding sequences, to which the step's chunks are added. */
@@ -462,7 +489,15 @@ void fleet_pipeline_count(struct fleet *fleet, int32_t worker, int64_t steps); /
 void fleet_pipeline_rows(struct fleet *fleet, int32_t worker, int64_t rows, int64_t outputs);
 td_status fleet_pipeline_check(const struct fleet *fleet); /* at the run's end */
 
+/* fleet_pass.c: with pipeline stages, steps that yield no token and have ended for their batch */
+td_status fleet_pass(struct fleet *fleet, int32_t worker, bool *out_passes); /* the one that ends now, if it is one */
+td_status fleet_pass_push(struct fleet *fleet, int32_t worker, const struct chunk *chunk, const int64_t ready_ps[2]);
+td_status fleet_passed(struct fleet *fleet); /* those that have passed the last stage at this instant */
+void fleet_pass_drop(const struct fleet *fleet, int32_t worker, int32_t slot); /* its pushes are not to be */
+void fleet_pass_forget(struct fleet *fleet, int32_t worker);                   /* it has failed */
+
 /* fleet_link.c */
+td_status fleet_push_now(struct fleet *fleet, int32_t slot, int32_t begin, int32_t end, const int64_t ready_ps[2]);
 /* Books a chunk's pushes: see fleet_milestones. */
 td_status fleet_push(struct fleet *fleet, int32_t worker, const struct chunk *chunk, const int64_t ready_ps[2]);
 /* Prices a request's first push between two workers, once so much of its prompt is computed. */
@@ -479,6 +514,9 @@ td_status fleet_check_ports(struct fleet *fleet);
 td_status fleet_record_devices(struct fleet *fleet);
 td_status fleet_open_row(struct fleet *fleet, int32_t worker, const struct td_price *price, uint32_t kind);
 td_status fleet_close_row(struct fleet *fleet, int32_t worker);
+/* Steps of the same batch follow, which last otherwise: with pipeline stages the row goes on (see struct fleet_told).
+ */
+td_status fleet_turn_row(struct fleet *fleet, int32_t worker);
 /* The request takes part in its worker's next `count` device steps, the first of number `index`. */
 td_status fleet_resident(struct fleet *fleet, struct fleet_request *request, int32_t worker, uint64_t index,
                          int32_t count, int32_t yields);

@@ -87,20 +87,25 @@ int64_t fleet_push_layers(const struct fleet *fleet) {
   return all ? fleet->layers : config->handoff_layers;
 }
 
-td_status fleet_push(struct fleet *fleet, int32_t worker, const struct chunk *chunk, const int64_t ready_ps[2]) {
-  const struct replica *replica = &fleet->replicas[worker];
-  struct fleet_request *request = &fleet->requests[chunk->slot];
+td_status fleet_push_now(struct fleet *fleet, int32_t slot, int32_t begin, int32_t end, const int64_t ready_ps[2]) {
+  struct fleet_request *request = &fleet->requests[slot];
   bool blob = fleet->cluster->experiment->engine.handoff == TD_HANDOFF_BLOB;
   struct pushes pushes;
   if (fleet->hosted && fleet_hosted_clocks(fleet, request)) {
-    fleet_hosted_sent(fleet, request, chunk->push_end - chunk->push_begin);
+    fleet_hosted_sent(fleet, request, end - begin);
     return TD_OK;
   }
-  TD_TRY(price_pushes(fleet, request, chunk->push_end - chunk->push_begin, fleet_push_layers(fleet), &pushes));
-  struct td_row_transfer row = {.token_begin = (uint64_t)chunk->push_begin,
-                                .token_end = (uint64_t)chunk->push_end,
-                                .start = blob ? fleet->now_ps : replica->start_ps + ready_ps[0]};
-  return book(fleet, request, &pushes, row, blob ? fleet->now_ps : replica->start_ps + ready_ps[1]);
+  TD_TRY(price_pushes(fleet, request, end - begin, fleet_push_layers(fleet), &pushes));
+  struct td_row_transfer row = {
+      .token_begin = (uint64_t)begin, .token_end = (uint64_t)end, .start = blob ? fleet->now_ps : ready_ps[0]};
+  return book(fleet, request, &pushes, row, blob ? fleet->now_ps : ready_ps[1]);
+}
+
+td_status fleet_push(struct fleet *fleet, int32_t worker, const struct chunk *chunk, const int64_t ready_ps[2]) {
+  const struct replica *replica = &fleet->replicas[worker];
+  const int64_t at_ps[2] = {replica->start_ps + ready_ps[0], replica->start_ps + ready_ps[1]};
+  if (replica->flow && replica->flow->quiet) return fleet_pass_push(fleet, worker, chunk, at_ps);
+  return fleet_push_now(fleet, chunk->slot, chunk->push_begin, chunk->push_end, at_ps);
 }
 
 /* All at once: where it goes was not known before. */
@@ -163,6 +168,9 @@ td_status fleet_transferred(struct fleet *fleet, int32_t slot) {
 
 void fleet_forget_pushes(struct fleet *fleet, struct fleet_request *request) {
   uint64_t lost = request->kv_bytes - request->kv_expected;
+  if (fleet->pipelined && request->prefill_worker >= 0) {
+    fleet_pass_drop(fleet, request->prefill_worker, (int32_t)(request - fleet->requests));
+  }
   if (!lost) return;
   ports_of(fleet, request->prefill_worker)->egress.open -= lost;
   ports_of(fleet, request->decode_worker)->ingress.open -= lost;

@@ -63,7 +63,7 @@ static td_status begin_decode(struct fleet *fleet, int32_t worker) {
     TD_TRY(go_on(fleet, replica));
   } else {
     struct td_price price;
-    TD_TRY(fleet_close_row(fleet, worker));
+    TD_TRY(replica->changed ? fleet_close_row(fleet, worker) : fleet_turn_row(fleet, worker));
     TD_TRY(fleet_price_decode(fleet, replica, &price));
     if (!fleet->merge) {
       replica->priced = price.base_ps;

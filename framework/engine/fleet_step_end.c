@@ -98,9 +98,11 @@ td_status fleet_end_step(struct fleet *fleet, int32_t worker) {
   if (replica->decodes) __builtin_prefetch(&fleet->requests[replica->endings.heap[0].slot]);
   if (replica->chunk_count) __builtin_prefetch(&fleet->requests[replica->chunks[0].slot]);
   const bool executes = fleet_executes(fleet, worker);
+  bool passes = false;
   replica->busy = replica->changed = false;
   if (executes) TD_TRY(fleet_hosted_row(fleet, worker));
-  if (fleet->power) fleet_power_release(fleet, worker);
+  if (fleet->pipelined) TD_TRY(fleet_pass(fleet, worker, &passes));
+  if (fleet->power && !passes) fleet_power_release(fleet, worker);
   fleet_pipeline_count(fleet, worker, replica->count);
   TD_TRY(end_chunks(fleet, worker));
   replica->index += (uint64_t)replica->count;

@@ -26,7 +26,8 @@ static td_status create_trace(const struct cluster *cluster, const struct td_tra
                              .ranks = transport->ranks,
                              .slo_ttft = experiment->slo.ttft,
                              .slo_tpot = experiment->slo.tpot,
-                             .tools = cluster->orchestrator_count > 0};
+                             .tools = cluster->orchestrator_count > 0,
+                             .paces = cluster_has_stages(cluster)};
   td_status status = td_trace_create(path, &run, out_trace);
   free(text);
   return status;
