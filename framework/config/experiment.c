@@ -153,7 +153,7 @@ static const struct td_option pool_options[] = {
     KEY(td_cfg_pool, kv_tokens, TD_OPT_INT, "tokens", "0", 0, 1000000000,
         "KV capacity of each replica, in whole blocks; 0 = on modelled devices what the device file's memory leaves "
         "beside the "
-        "weights, on executing ones room for the longest request in every place of a step"),
+        "weights, on executing ones and LPUs room for the longest request of a list in every place of a step"),
     BELOW(td_cfg_pool, tiers, TD_OPT_LIST, "()", &tier_group,
           "with engine.prefix_cache: where kept prompts go that the KV cache has no room for, the next tier first; at "
           "most 7. A prompt that finds its beginning there waits, and the worker's step with it, until it is loaded"),

@@ -12,7 +12,7 @@
 
 bool cluster_is_lpu(const struct cluster_worker *worker) {
   if (strcmp(worker->backend->name, "lpu") == 0) return true;
-  return !worker->backend->executes && worker->params && worker->params->kind == TD_KIND_LPU;
+  return !worker->backend->executes && worker->params && td_lpu_machine_of(worker->params);
 }
 
 struct td_lpu_choice cluster_lpu(const struct cluster *cluster, const struct cluster_worker *worker) {
