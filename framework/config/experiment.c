@@ -119,7 +119,9 @@ static const struct td_option pool_options[] = {
         "rank; pools that name the same device share it, as replicas do where devices are the host's processors"),
     KEY(td_cfg_pool, tensor, TD_OPT_INT, "chips", "1", 1, 1024,
         "backend modelled: so many of the device act as one worker, which share heads, FFNs and experts and sum over "
-        "them; every operator is then priced by its model"),
+        "them; every operator is then priced by its model. A divisor of the model's heads that divides its key and "
+        "value "
+        "heads or is a multiple of them"),
     KEY(td_cfg_pool, pipeline, TD_OPT_INT, "stages", "1", 1, 64,
         "modelled runs on chips: pipeline parallelism, a replica being so many times tensor chips (or expert, if "
         "more). "

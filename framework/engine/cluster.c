@@ -46,6 +46,8 @@ static td_status join_chips(const struct cluster *cluster, int32_t index) {
   if (pool->tensor == 1 && pool->expert == 1 && pool->graphs && !framework) return TD_OK;
   TD_TRY(td_format(path, sizeof path, "cluster.pools.[%" PRId32 "].%s", index, key));
   if (!params || strcmp(pool->backend, "modelled")) {
+    const struct td_backend *backend;
+    TD_TRY(cluster_check_backend(cluster, index, &backend)); /* a name that is none is said as such */
     return td_config_fail(cluster->config, path, "found it on backend \"%s\", expected it on \"modelled\" only",
                           pool->backend);
   }
