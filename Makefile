@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Thin on purpose: CMake builds, scripts/ do the rest.
 #   make demo     install what is missing, build, run the mission and the quickstart (two minutes once the packages are there)
-#   make experiments   runs what makes claims, and writes the table of them (ten minutes; what is there already is kept)
+#   make experiments   runs what makes claims, and writes the table of them (a quarter of an hour; what is there already is kept)
 #   make paper    the PDF: quickstart, experiments, figures, LaTeX
 #   make check    everything CI checks: lint, warnings as errors, all tests, ASan/UBSan, TSan, fuzz targets
 .PHONY: build demo check experiments paper format fuzz clean

@@ -110,12 +110,25 @@ static void print_devices(const struct td_trace *trace, const struct td_metrics 
   }
 }
 
+/* A quotient below 1 stays below 100 when it is multiplied by it, so that 17 digits always tell. */
+void td_print_percent(double part, double all, FILE *out) {
+  char text[32];
+  int digits = 4;
+  do snprintf(text, sizeof text, "%.*g", digits++, all > 0 ? 100 * (part / all) : 0);
+  while (part < all && !strcmp(text, "100") && digits <= 17);
+  fprintf(out, "%s %%", text);
+}
+
 void td_metrics_print_goodput(const struct td_metrics *metrics, FILE *out) {
   double all = (double)(metrics->requests + metrics->refused);
   if (!(metrics->slo_ttft > 0 || metrics->slo_tpot > 0) || !(metrics->makespan_s > 0)) return;
-  fprintf(out, "goodput     %.6g requests/s: %.4g %% within the SLO (TTFT %.4g %%, TPOT %.4g %%)\n",
-          (double)metrics->within / metrics->makespan_s, 100 * (double)metrics->within / all,
-          100 * (double)metrics->within_ttft / all, 100 * (double)metrics->within_tpot / all);
+  fprintf(out, "goodput     %.6g requests/s: ", (double)metrics->within / metrics->makespan_s);
+  td_print_percent((double)metrics->within, all, out);
+  fprintf(out, " within the SLO (TTFT ");
+  td_print_percent((double)metrics->within_ttft, all, out);
+  fprintf(out, ", TPOT ");
+  td_print_percent((double)metrics->within_tpot, all, out);
+  fprintf(out, ")\n");
 }
 
 /* What many runs have nothing of. */

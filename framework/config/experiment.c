@@ -121,7 +121,9 @@ static const struct td_option pool_options[] = {
         "rank; pools that name the same device share it, as replicas do where devices are the host's processors"),
     KEY(td_cfg_pool, tensor, TD_OPT_INT, "chips", "1", 1, 1024,
         "backend modelled: so many of the device act as one worker, which share heads, FFNs and experts and sum over "
-        "them; every operator is then priced by its model"),
+        "them; every operator is then priced by its model. A divisor of the model's heads that divides its key and "
+        "value "
+        "heads or is a multiple of them"),
     KEY(td_cfg_pool, pipeline, TD_OPT_INT, "stages", "1", 1, 64,
         "modelled runs on chips: pipeline parallelism, a replica being so many times tensor chips (or expert, if "
         "more). "
@@ -155,7 +157,7 @@ static const struct td_option pool_options[] = {
     KEY(td_cfg_pool, kv_tokens, TD_OPT_INT, "tokens", "0", 0, 1000000000,
         "KV capacity of each replica, in whole blocks; 0 = on modelled devices what the device file's memory leaves "
         "beside the "
-        "weights, on executing ones room for the longest request in every place of a step"),
+        "weights, on executing ones and LPUs room for the longest request of a list in every place of a step"),
     BELOW(td_cfg_pool, tiers, TD_OPT_LIST, "()", &tier_group,
           "with engine.prefix_cache: where kept prompts go that the KV cache has no room for, the next tier first; at "
           "most 7. A prompt that finds its beginning there waits, and the worker's step with it, until it is loaded"),

@@ -21,7 +21,7 @@ static td_status check_engine(const struct td_config *config, const struct td_cf
 
 /* What runs steps is a chip, however it is described. */
 static bool is_of_kind(const struct td_device_params *found, enum td_device_kind kind) {
-  if (kind == TD_KIND_LPU_SYSTEM && td_lpu_machine_of(found)) return true;
+  if (kind != TD_KIND_LINK && td_lpu_machine_of(found)) return true;
   return found->kind == kind || (kind != TD_KIND_LINK && (found->kind == TD_KIND_CHIP || found->kind == TD_KIND_LPU));
 }
 

@@ -151,7 +151,8 @@ static td_status check_arrivals(const struct td_config *config, const struct td_
   }
   if (source->arrivals == TD_ARRIVALS_TRACE &&
       (source->format == TD_SOURCE_GENERATED || source->format == TD_SOURCE_LENGTHS)) {
-    return wrong(config, "arrivals", "found \"trace\", expected another: this format has no times");
+    return wrong(config, "arrivals",
+                 "found \"trace\", expected poisson, gamma, constant or closed: this format has no times");
   }
   bool endless = source->repeat || source->draw || source->format == TD_SOURCE_GENERATED;
   if (endless && !source->requests && !(source->duration > 0)) {

@@ -46,6 +46,8 @@ static td_status join_chips(const struct cluster *cluster, int32_t index) {
   if (pool->tensor == 1 && pool->expert == 1 && pool->graphs && !framework) return TD_OK;
   TD_TRY(td_format(path, sizeof path, "cluster.pools.[%" PRId32 "].%s", index, key));
   if (!params || strcmp(pool->backend, "modelled")) {
+    const struct td_backend *backend;
+    TD_TRY(cluster_check_backend(cluster, index, &backend)); /* a name that is none is said as such */
     return td_config_fail(cluster->config, path, "found it on backend \"%s\", expected it on \"modelled\" only",
                           pool->backend);
   }
@@ -218,8 +220,8 @@ static td_status check_numbered(const struct cluster *cluster, const struct clus
 
 static td_status size_kv(struct cluster *cluster, struct cluster_worker *worker) {
   int64_t tokens = worker->pool->kv_tokens;
-  bool from_file = worker->params && worker->params->memory_bytes.present && !worker->backend->executes &&
-                   worker->params->kind != TD_KIND_LPU;
+  bool from_file =
+      worker->params && worker->params->memory_bytes.present && !worker->backend->executes && !cluster_is_lpu(worker);
   if (!tokens && from_file) TD_TRY(positions_from_memory(cluster, worker, &tokens));
   if (!tokens) tokens = positions_for_batch(cluster);
   int64_t groups = cluster_ranks(worker->pool);
@@ -231,6 +233,11 @@ static td_status size_kv(struct cluster *cluster, struct cluster_worker *worker)
                                                     : "";
     char path[64];
     snprintf(path, sizeof path, "cluster.pools.[%d].kv_tokens", worker->pool_index);
+    if (!need && !tokens) {
+      return td_config_fail(cluster->config, path,
+                            "found 0, expected how many positions each replica holds: neither a memory in the device "
+                            "file nor a longest request of a source says it");
+    }
     if (!need) {
       return td_config_fail(cluster->config, path,
                             "found room for %" PRId64 " positions, expected at least a KV block of %" PRId64 "%s",

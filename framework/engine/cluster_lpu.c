@@ -12,7 +12,7 @@
 
 bool cluster_is_lpu(const struct cluster_worker *worker) {
   if (strcmp(worker->backend->name, "lpu") == 0) return true;
-  return !worker->backend->executes && worker->params && worker->params->kind == TD_KIND_LPU;
+  return !worker->backend->executes && worker->params && td_lpu_machine_of(worker->params);
 }
 
 struct td_lpu_choice cluster_lpu(const struct cluster *cluster, const struct cluster_worker *worker) {
@@ -54,8 +54,27 @@ static td_status check_host(const struct cluster *cluster, const struct cluster_
   return td_config_fail(cluster->config, path, "found \"%s\", expected \"step\" or a device that executes", spec);
 }
 
+/* What the compiler would refuse too, in words of the config. */
+static td_status check_machine(const struct cluster *cluster, const struct cluster_worker *worker) {
+  const struct td_lpu_machine *machine = worker->params ? td_lpu_machine_of(worker->params) : NULL;
+  char path[64];
+  if (!cluster_is_lpu(worker) || !machine) return TD_OK;
+  if (machine->system_chips && worker->pool->lpu.chips > machine->system_chips) {
+    snprintf(path, sizeof path, "cluster.pools.[%d].lpu.chips", worker->pool_index);
+    return td_config_fail(cluster->config, path, "found %" PRId64 ", expected at most the %" PRId32 " of %s",
+                          worker->pool->lpu.chips, machine->system_chips, machine->name);
+  }
+  if (worker->kv_blocks <= machine->mem_words) return TD_OK;
+  snprintf(path, sizeof path, "cluster.pools.[%d].kv_tokens", worker->pool_index);
+  return td_config_fail(cluster->config, path,
+                        "found %" PRId64 " KV blocks of %" PRId64 " positions, expected at most %" PRId32
+                        ", the words of a slice of %s",
+                        worker->kv_blocks, cluster->experiment->engine.block_tokens, machine->mem_words, machine->name);
+}
+
 td_status cluster_check_lpu(const struct cluster *cluster) {
   for (int32_t i = 0; i < cluster->worker_count; i++) {
+    TD_TRY(check_machine(cluster, &cluster->workers[i]));
     TD_TRY(check_context(cluster, &cluster->workers[i]));
     TD_TRY(check_host(cluster, &cluster->workers[i]));
   }

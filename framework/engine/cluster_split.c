@@ -86,9 +86,23 @@ static td_status check_pool(const struct cluster *cluster, int32_t index, const 
   return fail_pool(cluster, index, "expert", text);
 }
 
+/* Prices give each chip as many heads as the others; key and value heads may be fewer than chips, which then copy. */
+static td_status check_heads(const struct cluster *cluster, int32_t index, int64_t chips) {
+  const struct td_shape *shape = &cluster->graph->shape;
+  bool shared = shape->kv_heads % chips == 0 || chips % shape->kv_heads == 0;
+  char text[200];
+  if (shape->heads % chips == 0 && shared) return TD_OK;
+  TD_TRY(td_format(text, sizeof text,
+                   "found %" PRId64 ", expected a divisor of the %" PRId32 " heads of %.64s that divides its %" PRId32
+                   " key and value heads or is a multiple of them",
+                   chips, shape->heads, shape->name, shape->kv_heads));
+  return fail_pool(cluster, index, "tensor", text);
+}
+
 td_status cluster_check_split(const struct cluster *cluster) {
   const struct td_cfg_pool *pools = cluster->experiment->cluster.pools.items;
   for (int32_t i = 0; i < cluster->pools; i++) {
+    if (pools[i].tensor > 1) TD_TRY(check_heads(cluster, i, pools[i].tensor));
     if (cluster_is_split(&pools[i])) TD_TRY(check_pool(cluster, i, &pools[i]));
   }
   return TD_OK;

@@ -157,8 +157,9 @@ static void print_prefix(const struct td_run_prefix *prefix, FILE *out) {
 
 static void print_port(const struct td_run_port *port, double span, FILE *out) {
   if (!port->busy_ps) return;
-  fprintf(out, "the busiest port, where %s %s, is busy %.4g %% of the time\n", port->worker,
-          port->sends ? "sends" : "receives", 100 * td_seconds(port->busy_ps) / span);
+  fprintf(out, "the busiest port, where %s %s, is busy ", port->worker, port->sends ? "sends" : "receives");
+  td_print_percent(td_seconds(port->busy_ps), span, out);
+  fprintf(out, " of the time\n");
 }
 
 static void print_lost(const struct td_run_summary *summary, FILE *out) {
@@ -172,11 +173,10 @@ static void print_lost(const struct td_run_summary *summary, FILE *out) {
 
 static void print_tools(const struct td_run_tools *tools, FILE *out) {
   if (!tools->on) return;
-  fprintf(out,
-          "%" PRIu64 " tool calls and %" PRIu64 " of text on %" PRId64 " cores of %" PRId64
-          " orchestrators, %.4g %% of their time",
-          tools->calls, tools->host_calls, tools->cores, tools->machines,
-          tools->up_s > 0 ? 100 * tools->busy_s / tools->up_s : 0);
+  fprintf(out, "%" PRIu64 " tool calls and %" PRIu64 " of text on %" PRId64 " cores of %" PRId64 " orchestrators, ",
+          tools->calls, tools->host_calls, tools->cores, tools->machines);
+  td_print_percent(tools->busy_s, tools->up_s, out);
+  fprintf(out, " of their time");
   if (isfinite(tools->energy_j)) {
     fprintf(out, "; %.6g J at calls, %.6g J idle", tools->energy_j, tools->energy_idle_j);
   }

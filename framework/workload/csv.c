@@ -113,6 +113,15 @@ static td_status read_tokens(const struct trace *trace, const char *name, struct
   return trace_wrong(trace, name, field, zero ? "tokens, 0 to 10000000" : "tokens, 1 to 10000000");
 }
 
+static td_status read_output(const struct trace *trace, const char *name, struct field field, int64_t *out) {
+  int format = trace->source->format;
+  bool may_fail = format == TD_SOURCE_BURSTGPT || format == TD_SOURCE_BLIS;
+  if (may_fail && !trace->source->skip_failed && field_is(field, "0")) {
+    return trace_wrong(trace, name, field, "tokens, 1 to 10000000; skip_failed leaves out requests that failed");
+  }
+  return read_tokens(trace, name, field, trace->source->skip_failed, out);
+}
+
 /* A name's hash, never 0, which means none. */
 static uint64_t key_of(struct field field) {
   return field.bytes ? td_hash(TD_HASH_INIT, field.at, field.bytes) | 1 : 0;
@@ -134,7 +143,7 @@ static td_status read_value(struct trace *trace, const struct column *column, st
     case COLUMN_PROMPT:
       return read_tokens(trace, column->name, field, false, &row->prompt);
     case COLUMN_OUTPUT:
-      return read_tokens(trace, column->name, field, trace->source->skip_failed, &row->output);
+      return read_output(trace, column->name, field, &row->output);
     case COLUMN_PREFIX:
       return read_tokens(trace, column->name, field, true, &row->shared);
     case COLUMN_SERVER:
@@ -176,7 +185,8 @@ td_status csv_row(struct trace *trace, char *line, size_t bytes, struct row *out
   const char *trouble = fields_cut(line, bytes, trace->fields, &count);
   if (trouble) return lines_fail(&trace->lines, "%s", trouble);
   if (count != trace->column_count) {
-    return lines_fail(&trace->lines, "found %d fields, expected %d", count, trace->column_count);
+    return lines_fail(&trace->lines, "found %d field%s, expected %d", count, count == 1 ? "" : "s",
+                      trace->column_count);
   }
   for (int32_t i = 0; i < count; i++) {
     if (trace->columns[i]->kind == COLUMN_IGNORED) continue;

@@ -27,6 +27,7 @@ static bool take(struct scan *scan, char c) {
 
 static td_status expected(const struct scan *scan, const char *what) {
   int left = scan->end - scan->at < 24 ? (int)(scan->end - scan->at) : 24;
+  if (!left) return lines_fail(&scan->trace->lines, "found the end of the line, expected %s", what);
   return lines_fail(&scan->trace->lines, "found \"%.*s\", expected %s", left, scan->at, what);
 }
 
@@ -61,7 +62,7 @@ static td_status read_hashes(struct scan *scan) {
     }
     count++;
     more = take(scan, ',');
-    if (!more && !take(scan, ']')) return expected(scan, ", or ]");
+    if (!more && !take(scan, ']')) return expected(scan, "a comma or ]");
   }
   scan->row->hashes = trace->hashes;
   scan->row->hash_count = (int32_t)count;
@@ -119,7 +120,7 @@ td_status json_row(struct trace *trace, const char *line, size_t bytes, struct r
     TD_TRY(read_pair(&scan, &seen));
     more = take(&scan, ',');
   }
-  if (!take(&scan, '}')) return expected(&scan, ", or }");
+  if (!take(&scan, '}')) return expected(&scan, "a comma or }");
   skip_blanks(&scan);
   if (scan.at < scan.end) return expected(&scan, "the end of the line");
   return check_row(&scan, seen);

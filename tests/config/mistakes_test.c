@@ -160,7 +160,7 @@ static void what_must_agree(void **state) {
       SOURCE("format = \"azure\"; file = \"f\"; repeat = true;",
              ".requests: found 0, expected a number, or a duration: the source has no end"),
       SOURCE("format = \"lengths\"; file = \"f\";",
-             ".arrivals: found \"trace\", expected another: this format has no times"),
+             ".arrivals: found \"trace\", expected poisson, gamma, constant or closed: this format has no times"),
       SOURCE("format = \"azure\"; file = \"f\"; begin = 3; end = 2;", ".end: found 2, expected more than begin, 3"),
       SOURCE("format = \"azure\"; file = \"f\"; header = \"h\";",
              ".header: found it, expected it with format = \"blis\" only"),

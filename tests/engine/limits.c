@@ -164,7 +164,10 @@ static void programs_are_compiled_before(void **state) {
   write_config(false, ONE);
   both_fail((const char *[SETS]){"cluster.pools.[0].device=lpu-imagined", "engine.block_tokens=32",
                                  "cluster.pools.[0].kv_tokens=1000000000"},
-            "worker a.0: lpu.kv_blocks: found 31250000");
+            "kv_tokens: found 31250000 KV blocks of 32 positions, expected at most ");
+  both_fail((const char *[SETS]){"cluster.pools.[0].device=lpu-imagined-system", "engine.block_tokens=32",
+                                 "cluster.pools.[0].lpu={chips=600;}"},
+            "cluster.pools.[0].lpu.chips: found 600, expected at most the 512 of lpu-imagined-system");
 }
 
 static void a_hundred_thousand_are_checked(void **state) {

@@ -437,6 +437,8 @@ static void what_cannot_be_is_refused(void **state) {
   fails(&(struct setup){"dense", "pipeline = 2; pipeline_link = \"chip.cfg\";", NULL, 1, 4, 4, NULL}, "of kind link");
   fails(&(struct setup){"dense", "expert = 2;", NULL, 1, 4, 4, NULL}, "at most the 0 experts");
   fails(&(struct setup){"experts", "expert = 16;", NULL, 1, 4, 4, NULL}, "at most the 8 experts");
+  fails(&(struct setup){"dense", "tensor = 3;", NULL, 1, 4, 4, NULL}, "a divisor of the 4 heads");
+  fails(&(struct setup){"dense", "tensor = 8;", NULL, 1, 4, 4, NULL}, "a divisor of the 4 heads");
   fails(&(struct setup){"experts", "tensor = 2; expert = 3;", NULL, 1, 4, 4, NULL}, "a multiple of tensor = 2");
   fails(&(struct setup){"experts", "tensor = 2; expert = 2; expert_link = \"fast.cfg\";", NULL, 1, 4, 4, NULL},
         "unless expert > tensor");

@@ -216,6 +216,16 @@ class Command(unittest.TestCase):
         self.assertIn("from 2026-01-02-made.txt", self.run_it().stdout)
         self.assertIn(",108,108,108,holds,,+8.0 %,2026-01-02", self.table())
 
+    def test_a_report_has_its_date_in_its_name(self):
+        toml = MADE.replace("seconds", 'long = true\nreport = "rounds*.txt"\nseconds')
+        folder = self.make("asked", toml, 'cat "$2"')
+        report = folder / "rounds-2026-01-02-made.txt"
+        report.write_text("id,ours\nspeed,108\n", encoding="utf-8")
+        self.run_it()
+        self.assertIn(",108,108,108,holds,,+8.0 %,2026-01-02\n", self.table())
+        report.rename(folder / "rounds.txt")
+        self.assertIn("FAILED: rounds.txt: no date in the name of a report", self.run_it().stdout)
+
     def test_what_cannot_run_here_is_cited_too(self):
         toml = MADE.replace("seconds", 'report = "20*.txt"\nseconds')
         folder = self.make("asked", toml, 'if [ "$1" = --report ]; then cat "$2"; else echo no data >&2; exit 77; fi')

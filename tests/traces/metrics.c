@@ -164,6 +164,47 @@ static void goodput(void **state) {
   slo_ttft = slo_tpot = 0;
 }
 
+/* What is not all never reads as 100 %. */
+static void nearly_all(void **state) {
+  static const struct {
+    double part, all;
+    const char *text;
+  } cases[] = {{1, 3, "33.33 %"},
+               {3, 3, "100 %"},
+               {0, 3, "0 %"},
+               {0, 0, "0 %"},
+               {199992, 200000, "99.996 %"},
+               {999999, 1000000, "99.9999 %"},
+               {999999999, 1000000000, "99.9999999 %"},
+               {0x1.fffffffffffffp51, 0x1p52, "99.99999999999999 %"}};
+  (void)state;
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *out = open_memstream(&text, &bytes);
+    assert_non_null(out);
+    td_print_percent(cases[i].part, cases[i].all, out);
+    assert_int_equal(fclose(out), 0);
+    assert_string_equal(text, cases[i].text);
+    free(text);
+  }
+  const struct td_metrics m = {.requests = 999999,
+                               .refused = 1,
+                               .makespan_s = 2,
+                               .slo_ttft = 1,
+                               .within_ttft = 999999,
+                               .within_tpot = 1000000,
+                               .within = 999999};
+  char *text = NULL;
+  size_t bytes = 0;
+  FILE *out = open_memstream(&text, &bytes);
+  assert_non_null(out);
+  td_metrics_print_goodput(&m, out);
+  assert_int_equal(fclose(out), 0);
+  assert_string_equal(text, "goodput     500000 requests/s: 99.9999 % within the SLO (TTFT 99.9999 %, TPOT 100 %)\n");
+  free(text);
+}
+
 static void nothing_happened(void **state) {
   (void)state;
   struct td_trace *trace = end(begin());
@@ -255,7 +296,8 @@ int main(void) {
                                      cmocka_unit_test(devices_of_a_pool),
                                      cmocka_unit_test(unfinished_request),
                                      cmocka_unit_test(percentiles),
-                                     cmocka_unit_test(goodput)};
+                                     cmocka_unit_test(goodput),
+                                     cmocka_unit_test(nearly_all)};
   const char *folder = test_scratch();
   snprintf(path, sizeof path, "%s/hand.h5", folder);
   int failed = cmocka_run_group_tests(tests, NULL, NULL);

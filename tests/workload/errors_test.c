@@ -38,6 +38,7 @@ static void columns(void **state) {
        "v.csv:1: found twice the column \"arrived_at\""},
       {"Arrived_at,num_prefill_tokens,num_decode_tokens\n0,1,1\n", "v.csv:1: found the column \"Arrived_at\""},
       {HEAD "0,1,1\n1,2\n", "v.csv:3: found 2 fields, expected 3"},
+      {HEAD "0,1,1\n1\n", "v.csv:3: found 1 field, expected 3"},
       {HEAD "0,1,1\n1,2,3,4\n", "v.csv:3: found 4 fields, expected 3"},
       {HEAD "0,1,1\n\n2,1,1\n", "v.csv:3: found an empty line, expected one only at the end of the file"},
       {HEAD "0,\"1,1\n", "v.csv:2: found a quote that does not end in its line, expected it closed"},
@@ -115,10 +116,10 @@ static void json(void **state) {
       {ROW(", \"hash_ids\": []}"), "m.jsonl:1: hash_ids: found 0, expected 2"},
       {ROW(", \"hash_ids\": [1, -2]}"), "m.jsonl:1: hash_ids: found \"-2\", expected whole numbers"},
       {ROW(", \"hash_ids\": [1, 18446744073709551616]}"), "m.jsonl:1: hash_ids: found \"18446744073709551616\""},
-      {ROW(", \"hash_ids\": [1, 2"), "m.jsonl:1: found \"\", expected , or ]"},
+      {ROW(", \"hash_ids\": [1, 2"), "m.jsonl:1: found the end of the line, expected a comma or ]"},
       {ROW(", \"hash_ids\": 7}"), "m.jsonl:1: found \"7}\", expected a list of hash ids"},
       {ROW(", \"hash_ids\": [1, 2]} x"), "m.jsonl:1: found \"x\", expected the end of the line"},
-      {ROW(", \"hash_ids\": [1, 2]"), "m.jsonl:1: found \"\", expected , or }"},
+      {ROW(", \"hash_ids\": [1, 2]"), "m.jsonl:1: found the end of the line, expected a comma or }"},
       {ROW(", \"hash_ids\": [1, 2], \"user\": 3}"), "m.jsonl:1: key: found \"user\", expected timestamp, input_length"},
       {ROW(", \"timestamp\": 2}"), "m.jsonl:1: key: found \"timestamp\", expected each key once"},
       {"[]\n", "m.jsonl:1: found \"[]\", expected an object { ... }"},
@@ -131,6 +132,18 @@ static void json(void **state) {
        "m.jsonl:2: found a time before the previous row's"},
   };
   EXPECT_EACH("m.jsonl", "format = \"mooncake\"; file = \"m.jsonl\";", mistakes);
+}
+
+static void failed_requests(void **state) {
+  (void)state;
+  static const struct mistake mistakes[] = {
+      {"Timestamp,Request tokens,Response tokens\n5,472,0\n",
+       "b.csv:2: Response tokens: found \"0\", expected tokens, 1 to 10000000; skip_failed leaves out requests that "
+       "failed"},
+      {"Timestamp,Request tokens,Response tokens\n5,472,-1\n",
+       "b.csv:2: Response tokens: found \"-1\", expected tokens, 1 to 10000000"},
+  };
+  EXPECT_EACH("b.csv", "format = \"burstgpt\"; file = \"b.csv\";", mistakes);
 }
 
 #define TURNS "session_id,arrival_time,round_idx,prefix_len,input_len,output_len,tool_wait_after_ms\n"
@@ -265,10 +278,10 @@ static void changed(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(columns), cmocka_unit_test(values),   cmocka_unit_test(stamps),
-      cmocka_unit_test(json),    cmocka_unit_test(sessions), cmocka_unit_test(files),
-      cmocka_unit_test(packed),  cmocka_unit_test(too_late), cmocka_unit_test(an_endless_line),
-      cmocka_unit_test(changed),
+      cmocka_unit_test(columns), cmocka_unit_test(values),          cmocka_unit_test(stamps),
+      cmocka_unit_test(json),    cmocka_unit_test(sessions),        cmocka_unit_test(files),
+      cmocka_unit_test(packed),  cmocka_unit_test(too_late),        cmocka_unit_test(an_endless_line),
+      cmocka_unit_test(changed), cmocka_unit_test(failed_requests),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -91,6 +91,8 @@ void td_metrics_free(struct td_metrics *metrics);
  * --requests`. */
 void td_metrics_print(const struct td_trace *trace, const struct td_metrics *metrics, FILE *out);
 void td_metrics_print_requests(const struct td_trace *trace, const struct td_metrics *metrics, FILE *out);
+/* "99.9 %": part of all in four digits, or as many as it takes to be told from 100 where it is not all. */
+void td_print_percent(double part, double all, FILE *out);
 /* Its line of an SLO; nothing without one. */
 void td_metrics_print_goodput(const struct td_metrics *metrics, FILE *out);
 /* One JSON object with everything above, times in seconds, and what `counted` has beside it (tandem/engine.h). Its keys
