@@ -13,17 +13,17 @@ enum { COMPUTE, MEMORY, START, WIDE, RAMP, TILE, SHARPNESS, PER_EXPERT, PER_ROW,
 
 static const struct td_op_parameter parameters[] = {
     {"compute_share", "1", 0.9, 0.05, 1.5, "share of the peak that full tiles reach"},
-    {"memory_share", "1", 0.95, 0.05, 1.5, "share of the memory bandwidth that experts' weights stream at"},
-    {"start", "us", 18, 0.1, 500, "launches of routing, products and the sum"},
-    {"wide", "us", 2.3, 0.001, 50,
+    {"memory_share", "1", 1, 0.05, 1.5, "share of the memory bandwidth that experts' weights stream at"},
+    {"start", "us", 19, 0.1, 500, "launches of routing, products and the sum"},
+    {"wide", "us", 2, 0.001, 50,
      "for each 1024 of hidden and inner size: products' inner dimensions, one step after the other"},
-    {"ramp", "1", 100, 1, 20000, "a tile's start and end, as that many steps of its inner dimension"},
-    {"tile", "us", 0.6, 0.001, 20, "start of a multiprocessor's next expert and columns"},
-    {"sharpness", "1", 1.2, 1, 40, "of the corner between the bounds"},
+    {"ramp", "1", 110, 1, 20000, "a tile's start and end, as that many steps of its inner dimension"},
+    {"tile", "us", 0.75, 0.001, 20, "start of a multiprocessor's next expert and columns"},
+    {"sharpness", "1", 1.3, 1, 40, "of the corner between the bounds"},
     {"per_expert", "us", 0.3, 0.001, 50, "for each doubling of the experts on this device: finding their rows"},
-    {"per_row", "ns", 8, 0.001, 100, "moving a row of 4096 to its expert and back"},
+    {"per_row", "ns", 9, 0.001, 100, "moving a row of 4096 to its expert and back"},
     {"per_token", "ns", 3, 0.0001, 100, "of 4096: reading a token of the group, and writing its sum"},
-    {"per_choice", "ns", 0.3, 0.0001, 100, "looking at an expert of a token of the group, which may not be here"},
+    {"per_choice", "ns", 0.5, 0.0001, 100, "looking at an expert of a token of the group, which may not be here"},
 };
 
 /* The first four are a model's experts, which are held back together. */

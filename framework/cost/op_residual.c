@@ -111,10 +111,10 @@ static struct near find_near(const struct td_op_fit *fit, const struct td_op_sha
   return near;
 }
 
-/* Of two points this far apart, their own noise aside. */
-static double covariance(const struct td_op_fit *fit, double distance, bool grouped) {
+/* Of two points this far apart, their own noise aside; `own`: both of the group that is asked for. */
+static double covariance(const struct td_op_fit *fit, double distance, bool own) {
   double all = exp(-distance / fit->length);
-  return grouped ? all + GROUP_VARIANCE * exp(-distance / GROUP_LENGTH) : all;
+  return own ? all + GROUP_VARIANCE * exp(-distance / GROUP_LENGTH) : all;
 }
 
 /* Cholesky, in place; the matrix is a covariance plus noise, so its pivots are positive. Then solves for x. */
@@ -145,13 +145,13 @@ double td_op_residual_at(const struct td_op_chip *chip, const struct td_op_fit *
   place(chip, fit, shape, seconds, at);
   struct near near = find_near(fit, shape, at);
   for (int32_t i = 0; i < near.count; i++) {
-    const struct td_op_shape *here = &fit->residuals[near.index[i]].shape;
     const float *where = fit->places + (size_t)near.index[i] * PLACE;
-    x[i] = covariance(fit, sqrt((double)near.distance[i]), same_group(model, here, shape));
+    bool own = same_group(model, &fit->residuals[near.index[i]].shape, shape);
+    x[i] = covariance(fit, sqrt((double)near.distance[i]), own);
     for (int32_t j = 0; j <= i; j++) {
       double distance = sqrt((double)apart(where, fit->places + (size_t)near.index[j] * PLACE));
-      bool grouped = same_group(model, here, &fit->residuals[near.index[j]].shape);
-      a[i][j] = covariance(fit, distance, grouped) + (i == j ? fit->noise : 0);
+      bool both = own && same_group(model, &fit->residuals[near.index[j]].shape, shape);
+      a[i][j] = covariance(fit, distance, both) + (i == j ? fit->noise : 0);
     }
   }
   solve(a, near.count, x);
