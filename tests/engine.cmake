@@ -7,11 +7,14 @@ set(engine_libraries tandem_engine tandem_traces tandem_comm tandem_device tande
 tandem_test(engine_queues SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/queues.c LINK ${engine_libraries})
 tandem_test(engine_prefix_cache SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/prefix_cache.c LINK ${engine_libraries})
 tandem_test(engine_policies SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/policies.c LINK ${engine_libraries})
-foreach(name exactness faults limits pipeline policy_runs prefix tools)
+foreach(name exactness experts faults limits pipeline policy_runs prefix tools)
   tandem_test(engine_${name} SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/${name}.c
     ${CMAKE_CURRENT_LIST_DIR}/engine/random_cluster.c ${CMAKE_CURRENT_LIST_DIR}/engine/random_files.c
     ${CMAKE_CURRENT_LIST_DIR}/engine/rows.c LINK ${engine_libraries})
 endforeach()
+
+target_sources(engine_experts PRIVATE ${CMAKE_CURRENT_LIST_DIR}/engine/split_runs.c)
+target_sources(engine_pipeline PRIVATE ${CMAKE_CURRENT_LIST_DIR}/engine/split_runs.c)
 
 tandem_test(engine_summary SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/summary.c
   ${CMAKE_CURRENT_LIST_DIR}/engine/random_files.c LINK tandem_base PkgConfig::JANSSON)
