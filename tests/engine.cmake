@@ -2,7 +2,7 @@
 tandem_test(engine_units SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/units.c
   LINK tandem_engine tandem_device tandem_backends tandem_kernels LABELS threads)
 
-set(engine_libraries tandem_engine tandem_traces tandem_comm tandem_device tandem_backends tandem_config tandem_model
+set(engine_libraries tandem_engine tandem_traces tandem_hdf5 tandem_comm tandem_device tandem_backends tandem_config tandem_model
   tandem_kernels)
 tandem_test(engine_queues SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/queues.c LINK ${engine_libraries})
 tandem_test(engine_prefix_cache SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/prefix_cache.c LINK ${engine_libraries})
