@@ -2,15 +2,22 @@
 tandem_test(engine_units SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/units.c
   LINK tandem_engine tandem_device tandem_backends tandem_kernels LABELS threads)
 
-set(engine_libraries tandem_engine tandem_traces tandem_comm tandem_device tandem_backends tandem_config tandem_model
+set(engine_libraries tandem_engine tandem_traces tandem_hdf5 tandem_comm tandem_device tandem_backends tandem_config tandem_model
   tandem_kernels)
 tandem_test(engine_queues SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/queues.c LINK ${engine_libraries})
 tandem_test(engine_prefix_cache SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/prefix_cache.c LINK ${engine_libraries})
 tandem_test(engine_policies SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/policies.c LINK ${engine_libraries})
-foreach(name exactness faults limits pipeline policy_runs prefix tools)
+foreach(name exactness experts faults limits pipeline policy_runs prefix tools tools_limits)
   tandem_test(engine_${name} SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/${name}.c
     ${CMAKE_CURRENT_LIST_DIR}/engine/random_cluster.c ${CMAKE_CURRENT_LIST_DIR}/engine/random_files.c
     ${CMAKE_CURRENT_LIST_DIR}/engine/rows.c LINK ${engine_libraries})
+endforeach()
+
+foreach(name experts pipeline)
+  target_sources(engine_${name} PRIVATE ${CMAKE_CURRENT_LIST_DIR}/engine/split_runs.c)
+endforeach()
+foreach(name tools tools_limits)
+  target_sources(engine_${name} PRIVATE ${CMAKE_CURRENT_LIST_DIR}/engine/tools_runs.c)
 endforeach()
 
 tandem_test(engine_summary SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/summary.c

@@ -202,12 +202,10 @@ td_status td_check_rows(const struct td_trace *trace, const char *path) {
   td_status (*const checks[])(const struct place *at, const void *rows) = {
       check_device,   check_request, check_step,         check_token,     check_residency,
       check_transfer, check_change,  check_orchestrator, check_tool_call, check_pace};
-  const void *const rows[] = {trace->devices,    trace->requests,  trace->steps,   trace->tokens,
-                              trace->residency,  trace->transfers, trace->changes, trace->orchestrators,
-                              trace->tool_calls, trace->paces};
   for (int t = 0; t < TD_TABLE_COUNT; t++) {
+    const void *rows = *td_schema_rows(trace, (enum td_table)t);
     for (uint64_t i = 0; i < trace->count[t]; i++) {
-      TD_TRY(checks[t](&(struct place){trace, path, (enum td_table)t, i}, rows[t]));
+      TD_TRY(checks[t](&(struct place){trace, path, (enum td_table)t, i}, rows));
     }
   }
   return TD_OK;

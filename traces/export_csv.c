@@ -69,13 +69,11 @@ static td_status write_row(const struct td_table_schema *table, const void *row,
 }
 
 static td_status write_table(const struct td_trace *trace, enum td_table which, struct td_lines *lines) {
-  const void *const tables[] = {trace->devices,    trace->requests,  trace->steps,   trace->tokens,
-                                trace->residency,  trace->transfers, trace->changes, trace->orchestrators,
-                                trace->tool_calls, trace->paces};
   const struct td_table_schema *table = &td_schema[which];
+  const void *rows = *td_schema_rows(trace, which);
   write_names(table, lines);
   for (uint64_t i = 0; i < trace->count[which]; i++) {
-    TD_TRY(write_row(table, (const char *)tables[which] + i * table->row_bytes, lines));
+    TD_TRY(write_row(table, (const char *)rows + i * table->row_bytes, lines));
   }
   return TD_OK;
 }

@@ -311,7 +311,8 @@ static td_status read_rows(const struct reader *reader, const char *name, hid_t 
   return TD_OK;
 }
 
-static td_status read_table(const struct reader *reader, enum td_table which, void **out_rows) {
+static td_status read_table(const struct reader *reader, enum td_table which) {
+  void **out_rows = td_schema_rows(reader->trace, which);
   const struct td_table_schema *table = &td_schema[which];
   hid_t dataset = -1;
   bool lacking = table->presence != TD_IN_EACH && H5Lexists(reader->file, table->name, H5P_DEFAULT) == 0;
@@ -346,15 +347,10 @@ static td_status read_text_dataset(const struct reader *reader) {
 }
 
 static td_status read_file(struct reader *reader) {
-  struct td_trace *trace = reader->trace;
-  void **const rows[] = {(void **)&trace->devices, (void **)&trace->requests,      (void **)&trace->steps,
-                         (void **)&trace->tokens,  (void **)&trace->residency,     (void **)&trace->transfers,
-                         (void **)&trace->changes, (void **)&trace->orchestrators, (void **)&trace->tool_calls,
-                         (void **)&trace->paces};
   td_status status = open_file(reader);
   if (!status) status = read_run(reader);
   if (!status) status = read_text_dataset(reader);
-  for (int t = 0; t < TD_TABLE_COUNT && !status; t++) status = read_table(reader, (enum td_table)t, rows[t]);
+  for (int t = 0; t < TD_TABLE_COUNT && !status; t++) status = read_table(reader, (enum td_table)t);
   if (reader->run >= 0) H5Gclose(reader->run);
   if (reader->file >= 0) H5Fclose(reader->file);
   reader->run = reader->file = -1;
@@ -390,11 +386,10 @@ td_status td_trace_load(const char *path, struct td_trace **out_trace) {
 
 void td_trace_free(struct td_trace *trace) {
   if (!trace) return;
-  void *const parts[] = {trace->config,    trace->experiment, trace->model,    trace->pace,          trace->policy,
-                         trace->reason,    trace->devices,    trace->requests, trace->steps,         trace->tokens,
-                         trace->residency, trace->transfers,  trace->changes,  trace->orchestrators, trace->tool_calls,
-                         trace->paces,     trace->text};
+  void *const parts[] = {trace->config, trace->experiment, trace->model, trace->pace,
+                         trace->policy, trace->reason,     trace->text};
   for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) free(parts[i]);
+  for (int t = 0; t < TD_TABLE_COUNT; t++) free(*td_schema_rows(trace, (enum td_table)t));
   td_index_free(trace->index);
   free(trace);
 }

@@ -157,29 +157,36 @@ _Static_assert(sizeof(struct td_row_pace) == 24, "padding in td_row_pace");
 #define LATER_TABLE(name, row, chunk, fields, what) THERE(name, row, chunk, fields, TD_NOT_IN_OLDER, what)
 #define TOOLS_TABLE(name, row, chunk, fields, what) THERE(name, row, chunk, fields, TD_WITH_TOOLS, what)
 #define PACES_TABLE(name, row, chunk, fields, what) THERE(name, row, chunk, fields, TD_WITH_PACES, what)
-#define THERE(name, row, chunk, fields, presence, what) \
-  { name, sizeof(struct row), chunk, fields, (int32_t)(sizeof fields / sizeof *fields), presence, what }
+#define THERE(name, row, chunk, fields, presence, what)                        \
+  {                                                                            \
+#name, offsetof(struct td_trace, name), sizeof(struct row), chunk, fields, \
+        (int32_t)(sizeof fields / sizeof *fields), presence, what              \
+  }
 
 const struct td_table_schema td_schema[TD_TABLE_COUNT] = {
-    [TD_TABLE_DEVICES] = TABLE("devices", td_row_device, 64, device_fields, "one row per worker"),
+    [TD_TABLE_DEVICES] = TABLE(devices, td_row_device, 64, device_fields, "one row per worker"),
     [TD_TABLE_REQUESTS] =
-        TABLE("requests", td_row_request, 4096, request_fields, "one row per finished or refused request"),
+        TABLE(requests, td_row_request, 4096, request_fields, "one row per finished or refused request"),
     [TD_TABLE_STEPS] =
-        TABLE("steps", td_row_step, 4096, step_fields, "one row per executed step or run of modelled ones"),
-    [TD_TABLE_TOKENS] = TABLE("tokens", td_row_token, 4096, token_fields, "one row per token of an executed step"),
-    [TD_TABLE_RESIDENCY] = TABLE("residency", td_row_residency, 4096, residency_fields,
-                                 "which requests took part in which modelled steps"),
-    [TD_TABLE_TRANSFERS] = TABLE("transfers", td_row_transfer, 4096, transfer_fields, "one row per KV push"),
+        TABLE(steps, td_row_step, 4096, step_fields, "one row per executed step or run of modelled ones"),
+    [TD_TABLE_TOKENS] = TABLE(tokens, td_row_token, 4096, token_fields, "one row per token of an executed step"),
+    [TD_TABLE_RESIDENCY] =
+        TABLE(residency, td_row_residency, 4096, residency_fields, "which requests took part in which modelled steps"),
+    [TD_TABLE_TRANSFERS] = TABLE(transfers, td_row_transfer, 4096, transfer_fields, "one row per KV push"),
     [TD_TABLE_CHANGES] =
-        LATER_TABLE("changes", td_row_change, 64, change_fields, "workers that take another role, fail, are repaired"),
-    [TD_TABLE_ORCHESTRATORS] = TOOLS_TABLE("orchestrators", td_row_orchestrator, 64, orchestrator_fields,
+        LATER_TABLE(changes, td_row_change, 64, change_fields, "workers that take another role, fail, are repaired"),
+    [TD_TABLE_ORCHESTRATORS] = TOOLS_TABLE(orchestrators, td_row_orchestrator, 64, orchestrator_fields,
                                            "one row per machine that runs calls; only where there are some"),
-    [TD_TABLE_TOOL_CALLS] = TOOLS_TABLE("tool_calls", td_row_tool_call, 4096, tool_call_fields,
+    [TD_TABLE_TOOL_CALLS] = TOOLS_TABLE(tool_calls, td_row_tool_call, 4096, tool_call_fields,
                                         "one row per call that ended or was lost; only with orchestrators"),
     [TD_TABLE_PACES] =
-        PACES_TABLE("paces", td_row_pace, 4096, pace_fields,
+        PACES_TABLE(paces, td_row_pace, 4096, pace_fields,
                     "where within a row of `steps` they begin to last otherwise; only with pipeline stages"),
 };
+
+void **td_schema_rows(const struct td_trace *trace, enum td_table table) {
+  return (void **)((uintptr_t)trace + td_schema[table].place);
+}
 
 hid_t td_schema_text_type(size_t bytes) {
   hid_t type = H5Tcopy(H5T_C_S1);

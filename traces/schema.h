@@ -34,6 +34,7 @@ enum td_presence { TD_IN_EACH, TD_NOT_IN_OLDER, TD_WITH_TOOLS, TD_WITH_PACES };
 
 struct td_table_schema {
   const char *name;
+  size_t place; /* of its rows in struct td_trace */
   size_t row_bytes;
   hsize_t chunk_rows;
   const struct td_field *fields;
@@ -43,6 +44,8 @@ struct td_table_schema {
 };
 extern const struct td_table_schema td_schema[TD_TABLE_COUNT];
 
+/* Where a loaded trace has a table's rows. */
+void **td_schema_rows(const struct td_trace *trace, enum td_table table);
 /* The compound type of a row: as stored (little-endian) or in this machine's memory. Negative on failure. */
 hid_t td_schema_file_type(const struct td_table_schema *table);
 /* `file`: the type that is read, whose older names it then has, and only its fields; -1: none. */

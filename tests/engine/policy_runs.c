@@ -81,6 +81,11 @@ static size_t requests_of(const struct rows *rows, const struct td_row_request *
 
 #define ONE_REQUEST "requests = ( { prompt_tokens = 10; max_tokens = 4; } );"
 #define PD "p prefill 2 20000 d decode 2 20000"
+/* Requests all alike, from a source: nobody knows how long they are before they come. */
+#define ALIKE(arrivals, requests, rate, prompt, output)                                                     \
+  "source = { format = \"generated\"; arrivals = \"" arrivals "\"; requests = " #requests "; rate = " #rate \
+  ";"                                                                                                       \
+  "prompt = { law = \"constant\"; mean = " #prompt "; }; output = { law = \"constant\"; mean = " #output "; }; };"
 
 static void options_are_read_or_refused(void **state) {
   (void)state;
@@ -158,10 +163,6 @@ static int moved(const struct rows *rows) {
   return sum;
 }
 
-#define FLOOD                                                                              \
-  "source = { format = \"generated\"; requests = 300; arrivals = \"poisson\"; rate = 400;" \
-  "prompt = { law = \"constant\"; mean = 300; }; output = { law = \"constant\"; mean = 3; }; };"
-
 static void autoscale_moves_workers(void **state) {
   (void)state;
   struct setup setup = {.policy = "autoscale",
@@ -169,7 +170,7 @@ static void autoscale_moves_workers(void **state) {
                         .engine = "policy_interval = 0.01; batch_sequences = 256; batch_tokens = 512;",
                         .pools = "p prefill 1 20000 d decode 3 100000",
                         .links = "p d d p d d",
-                        .workload = FLOOD};
+                        .workload = ALIKE("poisson", 300, 400, 300, 3)};
   struct rows rows;
   run(&setup, &rows);
   assert_true(moved(&rows) > 50);
@@ -246,10 +247,7 @@ static void what_never_fits_is_said(void **state) {
   struct setup setup = {.pools = "p prefill 1 512 d decode 1 128",
                         .links = "p d d p",
                         .engine = "policy_interval = 0.5;",
-                        .workload =
-                            "source = { format = \"generated\"; requests = 3; arrivals = \"constant\"; rate = 1;"
-                            "prompt = { law = \"constant\"; mean = 200; };"
-                            "output = { law = \"constant\"; mean = 50; }; };"};
+                        .workload = ALIKE("constant", 3, 1, 200, 50)};
   for (size_t i = 0; i < sizeof policies / sizeof *policies; i++) {
     bool scales = i == 3;
     setup.policy = policies[i];
@@ -283,79 +281,64 @@ static void what_grows_too_large_is_said(void **state) {
   struct setup setup = {.policy = "colocated",
                         .engine = "kv = \"grow\";",
                         .pools = "b both 1 64",
-                        .workload =
-                            "source = { format = \"generated\"; requests = 3; arrivals = \"constant\"; rate = 1;"
-                            "prompt = { law = \"constant\"; mean = 40; };"
-                            "output = { law = \"constant\"; mean = 50; }; };"};
+                        .workload = ALIKE("constant", 3, 1, 40, 50)};
   fails(&setup, "seed=1", TD_CONFIG,
         "policy.cfg:4: cluster.pools.[0].kv_tokens: found 4 KV blocks of 16 positions, expected at least 6 for request "
         "0");
 }
 
-/* The kinds of all steps in order, a letter each, and their tokens. */
-static void steps_of(const struct rows *rows, char *kinds, size_t size, uint64_t *tokens) {
+enum { STEPS = 64 };
+
+/* Runs it: the kinds of all steps in order, a letter each, and how often somebody paused; tokens of the steps. */
+static void run_steps(const struct setup *setup, const char *set, const char *expected, uint64_t pauses,
+                      struct rows *rows, uint64_t tokens[STEPS]) {
+  char kinds[STEPS] = "";
+  size_t at = 0;
+  run_with(setup, set, rows);
   const struct td_row_step *row = (const void *)rows->tables[TD_TABLE_STEPS].data;
-  size_t count = rows->tables[TD_TABLE_STEPS].bytes / sizeof *row, at = 0;
-  for (size_t i = 0; i < count; i++) {
+  for (size_t i = 0; i < rows->tables[TD_TABLE_STEPS].bytes / sizeof *row; i++) {
     for (uint64_t k = 0; k < row[i].count; k++, at++) {
-      assert_true(at + 1 < size);
+      assert_true(at + 1 < STEPS);
       kinds[at] = row[i].kind == TD_STEP_DECODE ? 'd' : row[i].kind == TD_STEP_PREFILL ? 'p' : 'm';
       tokens[at] = row[i].tokens;
     }
   }
-  kinds[at] = 0;
+  assert_string_equal(kinds, expected);
+  assert_int_equal(rows->summary->pauses, pauses);
 }
+
+#define PAUSED(requests)                                                                                               \
+  {                                                                                                                    \
+    .policy = "colocated", .pools = "b both 1 20000", .workload = "stop_at_end = false; requests = ( " requests " );", \
+    .engine = "chunk_tokens = 0; batch_tokens = 64; batch_sequences = 16; first = \"prompts\"; pauses = 2;"            \
+  }
+#define LATE(prompt) "{ prompt_tokens = " #prompt "; max_tokens = 1; arrival = 1e-5; }"
 
 /* One output and five prompts, each of which fills more than a step: it pauses twice in a row, then never again so. */
 static void outputs_pause_for_prompts(void **state) {
   (void)state;
-  struct setup setup = {
-      .policy = "colocated",
-      .engine = "chunk_tokens = 0; batch_tokens = 64; batch_sequences = 16; first = \"prompts\"; pauses = 2;",
-      .pools = "b both 1 20000",
-      .workload =
-          "stop_at_end = false; requests = ( { prompt_tokens = 10; max_tokens = 9; },"
-          "{ prompt_tokens = 100; max_tokens = 1; arrival = 1e-5; },"
-          "{ prompt_tokens = 100; max_tokens = 1; arrival = 1e-5; },"
-          "{ prompt_tokens = 100; max_tokens = 1; arrival = 1e-5; },"
-          "{ prompt_tokens = 100; max_tokens = 1; arrival = 1e-5; },"
-          "{ prompt_tokens = 100; max_tokens = 1; arrival = 1e-5; } );"};
+  const struct setup setup = PAUSED(
+      "{ prompt_tokens = 10; max_tokens = 9; }," LATE(100) "," LATE(100) "," LATE(100) "," LATE(100) "," LATE(100));
   struct rows rows;
-  char kinds[64];
-  uint64_t tokens[64];
-  run(&setup, &rows);
-  steps_of(&rows, kinds, sizeof kinds, tokens);
-  assert_string_equal(kinds, "pppdpdpdpddddd");
-  assert_int_equal(rows.summary->pauses, 5);
+  uint64_t tokens[STEPS];
+  run_steps(&setup, "seed=1", "pppdpdpdpddddd", 5, &rows, tokens);
   rows_free(&rows);
-  run_with(&setup, "engine.first=outputs", &rows);
-  steps_of(&rows, kinds, sizeof kinds, tokens);
-  assert_string_equal(kinds, "pddddddddppppp"); /* the prompts wait until it is done */
-  assert_int_equal(rows.summary->pauses, 0);
+  run_steps(&setup, "engine.first=outputs", "pddddddddppppp", 0, &rows, tokens); /* prompts wait until it is done */
   rows_free(&rows);
 }
 
 /* Three outputs, two prompts that leave room for two of them: who paused comes first, then who joined first. */
 static void outputs_pause_in_turn(void **state) {
   (void)state;
-  struct setup setup = {.policy = "colocated",
-                        .engine = "chunk_tokens = 0; batch_tokens = 16; batch_sequences = 16; first = \"prompts\";",
-                        .pools = "b both 1 20000",
-                        .workload =
-                            "stop_at_end = false; requests = ( { prompt_tokens = 5; max_tokens = 9; },"
-                            "{ prompt_tokens = 5; max_tokens = 9; }, { prompt_tokens = 5; max_tokens = 9; },"
-                            "{ prompt_tokens = 14; max_tokens = 1; arrival = 1e-5; },"
-                            "{ prompt_tokens = 14; max_tokens = 1; arrival = 1e-5; } );"};
+#define OUTPUT "{ prompt_tokens = 5; max_tokens = 9; }"
+  struct setup setup = PAUSED(OUTPUT "," OUTPUT "," OUTPUT "," LATE(14) "," LATE(14));
   static const int order[] = {3, 4, 0, 1, 2};
   const struct td_row_request *request;
   struct rows rows;
-  char kinds[64];
-  uint64_t tokens[64];
-  run(&setup, &rows);
-  steps_of(&rows, kinds, sizeof kinds, tokens);
-  assert_string_equal(kinds, "pmmddddddd");
+  uint64_t tokens[STEPS];
+  setup.engine = "chunk_tokens = 0; batch_tokens = 16; batch_sequences = 16; first = \"prompts\";";
+  run_steps(&setup, "seed=1", "pmmddddddd", 2, &rows, tokens);
   assert_true(tokens[0] == 15 && tokens[1] == 16 && tokens[2] == 16 && tokens[3] == 3 && tokens[9] == 2);
-  assert_int_equal(rows.summary->pauses, 2);
   assert_int_equal(requests_of(&rows, &request), 5);
   for (int i = 0; i < 5; i++) assert_int_equal(request[i].request, order[i]);
   assert_true(request[2].finished < request[3].finished && request[3].finished == request[4].finished);
@@ -376,10 +359,7 @@ static void time_ends_and_is_said(void **state) {
                         .chip = "days",
                         .engine = "kv = \"grow\"; preemption = \"swap\";",
                         .pools = "b both 1 200",
-                        .workload =
-                            "source = { format = \"generated\"; requests = 30; arrivals = \"constant\"; rate = 100;"
-                            "prompt = { law = \"constant\"; mean = 40; };"
-                            "output = { law = \"constant\"; mean = 100; }; };"};
+                        .workload = ALIKE("constant", 30, 100, 40, 100)};
   fails(&setup, "seed=1", TD_UNSUPPORTED, "the run lasts longer than 106 days");
 }
 

@@ -5,22 +5,12 @@
 
 #include "../support.h"
 #include "paces.h"
+#include "schema.h"
 
 struct td_trace_writer {
   struct rows *rows;
 };
 static struct td_trace_writer the_writer;
-
-static const size_t row_bytes[TD_TABLE_COUNT] = {[TD_TABLE_DEVICES] = sizeof(struct td_row_device),
-                                                 [TD_TABLE_REQUESTS] = sizeof(struct td_row_request),
-                                                 [TD_TABLE_STEPS] = sizeof(struct td_row_step),
-                                                 [TD_TABLE_TOKENS] = sizeof(struct td_row_token),
-                                                 [TD_TABLE_RESIDENCY] = sizeof(struct td_row_residency),
-                                                 [TD_TABLE_TRANSFERS] = sizeof(struct td_row_transfer),
-                                                 [TD_TABLE_CHANGES] = sizeof(struct td_row_change),
-                                                 [TD_TABLE_ORCHESTRATORS] = sizeof(struct td_row_orchestrator),
-                                                 [TD_TABLE_TOOL_CALLS] = sizeof(struct td_row_tool_call),
-                                                 [TD_TABLE_PACES] = sizeof(struct td_row_pace)};
 
 /* ---- the writer that the engine finds ---- */
 
@@ -31,7 +21,7 @@ td_status td_trace_create(const char *path, const struct td_trace_run *run, stru
 }
 
 td_status td_trace_append(struct td_trace_writer *writer, enum td_table table, const void *rows, size_t count) {
-  td_text_add(&writer->rows->tables[table], rows, count * row_bytes[table]);
+  td_text_add(&writer->rows->tables[table], rows, count * td_schema[table].row_bytes);
   return TD_OK;
 }
 
@@ -80,7 +70,7 @@ void rows_free(struct rows *rows) {
 void rows_same(const struct rows *a, const struct rows *b, const char *words) {
   for (int table = 0; table < TD_TABLE_COUNT; table++) {
     const struct td_text *x = &a->tables[table], *y = &b->tables[table];
-    size_t bytes = row_bytes[table], count = x->bytes / bytes;
+    size_t bytes = td_schema[table].row_bytes, count = x->bytes / bytes;
     if (x->failed || y->failed) fail_msg("%s: no memory", words);
     for (size_t i = 0; i < count && (i + 1) * bytes <= y->bytes; i++) {
       if (memcmp(x->data + i * bytes, y->data + i * bytes, bytes)) {

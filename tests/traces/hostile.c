@@ -8,6 +8,7 @@
 
 #include "../support.h"
 #include "samples.h"
+#include "schema.h"
 #include "tandem/metrics.h"
 
 static char folder[4096], good[4200], target[4200];
@@ -26,9 +27,6 @@ static void expect_refused(td_status wanted, const char *part) {
 /* ---- rows: a good trace with one field changed ---- */
 
 static void rewrite(const struct td_trace *trace) {
-  const void *const rows[] = {trace->devices,    trace->requests,  trace->steps,   trace->tokens,
-                              trace->residency,  trace->transfers, trace->changes, trace->orchestrators,
-                              trace->tool_calls, trace->paces};
   struct td_trace_run run = sample_run(NULL);
   struct td_trace_writer *writer = NULL;
   uint64_t offset;
@@ -37,7 +35,8 @@ static void rewrite(const struct td_trace *trace) {
   assert_int_equal(td_trace_create(target, &run, &writer), TD_OK);
   assert_int_equal(td_trace_text(writer, trace->text, trace->text_bytes, &offset), TD_OK);
   for (int t = 0; t < TD_TABLE_COUNT; t++) {
-    assert_int_equal(td_trace_append(writer, (enum td_table)t, rows[t], trace->count[t]), TD_OK);
+    assert_int_equal(
+        td_trace_append(writer, (enum td_table)t, *td_schema_rows(trace, (enum td_table)t), trace->count[t]), TD_OK);
   }
   assert_int_equal(td_trace_finish(writer), TD_OK);
 }
@@ -56,16 +55,11 @@ struct saved {
 };
 
 static void each_table(struct td_trace *trace, struct saved *saved, bool restore) {
-  void *const rows[] = {trace->devices,   trace->requests, trace->steps,         trace->tokens,     trace->residency,
-                        trace->transfers, trace->changes,  trace->orchestrators, trace->tool_calls, trace->paces};
-  static const size_t sizes[] = {sizeof *trace->devices, sizeof *trace->requests,      sizeof *trace->steps,
-                                 sizeof *trace->tokens,  sizeof *trace->residency,     sizeof *trace->transfers,
-                                 sizeof *trace->changes, sizeof *trace->orchestrators, sizeof *trace->tool_calls,
-                                 sizeof *trace->paces};
   for (int t = 0; t < TD_TABLE_COUNT; t++) {
-    size_t bytes = sizes[t] * trace->count[t];
+    size_t bytes = td_schema[t].row_bytes * trace->count[t];
+    void *rows = *td_schema_rows(trace, (enum td_table)t);
     if (!restore) assert_non_null(saved->rows[t] = malloc(bytes + 1));
-    memcpy(restore ? rows[t] : saved->rows[t], restore ? saved->rows[t] : rows[t], bytes);
+    memcpy(restore ? rows : saved->rows[t], restore ? saved->rows[t] : rows, bytes);
     if (restore) free(saved->rows[t]);
   }
 }
