@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-foreach(topic device_file device_numbers device_spec experts price pricer steps step_parts operators gemm attention serving)
+foreach(topic device_file device_numbers device_spec experts price pricer steps step_parts operators gemm attention moe serving)
   tandem_test(cost_${topic} SOURCES ${CMAKE_CURRENT_LIST_DIR}/cost/${topic}_test.c
     LINK tandem_cost tandem_config tandem_model tandem_kernels tandem_base)
 endforeach()
-foreach(topic operators gemm attention serving)
+foreach(topic operators gemm attention moe serving)
   target_include_directories(cost_${topic} PRIVATE ${PROJECT_SOURCE_DIR}/framework/cost)
 endforeach()
 tandem_test(cost_modelled SOURCES ${CMAKE_CURRENT_LIST_DIR}/cost/modelled_test.c

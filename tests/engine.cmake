@@ -9,11 +9,12 @@ tandem_test(engine_prefix_cache SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/prefix_
 tandem_test(engine_policies SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/policies.c LINK ${engine_libraries})
 foreach(name exactness faults limits pipeline policy_runs prefix tools)
   tandem_test(engine_${name} SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/${name}.c
-    ${CMAKE_CURRENT_LIST_DIR}/engine/random_cluster.c ${CMAKE_CURRENT_LIST_DIR}/engine/rows.c LINK ${engine_libraries})
+    ${CMAKE_CURRENT_LIST_DIR}/engine/random_cluster.c ${CMAKE_CURRENT_LIST_DIR}/engine/random_files.c
+    ${CMAKE_CURRENT_LIST_DIR}/engine/rows.c LINK ${engine_libraries})
 endforeach()
 
 tandem_test(engine_summary SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/summary.c
-  ${CMAKE_CURRENT_LIST_DIR}/engine/random_cluster.c LINK tandem_base PkgConfig::JANSSON)
+  ${CMAKE_CURRENT_LIST_DIR}/engine/random_files.c LINK tandem_base PkgConfig::JANSSON)
 add_dependencies(engine_summary tandem)
 
 # The policies' reference is what the program prints.
@@ -33,7 +34,7 @@ target_compile_definitions(engine_runs PRIVATE TANDEM_SOURCE_DIR="${PROJECT_SOUR
   TANDEM_PROGRAM="${PROJECT_BINARY_DIR}/tandem" $<$<BOOL:${MPI_C_FOUND}>:TANDEM_HAVE_MPI=1>)
 add_dependencies(engine_runs tandem)
 
-# The engine of modelled runs against the one that also executes, and against queueing theory.
+# Modelled workers against those that execute and against plain rules, and against queueing theory.
 foreach(program fleet queueing)
   add_executable(engine_${program} ${CMAKE_CURRENT_LIST_DIR}/engine/${program}.c
     ${CMAKE_CURRENT_LIST_DIR}/engine/harness.c)
@@ -46,13 +47,16 @@ foreach(program fleet queueing)
   set_tests_properties(engine_${program} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600)
 endforeach()
 
+target_sources(engine_fleet PRIVATE ${CMAKE_CURRENT_LIST_DIR}/engine/plain.c)
+target_link_libraries(engine_fleet PRIVATE tandem_cost tandem_model)
+
 function(engine_case name)
   add_test(NAME ${name} COMMAND engine_runs ${name})
   set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600 LABELS "${ARGN}")
 endfunction()
 foreach(case parity_one_process measured_paces transfer_bytes mixed_cluster modelled_cluster handoff_blob sampling_seeded
-    arrivals_do_not_matter long_prefill_counts stops_at_length one_token_requests kv_pressure policies_live
-    refusals_are_shown goodput_of_live_runs)
+    arrivals_do_not_matter long_prefill_counts stops_at_length end_tokens source_live one_token_requests kv_pressure
+    kv_grows_live live_without_a_trace policies_live refused_live refusals_are_shown goodput_of_live_runs)
   engine_case(${case} threads)
 endforeach()
 foreach(case parity_2_ranks parity_4_ranks priced_ranks_identical paces_agree_under_mpi)

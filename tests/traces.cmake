@@ -2,9 +2,11 @@
 set(traces_tests ${CMAKE_CURRENT_LIST_DIR}/traces)
 set(traces_samples ${traces_tests}/samples.c)
 
-foreach(test roundtrip metrics sigkill disk_full)
+foreach(test roundtrip metrics sigkill disk_full direct)
   tandem_test(trace_${test} SOURCES ${traces_tests}/${test}.c ${traces_samples} LINK tandem_traces tandem_hdf5)
 endforeach()
+# File systems that refuse writes past the page cache.
+target_link_options(trace_direct PRIVATE -Wl,--wrap=open -Wl,--wrap=pwrite)
 tandem_test(trace_stream SOURCES ${traces_tests}/stream.c ${traces_tests}/fleet.c ${traces_samples}
   LINK tandem_traces tandem_hdf5)
 tandem_test(trace_export SOURCES ${traces_tests}/export.c ${traces_tests}/fleet.c ${traces_samples}

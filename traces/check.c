@@ -192,13 +192,19 @@ static td_status check_tool_call(const struct place *at, const void *rows) {
   return row->end < row->start ? bad(at, "end", row->end, "a time not before start") : TD_OK;
 }
 
+/* The rest is checked of the rows of steps that they have become: see paces.h. */
+static td_status check_pace(const struct place *at, const void *rows) {
+  const struct td_row_pace *row = (const struct td_row_pace *)rows + at->row;
+  return row->duration < 0 ? bad(at, "duration", row->duration, "a time >= 0") : TD_OK;
+}
+
 td_status td_check_rows(const struct td_trace *trace, const char *path) {
   td_status (*const checks[])(const struct place *at, const void *rows) = {
-      check_device,   check_request, check_step,         check_token,    check_residency,
-      check_transfer, check_change,  check_orchestrator, check_tool_call};
-  const void *const rows[] = {trace->devices, trace->requests,      trace->steps,
-                              trace->tokens,  trace->residency,     trace->transfers,
-                              trace->changes, trace->orchestrators, trace->tool_calls};
+      check_device,   check_request, check_step,         check_token,     check_residency,
+      check_transfer, check_change,  check_orchestrator, check_tool_call, check_pace};
+  const void *const rows[] = {trace->devices,    trace->requests,  trace->steps,   trace->tokens,
+                              trace->residency,  trace->transfers, trace->changes, trace->orchestrators,
+                              trace->tool_calls, trace->paces};
   for (int t = 0; t < TD_TABLE_COUNT; t++) {
     for (uint64_t i = 0; i < trace->count[t]; i++) {
       TD_TRY(checks[t](&(struct place){trace, path, (enum td_table)t, i}, rows[t]));

@@ -69,9 +69,9 @@ static td_status write_row(const struct td_table_schema *table, const void *row,
 }
 
 static td_status write_table(const struct td_trace *trace, enum td_table which, struct td_lines *lines) {
-  const void *const tables[] = {trace->devices, trace->requests,      trace->steps,
-                                trace->tokens,  trace->residency,     trace->transfers,
-                                trace->changes, trace->orchestrators, trace->tool_calls};
+  const void *const tables[] = {trace->devices,    trace->requests,  trace->steps,   trace->tokens,
+                                trace->residency,  trace->transfers, trace->changes, trace->orchestrators,
+                                trace->tool_calls, trace->paces};
   const struct td_table_schema *table = &td_schema[which];
   write_names(table, lines);
   for (uint64_t i = 0; i < trace->count[which]; i++) {

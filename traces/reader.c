@@ -13,6 +13,7 @@
 
 #include "check.h"
 #include "index.h"
+#include "paces.h"
 #include "probe.h"
 #include "quiet.h"
 #include "schema.h"
@@ -169,9 +170,10 @@ static td_status read_run(struct reader *reader) {
   reader->run = H5Gopen2(reader->file, TD_SCHEMA_RUN, H5P_DEFAULT);
   if (reader->run < 0) return corrupt(reader, "object", TD_SCHEMA_RUN, "is not a group");
   TD_TRY(read_number(reader, "schema", &schema));
-  if (schema != TD_SCHEMA_VERSION) {
-    return td_fail(TD_UNSUPPORTED, "trace %s: schema %" PRIu64 ", this program reads schema %d", reader->path, schema,
-                   TD_SCHEMA_VERSION);
+  bool paced = schema == TD_SCHEMA_PACES && H5Lexists(reader->file, td_schema[TD_TABLE_PACES].name, H5P_DEFAULT) > 0;
+  if (schema != TD_SCHEMA_VERSION && !paced) {
+    return td_fail(TD_UNSUPPORTED, "trace %s: schema %" PRIu64 ", this program reads schema %d, and %d with a table %s",
+                   reader->path, schema, TD_SCHEMA_VERSION, TD_SCHEMA_PACES, td_schema[TD_TABLE_PACES].name);
   }
   TD_TRY(read_number(reader, "complete", &complete));
   if (complete > 1) return corrupt(reader, "attribute", "complete", "of run is neither 0 nor 1");
@@ -347,7 +349,8 @@ static td_status read_file(struct reader *reader) {
   struct td_trace *trace = reader->trace;
   void **const rows[] = {(void **)&trace->devices, (void **)&trace->requests,      (void **)&trace->steps,
                          (void **)&trace->tokens,  (void **)&trace->residency,     (void **)&trace->transfers,
-                         (void **)&trace->changes, (void **)&trace->orchestrators, (void **)&trace->tool_calls};
+                         (void **)&trace->changes, (void **)&trace->orchestrators, (void **)&trace->tool_calls,
+                         (void **)&trace->paces};
   td_status status = open_file(reader);
   if (!status) status = read_run(reader);
   if (!status) status = read_text_dataset(reader);
@@ -366,6 +369,7 @@ static td_status read_all(struct reader *reader) {
   TD_TRY(check_signature(reader->path, &reader->file_bytes));
   TD_TRY(td_probe(reader->path, reader->file_bytes, try_file, reader));
   TD_TRY(read_file(reader));
+  TD_TRY(td_paces_apply(reader->trace, reader->path));
   TD_TRY(td_check_rows(reader->trace, reader->path));
   TD_TRY(td_index_build(reader->trace));
   return td_check_order(reader->trace, reader->path);
@@ -386,10 +390,10 @@ td_status td_trace_load(const char *path, struct td_trace **out_trace) {
 
 void td_trace_free(struct td_trace *trace) {
   if (!trace) return;
-  void *const parts[] = {trace->config,  trace->experiment,    trace->model,      trace->pace,
-                         trace->policy,  trace->reason,        trace->devices,    trace->requests,
-                         trace->steps,   trace->tokens,        trace->residency,  trace->transfers,
-                         trace->changes, trace->orchestrators, trace->tool_calls, trace->text};
+  void *const parts[] = {trace->config,    trace->experiment, trace->model,    trace->pace,          trace->policy,
+                         trace->reason,    trace->devices,    trace->requests, trace->steps,         trace->tokens,
+                         trace->residency, trace->transfers,  trace->changes,  trace->orchestrators, trace->tool_calls,
+                         trace->paces,     trace->text};
   for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) free(parts[i]);
   td_index_free(trace->index);
   free(trace);

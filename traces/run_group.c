@@ -102,8 +102,9 @@ static herr_t write_what(hid_t run, const struct td_trace_run *what) {
 hid_t td_run_create(hid_t file, const struct td_trace_run *what) {
   hid_t run = H5Gcreate2(file, TD_SCHEMA_RUN, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
   if (run < 0) return run;
-  if (write_number(run, "schema", TD_SCHEMA_VERSION) < 0 || write_number(run, "complete", 0) < 0 ||
-      write_text(run, "reason", "", 0, TD_REASON_BYTES) < 0 || write_what(run, what) < 0 || write_place(run) < 0) {
+  if (write_number(run, "schema", what->paces ? TD_SCHEMA_PACES : TD_SCHEMA_VERSION) < 0 ||
+      write_number(run, "complete", 0) < 0 || write_text(run, "reason", "", 0, TD_REASON_BYTES) < 0 ||
+      write_what(run, what) < 0 || write_place(run) < 0) {
     H5Gclose(run);
     return -1;
   }

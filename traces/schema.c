@@ -134,6 +134,13 @@ static const struct td_field tool_call_fields[] = {
     FIELD(td_row_tool_call, energy, F64, "J", "of its cores; NaN if not known"),
 };
 
+static const struct td_field pace_fields[] = {
+    FIELD(td_row_pace, step, U64, "",
+          "number in the run of the first step that lasts so; not the first of its row of `steps`"),
+    FIELD(td_row_pace, duration, I64, "ps", "length of that step"),
+    FIELD(td_row_pace, slope, I64, "ps", "each further step is longer by this, to the row's end or its next pace"),
+};
+
 /* Rows have no padding: what HDF5 stores is the struct itself, so equal runs give equal bytes. */
 _Static_assert(sizeof(struct td_row_device) == 160, "padding in td_row_device");
 _Static_assert(sizeof(struct td_row_request) == 120, "padding in td_row_request");
@@ -144,10 +151,12 @@ _Static_assert(sizeof(struct td_row_transfer) == 72, "padding in td_row_transfer
 _Static_assert(sizeof(struct td_row_change) == 16, "padding in td_row_change");
 _Static_assert(sizeof(struct td_row_orchestrator) == 144, "padding in td_row_orchestrator");
 _Static_assert(sizeof(struct td_row_tool_call) == 64, "padding in td_row_tool_call");
+_Static_assert(sizeof(struct td_row_pace) == 24, "padding in td_row_pace");
 
 #define TABLE(name, row, chunk, fields, what) THERE(name, row, chunk, fields, TD_IN_EACH, what)
 #define LATER_TABLE(name, row, chunk, fields, what) THERE(name, row, chunk, fields, TD_NOT_IN_OLDER, what)
 #define TOOLS_TABLE(name, row, chunk, fields, what) THERE(name, row, chunk, fields, TD_WITH_TOOLS, what)
+#define PACES_TABLE(name, row, chunk, fields, what) THERE(name, row, chunk, fields, TD_WITH_PACES, what)
 #define THERE(name, row, chunk, fields, presence, what) \
   { name, sizeof(struct row), chunk, fields, (int32_t)(sizeof fields / sizeof *fields), presence, what }
 
@@ -167,6 +176,9 @@ const struct td_table_schema td_schema[TD_TABLE_COUNT] = {
                                            "one row per machine that runs calls; only where there are some"),
     [TD_TABLE_TOOL_CALLS] = TOOLS_TABLE("tool_calls", td_row_tool_call, 4096, tool_call_fields,
                                         "one row per call that ended or was lost; only with orchestrators"),
+    [TD_TABLE_PACES] =
+        PACES_TABLE("paces", td_row_pace, 4096, pace_fields,
+                    "where within a row of `steps` they begin to last otherwise; only with pipeline stages"),
 };
 
 hid_t td_schema_text_type(size_t bytes) {

@@ -13,6 +13,7 @@
 #include "tandem/trace.h"
 
 #define TD_SCHEMA_VERSION 1
+#define TD_SCHEMA_PACES 2 /* of traces with the table `paces` */
 #define TD_SCHEMA_TEXT "text"
 #define TD_SCHEMA_RUN "run"
 
@@ -28,8 +29,8 @@ struct td_field {
   const char *before; /* what older traces call it; NULL: always so */
 };
 
-/* Traces made before lack it; or those of runs without orchestrators. */
-enum td_presence { TD_IN_EACH, TD_NOT_IN_OLDER, TD_WITH_TOOLS };
+/* Traces made before lack it; or those of runs without orchestrators, or without pipeline stages. */
+enum td_presence { TD_IN_EACH, TD_NOT_IN_OLDER, TD_WITH_TOOLS, TD_WITH_PACES };
 
 struct td_table_schema {
   const char *name;

@@ -131,6 +131,7 @@ static td_status create_objects(struct td_trace_writer *writer, const struct td_
   if (writer->run < 0) return hdf5_error(writer, "create the group run");
   for (int t = 0; t < TD_TABLE_COUNT; t++) {
     if (td_schema[t].presence == TD_WITH_TOOLS && !run->tools) continue;
+    if (td_schema[t].presence == TD_WITH_PACES && !run->paces) continue;
     TD_TRY(create_table(writer, &td_schema[t], &writer->tables[t]));
   }
   struct dataset *text = text_of(writer);

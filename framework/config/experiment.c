@@ -33,27 +33,29 @@ static const struct td_option engine_options[] = {
            "layers = push KV layer by layer while prefill goes on; blob = everything at once after prefill"),
     KEY(td_cfg_engine, handoff_layers, TD_OPT_INT, "layers", "1", 1, 4096,
         "layers per push when handoff is \"layers\""),
-    CHOICE(
-        td_cfg_engine, kv, "reserve|grow", "reserve",
-        "when a request gets its KV blocks: reserve = all of prompt and output when it is admitted; grow = the "
-        "prompt's, and one more whenever its context fills the last, for which others may have to leave; grow only in "
-        "modelled runs"),
+    CHOICE(td_cfg_engine, kv, "reserve|grow", "reserve",
+           "when a request gets its KV blocks: reserve = all of prompt and output when it is admitted; grow = the "
+           "prompt's, and one more whenever its context fills the last, for which others may have to leave; not where "
+           "some "
+           "workers execute and others are modelled"),
     CHOICE(
         td_cfg_engine, preemption, "recompute|swap", "recompute",
         "with kv = \"grow\", what becomes of the latest admitted request when blocks run out: recompute = its KV is "
         "dropped, and its prompt and what it has put out so far are prefilled anew; swap = its KV goes to the host's "
-        "memory at the device file's host_bandwidth and comes back before it goes on, steps waiting meanwhile"),
+        "memory at the device file's host_bandwidth and comes back before it goes on, steps waiting meanwhile; not "
+        "where "
+        "workers execute"),
     KEY(td_cfg_engine, prefix_cache, TD_OPT_BOOL, NULL, "false", 0, 0,
         "modelled runs: workers keep the KV of prompts, and of answers that the source names, in KV blocks that nobody "
         "needs, and prompts that begin alike (by the source's prefix hashes, in whole blocks of them) do not compute "
         "it "
         "again"),
     KEY(td_cfg_engine, merge, TD_OPT_BOOL, NULL, "true", 0, 0,
-        "runs whose workers are all modelled, at pace priced: decode steps between two changes of a batch are one "
-        "event; "
-        "false = step by step, which gives the same bytes"),
+        "decode steps of a modelled worker between two changes of its batch are one event; false = step by step, which "
+        "gives the same bytes"),
     KEY(td_cfg_engine, context, TD_OPT_INT, "tokens", "0", 0, MOST_TOKENS,
-        "most positions of a request (prompt and output) that a modelled run takes; 0 = the model's context"),
+        "most positions of a request (prompt and output) of a source; 0 = the model's context, and more than that only "
+        "in modelled runs"),
     KEY(td_cfg_engine, policy_interval, TD_OPT_REAL, "s", "10", 1e-6, MOST_SECONDS,
         "time of the run between the ticks of policies that have them"),
     BELOW(td_cfg_engine, policy_options, TD_OPT_GROUP, NULL, &td_policy_group,
@@ -187,9 +189,10 @@ static const struct td_option cluster_options[] = {
           "modelled runs: machines whose cores run the tool calls of sessions, which wait when all are taken; absent = "
           "a tool's time is a delay"),
     KEY(td_cfg_cluster, power_cap, TD_OPT_REAL, "W", "0", 0, 1e12,
-        "modelled runs: most power of all workers, at steps power_busy (of its chips together), else "
-        "power_idle; a step that would exceed it waits until others end, first come first, equals by the worker's "
-        "number; 0 = no cap"),
+        "modelled runs: most power of all workers and orchestrators, at steps and calls power_busy (of its chips "
+        "together; a call's cores' share), else power_idle; a step or call that would exceed it waits until others "
+        "end, "
+        "first come first, equals by the worker's number; 0 = no cap"),
     END};
 static const struct td_option_group cluster_group = {"cluster", sizeof(struct td_cfg_cluster), cluster_options};
 

@@ -79,6 +79,7 @@ static td_status check_contradictions(const struct td_config *config, const stru
   if (params->power_basis && !strcmp(params->power_basis, "chip")) ORDERED(power_busy, power_all_in);
   ORDERED(power_all_in, power_utility);
   ORDERED(link_bandwidth, link_peak);
+  ORDERED(l2_bytes, memory_bytes);
   if (params->imagined && strcmp(params->status, "sold")) {
     return td_config_fail(config, "status", "found \"%s\" of an imagined device, expected a device that somebody named",
                           params->status);

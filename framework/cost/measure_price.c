@@ -46,19 +46,19 @@ static double octaves_beyond(const struct td_measured_op *found, const struct td
 td_status td_price_measured(const struct td_device_params *device, const struct td_graph *graph, const struct td_op *op,
                             enum td_dtype kv_dtype, const struct td_step_stats *stats,
                             struct td_measured_form *out_form) {
-  struct td_measured_form form = {.is = device->measured_count > 0};
-  if (form.is) {
-    const struct td_measured_op *step = step_of(device);
-    enum td_dtype type = td_measured_type(graph, op, kv_dtype);
-    const struct td_measured_op *found = td_measured_find(device, op->kind, type);
-    double ratio = step ? step->terms[TD_MEASURED_RATIOS + td_measured_class(op, stats)] : 1;
-    struct td_measured_use uses[TD_MEASURED_USES];
-    if (!found) return lacks(device, op->kind, type);
-    int32_t count = td_measured_uses(graph, op, stats, uses);
-    form.octaves = octaves_beyond(found, op, stats);
-    for (int32_t i = 0; i < count; i++) {
-      TD_TRY(add_use(stats, &uses[i], found->terms[uses[i].term] * ratio, form.c));
-    }
+  out_form->is = device->measured_count > 0;
+  if (!out_form->is) return TD_OK;
+  struct td_measured_form form = {.is = true};
+  const struct td_measured_op *step = step_of(device);
+  enum td_dtype type = td_measured_type(graph, op, kv_dtype);
+  const struct td_measured_op *found = td_measured_find(device, op->kind, type);
+  double ratio = step ? step->terms[TD_MEASURED_RATIOS + td_measured_class(op, stats)] : 1;
+  struct td_measured_use uses[TD_MEASURED_USES];
+  if (!found) return lacks(device, op->kind, type);
+  int32_t count = td_measured_uses(graph, op, stats, uses);
+  form.octaves = octaves_beyond(found, op, stats);
+  for (int32_t i = 0; i < count; i++) {
+    TD_TRY(add_use(stats, &uses[i], found->terms[uses[i].term] * ratio, form.c));
   }
   *out_form = form;
   return TD_OK;

@@ -22,20 +22,33 @@ struct rows {
   int64_t count;
 };
 
-enum { STREAM_HELD = 1, STREAM_SAMPLE, STREAM_SEARCH, STREAM_TRIAL };
+enum { STREAM_HELD = 1, STREAM_SAMPLE, STREAM_SEARCH, STREAM_TRIAL, STREAM_HELD_ROWS };
 
 static uint64_t hash_fields(const struct td_op_row *row, int32_t fields) {
   return td_hash(TD_HASH_INIT, row->shape.v, sizeof *row->shape.v * (size_t)fields);
 }
 
+/* Which fields rows share that are held back together: so many leading ones (0: all), but for the one given (0: none).
+ */
+struct alike {
+  int32_t fields, but;
+};
+
 /* A family's fate depends on its own numbers and the seed alone: the same for every path and table. */
-static double fate(int32_t family_fields, const struct td_op_row *row, int64_t seed, uint64_t stream) {
-  int32_t fields = family_fields ? family_fields : TD_SHAPE_FIELDS;
-  return td_random_unit((uint64_t)seed, stream, hash_fields(row, fields));
+static double fate(struct alike alike, const struct td_op_row *row, int64_t seed, uint64_t stream) {
+  int32_t fields = alike.fields ? alike.fields : TD_SHAPE_FIELDS;
+  struct td_op_row same = *row;
+  if (alike.but) same.shape.v[alike.but] = 0;
+  return td_random_unit((uint64_t)seed, stream, hash_fields(&same, fields));
 }
 
-static int32_t family_fields(const struct td_calibration *how) {
-  return how->single ? 0 : td_op_model(how->op)->family_fields;
+static struct alike same_row(const struct td_calibration *how) {
+  return (struct alike){0, td_op_model(how->op)->drawn_field};
+}
+
+static struct alike same_family(const struct td_calibration *how) {
+  int32_t fields = how->held_as == TD_HELD_ROWS ? 0 : td_op_model(how->op)->family_fields;
+  return fields ? (struct alike){fields, 0} : same_row(how);
 }
 
 /* The rows in a random order of their own, first `most` of them. */
@@ -68,7 +81,7 @@ static td_status draw(const struct rows *from, int64_t most, int64_t seed, uint6
 }
 
 /* Parts rows by the fate of their families, which is in 0..1. */
-static td_status part(int32_t family_fields, const struct rows *from, double from_share, double to_share, int64_t seed,
+static td_status part(struct alike alike, const struct rows *from, double from_share, double to_share, int64_t seed,
                       uint64_t stream, struct rows *out_kept, struct rows *out_held) {
   void *kept, *held;
   TD_TRY(td_alloc((size_t)from->count + 1, sizeof *from->items, &kept));
@@ -80,7 +93,7 @@ static td_status part(int32_t family_fields, const struct rows *from, double fro
   *out_kept = (struct rows){kept, 0};
   *out_held = (struct rows){held, 0};
   for (int64_t i = 0; i < from->count; i++) {
-    double at = fate(family_fields, from->items[i], seed, stream);
+    double at = fate(alike, from->items[i], seed, stream);
     struct rows *to = at >= from_share && at < to_share ? out_held : out_kept;
     to->items[to->count++] = from->items[i];
   }
@@ -133,9 +146,9 @@ static const double lengths[] = {0.3, 1, 3, 8}, noises[] = {0.03, 0.1, 0.5};
 
 /* Adds what every setting misses by on one fold of the families (or of single rows), predicted from the others. */
 static td_status try_fold(const struct td_calibration *how, const struct td_op_chip *chip, const struct rows *rows,
-                          int32_t fold, int32_t fields, struct td_op_fit *fit, double *sums) {
+                          int32_t fold, struct alike alike, struct td_op_fit *fit, double *sums) {
   struct rows kept = {0}, held = {0}, trial = {0};
-  TD_TRY(part(fields, rows, (double)fold / FOLDS, (double)(fold + 1) / FOLDS, how->seed, STREAM_TRIAL, &kept, &held));
+  TD_TRY(part(alike, rows, (double)fold / FOLDS, (double)(fold + 1) / FOLDS, how->seed, STREAM_TRIAL, &kept, &held));
   td_status status = draw(&held, TRIAL_ROWS, how->seed, STREAM_TRIAL, &trial);
   if (!status) status = take_residuals(chip, &kept, fit);
   for (int32_t i = 0; i < LENGTHS * NOISES && !status && kept.count; i++) {
@@ -156,8 +169,8 @@ static td_status choose_settings(const struct td_calibration *how, const struct 
   double sums[LENGTHS * NOISES] = {0};
   int32_t best = 0;
   for (int32_t fold = 0; fold < FOLDS; fold++) {
-    TD_TRY(try_fold(how, chip, rows, fold, family_fields(how), fit, sums));
-    if (family_fields(how)) TD_TRY(try_fold(how, chip, rows, fold, 0, fit, sums));
+    TD_TRY(try_fold(how, chip, rows, fold, same_family(how), fit, sums));
+    if (same_family(how).fields) TD_TRY(try_fold(how, chip, rows, fold, same_row(how), fit, sums));
   }
   for (int32_t i = 1; i < LENGTHS * NOISES; i++) {
     if (sums[i] < sums[best]) best = i;
@@ -243,12 +256,38 @@ static td_status compare(const struct td_op_chip *chip, const struct td_op_fit *
   return status;
 }
 
+/* Of the rows kept beside families, half the share again, of single rows. */
+static td_status hold_rows(const struct td_calibration *how, struct rows *kept, struct rows *held) {
+  struct rows rest = {0}, more = {0};
+  TD_TRY(part(same_row(how), kept, 0, how->held_back / 2, how->seed, STREAM_HELD_ROWS, &rest, &more));
+  void *memory;
+  td_status status = td_alloc((size_t)(held->count + more.count) + 1, sizeof *held->items, &memory);
+  if (!status) {
+    const struct td_op_row **items = memory;
+    memcpy(items, held->items, sizeof *items * (size_t)held->count);
+    memcpy(items + held->count, more.items, sizeof *items * (size_t)more.count);
+    free(held->items);
+    free(kept->items);
+    *held = (struct rows){items, held->count + more.count};
+    *kept = rest;
+  }
+  if (status) free(rest.items);
+  free(more.items);
+  return status;
+}
+
+static td_status hold_back(const struct td_calibration *how, const struct rows *all, struct rows *kept,
+                           struct rows *held) {
+  TD_TRY(part(same_family(how), all, 0, how->held_back, how->seed, STREAM_HELD, kept, held));
+  return how->held_as == TD_HELD_BOTH ? hold_rows(how, kept, held) : TD_OK;
+}
+
 /* The error first, from a fit of its own; then the fit to keep. */
 static td_status fit_both(const struct td_calibration *how, const struct td_op_chip *chip, const struct rows *all,
                           struct td_op_fit *fit) {
   struct rows kept = {0}, held = {0}, sample = {0};
   struct td_op_fit blind = *fit;
-  td_status status = part(family_fields(how), all, 0, how->held_back, how->seed, STREAM_HELD, &kept, &held);
+  td_status status = hold_back(how, all, &kept, &held);
   if (!status) status = draw(&kept, how->rows ? how->rows : kept.count, how->seed, STREAM_SAMPLE, &sample);
   if (!status && sample.count < LEAST_ROWS) {
     status = td_fail(TD_CONFIG, "found %" PRId64 " rows to fit to, expected at least %d", sample.count, LEAST_ROWS);

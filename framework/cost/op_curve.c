@@ -13,16 +13,27 @@
 #define KNOTS 160
 /* A product's start, at most: what narrows its activations is part of the norm or activation before it. */
 #define FUSED_START 6e-6
-#define ASKED 1024 /* a power of two */
+/* Places of answers, powers of two: those of a curve that few values are asked of, and of others. A step's curves are
+ * many and new, and what they take up must be found in memory. */
+#define FEW_BITS 3
+#define MANY_BITS 10
+
+struct answer {
+  int64_t value, ps; /* value 0: none */
+};
+
+struct knot {
+  double at, residual; /* log2 of the last field; log(measured / modelled) */
+};
 
 struct td_op_curve {
   const struct td_op_model *model;
   struct td_op_chip chip;
   struct td_op_basis basis; /* without its residuals */
   struct td_op_shape family;
+  struct knot *knots; /* NULL: no residuals */
   int32_t knot_count;
-  double knots[KNOTS], residuals[KNOTS]; /* log2 of the last field; log(measured / modelled) */
-  int64_t asked[ASKED], answers[ASKED];
+  struct answer few[1 << FEW_BITS], *many;
 };
 
 /* Every value up to 8, from there four an octave. */
@@ -44,13 +55,14 @@ static td_status fill_knots(const struct td_op_fit *fit, struct td_op_curve *cur
   int32_t last = curve->model->field_count - 1;
   struct td_op_shape shape = curve->family;
   struct td_op_fit near;
+  TD_TRY(td_alloc(KNOTS, sizeof *curve->knots, (void **)&curve->knots));
   shape.v[last] = 1;
   TD_TRY(td_op_residual_family(&curve->chip, fit, &shape, &near));
   for (int32_t i = 0; i < KNOTS && (!i || td_op_knot(i) <= fit->most.v[last]); i++) {
     shape.v[last] = td_op_knot(i);
-    curve->knots[i] = log2((double)shape.v[last]);
     double seconds = curve->model->seconds(&curve->chip, fit->parameters, shape.v);
-    curve->residuals[i] = near.residual_count ? td_op_residual_at(&curve->chip, &near, &shape, seconds) : 0;
+    double residual = near.residual_count ? td_op_residual_at(&curve->chip, &near, &shape, seconds) : 0;
+    curve->knots[i] = (struct knot){log2((double)shape.v[last]), residual};
     curve->knot_count = i + 1;
   }
   td_op_fit_free(&near);
@@ -68,7 +80,6 @@ static td_status fill(const struct td_device_params *device, enum td_operator op
   struct td_op_fit *fit = &curve->basis.own;
   *fit = *curve->basis.fit;
   curve->basis.fit = fit;
-  curve->knot_count = 1;
   if (fit->residual_count) TD_TRY(fill_knots(fit, curve));
   if (cold) curve->chip.start = FUSED_START;
   curve->chip.cold = cold; /* the residuals are those of the benchmark, whose weights may have stayed in the cache */
@@ -86,7 +97,7 @@ td_status td_op_curve_make(const struct td_device_params *device, enum td_operat
   curve->family = *family;
   td_status status = fill(device, op, path, cold, curve);
   if (status) {
-    free(curve);
+    td_op_curve_close(curve);
     return status;
   }
   *out_curve = curve;
@@ -99,10 +110,12 @@ td_status td_op_curve_open(const struct td_device_params *device, enum td_operat
 }
 
 static double residual_at(const struct td_op_curve *curve, int64_t value) {
+  if (!curve->knot_count) return 0;
   int32_t last = curve->knot_count - 1, below = last ? td_op_knot_below(value) : 0;
-  if (below >= last) return curve->residuals[last];
-  double at = (log2((double)value) - curve->knots[below]) / (curve->knots[below + 1] - curve->knots[below]);
-  return curve->residuals[below] + at * (curve->residuals[below + 1] - curve->residuals[below]);
+  const struct knot *knot = &curve->knots[below];
+  if (below >= last) return curve->knots[last].residual;
+  double at = (log2((double)value) - knot->at) / (knot[1].at - knot->at);
+  return knot->residual + at * (knot[1].residual - knot->residual);
 }
 
 static int64_t compute_ps(const struct td_op_curve *curve, int64_t value) {
@@ -114,12 +127,20 @@ static int64_t compute_ps(const struct td_op_curve *curve, int64_t value) {
   return ps < 9e18 ? (int64_t)ps : INT64_MAX; /* over 106 days: as td_poly_eval */
 }
 
+static struct answer *place_of(struct td_op_curve *curve, int64_t value) {
+  uint64_t hash = (uint64_t)value * UINT64_C(0x9e3779b97f4a7c15);
+  return curve->many ? &curve->many[hash >> (64 - MANY_BITS)] : &curve->few[hash >> (64 - FEW_BITS)];
+}
+
 int64_t td_op_curve_ps(struct td_op_curve *curve, int64_t value) {
-  size_t slot = ((uint64_t)value * UINT64_C(0x9e3779b97f4a7c15)) >> 54;
-  if (curve->asked[slot] == value) return curve->answers[slot];
-  curve->answers[slot] = compute_ps(curve, value);
-  curve->asked[slot] = value;
-  return curve->answers[slot];
+  struct answer *answer = place_of(curve, value);
+  if (answer->value == value) return answer->ps;
+  if (answer->value && !curve->many) { /* without memory for many, few do */
+    curve->many = calloc(1 << MANY_BITS, sizeof *curve->many);
+    answer = place_of(curve, value);
+  }
+  *answer = (struct answer){value, compute_ps(curve, value)};
+  return answer->ps;
 }
 
 void td_op_curve_range(const struct td_op_curve *curve, int64_t value, double *out_low, double *out_high) {
@@ -138,5 +159,8 @@ bool td_op_curve_is(const struct td_op_curve *curve, enum td_operator op, const 
 }
 
 void td_op_curve_close(struct td_op_curve *curve) {
+  if (!curve) return;
+  free(curve->knots);
+  free(curve->many);
   free(curve);
 }

@@ -49,9 +49,11 @@ static const struct td_op_field fields[] = {
     {.name = "m", .octaves = 1, .most = INT64_C(1) << 24},
 };
 
-/* Binary logarithms of the sides. */
-static const struct { int32_t m, n; } tiles[] = {{6, 5}, {6, 6}, {6, 7}, {6, 8}, {7, 6}, {7, 7}, {7, 8}, {8, 7}};
-static const uint64_t splits[] = {1, 2, 3, 4, 6, 8, 12, 16, 32};
+/* Tiles of so many rows come in several widths, next to each other: binary logarithms, and indices. */
+#define WIDTHS 4
+static const int32_t widths[WIDTHS] = {5, 6, 7, 8};
+static const struct { int32_t rows, first, last; } tiles[] = {{6, 0, 3}, {7, 1, 3}, {8, 2, 2}};
+static const uint64_t splits[] = {2, 3, 4, 6, 8, 12, 16, 32};
 
 #define K_STEP 64
 #define WARM_SECONDS 2e-3 /* half of the throttling shows in products of that length at peak */
@@ -63,9 +65,9 @@ static uint64_t ceil_div(uint64_t a, uint64_t b) {
 }
 
 struct product {
-  uint64_t m, n, k, units;
+  uint64_t m, n, k, units, depth;
   double per_flop, per_load; /* seconds: of a multiprocessor's multiply-add and of an operand's element */
-  double memory, ramp, split, depth;
+  double memory, ramp, split, latency;
 };
 
 struct choice {
@@ -79,40 +81,69 @@ static double floor_of(const struct product *p) {
   return compute > p->memory ? compute : p->memory;
 }
 
+/* A product's rows or columns cut into tiles of one size. */
+struct cut {
+  uint64_t count;
+  double size, filled; /* filled: of the size, what the first tile has of the product */
+};
+
+static inline struct cut cut_of(uint64_t all, int32_t size) {
+  const uint64_t whole = UINT64_C(1) << size;
+  return (struct cut){.count = (all + whole - 1) >> size,
+                      .size = (double)(int64_t)whole,
+                      .filled = (double)(int64_t)(all < whole ? all : whole)};
+}
+
 /* What all splits of a tile have in common. */
 struct tiled {
   uint64_t count;
   double area, step; /* products of a step of k; seconds that a step of k loads */
 };
 
-static struct tiled tile_of(const struct product *p, int32_t tile) {
-  const uint64_t m = UINT64_C(1) << tiles[tile].m, n = UINT64_C(1) << tiles[tile].n;
-  double operands = (double)(int64_t)((p->m < m ? p->m : m) + (p->n < n ? p->n : n)), step = operands * p->per_load;
-  return (struct tiled){.count = ((p->m + m - 1) >> tiles[tile].m) * ((p->n + n - 1) >> tiles[tile].n),
-                        .area = (double)(int64_t)(m * n),
-                        .step = step > p->depth ? step : p->depth};
+static inline struct tiled tile_of(const struct product *p, const struct cut *rows, const struct cut *columns) {
+  double step = (rows->filled + columns->filled) * p->per_load;
+  return (struct tiled){.count = rows->count * columns->count,
+                        .area = rows->size * columns->size,
+                        .step = step > p->latency ? step : p->latency};
 }
 
-/* False: more splits of this tile do not help. Conversions of signed numbers take a third of the time of unsigned. */
-static bool try_split(const struct product *p, const struct tiled *tile, uint64_t split, struct choice *best) {
-  uint64_t ctas = tile->count * split, part = split > 1 ? ceil_div(p->k, split) : p->k;
-  uint64_t depth = (part + K_STEP - 1) / K_STEP * K_STEP;
+static uint64_t whole_steps(uint64_t k) {
+  return (k + K_STEP - 1) / K_STEP * K_STEP;
+}
+
+/* `ctas` tiles, each of `depth` steps. Conversions of signed numbers take a third of the time of unsigned. */
+static inline void try_one(const struct product *p, const struct tiled *tile, uint64_t ctas, uint64_t depth,
+                           double extra, struct choice *best) {
   double waves = (double)(int64_t)ceil_div(ctas, p->units), steps = (double)(int64_t)depth;
   double compute = waves * tile->area * (steps + p->ramp) * p->per_flop, load = waves * steps * tile->step;
-  double extra = split > 1 ? p->split : 0, longest = compute > load ? compute : load;
+  double longest = compute > load ? compute : load;
   if (p->memory > longest) longest = p->memory;
   if (longest + extra < best->soonest) *best = (struct choice){longest + extra, compute, load, extra};
-  return ctas < 4 * p->units && depth > K_STEP;
+}
+
+/* More parts do not help where tiles are many or parts short. */
+static void try_splits(const struct product *p, const struct tiled *tile, double least, struct choice *best) {
+  uint64_t ctas = tile->count, depth = p->depth;
+  for (size_t i = 0; i < sizeof splits / sizeof *splits; i++) {
+    if (ctas >= 4 * p->units || depth <= K_STEP || least + p->split >= best->soonest) return;
+    ctas = tile->count * splits[i];
+    depth = whole_steps(ceil_div(p->k, splits[i]));
+    try_one(p, tile, ctas, depth, p->split, best);
+  }
 }
 
 /* The first of the soonest: what cannot be sooner than the best so far is not looked at. */
 static struct choice choose(const struct product *p) {
   struct choice best = {.soonest = INFINITY};
+  struct cut columns[WIDTHS];
   double least = floor_of(p);
-  for (int32_t i = 0; i < (int32_t)(sizeof tiles / sizeof *tiles) && best.soonest > least; i++) {
-    const struct tiled tile = tile_of(p, i);
-    for (size_t j = 0; j < sizeof splits / sizeof *splits; j++) {
-      if ((j && least + p->split >= best.soonest) || !try_split(p, &tile, splits[j], &best)) break;
+  for (int32_t i = 0; i < WIDTHS; i++) columns[i] = cut_of(p->n, widths[i]);
+  for (int32_t i = 0; i < (int32_t)(sizeof tiles / sizeof *tiles); i++) {
+    const struct cut rows = cut_of(p->m, tiles[i].rows);
+    for (int32_t j = tiles[i].first; j <= tiles[i].last && best.soonest > least; j++) {
+      const struct tiled tile = tile_of(p, &rows, &columns[j]);
+      try_one(p, &tile, tile.count, p->depth, 0, &best);
+      try_splits(p, &tile, least, &best);
     }
   }
   return best;
@@ -152,12 +183,13 @@ static double seconds(const struct td_op_chip *chip, const double *p, const int6
                                   .n = (uint64_t)v[0],
                                   .k = (uint64_t)v[1],
                                   .units = (uint64_t)chip->units,
+                                  .depth = whole_steps((uint64_t)v[1]),
                                   .per_flop = 2 * warm * chip->units / (chip->peak * p[COMPUTE]),
                                   .per_load = chip->bytes * chip->units / (p[LOAD] * chip->bandwidth),
                                   .memory = memory_seconds(chip, p, m, n, k),
                                   .ramp = p[RAMP],
                                   .split = p[SPLIT] * 1e-6,
-                                  .depth = p[DEPTH] * 1e-9};
+                                  .latency = p[DEPTH] * 1e-9};
   struct choice best = choose(&product);
   double longest = td_op_smooth_max_of_three(best.compute, best.load, product.memory, p[SHARPNESS]);
   return before(chip, p, m, k) + longest + best.extra;

@@ -25,6 +25,7 @@ struct problem {
 static double objective(unsigned n, const double *x, double *gradient, void *data) {
   const struct problem *problem = data;
   double parameters[TD_OP_PARAMS] = {0}, sum = 0, far = 0;
+  double most = problem->model->other_kernel > 0 ? problem->model->other_kernel : HUGE_VAL;
   (void)gradient;
   for (unsigned i = 0; i < n; i++) {
     double away = x[i] - log(problem->model->parameters[i].guess);
@@ -32,8 +33,9 @@ static double objective(unsigned n, const double *x, double *gradient, void *dat
     far += away * away;
   }
   for (int64_t i = 0; i < problem->count; i++) {
-    sum += fabs(
-        log(problem->rows[i]->seconds / problem->model->seconds(problem->chip, parameters, problem->rows[i]->shape.v)));
+    double modelled = problem->model->seconds(problem->chip, parameters, problem->rows[i]->shape.v);
+    double off = fabs(log(problem->rows[i]->seconds / modelled));
+    sum += off < most || isnan(off) ? off : most;
   }
   double value = (sum + GUESS_ROWS * far) / (double)problem->count;
   return isfinite(value) ? value : HUGE_VAL;

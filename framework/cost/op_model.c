@@ -157,20 +157,17 @@ static td_status take_elements(const struct td_device_params *device, enum td_op
 }
 
 td_status td_op_chip_of(const struct td_device_params *device, enum td_operator op, const char *path,
-                        struct td_op_chip *out_chip) {
-  struct td_op_chip chip = {.reduces = op == TD_COLLECTIVE && strstr(path, "all_reduce")};
+                        struct td_op_chip *chip) {
   if (device->kind != TD_KIND_CHIP && device->kind != TD_KIND_LPU) {
     return td_fail(TD_UNSUPPORTED, "device %s: found a %s, expected a chip to price %s", device->name,
                    td_device_kind_name(device->kind), td_operator_name(op));
   }
-  if (op != TD_COLLECTIVE && op != TD_E2E) {
-    TD_TRY(take_elements(device, op, path, &chip));
-    TD_TRY(number(device, &device->memory_bandwidth, "memory_bandwidth", op, &chip.bandwidth));
-    TD_TRY(number(device, &device->multiprocessors, "multiprocessors", op, &chip.units));
-    TD_TRY(number(device, &device->l2_bytes, "l2_bytes", op, &chip.cache));
-  }
-  *out_chip = chip;
-  return TD_OK;
+  *chip = (struct td_op_chip){.reduces = op == TD_COLLECTIVE && strstr(path, "all_reduce")};
+  if (op == TD_COLLECTIVE || op == TD_E2E) return TD_OK;
+  TD_TRY(take_elements(device, op, path, chip));
+  TD_TRY(number(device, &device->memory_bandwidth, "memory_bandwidth", op, &chip->bandwidth));
+  TD_TRY(number(device, &device->multiprocessors, "multiprocessors", op, &chip->units));
+  return number(device, &device->l2_bytes, "l2_bytes", op, &chip->cache);
 }
 
 /* ---- prices ---- */
@@ -198,10 +195,10 @@ void td_op_guesses(enum td_operator op, struct td_op_fit *out_fit) {
 static double outside(const struct td_op_model *model, const struct td_op_fit *fit, const struct td_op_shape *shape) {
   double octaves = 0;
   for (int32_t i = 0; i < model->field_count; i++) {
-    double v = (double)shape->v[i] + 1, least = (double)fit->least.v[i] + 1, most = (double)fit->most.v[i] + 1;
-    if (model->fields[i].linear) continue;
-    if (v < least) octaves += log2(least / v);
-    if (v > most) octaves += log2(v / most);
+    int64_t v = shape->v[i], least = fit->least.v[i], most = fit->most.v[i];
+    if (model->fields[i].linear || (v >= least && v <= most)) continue;
+    double here = (double)v + 1, bound = (double)(v < least ? least : most) + 1;
+    octaves += log2(v < least ? bound / here : here / bound);
   }
   return octaves;
 }
@@ -286,13 +283,12 @@ td_status td_op_price(const struct td_device_params *device, enum td_operator op
   TD_TRY(td_op_shape_check(op, shape));
   TD_TRY(td_op_chip_of(device, op, path, &chip));
   td_op_basis_of(device, op, path, &basis);
-  struct td_op_price price = {.seconds = td_op_seconds(&chip, basis.fit, shape)};
-  td_op_interval(&basis, shape, &price);
+  out_price->seconds = td_op_seconds(&chip, basis.fit, shape);
+  td_op_interval(&basis, shape, out_price);
   double flops = 0, bytes = 0;
   const struct td_op_model *model = models[op];
   if (model->work) model->work(&chip, shape->v, &flops, &bytes);
-  price.energy_j = model->work ? td_op_energy(device, price.seconds, flops, chip.peak, bytes) : (double)NAN;
-  *out_price = price;
+  out_price->energy_j = model->work ? td_op_energy(device, out_price->seconds, flops, chip.peak, bytes) : (double)NAN;
   return TD_OK;
 }
 

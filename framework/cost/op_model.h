@@ -47,7 +47,13 @@ struct td_op_model {
   int32_t parameter_count;
   const struct td_op_field *fields;
   int32_t field_count;
-  int32_t family_fields;   /* so many leading fields are held back together; 0: single rows */
+  int32_t family_fields; /* so many leading fields are held back together; 0: single rows */
+  /* Rows that differ in this field only are held back together, single ones too. 0: none. */
+  int32_t drawn_field;
+  /* log(measured / modelled) from which a row is of another kernel than the model is about: such rows tell nothing of
+   * other groups (shapes that differ in more than the last field), and pull the fit no further. 0: there are none, and
+   * groups are nothing by themselves. */
+  double other_kernel;
   int64_t class_bounds[2]; /* of the last field: small up to the first, medium up to the second */
   const char *class_names[TD_OP_CLASSES];
   /* Why the model has no basis for a shape; NULL: it has. All fields are in their ranges. */
@@ -56,6 +62,9 @@ struct td_op_model {
   /* The same as if nothing came in whole tiles and waves: how far the two are apart says which shapes are alike in what
    * tiles do to them, which their sizes alone do not. NULL: the model has no tiles. */
   double (*plain)(const struct td_op_chip *chip, const double *parameters, const int64_t *v);
+  /* Where a shape lies among residuals, a coordinate for each field; the last is that of the last field. NULL: octaves
+   * of the fields, each by its scale. */
+  void (*local)(const int64_t *v, double *out);
   /* FLOPs and bytes that a shape is about, without what tiles add, for its energy. NULL: neither is known. */
   void (*work)(const struct td_op_chip *chip, const int64_t *v, double *out_flops, double *out_bytes);
 };

@@ -6,36 +6,37 @@
 #include <math.h>
 
 #include "op_model.h"
+#include "op_moe.h"
 
 enum { HIDDEN, INTER, TOP_K, EXPERTS, TP, EP, SKEW, MATRICES, TOKENS };
-enum { COMPUTE, MEMORY, START, RAMP, SHARPNESS, PER_EXPERT, PER_ROW, PER_TOKEN, UNEVEN, FEWER, CROWDED, PARAMETERS };
+enum { COMPUTE, MEMORY, START, WIDE, RAMP, TILE, SHARPNESS, PER_EXPERT, PER_ROW, PER_TOKEN, PER_CHOICE, PARAMETERS };
 
 static const struct td_op_parameter parameters[] = {
-    {"compute_share", "1", 0.7, 0.05, 1.5, "share of the peak that full tiles reach"},
-    {"memory_share", "1", 0.8, 0.05, 1.5, "share of the memory bandwidth that experts' weights stream at"},
-    {"start", "us", 25, 0.1, 500, "launches of routing, products and the sum"},
-    {"ramp", "1", 200, 1, 20000, "a tile's start and end, as that many steps of its inner dimension"},
-    {"sharpness", "1", 2, 1, 40, "of the corner between the bounds"},
-    {"per_expert", "us", 1, 0.001, 50, "for each doubling of the experts on this device: finding their rows"},
-    {"per_row", "ns", 1, 0.001, 100, "moving a row to its expert and back, each"},
-    {"per_token", "ns", 0.1, 0.0001, 100, "looking at a token of the group that may not come here"},
-    {"uneven", "1", 0.2, 0.001, 10, "how much longer uneven load makes the products, for exponent 1"},
-    {"fewer", "1", 0.3, 0.001, 10, "how many fewer experts uneven load reaches, for exponent 1"},
-    {"crowded", "1", 0.2, 0.001, 1,
-     "share of a group's uneven load that comes to the busiest device: exponent of its size"},
+    {"compute_share", "1", 0.9, 0.05, 1.5, "share of the peak that full tiles reach"},
+    {"memory_share", "1", 1, 0.05, 1.5, "share of the memory bandwidth that experts' weights stream at"},
+    {"start", "us", 19, 0.1, 500, "launches of routing, products and the sum"},
+    {"wide", "us", 2, 0.001, 50,
+     "for each 1024 of hidden and inner size: products' inner dimensions, one step after the other"},
+    {"ramp", "1", 110, 1, 20000, "a tile's start and end, as that many steps of its inner dimension"},
+    {"tile", "us", 0.75, 0.001, 20, "start of a multiprocessor's next expert and columns"},
+    {"sharpness", "1", 1.3, 1, 40, "of the corner between the bounds"},
+    {"per_expert", "us", 0.3, 0.001, 50, "for each doubling of the experts on this device: finding their rows"},
+    {"per_row", "ns", 9, 0.001, 100, "moving a row of 4096 to its expert and back"},
+    {"per_token", "ns", 3, 0.0001, 100, "of 4096: reading a token of the group, and writing its sum"},
+    {"per_choice", "ns", 0.5, 0.0001, 100, "looking at an expert of a token of the group, which may not be here"},
 };
 
-/* Kernels are tuned for each model's experts by themselves: one model's residuals say nothing of another's. */
+/* The first four are a model's experts, which are held back together. */
 static const struct td_op_field fields[] = {
-    {.name = "hidden_size", .octaves = 0.05, .most = 1 << 24},
-    {.name = "inter_size", .octaves = 0.05, .most = 1 << 24},
-    {.name = "topk", .octaves = 0.05, .most = 1 << 12},
-    {.name = "num_experts", .octaves = 0.05, .most = 1 << 16},
-    {.name = "moe_tp_size", .octaves = 0.25, .most = 1 << 12},
-    {.name = "moe_ep_size", .octaves = 0.25, .most = 1 << 12},
-    {.name = "distribution", .octaves = 200, .linear = true, .most = 100000},
+    {.name = "hidden_size", .octaves = 1, .most = 1 << 24},
+    {.name = "inter_size", .octaves = 1, .most = 1 << 24},
+    {.name = "topk", .octaves = 1, .most = 1 << 12},
+    {.name = "num_experts", .octaves = 1, .most = 1 << 16},
+    {.name = "moe_tp_size", .octaves = 1, .most = 1 << 12},
+    {.name = "moe_ep_size", .octaves = 1, .most = 1 << 12},
+    {.name = "distribution", .octaves = 0.6, .linear = true, .most = 100000},
     {.name = "kernel_source", .octaves = 0.25, .linear = true, .most = 3},
-    {.name = "num_tokens", .octaves = 1, .most = 1 << 26},
+    {.name = "num_tokens", .octaves = 0.7, .most = 1 << 26},
 };
 
 static const char *refuses(const int64_t *v) {
@@ -46,41 +47,49 @@ static const char *refuses(const int64_t *v) {
   return NULL;
 }
 
-/* Experts of this device that get at least one row. */
-static double reached(const double *p, const int64_t *v, double rows, double skew) {
-  double here = (double)v[EXPERTS] / (double)v[EP], share = (double)v[TOP_K] / (double)v[EXPERTS];
-  double even = rows > 1 ? rows : 1;
-  if (skew <= 0) return even < here ? even : here;
-  double likely = here * (1 - pow(1 - share, (double)v[TOKENS] / (1 + p[FEWER] * skew)));
-  return likely > 1 ? likely : 1;
-}
-
-/* With uneven load, those of the busiest device of the group, for which all others wait. */
-static double rows_here(const double *p, const int64_t *v, double skew) {
-  double even = (double)v[TOKENS] * (double)v[TOP_K] / (double)v[EP];
-  double rows = even * pow((double)v[EP], p[CROWDED] * (skew < 1 ? skew : 1));
-  double here = (double)v[EXPERTS] / (double)v[EP], at_once = here < (double)v[TOP_K] ? here : (double)v[TOP_K];
-  double most = (double)v[TOKENS] * (at_once > 1 ? at_once : 1);
-  return rows < most ? rows : most > even ? most : even;
-}
-
 static double tile_rows(double rows) {
   return rows <= 16 ? 16 : rows <= 32 ? 32 : rows <= 64 ? 64 : 128;
 }
 
+static void load_of(const int64_t *v, struct td_moe_load *out) {
+  td_moe_load((double)v[TOKENS], (double)v[TOP_K], (double)v[EXPERTS], (double)v[EP], (double)v[SKEW] / 1000, out);
+}
+
+/* What comes before and after the products, and is not hidden behind anything. */
+static double around(const double *p, const int64_t *v, const struct td_moe_load *load) {
+  double hidden = (double)v[HIDDEN], inter = (double)v[INTER] / (double)v[TP], tokens = (double)v[TOKENS];
+  double fixed = p[START] + p[WIDE] * (hidden + inter) / 1024 + p[PER_EXPERT] * log2(1 + load->here);
+  double moved = (p[PER_ROW] * load->rows + p[PER_TOKEN] * tokens) * hidden / 4096;
+  return fixed * 1e-6 + (moved + p[PER_CHOICE] * tokens * (double)v[TOP_K]) * 1e-9;
+}
+
+/* Columns in tiles of 128, inner dimensions in steps of 64: what an expert's part of many chips is padded to. */
 static double seconds(const struct td_op_chip *chip, const double *p, const int64_t *v) {
   double hidden = (double)v[HIDDEN], inter = (double)v[INTER] / (double)v[TP], matrices = (double)v[MATRICES];
-  double skew = (double)v[SKEW] / 1000, here = (double)v[EXPERTS] / (double)v[EP];
-  double rows = rows_here(p, v, skew);
-  double experts = reached(p, v, rows, skew), each = rows / experts, tile = tile_rows(each);
-  double tiles = experts * ceil(each / tile) * (1 + p[UNEVEN] * skew);
-  double columns = (matrices - 1) * ceil(inter / 128) + ceil(hidden / 128);
-  double flops = 2 * tiles * tile * (matrices * hidden * inter + columns * 128 * p[RAMP]);
-  double bytes = experts * matrices * hidden * inter * chip->bytes + 2 * rows * (2 * hidden + matrices * inter);
+  struct td_moe_load load;
+  load_of(v, &load);
+  double tile = tile_rows(load.rows / load.reached), wide = ceil(inter / 128), deep = ceil(inter / 64) * 64;
+  double columns = (matrices - 1) * wide + ceil(hidden / 128);
+  double inner = (matrices - 1) * hidden * wide * 128 + deep * hidden + columns * 128 * p[RAMP];
+  double flops = 2 * td_moe_tiles(&load, tile) * tile * inner;
+  double bytes = load.reached * matrices * hidden * inter * chip->bytes;
+  bytes += 2 * load.rows * (2 * hidden + matrices * inter);
   double compute = flops / (p[COMPUTE] * chip->peak), memory = bytes / (p[MEMORY] * chip->bandwidth);
-  double fixed = p[START] + p[PER_EXPERT] * log2(1 + here);
-  double moved = p[PER_ROW] * rows + p[PER_TOKEN] * (double)v[TOKENS] * (double)v[TOP_K];
-  return fixed * 1e-6 + moved * 1e-9 + td_op_smooth_max(compute, memory, p[SHARPNESS]);
+  double starts = p[TILE] * load.reached * columns / chip->units * 1e-6;
+  return around(p, v, &load) + starts + td_op_smooth_max(compute, memory, p[SHARPNESS]);
+}
+
+/* Kernels see a device's part: experts of other models, and other divisions of this one, are near if their parts are.
+ */
+static void local(const int64_t *v, double *out) {
+  out[HIDDEN] = log2((double)v[HIDDEN]);
+  out[INTER] = log2((double)v[INTER] / (double)v[TP]);
+  out[TOP_K] = log2((double)v[TOP_K]) / 2;
+  out[EXPERTS] = log2((double)v[EXPERTS]);
+  out[EP] = log2((double)v[EXPERTS] / (double)v[EP]);
+  out[SKEW] = (double)v[SKEW] / 600;
+  out[MATRICES] = (double)v[MATRICES] * 4;
+  out[TOKENS] = log2((double)v[TOKENS]) / 0.7;
 }
 
 static void work(const struct td_op_chip *chip, const int64_t *v, double *out_flops, double *out_bytes) {
@@ -97,6 +106,9 @@ const struct td_op_model td_op_moe = {
     .fields = fields,
     .field_count = 9,
     .family_fields = 4,
+    .drawn_field = SKEW,
+    .other_kernel = 0.4,
+    .local = local,
     .class_bounds = {64, 512},
     .class_names = {"all", "tokens <= 64", "tokens 65..512", "tokens > 512", "sums of four"},
     .refuses = refuses,

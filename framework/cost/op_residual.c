@@ -3,6 +3,10 @@
  * What measurements say beyond a model's parameters: log(measured / modelled) at points, interpolated by simple kriging
  * with an exponential covariance exp(-distance / length) over the nearest points. Far from all points it says nothing.
  * Distances are octaves of the fields, each scaled by the model.
+ *
+ * Models with a field `other_kernel` have groups (shapes that differ in the last field only), each of which may have
+ * run a kernel of its own: a group's points have a second covariance, ten times the first and over more octaves, and
+ * points further off than that field says nothing of other groups.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -13,15 +17,27 @@
 
 #define NEAREST 24
 
+/* Chosen on single rows of NVIDIA's table of MoE layers: anything from 3 to 30, and from 4 on, does as well. */
+#define OWN 6
+#define GROUP_VARIANCE 10
+#define GROUP_LENGTH 4
+
 /* One more than the fields: how much tiles and waves lengthen the operator. */
 #define PLACE (TD_SHAPE_FIELDS + 1)
 #define TILES_PER_OCTAVE 4
+
+static void place_local(const struct td_op_model *model, const struct td_op_shape *shape, float *out) {
+  double local[TD_SHAPE_FIELDS] = {0};
+  model->local(shape->v, local);
+  for (int32_t i = 0; i < model->field_count; i++) out[i] = (float)local[i];
+}
 
 static void place(const struct td_op_chip *chip, const struct td_op_fit *fit, const struct td_op_shape *shape,
                   double seconds, float *out) {
   const struct td_op_model *model = td_op_model(fit->op);
   for (int32_t i = 0; i < PLACE; i++) out[i] = 0;
-  for (int32_t i = 0; i < model->field_count; i++) {
+  if (model->local) place_local(model, shape, out);
+  for (int32_t i = 0; i < model->field_count && !model->local; i++) {
     const struct td_op_field *field = &model->fields[i];
     double v = (double)shape->v[i];
     /* a window of 0 is none: as wide as the longest contexts */
@@ -49,8 +65,8 @@ struct near {
   int32_t count;
 };
 
-static void insert(struct near *near, float distance, int32_t index) {
-  int32_t at = near->count < NEAREST ? near->count++ : NEAREST - 1;
+static void insert(struct near *near, int32_t most, float distance, int32_t index) {
+  int32_t at = near->count < most ? near->count++ : most - 1;
   while (at > 0 && near->distance[at - 1] > distance) {
     near->distance[at] = near->distance[at - 1];
     near->index[at] = near->index[at - 1];
@@ -66,13 +82,39 @@ static float apart(const float *a, const float *b) {
   return sum;
 }
 
-static struct near find_near(const float *places, int32_t count, const float *at) {
-  struct near near = {.count = 0};
-  for (int32_t i = 0; i < count; i++) {
-    float distance = apart(places + (size_t)i * PLACE, at);
-    if (near.count < NEAREST || distance < near.distance[NEAREST - 1]) insert(&near, distance, i);
+static bool same_group(const struct td_op_model *model, const struct td_op_shape *a, const struct td_op_shape *b) {
+  return model->other_kernel > 0 && !memcmp(a->v, b->v, sizeof *a->v * (size_t)(model->field_count - 1));
+}
+
+/* Of a point's own group as many as OWN, the rest of others. */
+static void join(const struct near *own, struct near *near) {
+  int32_t others = near->count < NEAREST - own->count ? near->count : NEAREST - own->count;
+  near->count = others;
+  for (int32_t i = 0; i < own->count && i < OWN; i++) {
+    near->distance[near->count] = own->distance[i];
+    near->index[near->count++] = own->index[i];
   }
+}
+
+static struct near find_near(const struct td_op_fit *fit, const struct td_op_shape *shape, const float *at) {
+  const struct td_op_model *model = td_op_model(fit->op);
+  struct near near = {.count = 0}, own = {.count = 0};
+  for (int32_t i = 0; i < fit->residual_count; i++) {
+    float distance = apart(fit->places + (size_t)i * PLACE, at);
+    bool is_own = same_group(model, shape, &fit->residuals[i].shape);
+    if (!is_own && model->other_kernel > 0 && fabs(fit->residuals[i].log_ratio) > model->other_kernel) continue;
+    struct near *list = is_own ? &own : &near;
+    int32_t most = is_own ? OWN : NEAREST;
+    if (list->count < most || distance < list->distance[most - 1]) insert(list, most, distance, i);
+  }
+  join(&own, &near);
   return near;
+}
+
+/* Of two points this far apart, their own noise aside; `own`: both of the group that is asked for. */
+static double covariance(const struct td_op_fit *fit, double distance, bool own) {
+  double all = exp(-distance / fit->length);
+  return own ? all + GROUP_VARIANCE * exp(-distance / GROUP_LENGTH) : all;
 }
 
 /* Cholesky, in place; the matrix is a covariance plus noise, so its pivots are positive. Then solves for x. */
@@ -97,17 +139,19 @@ static void solve(double a[NEAREST][NEAREST], int32_t n, double *x) {
 
 double td_op_residual_at(const struct td_op_chip *chip, const struct td_op_fit *fit, const struct td_op_shape *shape,
                          double seconds) {
-  const float *places = fit->places;
+  const struct td_op_model *model = td_op_model(fit->op);
   float at[PLACE];
   double a[NEAREST][NEAREST], x[NEAREST], sum = 0;
   place(chip, fit, shape, seconds, at);
-  struct near near = find_near(places, fit->residual_count, at);
+  struct near near = find_near(fit, shape, at);
   for (int32_t i = 0; i < near.count; i++) {
-    const float *here = places + (size_t)near.index[i] * PLACE;
-    x[i] = exp(-sqrt((double)near.distance[i]) / fit->length);
+    const float *where = fit->places + (size_t)near.index[i] * PLACE;
+    bool own = same_group(model, &fit->residuals[near.index[i]].shape, shape);
+    x[i] = covariance(fit, sqrt((double)near.distance[i]), own);
     for (int32_t j = 0; j <= i; j++) {
-      float distance = apart(here, places + (size_t)near.index[j] * PLACE);
-      a[i][j] = exp(-sqrt((double)distance) / fit->length) + (i == j ? fit->noise : 0);
+      double distance = sqrt((double)apart(where, fit->places + (size_t)near.index[j] * PLACE));
+      bool both = own && same_group(model, &fit->residuals[near.index[j]].shape, shape);
+      a[i][j] = covariance(fit, distance, both) + (i == j ? fit->noise : 0);
     }
   }
   solve(a, near.count, x);

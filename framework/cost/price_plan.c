@@ -7,43 +7,39 @@
 #include "price_sum.h"
 #include "tandem/base.h"
 
-static bool depends_only(const struct td_graph *graph, const struct td_op *op, enum td_dtype kv_dtype,
-                         uint32_t symbols) {
-  struct td_op_cost cost;
-  td_op_cost(graph, op, kv_dtype, &cost);
-  for (int s = 0; s < TD_SYM_COUNT; s++) {
-    bool counts = cost.flops.c[s] || cost.weight_bytes.c[s] || cost.activation_bytes.c[s] || cost.kv_read_bytes.c[s] ||
-                  cost.kv_write_bytes.c[s];
-    if (counts && !(symbols >> s & 1)) return false;
-  }
-  return true;
-}
-
 #define BIT(symbol) (UINT32_C(1) << (symbol))
 
 static enum td_dependence dependence_of(const struct td_fit_step *steps, const struct td_op *op) {
   const uint32_t tokens = BIT(TD_SYM_ONE) | BIT(TD_SYM_TOKENS) | BIT(TD_SYM_EXPERTS);
   const uint32_t logits = BIT(TD_SYM_ONE) | BIT(TD_SYM_LOGITS);
   bool of_logits = op->rows == TD_ROWS_LOGITS;
+  struct td_op_cost cost;
   if (op->kind == TD_OP_SAMPLE) return TD_BY_SEQS;
   if (op->kind == TD_OP_ATTENTION) return TD_BY_ALL;
-  if (!depends_only(steps->graph, op, steps->kv_dtype, of_logits ? logits : tokens)) return TD_BY_ALL;
+  td_op_cost(steps->graph, op, steps->kv_dtype, &cost);
+  if (td_roofline_symbols(&cost) & ~(of_logits ? logits : tokens)) return TD_BY_ALL;
   return of_logits ? TD_BY_LOGITS : TD_BY_TOKENS;
 }
 
-static void place_ops(const struct td_slice_group *groups, int32_t count, struct td_price_plan *plan) {
+static td_status place_ops(const struct td_slice_group *groups, int32_t count, struct td_price_plan *plan) {
   const struct td_op *ops = plan->steps.graph->ops;
   int32_t placed = 0;
+  unsigned char *dependences;
+  TD_TRY(td_alloc((size_t)count, 1, (void **)&dependences));
+  for (int32_t i = 0; i < count; i++) {
+    dependences[i] = (unsigned char)dependence_of(&plan->steps, &ops[groups[i].op]);
+  }
   for (int by = 0; by < TD_DEPENDENCES; by++) {
     plan->begin[by] = placed;
     for (int32_t i = 0; i < count; i++) {
-      const struct td_op *op = &ops[groups[i].op];
-      if ((int)dependence_of(&plan->steps, op) != by) continue;
-      plan->ops[placed].op = op;
+      if (dependences[i] != by) continue;
+      plan->ops[placed].op = &ops[groups[i].op];
       plan->ops[placed++].count = groups[i].count;
     }
   }
   plan->begin[TD_DEPENDENCES] = placed;
+  free(dependences);
+  return TD_OK;
 }
 
 td_status td_price_plan_open(const struct td_device_params *device, const struct td_graph *graph,
@@ -60,12 +56,14 @@ td_status td_price_plan_open(const struct td_device_params *device, const struct
   td_price_measured_step(device, graph, &plan.whole, &plan.step_low, &plan.step_high);
   TD_TRY(td_slice_groups_build(graph, slice, &groups, &count));
   td_status status = td_alloc((size_t)count, sizeof *plan.ops, (void **)&plan.ops);
-  if (!status) {
-    place_ops(groups, count, &plan);
-    *out = plan;
-  }
+  if (!status) status = place_ops(groups, count, &plan);
   free(groups);
-  return status;
+  if (status) {
+    free(plan.ops);
+    return status;
+  }
+  *out = plan;
+  return TD_OK;
 }
 
 void td_price_plan_close(struct td_price_plan *plan) {

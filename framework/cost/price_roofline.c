@@ -83,12 +83,18 @@ static td_status flop_rate(const struct rates *rates, const struct td_graph *gra
   return TD_OK;
 }
 
-/* `poly` times `grains`, one chip's part. */
-static void scale_form(const struct td_poly *poly, double grains, int32_t chips, struct form *out) {
-  for (int s = 0; s < TD_SYM_COUNT; s++) {
+/* Conversions to 128 bits take ten times as long as to 64. */
+static wide rounded(double grains) {
+  return fabs(grains) < 9e18 ? (int64_t)(grains + 0.5) : (wide)(grains + 0.5);
+}
+
+/* `poly` times `grains`, one chip's part, of those symbols. */
+static void scale_form(const struct td_poly *poly, uint32_t symbols, double grains, int32_t chips, struct form *out) {
+  for (; symbols; symbols &= symbols - 1) {
+    int s = __builtin_ctz(symbols);
     double coefficient = (double)poly->c[s] * grains;
     if (!(coefficient < MOST_GRAINS)) continue; /* fits() refuses every step that counts any of it */
-    out->c[s] = (wide)(coefficient + 0.5);
+    out->c[s] = rounded(coefficient);
     if (chips > 1) out->c[s] /= chips;
   }
 }
@@ -103,7 +109,8 @@ static int32_t chips_of(const struct td_serving *serving, const struct td_op *op
 /* With a wide margin; 0: nothing fits. */
 static double most_of(const struct td_roofline *roofline) {
   double most = MOST_GRAINS;
-  for (int s = 0; s < TD_SYM_COUNT; s++) {
+  for (uint32_t left = roofline->symbols; left; left &= left - 1) {
+    int s = __builtin_ctz(left);
     int64_t flops = roofline->flops.c[s], bytes = roofline->bytes.c[s];
     if (flops < 0 || bytes < 0) return 0;
     if (flops) most = fmin(most, MOST_GRAINS / 8 / ((double)flops * roofline->flop));
@@ -112,32 +119,46 @@ static double most_of(const struct td_roofline *roofline) {
   return most;
 }
 
+static int64_t add_up_to_most(int64_t a, int64_t b) {
+  int64_t sum;
+  return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
+}
+
+uint32_t td_roofline_symbols(const struct td_op_cost *cost) {
+  uint32_t symbols = 0;
+  for (int s = 0; s < TD_SYM_COUNT; s++) {
+    int64_t any = cost->flops.c[s] | cost->weight_bytes.c[s] | cost->activation_bytes.c[s] | cost->kv_read_bytes.c[s] |
+                  cost->kv_write_bytes.c[s];
+    symbols |= (uint32_t)(any != 0) << s;
+  }
+  return symbols;
+}
+
 void td_roofline_work(const struct td_device_params *device, const struct td_graph *graph, const struct td_op *op,
                       enum td_dtype kv_dtype, struct td_roofline *out) {
   struct td_op_cost cost;
-  struct td_roofline roofline = {.chips = chips_of(&device->serving, op)};
   td_op_cost(graph, op, kv_dtype, &cost);
+  *out = (struct td_roofline){.chips = chips_of(&device->serving, op), .symbols = td_roofline_symbols(&cost)};
   if (op->kind == TD_OP_EXPERT_MATMUL && device->serving.replicas > 1) { /* theirs come here too */
     cost.flops.c[TD_SYM_TOKENS] *= device->serving.replicas;
     cost.activation_bytes.c[TD_SYM_TOKENS] *= device->serving.replicas;
   }
-  roofline.flops = cost.flops;
-  roofline.bytes = td_poly_add(td_poly_add(cost.weight_bytes, cost.activation_bytes),
-                               td_poly_add(cost.kv_read_bytes, cost.kv_write_bytes));
-  for (int s = 0; s < TD_SYM_COUNT; s++) {
-    if (roofline.flops.c[s] || roofline.bytes.c[s]) roofline.symbols |= UINT32_C(1) << s;
+  for (uint32_t left = out->symbols; left; left &= left - 1) {
+    int s = __builtin_ctz(left);
+    int64_t cached = add_up_to_most(cost.kv_read_bytes.c[s], cost.kv_write_bytes.c[s]);
+    out->flops.c[s] = cost.flops.c[s];
+    out->bytes.c[s] = add_up_to_most(add_up_to_most(cost.weight_bytes.c[s], cost.activation_bytes.c[s]), cached);
   }
-  *out = roofline;
 }
 
 td_status td_roofline_rate(const struct rates *rates, const struct td_graph *graph, const struct td_op *op,
                            enum td_dtype kv_dtype, struct td_roofline *roofline) {
-  bool computes = false;
-  for (int s = 0; s < TD_SYM_COUNT; s++) computes = computes || roofline->flops.c[s] != 0;
+  int64_t computes = 0;
+  for (int s = 0; s < TD_SYM_COUNT; s++) computes |= roofline->flops.c[s];
   if (computes) TD_TRY(flop_rate(rates, graph, op, kv_dtype, &roofline->flop, &roofline->peak));
   roofline->byte = rates->byte;
-  scale_form(&roofline->flops, roofline->flop, roofline->chips, &roofline->compute);
-  scale_form(&roofline->bytes, roofline->byte, roofline->chips, &roofline->memory);
+  scale_form(&roofline->flops, roofline->symbols, roofline->flop, roofline->chips, &roofline->compute);
+  scale_form(&roofline->bytes, roofline->symbols, roofline->byte, roofline->chips, &roofline->memory);
   roofline->most = most_of(roofline);
   return TD_OK;
 }

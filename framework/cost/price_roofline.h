@@ -64,6 +64,8 @@ struct ahead {
 };
 
 td_status td_roofline_open(const struct td_device_params *device, struct rates *out);
+/* Of an operator's cost, which counts say anything: a bit each. */
+uint32_t td_roofline_symbols(const struct td_op_cost *cost);
 /* FLOPs and bytes, and no times yet. */
 void td_roofline_work(const struct td_device_params *device, const struct td_graph *graph, const struct td_op *op,
                       enum td_dtype kv_dtype, struct td_roofline *out);

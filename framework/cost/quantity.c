@@ -259,9 +259,35 @@ static td_status check_range(const struct td_config *config, const char *path, c
              td_evidence_name((enum td_evidence)text->evidence));
     return td_config_fail(config, path, "%s", line);
   }
+  if (low > high) {
+    snprintf(line, sizeof line, "found %.15g, expected no more than high = %.15g", low, high);
+    return wrong(config, path, "low", line);
+  }
   if (text->value >= low && text->value <= high) return TD_OK;
   snprintf(line, sizeof line, "found %.15g, expected it between low = %.15g and high = %.15g", text->value, low, high);
   return wrong(config, path, "value", line);
+}
+
+static bool names_year(const char *text) {
+  for (const char *digits = strpbrk(text, "0123456789"); digits; digits = strpbrk(digits, "0123456789")) {
+    size_t count = strspn(digits, "0123456789");
+    if (count == 4 && (!strncmp(digits, "19", 2) || !strncmp(digits, "20", 2))) return true;
+    digits += count;
+  }
+  return false;
+}
+
+/* What was published says where and when; what was measured, how; what is assumed, why. */
+static td_status check_source(const struct td_config *config, const char *path, const struct td_quantity_text *text) {
+  if (strspn(text->source, " \t\n") == strlen(text->source)) {
+    return wrong(config, path, "source", "found an empty text, expected where the number comes from");
+  }
+  bool published = text->evidence == TD_VENDOR || text->evidence == TD_SECONDARY;
+  if (!published || names_year(text->source)) return TD_OK;
+  char line[160];
+  snprintf(line, sizeof line, "found no year in \"%.60s\", expected title and year of where it was published",
+           text->source);
+  return wrong(config, path, "source", line);
 }
 
 td_status td_quantity_take(const struct td_config *config, const struct td_quantity_row *row, const char *path,
@@ -272,11 +298,9 @@ td_status td_quantity_take(const struct td_config *config, const struct td_quant
     snprintf(line, sizeof line, "found \"%.40s\", expected %s", text->unit, td_unit_names(row->dimension));
     return wrong(config, path, "unit", line);
   }
-  if (strspn(text->source, " \t\n") == strlen(text->source)) {
-    return wrong(config, path, "source", "found an empty text, expected where the number comes from");
-  }
   double low = isnan(text->low) ? text->value : text->low, high = isnan(text->high) ? text->value : text->high;
   TD_TRY(check_range(config, path, text, low, high));
+  TD_TRY(check_source(config, path, text));
   if (low * scale < row->least || high * scale > row->most) {
     char line[200];
     snprintf(line, sizeof line, "found %.15g..%.15g %s, expected it within %g..%g %s", low, high, text->unit,

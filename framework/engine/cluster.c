@@ -163,7 +163,8 @@ int64_t cluster_blocks(const struct cluster *cluster, int64_t tokens) {
 
 int64_t cluster_max_rows(const struct cluster *cluster) {
   const struct td_cfg_engine *engine = &cluster->experiment->engine;
-  int64_t longest = cluster->workload.longest_prompt;
+  bool again = engine->kv == TD_KV_GROW; /* who starts over has to prefill what it has put out too */
+  int64_t longest = again ? cluster->workload.longest_total : cluster->workload.longest_prompt;
   return engine->chunk_tokens == 0 && longest > engine->batch_tokens ? longest : engine->batch_tokens;
 }
 
@@ -223,10 +224,13 @@ static td_status size_kv(struct cluster *cluster, struct cluster_worker *worker)
       worker->params && worker->params->memory_bytes.present && !worker->backend->executes && !cluster_is_lpu(worker);
   if (!tokens && from_file) TD_TRY(positions_from_memory(cluster, worker, &tokens));
   if (!tokens) tokens = positions_for_batch(cluster);
-  int64_t blocks = tokens / cluster->experiment->engine.block_tokens / worker->pool->pipeline;
+  int64_t groups = cluster_ranks(worker->pool);
+  int64_t blocks = tokens / cluster->experiment->engine.block_tokens / worker->pool->pipeline / groups;
   int64_t need = cluster_blocks(cluster, cluster->workload.longest_total);
   if (blocks < need || blocks < 1) {
-    const char *each = worker->pool->pipeline > 1 ? " for each batch in flight" : "";
+    const char *each = groups > 1                   ? " on each group of chips, for each batch in flight"
+                       : worker->pool->pipeline > 1 ? " for each batch in flight"
+                                                    : "";
     char path[64];
     snprintf(path, sizeof path, "cluster.pools.[%d].kv_tokens", worker->pool_index);
     if (!need && !tokens) {
@@ -244,8 +248,8 @@ static td_status size_kv(struct cluster *cluster, struct cluster_worker *worker)
                           " for the longest request",
                           blocks, cluster->experiment->engine.block_tokens, each, need);
   }
-  worker->kv_blocks = blocks;
-  return check_numbered(cluster, worker, blocks);
+  worker->kv_blocks = blocks * groups;
+  return check_numbered(cluster, worker, worker->kv_blocks);
 }
 
 static td_status take_identity(struct cluster *cluster) {

@@ -77,7 +77,8 @@ int64_t cluster_max_rows(const struct cluster *cluster);
 
 /* cluster_split.c: pools whose replicas have pipeline stages or experts on chips of their own. */
 bool cluster_is_split(const struct td_cfg_pool *pool);
-int32_t cluster_ranks(const struct td_cfg_pool *pool); /* groups of chips that deal out a step's sequences */
+bool cluster_has_stages(const struct cluster *cluster); /* some pool's replicas */
+int32_t cluster_ranks(const struct td_cfg_pool *pool);  /* groups of chips that deal out a step's sequences */
 struct td_slice cluster_stage(const struct cluster *cluster, const struct td_cfg_pool *pool, int32_t stage);
 int32_t cluster_stage_layers(const struct cluster *cluster, const struct td_slice *slice);
 int32_t cluster_most_layers(const struct cluster *cluster, const struct td_cfg_pool *pool); /* of a stage */

@@ -86,12 +86,6 @@ td_status cluster_find_policy(struct cluster *cluster) {
 
 static td_status check_policy(const struct cluster *cluster) {
   struct td_worker_view *views;
-  if (td_policy_is_modelled_only(cluster->policy) && !fleet_can(cluster)) {
-    return td_config_fail(cluster->config, "engine.policy",
-                          "found \"%s\" with executing workers or a pace other than \"priced\", expected a modelled "
-                          "run: it decides at moments that only those have",
-                          cluster->policy->name);
-  }
   TD_TRY(td_alloc((size_t)cluster->worker_count, sizeof *views, (void **)&views));
   for (int32_t i = 0; i < cluster->worker_count; i++) {
     views[i] = (struct td_worker_view){.pool = cluster->workers[i].pool->name, .role = cluster->workers[i].pool->role};
@@ -188,13 +182,32 @@ static td_status check_no_faults(const struct cluster *cluster, const char *wher
   return td_config_fail(cluster->config, "cluster.power_cap", "found a cap, expected none %s", where);
 }
 
-/* What only one of the two engines can do. */
+/* Who has to leave starts over with the ids of what it has put out, which only workers that execute know. */
+static td_status check_growth(const struct cluster *cluster) {
+  const struct td_cfg_engine *engine = &cluster->experiment->engine;
+  int32_t executing = 0;
+  for (int32_t i = 0; i < cluster->worker_count; i++) executing += cluster->workers[i].backend->executes;
+  if (engine->kv != TD_KV_GROW || !executing) return TD_OK;
+  if (executing < cluster->worker_count) {
+    return td_config_fail(cluster->config, "engine.kv",
+                          "found \"grow\", expected \"reserve\" where some workers execute and others are modelled");
+  }
+  if (engine->preemption != TD_PREEMPT_SWAP) return TD_OK;
+  return td_config_fail(cluster->config, "engine.preemption",
+                        "found \"swap\", expected \"recompute\" where workers execute");
+}
+
+/* What only a run can do in which nobody is waited for. */
 static td_status check_engine(const struct cluster *cluster) {
   const struct td_experiment *experiment = cluster->experiment;
   static const char where[] = "where workers execute or the pace is not \"priced\"";
-  if (fleet_can(cluster)) return check_batch(cluster);
-  if (td_source_given(&experiment->workload.source)) {
-    return td_config_fail(cluster->config, "workload.source", "found a source, expected a list of requests %s", where);
+  TD_TRY(check_batch(cluster));
+  if (fleet_is_modelled(cluster)) return TD_OK;
+  int64_t context = td_model_shape(cluster->model)->context;
+  if (experiment->engine.context > context) {
+    return td_config_fail(cluster->config, "engine.context",
+                          "found %" PRId64 ", expected at most the model's context of %" PRId64 " %s",
+                          experiment->engine.context, context, where);
   }
   if (cluster->kv_dtype == TD_FP8) {
     return td_config_fail(cluster->config, "engine.kv_dtype", "found \"fp8\", expected f32 or f16 %s", where);
@@ -206,8 +219,7 @@ static td_status check_engine(const struct cluster *cluster) {
   if (experiment->engine.prefix_cache) {
     return td_config_fail(cluster->config, "engine.prefix_cache", "found true, expected false %s", where);
   }
-  if (experiment->engine.kv != TD_KV_GROW) return TD_OK;
-  return td_config_fail(cluster->config, "engine.kv", "found \"grow\", expected \"reserve\" %s", where);
+  return check_growth(cluster);
 }
 
 td_status cluster_check(const struct cluster *cluster) {
@@ -228,7 +240,8 @@ td_status cluster_check(const struct cluster *cluster) {
 static td_status check_once(const struct td_config *config, const struct td_experiment *experiment, bool exact) {
   struct cluster cluster;
   TD_TRY(cluster_open(config, experiment, 1, exact, &cluster));
-  td_status status = fleet_can(&cluster) ? fleet_check(&cluster) : cluster_check_prices(&cluster);
+  td_status status = fleet_check(&cluster);
+  if (!status) status = cluster_check_prices(&cluster);
   cluster_close(&cluster);
   return status;
 }

@@ -21,6 +21,14 @@ bool cluster_is_split(const struct td_cfg_pool *pool) {
   return pool->pipeline > 1 || pool->expert > 1;
 }
 
+bool cluster_has_stages(const struct cluster *cluster) {
+  const struct td_cfg_pool *pools = cluster->experiment->cluster.pools.items;
+  for (int32_t i = 0; i < cluster->pools; i++) {
+    if (pools[i].pipeline > 1) return true;
+  }
+  return false;
+}
+
 /* Left-over layers go one each to the stages before the last, from the back (as vLLM's get_pp_indices): the last has
  * the head, and the first, which has the embedding, is the last to get one. */
 struct td_slice cluster_stage(const struct cluster *cluster, const struct td_cfg_pool *pool, int32_t stage) {
@@ -59,7 +67,7 @@ static td_status check_pool(const struct cluster *cluster, int32_t index, const 
   const struct td_shape *shape = &cluster->graph->shape;
   const char *key = pool->pipeline > 1 ? "pipeline" : "expert";
   char text[200];
-  if (!fleet_can(cluster)) {
+  if (!fleet_is_modelled(cluster)) {
     return fail_pool(cluster, index, key,
                      "found more than 1, expected 1 where workers execute or the pace is not \"priced\"");
   }
@@ -120,9 +128,10 @@ static td_status too_small(const struct cluster *cluster, const struct cluster_w
   TD_TRY(td_format(path, sizeof path, "cluster.pools.[%" PRId32 "].device", worker->pool_index));
   return td_config_fail(cluster->config, path,
                         "%s: stage %" PRId32 " has %.4g GB: found weights of %.4g GB, expected room for %" PRId64
-                        " positions of %.0f B beside them, and so for each of %" PRId64 " batches in flight",
+                        " positions of %.0f B beside them, and so for each of %" PRId64
+                        " batches in flight, on each of %" PRId32 " groups of chips",
                         worker->params->name, stage, worker->params->memory_bytes.value / 1e9, weights / 1e9,
-                        cluster->workload.longest_total, position, worker->pool->pipeline);
+                        cluster->workload.longest_total, position, worker->pool->pipeline, cluster_ranks(worker->pool));
 }
 
 td_status cluster_split_positions(const struct cluster *cluster, const struct cluster_worker *worker,
@@ -136,7 +145,7 @@ td_status cluster_split_positions(const struct cluster *cluster, const struct cl
     double position =
         (double)td_kv_bytes(&cluster->graph->shape, cluster->kv_dtype, cluster_stage_layers(cluster, &slice), 1);
     tokens = (memory - weights) / position;
-    if (!(tokens >= (double)cluster->workload.longest_total * (double)pool->pipeline)) {
+    if (!(tokens >= (double)cluster->workload.longest_total * (double)pool->pipeline * cluster_ranks(pool))) {
       return too_small(cluster, worker, s, weights, position);
     }
     if (tokens < least) least = tokens;

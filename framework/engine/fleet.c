@@ -8,12 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "fleet_hosted.h"
 #include "fleet_outage.h"
 #include "tandem/base.h"
 
 /* ---- opening ---- */
 
-bool fleet_can(const struct cluster *cluster) {
+bool fleet_is_modelled(const struct cluster *cluster) {
   if (cluster->experiment->engine.pace != TD_PACE_PRICED) return false;
   for (int32_t i = 0; i < cluster->worker_count; i++) {
     if (cluster->workers[i].backend->executes) return false;
@@ -26,16 +27,20 @@ static void init_replica(struct fleet *fleet, int32_t i) {
   struct replica *replica = &fleet->replicas[i];
   *replica = (struct replica){.pool = worker->pool_index,
                               .blocks = worker->kv_blocks,
+                              .free_blocks = worker->kv_blocks,
                               .prefill = {-1, -1},
                               .joining = {-1, -1},
                               .chunks = replica->own_chunks,
                               .chunk_capacity = OWN_CHUNKS};
   endings_open(&replica->endings, replica->own_endings, OWN_ENDINGS);
+  int32_t ranks = cluster_ranks(worker->pool);
+  fleet->ranked |= ranks > 1;
   fleet->views[i] = (struct td_worker_view){.pool = worker->pool->name,
                                             .role = worker->pool->role,
-                                            .blocks = worker->kv_blocks,
-                                            .free_blocks = worker->kv_blocks,
-                                            .free_sequences = fleet->batch_sequences * cluster_ranks(worker->pool)};
+                                            .executes = worker->backend->executes,
+                                            .blocks = worker->kv_blocks / ranks,
+                                            .free_blocks = worker->kv_blocks / ranks,
+                                            .free_sequences = fleet->batch_sequences * ranks};
 }
 
 static void close_replica(struct replica *replica) {
@@ -116,6 +121,7 @@ void fleet_close(struct fleet *fleet) {
     free(fleet->requests[i].keys);
   }
   fleet_cache_close(fleet);
+  fleet_hosted_close(fleet);
   td_workload_close(fleet->workload);
   fleet_price_close(fleet);
   fleet_outages_close(fleet);
@@ -129,6 +135,7 @@ void fleet_close(struct fleet *fleet) {
   slot_queue_close(&fleet->transfers);
   worker_queue_close(&fleet->ends);
   worker_queue_close(&fleet->growing);
+  worker_queue_close(&fleet->passing);
   free(fleet->requests);
   free(fleet->replicas);
   free(fleet->views);
@@ -140,12 +147,13 @@ void fleet_close(struct fleet *fleet) {
 
 /* ---- the loop ---- */
 
-static int64_t next_time(struct fleet *fleet) {
+int64_t fleet_next_time(struct fleet *fleet) {
   int64_t next = fleet->arrival_ps;
   int64_t step = worker_queue_time(&fleet->ends);
   if (step < next) next = step;
   if (fleet->transfers.count && fleet->transfers.heap[0].key < next) next = fleet->transfers.heap[0].key;
   if (fleet->tools && fleet_tools_next(fleet) < next) next = fleet_tools_next(fleet);
+  if (fleet->pipelined && worker_queue_time(&fleet->passing) < next) next = worker_queue_time(&fleet->passing);
   int64_t then = fleet_next_tick(fleet, next);
   return fleet->outages ? fleet_next_outage(fleet, next, then) : then;
 }
@@ -162,6 +170,7 @@ static td_status handle_instant(struct fleet *fleet) {
     fleet->summary->events++;
     TD_TRY(fleet_end_step(fleet, worker));
   }
+  if (fleet->pipelined) TD_TRY(fleet_passed(fleet));
   while (fleet->transfers.count && fleet->transfers.heap[0].key == fleet->now_ps) {
     fleet->summary->events++;
     TD_TRY(fleet_transferred(fleet, slot_queue_pop(&fleet->transfers).slot));
@@ -234,16 +243,19 @@ static td_status loop(struct fleet *fleet) {
   struct td_progress progress;
   td_status status = TD_OK;
   int64_t total = fleet->workload ? td_workload_total(fleet->workload) : fleet->cluster->workload.count;
+  bool shown = !fleet->hosted || !fleet->hosted->options->on_token;
   td_progress_begin(&progress, "requests done");
   for (uint64_t turn = 0; !status; turn++) {
-    int64_t next = next_time(fleet);
-    if (next == INT64_MAX) break;
+    int64_t next = INT64_MAX;
+    if (!fleet->hosted) next = fleet_next_time(fleet);
+    if (fleet->hosted) status = fleet_hosted_wait(fleet, &next);
+    if (status || next == INT64_MAX) break;
     fleet->again = turn > 0 && fleet->now_ps == next;
     fleet->now_ps = next;
     status = handle_instant(fleet);
-    if (!status) status = give_out(fleet);
-    if (turn % 4096) continue;
-    td_progress_update(&progress, (uint64_t)fleet->finished, (uint64_t)(total < 0 ? 0 : total));
+    if (!status && (!fleet->hosted || fleet_hosted_catch_up(fleet))) status = give_out(fleet);
+    if (turn % 4096 && !fleet->hosted) continue;
+    if (shown) td_progress_update(&progress, (uint64_t)fleet->finished, (uint64_t)(total < 0 ? 0 : total));
     if (!status && fleet->trace) status = td_trace_tick(fleet->trace);
   }
   td_progress_end(&progress);
@@ -257,15 +269,16 @@ static td_status loop(struct fleet *fleet) {
 static td_status check_replica(const struct fleet *fleet, int32_t worker) {
   const struct replica *replica = &fleet->replicas[worker];
   const struct td_worker_view *view = &fleet->views[worker];
-  if (view->free_blocks == replica->blocks && !view->active && !view->waiting_tokens && !replica->busy &&
-      !replica->context && !replica->row.count && !replica->paused.count) {
+  int64_t blocks = fleet_free_blocks(fleet, worker);
+  if (blocks == replica->blocks && !view->active && !view->waiting_tokens && !replica->busy && !replica->context &&
+      !replica->row.count && !replica->paused.count) {
     return TD_OK;
   }
   return td_fail(TD_INTERNAL,
                  "worker %s: %" PRId64 " of %" PRId64 " KV blocks free, %" PRId64 " requests, %" PRId64
                  " tokens waiting, %" PRId64 " positions after the last request",
-                 fleet->cluster->workers[worker].name, view->free_blocks, replica->blocks, view->active,
-                 view->waiting_tokens, replica->context);
+                 fleet->cluster->workers[worker].name, blocks, replica->blocks, view->active, view->waiting_tokens,
+                 replica->context);
 }
 
 static td_status check_cache(const struct fleet *fleet, int32_t worker) {
@@ -331,6 +344,7 @@ static td_status check_balance(struct fleet *fleet) {
                    summary->output_tokens);
   }
   TD_TRY(fleet_tools_check(fleet));
+  TD_TRY(fleet_power_balance(fleet));
   TD_TRY(fleet_check_ports(fleet));
   if (fleet->outages) fleet_outages_count(fleet);
   summary->steps = fleet->next_step;
@@ -342,10 +356,17 @@ static td_status check_balance(struct fleet *fleet) {
   return TD_OK;
 }
 
-td_status fleet_run(const struct cluster *cluster, struct td_trace_writer *trace, struct td_run_summary *out_summary) {
+static td_status open_hosted(struct fleet *fleet, struct node *node, const struct td_run_options *options) {
+  if (node) TD_TRY(fleet_hosted_open(fleet, node, options));
+  TD_TRY(fleet_open(fleet));
+  return node ? fleet_hosted_ready(fleet) : TD_OK;
+}
+
+td_status fleet_run(const struct cluster *cluster, struct node *node, struct td_trace_writer *trace,
+                    const struct td_run_options *options, struct td_run_summary *out_summary) {
   struct fleet fleet = {.cluster = cluster, .policy = cluster->policy, .trace = trace, .summary = out_summary};
   *out_summary = (struct td_run_summary){0};
-  td_status status = fleet_open(&fleet);
+  td_status status = open_hosted(&fleet, node, options);
   if (!status) status = loop(&fleet);
   if (!status) status = check_balance(&fleet);
   fleet_close(&fleet);

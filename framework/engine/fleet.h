@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The engine where nothing executes: pace priced, every worker modelled. Nobody has to be waited for, so a worker's
- * decode steps between two changes of its batch are one event, whose time is an exact sum (struct td_price); with
- * engine.merge = false every step is an event of its own, and every byte of the trace is the same.
+ * The engine. A modelled worker's steps are priced, and nobody has to wait for them: its decode steps between two
+ * changes of its batch are one event, whose time is an exact sum (struct td_price); with engine.merge = false every
+ * step is an event of its own, and every byte of the trace is the same. A worker that executes is posted its steps one
+ * by one, and its step is over when the completion that comes back says (fleet_hosted.h).
  *
  * A request's life, by slot (slots are used again, so memory grows with the requests in flight):
  *
  *   arrives -> waits for a route -> prefill queue -> [transfer -> ] joins decode -> decodes -> done
  *
- * Events of one instant are handled in the order steps, transfers, calls on orchestrators, arrivals, each by number,
- * then the policy's tick, then failures and repairs by worker; work is given out after the last of them.
+ * Events of one instant are handled in the order steps, chunks through all stages, transfers, calls on orchestrators,
+ * arrivals, each by number, then the policy's tick, then failures and repairs by worker; work is given out after the
+ * last of them.
  */
 #ifndef ENGINE_FLEET_H
 #define ENGINE_FLEET_H
@@ -138,6 +140,7 @@ struct replica {
   bool resumed;              /* some of the decoding ones are back from a pause */
   int64_t grown;             /* of the steps under way, those whose blocks the view lacks already */
   struct fleet_books *books; /* with pipeline stages, of batch 0 */
+  int64_t free_blocks;       /* with several groups of chips, whose views have those of one: of all */
 };
 
 /* A tier of a pool's prefix caches; the first is the device's own memory. */
@@ -173,6 +176,7 @@ struct fleet {
   const struct td_policy *policy;
   struct td_trace_writer *trace; /* NULL: none is kept */
   struct td_run_summary *summary;
+  struct fleet_hosted *hosted; /* NULL: no worker executes, and the run's pace is priced */
   int64_t layers, block_tokens, batch_sequences, batch_tokens, chunk_tokens;
   bool merge, grow, swap;
   bool prompts_first;                    /* engine.first */
@@ -224,25 +228,37 @@ struct fleet {
   struct fleet_power *power;     /* NULL: the cluster has no cap */
   struct fleet_tools *tools;     /* NULL: the cluster has no orchestrators */
   bool route_again;
-  bool crowded;   /* somebody waits for power: steps are not merged */
-  bool pipelined; /* some pool has stages */
-  bool split;     /* a request was let in that decodes elsewhere */
-  bool prefixes;  /* a request came with hashes of its prompt */
-  bool settled;   /* nothing that a policy is shown has changed since its last tick did nothing */
+  bool crowded;                /* somebody waits for power: steps are not merged */
+  bool pipelined;              /* some pool has stages */
+  bool ranked;                 /* some pool has several groups of chips */
+  struct worker_queue passing; /* then: when its workers' steps that yield no token have passed the last stage */
+  bool split;                  /* a request was let in that decodes elsewhere */
+  bool prefixes;               /* a request came with hashes of its prompt */
+  bool settled;                /* nothing that a policy is shown has changed since its last tick did nothing */
 };
 
-/* Can this cluster run so: pace priced and no worker executes? */
-bool fleet_can(const struct cluster *cluster);
-/* Runs it. `trace` may be NULL. */
-td_status fleet_run(const struct cluster *cluster, struct td_trace_writer *trace, struct td_run_summary *out_summary);
+struct node;
+
+/* Is nobody waited for: pace priced and no worker executes? */
+bool fleet_is_modelled(const struct cluster *cluster);
+/* Runs it on rank 0. `node`: the hosts of its workers, and the road to those of other ranks; NULL where nobody is
+ * waited for. `trace` may be NULL. */
+td_status fleet_run(const struct cluster *cluster, struct node *node, struct td_trace_writer *trace,
+                    const struct td_run_options *options, struct td_run_summary *out_summary);
 /* Fails as that would at its beginning: see fleet_check.c. */
 td_status fleet_check(const struct cluster *cluster);
 
 /* ---- between the files ---- */
 
 /* fleet.c */
-td_status fleet_open(struct fleet *fleet); /* with cluster, policy, trace and summary set */
-void fleet_close(struct fleet *fleet);     /* also of one that did not open */
+td_status fleet_open(struct fleet *fleet);    /* with cluster, policy, trace and summary set */
+void fleet_close(struct fleet *fleet);        /* also of one that did not open */
+int64_t fleet_next_time(struct fleet *fleet); /* of an event that is known; INT64_MAX: there is none */
+
+/* Does a worker of a run that is going on execute? */
+static inline bool fleet_executes(const struct fleet *fleet, int32_t worker) {
+  return fleet->hosted && fleet->views[worker].executes;
+}
 
 /* fleet_request.c */
 td_status fleet_arrive(struct fleet *fleet); /* takes the next request */
@@ -304,6 +320,20 @@ td_status fleet_tools_give_out(struct fleet *fleet); /* calls begin */
 td_status fleet_tools_fail(struct fleet *fleet, int32_t index);
 void fleet_tools_repair(struct fleet *fleet, int32_t index);
 
+struct fleet_tools;
+struct tool_call;
+struct keyed_slot;
+bool fleet_tools_next_fits(const struct fleet_tools *tools,
+                           int32_t index);                                /* cores are free for who is first in line */
+td_status fleet_tools_begin(struct fleet *fleet, struct keyed_slot item); /* taken from the line */
+
+/* fleet_tools_power.c: with a cap of the cluster's power */
+int64_t cluster_call_uw(const struct cluster_orchestrator *machine, int64_t cores); /* beside idle cores */
+int64_t fleet_call_uw(const struct fleet *fleet, const struct tool_call *call);
+td_status fleet_tools_want_power(struct fleet *fleet, int32_t index); /* a machine, for who is first in line */
+void fleet_tools_want_no_power(struct fleet *fleet, int32_t index);
+td_status fleet_tools_power(struct fleet *fleet); /* calls begin that there is power for */
+
 /* fleet_tools_count.c */
 td_status fleet_tools_open(struct fleet *fleet);
 void fleet_tools_close(struct fleet *fleet);
@@ -322,6 +352,7 @@ void fleet_slow_times(const struct fleet *fleet, int32_t pool, int64_t ps[2]);
 void fleet_power_release(struct fleet *fleet, int32_t worker); /* it ends a step */
 void fleet_power_forget(struct fleet *fleet, int32_t worker);  /* it has failed: it waits no more */
 td_status fleet_power_give_out(struct fleet *fleet);           /* lets steps begin */
+td_status fleet_power_balance(const struct fleet *fleet);      /* at the run's end: all of it is given back */
 void fleet_power_count(struct fleet *fleet);                   /* at the run's end, with or without a cap */
 
 /* fleet_fail.c */
@@ -330,20 +361,25 @@ td_status fleet_fail(struct fleet *fleet, int32_t worker); /* its step, its KV a
 bool fleet_is_orphan(const struct fleet_request *request);
 td_status fleet_orphan(struct fleet *fleet, int32_t slot); /* taken out of the prefill queue: starts over */
 
+/* fleet_fill.c: what a step is of */
+td_status fleet_take_joining(struct fleet *fleet, int32_t worker);
+td_status fleet_fill_chunks(struct fleet *fleet, int32_t worker);
+
 /* fleet_step.c */
 td_status fleet_too_long(void);                                      /* fails */
 td_status fleet_later(int64_t ps, int64_t span_ps, int64_t *out_ps); /* the sum, which must be a time */
 td_status fleet_lose_step(struct fleet *fleet,
                           int32_t worker); /* the one under way; those of its event done by now count */
 td_status fleet_begin_step(struct fleet *fleet, int32_t worker);
-td_status fleet_end_step(struct fleet *fleet, int32_t worker);
 /* When a step of those under way begins, 0 the first. */
 int64_t fleet_step_begins(const struct replica *replica, int64_t step);
 /* How many of the steps under way have begun by now. */
 int64_t fleet_steps_by_now(const struct fleet *fleet, const struct replica *replica);
 td_status fleet_interrupt(struct fleet *fleet, int32_t worker); /* its merged steps end with the one under way */
-td_status fleet_take_joining(struct fleet *fleet, int32_t worker);
-td_status fleet_join(struct fleet *fleet, int32_t slot); /* decodes from its worker's next step on */
+td_status fleet_join(struct fleet *fleet, int32_t slot);        /* decodes from its worker's next step on */
+
+/* fleet_step_end.c */
+td_status fleet_end_step(struct fleet *fleet, int32_t worker);
 
 /* fleet_pause.c: steps that are filled with prompts first */
 /* Whoever paused decodes again, until it pauses anew. */
@@ -408,7 +444,15 @@ static inline int64_t fleet_places(const struct fleet *fleet, int32_t worker) {
   return fleet->batch_sequences * fleet->pools[fleet->replicas[worker].pool].ranks;
 }
 
+/* KV blocks that nobody has. */
+static inline int64_t fleet_free_blocks(const struct fleet *fleet, int32_t worker) {
+  const struct replica *replica = &fleet->replicas[worker];
+  bool several = fleet->ranked && fleet->pools[replica->pool].ranks > 1;
+  return several ? replica->free_blocks : fleet->views[worker].free_blocks;
+}
+
 /* fleet_ranks.c: a step's counts where groups of chips deal out its sequences */
+void fleet_rank_blocks(struct fleet *fleet, int32_t worker, int64_t blocks); /* so many more are free */
 /* From counts of all decoding sequences to those of a group that has so many of them. */
 void fleet_share(int64_t sequences, struct td_step_stats *stats);
 /* The pool's rank_tokens: those of so many decoding sequences, to which the step's chunks are added. */
@@ -445,7 +489,15 @@ void fleet_pipeline_count(struct fleet *fleet, int32_t worker, int64_t steps); /
 void fleet_pipeline_rows(struct fleet *fleet, int32_t worker, int64_t rows, int64_t outputs);
 td_status fleet_pipeline_check(const struct fleet *fleet); /* at the run's end */
 
+/* fleet_pass.c: with pipeline stages, steps that yield no token and have ended for their batch */
+td_status fleet_pass(struct fleet *fleet, int32_t worker, bool *out_passes); /* the one that ends now, if it is one */
+td_status fleet_pass_push(struct fleet *fleet, int32_t worker, const struct chunk *chunk, const int64_t ready_ps[2]);
+td_status fleet_passed(struct fleet *fleet); /* those that have passed the last stage at this instant */
+void fleet_pass_drop(const struct fleet *fleet, int32_t worker, int32_t slot); /* its pushes are not to be */
+void fleet_pass_forget(struct fleet *fleet, int32_t worker);                   /* it has failed */
+
 /* fleet_link.c */
+td_status fleet_push_now(struct fleet *fleet, int32_t slot, int32_t begin, int32_t end, const int64_t ready_ps[2]);
 /* Books a chunk's pushes: see fleet_milestones. */
 td_status fleet_push(struct fleet *fleet, int32_t worker, const struct chunk *chunk, const int64_t ready_ps[2]);
 /* Prices a request's first push between two workers, once so much of its prompt is computed. */
@@ -462,9 +514,13 @@ td_status fleet_check_ports(struct fleet *fleet);
 td_status fleet_record_devices(struct fleet *fleet);
 td_status fleet_open_row(struct fleet *fleet, int32_t worker, const struct td_price *price, uint32_t kind);
 td_status fleet_close_row(struct fleet *fleet, int32_t worker);
+/* Steps of the same batch follow, which last otherwise: with pipeline stages the row goes on (see struct fleet_told).
+ */
+td_status fleet_turn_row(struct fleet *fleet, int32_t worker);
 /* The request takes part in its worker's next `count` device steps, the first of number `index`. */
 td_status fleet_resident(struct fleet *fleet, struct fleet_request *request, int32_t worker, uint64_t index,
                          int32_t count, int32_t yields);
+td_status fleet_name_request(const struct fleet_request *request, char *out, size_t size);
 td_status fleet_record_request(struct fleet *fleet, const struct fleet_request *request, int64_t finished_ps);
 td_status fleet_record_refused(struct fleet *fleet, const struct fleet_request *request);
 td_status fleet_record_change(struct fleet *fleet, int32_t worker, int change); /* now; enum td_change */

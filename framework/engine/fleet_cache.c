@@ -103,7 +103,7 @@ static td_status set_unit(struct fleet *fleet, int64_t tokens) {
   fleet->caches.unit_blocks = (tokens + fleet->block_tokens - 1) / fleet->block_tokens;
   for (int32_t i = 0; i < fleet->cluster->worker_count; i++) {
     struct prefix_cache *cache = &fleet->caches.of[i];
-    cache->tiers[0].most = fleet->views[i].free_blocks / fleet->caches.unit_blocks;
+    cache->tiers[0].most = fleet_free_blocks(fleet, i) / fleet->caches.unit_blocks;
     for (int32_t t = 1; t < cache->tier_count; t++) {
       TD_TRY(check_tier(fleet, i, t));
       cache->tiers[t].most = fleet->pools[fleet->replicas[i].pool].tiers[t].tokens / tokens;
@@ -160,12 +160,12 @@ static void catch_up(struct fleet *fleet, int32_t worker) {
 /* Idle blocks are in free ones. */
 static void trim(struct fleet *fleet, int32_t worker) {
   if (!fleet->caches.unit_blocks) return;
-  prefix_cache_trim(&fleet->caches.of[worker], fleet->views[worker].free_blocks / fleet->caches.unit_blocks);
+  prefix_cache_trim(&fleet->caches.of[worker], fleet_free_blocks(fleet, worker) / fleet->caches.unit_blocks);
 }
 
 void fleet_cache_view(struct fleet *fleet, int32_t worker, int64_t blocks) {
   if (blocks > 0) catch_up(fleet, worker);
-  fleet->views[worker].free_blocks += blocks;
+  fleet_rank_blocks(fleet, worker, blocks);
   if (blocks < 0) trim(fleet, worker);
 }
 

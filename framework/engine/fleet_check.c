@@ -18,12 +18,16 @@ static bool may(const struct fleet *fleet, int32_t pool, int not_role) {
 
 /* ---- room ---- */
 
-/* The pool whose workers have the most KV blocks of those that may do it; -1: none may. */
+/* KV blocks for one request at most. */
+static int64_t most_blocks(const struct fleet *fleet, int32_t pool) {
+  return fleet->pools[pool].worker->kv_blocks / fleet->pools[pool].ranks;
+}
+
+/* The pool whose workers have the most KV blocks for a request of those that may do it; -1: none may. */
 static int32_t roomiest(const struct fleet *fleet, int not_role) {
   int32_t best = -1;
   for (int32_t i = 0; i < fleet->cluster->pools; i++) {
-    int64_t blocks = fleet->pools[i].worker->kv_blocks;
-    if (may(fleet, i, not_role) && (best < 0 || blocks > fleet->pools[best].worker->kv_blocks)) best = i;
+    if (may(fleet, i, not_role) && (best < 0 || most_blocks(fleet, i) > most_blocks(fleet, best))) best = i;
   }
   return best;
 }
@@ -32,12 +36,12 @@ static td_status check_room(const struct fleet *fleet, int32_t slot, int not_rol
   int32_t pool = roomiest(fleet, not_role);
   int64_t need = (positions + fleet->block_tokens - 1) / fleet->block_tokens;
   char path[64];
-  if (pool < 0 || fleet->pools[pool].worker->kv_blocks >= need) return TD_OK;
+  if (pool < 0 || most_blocks(fleet, pool) >= need) return TD_OK;
   TD_TRY(td_format(path, sizeof path, "cluster.pools.[%" PRId32 "].kv_tokens", pool));
   return td_config_fail(fleet->cluster->config, path,
                         "found %" PRId64 " KV blocks of %" PRId64 " positions, expected at least %" PRId64
                         " for request %" PRIu64 ", which no other pool has either",
-                        fleet->pools[pool].worker->kv_blocks, fleet->block_tokens, need, fleet->requests[slot].number);
+                        most_blocks(fleet, pool), fleet->block_tokens, need, fleet->requests[slot].number);
 }
 
 td_status fleet_check_room(const struct fleet *fleet, int32_t slot) {
@@ -81,6 +85,7 @@ static td_status try_links(struct fleet *fleet, int32_t slot, int32_t from) {
   const struct cluster *cluster = fleet->cluster;
   for (int32_t to = 0; to < cluster->pools; to++) {
     if (!cluster->links[from * cluster->pools + to] || !cluster_sends(cluster, from, to)) continue;
+    if (!cluster_prices_transfer(cluster, first_of(fleet, from), first_of(fleet, to))) continue;
     TD_TRY(fleet_try_push(fleet, slot, first_of(fleet, from), first_of(fleet, to), first_tokens(fleet, slot)));
   }
   return TD_OK;
@@ -89,8 +94,9 @@ static td_status try_links(struct fleet *fleet, int32_t slot, int32_t from) {
 static td_status try_pools(struct fleet *fleet, int32_t slot) {
   bool decodes = fleet->requests[slot].output > 1;
   for (int32_t i = 0; i < fleet->cluster->pools; i++) {
-    if (may(fleet, i, TD_ROLE_DECODE)) TD_TRY(try_prefill(fleet, slot, i));
-    if (decodes && may(fleet, i, TD_ROLE_PREFILL)) TD_TRY(try_decode(fleet, slot, i));
+    bool priced = !fleet->pools[i].worker->backend->executes;
+    if (priced && may(fleet, i, TD_ROLE_DECODE)) TD_TRY(try_prefill(fleet, slot, i));
+    if (priced && decodes && may(fleet, i, TD_ROLE_PREFILL)) TD_TRY(try_decode(fleet, slot, i));
     if (decodes) TD_TRY(try_links(fleet, slot, i));
   }
   return TD_OK;

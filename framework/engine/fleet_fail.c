@@ -211,12 +211,13 @@ static td_status leave_elsewhere(struct fleet *fleet, int32_t worker) {
 static td_status check_empty(const struct fleet *fleet, int32_t worker) {
   const struct td_worker_view *view = &fleet->views[worker];
   const struct replica *replica = &fleet->replicas[worker];
-  if (view->free_blocks == replica->blocks && !view->active && !view->waiting_tokens && !replica->context) return TD_OK;
+  int64_t blocks = fleet_free_blocks(fleet, worker);
+  if (blocks == replica->blocks && !view->active && !view->waiting_tokens && !replica->context) return TD_OK;
   return td_fail(TD_INTERNAL,
                  "worker %s: %" PRId64 " of %" PRId64 " KV blocks free, %" PRId64 " requests, %" PRId64
                  " tokens waiting, %" PRId64 " positions after it failed",
-                 fleet->cluster->workers[worker].name, view->free_blocks, replica->blocks, view->active,
-                 view->waiting_tokens, replica->context);
+                 fleet->cluster->workers[worker].name, blocks, replica->blocks, view->active, view->waiting_tokens,
+                 replica->context);
 }
 
 td_status fleet_fail(struct fleet *fleet, int32_t worker) {

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "fleet.h"
+#include "fleet_hosted.h"
 #include "tandem/base.h"
 
 static td_status no_host(const struct fleet *fleet, const struct td_device_params *params) {
@@ -68,7 +69,7 @@ static int64_t blocks_for(const struct fleet *fleet, const struct replica *repli
 
 int64_t fleet_kv_steps(const struct fleet *fleet, int32_t worker) {
   const struct replica *replica = &fleet->replicas[worker];
-  int64_t sequences = replica->endings.count, free_blocks = fleet->views[worker].free_blocks;
+  int64_t sequences = replica->endings.count, free_blocks = fleet_free_blocks(fleet, worker);
   int64_t steps = free_blocks / sequences * fleet->block_tokens, left = free_blocks % sequences;
   for (int64_t i = 0; (left -= taken_by(fleet, replica, i)) >= 0; i++) steps++;
   return steps;
@@ -163,6 +164,7 @@ static td_status preempt(struct fleet *fleet, int32_t worker) {
   }
   fleet->summary->preemptions++; /* what it gives back is for those that stay: nobody is routed for it */
   if (fleet->swap) return swap_out(fleet, replica, item.slot);
+  if (fleet->hosted) TD_TRY(fleet_hosted_release(fleet, worker, request->number));
   fleet_view(fleet, worker, 0, 1, 0);
   return fleet_start_over(fleet, item.slot);
 }
@@ -175,7 +177,8 @@ static td_status swap_in(struct fleet *fleet, int32_t worker) {
     struct fleet_request *request = &fleet->requests[slot];
     int64_t blocks = blocks_of(fleet, cached(request));
     int64_t need = blocks_of(fleet, cached(request) + 1) + replica->endings.count;
-    if (fleet->views[worker].free_blocks < need) return TD_OK;
+    if (fleet_free_blocks(fleet, worker) < need) return TD_OK;
+    if (fleet->views[worker].free_blocks < blocks_of(fleet, cached(request) + 1)) return TD_OK;
     TD_TRY(move(fleet, replica, request));
     slot_queue_pop(&replica->swapped);
     if (fleet->caches.of) TD_TRY(fleet_cache_keep(fleet, request, worker, cached(request)));
@@ -189,7 +192,7 @@ static td_status swap_in(struct fleet *fleet, int32_t worker) {
 td_status fleet_kv_make_room(struct fleet *fleet, int32_t worker) {
   const struct replica *replica = &fleet->replicas[worker];
   TD_TRY(swap_in(fleet, worker));
-  while (replica->endings.count && blocks_for(fleet, replica, 1) > fleet->views[worker].free_blocks) {
+  while (replica->endings.count && blocks_for(fleet, replica, 1) > fleet_free_blocks(fleet, worker)) {
     TD_TRY(preempt(fleet, worker));
   }
   return TD_OK;

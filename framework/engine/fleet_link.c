@@ -10,6 +10,7 @@
 
 #include "cluster_check.h"
 #include "fleet.h"
+#include "fleet_hosted.h"
 #include "tandem/base.h"
 
 /* Work that is ready at `ready_ps`; *end_ps is not before the port is done with it. */
@@ -86,21 +87,37 @@ int64_t fleet_push_layers(const struct fleet *fleet) {
   return all ? fleet->layers : config->handoff_layers;
 }
 
-td_status fleet_push(struct fleet *fleet, int32_t worker, const struct chunk *chunk, const int64_t ready_ps[2]) {
-  const struct replica *replica = &fleet->replicas[worker];
-  struct fleet_request *request = &fleet->requests[chunk->slot];
+td_status fleet_push_now(struct fleet *fleet, int32_t slot, int32_t begin, int32_t end, const int64_t ready_ps[2]) {
+  struct fleet_request *request = &fleet->requests[slot];
   bool blob = fleet->cluster->experiment->engine.handoff == TD_HANDOFF_BLOB;
   struct pushes pushes;
-  TD_TRY(price_pushes(fleet, request, chunk->push_end - chunk->push_begin, fleet_push_layers(fleet), &pushes));
-  struct td_row_transfer row = {.token_begin = (uint64_t)chunk->push_begin,
-                                .token_end = (uint64_t)chunk->push_end,
-                                .start = blob ? fleet->now_ps : replica->start_ps + ready_ps[0]};
-  return book(fleet, request, &pushes, row, blob ? fleet->now_ps : replica->start_ps + ready_ps[1]);
+  if (fleet->hosted && fleet_hosted_clocks(fleet, request)) {
+    fleet_hosted_sent(fleet, request, end - begin);
+    return TD_OK;
+  }
+  TD_TRY(price_pushes(fleet, request, end - begin, fleet_push_layers(fleet), &pushes));
+  struct td_row_transfer row = {
+      .token_begin = (uint64_t)begin, .token_end = (uint64_t)end, .start = blob ? fleet->now_ps : ready_ps[0]};
+  return book(fleet, request, &pushes, row, blob ? fleet->now_ps : ready_ps[1]);
+}
+
+td_status fleet_push(struct fleet *fleet, int32_t worker, const struct chunk *chunk, const int64_t ready_ps[2]) {
+  const struct replica *replica = &fleet->replicas[worker];
+  const int64_t at_ps[2] = {replica->start_ps + ready_ps[0], replica->start_ps + ready_ps[1]};
+  if (replica->flow && replica->flow->quiet) return fleet_pass_push(fleet, worker, chunk, at_ps);
+  return fleet_push_now(fleet, chunk->slot, chunk->push_begin, chunk->push_end, at_ps);
 }
 
 /* All at once: where it goes was not known before. */
-static td_status push_late(struct fleet *fleet, struct fleet_request *request) {
+static td_status push_late(struct fleet *fleet, int32_t slot) {
+  struct fleet_request *request = &fleet->requests[slot];
   struct pushes pushes;
+  if (fleet->hosted) TD_TRY(fleet_hosted_hand_over(fleet, slot));
+  if (fleet->hosted && fleet_hosted_clocks(fleet, request)) {
+    fleet_hosted_sent(fleet, request, request->target - request->pushed);
+    request->pushed = request->target;
+    return TD_OK;
+  }
   TD_TRY(price_pushes(fleet, request, request->target - request->pushed, fleet->layers, &pushes));
   struct td_row_transfer row = {
       .token_begin = (uint64_t)request->pushed, .token_end = (uint64_t)request->target, .start = fleet->now_ps};
@@ -117,7 +134,8 @@ td_status fleet_prefilled(struct fleet *fleet, int32_t slot) {
     fleet->route_again = true;
     return slot_queue_push(&fleet->unplaced, item);
   }
-  if (request->pushed < request->target) TD_TRY(push_late(fleet, request));
+  if (request->pushed < request->target) TD_TRY(push_late(fleet, slot));
+  if (fleet->hosted && fleet_hosted_awaits(fleet, slot)) return TD_OK;
   item.key = request->transferred_ps > fleet->now_ps ? request->transferred_ps : fleet->now_ps;
   return slot_queue_push(&fleet->transfers, item);
 }
@@ -125,6 +143,7 @@ td_status fleet_prefilled(struct fleet *fleet, int32_t slot) {
 td_status fleet_transferred(struct fleet *fleet, int32_t slot) {
   struct fleet_request *request = &fleet->requests[slot];
   uint64_t due = fleet->bytes_per_position * (uint64_t)fleet->layers * (uint64_t)request->target;
+  if (fleet->hosted) TD_TRY(fleet_hosted_join_bytes(fleet, slot));
   request->kv_expected += due;
   ports_of(fleet, request->prefill_worker)->egress.open -= due;
   ports_of(fleet, request->decode_worker)->ingress.open -= due;
@@ -142,11 +161,16 @@ td_status fleet_transferred(struct fleet *fleet, int32_t slot) {
     TD_TRY(fleet_interrupt(fleet, request->prefill_worker));
   }
   fleet->route_again = true;
-  return fleet_join(fleet, slot);
+  if (fleet->hosted) TD_TRY(fleet_hosted_release(fleet, request->prefill_worker, request->number));
+  /* its first token may have been its last, when its KV was on its way already */
+  return request->emitted == request->output ? fleet_finish(fleet, slot) : fleet_join(fleet, slot);
 }
 
 void fleet_forget_pushes(struct fleet *fleet, struct fleet_request *request) {
   uint64_t lost = request->kv_bytes - request->kv_expected;
+  if (fleet->pipelined && request->prefill_worker >= 0) {
+    fleet_pass_drop(fleet, request->prefill_worker, (int32_t)(request - fleet->requests));
+  }
   if (!lost) return;
   ports_of(fleet, request->prefill_worker)->egress.open -= lost;
   ports_of(fleet, request->decode_worker)->ingress.open -= lost;

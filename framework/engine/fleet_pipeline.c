@@ -83,6 +83,7 @@ td_status fleet_pipeline_open(struct fleet *fleet, int32_t worker) {
   const struct fleet_stages *stages = stages_of(fleet, worker);
   struct replica *replica = &fleet->replicas[worker];
   if (!stages) return TD_OK;
+  if (!fleet->pipelined) TD_TRY(worker_queue_open(&fleet->passing, fleet->cluster->worker_count));
   fleet->pipelined = true;
   if (!fleet->cluster->workers[worker].batch) TD_TRY(open_books(stages->count, replica));
   TD_TRY(td_alloc(1, sizeof *replica->flow, (void **)&replica->flow));
@@ -97,6 +98,8 @@ void fleet_pipeline_close(struct replica *replica) {
   }
   if (replica->flow) {
     free(replica->flow->stages);
+    free(replica->flow->told.paces);
+    free(replica->flow->passing);
     free(replica->flow);
   }
 }
@@ -210,11 +213,12 @@ td_status fleet_pipeline_meet(struct fleet *fleet, int32_t worker, bool *out_oth
     *out_others = true;
     if (!fleet->replicas[other].flow->booked) TD_TRY(book_under_way(fleet, other));
   }
+  if (books_of(fleet, worker)->through_ps > fleet->replicas[worker].start_ps) *out_others = true;
   return TD_OK;
 }
 
 /* Rows and ids of a step, of all groups of chips, over all links. */
-static uint64_t link_bytes(const struct fleet *fleet, const struct replica *replica) {
+static void count_bytes(const struct fleet *fleet, const struct replica *replica) {
   const struct fleet_stages *stages = fleet->pools[replica->pool].stages;
   uint64_t rows = (uint64_t)replica->endings.count, ids = rows;
   for (size_t i = 0; i < replica->chunk_count; i++) {
@@ -222,13 +226,14 @@ static uint64_t link_bytes(const struct fleet *fleet, const struct replica *repl
     rows += (uint64_t)replica->chunks[i].tokens;
     ids += request->computed + replica->chunks[i].tokens == request->target;
   }
-  return rows * (uint64_t)stages->row_bytes * (uint64_t)(stages->count - 1) + ids * ID_BYTES;
+  replica->flow->bytes = rows * (uint64_t)stages->row_bytes * (uint64_t)(stages->count - 1) + ids * ID_BYTES;
+  replica->flow->quiet = !ids;
 }
 
 static void take_times(const struct fleet_stages *stages, struct fleet_flow *flow) {
   int64_t start = 0;
   flow->hop_ps = stages->hop_ps;
-  flow->back_ps = stages->back_ps;
+  flow->back_ps = flow->quiet ? 0 : stages->back_ps;
   flow->work_ps = flow->more_ps = 0;
   for (int32_t s = 0; s < stages->count; s++) {
     const struct td_price *price = &stages->of[s].price;
@@ -249,14 +254,31 @@ static td_status book_next(struct fleet *fleet, int32_t worker, int64_t step) {
   return TD_OK;
 }
 
+/* Its batch goes on when it leaves the first stage; how sure that is goes by the whole of it. */
+static td_status enter_quiet(struct fleet *fleet, int32_t worker, struct td_price *price) {
+  struct fleet_flow *flow = fleet->replicas[worker].flow;
+  TD_TRY(book_next(fleet, worker, 0));
+  flow->as_priced = false;
+  TD_TRY(fleet_later(fleet->replicas[worker].start_ps, flow->booked_ps, &flow->through_ps));
+  books_of(fleet, worker)->through_ps = flow->through_ps;
+  flow->booked_ps = 0;
+  int64_t first_ps = flow->stages[0].start_ps + flow->stages[0].base_ps;
+  double share = (double)first_ps / (double)price->base_ps;
+  price->base_ps = first_ps;
+  price->low_ps *= share;
+  price->high_ps *= share;
+  return TD_OK;
+}
+
 td_status fleet_pipeline_enter(struct fleet *fleet, int32_t worker, bool others, struct td_price *price) {
   struct replica *replica = &fleet->replicas[worker];
   struct fleet_flow *flow = replica->flow;
   if (!flow) return TD_OK;
+  count_bytes(fleet, replica);
   take_times(stages_of(fleet, worker), flow);
-  flow->bytes = link_bytes(fleet, replica);
-  flow->booked = others;
+  flow->booked = others || flow->quiet;
   flow->as_priced = true;
+  if (flow->quiet) return enter_quiet(fleet, worker, price);
   if (!others) return TD_OK;
   if (!flow->booked_ps) TD_TRY(book_next(fleet, worker, 0));
   int64_t waits = flow->booked_ps - price->base_ps;
@@ -294,8 +316,9 @@ td_status fleet_pipeline_go_on(struct fleet *fleet, int32_t worker, bool others,
 void fleet_pipeline_forget(struct fleet *fleet, int32_t worker) {
   struct fleet_books *books = books_of(fleet, worker);
   for (int32_t s = 0; books && s < stages_of(fleet, worker)->count; s++) {
-    books->stage_free_ps[s] = books->link_free_ps[s] = fleet->now_ps;
+    books->stage_free_ps[s] = books->link_free_ps[s] = books->through_ps = fleet->now_ps;
   }
+  fleet_pass_forget(fleet, worker);
 }
 
 /* ---- what was done ---- */

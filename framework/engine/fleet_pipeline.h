@@ -9,15 +9,19 @@
  * replica's other batches are idle meets nobody; so those of a batch alone are merged, and booked only when another
  * batch begins one: up to the step under way then, with which the merged ones end.
  *
- * Among others each step is an event, but of an unchanged batch its price need not be asked again, and it stays in its
- * row as long as it lasts what the row says: as priced, or, if it waits, by a difference that the row's second step has
- * set. Batches that have fallen into step with each other take turns so.
+ * A step that yields no token ends for its batch when it leaves the first stage (fleet_pass.c).
+ *
+ * Among others each step is an event, but of an unchanged batch its price need not be asked again, and it keeps its
+ * pace as long as it lasts what that says: as priced, or, if it waits, by a difference that the pace's second step has
+ * set. Batches that have fallen into step with each other take turns so. Here the engine's open row is a pace: in the
+ * trace those of an unchanged batch are one row of steps, and 24 bytes for each turn of their pace.
  */
 #ifndef ENGINE_FLEET_PIPELINE_H
 #define ENGINE_FLEET_PIPELINE_H
 
 #include "tandem/cost.h"
 #include "tandem/graph.h"
+#include "tandem/trace.h"
 
 /* What a pool's replicas share. */
 struct fleet_stage {
@@ -38,6 +42,25 @@ struct fleet_stages {
 /* A replica's books, with its batch 0: when each stage is done with all that has begun, and the link behind it. */
 struct fleet_books {
   int64_t *stage_free_ps, *link_free_ps; /* [count] */
+  int64_t through_ps;                    /* when the last step that yields no token has passed all stages */
+};
+
+/* What the trace will say of a batch that goes on while its steps begin to last otherwise, as the others make it wait:
+ * one row of steps, and a row of paces for each but the first. */
+struct fleet_told {
+  int64_t count, duration, slope; /* steps of paces that have ended; the first pace */
+  double energy, firsts;          /* of those steps; as so many first steps of their paces */
+  struct td_row_pace *paces;      /* [pace_count]; `step` counts from the row's first until the row is written */
+  size_t pace_count, pace_capacity;
+};
+
+/* Of a step that yields no token, which has ended for its batch: what happens when it has passed the last stage. */
+enum { PASSING_STEP = -1, PASSING_NOTHING = -2 };
+struct passing {
+  int64_t through_ps;
+  int32_t slot;                 /* whose KV goes out then; PASSING_STEP: its power is free */
+  int32_t push_begin, push_end; /* as a chunk's */
+  int64_t ready_ps[2];          /* the first push and the last */
 };
 
 /* A worker's step under way. */
@@ -50,9 +73,13 @@ struct fleet_flow {
   int64_t hop_ps, back_ps;
   int64_t work_ps, more_ps; /* at stages, as base and slope */
   uint64_t bytes;           /* of each of its steps, over links */
-  bool booked;
-  bool as_priced;    /* the row: its steps met nobody, or never waited */
-  int64_t booked_ps; /* what its next step will last, if that is in the books before it begins; 0: it is not */
+  bool booked, quiet;       /* quiet: yields no token */
+  int64_t through_ps;       /* of a quiet one */
+  bool as_priced;           /* the row: its steps met nobody, or never waited */
+  int64_t booked_ps;        /* what its next step will last, if that is in the books before it begins; 0: it is not */
+  struct fleet_told told;
+  struct passing *passing; /* [passing_count], from passing_first on; in order of time */
+  size_t passing_first, passing_count, passing_capacity;
 };
 
 #endif

@@ -38,6 +38,9 @@ static int64_t more_uw(const struct cluster *cluster, int32_t pool) {
 
 static double all_idle(const struct cluster *cluster) {
   double watts = 0;
+  for (int32_t i = 0; i < cluster->orchestrator_count; i++) {
+    watts += cluster->orchestrators[i].core_idle * cluster->orchestrators[i].cores;
+  }
   for (int32_t i = 0; i < cluster->pools; i++) {
     double workers = (double)(pool_at(cluster, i)->count * pool_at(cluster, i)->pipeline);
     watts += cluster->pool_params[i]->power_idle.value * workers;
@@ -62,39 +65,77 @@ static td_status check_pool(const struct cluster *cluster, int32_t index) {
   return fail_pool(cluster, index, "power_cap", text);
 }
 
-static td_status check_basis(const struct cluster *cluster) {
+static td_status same_basis(const struct cluster *cluster, const char *basis) {
   const char *first = cluster->pool_params[0]->power_basis;
-  for (int32_t i = 1; i < cluster->pools; i++) {
-    const char *basis = cluster->pool_params[i]->power_basis;
-    if (!strcmp(first, basis)) continue;
-    return td_config_fail(cluster->config, "cluster.power_cap",
-                          "found pools whose device files count power as \"%s\" and as \"%s\", expected one basis",
-                          first, basis);
+  if (!strcmp(first, basis)) return TD_OK;
+  return td_config_fail(cluster->config, "cluster.power_cap",
+                        "found pools whose device files count power as \"%s\" and as \"%s\", expected one basis", first,
+                        basis);
+}
+
+/* Watts that the config gives orchestrators are of the basis of the others. */
+static const char *own_basis(const struct cluster_orchestrator *machine) {
+  bool given = !isnan(machine->pool->power_busy) && !isnan(machine->pool->power_idle);
+  return machine->params && !given ? machine->params->power_basis : NULL;
+}
+
+static td_status check_basis(const struct cluster *cluster) {
+  for (int32_t i = 1; i < cluster->pools; i++) TD_TRY(same_basis(cluster, cluster->pool_params[i]->power_basis));
+  for (int32_t i = 0; i < cluster->orchestrator_count; i++) {
+    const char *basis = own_basis(&cluster->orchestrators[i]);
+    if (basis) TD_TRY(same_basis(cluster, basis));
   }
   return TD_OK;
 }
 
+static td_status check_orchestrators(const struct cluster *cluster) {
+  for (int32_t i = 0; i < cluster->orchestrator_count; i++) {
+    const struct cluster_orchestrator *machine = &cluster->orchestrators[i];
+    if (!isnan(machine->core_busy) && !isnan(machine->core_idle)) continue;
+    return td_config_fail(
+        cluster->config, "cluster.power_cap",
+        "found orchestrators %s without watts, expected a device file with power_busy and power_idle, "
+        "or both in cluster.orchestrators: their power is capped",
+        machine->pool->name);
+  }
+  return TD_OK;
+}
+
+/* What the step or call takes that takes most. */
+static int64_t most_uw(const struct cluster *cluster) {
+  int64_t most = 0;
+  for (int32_t i = 0; i < cluster->pools; i++) {
+    if (more_uw(cluster, i) > most) most = more_uw(cluster, i);
+  }
+  for (int32_t i = 0; i < cluster->orchestrator_count; i++) {
+    int64_t call = cluster_call_uw(&cluster->orchestrators[i], cluster->experiment->cluster.orchestrators.call_cores);
+    if (call > most) most = call;
+  }
+  return most;
+}
+
 td_status fleet_power_check(const struct cluster *cluster) {
   double cap = cluster->experiment->cluster.power_cap, idle;
-  int64_t most_uw = 0;
   for (int32_t i = 0; i < cluster->pools; i++) {
     if (cap > 0 || pool_at(cluster, i)->power_cap > 0) TD_TRY(check_pool(cluster, i));
   }
   if (cap == 0) return TD_OK;
   TD_TRY(check_basis(cluster));
+  TD_TRY(check_orchestrators(cluster));
   idle = all_idle(cluster);
-  for (int32_t i = 0; i < cluster->pools; i++) {
-    if (more_uw(cluster, i) > most_uw) most_uw = more_uw(cluster, i);
-  }
-  if (cap >= idle && llround((cap - idle) * 1e6) >= most_uw) return TD_OK;
+  int64_t most = most_uw(cluster);
+  if (cap >= idle && llround((cap - idle) * 1e6) >= most) return TD_OK;
   return td_config_fail(cluster->config, "cluster.power_cap",
-                        "found %.6g W, expected at least %.6g W: all workers idle but the one that takes most", cap,
-                        idle + (double)most_uw * 1e-6);
+                        "found %.6g W, expected at least %.6g W: all %s idle but the one that takes most", cap,
+                        idle + (double)most * 1e-6,
+                        cluster->orchestrator_count ? "workers and orchestrators" : "workers");
 }
 
 static void slow_pool(struct fleet *fleet, int32_t pool) {
-  double busy = fleet->cluster->pool_params[pool]->power_busy.value, cap = pool_at(fleet->cluster, pool)->power_cap;
-  if (cap > 0 && cap < busy) fleet->pools[pool].slower = (int64_t)ceil(ldexp(busy / cap, RATIO_BITS));
+  double cap = pool_at(fleet->cluster, pool)->power_cap, busy;
+  if (cap == 0) return; /* who executes needs no device file */
+  busy = fleet->cluster->pool_params[pool]->power_busy.value;
+  if (cap < busy) fleet->pools[pool].slower = (int64_t)ceil(ldexp(busy / cap, RATIO_BITS));
 }
 
 td_status fleet_power_open(struct fleet *fleet) {
@@ -106,7 +147,7 @@ td_status fleet_power_open(struct fleet *fleet) {
   TD_TRY(worker_queue_open(&fleet->power->waiting, cluster->worker_count));
   TD_TRY(td_alloc((size_t)cluster->pools, sizeof *fleet->power->step_uw, (void **)&fleet->power->step_uw));
   for (int32_t i = 0; i < cluster->pools; i++) fleet->power->step_uw[i] = more_uw(cluster, i);
-  fleet->power->free_uw = llround((cap - all_idle(cluster)) * 1e6);
+  fleet->power->free_uw = fleet->power->all_uw = llround((cap - all_idle(cluster)) * 1e6);
   return TD_OK;
 }
 
@@ -211,6 +252,7 @@ td_status fleet_power_give_out(struct fleet *fleet) {
   fleet->crowded = power->wanted_uw > power->free_uw;
   if (fleet->crowded && !before) {
     for (int32_t i = 0; i < fleet->cluster->worker_count; i++) TD_TRY(fleet_interrupt(fleet, i));
+    if (fleet->tools) TD_TRY(fleet_tools_power(fleet));
     TD_TRY(line_up(fleet));
   }
   while (worker_queue_time(&power->waiting) != INT64_MAX &&
@@ -218,6 +260,13 @@ td_status fleet_power_give_out(struct fleet *fleet) {
     TD_TRY(begin_first(fleet));
   }
   return TD_OK;
+}
+
+td_status fleet_power_balance(const struct fleet *fleet) {
+  const struct fleet_power *power = fleet->power;
+  if (!power || (power->free_uw == power->all_uw && !power->wanted_uw)) return TD_OK;
+  return td_fail(TD_INTERNAL, "%.6f W of %.6f W are free after the last step, and %.6f W are waited for",
+                 (double)power->free_uw * 1e-6, (double)power->all_uw * 1e-6, (double)power->wanted_uw * 1e-6);
 }
 
 /* ---- energy ---- */
@@ -228,12 +277,10 @@ static const char *common_basis(const char *basis, const struct td_device_params
   return !basis || !strcmp(basis, own) ? own : "mixed";
 }
 
-/* Watts that the config gives orchestrators are of the basis of the others. */
 static const char *basis_of_orchestrators(const struct cluster *cluster, const char *basis) {
   for (int32_t i = 0; i < cluster->orchestrator_count; i++) {
     const struct cluster_orchestrator *machine = &cluster->orchestrators[i];
-    bool given = !isnan(machine->pool->power_busy) && !isnan(machine->pool->power_idle);
-    if (machine->params && !given) basis = common_basis(basis, machine->params);
+    if (own_basis(machine)) basis = common_basis(basis, machine->params);
   }
   return basis;
 }
@@ -245,8 +292,9 @@ void fleet_power_count(struct fleet *fleet) {
     const struct td_device_params *params = fleet->cluster->workers[i].params;
     int64_t down = fleet->outages ? fleet->outages->workers[fleet->cluster->workers[i].leader].down_ps : 0;
     double idle_s = td_seconds(summary->makespan_ps - fleet->replicas[i].busy_ps - down);
-    summary->energy_idle_j += params->power_idle.present ? params->power_idle.value * idle_s : (double)NAN;
-    basis = common_basis(basis, params);
+    bool known = params && params->power_idle.present; /* who executes needs no device file */
+    summary->energy_idle_j += known ? params->power_idle.value * idle_s : (double)NAN;
+    if (params) basis = common_basis(basis, params);
   }
   basis = basis_of_orchestrators(fleet->cluster, basis);
   snprintf(summary->power_basis, sizeof summary->power_basis, "%s", basis ? basis : "unknown");

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A cap on the power of all workers. One at a step takes its device's power_busy, any other power_idle, so what the cap
- * leaves beside all of them idle is shared by those at steps, in whole microwatts. Who wants to begin a step waits in
- * line, first come first, equals by number, and nobody is passed: at most all but one's power goes unused.
+ * A cap on the power of all workers and orchestrators. A worker at a step takes its device's power_busy, any other
+ * power_idle, so what the cap leaves beside all of them idle is shared by those at steps, and by calls on
+ * orchestrators, in whole microwatts. Who wants to begin a step waits in line, first come first, equals by number, and
+ * nobody is passed: at most all but one's power goes unused. Calls have a line of their own, which comes first at each
+ * instant (fleet_tools_power.c).
  *
  * While somebody waits, every worker ends its turn with each step and goes to the end of the line. So merged steps are
  * cut to the one under way as soon as somebody must wait, and steps that begin while somebody does are not merged.
@@ -19,7 +21,7 @@ __extension__ typedef __int128 microwatts; /* 100,000 workers of 10^12 W are mor
 
 struct fleet_power {
   struct worker_queue waiting; /* for power */
-  int64_t free_uw;             /* that nobody at a step has */
+  int64_t free_uw, all_uw;     /* that nobody at a step or call has; before the first */
   microwatts wanted_uw;        /* by those that wait */
   int64_t *step_uw;            /* [pools]: what a step takes beside idle power */
 };

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "fleet.h"
+#include "fleet_hosted.h"
 #include "tandem/base.h"
 #include "tandem/device.h"
 
@@ -47,6 +48,10 @@ td_status fleet_price_open(struct fleet *fleet, int32_t number) {
   pool->most_layers = cluster_most_layers(fleet->cluster, worker->pool);
   TD_TRY(td_alloc((size_t)fleet->layers, sizeof *pool->layer_done_ps, (void **)&pool->layer_done_ps));
   TD_TRY(td_alloc((size_t)pool->ranks, sizeof *pool->rank_tokens, (void **)&pool->rank_tokens));
+  if (worker->backend->executes) { /* its host says how long steps take */
+    if (cluster_is_lpu(worker)) note_bound(fleet, worker);
+    return TD_OK;
+  }
   if (cluster_is_lpu(worker)) fleet->by_member = true;
   td_status status = open_pricer(fleet, worker, pool);
   return status ? td_fail_within(status, "worker %s", worker->name) : TD_OK;
@@ -207,6 +212,8 @@ static td_status stage_milestone(const struct fleet *fleet, const struct replica
 }
 
 td_status fleet_milestones(struct fleet *fleet, const struct replica *replica, int64_t out_ps[2]) {
+  const int32_t worker = (int32_t)(replica - fleet->replicas);
+  if (fleet_executes(fleet, worker)) return fleet_hosted_milestones(fleet, worker, out_ps);
   struct fleet_pool *pool = &fleet->pools[replica->pool];
   const struct cluster *cluster = fleet->cluster;
   struct td_step_stats stats = {{0}};

@@ -6,6 +6,10 @@
  * Decoding sequences are dealt out evenly, and of their positions each group has its sequences' share, rounded down.
  * With C positions of S sequences, s of them in the group, a step adds S to C and s to floor(C s / S), so prices of
  * decode steps stay lines. All groups take as many tokens then as that with most (as padded batches do).
+ *
+ * A request's KV is on one group. Like sequences, blocks are dealt out evenly, so one of R groups has at least the Rth
+ * part of what is free, rounded up, wherever requests are; a policy is shown that many, and a request comes in if they
+ * are enough for it.
  */
 #include "fleet.h"
 
@@ -17,6 +21,17 @@ void fleet_share(int64_t sequences, struct td_step_stats *stats) {
     stats->v[s] = (int64_t)((wide)(stats->v[s] - all) * sequences / all) + sequences;
   }
   stats->v[TD_SYM_TOKENS] = stats->v[TD_SYM_LOGITS] = stats->v[TD_SYM_SEQS] = sequences;
+}
+
+void fleet_rank_blocks(struct fleet *fleet, int32_t worker, int64_t blocks) {
+  struct replica *replica = &fleet->replicas[worker];
+  int64_t ranks = fleet->pools[replica->pool].ranks;
+  if (ranks == 1) {
+    fleet->views[worker].free_blocks += blocks;
+    return;
+  }
+  replica->free_blocks += blocks;
+  fleet->views[worker].free_blocks = (replica->free_blocks + ranks - 1) / ranks;
 }
 
 int64_t fleet_rank_room(const struct fleet *fleet, const struct replica *replica) {

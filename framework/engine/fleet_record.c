@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "fleet.h"
+#include "fleet_hosted.h"
 #include "interval.h"
 #include "tandem/base.h"
 
@@ -15,6 +16,9 @@ td_status fleet_record_devices(struct fleet *fleet) {
     const struct cluster_worker *worker = &fleet->cluster->workers[i];
     struct td_row_device row = {.device = (uint32_t)i,
                                 .role = (uint32_t)worker->pool->role,
+                                .executes = !worker->backend->executes  ? 0
+                                            : worker->backend->emulates ? 2
+                                                                        : 1,
                                 .exact = worker->backend->exact && worker->pool->exact,
                                 .layer_begin = worker->slice.layer_begin,
                                 .layer_end = worker->slice.layer_end,
@@ -36,7 +40,7 @@ td_status fleet_open_row(struct fleet *fleet, int32_t worker, const struct td_pr
   replica->row = (struct open_row){.duration = price->base_ps, .slope = price->slope_ps, .energy = price->energy_j};
   replica->next_base = price->base_ps;
   replica->row_valid = price->valid_steps;
-  if (!fleet->trace) return TD_OK;
+  if (!fleet->trace || (replica->flow && replica->flow->told.count)) return TD_OK;
   replica->told = (struct told_row){.start = replica->start_ps,
                                     .batch = sequences + (uint32_t)replica->chunk_count,
                                     .tokens = sequences,
@@ -46,37 +50,96 @@ td_status fleet_open_row(struct fleet *fleet, int32_t worker, const struct td_pr
   return TD_OK;
 }
 
-static td_status tell_row(struct fleet *fleet, int32_t worker) {
+static td_status tell_row(struct fleet *fleet, int32_t worker, const struct open_row *told) {
   const struct replica *replica = &fleet->replicas[worker];
+  bool executes = fleet_executes(fleet, worker);
   const struct td_row_step row = {.step = fleet->next_step,
-                                  .index = replica->index - (uint64_t)replica->row.count,
+                                  .index = replica->index - (uint64_t)told->count,
                                   .device = (uint32_t)worker,
                                   .kind = replica->told.kind,
                                   .start = replica->told.start,
-                                  .duration = replica->row.duration,
-                                  .slope = replica->row.slope,
-                                  .count = (uint64_t)replica->row.count,
+                                  .duration = told->duration,
+                                  .slope = told->slope,
+                                  .count = (uint64_t)told->count,
                                   .batch = replica->told.batch,
                                   .tokens = replica->told.tokens,
-                                  .time_kind = TD_TIME_MODELLED,
+                                  .time_kind = executes ? fleet_hosted_time_kind(fleet, worker) : TD_TIME_MODELLED,
                                   .interval = replica->told.interval,
-                                  .energy = replica->row.energy};
+                                  .energy = told->energy};
   return td_trace_append(fleet->trace, TD_TABLE_STEPS, &row, 1);
+}
+
+static double time_of(const struct open_row *row) {
+  double count = (double)row->count;
+  return (double)row->duration * count + (double)row->slope * count * (count - 1) / 2;
+}
+
+/* Its steps are over; what is left of it is what the trace is told. */
+static void end_row(struct replica *replica) {
+  struct open_row *row = &replica->row;
+  double first = (double)row->duration, time = time_of(row);
+  if (replica->flow) row->energy *= fleet_pipeline_effort(replica) * first / time; /* waiting takes none */
+  replica->energy_j += row->energy * time / first;
+  replica->busy_ps += fleet_pipeline_work(replica, row->count);
+  replica->row_valid = 0;
+}
+
+/* The row of a batch with pipeline stages has become a pace of what the trace is told. */
+static td_status add_pace(struct fleet_told *told, const struct open_row *row, bool traced) {
+  double firsts = time_of(row) / (double)row->duration;
+  if (!told->count) {
+    told->duration = row->duration;
+    told->slope = row->slope;
+  } else if (traced) {
+    TD_TRY(td_grow((void **)&told->paces, &told->pace_capacity, told->pace_count + 1, sizeof *told->paces));
+    told->paces[told->pace_count++] = (struct td_row_pace){(uint64_t)told->count, row->duration, row->slope};
+  }
+  told->count += row->count;
+  told->energy += row->energy * firsts;
+  told->firsts += firsts;
+  return TD_OK;
+}
+
+td_status fleet_turn_row(struct fleet *fleet, int32_t worker) {
+  struct replica *replica = &fleet->replicas[worker];
+  if (!replica->flow) return fleet_close_row(fleet, worker);
+  if (!replica->row.count) return TD_OK;
+  end_row(replica);
+  TD_TRY(add_pace(&replica->flow->told, &replica->row, fleet->trace != NULL));
+  replica->row.count = 0;
+  return TD_OK;
+}
+
+/* Paces go ahead of their row: whoever reads a trace that was cut off in between leaves them out. */
+static td_status tell_paces(struct fleet *fleet, int32_t worker) {
+  struct fleet_told *told = &fleet->replicas[worker].flow->told;
+  for (size_t i = 0; i < told->pace_count; i++) told->paces[i].step += fleet->next_step;
+  TD_TRY(td_trace_append(fleet->trace, TD_TABLE_PACES, told->paces, told->pace_count));
+  const struct open_row row = {
+      .duration = told->duration, .slope = told->slope, .count = told->count, .energy = told->energy / told->firsts};
+  return tell_row(fleet, worker, &row);
+}
+
+static td_status close_told(struct fleet *fleet, int32_t worker) {
+  TD_TRY(fleet_turn_row(fleet, worker));
+  struct fleet_told *told = &fleet->replicas[worker].flow->told;
+  if (!told->count) return TD_OK;
+  if (fleet->trace) TD_TRY(tell_paces(fleet, worker));
+  fleet->next_step += (uint64_t)told->count;
+  told->count = 0;
+  told->pace_count = 0;
+  told->energy = told->firsts = 0;
+  return TD_OK;
 }
 
 td_status fleet_close_row(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
-  struct open_row *row = &replica->row;
-  if (!row->count) return TD_OK;
-  double count = (double)row->count, first = (double)row->duration;
-  double time = first * count + (double)row->slope * count * (count - 1) / 2;
-  if (replica->flow) row->energy *= fleet_pipeline_effort(replica) * first / time; /* waiting takes none */
-  replica->energy_j += row->energy * time / first;
-  replica->busy_ps += fleet_pipeline_work(replica, row->count);
-  if (fleet->trace) TD_TRY(tell_row(fleet, worker));
-  fleet->next_step += (uint64_t)row->count;
-  row->count = 0;
-  replica->row_valid = 0;
+  if (replica->flow) return close_told(fleet, worker);
+  if (!replica->row.count) return TD_OK;
+  end_row(replica);
+  if (fleet->trace) TD_TRY(tell_row(fleet, worker, &replica->row));
+  fleet->next_step += (uint64_t)replica->row.count;
+  replica->row.count = 0;
   return TD_OK;
 }
 
@@ -96,7 +159,7 @@ static td_status close_stretch(struct fleet *fleet, struct fleet_request *reques
 
 td_status fleet_resident(struct fleet *fleet, struct fleet_request *request, int32_t worker, uint64_t index,
                          int32_t count, int32_t yields) {
-  if (!fleet->trace) return TD_OK;
+  if (!fleet->trace || fleet_executes(fleet, worker)) return TD_OK; /* who executes has rows of tokens */
   if (request->stretch_worker == worker && request->stretch_yields == yields &&
       request->stretch_index + (uint64_t)request->stretch_count == index) {
     request->stretch_count += count;
@@ -111,7 +174,7 @@ td_status fleet_resident(struct fleet *fleet, struct fleet_request *request, int
   return TD_OK;
 }
 
-static td_status name_request(const struct fleet_request *request, char *out, size_t size) {
+td_status fleet_name_request(const struct fleet_request *request, char *out, size_t size) {
   char digits[20];
   size_t count = 0;
   if (request->name) return td_format(out, size, "%s", request->name);
@@ -144,7 +207,8 @@ td_status fleet_record_request(struct fleet *fleet, const struct fleet_request *
                                .kv_bytes = request.kv_bytes,
                                .cached_tokens = request.found,
                                .interruptions = (uint32_t)request.interruptions};
-  TD_TRY(name_request(&request, row.name, sizeof row.name));
+  if (fleet->hosted) fleet_hosted_ended(fleet, (int32_t)(finished - fleet->requests), &row);
+  TD_TRY(fleet_name_request(&request, row.name, sizeof row.name));
   return td_trace_append(fleet->trace, TD_TABLE_REQUESTS, &row, 1);
 }
 
@@ -162,7 +226,7 @@ td_status fleet_record_refused(struct fleet *fleet, const struct fleet_request *
                                .kv_bytes = request->kv_bytes,
                                .cached_tokens = request->found,
                                .interruptions = (uint32_t)request->interruptions};
-  TD_TRY(name_request(request, row.name, sizeof row.name));
+  TD_TRY(fleet_name_request(request, row.name, sizeof row.name));
   return td_trace_append(fleet->trace, TD_TABLE_REQUESTS, &row, 1);
 }
 

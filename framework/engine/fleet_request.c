@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "fleet.h"
+#include "fleet_hosted.h"
 #include "tandem/base.h"
 
 enum { MOST_REFUSALS = 100000 }; /* of users at one instant, beside one for each */
@@ -144,6 +145,7 @@ static td_status admit_job(struct fleet *fleet, const struct td_job *job, const 
   int32_t slot = -1;
   TD_TRY(check_length(fleet, job));
   TD_TRY(check_lpu_length(fleet, job));
+  if (fleet->hosted) TD_TRY(fleet_hosted_check_rows(fleet, job));
   TD_TRY(new_slot(fleet, &slot));
   struct fleet_request *request = &fleet->requests[slot];
   *request = (struct fleet_request){.number = job->number,
@@ -209,17 +211,23 @@ td_status fleet_start_over(struct fleet *fleet, int32_t slot) {
 
 /* ---- ends ---- */
 
+/* Word from hosts can come late; what it brings about does not. */
+static int64_t latest_time(const struct fleet *fleet) {
+  bool late = fleet->hosted && fleet->hosted->latest_ps > fleet->now_ps;
+  return late ? fleet->hosted->latest_ps : fleet->now_ps;
+}
+
 /* Its slot is free again. */
 static td_status tell_workload(struct fleet *fleet, uint64_t number, uint64_t session, int32_t output) {
   if (fleet->tools) return fleet_tools_answered(fleet, number, session, output);
   if (!fleet->workload) return TD_OK;
-  TD_TRY(td_workload_finished(fleet->workload, number, fleet->now_ps));
+  TD_TRY(td_workload_finished(fleet->workload, number, latest_time(fleet)));
   return fleet_next_arrival(fleet);
 }
 
 td_status fleet_tool_done(struct fleet *fleet, uint64_t number) {
   if (!fleet->workload) return TD_OK;
-  TD_TRY(td_workload_tool_done(fleet->workload, number, fleet->now_ps));
+  TD_TRY(td_workload_tool_done(fleet->workload, number, latest_time(fleet)));
   return fleet_next_arrival(fleet);
 }
 
@@ -242,35 +250,36 @@ static void count_rate(struct td_run_summary *summary, int64_t tokens, int64_t p
   summary->user_rate.sum += rate - (double)whole;
 }
 
-static void count_times(struct fleet *fleet, const struct fleet_request *request) {
+static void count_times(struct fleet *fleet, const struct fleet_request *request, int64_t finished_ps) {
   struct td_run_summary *summary = fleet->summary;
   int64_t ttft = request->first_token_ps - request->arrival_ps, more = request->output - 1;
-  int64_t tpot = more ? (fleet->now_ps - request->first_token_ps) / more : 0;
+  int64_t tpot = more ? (finished_ps - request->first_token_ps) / more : 0;
   summary->requests++;
   summary->prompt_tokens += (uint64_t)request->prompt;
   summary->output_tokens += (uint64_t)request->output;
   td_tally_add(&summary->ttft, ttft, 1);
-  td_tally_add(&summary->e2e, fleet->now_ps - request->arrival_ps, 1);
+  td_tally_add(&summary->e2e, finished_ps - request->arrival_ps, 1);
   td_tally_add(&summary->queueing, request->first_step_ps - request->arrival_ps, 1);
   if (more) td_tally_add(&summary->tpot, tpot, 1);
-  if (more) count_rate(summary, more, fleet->now_ps - request->first_token_ps);
+  if (more) count_rate(summary, more, finished_ps - request->first_token_ps);
   count_slo(summary, ttft, tpot);
 }
 
 td_status fleet_finish(struct fleet *fleet, int32_t slot) {
   struct fleet_request *request = &fleet->requests[slot];
   const int32_t worker = request->decode_worker;
-  int64_t positions = request->prompt + request->output - 1;
+  int64_t positions = request->prompt + request->output - 1, finished_ps = fleet->now_ps, held = positions;
+  if (fleet->hosted) TD_TRY(fleet_hosted_finish(fleet, slot, &held, &finished_ps));
   if (fleet->policy->finished) fleet_tell_finished(fleet, slot, worker);
-  fleet_view(fleet, worker, (positions + fleet->block_tokens - 1) / fleet->block_tokens, 1, 0);
+  fleet_view(fleet, worker, (held + fleet->block_tokens - 1) / fleet->block_tokens, 1, 0);
   if (fleet->caches.of) {
     TD_TRY(fleet_cache_keep(fleet, request, worker, positions));
     fleet_cache_release(fleet, request, worker);
   }
   fleet->route_again = true;
-  count_times(fleet, request);
+  count_times(fleet, request, finished_ps);
   fleet->finished++;
-  TD_TRY(fleet_record_request(fleet, request, fleet->now_ps));
+  TD_TRY(fleet_record_request(fleet, request, finished_ps));
   uint64_t number = request->number, session = request->session;
   int32_t output = request->output;
   free_slot(fleet, slot);

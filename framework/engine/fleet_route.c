@@ -6,12 +6,15 @@
 
 #include "cluster_check.h"
 #include "fleet.h"
+#include "fleet_hosted.h"
 #include "tandem/base.h"
 
 void fleet_view(struct fleet *fleet, int32_t worker, int64_t blocks, int64_t sequences, int64_t tokens) {
   struct td_worker_view *view = &fleet->views[worker];
   if (fleet->caches.of) {
     fleet_cache_view(fleet, worker, blocks);
+  } else if (fleet->ranked) {
+    fleet_rank_blocks(fleet, worker, blocks);
   } else {
     view->free_blocks += blocks;
   }
@@ -123,13 +126,13 @@ static td_status take_room(struct fleet *fleet, int32_t worker, int64_t blocks) 
 static td_status check_ever(const struct fleet *fleet, const struct fleet_request *request, int32_t worker) {
   int64_t most = blocks_of(fleet, last_position(request));
   if (!fleet->grow || worker < 0 || worker >= fleet->cluster->worker_count) return TD_OK;
-  if (most <= fleet->replicas[worker].blocks) return TD_OK;
+  if (most <= fleet->views[worker].blocks) return TD_OK;
   char path[64];
   TD_TRY(td_format(path, sizeof path, "cluster.pools.[%" PRId32 "].kv_tokens", fleet->replicas[worker].pool));
   return td_config_fail(fleet->cluster->config, path,
                         "found %" PRId64 " KV blocks of %" PRId64 " positions, expected at least %" PRId64
                         " for request %" PRIu64,
-                        fleet->replicas[worker].blocks, fleet->block_tokens, most, request->number);
+                        fleet->views[worker].blocks, fleet->block_tokens, most, request->number);
 }
 
 static td_status admit(struct fleet *fleet, int32_t slot, const struct td_request_view *asked,
@@ -157,6 +160,7 @@ static td_status admit(struct fleet *fleet, int32_t slot, const struct td_reques
   }
   request->prefill_worker = prefill;
   request->decode_worker = decode;
+  if (fleet->hosted) TD_TRY(fleet_hosted_admit(fleet, slot));
   fleet->split |= decode != prefill;
   if (request->admitted_ps < 0) request->admitted_ps = fleet->now_ps;
   fleet_view(fleet, prefill, 0, 0, request->target - (fleet->caches.of ? fleet_cache_held(fleet, request) : 0));

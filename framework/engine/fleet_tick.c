@@ -11,6 +11,7 @@
 #include <inttypes.h>
 
 #include "fleet.h"
+#include "fleet_hosted.h"
 #include "tandem/base.h"
 
 /* A policy can need a few ticks to see that somebody waits (its measures are means over them); one that has not helped
@@ -49,7 +50,7 @@ static int64_t due_tick(const struct fleet *fleet) {
 }
 
 int64_t fleet_next_tick(const struct fleet *fleet, int64_t other_ps) {
-  bool alone = other_ps == INT64_MAX; /* and no steps are under way */
+  bool alone = other_ps == INT64_MAX && !fleet_hosted_busy(fleet); /* and no steps are under way */
   if (!fleet->live || (alone && (fleet->settled || fleet->ticks_alone >= TICKS_ALONE))) return other_ps;
   int64_t due_ps = due_tick(fleet);
   return due_ps < other_ps ? due_ps : other_ps;
@@ -58,14 +59,14 @@ int64_t fleet_next_tick(const struct fleet *fleet, int64_t other_ps) {
 static bool nothing_else_comes(const struct fleet *fleet) {
   bool runs = worker_queue_time(&fleet->ends) != INT64_MAX || fleet->transfers.count ||
               (fleet->tools && fleet_tools_next(fleet) != INT64_MAX);
-  return fleet->arrival_ps == INT64_MAX && !runs;
+  return fleet->arrival_ps == INT64_MAX && !runs && !fleet_hosted_busy(fleet);
 }
 
 td_status fleet_tick(struct fleet *fleet) {
   if (fleet->tick_ps > fleet->now_ps) return TD_OK;
   bool due = fleet->live && fleet->now_ps % fleet->interval_ps == 0;
-  fleet->tick_ps = tick_after(fleet, fleet->now_ps);
-  if (!due) return TD_OK; /* those of a time when nobody was here are left out */
+  fleet->tick_ps = tick_after(fleet, fleet_hosted_clock(fleet)); /* no row of those that the clock has passed */
+  if (!due) return TD_OK;                                        /* those of a time when nobody was here are left out */
   struct td_control control = {fleet};
   if (fleet->grow) fleet_kv_look(fleet);
   struct td_cluster_view cluster = fleet_cluster_view(fleet);

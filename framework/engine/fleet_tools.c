@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "fleet.h"
+#include "fleet_power.h"
 #include "tandem/base.h"
 
 enum { SHARE_BITS = 32 };
@@ -161,7 +162,7 @@ static td_status lasts(const struct fleet *fleet, const struct tool_call *call, 
   return TD_OK;
 }
 
-static td_status begin(struct fleet *fleet, struct keyed_slot item) {
+td_status fleet_tools_begin(struct fleet *fleet, struct keyed_slot item) {
   struct fleet_tools *tools = fleet->tools;
   struct tool_call *call = &tools->calls[item.slot];
   TD_TRY(lasts(fleet, call, &item.key));
@@ -171,19 +172,25 @@ static td_status begin(struct fleet *fleet, struct keyed_slot item) {
   return slot_queue_push(&tools->ends, item);
 }
 
+bool fleet_tools_next_fits(const struct fleet_tools *tools, int32_t index) {
+  const struct orchestrator *machine = &tools->all[index];
+  const struct slot_queue *line = &machine->waiting;
+  return line->count && tools->calls[line->heap[0].slot].cores <= machine->cores - machine->taken;
+}
+
 td_status fleet_tools_give_out(struct fleet *fleet) {
   struct fleet_tools *tools = fleet->tools;
   TD_TRY(send_all(fleet));
   for (int32_t i = 0; i < tools->touched_count; i++) {
-    struct orchestrator *machine = &tools->all[tools->touched[i]];
-    struct slot_queue *line = &machine->waiting;
-    tools->is_touched[tools->touched[i]] = 0;
-    while (line->count && tools->calls[line->heap[0].slot].cores <= machine->cores - machine->taken) {
-      TD_TRY(begin(fleet, slot_queue_pop(line)));
+    int32_t index = tools->touched[i];
+    tools->is_touched[index] = 0;
+    if (fleet->power) TD_TRY(fleet_tools_want_power(fleet, index));
+    while (!fleet->power && fleet_tools_next_fits(tools, index)) {
+      TD_TRY(fleet_tools_begin(fleet, slot_queue_pop(&tools->all[index].waiting)));
     }
   }
   tools->touched_count = 0;
-  return TD_OK;
+  return fleet->power ? fleet_tools_power(fleet) : TD_OK;
 }
 
 /* ---- ends ---- */
@@ -202,6 +209,7 @@ static td_status leave(struct fleet *fleet, const struct tool_call *call, bool l
   core_time had = (core_time)call->cores * (core_time)(fleet->now_ps - call->start_ps);
   fleet->tools->rows += had;
   take(fleet, call->orchestrator, -call->cores);
+  if (fleet->power) fleet->power->free_uw += fleet_call_uw(fleet, call);
   if (!fleet->trace) return TD_OK;
   struct td_row_tool_call row = {.request = call->request,
                                  .session = call->session,
@@ -275,6 +283,7 @@ td_status fleet_tools_fail(struct fleet *fleet, int32_t index) {
   TD_TRY(lose_running(fleet, index));
   fleet->summary->tools.lost += machine->waiting.count - in_line;
   machine->asked = 0;
+  if (fleet->power) fleet_tools_want_no_power(fleet, index);
   while (machine->waiting.count) { /* by place: rows of the lost ones are in one order */
     int32_t call = slot_queue_pop(&machine->waiting).slot;
     if (tools->calls[call].start_ps >= 0) TD_TRY(leave(fleet, &tools->calls[call], true));

@@ -8,6 +8,9 @@
  * At one instant calls end, in the order they were asked for, behind steps and transfers and before arrivals; those
  * that were asked for at the instant are sent and begin when work is given out, in the same order.
  *
+ * Under a cap of the cluster's power a call whose cores are free also waits for its share of it: first asked first,
+ * nobody is passed, and calls come before steps at each instant (fleet_tools_power.c).
+ *
  * When a machine fails, its calls are sent anew, at their places in line, and begin from nothing.
  */
 #ifndef ENGINE_FLEET_TOOLS_H
@@ -37,6 +40,9 @@ struct orchestrator {
   struct slot_queue waiting; /* in line, by place */
   core_time had;             /* by calls so far, done or lost, summed as the number taken changes, up to since_ps */
   int64_t since_ps;
+  bool wants_power; /* the call in line at `power_place`, whose cores are free: so much */
+  uint64_t power_place;
+  int64_t power_uw;
 };
 
 /* Where a session's calls stay. */
@@ -51,6 +57,7 @@ struct fleet_tools {
   struct worker_queue least; /* of those up, by what is asked of their cores */
   struct slot_queue unsent;  /* calls without a machine, by place */
   struct slot_queue ends;    /* of calls that run, by time and place */
+  struct slot_queue powered; /* machines whose next call waits for power, by its place; and what is left of others */
   struct tool_call *calls;
   size_t capacity;
   int32_t used, free; /* entries ever used; the first of the free ones, -1: none */

@@ -62,6 +62,7 @@ void fleet_tools_close(struct fleet *fleet) {
   worker_queue_close(&tools->least);
   slot_queue_close(&tools->unsent);
   slot_queue_close(&tools->ends);
+  slot_queue_close(&tools->powered);
   free(tools->all);
   free(tools->touched);
   free(tools->is_touched);

@@ -22,16 +22,6 @@ static td_status open_runner(struct host *host, const struct cluster_worker *wor
                         &host->runner);
 }
 
-/* An LPU that only prices compiles its program when it is asked first: what does not fit is said before the run. */
-static td_status ask_price(struct host *host, const struct cluster_worker *worker) {
-  const struct cluster *cluster = host->cluster;
-  struct td_step_stats stats = {{[TD_SYM_TILE] = cluster->experiment->engine.block_tokens}};
-  struct td_price price;
-  if (worker->backend->executes || !cluster_is_lpu(worker)) return TD_OK;
-  td_step_stats_add(&stats, &cluster->graph->shape, 0, 1, 1);
-  return td_device_price(host->device, cluster->graph, &worker->slice, cluster->kv_dtype, &stats, NULL, &price);
-}
-
 td_status host_open(struct host *host, struct node *node, const struct cluster *cluster, int32_t number) {
   const struct cluster_worker *worker = &cluster->workers[number];
   *host = (struct host){.node = node, .cluster = cluster, .worker = number};
@@ -46,8 +36,7 @@ td_status host_open(struct host *host, struct node *node, const struct cluster *
   char spec[TD_NAME_BYTES + 16];
   td_status status = cluster_device(worker, spec, sizeof spec);
   if (!status) status = td_device_open(spec, &how, &host->device);
-  if (!status && worker->backend->executes) status = open_runner(host, worker);
-  if (!status) status = ask_price(host, worker);
+  if (!status) status = open_runner(host, worker);
   return status ? td_fail_within(status, "worker %s", worker->name) : TD_OK;
 }
 
@@ -61,7 +50,8 @@ void host_report_failure(struct host *host, td_status status) {
   if (message_make(MESSAGE_FAILED, host->worker, &text, &message) || node_reply(host->node, &message)) abort();
 }
 
-void host_handle(struct host *host, struct td_message *message) {
+/* Takes the message over. Failures are reported to the engine as MESSAGE_FAILED. */
+static void handle(struct host *host, struct td_message *message) {
   td_status status = TD_OK;
   switch (message->type) {
     case MESSAGE_STEP:
@@ -72,6 +62,9 @@ void host_handle(struct host *host, struct td_message *message) {
       break;
     case MESSAGE_CHUNK:
       status = host_chunk(host, message);
+      break;
+    case MESSAGE_HAND_OVER:
+      status = host_hand_over(host, message);
       break;
     case MESSAGE_RELEASE:
       status = host_release(host, message);
@@ -91,7 +84,7 @@ static void *host_thread(void *argument) {
       free(message.data);
       break;
     }
-    host_handle(host, &message);
+    handle(host, &message);
   }
   return NULL;
 }
@@ -99,20 +92,19 @@ static void *host_thread(void *argument) {
 static td_status send_ready(struct host *host) {
   struct td_text text = {0};
   struct td_message message;
-  struct ready_head head = {.config_hash = host->cluster->config_hash, .model_digest = host->cluster->model_digest};
-  if (host->runner) head.layout = *td_kv_store_layout(td_runner_kv(host->runner));
+  struct ready_head head = {.config_hash = host->cluster->config_hash,
+                            .model_digest = host->cluster->model_digest,
+                            .layout = *td_kv_store_layout(td_runner_kv(host->runner))};
   td_text_add(&text, &head, sizeof head);
   TD_TRY(message_make(MESSAGE_READY, host->worker, &text, &message));
   return node_reply(host->node, &message);
 }
 
 td_status host_start(struct host *host) {
-  if (host->runner) {
-    host->threaded = true;
-    if (pthread_create(&host->thread, NULL, host_thread, host)) {
-      host->threaded = false;
-      return td_fail(TD_NO_MEMORY, "cannot start a thread for worker %d", host->worker);
-    }
+  host->threaded = true;
+  if (pthread_create(&host->thread, NULL, host_thread, host)) {
+    host->threaded = false;
+    return td_fail(TD_NO_MEMORY, "cannot start a thread for worker %d", host->worker);
   }
   return send_ready(host);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A worker on the rank that owns it: a device, the runner on it, KV hand-offs in and out. It handles one message at a
- * time: an executing worker on its own thread, a modelled one inside the sender's call.
+ * A worker that executes, on the rank that owns it: a device, the runner on it, KV hand-offs in and out. It handles one
+ * message at a time, on its own thread.
  */
 #ifndef ENGINE_HOST_H
 #define ENGINE_HOST_H
@@ -24,6 +24,7 @@ struct outgoing_kv {
 /* A hand-off coming in. */
 struct incoming_kv {
   uint64_t request;
+  int64_t slot; /* as in expect_head */
   struct committed_chunk *chunks;
   size_t count, capacity;
 };
@@ -33,7 +34,7 @@ struct host {
   const struct cluster *cluster;
   int32_t worker;
   struct td_device *device;
-  struct td_runner *runner; /* NULL on a modelled device */
+  struct td_runner *runner;
   struct inbox inbox;
   pthread_t thread;
   bool threaded;
@@ -47,15 +48,13 @@ struct host {
   size_t early_count, early_capacity;
 };
 
-/* Opens the device and, if it executes, loads the model. `host` is where it stays. */
+/* Opens the device and loads the model. `host` is where it stays. */
 td_status host_open(struct host *host, struct node *node, const struct cluster *cluster, int32_t worker);
-/* Starts the thread of an executing worker and tells the engine that the worker is ready. */
+/* Starts the thread and tells the engine that the worker is ready. */
 td_status host_start(struct host *host);
 void host_stop(struct host *host); /* ends the thread after the message it is at */
 void host_close(struct host *host);
 
-/* Handles a message, taking it over. Failures are reported to the engine as MESSAGE_FAILED. */
-void host_handle(struct host *host, struct td_message *message);
 /* Sends this thread's error to the engine, which ends the run with it. */
 void host_report_failure(struct host *host, td_status status);
 
@@ -64,6 +63,7 @@ td_status host_step(struct host *host, const struct td_message *message);
 /* host_kv.c: the others, and the push of a step's finished layers */
 td_status host_expect(struct host *host, const struct td_message *message);
 td_status host_chunk(struct host *host, struct td_message *message);
+td_status host_hand_over(struct host *host, const struct td_message *message);
 td_status host_release(struct host *host, const struct td_message *message);
 /* Notes the ids of a hand-off sequence before its step; *out_prefix is the hash up to its push_end. */
 td_status host_prefix(struct host *host, const struct step_seq *seq, const int32_t *ids, uint64_t *out_prefix);

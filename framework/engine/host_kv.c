@@ -61,10 +61,24 @@ td_status host_push(struct host *host, const struct step_seq *seq, uint64_t pref
   return node_post(host->node, seq->destination, &message);
 }
 
+td_status host_hand_over(struct host *host, const struct td_message *message) {
+  struct reader reader = reader_of(message);
+  const struct hand_over_head *head = reader_take(&reader, sizeof *head);
+  const int32_t *ids = head ? reader_take(&reader, (uint64_t)head->tokens * sizeof *ids) : NULL;
+  if (!ids) return message_short(message);
+  struct step_seq seq = {.request = head->request,
+                         .generation = head->generation,
+                         .push_end = head->tokens,
+                         .destination = head->destination};
+  uint64_t prefix = td_hash(TD_HASH_INIT, ids, (size_t)head->tokens * sizeof *ids);
+  return host_push(host, &seq, prefix, 0, host->cluster->graph->shape.layers, td_now_ps());
+}
+
 static td_status send_committed(struct host *host, const struct incoming_kv *incoming) {
   struct td_text text = {0};
   struct td_message message;
-  struct committed_head head = {.request = incoming->request, .chunks = (uint32_t)incoming->count};
+  struct committed_head head = {
+      .request = incoming->request, .slot = incoming->slot, .chunks = (uint32_t)incoming->count};
   td_text_add(&text, &head, sizeof head);
   td_text_add(&text, incoming->chunks, incoming->count * sizeof *incoming->chunks);
   TD_TRY(message_make(MESSAGE_COMMITTED, host->worker, &text, &message));
@@ -156,7 +170,7 @@ td_status host_expect(struct host *host, const struct td_message *message) {
       .request = head.request, .generation = head.generation, .tokens = head.tokens, .ids = ids, .layout = head.layout};
   TD_TRY(td_kv_import_begin(td_runner_kv(host->runner), &expect));
   TD_TRY(td_grow((void **)&host->incoming, &host->incoming_capacity, host->incoming_count + 1, sizeof *host->incoming));
-  host->incoming[host->incoming_count++] = (struct incoming_kv){.request = head.request};
+  host->incoming[host->incoming_count++] = (struct incoming_kv){.request = head.request, .slot = head.slot};
   return take_early(host, head.request);
 }
 
@@ -169,6 +183,6 @@ td_status host_release(struct host *host, const struct td_message *message) {
     free(outgoing->ids);
     *outgoing = host->outgoing[--host->outgoing_count];
   }
-  if (host->runner) td_kv_release(td_runner_kv(host->runner), request);
+  td_kv_release(td_runner_kv(host->runner), request);
   return TD_OK;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One step on a worker: executed, priced, or both, answered by one completion.
+ * One step on a worker: executed, at pace priced priced too, and answered by one completion.
  */
 #include <inttypes.h>
 #include <stddef.h>
@@ -33,14 +33,14 @@ static td_status read_step(struct host *host, const struct td_message *message, 
   TD_TRY(td_alloc(step->head->seqs, sizeof *step->prefix, (void **)&step->prefix));
   for (uint32_t i = 0; i < step->head->seqs; i++) {
     const struct step_seq *seq = &step->seqs[i];
-    const int32_t *ids = step->head->has_ids ? reader_take(&reader, (uint64_t)seq->tokens * sizeof *ids) : NULL;
-    if (step->head->has_ids && !ids) return message_short(message);
+    const int32_t *ids = reader_take(&reader, (uint64_t)seq->tokens * sizeof *ids);
+    if (!ids) return message_short(message);
     step->run[i] = (struct td_step_seq){.request = seq->request,
                                         .past = seq->past,
                                         .tokens = seq->tokens,
                                         .ids = ids,
                                         .logits = (seq->flags & STEP_LOGITS) != 0};
-    if (ids && seq->flags & STEP_HANDOFF) TD_TRY(host_prefix(host, seq, ids, &step->prefix[i]));
+    if (seq->flags & STEP_HANDOFF) TD_TRY(host_prefix(host, seq, ids, &step->prefix[i]));
   }
   return TD_OK;
 }
@@ -121,7 +121,6 @@ static td_status execute(struct step *step, struct done_head *done, struct done_
   done->duration_ps = emulates ? td_device_now(host->device) - device_ps : td_now_ps() - done->start_ps;
   done->energy_j = td_device_energy(host->device) - before_j;
   done->time_kind = emulates ? TD_TIME_EMULATED : TD_TIME_EXECUTED;
-  done->executed = 1;
   return step->head->wants_layers ? push_rest(step) : TD_OK;
 }
 
@@ -174,7 +173,6 @@ static td_status compare_price(const struct step *step, const struct done_head *
 
 static td_status set_time(const struct step *step, struct done_head *done) {
   bool priced = step->host->cluster->experiment->engine.pace == TD_PACE_PRICED;
-  if (!done->executed) return price(step, done);
   if (!priced) return TD_OK;
   return done->time_kind == TD_TIME_EMULATED ? compare_price(step, done) : price(step, done);
 }
@@ -187,7 +185,7 @@ td_status host_step(struct host *host, const struct td_message *message) {
   if (!status) {
     uint32_t layers = step.head->wants_layers ? (uint32_t)host->cluster->graph->shape.layers : 0;
     struct done_head done = {.step = step.head->step, .energy_j = __builtin_nan(""), .layers = layers};
-    if (host->runner) status = execute(&step, &done, samples);
+    status = execute(&step, &done, samples);
     if (!status) status = set_time(&step, &done);
     if (!status) status = send_done(host, &done, samples);
   }

@@ -13,11 +13,12 @@
 
 enum message_type {
   /* to a worker */
-  MESSAGE_STEP = 1, /* step_head, step_seq[seqs], int32 ids of each sequence (executing workers only) */
-  MESSAGE_EXPECT,   /* expect_head, int32 ids[tokens] */
-  MESSAGE_CHUNK,    /* chunk_head, payload: from worker to worker */
-  MESSAGE_RELEASE,  /* uint64 request */
-  MESSAGE_STOP,     /* empty: the worker's thread ends */
+  MESSAGE_STEP = 1,  /* step_head, step_seq[seqs], int32 ids of each sequence */
+  MESSAGE_EXPECT,    /* expect_head, int32 ids[tokens] */
+  MESSAGE_CHUNK,     /* chunk_head, payload: from worker to worker */
+  MESSAGE_HAND_OVER, /* hand_over_head, int32 ids[tokens]: all KV of a prompt whose steps did not know where it goes */
+  MESSAGE_RELEASE,   /* uint64 request */
+  MESSAGE_STOP,      /* empty: the worker's thread ends */
   /* to the engine */
   MESSAGE_READY,     /* ready_head: the worker is open */
   MESSAGE_DONE,      /* done_head, int64 layer_done_ps[layers], done_sample[samples] */
@@ -40,12 +41,18 @@ struct step_seq {
 struct step_head {
   uint64_t step;
   uint32_t seqs;
-  uint16_t has_ids, wants_layers; /* wants_layers: some sequence hands KV over with this step */
+  uint32_t wants_layers; /* some sequence hands KV over with this step */
 };
 struct expect_head {
   uint64_t request, generation;
   int64_t tokens;
+  int64_t slot; /* the engine's own name for it, for the answer */
   struct td_kv_layout layout;
+};
+struct hand_over_head {
+  uint64_t request, generation;
+  int64_t tokens;
+  int32_t destination, reserved;
 };
 struct chunk_head {
   int32_t from_worker;
@@ -55,19 +62,17 @@ struct chunk_head {
 };
 struct ready_head {
   uint64_t config_hash, model_digest; /* of what this rank reads: all must read the same */
-  struct td_kv_layout layout;         /* zero on modelled workers */
+  struct td_kv_layout layout;
 };
 struct done_head {
   uint64_t step;
-  int64_t start_ps;    /* the clock of the worker's rank; 0 if not executed */
+  int64_t start_ps;    /* the clock of the worker's rank */
   int64_t duration_ps; /* by the clock that time_kind names: the host's, the device's own, or a price */
   double energy_j;
   uint32_t time_kind; /* enum td_time_kind */
-  uint32_t executed;
-  uint32_t layers; /* 0: nobody asked when the layers were done */
+  uint32_t layers;    /* 0: nobody asked when the layers were done */
   uint32_t samples;
   uint32_t interval; /* as td_row_step */
-  uint32_t reserved;
 };
 struct done_sample {
   uint64_t request;
@@ -75,6 +80,7 @@ struct done_sample {
 };
 struct committed_head {
   uint64_t request;
+  int64_t slot; /* as in expect_head */
   uint32_t chunks, reserved;
 };
 struct committed_chunk {

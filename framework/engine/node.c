@@ -10,7 +10,7 @@ td_status node_open(struct node *node, struct td_transport *transport, const str
   inbox_init(&node->engine);
   TD_TRY(td_alloc((size_t)cluster->worker_count, sizeof *node->hosts, (void **)&node->hosts));
   for (int32_t i = 0; i < cluster->worker_count; i++) {
-    if (cluster->workers[i].rank != transport->rank) continue;
+    if (!cluster->workers[i].backend->executes || cluster->workers[i].rank != transport->rank) continue;
     TD_TRY(td_alloc(1, sizeof **node->hosts, (void **)&node->hosts[i]));
     TD_TRY(host_open(node->hosts[i], node, cluster, i));
   }
@@ -49,13 +49,7 @@ void node_deliver(void *context, struct td_message *message) {
   struct host *host = is_for_engine(message) || message->worker >= (uint32_t)node->cluster->worker_count
                           ? NULL
                           : node->hosts[message->worker];
-  if (!host) {
-    inbox_push(&node->engine, message);
-  } else if (host->threaded) {
-    inbox_push(&host->inbox, message);
-  } else {
-    host_handle(host, message);
-  }
+  inbox_push(host ? &host->inbox : &node->engine, message);
 }
 
 td_status node_post(struct node *node, int32_t worker, struct td_message *message) {

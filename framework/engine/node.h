@@ -12,7 +12,7 @@
 struct node {
   struct td_transport *transport;
   const struct cluster *cluster;
-  struct host **hosts; /* [workers], NULL for workers of other ranks */
+  struct host **hosts; /* [workers], NULL for modelled workers and those of other ranks */
   struct inbox engine; /* rank 0: messages for the engine; other ranks: the shutdown */
 };
 

@@ -84,10 +84,6 @@ td_status td_policy_needs_any(const struct td_cluster_view *cluster, const char 
                  name);
 }
 
-bool td_policy_is_modelled_only(const struct td_policy *policy) {
-  return policy->admit || policy->place || policy->rank || policy->finished || policy->tick;
-}
-
 td_status td_policy_state(const struct td_policy *policy, void **out_state) {
   enum { MOST = 16 << 20 };
   if (policy->state_bytes > MOST) {

@@ -36,9 +36,6 @@ static void print_option(const struct td_policy_option *option, FILE *out) {
 void td_policy_help(const struct td_policy *policy, FILE *out) {
   fprintf(out, "## %s\n\n%s.\n", policy->name, policy->summary);
   if (policy->help) fprintf(out, "\n%s\n", policy->help);
-  if (td_policy_is_modelled_only(policy)) {
-    fputs("\nOnly where all workers are modelled, at pace `priced`.\n", out);
-  }
   if (!policy->options) return;
   fputs("\n| engine.policy_options | unit | default | meaning |\n| --- | --- | --- | --- |\n", out);
   for (const struct td_policy_option *option = policy->options; option->name; option++) print_option(option, out);
@@ -76,7 +73,7 @@ void td_policy_json(const struct td_policy *policy, FILE *out) {
   td_json_member(out, "summary", policy->summary);
   fputs(", ", out);
   td_json_member(out, "help", policy->help);
-  fprintf(out, ", \"modelled_only\": %s, \"options\": [", td_policy_is_modelled_only(policy) ? "true" : "false");
+  fputs(", \"options\": [", out);
   for (const struct td_policy_option *option = policy->options; option && option->name; option++) {
     if (option != policy->options) fputs(", ", out);
     json_option(option, out);

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "drive.h"
 #include "fleet.h"
 #include "node.h"
 #include "tandem/engine.h"
@@ -27,19 +26,38 @@ static td_status create_trace(const struct cluster *cluster, const struct td_tra
                              .ranks = transport->ranks,
                              .slo_ttft = experiment->slo.ttft,
                              .slo_tpot = experiment->slo.tpot,
-                             .tools = cluster->orchestrator_count > 0};
+                             .tools = cluster->orchestrator_count > 0,
+                             .paces = cluster_has_stages(cluster)};
   td_status status = td_trace_create(path, &run, out_trace);
   free(text);
   return status;
 }
 
+static void name_run(const struct cluster *cluster, struct td_run_summary *summary) {
+  const struct td_experiment *experiment = cluster->experiment;
+  snprintf(summary->experiment, sizeof summary->experiment, "%s", experiment->name);
+  snprintf(summary->model, sizeof summary->model, "%s", td_model_shape(cluster->model)->name);
+  snprintf(summary->pace, sizeof summary->pace, "%s", pace_names[experiment->engine.pace]);
+  snprintf(summary->policy, sizeof summary->policy, "%s", experiment->engine.policy);
+}
+
+/* On rank 0. `node`: NULL where nobody is waited for. */
+static td_status run_fleet(const struct cluster *cluster, struct node *node, struct td_trace_writer **trace,
+                           const struct td_run_options *options) {
+  struct td_run_summary *summary = options->summary, *own = NULL;
+  if (!summary) TD_TRY(td_alloc(1, sizeof *own, (void **)&own));
+  td_status status = fleet_run(cluster, node, *trace, options, summary ? summary : own);
+  if (!status && summary) name_run(cluster, summary);
+  free(own);
+  if (status || !*trace) return status;
+  status = td_trace_finish(*trace);
+  *trace = NULL;
+  return status;
+}
+
 static td_status lead(const struct cluster *cluster, struct node *node, struct td_trace_writer **trace,
                       const struct td_run_options *options) {
-  td_status status = engine_drive(cluster, node, *trace, options);
-  if (!status) {
-    status = td_trace_finish(*trace);
-    *trace = NULL;
-  }
+  td_status status = run_fleet(cluster, node, trace, options);
   td_status told = node_shutdown(node);
   return status ? status : told;
 }
@@ -53,34 +71,10 @@ static td_status work(const struct cluster *cluster, struct node *node, struct t
   return TD_OK;
 }
 
-static void name_run(const struct cluster *cluster, struct td_run_summary *summary) {
-  const struct td_experiment *experiment = cluster->experiment;
-  snprintf(summary->experiment, sizeof summary->experiment, "%s", experiment->name);
-  snprintf(summary->model, sizeof summary->model, "%s", td_model_shape(cluster->model)->name);
-  snprintf(summary->pace, sizeof summary->pace, "%s", pace_names[experiment->engine.pace]);
-  snprintf(summary->policy, sizeof summary->policy, "%s", experiment->engine.policy);
-}
-
-/* Nothing executes: rank 0 does all of it. */
-static td_status run_fleet(const struct cluster *cluster, const struct td_transport *transport,
-                           struct td_trace_writer **trace, const struct td_run_options *options) {
-  struct td_run_summary *summary = options->summary, *own = NULL;
-  if (transport->rank) return TD_OK;
-  if (!summary) TD_TRY(td_alloc(1, sizeof *own, (void **)&own));
-  td_status status = fleet_run(cluster, *trace, summary ? summary : own);
-  if (!status && summary) name_run(cluster, summary);
-  free(own);
-  if (status || !*trace) return status;
-  status = td_trace_finish(*trace);
-  *trace = NULL;
-  return status;
-}
-
-static td_status check_trace(const struct cluster *cluster, const struct td_run_options *options) {
-  if (options->trace_path || fleet_can(cluster)) return TD_OK;
-  return td_config_fail(cluster->config, "engine.pace",
-                        "found a run with executing workers or a pace other than \"priced\", expected a modelled one: "
-                        "only that can do without a trace");
+/* Nobody is waited for: rank 0 does all of it. */
+static td_status run_modelled(const struct cluster *cluster, const struct td_transport *transport,
+                              struct td_trace_writer **trace, const struct td_run_options *options) {
+  return transport->rank ? TD_OK : run_fleet(cluster, NULL, trace, options);
 }
 
 td_status td_engine_run(const struct td_config *config, const struct td_experiment *experiment,
@@ -89,15 +83,14 @@ td_status td_engine_run(const struct td_config *config, const struct td_experime
   struct node node = {0};
   struct td_trace_writer *trace = NULL;
   td_status status = cluster_open(config, experiment, transport->ranks, true, &cluster);
-  bool fleet = !status && fleet_can(&cluster), opened = !status && !fleet;
-  if (!status) status = check_trace(&cluster, options);
+  bool modelled = !status && fleet_is_modelled(&cluster), opened = !status && !modelled;
   if (!status && opened) status = node_open(&node, transport, &cluster);
   if (!status && transport->rank == 0 && options->trace_path) {
     status = create_trace(&cluster, transport, options->trace_path, &trace);
   }
   status = transport->table->agree(transport, status);
   if (!status) {
-    status = fleet ? run_fleet(&cluster, transport, &trace, options) : work(&cluster, &node, &trace, options);
+    status = modelled ? run_modelled(&cluster, transport, &trace, options) : work(&cluster, &node, &trace, options);
   }
   if (opened) node_stop(&node);
   if (trace) td_trace_abandon(trace, td_error_text());

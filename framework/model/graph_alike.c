@@ -68,6 +68,22 @@ static void mark_joins(struct td_graph *graph) {
   }
 }
 
+/* So that the whole graph's distinct operators are counted without a look at all of them. */
+static void link_distinct(struct td_graph *graph) {
+  struct td_op *last = NULL;
+  graph->distinct_count = 0;
+  for (int32_t i = 0; i < graph->op_count; i++) {
+    struct td_op *op = &graph->ops[i], *first = &graph->ops[op->alike - 1];
+    op->alike_count = 0;
+    op->alike_next = graph->op_count;
+    first->alike_count++;
+    if (first != op) continue;
+    graph->distinct_count++;
+    if (last) last->alike_next = i;
+    last = op;
+  }
+}
+
 /* The search goes on where the last one ended: layers repeat in order. */
 void td_graph_mark_alike(struct td_graph *graph) {
   int32_t last = -1;
@@ -84,4 +100,5 @@ void td_graph_mark_alike(struct td_graph *graph) {
     if (found >= 0) op->alike = found + 1;
     last = found >= 0 ? found : i;
   }
+  link_distinct(graph);
 }

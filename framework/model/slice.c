@@ -95,6 +95,23 @@ td_status td_slice_ops_build(const struct td_graph *graph, const struct td_slice
   return TD_OK;
 }
 
+static bool is_whole(const struct td_graph *graph, const struct td_slice *slice) {
+  const struct td_slice whole = td_slice_whole(graph);
+  return slice->layer_begin == whole.layer_begin && slice->layer_end == whole.layer_end && slice->parts == whole.parts;
+}
+
+static td_status group_whole(const struct td_graph *graph, struct td_slice_group **out_groups, int32_t *out_count) {
+  struct td_slice_group *groups;
+  int32_t count = 0;
+  TD_TRY(td_alloc((size_t)graph->distinct_count, sizeof *groups, (void **)&groups));
+  for (int32_t i = 0; i < graph->op_count; i = graph->ops[i].alike_next) {
+    groups[count++] = (struct td_slice_group){i, graph->ops[i].alike_count};
+  }
+  *out_groups = groups;
+  *out_count = count;
+  return TD_OK;
+}
+
 /* `places`: 1 + where the group of an operator is, by operator. */
 static int32_t group(const struct td_graph *graph, const struct td_slice *slice, int32_t *places,
                      struct td_slice_group *groups) {
@@ -116,6 +133,7 @@ td_status td_slice_groups_build(const struct td_graph *graph, const struct td_sl
                                 struct td_slice_group **out_groups, int32_t *out_count) {
   void *places, *groups;
   TD_TRY(check_slice(graph, slice));
+  if (graph->distinct_count && is_whole(graph, slice)) return group_whole(graph, out_groups, out_count);
   TD_TRY(td_alloc((size_t)graph->op_count, sizeof(int32_t), &places));
   td_status status = td_alloc((size_t)graph->op_count, sizeof(struct td_slice_group), &groups);
   if (status) {

@@ -104,7 +104,14 @@ static void mistakes(void **state) {
       {HEAD "memory_bytes = { value = 80; unit = \"GB\"; low = 81; high = 90; " MEASURED " };",
        "2: memory_bytes.value: found 80, expected it between low = 81 and high = 90"},
       {HEAD "memory_bytes = { value = 80; unit = \"GB\"; low = 90; high = 70; " MEASURED " };",
-       "2: memory_bytes.value: found 80, expected it between low = 90 and high = 70"},
+       "2: memory_bytes.low: found 90, expected no more than high = 70"},
+      {HEAD "memory_bytes = { value = 80; unit = \"GB\"; low = 80; high = 80; evidence = \"vendor\"; source = \"X data "
+            "sheet, rev 20245\"; };",
+       "2: memory_bytes.source: found no year in \"X data sheet, rev 20245\", expected title and year of where it was "
+       "published"},
+      {HEAD "memory_bytes = { value = 1; unit = \"MB\"; " MEASURED
+            " }; l2_bytes = { value = 2; unit = \"MB\"; " MEASURED " };",
+       "2: l2_bytes: found at least 2e+06, expected no more than memory_bytes, which is at most 1e+06"},
       {HEAD "memory_bytes = { value = 0; unit = \"GB\"; " MEASURED " };",
        "2: memory_bytes.value: found 0..0 GB, expected it within 1..1e+18 B"},
       {HEAD "memory_bandwith = { value = 1; unit = \"GB/s\"; " MEASURED " };",

@@ -5,6 +5,8 @@
  *
  *   engine_exactness [CLUSTERS]   so many of each policy, whatever the build: scripts/same-bytes compares the hashes
  */
+#include <stdlib.h>
+
 #include "../support.h"
 #include "random_cluster.h"
 #include "rows.h"
@@ -12,13 +14,12 @@
 #include "tandem/policy.h"
 
 #ifdef TANDEM_SANITIZED
-enum { CLUSTERS = 24, CACHED = 8, TOOLED = 8 }; /* of each policy */
+static int clusters[RANDOM_KINDS] = {24, 8, 8}; /* of each policy */
 #else
-enum { CLUSTERS = 72, CACHED = 48, TOOLED = 48 };
+static int clusters[RANDOM_KINDS] = {72, 48, 48};
 #endif
 enum { MOST_BYTES = 1 << 16 };
 
-static int clusters = CLUSTERS, cached = CACHED, tooled = TOOLED;
 static bool all = true; /* as many as it takes to reach everything */
 static char config[4200];
 static const char *folder;
@@ -107,61 +108,63 @@ static bool compare(const char *policy, uint64_t number, struct rows *merged) {
 
 /* An instant at which a step of some row ends, the row's last one or another: where merging has most to get wrong. */
 static int64_t step_end(const struct rows *rows, uint64_t number) {
-  const struct td_text *table = &rows->tables[TD_TABLE_STEPS];
-  const struct td_row_step *row = (const void *)table->data;
-  size_t count = table->bytes / sizeof *row;
-  if (!count) return 0;
-  row += td_random(5, number, 0) % count;
-  int64_t steps = (int64_t)(1 + td_random(5, number, 1) % row->count);
-  if (td_random(5, number, 2) % 2) steps = (int64_t)row->count;
-  return row->start + steps * row->duration + row->slope * (steps * (steps - 1) / 2);
+  size_t count;
+  struct td_row_step *all_steps = rows_steps(rows, &count);
+  int64_t end = 0;
+  if (count) {
+    const struct td_row_step *row = &all_steps[td_random(5, number, 0) % count];
+    int64_t steps = (int64_t)(1 + td_random(5, number, 1) % row->count);
+    if (td_random(5, number, 2) % 2) steps = (int64_t)row->count;
+    end = row->start + steps * row->duration + row->slope * (steps * (steps - 1) / 2);
+  }
+  free(all_steps);
+  return end;
 }
 
-/* And again with failures when steps end. */
-static void compare_cached(const char *policy, uint64_t number) {
-  static char text[MOST_BYTES];
-  struct rows rows = {0};
-  random_cached_cluster(number, policy, folder, -1, text, sizeof text);
-  write_config(text);
-  bool whole = compare(policy, number, &rows);
-  int64_t end_ps = step_end(&rows, number);
-  rows_free(&rows);
-  if (!whole || number % 3 != 1) return;
-  random_cached_cluster(number, policy, folder, end_ps, text, sizeof text);
-  write_config(text);
-  compare(policy, number, &rows);
-  rows_free(&rows);
+/* And again with requests, or with failures, when a step ends. */
+static bool comes_again(enum random_kind kind, uint64_t number) {
+  return kind == RANDOM_PLAIN ? number % 4 != 0 : kind == RANDOM_CACHED && number % 3 == 1;
 }
 
-static void compare_cluster(const char *policy, uint64_t number) {
+static bool compare_once(const struct random_which *which, int64_t *out_end_ps) {
   static char text[MOST_BYTES];
   struct rows rows = {0};
-  random_cluster(number, policy, folder, -1, text, sizeof text);
+  random_cluster(which, folder, text, sizeof text);
   write_config(text);
-  bool whole = compare(policy, number, &rows);
-  int64_t end_ps = step_end(&rows, number);
+  bool whole = compare(which->policy, which->number, &rows);
+  *out_end_ps = step_end(&rows, which->number);
   rows_free(&rows);
-  if (!whole || number % 4 == 0) return;
-  random_cluster(number, policy, folder, end_ps, text, sizeof text);
-  write_config(text);
-  compare(policy, number, &rows);
-  rows_free(&rows);
+  return whole;
+}
+
+static void compare_cluster(enum random_kind kind, const char *policy, uint64_t number) {
+  struct random_which which = {kind, number, policy, -1};
+  int64_t end_ps;
+  bool whole = compare_once(&which, &which.instant_ps);
+  if (whole && comes_again(kind, number)) compare_once(&which, &end_ps);
+}
+
+static void compare_all(enum random_kind kind) {
+  hash = TD_HASH_INIT;
+  compared = stalled = 0;
+  preempted = failures = lost = staged = 0;
+  for (int i = 0; td_policies[i]; i++) {
+    for (int cluster = 0; cluster < clusters[kind]; cluster++) {
+      compare_cluster(kind, td_policies[i]->name, (uint64_t)(i * clusters[kind] + cluster));
+    }
+  }
 }
 
 static void every_policy(void **state) {
   (void)state;
-  for (int i = 0; td_policies[i]; i++) {
-    for (int cluster = 0; cluster < clusters; cluster++) {
-      compare_cluster(td_policies[i]->name, (uint64_t)(i * clusters + cluster));
-    }
-  }
+  compare_all(RANDOM_PLAIN);
   printf(
       "%d clusters, %d of them with stages, %d stalled alike, %d requests refused, %d preempted, %d pauses, "
       "%d failures, %d tokens lost; hash %016llx\n",
       compared, (int)staged, stalled, (int)refused, (int)preempted, (int)paused, (int)failures, (int)lost,
       (unsigned long long)hash);
   if (!all) return;
-  assert_true(compared - stalled >= (CLUSTERS > 24 ? 500 : 200));
+  assert_true(compared - stalled >= (compared > 1000 ? 500 : 200));
   assert_true(staged > (uint64_t)compared / 8);
   assert_true(refused > 100 && preempted > 10 && paused > 1000 && failures > 100 &&
               lost > 1000); /* else the draws no longer reach them */
@@ -169,14 +172,7 @@ static void every_policy(void **state) {
 
 static void every_policy_with_caches(void **state) {
   (void)state;
-  hash = TD_HASH_INIT;
-  compared = stalled = 0;
-  preempted = failures = lost = staged = 0;
-  for (int i = 0; td_policies[i]; i++) {
-    for (int cluster = 0; cluster < cached; cluster++) {
-      compare_cached(td_policies[i]->name, (uint64_t)(i * cached + cluster));
-    }
-  }
+  compare_all(RANDOM_CACHED);
   printf(
       "%d clusters with caches, %d stalled alike, %d preempted, %d failures; tokens found %d and %d below, evicted %d "
       "and %d, lost with workers %d; hash %016llx\n",
@@ -189,20 +185,8 @@ static void every_policy_with_caches(void **state) {
 }
 
 static void every_policy_with_tools(void **state) {
-  static char text[MOST_BYTES];
-  struct rows rows;
   (void)state;
-  hash = TD_HASH_INIT;
-  compared = stalled = 0;
-  for (int i = 0; td_policies[i]; i++) {
-    for (uint64_t cluster = 0; cluster < (uint64_t)tooled; cluster++) {
-      uint64_t number = (uint64_t)(i * tooled) + cluster;
-      random_tool_cluster(number, td_policies[i]->name, folder, text, sizeof text);
-      write_config(text);
-      compare(td_policies[i]->name, number, &rows);
-      rows_free(&rows);
-    }
-  }
+  compare_all(RANDOM_TOOLED);
   printf("%d clusters with orchestrators, %d stalled alike; %d calls, %d had to wait, %d were lost; hash %016llx\n",
          compared, stalled, (int)calls, (int)waited, (int)lost_calls, (unsigned long long)hash);
   if (!all) return;
@@ -214,7 +198,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(every_policy), cmocka_unit_test(every_policy_with_caches),
                                      cmocka_unit_test(every_policy_with_tools)};
   if (argc > 1) {
-    clusters = cached = tooled = atoi(argv[1]);
+    for (int kind = 0; kind < RANDOM_KINDS; kind++) clusters[kind] = atoi(argv[1]);
     all = false;
   }
   folder = test_scratch();

@@ -22,9 +22,10 @@ struct setup {
 static const char *config_of(const struct setup *setup) {
   static char path[4200];
   struct td_text text = {0};
+  const char *engine = setup->engine ? setup->engine : "chunk_tokens = 0;";
   td_text_printf(&text, "name = \"pipeline\"; model = \"%s/%s.cfg\"; seed = 1;\n", folder, setup->model);
-  td_text_printf(&text, "engine = { pace = \"priced\"; policy = \"colocated\"; chunk_tokens = 0; %s };\n",
-                 setup->engine ? setup->engine : "");
+  td_text_printf(&text, "engine = { pace = \"priced\"; %s %s };\n",
+                 strstr(engine, "policy") ? "" : "policy = \"colocated\";", engine);
   td_text_printf(&text,
                  "cluster = { pools = ( { name = \"p\"; backend = \"modelled\"; device = \"%s/chip.cfg\"; %s } ); "
                  "%s };\n",
@@ -87,14 +88,19 @@ static void close_priced(struct priced *priced) {
   td_graph_free(priced->graph);
 }
 
-/* One sequence of `past` positions brings `tokens` more. */
-static int64_t stage_ps(const struct priced *priced, int32_t begin, int32_t end, int64_t past, int64_t tokens) {
+/* One sequence of `past` positions brings `tokens` more, and gets so many. */
+static int64_t chunk_ps(const struct priced *priced, int32_t begin, int32_t end, int64_t past, int64_t tokens,
+                        int64_t yields) {
   const struct td_slice slice = {begin, end, TD_PART_ALL};
   struct td_step_stats stats = {0};
   struct td_price price;
-  td_step_stats_add(&stats, &priced->graph->shape, past, tokens, 1);
+  td_step_stats_add(&stats, &priced->graph->shape, past, tokens, yields);
   if (td_price_roofline(priced->chip, priced->graph, &slice, TD_F16, &stats, &price)) fail_msg("%s", td_error_text());
   return price.base_ps;
+}
+
+static int64_t stage_ps(const struct priced *priced, int32_t begin, int32_t end, int64_t past, int64_t tokens) {
+  return chunk_ps(priced, begin, end, past, tokens, 1);
 }
 
 /* Over fast.cfg: 2 us and 5 GB/s; a row is 256 numbers of 2 bytes. */
@@ -147,9 +153,10 @@ static double most(double a, double b) {
 }
 
 /* Stages of 4 layers: 2 + 2; 1 + 2 + 1 (the last has the head, the first the embedding); 1 + 1 + 1 + 1. */
+static const int32_t cuts[3][5] = {{-1, 2, 5}, {-1, 1, 3, 5}, {-1, 1, 2, 3, 5}};
+
 static void batches_in_flight_fill_the_stages(void **state) {
   (void)state;
-  static const int32_t cuts[3][5] = {{-1, 2, 5}, {-1, 1, 3, 5}, {-1, 1, 2, 3, 5}};
   struct priced priced = open_priced("dense");
   for (int stages = 2; stages <= 4; stages++) {
     double alone = (double)(stages - 1) * (double)hop_ps(1) + BACK_PS, slowest = 0;
@@ -191,6 +198,108 @@ static void a_batch_waits_for_the_stage_only(void **state) {
   assert_int_equal(step_at(&rows, 0)->duration, first);
   assert_int_equal(step_at(&rows, 1)->duration, first + late);
   assert_int_equal(step_at(&rows, 1)->start, 0);
+  rows_free(&rows);
+  close_priced(&priced);
+}
+
+/* ---- chunks of one prompt ---- */
+
+enum { CHUNK = 64, CHUNKS = 12 };
+
+/* When each chunk of a prompt has passed the last of `count` stages, each in each stage and on each link as soon as it
+ * is there and the chunk before is gone; one at a time: as soon as that has passed them all. */
+static void pass_chunks(const struct priced *priced, int count, bool one_at_a_time, int64_t through[CHUNKS]) {
+  int64_t stage_free[4] = {0}, link_free[4] = {0};
+  for (int k = 0; k < CHUNKS; k++) {
+    int64_t at = one_at_a_time && k ? through[k - 1] : 0;
+    for (int s = 0; s < count; s++) {
+      if (at < stage_free[s]) at = stage_free[s];
+      at += chunk_ps(priced, cuts[count - 2][s], cuts[count - 2][s + 1], k * CHUNK, CHUNK, k == CHUNKS - 1);
+      stage_free[s] = through[k] = at;
+      if (at < link_free[s]) at = link_free[s];
+      link_free[s] = at += hop_ps(CHUNK);
+    }
+  }
+}
+
+static void run_chunks(const char *pool, int requests, const char *more, struct rows *rows) {
+  run(&(struct setup){"dense", pool, "batch_tokens = 64; chunk_tokens = 64;", requests, CHUNK * CHUNKS, 1, more}, rows);
+}
+
+/* N chunks through S stages: N + S - 1 times a stage, where stages are alike; and in any case as by hand. */
+static void chunks_follow_each_other(void **state) {
+  (void)state;
+  struct priced priced = open_priced("dense");
+  for (int stages = 2; stages <= 4; stages++) {
+    struct rows rows;
+    char pool[128];
+    int64_t through[CHUNKS], all = 0, slowest = 0;
+    snprintf(pool, sizeof pool, PIPELINE "%d;", stages);
+    run_chunks(pool, 1, NULL, &rows);
+    pass_chunks(&priced, stages, false, through);
+    for (int s = 0; s < stages; s++) {
+      int64_t ps = 0;
+      for (int k = 0; k < CHUNKS; k++) {
+        ps += chunk_ps(&priced, cuts[stages - 2][s], cuts[stages - 2][s + 1], k * CHUNK, CHUNK, k == CHUNKS - 1);
+      }
+      all += ps;
+      if (ps > slowest) slowest = ps;
+    }
+    int64_t last = request_at(&rows, 0)->first_token;
+    printf("%d stages, %d chunks: %.1f us; the slowest stage's work is %.1f us, all work %.1f us\n", stages, CHUNKS,
+           (double)last * 1e-6, (double)slowest * 1e-6, (double)all * 1e-6);
+    assert_int_equal(last, through[CHUNKS - 1] + BACK_PS);
+    double times = (double)slowest / CHUNKS * (CHUNKS + stages - 1);
+    if (stages != 3) assert_true(fabs((double)last / times - 1) < 0.04); /* hops, and later chunks take longer */
+    assert_int_equal(step_at(&rows, 0)->duration, chunk_ps(&priced, -1, cuts[stages - 2][1], 0, CHUNK, 0));
+    assert_int_equal(step_at(&rows, 1)->start, step_at(&rows, 0)->duration);
+    assert_int_equal(rows.summary->stage_bytes, CHUNK * CHUNKS * 512 * (stages - 1) + 4);
+    rows_free(&rows);
+  }
+  close_priced(&priced);
+}
+
+/* A step in flight has the power of a stage: with that of one stage chunks come one at a time. Its energy is as ever.
+ */
+static void chunks_in_flight_take_power(void **state) {
+  (void)state;
+  struct priced priced = open_priced("dense");
+  struct rows free, capped;
+  int64_t through[CHUNKS];
+  run_chunks(PIPELINE "3;", 1, NULL, &free);
+  run_chunks(PIPELINE "3;", 1, "power_cap = 400.0;", &capped); /* 3 idle chips of 50 W, and one that takes 300 */
+  pass_chunks(&priced, 3, true, through);
+  assert_int_equal(request_at(&capped, 0)->first_token, through[CHUNKS - 1] + BACK_PS);
+  assert_true(fabs(free.summary->energy_j / capped.summary->energy_j - 1) < 1e-9);
+  rows_free(&free);
+  rows_free(&capped);
+  close_priced(&priced);
+}
+
+/* KV leaves chunk by chunk, behind the chunk before and before the one after has passed the last stage. */
+static void chunks_hand_their_kv_over(void **state) {
+  (void)state;
+  struct priced priced = open_priced("dense");
+  struct rows rows;
+  char pools[1000];
+  int64_t through[CHUNKS];
+  snprintf(pools, sizeof pools,
+           PIPELINE
+           "2; role = \"prefill\"; }, { name = \"d\"; backend = \"modelled\"; device = \"%s/chip.cfg\"; "
+           "role = \"decode\";",
+           folder);
+  run(&(struct setup){"dense", pools, "policy = \"disaggregated\"; batch_tokens = 64; chunk_tokens = 64;", 1,
+                      CHUNK * CHUNKS, 2, "links = ( { from = \"p\"; to = \"d\"; device = \"fast.cfg\"; } );"},
+      &rows);
+  pass_chunks(&priced, 2, false, through);
+  const struct td_text *table = &rows.tables[TD_TABLE_TRANSFERS];
+  const struct td_row_transfer *row = (const void *)table->data;
+  assert_int_equal(table->bytes / sizeof *row, CHUNKS);
+  for (int k = 0; k < CHUNKS; k++) {
+    assert_int_equal(row[k].token_end, (k + 1) * CHUNK);
+    assert_true(row[k].start < through[k] && row[k].start + row[k].duration > (k ? through[k - 1] : 0));
+    if (k + 1 < CHUNKS) assert_true(row[k].start + row[k].duration < through[k + 1]);
+  }
   rows_free(&rows);
   close_priced(&priced);
 }
@@ -259,6 +368,26 @@ static void experts_are_shared_by_groups(void **state) {
   rows_free(&link);
 }
 
+/* Four groups of 10 KV blocks: each has room for one request of 6, though six would fit in all 40. */
+static void kv_is_on_one_group(void **state) {
+  (void)state;
+  struct rows rows;
+  struct setup setup = {"experts", "expert = 4; kv_tokens = 640;", NULL, 6, 80, 16, NULL};
+  run(&setup, &rows);
+  int64_t first_ps = INT64_MAX;
+  int late = 0;
+  for (size_t i = 0; i < 6; i++) {
+    if (request_at(&rows, i)->finished < first_ps) first_ps = request_at(&rows, i)->finished;
+  }
+  for (size_t i = 0; i < 6; i++) late += request_at(&rows, i)->admitted >= first_ps;
+  assert_int_equal(late, 2);
+  rows_free(&rows);
+  setup.prompt = 170;
+  fails(&setup,
+        "found 10 KV blocks of 16 positions on each group of chips, for each batch in flight, expected at "
+        "least 12 for the longest request");
+}
+
 /* ---- what fits ---- */
 
 /* experts.cfg, for long prompts. */
@@ -322,10 +451,14 @@ int main(void) {
                                      cmocka_unit_test(batches_in_flight_fill_the_stages),
                                      cmocka_unit_test(waiting_takes_no_energy),
                                      cmocka_unit_test(a_batch_waits_for_the_stage_only),
+                                     cmocka_unit_test(chunks_follow_each_other),
+                                     cmocka_unit_test(chunks_in_flight_take_power),
+                                     cmocka_unit_test(chunks_hand_their_kv_over),
                                      cmocka_unit_test(one_stage_is_none),
                                      cmocka_unit_test(a_replica_fails_as_a_whole),
                                      cmocka_unit_test(a_repaired_replica_is_free),
                                      cmocka_unit_test(experts_are_shared_by_groups),
+                                     cmocka_unit_test(kv_is_on_one_group),
                                      cmocka_unit_test(weights_are_by_chip),
                                      cmocka_unit_test(what_cannot_be_is_refused)};
   folder = test_scratch();

@@ -108,13 +108,6 @@ static void options_are_read_or_refused(void **state) {
   fails(&setup, "engine.policy=autoscale", TD_CONFIG, "found low = 2 and high = 0.9");
 }
 
-static void modelled_only_is_said(void **state) {
-  (void)state;
-  struct setup setup = {.policy = "late", .pools = PD, .links = "p d", .workload = ONE_REQUEST};
-  fails(&setup, "engine.pace=measured", TD_CONFIG, "engine.policy: found \"late\" with executing workers or a pace");
-  fails(&setup, "engine.pace=wall", TD_CONFIG, "expected a modelled run");
-}
-
 /* Links are asked for before the run, wherever the policy may send KV. */
 static void links_are_missed_before_the_run(void **state) {
   (void)state;
@@ -428,21 +421,13 @@ static void programs_have_an_end(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(options_are_read_or_refused),
-      cmocka_unit_test(modelled_only_is_said),
-      cmocka_unit_test(links_are_missed_before_the_run),
-      cmocka_unit_test(admission_refuses_the_newest),
-      cmocka_unit_test(autoscale_moves_workers),
-      cmocka_unit_test(ticks_see_blocks_grow),
-      cmocka_unit_test(late_prefills_ahead),
-      cmocka_unit_test(what_never_fits_is_said),
-      cmocka_unit_test(stalls_are_explained),
-      cmocka_unit_test(what_grows_too_large_is_said),
-      cmocka_unit_test(outputs_pause_for_prompts),
-      cmocka_unit_test(outputs_pause_in_turn),
-      cmocka_unit_test(batches_must_fit_before_the_run),
-      cmocka_unit_test(time_ends_and_is_said),
-      cmocka_unit_test(programs_have_an_end),
+      cmocka_unit_test(options_are_read_or_refused),  cmocka_unit_test(links_are_missed_before_the_run),
+      cmocka_unit_test(admission_refuses_the_newest), cmocka_unit_test(autoscale_moves_workers),
+      cmocka_unit_test(ticks_see_blocks_grow),        cmocka_unit_test(late_prefills_ahead),
+      cmocka_unit_test(what_never_fits_is_said),      cmocka_unit_test(stalls_are_explained),
+      cmocka_unit_test(what_grows_too_large_is_said), cmocka_unit_test(outputs_pause_for_prompts),
+      cmocka_unit_test(outputs_pause_in_turn),        cmocka_unit_test(batches_must_fit_before_the_run),
+      cmocka_unit_test(time_ends_and_is_said),        cmocka_unit_test(programs_have_an_end),
   };
   folder = test_scratch();
   random_cluster_files(folder);

@@ -4,70 +4,6 @@
 #include "../support.h"
 #include "tandem/base.h"
 
-/* ---- files ---- */
-
-void random_cluster_file(const char *folder, const char *name, const char *text) {
-  char path[4200];
-  snprintf(path, sizeof path, "%s/%s", folder, name);
-  FILE *file = fopen(path, "w");
-  assert_non_null(file);
-  fputs(text, file);
-  assert_int_equal(fclose(file), 0);
-}
-
-#define SHAPE                                                                                              \
-  "layers = 4; hidden = 256; heads = 4; kv_heads = 2; vocab = 1000; context = 8192; rope_theta = 10000.0;" \
-  "norm_epsilon = 1e-5; tied_output = false; weights = \"bf16\";"
-#define NUMBER(name, value, unit)                                                    \
-  name " = { value = " value "; unit = \"" unit "\"; low = " value "; high = " value \
-       "; evidence = \"assumed\"; source = \"a test\"; };\n"
-
-#define CHIP(host)                                                                                                   \
-  "title = \"a test's chip\"; kind = \"chip\"; power_basis = \"chip\";\n" NUMBER("memory_bytes", "4", "GB") NUMBER(  \
-      "memory_bandwidth", "20", "GB/s") NUMBER("flops_f32", "0.2", "TFLOP/s") NUMBER("flops_bf16", "0.4", "TFLOP/s") \
-      NUMBER("memory_efficiency", "0.8", "1") NUMBER("compute_efficiency", "0.7", "1")                               \
-          NUMBER("op_overhead", "3", "us") NUMBER("host_bandwidth", host, "GB/s") NUMBER("power_idle", "50", "W")    \
-              NUMBER("power_busy", "300", "W") NUMBER("multiprocessors", "16", "1") NUMBER("l2_bytes", "4", "MiB")
-/* Every session's beginning is the same text; it has up to 390 positions in the end. */
-static void write_sessions(const char *folder) {
-  struct td_text text = {0};
-  td_text_printf(&text, "session_id,round_idx,prefix_len,input_len,output_len,tool_wait_after_ms\n");
-  for (int session = 0; session < 24; session++) {
-    int held = 8 * (session % 5);
-    for (int turn = 0; turn < 1 + session % 6; turn++) {
-      int input = 1 + (session * 7 + turn * 13) % 30, output = 1 + (session * 5 + turn * 11) % 30;
-      td_text_printf(&text, "%d,%d,%d,%d,%d,%d\n", session, turn, held, input, output, turn % 3);
-      held += input + output;
-    }
-  }
-  random_cluster_file(folder, "sessions.csv", text.data);
-  td_text_free(&text);
-}
-
-void random_cluster_files(const char *folder) {
-  write_sessions(folder);
-  random_cluster_file(
-      folder, "dense.cfg",
-      "name = \"dense\"; architecture = \"llama\"; head_dim = 64; rope_dim = 64; ffn = 700; rope_factors = "
-      "false;" SHAPE);
-  random_cluster_file(
-      folder, "window.cfg",
-      "name = \"window\"; architecture = \"gpt-oss\"; head_dim = 64; rope_dim = 64; experts = 8; experts_used = 2;"
-      "expert_ffn = 320; window = 24; window_period = 2; expert_weights = \"mxfp4\";" SHAPE);
-  random_cluster_file(
-      folder, "experts.cfg",
-      "name = \"experts\"; architecture = \"llama\"; head_dim = 64; rope_dim = 64; ffn = 300; experts = 8;"
-      "experts_used = 2; rope_factors = false;" SHAPE);
-  random_cluster_file(folder, "chip.cfg", CHIP("1"));
-  random_cluster_file(folder, "days.cfg", CHIP("0.000000001"));
-  random_cluster_file(folder, "fast.cfg",
-                      "title = \"a test's link\"; kind = \"link\";\n" NUMBER("link_bandwidth", "5", "GB/s")
-                          NUMBER("link_latency", "2", "us"));
-  random_cluster_file(folder, "slow.cfg",
-                      "title = \"a test's link\"; kind = \"link\";\n" NUMBER("link_bandwidth", "0.02", "GB/s")
-                          NUMBER("link_latency", "40", "us"));
-}
-
 /* ---- draws ---- */
 
 struct dice {
@@ -75,7 +11,7 @@ struct dice {
   /* what goes wrong is thrown apart, often at the instants that requests were asked for */
   bool faulty, capped;
   uint64_t fault_throws;
-  int idle_w, most_w; /* of all workers idle; beside that, of the one that takes most at a step */
+  int idle_w, most_w; /* of all workers and orchestrators idle; beside that, of the one that takes most */
   /* and how replicas are split */
   bool split, experts;
   uint64_t split_throws;
@@ -219,7 +155,7 @@ static void add_pool(struct dice *dice, const char *name, const char *role, cons
   if (250 * chips > dice->most_w) dice->most_w = 250 * chips;
   td_text_printf(out, "%s{ name = \"%s\"; role = \"%s\"; backend = \"modelled\"; count = %d; kv_tokens = %d; ",
                  strstr(out->data, "name = \"p") || strstr(out->data, "name = \"d") ? ", " : "", name, role, workers,
-                 tokens * split.stages);
+                 tokens * split.stages * (split.expert > split.tensor ? split.expert / split.tensor : 1));
   td_text_printf(out, "device = \"%s/chip.cfg\"; ", folder);
   add_parts(dice, &split, folder, out);
   if (dice->caches) add_tiers(dice, split.stages, out);
@@ -254,8 +190,12 @@ static void add_orchestrators(struct dice *dice, struct td_text *out) {
   for (int i = 0; i < pools; i++) {
     int machines = draw(dice, 1, 3), cores = draw(dice, 1, 3);
     if (cores < least) least = cores;
+    const char *speed = pick(dice, speeds, 4);
+    int busy = 10 * draw(dice, 1, 20), idle = draw(dice, 0, 10);
     td_text_printf(out, "%s{ name = \"o%d\"; count = %d; cores = %d; speed = %s; power_busy = %d; power_idle = %d; ",
-                   i ? "," : "", i, machines, cores, pick(dice, speeds, 4), draw(dice, 10, 20), draw(dice, 0, 10));
+                   i ? "," : "", i, machines, cores, speed, busy, idle);
+    dice->idle_w += machines * idle;
+    if (busy > dice->most_w) dice->most_w = busy;
     add_faults(dice, machines, out);
     td_text_printf(out, "}");
   }
@@ -277,11 +217,11 @@ static void add_cluster(struct dice *dice, const char *policy, const char *folde
   if (!both && !mixed && draw(dice, 0, 2) == 0) add_pool(dice, pools[count++] = "d1", "decode", folder, &list);
   if (mixed) add_pool(dice, pools[count++] = "p3", "both", folder, &list);
   td_text_printf(out, "cluster = { pools = (%s);\n", list.data);
+  td_text_free(&list);
+  if (dice->tools) add_orchestrators(dice, out);
   if (dice->capped && draw_fault(dice, 0, 3)) {
     td_text_printf(out, "power_cap = %d; ", dice->idle_w + dice->most_w + draw_fault(dice, 0, 5 * dice->idle_w));
   }
-  td_text_free(&list);
-  if (dice->tools) add_orchestrators(dice, out);
   add_links(dice, pools, count, folder, out);
 }
 
@@ -392,56 +332,36 @@ static void add_head(struct dice *dice, const char *folder, struct td_text *out)
   td_text_printf(out, "name = \"random\"; model = \"%s/%s.cfg\"; seed = 3;\n", folder, models[model]);
 }
 
-void random_cached_cluster(uint64_t number, const char *policy, const char *folder, int64_t instant_ps, char *out,
-                           size_t size) {
-  struct dice dice = {.number = ~number,
-                      .caches = true,
-                      .faulty = number % 3 == 1,
-                      .instants = &instant_ps,
-                      .instant_count = instant_ps > 0,
-                      .capped = number % 5 < 2,
-                      .split = number % 7 < 2};
-  struct td_text text = {0};
-  add_head(&dice, folder, &text);
-  add_engine(&dice, policy, &text);
-  add_options(&dice, policy, &text);
-  add_cluster(&dice, policy, folder, &text);
-  add_shared_source(&dice, folder, &text);
-  hand_over(&text, out, size);
-}
-
-void random_tool_cluster(uint64_t number, const char *policy, const char *folder, char *out, size_t size) {
-  struct dice dice = {.number = number << 32,
-                      .tools = true,
-                      .caches = number % 4 == 3,
-                      .faulty = number % 3 == 1,
-                      .capped = number % 5 < 2,
-                      .split = number % 7 < 2};
-  struct td_text text = {0};
-  add_head(&dice, folder, &text);
-  add_engine(&dice, policy, &text);
-  add_options(&dice, policy, &text);
-  add_cluster(&dice, policy, folder, &text);
-  add_sessions(&dice, folder, &text);
-  hand_over(&text, out, size);
-}
-
-void random_cluster(uint64_t number, const char *policy, const char *folder, int64_t burst_ps, char *out, size_t size) {
-  struct dice dice = {.number = number,
-                      .faulty = number % 3 == 1,
-                      .instants = &burst_ps,
-                      .instant_count = burst_ps > 0,
-                      .capped = number % 5 < 2,
-                      .split = number % 7 < 3};
-  struct td_text text = {0};
-  add_head(&dice, folder, &text);
-  add_engine(&dice, policy, &text);
-  add_options(&dice, policy, &text);
-  add_cluster(&dice, policy, folder, &text);
-  if (number % 4 == 0) {
-    add_source(&dice, &text);
+static void add_workload(struct dice *dice, const struct random_which *which, const char *folder, struct td_text *out) {
+  if (which->kind == RANDOM_TOOLED) {
+    add_sessions(dice, folder, out);
+  } else if (which->kind == RANDOM_CACHED) {
+    add_shared_source(dice, folder, out);
+  } else if (which->number % 4 == 0) {
+    add_source(dice, out);
   } else {
-    add_requests(&dice, burst_ps, &text);
+    add_requests(dice, which->instant_ps, out);
   }
+}
+
+void random_cluster(const struct random_which *which, const char *folder, char *out, size_t size) {
+  const uint64_t number = which->number;
+  const bool cached = which->kind == RANDOM_CACHED, tooled = which->kind == RANDOM_TOOLED;
+  struct dice dice = {.number = cached   ? ~number
+                                : tooled ? number << 32
+                                         : number,
+                      .tools = tooled,
+                      .caches = cached || (tooled && number % 4 == 3),
+                      .faulty = number % 3 == 1,
+                      .instants = &which->instant_ps,
+                      .instant_count = which->instant_ps > 0,
+                      .capped = number % 5 < 2,
+                      .split = number % 7 < (cached || tooled ? 2 : 3)};
+  struct td_text text = {0};
+  add_head(&dice, folder, &text);
+  add_engine(&dice, which->policy, &text);
+  add_options(&dice, which->policy, &text);
+  add_cluster(&dice, which->policy, folder, &text);
+  add_workload(&dice, which, folder, &text);
   hand_over(&text, out, size);
 }

@@ -14,16 +14,19 @@ void random_cluster_file(const char *folder, const char *name, const char *text)
  * fast and a slow link. */
 void random_cluster_files(const char *folder);
 
-/* The text of a config, in out. `burst_ps`: an instant at which three requests come beside its own; < 0: none do. */
-void random_cluster(uint64_t number, const char *policy, const char *folder, int64_t burst_ps, char *out, size_t size);
-
-/* Likewise a cluster with prefix caches and, often, tiers below them, on a source of few, long beginnings or of
- * sessions; its KV caches are small. Where workers fail, some often do so at `instant_ps`; < 0: no instant is special.
- */
-void random_cached_cluster(uint64_t number, const char *policy, const char *folder, int64_t instant_ps, char *out,
-                           size_t size);
-
-/* Likewise a cluster with orchestrators, some of which fail, on sessions; some with prefix caches. */
-void random_tool_cluster(uint64_t number, const char *policy, const char *folder, char *out, size_t size);
+/* Plain ones have requests of the config's own or a generated source. Cached ones have prefix caches and, often, tiers
+ * below them, on a source of few, long beginnings or of sessions; their KV caches are small. Tooled ones have
+ * orchestrators, some of which fail, on sessions; some have prefix caches. */
+enum random_kind { RANDOM_PLAIN, RANDOM_CACHED, RANDOM_TOOLED, RANDOM_KINDS };
+struct random_which {
+  enum random_kind kind;
+  uint64_t number;
+  const char *policy;
+  /* An instant at which three requests come beside the config's own, and where workers fail some often do; < 0: none is
+   * special. */
+  int64_t instant_ps;
+};
+/* The text of a config, in out. */
+void random_cluster(const struct random_which *which, const char *folder, char *out, size_t size);
 
 #endif

@@ -18,7 +18,9 @@ td_status rows_run(const char *config_path, const char *set, struct rows *out_ro
 void rows_free(struct rows *rows);
 /* Every table byte for byte; fails the test with the words. */
 void rows_same(const struct rows *a, const struct rows *b, const char *words);
-/* The rows say what the summary of a whole run does. */
+/* The rows of steps with what their paces say in them, in their order; free() them. */
+struct td_row_step *rows_steps(const struct rows *rows, size_t *out_count);
+/* The rows say what the summary of a whole run does, and the steps of a request's last token end when it does. */
 void rows_add_up(const struct rows *rows, const char *words);
 uint64_t rows_hash(uint64_t hash, const struct rows *rows);
 

@@ -22,9 +22,14 @@
   X(arrivals_do_not_matter)        \
   X(long_prefill_counts)           \
   X(stops_at_length)               \
+  X(end_tokens)                    \
+  X(source_live)                   \
   X(one_token_requests)            \
   X(kv_pressure)                   \
+  X(kv_grows_live)                 \
+  X(live_without_a_trace)          \
   X(policies_live)                 \
+  X(refused_live)                  \
   X(refusals_are_shown)            \
   X(goodput_of_live_runs)
 

@@ -68,6 +68,90 @@ void stops_at_length(void **state) {
   td_trace_free(trace);
 }
 
+/* A source's prompts are the same wherever and whenever they are computed. */
+void source_live(void **state) {
+  (void)state;
+  static const char *const paces[] = {"wall", "measured", "priced"};
+  struct setup setup = {.policy = "colocated",
+                        .pools = "{name=\"p\"; backend=\"cpu\"; device=\"xeon-2vcpu\"; kv_tokens=2048;}",
+                        .workload =
+                            "source = { format = \"generated\"; requests = 12; arrivals = \"poisson\"; rate = 500.0; "
+                            "prompt = { law = \"uniform\"; low = 1; high = 90; }; "
+                            "output = { law = \"uniform\"; low = 1; high = 9; }; };",
+                        .chunk = 16};
+  char first[4200];
+  snprintf(first, sizeof first, "%s", harness_run("source", &setup));
+  setup.policy = "disaggregated";
+  setup.pools =
+      "{name=\"p\"; role=\"prefill\"; backend=\"cpu\"; device=\"xeon-2vcpu\"; kv_tokens=2048;},"
+      "{name=\"d\"; role=\"decode\"; backend=\"cpu\"; device=\"xeon-2vcpu\"; kv_tokens=2048;}";
+  setup.links = LINK_PD;
+  for (int i = 0; i < 3; i++) {
+    setup.pace = paces[i];
+    harness_diff(first, harness_run("source-split", &setup), true);
+  }
+  struct td_trace *trace = harness_load(first);
+  assert_int_equal(trace->count[TD_TABLE_REQUESTS], 12);
+  assert_true(trace->count[TD_TABLE_TOKENS] >= 12);
+  td_trace_free(trace);
+  char out[4096];
+  setup.chunk = 0;
+  setup.extra = "batch_tokens = 64;";
+  assert_int_equal(harness_try("too-long", &setup, out, sizeof out), 2);
+  assert_non_null(strstr(out, "engine.batch_tokens: found 64, expected at least the"));
+}
+
+/* Many short requests at a high temperature, which often put out the end token before they must. */
+static void write_talk(char *out, size_t size) {
+  size_t at = (size_t)snprintf(out, size, "max_tokens = 24; requests = (");
+  for (int i = 0; i < 160; i++) {
+    at += (size_t)snprintf(out + at, size - at, "%s{prompt_tokens=%d; arrival=%d.0e-4;}", i ? "," : "", 3 + i % 17, i);
+  }
+  snprintf(out + at, size - at, ");");
+}
+
+static void count_early(const struct td_trace *trace, int *first, int *later) {
+  for (uint64_t i = 0; i < trace->count[TD_TABLE_REQUESTS]; i++) {
+    const struct td_row_request *row = &trace->requests[i];
+    assert_int_equal(row->max_tokens, 24);
+    if (row->finish != TD_FINISH_END) assert_int_equal(row->output_tokens, 24);
+    if (row->finish != TD_FINISH_END || row->output_tokens == 24) continue;
+    *(row->output_tokens == 1 ? first : later) += 1;
+    if (row->output_tokens == 1) assert_int_equal(row->finished, row->first_token);
+  }
+}
+
+/* Whoever ends early, even with its first token while its KV is on its way, is the same everywhere, and gives back all
+ * that it had: the next ones need it. */
+void end_tokens(void **state) {
+  (void)state;
+  static char workload[16384];
+  static const char *const paces[] = {"wall", "measured", "priced"};
+  int first = 0, later = 0;
+  write_talk(workload, sizeof workload);
+  struct setup setup = {.policy = "colocated",
+                        .pools = POOL_BOTH("cpu", "1"),
+                        .sampling = "temperature = 1.5;",
+                        .workload = workload,
+                        .extra = "batch_sequences = 12;"};
+  char alone[4200];
+  snprintf(alone, sizeof alone, "%s", harness_run("alone", &setup));
+  setup.policy = "disaggregated";
+  setup.pools =
+      "{name=\"p\"; role=\"prefill\"; backend=\"cpu\"; device=\"xeon-2vcpu\"; kv_tokens=512;},"
+      "{name=\"d\"; role=\"decode\"; backend=\"cpu\"; device=\"xeon-2vcpu\"; kv_tokens=512;}";
+  setup.links = LINK_PD;
+  for (int i = 0; i < 3; i++) {
+    setup.pace = paces[i];
+    const char *split = harness_run("split", &setup);
+    harness_diff(alone, split, true);
+    struct td_trace *trace = harness_load(split);
+    count_early(trace, &first, &later);
+    td_trace_free(trace);
+  }
+  assert_true(first > 0 && later > 0);
+}
+
 void one_token_requests(void **state) {
   (void)state;
   struct setup setup = {.policy = "disaggregated",
@@ -90,6 +174,51 @@ void kv_pressure(void **state) {
   char tight[4200];
   snprintf(tight, sizeof tight, "%s", harness_run("tight", &setup));
   harness_diff(tight, harness_run("roomy", &roomy), true);
+}
+
+/* Without a trace what was counted on the way is printed, of live runs too. */
+void live_without_a_trace(void **state) {
+  (void)state;
+  char out[65536];
+  struct setup setup = {.policy = "disaggregated", .pools = POOLS_PD("cpu", "cpu", "1", "1"), .links = LINK_PD};
+  int code = test_run(out, sizeof out, "%s run %s --no-trace --json 2>/dev/null", TANDEM_PROGRAM,
+                      harness_config("counted", &setup));
+  assert_int_equal(code, 0);
+  static const char *const words[] = {"\"requests\": 5, ", "\"prompt_tokens\": 220, \"output_tokens\": 42,",
+                                      "\"itl\": null"};
+  for (int i = 0; i < 3; i++) {
+    if (!strstr(out, words[i])) fail_msg("found no %s in %s", words[i], out);
+  }
+}
+
+/* KV blocks one by one: whoever has to leave starts over, and goes on as if nothing had been. */
+void kv_grows_live(void **state) {
+  (void)state;
+  static const char *const paces[] = {"wall", "measured", "priced"};
+  uint64_t interruptions = 0;
+  struct setup setup = {.policy = "colocated", .pools = POOL_BOTH("cpu", "1"), .sampling = "temperature = 1.0;"};
+  setup.workload =
+      "requests = ({prompt_tokens=40;},{prompt_tokens=20;},{prompt_tokens=33;},{prompt_tokens=5;},{prompt_tokens=16;});"
+      "max_tokens = 60;";
+  char roomy[4200];
+  snprintf(roomy, sizeof roomy, "%s", harness_run("roomy", &setup));
+  setup.extra = "kv = \"grow\"; block_tokens = 8;";
+  for (int i = 0; i < 6; i++) {
+    bool split = i >= 3;
+    setup.pace = paces[i % 3];
+    setup.chunk = i % 2 ? 16 : 0;
+    setup.policy = split ? "disaggregated" : "colocated";
+    setup.links = split ? LINK_PD : "";
+    setup.pools = split ? "{name=\"p\"; role=\"prefill\"; backend=\"cpu\"; device=\"xeon-2vcpu\"; kv_tokens=200;},"
+                          "{name=\"d\"; role=\"decode\"; backend=\"cpu\"; device=\"xeon-2vcpu\"; kv_tokens=136;}"
+                        : "{name=\"b\"; backend=\"cpu\"; device=\"xeon-2vcpu\"; kv_tokens=136;}";
+    const char *path = harness_run("tight", &setup);
+    harness_diff(roomy, path, true);
+    struct td_trace *trace = harness_load(path);
+    for (uint64_t r = 0; r < 5; r++) interruptions += trace->requests[r].interruptions;
+    td_trace_free(trace);
+  }
+  assert_true(interruptions > 0);
 }
 
 /* Of a run that executes the trace counts: of five requests all are within a quarter of an hour, none within 1 ns. */

@@ -4,6 +4,7 @@
  * of them when machines fail.
  */
 #include <math.h>
+#include <stdlib.h>
 
 #include "../support.h"
 #include "random_cluster.h"
@@ -285,6 +286,71 @@ static void joules_balance(void **state) {
   rows_free(&rows);
 }
 
+/* ---- power ---- */
+
+struct change {
+  int64_t at;
+  double watts;
+};
+
+static int by_time(const void *a, const void *b) {
+  const struct change *x = a, *y = b;
+  if (x->at != y->at) return x->at < y->at ? -1 : 1;
+  return (x->watts > y->watts) - (x->watts < y->watts); /* who ends before who begins */
+}
+
+/* The most that steps and calls took at once beside idle power. */
+static double most_watts(const struct rows *rows, double of_step, double of_core) {
+  size_t steps, count = 0;
+  int calls;
+  struct td_row_step *step = rows_steps(rows, &steps);
+  const struct td_row_tool_call *call = calls_of(rows, &calls);
+  struct change *changes = calloc(2 * (steps + (size_t)calls), sizeof *changes);
+  assert_non_null(changes);
+  for (size_t i = 0; i < steps; i++) {
+    int64_t n = (int64_t)step[i].count, end = step[i].start + n * step[i].duration + n * (n - 1) / 2 * step[i].slope;
+    changes[count++] = (struct change){step[i].start, of_step};
+    changes[count++] = (struct change){end, -of_step};
+  }
+  for (int i = 0; i < calls; i++) {
+    changes[count++] = (struct change){call[i].start, of_core * call[i].cores};
+    changes[count++] = (struct change){call[i].end, -of_core * call[i].cores};
+  }
+  qsort(changes, count, sizeof *changes, by_time);
+  double watts = 0, most = 0;
+  for (size_t i = 0; i < count; i++) {
+    watts += changes[i].watts;
+    if (watts > most) most = watts;
+  }
+  free(changes);
+  free(step);
+  return most;
+}
+
+#define CAPPED(watts)                                                                                              \
+  "orchestrators = { pools = ( { name = \"cpu\"; cores = 300; power_busy = 129000.0; power_idle = 9000.0; } ); };" \
+  "power_cap = " #watts ";"
+
+/* 30 chips take 50 W each idle and 250 W more at a step, cores 30 W idle and 400 W more at a call: 10,500 W idle. */
+static void steps_and_calls_share_a_cap(void **state) {
+  (void)state;
+  struct rows rows, free_rows;
+  int count, waited = 0;
+  run(CAPPED(11050.0), POISSON, &rows);
+  run(CAPPED(99000.0), POISSON, &free_rows);
+  assert_int_equal(most_watts(&rows, 250, 400), 500); /* two steps, or a call */
+  assert_true(most_watts(&free_rows, 250, 400) > 1200);
+  const struct td_row_tool_call *calls = calls_of(&rows, &count);
+  for (int i = 0; i < count; i++) waited += calls[i].start > calls[i].enqueued; /* for power alone */
+  printf("%d of %d calls waited for power\n", waited, count);
+  assert_true(waited > count / 20);
+  assert_true(rows.summary->tools.calls == free_rows.summary->tools.calls);
+  assert_true(fabs(rows.summary->tools.energy_j / free_rows.summary->tools.energy_j - 1) < 1e-9);
+  assert_true(fabs(rows.summary->energy_j / free_rows.summary->energy_j - 1) < 1e-9);
+  rows_free(&rows);
+  rows_free(&free_rows);
+}
+
 /* ---- failures ---- */
 
 /* One of two machines goes for a while: what it was at is lost, begins again elsewhere, and everything still ends. */
@@ -324,6 +390,17 @@ static void fails_with(const char *cluster, const char *source, td_status expect
   rows_free(&rows);
   if (status == expected && strstr(td_error_text(), words)) return;
   fail_msg("found \"%s\", expected \"%s\" in it", status ? td_error_text() : "success", words);
+}
+
+static void caps_that_cannot_be_kept(void **state) {
+  (void)state;
+  fails_with(
+      CAPPED(10899.0), POISSON, TD_CONFIG,
+      "cluster.power_cap: found 10899 W, expected at least 10900 W: all workers and orchestrators idle but the one "
+      "that takes most");
+  fails_with("orchestrators = { pools = ( { name = \"cpu\"; cores = 3; } ); }; power_cap = 9000.0;", POISSON, TD_CONFIG,
+             "cluster.power_cap: found orchestrators cpu without watts, expected a device file with power_busy and "
+             "power_idle");
 }
 
 static void all_down_is_a_stall(void **state) {
@@ -385,11 +462,18 @@ static void live_runs_have_none(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(waits_are_exact),          cmocka_unit_test(durations),
-                                     cmocka_unit_test(enough_cores_are_a_delay), cmocka_unit_test(sticky_sessions_stay),
-                                     cmocka_unit_test(texts_take_cores),         cmocka_unit_test(joules_balance),
-                                     cmocka_unit_test(calls_begin_again),        cmocka_unit_test(all_down_is_a_stall),
-                                     cmocka_unit_test(live_runs_have_none),      cmocka_unit_test(refusals)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(waits_are_exact),
+                                     cmocka_unit_test(durations),
+                                     cmocka_unit_test(enough_cores_are_a_delay),
+                                     cmocka_unit_test(sticky_sessions_stay),
+                                     cmocka_unit_test(texts_take_cores),
+                                     cmocka_unit_test(joules_balance),
+                                     cmocka_unit_test(steps_and_calls_share_a_cap),
+                                     cmocka_unit_test(caps_that_cannot_be_kept),
+                                     cmocka_unit_test(calls_begin_again),
+                                     cmocka_unit_test(all_down_is_a_stall),
+                                     cmocka_unit_test(live_runs_have_none),
+                                     cmocka_unit_test(refusals)};
   folder = test_scratch();
   random_cluster_files(folder);
   write_sessions();

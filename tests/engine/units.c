@@ -1,38 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The engine's parts: event order, the message queue between threads, step plans, the policies' choice.
+ * The engine's parts: the message queue between threads, step plans, the policies' choice.
  */
 #include <pthread.h>
 
 #include "../support.h"
-#include "engine/events.h"
-#include "engine/state.h"
+#include "engine/fleet.h"
+#include "engine/inbox.h"
 #include "tandem/base.h"
 #include "tandem/experiment.h"
 #include "tandem/policy.h"
-
-static void events_come_in_order(void **state) {
-  (void)state;
-  struct events events = {0};
-  enum { COUNT = 2000 };
-  for (uint64_t i = 0; i < COUNT; i++) {
-    struct event event = {.time_ps = (int64_t)(td_random(1, 2, i) % 50),
-                          .kind = (enum event_kind)(td_random(1, 3, i) % 3),
-                          .subject = (int64_t)i};
-    assert_int_equal(events_push(&events, event), TD_OK);
-  }
-  struct event last = {.time_ps = -1};
-  for (int i = 0; i < COUNT; i++) {
-    struct event event = events_pop(&events);
-    bool ordered = last.time_ps < event.time_ps ||
-                   (last.time_ps == event.time_ps &&
-                    (last.kind < event.kind || (last.kind == event.kind && last.subject < event.subject)));
-    assert_true(ordered);
-    last = event;
-  }
-  assert_null(events_first(&events));
-  events_clear(&events);
-}
 
 enum { SENDERS = 3, EACH = 3000 };
 static struct inbox shared;
@@ -114,15 +91,16 @@ static void least_work_wins(void **state) {
 static void time_has_an_end(void **state) {
   (void)state;
   int64_t sum;
-  assert_int_equal(engine_add_ps(5, 7, &sum), TD_OK);
+  assert_int_equal(fleet_later(5, 7, &sum), TD_OK);
   assert_int_equal(sum, 12);
-  assert_int_equal(engine_add_ps(INT64_MAX - 3, 4, &sum), TD_UNSUPPORTED);
+  assert_int_equal(fleet_later(INT64_MAX - 3, 4, &sum), TD_UNSUPPORTED);
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(events_come_in_order), cmocka_unit_test(inbox_keeps_each_senders_order),
-      cmocka_unit_test(plans_are_checked),    cmocka_unit_test(least_work_wins),
+      cmocka_unit_test(inbox_keeps_each_senders_order),
+      cmocka_unit_test(plans_are_checked),
+      cmocka_unit_test(least_work_wins),
       cmocka_unit_test(time_has_an_end),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

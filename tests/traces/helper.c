@@ -12,12 +12,23 @@
 #include "tandem/metrics.h"
 
 static int write_sample(const char *kind, const char *path) {
-  static const char *const kinds[] = {"executed",     "modelled",  "mixed",          "executed_one",
-                                      "modelled_one", "mixed_one", "executed_tools", "modelled_tools"};
-  for (int i = 0; i < 8; i++) {
-    struct sample sample = {
-        .kind = (enum sample_kind)(i % 3), .requests = 37, .seed = 11, .one_token = i / 3 == 1, .tools = i / 3 == 2};
-    if (strcmp(kind, kinds[i])) continue;
+  static const struct {
+    const char *name;
+    struct sample sample;
+  } kinds[] = {{"executed", {.kind = SAMPLE_EXECUTED}},
+               {"modelled", {.kind = SAMPLE_MODELLED}},
+               {"mixed", {.kind = SAMPLE_MIXED}},
+               {"executed_one", {.kind = SAMPLE_EXECUTED, .one_token = true}},
+               {"modelled_one", {.kind = SAMPLE_MODELLED, .one_token = true}},
+               {"mixed_one", {.kind = SAMPLE_MIXED, .one_token = true}},
+               {"executed_tools", {.kind = SAMPLE_EXECUTED, .tools = true}},
+               {"modelled_tools", {.kind = SAMPLE_MODELLED, .tools = true}},
+               {"modelled_paces", {.kind = SAMPLE_MODELLED, .paces = 2}}};
+  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+    struct sample sample = kinds[i].sample;
+    sample.requests = 37;
+    sample.seed = 11;
+    if (strcmp(kind, kinds[i].name)) continue;
     if (!sample_write(path, &sample)) return 0;
     fprintf(stderr, "%s\n", td_error_text());
     return 1;

@@ -26,13 +26,14 @@ static void expect_refused(td_status wanted, const char *part) {
 /* ---- rows: a good trace with one field changed ---- */
 
 static void rewrite(const struct td_trace *trace) {
-  const void *const rows[] = {trace->devices, trace->requests,      trace->steps,
-                              trace->tokens,  trace->residency,     trace->transfers,
-                              trace->changes, trace->orchestrators, trace->tool_calls};
+  const void *const rows[] = {trace->devices,    trace->requests,  trace->steps,   trace->tokens,
+                              trace->residency,  trace->transfers, trace->changes, trace->orchestrators,
+                              trace->tool_calls, trace->paces};
   struct td_trace_run run = sample_run(NULL);
   struct td_trace_writer *writer = NULL;
   uint64_t offset;
   run.tools = true;
+  run.paces = trace->count[TD_TABLE_PACES] > 0;
   assert_int_equal(td_trace_create(target, &run, &writer), TD_OK);
   assert_int_equal(td_trace_text(writer, trace->text, trace->text_bytes, &offset), TD_OK);
   for (int t = 0; t < TD_TABLE_COUNT; t++) {
@@ -55,11 +56,12 @@ struct saved {
 };
 
 static void each_table(struct td_trace *trace, struct saved *saved, bool restore) {
-  void *const rows[] = {trace->devices,   trace->requests, trace->steps,         trace->tokens,    trace->residency,
-                        trace->transfers, trace->changes,  trace->orchestrators, trace->tool_calls};
+  void *const rows[] = {trace->devices,   trace->requests, trace->steps,         trace->tokens,     trace->residency,
+                        trace->transfers, trace->changes,  trace->orchestrators, trace->tool_calls, trace->paces};
   static const size_t sizes[] = {sizeof *trace->devices, sizeof *trace->requests,      sizeof *trace->steps,
                                  sizeof *trace->tokens,  sizeof *trace->residency,     sizeof *trace->transfers,
-                                 sizeof *trace->changes, sizeof *trace->orchestrators, sizeof *trace->tool_calls};
+                                 sizeof *trace->changes, sizeof *trace->orchestrators, sizeof *trace->tool_calls,
+                                 sizeof *trace->paces};
   for (int t = 0; t < TD_TABLE_COUNT; t++) {
     size_t bytes = sizes[t] * trace->count[t];
     if (!restore) assert_non_null(saved->rows[t] = malloc(bytes + 1));
@@ -152,6 +154,33 @@ static void bad_rows(void **state) {
   ROW_CASE(changes[1].change = 5, "changes[1].change is 5");
   ROW_CASE(changes[0].time = -1, "changes[0].time is -1");
   ROW_CASE(changes[0].time = 1, "changes[1].time is 0, expected a time not before the row in front");
+  td_trace_free(trace);
+}
+
+/* The rows of steps of the good trace, the longest with paces. */
+static void bad_paces(void **state) {
+  struct td_trace *trace = NULL;
+  (void)state;
+  assert_int_equal(td_trace_load(good, &trace), TD_OK);
+  free(trace->paces);
+  trace->paces = calloc(2, sizeof *trace->paces);
+  trace->count[TD_TABLE_PACES] = 2;
+  struct td_row_pace *paces = trace->paces;
+  struct td_row_step *steps = trace->steps, *many = longest_stretch(trace);
+  assert_non_null(paces);
+  assert_true(many->count >= 4);
+  for (uint64_t i = 0; i < 2; i++) paces[i] = (struct td_row_pace){many->step + 1 + i, many->duration, 0};
+  ROW_CASE(paces[0].step = many->step, "expected one behind the first of a row of steps");
+  ROW_CASE(paces[1].step = paces[0].step, "paces[1].step is");
+  ROW_CASE(paces[1].step = UINT64_MAX, "paces[1].step is 18446744073709551615, expected a step of a row of steps");
+  ROW_CASE(paces[0].duration = -1, ".duration is -1");
+  ROW_CASE(paces[1].duration = INT64_MAX / 2, "below 2^63");
+  ROW_CASE(paces[0].duration = INT64_MAX, "expected one that begins below 2^63 ps");
+  ROW_CASE(paces[1].slope = INT64_MIN / 2, ".slope");
+  ROW_CASE(steps[3].step = 0, "steps[3].step is 0, expected a number behind");
+  ROW_CASE(steps[3].count = 0, "steps[3].count is 0");
+  ROW_CASE(steps[3].step = UINT64_MAX, "steps[3].step is 18446744073709551615");
+  ROW_CASE(many->index = UINT64_MAX, ".index");
   td_trace_free(trace);
 }
 
@@ -414,8 +443,9 @@ static void changed_bytes(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(bad_rows),  cmocka_unit_test(too_many_tokens), cmocka_unit_test(bad_structure),
-      cmocka_unit_test(not_files), cmocka_unit_test(cut_short),       cmocka_unit_test(changed_bytes),
+      cmocka_unit_test(bad_rows),      cmocka_unit_test(bad_paces), cmocka_unit_test(too_many_tokens),
+      cmocka_unit_test(bad_structure), cmocka_unit_test(not_files), cmocka_unit_test(cut_short),
+      cmocka_unit_test(changed_bytes),
   };
   const struct sample sample = {.kind = SAMPLE_MIXED, .requests = 12, .seed = 5, .tools = true};
   snprintf(folder, sizeof folder, "%s", test_scratch());

@@ -19,7 +19,7 @@ sys.path.insert(0, package)
 import tandem_trace  # noqa: E402  (found through the path above)
 
 with tempfile.TemporaryDirectory() as folder:
-    for kind in ("executed", "modelled", "mixed", "executed_one", "modelled_one", "modelled_tools", "fleet", "fleet_disaggregated"):
+    for kind in ("executed", "modelled", "mixed", "executed_one", "modelled_one", "modelled_tools", "modelled_paces", "fleet", "fleet_disaggregated"):
         path = f"{folder}/{kind}.h5"
         subprocess.run([helper, kind, path], check=True)
         shown = json.loads(subprocess.run([tandem, "show", "--json", path], check=True, capture_output=True).stdout)

@@ -38,17 +38,18 @@ def compare(path):
 
 
 with tempfile.TemporaryDirectory() as folder:
-    for kind in ("executed", "modelled", "mixed"):
+    for kind in ("executed", "modelled", "mixed", "modelled_paces"):
         path = f"{folder}/{kind}.h5"
         subprocess.run([helper, kind, path], check=True)
         shown = compare(path)
         with h5py.File(path) as f:
             assert len(f["requests"]) == shown["requests"] == 37
-            assert bool(len(f["tokens"])) == (kind != "modelled")
+            assert bool(len(f["tokens"])) == (not kind.startswith("modelled"))
             assert (f["steps"]["count"].max() > 1) == (kind != "executed")
             units = dict(zip(f["steps"].dtype.names, f["steps"].attrs["units"]))
             assert units["duration"] == b"ps" and units["energy"] == b"J" and units["step"] == b""
-            assert f["run"].attrs["schema"] == 1 and f["run"].attrs["pace"].decode() == "priced"
+            assert ("paces" in f) == (kind == "modelled_paces")
+            assert f["run"].attrs["schema"] == (2 if "paces" in f else 1) and f["run"].attrs["pace"].decode() == "priced"
     for kind in ("executed_one", "modelled_one", "mixed_one"):  # one output token each
         path = f"{folder}/{kind}.h5"
         subprocess.run([helper, kind, path], check=True)

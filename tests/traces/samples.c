@@ -190,15 +190,48 @@ static td_status advance(struct maker *maker, struct request *request, uint64_t 
   return request->done == request->row.output_tokens ? finish(maker, request) : TD_OK;
 }
 
-static td_status decode(struct maker *maker, uint32_t batch, uint64_t count) {
+static int64_t line(uint64_t count, int64_t duration, int64_t slope) {
+  return (int64_t)count * duration + (int64_t)(count * (count - 1) / 2) * slope;
+}
+
+/* A first pace for a third of the steps, one that is longer, and the rest; *out_end is when they are over. */
+static td_status put_paces(struct maker *maker, uint32_t batch, uint64_t count, int64_t duration, int64_t slope,
+                           int64_t *out_end) {
+  const uint64_t some = (count + 2) / 3, step = maker->step;
+  const struct td_row_pace paces[3] = {
+      {step, duration, slope}, {step + some, 3 * duration + 5, 0}, {step + some + 1, duration / 2, slope + 7}};
+  const uint64_t counts[3] = {some, count > some, count > some + 1 ? count - some - 1 : 0};
+  int64_t begin = maker->now;
+  bool rows = maker->sample->paces == 1;
+  *out_end = begin;
+  for (int i = 0; i < 3 && counts[i]; i++) {
+    if (rows) {
+      TD_TRY(put_step(maker, 1, *out_end, paces[i].duration, paces[i].slope, counts[i], batch, batch, false));
+    } else if (i) {
+      TD_TRY(put(maker, TD_TABLE_PACES, &paces[i]));
+    }
+    *out_end += line(counts[i], paces[i].duration, paces[i].slope);
+  }
+  return rows ? TD_OK : put_step(maker, 1, begin, duration, slope, count, batch, batch, false);
+}
+
+static td_status put_decode(struct maker *maker, uint32_t batch, uint64_t count, int64_t *out_end) {
   int64_t duration = scaled(maker, 9 * MS + batch * INT64_C(271828182) + (int64_t)maker->step);
-  int64_t slope = maker->sample->kind == SAMPLE_EXECUTED ? 0 : batch * 1013, begin = maker->now;
-  uint64_t step = maker->step, index = maker->index[1], n = count;
-  TD_TRY(put_step(maker, 1, begin, duration, slope, n, batch, batch, maker->sample->kind == SAMPLE_EXECUTED));
+  bool executed = maker->sample->kind == SAMPLE_EXECUTED;
+  int64_t slope = executed ? 0 : batch * 1013;
+  if (maker->sample->paces) return put_paces(maker, batch, count, duration, slope, out_end);
+  *out_end = maker->now + line(count, duration, slope);
+  return put_step(maker, 1, maker->now, duration, slope, count, batch, batch, executed);
+}
+
+static td_status decode(struct maker *maker, uint32_t batch, uint64_t count) {
+  int64_t begin = maker->now, end;
+  uint64_t step = maker->step, index = maker->index[1];
+  TD_TRY(put_decode(maker, batch, count, &end));
   for (uint64_t i = 0; i < maker->sample->requests; i++) {
     struct request *request = &maker->requests[i];
     if (request->ready > begin || request->done == request->row.output_tokens) continue;
-    maker->now = begin + (int64_t)n * duration + (int64_t)(n * (n - 1) / 2) * slope;
+    maker->now = end;
     TD_TRY(advance(maker, request, step, index, count));
   }
   return TD_OK;
@@ -267,6 +300,7 @@ td_status sample_write(const char *path, const struct sample *sample) {
   struct maker maker = {.sample = sample};
   struct td_trace_run run = sample_run(sample->policy);
   run.tools = sample->tools;
+  run.paces = sample->paces == 2;
   TD_TRY(td_trace_create(path, &run, &maker.writer));
   td_status status = td_alloc(sample->requests, sizeof *maker.requests, (void **)&maker.requests);
   if (!status) status = make(&maker);

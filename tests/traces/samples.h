@@ -22,6 +22,7 @@ struct sample {
   uint64_t drop;        /* 1 + a request that is left out */
   uint64_t longer;      /* 1 + a request with one more prompt token */
   bool one_token;       /* every request ends with its first token */
+  int paces;            /* modelled decode steps change their pace: 1: in rows of steps of their own, 2: in paces */
   bool tools;           /* every answer calls a tool on one of two orchestrators, and every seventh call is lost */
 };
 

@@ -173,6 +173,50 @@ static void samples(void **state) {
   }
 }
 
+/* Paces say what rows of their own would. */
+static void paces(void **state) {
+  (void)state;
+  struct td_trace *traces[2];
+  for (int i = 0; i < 2; i++) {
+    const struct sample sample = {.kind = SAMPLE_MODELLED, .requests = 23, .seed = 9, .paces = 1 + i};
+    expect_ok(sample_write(path, &sample));
+    traces[i] = load(path);
+    compare(traces[i]);
+  }
+  const uint64_t *count = traces[0]->count, *paced = traces[1]->count;
+  assert_int_equal(count[TD_TABLE_PACES], 0);
+  assert_true(paced[TD_TABLE_PACES] > 20);
+  assert_int_equal(count[TD_TABLE_STEPS], paced[TD_TABLE_STEPS]);
+  assert_memory_equal(traces[0]->steps, traces[1]->steps, count[TD_TABLE_STEPS] * sizeof *traces[0]->steps);
+  assert_int_equal(count[TD_TABLE_REQUESTS], paced[TD_TABLE_REQUESTS]);
+  assert_memory_equal(traces[0]->requests, traces[1]->requests, count[TD_TABLE_REQUESTS] * sizeof *traces[0]->requests);
+  td_trace_free(traces[0]);
+  td_trace_free(traces[1]);
+}
+
+/* A run was killed when the last row's paces were written and the row was not. */
+static void paces_without_their_row(void **state) {
+  (void)state;
+  struct td_trace_run run = sample_run(NULL);
+  struct td_trace_writer *writer = NULL;
+  const struct td_row_device device = {.name = "d"};
+  const struct td_row_step step = {.duration = MS, .count = 4, .time_kind = TD_TIME_MODELLED};
+  const struct td_row_pace some[2] = {{2, 5 * MS, 1}, {6, MS, 0}};
+  run.paces = true;
+  expect_ok(td_trace_create(path, &run, &writer));
+  expect_ok(td_trace_append(writer, TD_TABLE_DEVICES, &device, 1));
+  expect_ok(td_trace_append(writer, TD_TABLE_STEPS, &step, 1));
+  expect_ok(td_trace_append(writer, TD_TABLE_PACES, some, 2));
+  td_trace_abandon(writer, "enough");
+  struct td_trace *trace = load(part);
+  assert_int_equal(trace->count[TD_TABLE_STEPS], 2);
+  assert_int_equal(trace->count[TD_TABLE_PACES], 1);
+  assert_int_equal(trace->steps[1].start, 2 * MS);
+  assert_int_equal(trace->steps[1].duration, 5 * MS);
+  assert_int_equal(trace->steps[1].count, 2);
+  td_trace_free(trace);
+}
+
 static struct td_trace_writer *begin(void) {
   struct td_trace_run run = sample_run(NULL);
   struct td_trace_writer *writer = NULL;
@@ -336,10 +380,15 @@ static void unfinished(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(fleets),    cmocka_unit_test(samples),  cmocka_unit_test(everything_at_once),
-      cmocka_unit_test(any_gaps),  cmocka_unit_test(no_limit), cmocka_unit_test(contradictions),
-      cmocka_unit_test(unfinished)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(fleets),
+                                     cmocka_unit_test(samples),
+                                     cmocka_unit_test(paces),
+                                     cmocka_unit_test(paces_without_their_row),
+                                     cmocka_unit_test(everything_at_once),
+                                     cmocka_unit_test(any_gaps),
+                                     cmocka_unit_test(no_limit),
+                                     cmocka_unit_test(contradictions),
+                                     cmocka_unit_test(unfinished)};
   const char *folder = test_scratch();
   snprintf(path, sizeof path, "%s/stream.h5", folder);
   snprintf(part, sizeof part, "%s.part", path);

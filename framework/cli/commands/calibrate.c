@@ -18,7 +18,7 @@
 
 struct options {
   const char *device, *op, *measured, *output, *path, *rows, *seed, *held_back, *source, *models, *link;
-  bool analytic, json, single;
+  bool analytic, json, single, both;
   /* of this machine */
   const char *backend, *threads, *types;
   bool quick, inexact;
@@ -40,6 +40,9 @@ static td_status check_given(const struct options *options) {
   if (!options->op) return td_fail(TD_USAGE, "calibrate: found no --op, %s", usage);
   if (!options->measured) return td_fail(TD_USAGE, "calibrate: found no --measured, %s", usage);
   if (!options->output) return td_fail(TD_USAGE, "calibrate: found no -o, %s", usage);
+  if (options->single && options->both) {
+    return td_fail(TD_USAGE, "calibrate: found --held-rows beside --held-both, expected one of them");
+  }
   if (options->threads || options->types || options->quick || options->inexact) {
     return td_fail(TD_USAGE, "calibrate: found --threads, --types, --quick or --inexact without a BACKEND, %s", usage);
   }
@@ -50,7 +53,7 @@ static td_status check_machine(const struct options *options) {
   static const char usage[] = "expected tandem calibrate BACKEND[:N] -o FILE.cfg";
   if (!options->output) return td_fail(TD_USAGE, "calibrate: found no -o, %s", usage);
   if (options->op || options->measured || options->path || options->rows || options->seed || options->held_back ||
-      options->source || options->single || options->analytic) {
+      options->source || options->single || options->both || options->analytic) {
     return td_fail(TD_USAGE, "calibrate: found a flag that is of tables of measurements beside a BACKEND, %s", usage);
   }
   return TD_OK;
@@ -71,7 +74,7 @@ static td_status take_numbers(const struct options *options, struct td_calibrati
   if (options->held_back) TD_TRY(td_flag_int("--held-back", options->held_back, 0, 90, &per_cent));
   how->held_back = (double)per_cent / 100;
   how->analytic = options->analytic;
-  how->single = options->single;
+  how->held_as = options->both ? TD_HELD_BOTH : options->single ? TD_HELD_ROWS : TD_HELD_FAMILIES;
   return TD_OK;
 }
 
@@ -195,7 +198,7 @@ static td_status run_link(const struct options *options, int argc, char **argv) 
   }
   if (options->backend || options->device || options->op || options->measured || options->path || options->rows ||
       options->seed || options->held_back || options->source || options->models || options->threads || options->types ||
-      options->single || options->analytic || options->quick || options->inexact) {
+      options->single || options->both || options->analytic || options->quick || options->inexact) {
     return td_fail(TD_USAGE,
                    "calibrate: found more than -o and --json beside --link, expected tandem calibrate --link "
                    "TRACE -o FILE.cfg");
@@ -215,16 +218,27 @@ static td_status run(int argc, char **argv, int *out_exit) {
   struct options *options = &job->options;
   int32_t count;
   const struct td_flag flags[] = {
-      {.name = "--device", .value = &options->device},     {.name = "--op", .value = &options->op},
-      {.name = "--measured", .value = &options->measured}, {.name = "-o", .value = &options->output},
-      {.name = "--path", .value = &options->path},         {.name = "--rows", .value = &options->rows},
-      {.name = "--seed", .value = &options->seed},         {.name = "--held-back", .value = &options->held_back},
-      {.name = "--source", .value = &options->source},     {.name = "--held-rows", .given = &options->single},
-      {.name = "--analytic", .given = &options->analytic}, {.name = "--json", .given = &options->json},
-      {.name = "--backend", .value = &options->backend},   {.name = "--threads", .value = &options->threads},
-      {.name = "--types", .value = &options->types},       {.name = "--quick", .given = &options->quick},
-      {.name = "--inexact", .given = &options->inexact},   {.name = "--models", .value = &options->models},
-      {.name = "--link", .value = &options->link},         {0},
+      {.name = "--device", .value = &options->device},
+      {.name = "--op", .value = &options->op},
+      {.name = "--measured", .value = &options->measured},
+      {.name = "-o", .value = &options->output},
+      {.name = "--path", .value = &options->path},
+      {.name = "--rows", .value = &options->rows},
+      {.name = "--seed", .value = &options->seed},
+      {.name = "--held-back", .value = &options->held_back},
+      {.name = "--source", .value = &options->source},
+      {.name = "--held-rows", .given = &options->single},
+      {.name = "--analytic", .given = &options->analytic},
+      {.name = "--json", .given = &options->json},
+      {.name = "--backend", .value = &options->backend},
+      {.name = "--threads", .value = &options->threads},
+      {.name = "--types", .value = &options->types},
+      {.name = "--quick", .given = &options->quick},
+      {.name = "--inexact", .given = &options->inexact},
+      {.name = "--models", .value = &options->models},
+      {.name = "--link", .value = &options->link},
+      {.name = "--held-both", .given = &options->both},
+      {0},
   };
   *out_exit = 0;
   const char *spec = NULL;
@@ -277,7 +291,8 @@ const struct td_command td_command_calibrate = {
         "  --rows N          fit to a seeded sample of N of the rows that are not held back\n"
         "  --held-back P     per cent of the shapes to measure the error on (20; e2e: 50); 0: the error stays unknown\n"
         "  --held-rows       hold back single rows, not whole families of shapes ((n, k) pairs, head shapes, experts)\n"
-        "  --seed S          of both (1)\n"
+        "  --held-both       hold back families and, of the rest, half as large a share of single rows\n"
+        "  --seed S          of all three (1)\n"
         "  --source TEXT     who measured it, with the year, for the device file\n"
         "  --models DIR      e2e: folder of the models' shapes (experiments/models)\n"
         "A link:\n"

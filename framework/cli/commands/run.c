@@ -185,7 +185,7 @@ const struct td_command td_command_run = {
         "  --set PATH=VALUE  overrides a config key, e.g. --set engine.chunk_tokens=7; may be repeated\n"
         "  --stream          prints the text of executed requests as it comes, one line per \"[request] ...\"\n"
         "  --json            prints the summary as one JSON object, with the keys of tandem show --json\n"
-        "  --no-trace        of modelled runs: keeps no trace; quantiles in the summary are within 0.4 %\n\n"
+        "  --no-trace        keeps no trace; quantiles in the summary are within 0.4 %\n\n"
         "The summary is that of tandem show; of modelled runs of over 1,000,000 output tokens, and without a trace, "
         "it\n"
         "is counted on the way. In JSON it has the same keys, null where nothing is known.\n\n"

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The engine: requests, continuous batching with chunked prefill, KV accounting, routing, hand-off, over integer
- * picoseconds. Live and mixed clusters, and paces wall and measured, run through an event loop that sends messages to
- * workers; clusters in which nothing executes, at pace priced, through one that merges steps (docs/fleets.md). Configs,
- * policies, prices and the trace are the same, and tests hold the two against each other.
+ * picoseconds, in one event loop. Workers that execute are posted their steps and answer with completions; steps of
+ * modelled ones are priced, and those alike are one event (docs/fleets.md).
  */
 #ifndef TANDEM_ENGINE_H
 #define TANDEM_ENGINE_H
@@ -72,8 +71,8 @@ struct td_run_port {
   int64_t busy_ps; /* within the run */
 };
 
-/* What a run comes to without looking at its trace; the words are those of tandem/metrics.h. Only runs whose workers
- * are all modelled, at pace priced, fill it. */
+/* What a run comes to without looking at its trace; the words are those of tandem/metrics.h. A run that ended well has
+ * filled it on rank 0. */
 struct td_run_summary {
   bool filled;
   char experiment[256], model[256], pace[12], policy[64]; /* names, cut where they are longer */
@@ -95,8 +94,8 @@ struct td_run_summary {
   struct td_cfg_slo slo;                     /* of the config */
   uint64_t within_ttft, within_tpot, within; /* requests that see it, one and both */
   int64_t first_arrival_ps, makespan_ps;
-  /* of steps, those that were lost too, and of workers idle (not down) within the makespan; NaN if a device file has no
-   * power */
+  /* of steps, those that were lost too, and of workers idle (not down) within the makespan; NaN if a worker has no
+   * device file with a power */
   double energy_j, energy_idle_j;
   char power_basis[12]; /* what the device files' powers count: "chip", "all-in", "utility"; "mixed", "unknown" */
   struct td_tally ttft, tpot, e2e, queueing;
@@ -109,7 +108,7 @@ void td_run_counted_print(const struct td_run_summary *summary, FILE *out);
 void td_run_summary_json(const struct td_run_summary *summary, FILE *out);
 
 struct td_run_options {
-  const char *trace_path; /* where the trace goes (rank 0); NULL: no trace, which only modelled runs can do without */
+  const char *trace_path; /* where the trace goes (rank 0); NULL: no trace */
   /* Called on rank 0 for each executed output token, in event order; NULL: nobody listens. `last`: the request ends
    * with it. `text` may be half a character. */
   void (*on_token)(void *context, uint64_t request, const char *name, const char *text, size_t bytes, bool last);
@@ -118,7 +117,7 @@ struct td_run_options {
 };
 
 /* Runs an experiment on the ranks of `transport`: call it on every rank, with a transport not yet started; it is closed
- * when this returns. On failure the trace stays PATH.part, marked with the reason. A failure before the first step is
+ * when this returns. On failure the trace stays PATH.part, marked with the reason. A failure to open what executes is
  * returned on every rank; a later one on rank 0, which has told the others to end. */
 td_status td_engine_run(const struct td_config *config, const struct td_experiment *experiment,
                         struct td_transport *transport, const struct td_run_options *options);

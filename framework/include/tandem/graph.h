@@ -167,6 +167,8 @@ struct td_op {
    * inner dimension and the parts are summed over the chips; other products are split by columns, with the heads */
   bool joins;
   int32_t alike; /* 1 + the first operator of the graph whose work is the same; 0: not known */
+  /* Of such a first one: how many there are in all, and the next first one of the graph (the last has op_count) */
+  int32_t alike_count, alike_next;
 };
 
 struct td_graph {
@@ -177,6 +179,7 @@ struct td_graph {
   int32_t value_count;
   struct td_weight *weights;
   int32_t weight_count;
+  int32_t distinct_count; /* operators whose work is that of none before them; 0: not known */
 };
 
 /* Sets fused_n and joins, and then `alike` of all operators: same kind, sizes, element types and cost, whatever layer

@@ -150,6 +150,10 @@ void td_op_table_free(struct td_op_table *table);
 
 /* ---- calibration ---- */
 
+/* What is held back: whole families, whose error is that of shapes beyond the measured ones; single rows, between
+ * them (all that differ in nothing but a drawn load go together); or families and, of the rest, half the share of rows.
+ */
+enum td_held { TD_HELD_FAMILIES, TD_HELD_ROWS, TD_HELD_BOTH };
 struct td_calibration {
   const struct td_device_params *device;
   enum td_operator op;
@@ -157,7 +161,7 @@ struct td_calibration {
   bool analytic;    /* parameters only, no residual table */
   int64_t rows;     /* 0: all; else a seeded sample of so many is all the fit may see */
   double held_back; /* share of the families (of the rows, of a collective) to measure the error on */
-  bool single;      /* hold back single rows instead: the error between measured shapes, not beyond them */
+  enum td_held held_as;
   int64_t seed;
   const char *source;  /* what to say of the table */
   const char *command; /* and of the fit */

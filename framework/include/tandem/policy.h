@@ -22,8 +22,8 @@ struct td_worker_view {
   int role;               /* enum td_role of tandem/experiment.h */
   bool executes;          /* really computes: its tokens are real */
   bool down;              /* has failed and is not yet repaired: it has no free sequence */
-  int64_t blocks;         /* KV blocks it has */
-  int64_t free_blocks;    /* of them, those nobody has reserved */
+  int64_t blocks;         /* KV blocks it has for one request: of several groups of chips, those of one group */
+  int64_t free_blocks;    /* of them, those nobody has reserved; of several groups, of the one that has most */
   int64_t free_sequences; /* requests it may take beside those it has: engine.batch_sequences - active */
   int64_t waiting_tokens; /* prompt tokens routed here, not in its prefix cache then and not yet computed */
   int64_t active;         /* requests routed here and not finished here */
@@ -44,7 +44,7 @@ struct td_cluster_view {
   struct td_load_index *loads;           /* for td_policy_least_work; NULL: it looks at all workers */
   const struct td_prefix_caches *caches; /* for td_policy_cached_tokens; NULL: engine.prefix_cache is off */
   void *state;                           /* the policy's own, state_bytes of it, zero when the run begins */
-  /* Of runs without executing workers, all workers together. Prompt tokens: of those that wait for a route, routed and
+  /* All workers together. Prompt tokens: of those that wait for a route, routed and
    * not yet computed, computed so far; and for how long workers were at steps with prompts so far. */
   int64_t queued_tokens, waiting_tokens, prefilled_tokens, prefill_ps;
 };
@@ -102,7 +102,7 @@ struct td_policy {
   enum td_verdict (*route)(const struct td_cluster_view *cluster, const struct td_request_view *request,
                            struct td_step_plan *out_plan);
 
-  /* ---- optional, in runs without executing workers only; NULL: not needed ---- */
+  /* ---- optional; NULL: not needed ---- */
   /* May a request that has just arrived wait for a route? false: it is refused. */
   bool (*admit)(const struct td_cluster_view *cluster, const struct td_request_view *request);
   /* The decode worker of a request whose prefill is done and whose plan said TD_WORKER_LATER; -1: none has room yet. */
@@ -151,8 +151,6 @@ td_status td_policy_resolve(const struct td_config *config, const struct td_poli
                             const struct td_cfg_policy *given, struct td_cfg_policy *out_options);
 /* A policy's zeroed state; free() it. */
 td_status td_policy_state(const struct td_policy *policy, void **out_state);
-/* True if it has entries that only runs without executing workers can ask. */
-bool td_policy_is_modelled_only(const struct td_policy *policy);
 
 /* A policy's documentation, as Markdown and as a JSON object; that of all of them. */
 void td_policy_help(const struct td_policy *policy, FILE *out);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The trace, schema 1: HDF5 tables, documented for readers in traces/README.md. Only rank 0 writes. The structs below
- * are the rows, field by field; the schema table in traces/schema.c gives names and units and is the only other place.
+ * The trace, schemas 1 and 2: HDF5 tables, documented for readers in traces/README.md. Only rank 0 writes. The structs
+ * below are the rows, field by field; the schema table in traces/schema.c gives names and units and is the only other
+ * place.
  *
  * Every number `tandem show` prints follows from these rows; nothing else is stored. Rows are appended in the engine's
  * event order, which under pace "priced" is the same for any number of ranks and threads.
@@ -66,6 +67,13 @@ struct td_row_step {
    * high / 1000 (65535: or longer). 0: not known, or not modelled. */
   uint32_t interval;
   double energy; /* J of the first step; NaN if not known */
+};
+/* Steps of a row of steps, from number `step` of the run on until the row or the next of these rows of it ends: step i
+ * of them lasts duration + i * slope, and the first takes the row's energy. Only of modelled steps of batches that
+ * share a replica's pipeline stages; in order of `step`, as the rows of steps are then. */
+struct td_row_pace {
+  uint64_t step;
+  int64_t duration, slope;
 };
 /* One row per token of an executed step. */
 struct td_row_token {
@@ -142,6 +150,7 @@ enum td_table {
   TD_TABLE_CHANGES,
   TD_TABLE_ORCHESTRATORS,
   TD_TABLE_TOOL_CALLS,
+  TD_TABLE_PACES,
   TD_TABLE_COUNT
 };
 
@@ -156,6 +165,7 @@ struct td_trace_run {
   int32_t ranks;
   double slo_ttft, slo_tpot; /* s; 0: none */
   bool tools;                /* with the tables of orchestrators and their calls */
+  bool paces;                /* with their table, which makes it schema 2: who does not know it would get times wrong */
 };
 
 /* Creates PATH.part (TD_IO names the path and the system's reason; an existing PATH is replaced only on finish). */
@@ -182,13 +192,14 @@ struct td_trace {
   double slo_ttft, slo_tpot; /* s; 0: none */
   struct td_row_device *devices;
   struct td_row_request *requests;
-  struct td_row_step *steps;
+  struct td_row_step *steps; /* a row for each of their paces: what those say is in them */
   struct td_row_token *tokens;
   struct td_row_residency *residency;
   struct td_row_transfer *transfers;
   struct td_row_change *changes;             /* none in traces made before there were any */
   struct td_row_orchestrator *orchestrators; /* none in traces without their tables */
   struct td_row_tool_call *tool_calls;
+  struct td_row_pace *paces; /* none in traces without their table */
   uint64_t count[TD_TABLE_COUNT];
   char *text;
   uint64_t text_bytes;

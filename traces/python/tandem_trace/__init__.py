@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads tandem traces, schema 1 (traces/README.md): tables as numpy arrays, modelled steps and tokens expanded."""
+"""Reads tandem traces, schema 1 and 2 (traces/README.md): tables as numpy arrays, modelled steps and tokens expanded."""
 import functools
 
 import h5py
@@ -7,7 +7,7 @@ import numpy as np
 
 __all__ = ["SchemaError", "Trace", "expand_steps", "expand_tokens", "load", "summarize"]
 
-SCHEMA = 1
+SCHEMAS = (1, 2)  # 2: with the table paces
 TABLES = ("devices", "requests", "steps", "tokens", "residency", "transfers")
 OPTIONAL = {
     "changes": np.dtype([("time", "i8"), ("device", "u4"), ("change", "u4")]),  # older traces lack them
@@ -20,6 +20,7 @@ OPTIONAL = {
         [("request", "u8"), ("session", "u8"), ("orchestrator", "u4"), ("kind", "u4"), ("cores", "u4"), ("lost", "u4"),
          ("enqueued", "i8"), ("start", "i8"), ("end", "i8"), ("energy", "f8")]
     ),
+    "paces": np.dtype([("step", "u8"), ("duration", "i8"), ("slope", "i8")]),  # only with pipeline stages
 }
 LATER = {"requests": ("cached_tokens", "interruptions")}  # what traces of schema 1 did not have at first: 0
 OLDER_NAMES = {"steps": {"reserved": "interval"}}  # what traces of schema 1 called fields before
@@ -30,7 +31,7 @@ TOKEN = np.dtype(
 
 
 class SchemaError(ValueError):
-    """The file is not a trace of schema 1, or contradicts it."""
+    """The file is not a trace of schema 1 or 2, or contradicts it."""
 
 
 def _within(counts):
@@ -49,6 +50,30 @@ def expand_steps(steps):
     out["step"] += i.astype(np.uint64)
     out["index"] += i.astype(np.uint64)
     out["count"], out["slope"] = 1, 0
+    return out
+
+
+def with_paces(steps, paces):
+    """Rows of steps as they would be without the table paces: one for each pace."""
+    if not len(paces):
+        return steps
+    row = np.searchsorted(steps["step"], paces["step"], "right") - 1
+    inside = paces["step"] < (steps["step"] + steps["count"])[row.clip(0)]  # of a part file, the last row may be missing
+    row, paces = row[inside], paces[inside]
+    if len(row) and ((row < 0).any() or (np.diff(steps["step"].astype(np.int64)) < 0).any()):
+        raise SchemaError("paces: found a step of no row of steps")
+    out = np.concatenate([steps, steps[row]])
+    for name in paces.dtype.names:
+        out[name][len(steps) :] = paces[name]
+    order = out["step"].argsort(kind="stable")
+    out, row = out[order], steps[np.r_[np.arange(len(steps)), row][order]]
+    step, first = out["step"].astype(np.int64), row["step"].astype(np.int64)
+    count = np.minimum(np.r_[step[1:], np.iinfo(np.int64).max], first + row["count"].astype(np.int64)) - step
+    lasts = count * out["duration"] + count * (count - 1) // 2 * out["slope"]
+    before = lasts.cumsum() - lasts  # of all rows; may wrap around, and back in the difference
+    out["start"] += before - before[np.searchsorted(step, first)]
+    out["index"] += (step - first).astype(np.uint64)
+    out["count"] = count
     return out
 
 
@@ -272,11 +297,12 @@ def _rows(f, name):
 def load(path):
     """Opens FILE.h5, or the FILE.h5.part of a run that still lasts or was killed."""
     with h5py.File(path, "r") as f:
-        if "run" not in f or f["run"].attrs.get("schema") != SCHEMA:
-            raise SchemaError(f"{path}: not a trace of schema {SCHEMA}")
+        if "run" not in f or f["run"].attrs.get("schema") not in SCHEMAS:
+            raise SchemaError(f"{path}: not a trace of schema 1 or 2")
         missing = [name for name in (*TABLES, "text") if name not in f]
         if missing:
             raise SchemaError(f"{path}: no data set {missing[0]}")
         raw = {name: _rows(f, name) for name in TABLES}
         raw |= {name: _rows(f, name) if name in f else np.empty(0, dtype) for name, dtype in OPTIONAL.items()}
+        raw["steps"] = with_paces(raw["steps"], raw.pop("paces"))
         return Trace(_run(f["run"]), raw, f["text"][:].tobytes())
