@@ -139,7 +139,7 @@ static void several_chips(void **state) {
       {"cluster.pools.[0].tensor=1", "expected at most that", 2},
       {"cluster.pools.[0].framework=vllm", "expected a framework that", 2},
       {"cluster.pools.[0].backend=cpu", "expected it on \"modelled\" only", 2},
-      {"cluster.pools.[0].device=tpu_v6e", "expected it in the device file to price gemm", 2},
+      {"cluster.pools.[0].device=cerebras-wse3", "expected it in the device file to price gemm", 2},
   };
   scratch_file("t.cfg", config);
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
