@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "tandem/base.h"
+
 static const char pairs[] =
     "000102030405060708091011121314151617181920212223242526272829303132333435363738394041424344454647484950515253545556"
     "57"
@@ -29,28 +31,8 @@ td_status td_lines_room(struct td_lines *lines) {
 }
 
 static uint32_t digits_of(uint64_t value) {
-  static const uint64_t powers[20] = {0,
-                                      10,
-                                      100,
-                                      1000,
-                                      10000,
-                                      100000,
-                                      1000000,
-                                      10000000,
-                                      100000000,
-                                      1000000000,
-                                      10000000000,
-                                      100000000000,
-                                      1000000000000,
-                                      10000000000000,
-                                      100000000000000,
-                                      1000000000000000,
-                                      10000000000000000,
-                                      100000000000000000,
-                                      1000000000000000000,
-                                      10000000000000000000u};
   uint32_t bits = 64 - (uint32_t)__builtin_clzll(value | 1), guess = bits * 1233 >> 12; /* log10(2) = 1233 / 4096 */
-  return guess + (value >= powers[guess]);
+  return guess + ((value | 1) >= td_powers_of_ten[guess]);                              /* 0 has a digit too */
 }
 
 /* Ends at `end`. */

@@ -15,7 +15,7 @@
 #define FUSED_START 6e-6
 /* Places of answers, powers of two: those of a curve that few values are asked of, and of others. A step's curves are
  * many and new, and what they take up must be found in memory. */
-#define FEW_BITS 3
+#define FEW_BITS 4
 #define MANY_BITS 10
 
 struct answer {

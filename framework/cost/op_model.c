@@ -157,17 +157,20 @@ static td_status take_elements(const struct td_device_params *device, enum td_op
 }
 
 td_status td_op_chip_of(const struct td_device_params *device, enum td_operator op, const char *path,
-                        struct td_op_chip *chip) {
+                        struct td_op_chip *out_chip) {
+  struct td_op_chip chip = {.reduces = op == TD_COLLECTIVE && strstr(path, "all_reduce")};
   if (device->kind != TD_KIND_CHIP && device->kind != TD_KIND_LPU) {
     return td_fail(TD_UNSUPPORTED, "device %s: found a %s, expected a chip to price %s", device->name,
                    td_device_kind_name(device->kind), td_operator_name(op));
   }
-  *chip = (struct td_op_chip){.reduces = op == TD_COLLECTIVE && strstr(path, "all_reduce")};
-  if (op == TD_COLLECTIVE || op == TD_E2E) return TD_OK;
-  TD_TRY(take_elements(device, op, path, chip));
-  TD_TRY(number(device, &device->memory_bandwidth, "memory_bandwidth", op, &chip->bandwidth));
-  TD_TRY(number(device, &device->multiprocessors, "multiprocessors", op, &chip->units));
-  return number(device, &device->l2_bytes, "l2_bytes", op, &chip->cache);
+  if (op != TD_COLLECTIVE && op != TD_E2E) {
+    TD_TRY(take_elements(device, op, path, &chip));
+    TD_TRY(number(device, &device->memory_bandwidth, "memory_bandwidth", op, &chip.bandwidth));
+    TD_TRY(number(device, &device->multiprocessors, "multiprocessors", op, &chip.units));
+    TD_TRY(number(device, &device->l2_bytes, "l2_bytes", op, &chip.cache));
+  }
+  *out_chip = chip;
+  return TD_OK;
 }
 
 /* ---- prices ---- */

@@ -84,8 +84,8 @@ static td_status flop_rate(const struct rates *rates, const struct td_graph *gra
 }
 
 /* Conversions to 128 bits take ten times as long as to 64. */
-static wide rounded(double grains) {
-  return fabs(grains) < 9e18 ? (int64_t)(grains + 0.5) : (wide)(grains + 0.5);
+static wide whole(double grains) {
+  return fabs(grains) < 9e18 ? (int64_t)grains : (wide)grains;
 }
 
 /* `poly` times `grains`, one chip's part, of those symbols. */
@@ -94,7 +94,7 @@ static void scale_form(const struct td_poly *poly, uint32_t symbols, double grai
     int s = __builtin_ctz(symbols);
     double coefficient = (double)poly->c[s] * grains;
     if (!(coefficient < MOST_GRAINS)) continue; /* fits() refuses every step that counts any of it */
-    out->c[s] = rounded(coefficient);
+    out->c[s] = whole(coefficient + 0.5);
     if (chips > 1) out->c[s] /= chips;
   }
 }

@@ -4,21 +4,12 @@
  */
 #include <math.h>
 
+#include "tandem/base.h"
 #include "text.h"
 
-static const int64_t tens[] = {1,
-                               10,
-                               100,
-                               1000,
-                               10000,
-                               100000,
-                               1000000,
-                               10000000,
-                               100000000,
-                               INT64_C(1000000000),
-                               INT64_C(10000000000),
-                               INT64_C(100000000000),
-                               INT64_C(1000000000000)};
+static int64_t ten_to(int power) {
+  return (int64_t)td_powers_of_ten[power];
+}
 
 static bool is_digit(char c) {
   return c >= '0' && c <= '9';
@@ -45,13 +36,13 @@ static int64_t read_fraction(const char **at, const char *end, int places) {
     if (seen < places) value = value * 10 + (**at - '0');
     if (seen == places) up = **at >= '5';
   }
-  if (seen < places) value *= tens[places - seen];
+  if (seen < places) value *= ten_to(places - seen);
   return value + up;
 }
 
 static struct instant make_instant(int64_t whole, int64_t fraction, int power) {
-  int64_t in_second = tens[12 - power];
-  struct instant out = {whole / in_second, whole % in_second * tens[power] + fraction};
+  int64_t in_second = ten_to(12 - power);
+  struct instant out = {whole / in_second, whole % in_second * ten_to(power) + fraction};
   if (out.ps >= TD_PS_PER_SECOND) {
     out.ps -= TD_PS_PER_SECOND;
     out.s++;
@@ -63,7 +54,7 @@ static struct instant make_instant(int64_t whole, int64_t fraction, int power) {
 static bool real_time(struct field field, int power, struct instant *out) {
   double value, whole;
   if (!field_real(field, &value)) return false;
-  value /= (double)tens[12 - power];
+  value /= (double)ten_to(12 - power);
   if (value > (double)TEXT_SECONDS_MAX) return false;
   double part = modf(value, &whole);
   *out = make_instant((int64_t)whole, (int64_t)llround(part * 1e12), 12);

@@ -141,7 +141,7 @@ static void several_chips(void **state) {
       {"cluster.pools.[0].backend=modeled", "cluster.pools.[0].backend: device 'modeled': no backend", 2},
       {"cluster.pools.[0].tensor=6", "found 6, expected a divisor of the 64 heads", 2},
       {"cluster.pools.[0].backend=cpu", "expected it on \"modelled\" only", 2},
-      {"cluster.pools.[0].device=tpu_v6e", "expected it in the device file to price gemm", 2},
+      {"cluster.pools.[0].device=cerebras-wse3", "expected it in the device file to price gemm", 2},
   };
   scratch_file("t.cfg", config);
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

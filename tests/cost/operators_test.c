@@ -329,6 +329,12 @@ static void curves_say_what_prices_say(void **state) {
       if (fabs(got / want - 1) > 0.02) fail_msg("m = %" PRId64 ": found %g, expected %g", m, got, want);
     }
   }
+  for (int64_t m = 1; m < 9000; m += 1 + m / 7) { /* what it remembers is what a new one says */
+    struct td_op_curve *fresh;
+    assert_int_equal(td_op_curve_open(read, TD_GEMM, "bfloat16", &family, &fresh), TD_OK);
+    assert_int_equal(td_op_curve_ps(fresh, m), td_op_curve_ps(curve, m));
+    td_op_curve_close(fresh);
+  }
   td_op_curve_close(curve);
   for (int64_t value = 1; value < 100000; value += 1 + value / 5) {
     int32_t below = td_op_knot_below(value);

@@ -164,7 +164,7 @@ static void joining_is_refused(void **state) {
   assert_int_equal(td_device_params_open(test_source("devices/nvlink4.cfg"), &link), TD_OK);
   assert_int_equal(td_device_join(link, &serving), TD_UNSUPPORTED);
   assert_non_null(strstr(td_error_text(), "found a link"));
-  assert_int_equal(td_device_params_open(test_source("devices/tpu_v6e.cfg"), &cpu), TD_OK);
+  assert_int_equal(td_device_params_open(test_source("devices/cerebras-wse3.cfg"), &cpu), TD_OK);
   assert_int_equal(td_device_join(cpu, &serving), TD_UNSUPPORTED);
   assert_non_null(strstr(td_error_text(), "expected it in the device file"));
   td_device_params_close(cpu);

@@ -7,7 +7,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-#include "../support.h"
+#include "../scratch_files.h"
 #include "harness.h"
 
 /* Runs "tandem ARGUMENTS"; exactly one line on stderr, beginning "tandem: " and holding every one of the
@@ -35,16 +35,6 @@ static void refuses_setup(int expected, const char *words, const struct setup *s
 }
 
 static const struct setup good = {.policy = "colocated", .pools = POOL_BOTH("cpu", "1")};
-
-static const char *scratch_file(const char *name, const void *data, size_t bytes) {
-  static char path[4200];
-  snprintf(path, sizeof path, "%s/%s", harness_scratch(), name);
-  FILE *file = fopen(path, "wb");
-  assert_non_null(file);
-  assert_int_equal(fwrite(data, 1, bytes, file), bytes);
-  assert_int_equal(fclose(file), 0);
-  return path;
-}
 
 static void faults_usage(void **state) {
   (void)state;
@@ -78,7 +68,7 @@ static void faults_config(void **state) {
   };
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     char arguments[4400];
-    snprintf(arguments, sizeof arguments, "run %s", scratch_file("bad.cfg", bad[i].text, strlen(bad[i].text)));
+    snprintf(arguments, sizeof arguments, "run %s", scratch_file("bad.cfg", bad[i].text));
     refuses(2, bad[i].words, arguments);
   }
   char arguments[4400];
@@ -122,11 +112,11 @@ static void faults_model(void **state) {
   static const size_t cuts[] = {0, 3, 4, 20, 100, 5000, 20000, 300000};
   char path[4200];
   for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
-    snprintf(path, sizeof path, "%s", scratch_file("cut.gguf", whole, cuts[i]));
+    snprintf(path, sizeof path, "%s", scratch_bytes("cut.gguf", whole, cuts[i]));
     setup.model = path;
     refuses_setup(1, "cut.gguf", &setup);
   }
-  snprintf(path, sizeof path, "%s", scratch_file("cut.gguf", whole, bytes - 1));
+  snprintf(path, sizeof path, "%s", scratch_bytes("cut.gguf", whole, bytes - 1));
   refuses_setup(1, "cut.gguf", &setup);
   setup.model = test_source("experiments/models/llama-3.1-8b.cfg");
   refuses_setup(2, "fault.cfg:,backend,shape", &setup);
@@ -195,7 +185,7 @@ static void faults_output(void **state) {
   snprintf(words, sizeof words, "%s,pipe", pipe);
   refuses(1, words, arguments);
   snprintf(arguments, sizeof arguments, "eval %s --ids %s --out %s", test_source("tests/data/tiny/llama.gguf"),
-           scratch_file("ids", "1 2 3", 5), pipe);
+           scratch_file("ids", "1 2 3"), pipe);
   refuses(1, words, arguments);
   /* nor may it replace what it reads */
   snprintf(arguments, sizeof arguments, "run %s -o %s", config, config);

@@ -140,10 +140,46 @@ static void test_kv_layers(void **state) {
   check_kv((struct td_slice){LAYERS, LAYERS + 1, TD_PART_ALL}, 0, 0);
 }
 
+/* What graphs remember of themselves is what a look at all operators finds, here and in models of unlike layers. */
+static void same_groups(const struct td_graph *known) {
+  struct td_graph unknown = *known;
+  const struct td_slice whole = td_slice_whole(known);
+  struct td_slice_group *groups, *looked;
+  int32_t count, looked_count, ops = 0;
+  unknown.distinct_count = 0;
+  assert_int_equal(td_slice_groups_build(known, &whole, &groups, &count), TD_OK);
+  assert_int_equal(td_slice_groups_build(&unknown, &whole, &looked, &looked_count), TD_OK);
+  assert_int_equal(count, looked_count);
+  assert_int_equal(count, known->distinct_count);
+  assert_memory_equal(groups, looked, (size_t)count * sizeof *groups);
+  for (int32_t i = 0; i < count; i++) ops += groups[i].count;
+  assert_int_equal(ops, known->op_count);
+  free(groups);
+  free(looked);
+}
+
+static void test_groups(void **state) {
+  (void)state;
+  static const char *const shapes[] = {"deepseek-v3", "gpt-oss-20b", "bert-base"};
+  same_groups(graph);
+  for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+    char path[80];
+    struct td_model *other;
+    struct td_graph *built;
+    snprintf(path, sizeof path, "experiments/models/%s.cfg", shapes[i]);
+    assert_int_equal(td_model_open(test_source(path), &other), TD_OK);
+    assert_int_equal(td_graph_build(other, &built), TD_OK);
+    same_groups(built);
+    td_graph_free(built);
+    td_model_close(other);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_whole), cmocka_unit_test(test_pipeline), cmocka_unit_test(test_disaggregated_layer),
-      cmocka_unit_test(test_parts), cmocka_unit_test(test_refusals), cmocka_unit_test(test_kv_layers),
+      cmocka_unit_test(test_whole),  cmocka_unit_test(test_pipeline), cmocka_unit_test(test_disaggregated_layer),
+      cmocka_unit_test(test_parts),  cmocka_unit_test(test_refusals), cmocka_unit_test(test_kv_layers),
+      cmocka_unit_test(test_groups),
   };
   return cmocka_run_group_tests(tests, open_model, close_model);
 }

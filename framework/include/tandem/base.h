@@ -35,6 +35,8 @@ uint64_t td_hash(uint64_t state, const void *data, size_t bytes);
 uint64_t td_random(uint64_t seed, uint64_t stream, uint64_t counter);
 double td_random_unit(uint64_t seed, uint64_t stream, uint64_t counter);
 
+extern const uint64_t td_powers_of_ten[20]; /* 10^0 .. 10^19: all that 64 bits hold */
+
 /* a * b and a + b of sizes; false on overflow, *out untouched. */
 bool td_mul_size(uint64_t a, uint64_t b, uint64_t *out);
 bool td_add_size(uint64_t a, uint64_t b, uint64_t *out);
