@@ -80,6 +80,7 @@ static td_status fill(const struct td_device_params *device, enum td_operator op
   struct td_op_fit *fit = &curve->basis.own;
   *fit = *curve->basis.fit;
   curve->basis.fit = fit;
+  curve->basis.gap = td_op_residual_gap(fit, &shape);
   if (fit->residual_count) TD_TRY(fill_knots(fit, curve));
   if (cold) curve->chip.start = FUSED_START;
   curve->chip.cold = cold; /* the residuals are those of the benchmark, whose weights may have stayed in the cache */

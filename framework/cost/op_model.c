@@ -233,6 +233,7 @@ void td_op_basis_of(const struct td_device_params *device, enum td_operator op, 
   out->fit = own ? own : &out->own;
   out->guessed = !own && !other;
   out->wider = 1;
+  out->gap = 0;
   out->note = NULL;
   if (out->guessed) td_op_guesses(op, &out->own);
   if (other) { /* residuals are of that type's kernels */
@@ -257,12 +258,13 @@ void td_op_interval(const struct td_op_basis *basis, const struct td_op_shape *s
   const struct td_op_error *error = &fit->errors[td_op_class_of(model, shape)];
   if (error->rows < 20) error = &fit->errors[0];
   bool known = error->rows > 0;
-  double octaves = outside(model, fit, shape), beyond = octaves > 0 ? pow(PER_OCTAVE, octaves) : 1;
+  double out = outside(model, fit, shape), octaves = out > basis->gap ? out : basis->gap;
+  double beyond = octaves > 0 ? pow(PER_OCTAVE, octaves) : 1;
   double wider = beyond * basis->wider;
   price->note = known ? NULL : "no rows were held back to measure the fit's error";
   price->low = price->seconds * (known ? error->low : GUESS_LOW) / wider;
   price->high = price->seconds * (known ? error->high : GUESS_HIGH) * wider;
-  if (beyond > 1) price->note = "outside the measured shapes";
+  if (beyond > 1) price->note = out > 0 ? "outside the measured shapes" : "far from all measured shapes";
   if (basis->note) price->note = basis->note;
 }
 
@@ -286,6 +288,7 @@ td_status td_op_price(const struct td_device_params *device, enum td_operator op
   TD_TRY(td_op_shape_check(op, shape));
   TD_TRY(td_op_chip_of(device, op, path, &chip));
   td_op_basis_of(device, op, path, &basis);
+  basis.gap = td_op_residual_gap(basis.fit, shape);
   out_price->seconds = td_op_seconds(&chip, basis.fit, shape);
   td_op_interval(&basis, shape, out_price);
   double flops = 0, bytes = 0;

@@ -94,6 +94,10 @@ td_status td_op_residual_prepare(const struct td_op_chip *chip, struct td_op_fit
 double td_op_residual_at(const struct td_op_chip *chip, const struct td_op_fit *fit, const struct td_op_shape *shape,
                          double seconds);
 
+/* Octaves beyond one to the nearest residual, whatever the last field: kernels there may be others than any that was
+ * measured. 0 where the model has no `local`, or the fit no residuals. */
+double td_op_residual_gap(const struct td_op_fit *fit, const struct td_op_shape *shape);
+
 /* A fit with the thousand residuals nearest to a family (its last field is >= 1), for many prices of it; freed with
  * td_op_fit_free. */
 td_status td_op_residual_family(const struct td_op_chip *chip, const struct td_op_fit *fit,
@@ -110,6 +114,7 @@ struct td_op_basis {
   struct td_op_fit own;        /* borrows the device's residuals */
   bool guessed;
   double wider; /* than the fit's error: intervals, on both sides */
+  double gap;   /* td_op_residual_gap of the shape */
   const char *note;
 };
 void td_op_basis_of(const struct td_device_params *device, enum td_operator op, const char *path,

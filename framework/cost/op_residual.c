@@ -159,18 +159,31 @@ double td_op_residual_at(const struct td_op_chip *chip, const struct td_op_fit *
   return sum;
 }
 
-/* ---- those near a family ---- */
-
-#define NEAR_FAMILY 1024
-#define BINS 512
-#define BINS_PER_UNIT 8.0
-
 /* How far a point is from the family, whatever its last field and its tiles. */
 static double family_distance(const struct td_op_model *model, const float *a, const float *b) {
   double sum = 0;
   for (int32_t i = 0; i < model->field_count - 1; i++) sum += (double)(a[i] - b[i]) * (double)(a[i] - b[i]);
   return sqrt(sum);
 }
+
+double td_op_residual_gap(const struct td_op_fit *fit, const struct td_op_shape *shape) {
+  const struct td_op_model *model = td_op_model(fit->op);
+  float at[PLACE] = {0};
+  double least = HUGE_VAL;
+  if (!model->local || !fit->residual_count) return 0;
+  place_local(model, shape, at);
+  for (int32_t i = 0; i < fit->residual_count; i++) {
+    double distance = family_distance(model, fit->places + (size_t)i * PLACE, at);
+    if (distance < least) least = distance;
+  }
+  return least > 1 ? least - 1 : 0;
+}
+
+/* ---- those near a family ---- */
+
+#define NEAR_FAMILY 1024
+#define BINS 512
+#define BINS_PER_UNIT 8.0
 
 static int32_t bin_of(double distance) {
   return distance * BINS_PER_UNIT < BINS - 1 ? (int32_t)(distance * BINS_PER_UNIT) : BINS - 1;

@@ -171,6 +171,10 @@ static void a_slow_group_is_its_own(void **state) {
   assert_true(fabs(is_quick - 0.1) < 0.02);
   assert_true(fabs(is_slow - log(4)) < 0.1);
   assert_true(is_other > 0.02 && is_other < 0.12);
+  const struct td_op_shape far = {{16384, 2048, 8, 256, 4, 4, 0, 3, 96}},
+                           nongated = {{4096, 2048, 8, 256, 4, 4, 0, 2, 96}};
+  assert_true(td_op_residual_gap(&fit, &quick) == 0 && td_op_residual_gap(&fit, &other) == 0);
+  assert_true(fabs(td_op_residual_gap(&fit, &far) - 1) < 1e-6 && td_op_residual_gap(&fit, &nongated) > 1);
   free(fit.places);
   td_device_params_close(device);
 }
