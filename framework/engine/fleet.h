@@ -322,7 +322,6 @@ void fleet_tools_repair(struct fleet *fleet, int32_t index);
 
 struct fleet_tools;
 struct tool_call;
-struct keyed_slot;
 bool fleet_tools_next_fits(const struct fleet_tools *tools,
                            int32_t index);                                /* cores are free for who is first in line */
 td_status fleet_tools_begin(struct fleet *fleet, struct keyed_slot item); /* taken from the line */
