@@ -179,6 +179,45 @@ static void a_slow_group_is_its_own(void **state) {
   td_device_params_close(device);
 }
 
+/* ---- public timings ---- */
+
+static int ascending(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return x < y ? -1 : x > y;
+}
+
+/* With the guesses, which lie between the fits of both types, half of the rows of NVIDIA's table are within a tenth. */
+static void public_timings_agree(void **state) {
+  (void)state;
+  const char *path = test_shared("data/measurements/moe/h100_sxm_trtllm_1.3.0rc20.csv.gz");
+  struct td_op_table table;
+  if (!path) {
+    printf("skipped: found no shared measurements\n");
+    skip();
+  }
+  struct td_device_params *device = open_chip();
+  if (td_op_table_read(path, TD_MOE, true, &table)) fail_msg("%s", td_error_text());
+  for (int32_t i = 0; i < table.path_count; i++) {
+    struct td_op_fit guesses;
+    struct td_op_chip chip;
+    int64_t count = 0;
+    double *off = calloc((size_t)table.row_count, sizeof *off);
+    assert_non_null(off);
+    td_op_guesses(TD_MOE, &guesses);
+    assert_int_equal(td_op_chip_of(device, TD_MOE, table.path_names[i], &chip), TD_OK);
+    for (int64_t r = 0; r < table.row_count; r += 3) {
+      const struct td_op_row *row = &table.rows[r];
+      if (row->path == i) off[count++] = fabs(td_op_seconds(&chip, &guesses, &row->shape) / row->seconds - 1);
+    }
+    qsort(off, (size_t)count, sizeof *off, ascending);
+    printf("%s: median %.2f %%\n", table.path_names[i], 100 * off[count / 2]);
+    assert_true(count > 1000 && off[count / 2] < 0.1);
+    free(off);
+  }
+  td_op_table_free(&table);
+  td_device_params_close(device);
+}
+
 /* ---- what is held back ---- */
 
 static const char *made_table(void) {
@@ -237,9 +276,9 @@ static void loads_are_held_back_together(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(loads_are_as_drawn),           cmocka_unit_test(even_loads_are_even),
-      cmocka_unit_test(all_loads_are_possible),       cmocka_unit_test(a_slow_group_is_its_own),
-      cmocka_unit_test(loads_are_held_back_together),
+      cmocka_unit_test(loads_are_as_drawn),     cmocka_unit_test(even_loads_are_even),
+      cmocka_unit_test(all_loads_are_possible), cmocka_unit_test(a_slow_group_is_its_own),
+      cmocka_unit_test(public_timings_agree),   cmocka_unit_test(loads_are_held_back_together),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
