@@ -91,6 +91,21 @@ with tempfile.TemporaryDirectory() as folder:
     shown = [subprocess.run([tandem, "show", "--json", f"{folder}/{name}.h5"], check=True, capture_output=True).stdout
              for name in ("before", "modelled")]
     assert shown[0] == shown[1]
+    # paces: of a run that was killed before any row of steps was written; that contradict the rows
+    with h5py.File(f"{folder}/modelled_paces.h5") as f:
+        steps, paces = f["steps"][:], f["paces"][:]
+    assert len(tandem_trace.with_paces(steps[:0], paces)) == 0
+    killed = tandem_trace.with_paces(steps[:1], paces)
+    assert len(killed) == 1 + (paces["step"] < steps["step"][0] + steps["count"][0]).sum() and killed["count"].sum() == steps["count"][0]
+    for wrong in (steps["step"][2], paces["step"][1]):  # the first step of a row, that of another pace
+        twice = paces.copy()
+        twice["step"][0] = wrong
+        try:
+            tandem_trace.with_paces(steps, twice)
+        except tandem_trace.SchemaError as error:
+            assert "paces" in str(error)
+        else:
+            raise AssertionError("paces that contradict rows of steps were taken")
     with h5py.File(f"{folder}/other.h5", "w") as f:
         f.create_group("run")
     try:

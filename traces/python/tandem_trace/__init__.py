@@ -57,11 +57,11 @@ def with_paces(steps, paces):
     """Rows of steps as they would be without the table paces: one for each pace."""
     if not len(paces):
         return steps
+    ends = steps["step"] + steps["count"]
+    paces = paces[paces["step"] < (ends[-1] if len(ends) else 0)]  # of a part file, the last row may be missing
     row = np.searchsorted(steps["step"], paces["step"], "right") - 1
-    inside = paces["step"] < (steps["step"] + steps["count"])[row.clip(0)]  # of a part file, the last row may be missing
-    row, paces = row[inside], paces[inside]
-    if len(row) and ((row < 0).any() or (np.diff(steps["step"].astype(np.int64)) < 0).any()):
-        raise SchemaError("paces: found a step of no row of steps")
+    if (steps["step"][1:] < ends[:-1]).any() or (row < 0).any() or (paces["step"] >= ends[row]).any():
+        raise SchemaError("paces: found a step of no row of steps, or these out of order")
     out = np.concatenate([steps, steps[row]])
     for name in paces.dtype.names:
         out[name][len(steps) :] = paces[name]
@@ -69,6 +69,8 @@ def with_paces(steps, paces):
     out, row = out[order], steps[np.r_[np.arange(len(steps)), row][order]]
     step, first = out["step"].astype(np.int64), row["step"].astype(np.int64)
     count = np.minimum(np.r_[step[1:], np.iinfo(np.int64).max], first + row["count"].astype(np.int64)) - step
+    if (count < 1).any():
+        raise SchemaError("paces: found one at the first step of a row of steps, or at that of another pace")
     lasts = count * out["duration"] + count * (count - 1) // 2 * out["slope"]
     before = lasts.cumsum() - lasts  # of all rows; may wrap around, and back in the difference
     out["start"] += before - before[np.searchsorted(step, first)]
