@@ -57,7 +57,7 @@ static td_status errors_of(const struct pair *pairs, int64_t count, double scale
     compared[used++] = (struct td_op_compared){pairs[i].measured, pairs[i].predicted * scale,
                                                td_op_class_of(td_op_model(TD_E2E), &pairs[i].shape)};
   }
-  td_status status = td_op_errors(compared, used, out);
+  td_status status = td_op_errors(compared, used, 0, out);
   free(memory);
   return status;
 }

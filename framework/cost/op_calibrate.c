@@ -209,6 +209,11 @@ static td_status fit_rows(const struct td_calibration *how, const struct td_op_c
   return status;
 }
 
+static int ascending(const void *a, const void *b) {
+  uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+  return x < y ? -1 : x > y;
+}
+
 static int by_m(const void *a, const void *b) {
   const struct td_op_row *x = *(const struct td_op_row *const *)a, *y = *(const struct td_op_row *const *)b;
   if (x->shape.v[2] != y->shape.v[2]) return x->shape.v[2] < y->shape.v[2] ? -1 : 1;
@@ -238,8 +243,22 @@ static td_status compare_sums(const struct td_op_chip *chip, const struct td_op_
   return TD_OK;
 }
 
+/* Among rows, the first `fields` of whose shapes say which family they are of; 0: there are none. */
+static td_status count_families(int32_t fields, const struct rows *rows, int64_t *out_count) {
+  void *memory;
+  *out_count = 0;
+  if (!fields) return TD_OK;
+  TD_TRY(td_alloc((size_t)rows->count + 1, sizeof(uint64_t), &memory));
+  uint64_t *hashes = memory;
+  for (int64_t i = 0; i < rows->count; i++) hashes[i] = hash_fields(rows->items[i], fields);
+  qsort(memory, (size_t)rows->count, sizeof *hashes, ascending);
+  for (int64_t i = 0; i < rows->count; i++) *out_count += !i || hashes[i] != hashes[i - 1];
+  free(memory);
+  return TD_OK;
+}
+
 static td_status compare(const struct td_op_chip *chip, const struct td_op_fit *fit, const struct rows *held,
-                         struct td_op_error *out_errors) {
+                         int64_t families, struct td_op_error *out_errors) {
   const struct td_op_model *model = td_op_model(fit->op);
   void *memory;
   TD_TRY(td_alloc(2 * (size_t)held->count + 1, sizeof(struct td_op_compared), &memory));
@@ -251,7 +270,7 @@ static td_status compare(const struct td_op_chip *chip, const struct td_op_fit *
                                           td_op_class_of(model, &row->shape)};
   }
   td_status status = fit->op == TD_GEMM ? compare_sums(chip, fit, held, compared, &count) : TD_OK;
-  if (!status) status = td_op_errors(compared, count, out_errors);
+  if (!status) status = td_op_errors(compared, count, families, out_errors);
   free(compared);
   return status;
 }
@@ -277,8 +296,9 @@ static td_status hold_rows(const struct td_calibration *how, struct rows *kept, 
 }
 
 static td_status hold_back(const struct td_calibration *how, const struct rows *all, struct rows *kept,
-                           struct rows *held) {
+                           struct rows *held, int64_t *out_families) {
   TD_TRY(part(same_family(how), all, 0, how->held_back, how->seed, STREAM_HELD, kept, held));
+  TD_TRY(count_families(same_family(how).fields, held, out_families));
   return how->held_as == TD_HELD_BOTH ? hold_rows(how, kept, held) : TD_OK;
 }
 
@@ -287,13 +307,14 @@ static td_status fit_both(const struct td_calibration *how, const struct td_op_c
                           struct td_op_fit *fit) {
   struct rows kept = {0}, held = {0}, sample = {0};
   struct td_op_fit blind = *fit;
-  td_status status = hold_back(how, all, &kept, &held);
+  int64_t families = 0;
+  td_status status = hold_back(how, all, &kept, &held, &families);
   if (!status) status = draw(&kept, how->rows ? how->rows : kept.count, how->seed, STREAM_SAMPLE, &sample);
   if (!status && sample.count < LEAST_ROWS) {
     status = td_fail(TD_CONFIG, "found %" PRId64 " rows to fit to, expected at least %d", sample.count, LEAST_ROWS);
   }
   if (!status) status = fit_rows(how, chip, &sample, &blind);
-  if (!status) status = compare(chip, &blind, &held, fit->errors);
+  if (!status) status = compare(chip, &blind, &held, families, fit->errors);
   if (!status) status = fit_rows(how, chip, how->rows ? &sample : all, fit);
   td_op_fit_free(&blind);
   free(kept.items);

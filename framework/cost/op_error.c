@@ -19,8 +19,28 @@ static double quantile(const double *sorted, int64_t count, double at) {
   return sorted[below] + (place - (double)below) * (sorted[above] - sorted[below]);
 }
 
-static struct td_op_error error_of(const struct td_op_compared *rows, int64_t count, int32_t class_index, double *ratio,
-                                   double *off) {
+/* Student's t, 95 % to one side, for 1 and more degrees of freedom. */
+static const double student[TD_FEW_FAMILIES - 2] = {6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833,
+                                                    1.812, 1.796, 1.782, 1.771, 1.761, 1.753, 1.746, 1.740, 1.734};
+#define NORMAL 1.645
+
+/* Rows of a family are off together, so a few families' percentiles are too near for the next one: by as much as a
+ * prediction from so many values is wider than the percentiles of a normal distribution that is known, from the median
+ * on. But no further than what is said without any measurement, unless rows were that far off. */
+static void widen(double median, int64_t families, struct td_op_error *error) {
+  double low = TD_GUESS_LOW, high = TD_GUESS_HIGH, count = (double)families;
+  if (!families || families >= TD_FEW_FAMILIES) return;
+  if (families > 1) {
+    double wider = student[families - 2] * sqrt(1 + 1 / count) / NORMAL;
+    low = fmax(low, median * pow(error->low / median, wider));
+    high = fmin(high, median * pow(error->high / median, wider));
+  }
+  error->low = fmin(error->low, low);
+  error->high = fmax(error->high, high);
+}
+
+static struct td_op_error error_of(const struct td_op_compared *rows, int64_t count, int64_t families,
+                                   int32_t class_index, double *ratio, double *off) {
   struct td_op_error error = {.rows = 0};
   double sum = 0, missed = 0, measured = 0;
   for (int64_t i = 0; i < count; i++) {
@@ -40,14 +60,18 @@ static struct td_op_error error_of(const struct td_op_compared *rows, int64_t co
   error.time_weighted = missed / measured;
   error.low = quantile(ratio, error.rows, 0.05);
   error.high = quantile(ratio, error.rows, 0.95);
+  widen(quantile(ratio, error.rows, 0.5), families, &error);
   return error;
 }
 
-td_status td_op_errors(const struct td_op_compared *rows, int64_t count, struct td_op_error *out_errors) {
+td_status td_op_errors(const struct td_op_compared *rows, int64_t count, int64_t families,
+                       struct td_op_error *out_errors) {
   void *memory;
   TD_TRY(td_alloc(2 * (size_t)count + 1, sizeof(double), &memory));
   double *scratch = memory;
-  for (int32_t i = 0; i < TD_OP_CLASSES; i++) out_errors[i] = error_of(rows, count, i, scratch, scratch + count);
+  for (int32_t i = 0; i < TD_OP_CLASSES; i++) {
+    out_errors[i] = error_of(rows, count, families, i, scratch, scratch + count);
+  }
   free(memory);
   return TD_OK;
 }

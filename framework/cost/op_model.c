@@ -206,10 +206,6 @@ static double outside(const struct td_op_model *model, const struct td_op_fit *f
   return octaves;
 }
 
-/* What a guess is worth: the parameters of one generation of devices miss the next one's by up to a third on average
- * (docs/calibration.md). */
-#define GUESS_LOW 0.5
-#define GUESS_HIGH 2.0
 /* Parameters of another device: an A100 priced with an H100's and the other way round (docs/calibration.md). */
 #define BORROWED 1.25
 /* Each octave beyond what was measured widens the interval by this factor on both sides. */
@@ -250,8 +246,8 @@ void td_op_basis_of(const struct td_device_params *device, enum td_operator op, 
 
 void td_op_interval(const struct td_op_basis *basis, const struct td_op_shape *shape, struct td_op_price *price) {
   const struct td_op_fit *fit = basis->fit;
-  price->low = price->seconds * GUESS_LOW;
-  price->high = price->seconds * GUESS_HIGH;
+  price->low = price->seconds * TD_GUESS_LOW;
+  price->high = price->seconds * TD_GUESS_HIGH;
   price->note = "no fit: the model's guesses";
   if (basis->guessed) return;
   const struct td_op_model *model = models[fit->op];
@@ -262,8 +258,8 @@ void td_op_interval(const struct td_op_basis *basis, const struct td_op_shape *s
   double beyond = octaves > 0 ? pow(PER_OCTAVE, octaves) : 1;
   double wider = beyond * basis->wider;
   price->note = known ? NULL : "no rows were held back to measure the fit's error";
-  price->low = price->seconds * (known ? error->low : GUESS_LOW) / wider;
-  price->high = price->seconds * (known ? error->high : GUESS_HIGH) * wider;
+  price->low = price->seconds * (known ? error->low : TD_GUESS_LOW) / wider;
+  price->high = price->seconds * (known ? error->high : TD_GUESS_HIGH) * wider;
   if (beyond > 1) price->note = out > 0 ? "outside the measured shapes" : "far from all measured shapes";
   if (basis->note) price->note = basis->note;
 }

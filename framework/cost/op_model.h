@@ -106,7 +106,10 @@ td_status td_op_residual_family(const struct td_op_chip *chip, const struct td_o
 /* Model and residual together, seconds. */
 double td_op_seconds(const struct td_op_chip *chip, const struct td_op_fit *fit, const struct td_op_shape *shape);
 
-/* The fit of a device that has none: the guesses. */
+/* The fit of a device that has none: the guesses. What they are worth: the parameters of one generation of devices miss
+ * the next one's by up to a third on average (docs/calibration.md). */
+#define TD_GUESS_LOW 0.5
+#define TD_GUESS_HIGH 2.0
 void td_op_guesses(enum td_operator op, struct td_op_fit *out_fit);
 /* What a path is priced with: its own fit; else the parameters of one of akin element types; else the guesses. */
 struct td_op_basis {

@@ -63,12 +63,8 @@ struct td_fitted td_fit_constant(const struct td_fit_step *step, const struct td
   return (struct td_fitted){true, (td_wide)ps << TD_GRAIN_BITS, 0, valid, times->low + launch, times->high + launch};
 }
 
-/* What a guessed constant is worth. */
-#define GUESS_LOW 0.5
-#define GUESS_HIGH 2.0
-
 static struct td_fitted guessed(const struct td_fit_step *step, double seconds) {
-  const struct td_fit_times times = {(int64_t)(seconds * 1e12 + 0.5), GUESS_LOW * seconds, GUESS_HIGH * seconds};
+  const struct td_fit_times times = {(int64_t)(seconds * 1e12 + 0.5), TD_GUESS_LOW * seconds, TD_GUESS_HIGH * seconds};
   return td_fit_constant(step, &times, INT64_MAX);
 }
 
@@ -100,7 +96,7 @@ static struct td_fitted small(const struct td_fit_step *step, const struct td_op
 static struct td_fitted host(const struct td_fit_step *step) {
   double seqs = (double)step->stats->v[TD_SYM_SEQS];
   double us = td_e2e_parameter(step->e2e, TD_E2E_STEP) + td_e2e_parameter(step->e2e, TD_E2E_SEQUENCE) * seqs;
-  const struct td_fit_times times = {(int64_t)(us * 1e6 + 0.5), GUESS_LOW * us * 1e-6, GUESS_HIGH * us * 1e-6};
+  const struct td_fit_times times = {(int64_t)(us * 1e6 + 0.5), TD_GUESS_LOW * us * 1e-6, TD_GUESS_HIGH * us * 1e-6};
   return (struct td_fitted){true, (td_wide)times.ps << TD_GRAIN_BITS, 0, INT64_MAX, times.low, times.high};
 }
 

@@ -274,11 +274,44 @@ static void loads_are_held_back_together(void **state) {
   assert_true((both - models) % 3 == 0 && share > 0.05 && share < 0.3);
 }
 
+/* ---- intervals ---- */
+
+/* Of rows whose log(measured / predicted) is spread evenly within +-`spread`, one in ten of them `slow` times that. */
+static struct td_op_error error_among(int64_t families, double spread, double slow) {
+  enum { ROWS = 201 };
+  struct td_op_compared rows[ROWS];
+  struct td_op_error errors[TD_OP_CLASSES];
+  for (int i = 0; i < ROWS; i++) {
+    double off = spread * (2.0 * i / (ROWS - 1) - 1);
+    rows[i] = (struct td_op_compared){.measured = exp(off) * (i % 10 == 9 ? slow : 1), .predicted = 1};
+  }
+  assert_int_equal(td_op_errors(rows, ROWS, families, errors), TD_OK);
+  return errors[0];
+}
+
+/* Percentiles of two or three models' rows are no bounds of the next model's. */
+static void few_models_say_less(void **state) {
+  (void)state;
+  struct td_op_error rows = error_among(0, 0.1, 1), many = error_among(20, 0.1, 1), three = error_among(3, 0.1, 1);
+  assert_true(fabs(log(rows.high) - 0.09) < 0.001 && fabs(log(rows.low) + 0.09) < 0.001);
+  assert_true(rows.low == many.low && rows.high == many.high && rows.mape == three.mape && rows.p90 == three.p90);
+  double wider = 2.920 / 1.645 * sqrt(1 + 1.0 / 3);
+  assert_true(fabs(log(three.high) - 0.09 * wider) < 0.001 && fabs(log(three.low) + 0.09 * wider) < 0.001);
+  for (int64_t families = 2; families <= 20; families++) {
+    struct td_op_error some = error_among(families - 1, 0.1, 1), more = error_among(families, 0.1, 1);
+    assert_true(some.low < more.low && some.high > more.high);
+  }
+  struct td_op_error one = error_among(1, 0.1, 1), slow = error_among(2, 0.1, 5);
+  assert_true(one.low == 0.5 && one.high == 2);
+  assert_true(slow.high == error_among(0, 0.1, 5).high && slow.high > 4 && slow.low > 0.5 && slow.low < 0.7);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(loads_are_as_drawn),     cmocka_unit_test(even_loads_are_even),
       cmocka_unit_test(all_loads_are_possible), cmocka_unit_test(a_slow_group_is_its_own),
       cmocka_unit_test(public_timings_agree),   cmocka_unit_test(loads_are_held_back_together),
+      cmocka_unit_test(few_models_say_less),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
