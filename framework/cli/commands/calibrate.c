@@ -59,6 +59,18 @@ static td_status check_machine(const struct options *options) {
   return TD_OK;
 }
 
+/* Flags that would do nothing. */
+static td_status check_operator(const struct options *options, enum td_operator op) {
+  bool of_others = options->rows || options->analytic || options->single || options->both;
+  if (op == TD_E2E && of_others) {
+    return td_fail(TD_USAGE,
+                   "calibrate: found --rows, --analytic, --held-rows or --held-both beside --op e2e, which "
+                   "has one scale of all configurations that are not held back");
+  }
+  if (op == TD_E2E || !options->models) return TD_OK;
+  return td_fail(TD_USAGE, "calibrate: found --models beside --op %s, expected it with e2e", options->op);
+}
+
 static td_status take_numbers(const struct options *options, struct td_calibration *how) {
   int64_t per_cent = 20;
   how->seed = 1;
@@ -68,6 +80,7 @@ static td_status take_numbers(const struct options *options, struct td_calibrati
                    "or e2e",
                    options->op);
   }
+  TD_TRY(check_operator(options, how->op));
   if (how->op == TD_E2E) per_cent = 50;
   if (options->rows) TD_TRY(td_flag_int("--rows", options->rows, 20, 1000000000, &how->rows));
   if (options->seed) TD_TRY(td_flag_int("--seed", options->seed, 0, INT64_MAX, &how->seed));

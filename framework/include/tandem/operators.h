@@ -87,7 +87,7 @@ void td_op_curve_close(struct td_op_curve *curve); /* NULL is fine */
 
 /* How far the fit is from measurements it did not see. */
 struct td_op_error {
-  int64_t rows;         /* 0: none, the rest is NaN */
+  int64_t rows;         /* 0: none, and the rest is 0 */
   double mape, p90;     /* mean and 90th percentile of |predicted / measured - 1| */
   double time_weighted; /* sum |predicted - measured| / sum measured */
   /* measured / predicted: 5th and 95th percentile; of fewer than 20 families, further apart (docs/calibration.md) */
