@@ -28,15 +28,15 @@ static const struct td_op_parameter parameters[] = {
 
 /* The first four are a model's experts, which are held back together. */
 static const struct td_op_field fields[] = {
-    {.name = "hidden_size", .octaves = 1, .most = 1 << 24},
-    {.name = "inter_size", .octaves = 1, .most = 1 << 24},
-    {.name = "topk", .octaves = 1, .most = 1 << 12},
-    {.name = "num_experts", .octaves = 1, .most = 1 << 16},
-    {.name = "moe_tp_size", .octaves = 1, .most = 1 << 12},
-    {.name = "moe_ep_size", .octaves = 1, .most = 1 << 12},
-    {.name = "distribution", .octaves = 0.6, .linear = true, .most = 100000},
-    {.name = "kernel_source", .octaves = 0.25, .linear = true, .most = 3},
-    {.name = "num_tokens", .octaves = 0.7, .most = 1 << 26},
+    {.name = "hidden_size", .most = 1 << 24},
+    {.name = "inter_size", .most = 1 << 24},
+    {.name = "topk", .most = 1 << 12},
+    {.name = "num_experts", .most = 1 << 16},
+    {.name = "moe_tp_size", .most = 1 << 12},
+    {.name = "moe_ep_size", .most = 1 << 12},
+    {.name = "distribution", .linear = true, .most = 100000},
+    {.name = "kernel_source", .linear = true, .most = 3},
+    {.name = "num_tokens", .most = 1 << 26},
 };
 
 static const char *refuses(const int64_t *v) {
