@@ -172,7 +172,8 @@ const struct td_table_schema td_schema[TD_TABLE_COUNT] = {
     [TD_TABLE_TOKENS] = TABLE(tokens, td_row_token, 4096, token_fields, "one row per token of an executed step"),
     [TD_TABLE_RESIDENCY] =
         TABLE(residency, td_row_residency, 4096, residency_fields, "which requests took part in which modelled steps"),
-    [TD_TABLE_TRANSFERS] = TABLE(transfers, td_row_transfer, 4096, transfer_fields, "one row per KV push"),
+    [TD_TABLE_TRANSFERS] = TABLE(transfers, td_row_transfer, 4096, transfer_fields,
+                                 "one row per KV transfer: those of one step, or one push where a clock timed it"),
     [TD_TABLE_CHANGES] =
         LATER_TABLE(changes, td_row_change, 64, change_fields, "workers that take another role, fail, are repaired"),
     [TD_TABLE_ORCHESTRATORS] = TOOLS_TABLE(orchestrators, td_row_orchestrator, 64, orchestrator_fields,
