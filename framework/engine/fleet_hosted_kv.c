@@ -54,7 +54,11 @@ td_status fleet_hosted_admit(struct fleet *fleet, int32_t slot) {
                                                    .held = request->prompt + request->output - 1,
                                                    .finish = TD_FINISH_LENGTH,
                                                    .finished_ps = -1};
-  if (request->emitted) hosted->requests[slot].ids = hosted->requests[slot].own = before.own; /* it starts over */
+  if (request->emitted) { /* it starts over */
+    hosted->requests[slot].ids = hosted->requests[slot].own = before.own;
+  } else {
+    free(before.own); /* of one that was refused when it had to start over */
+  }
   if (fleet_executes(fleet, request->prefill_worker)) TD_TRY(fleet_hosted_prompt(fleet, slot));
   return moves_bytes(fleet, request) ? expect(fleet, slot) : TD_OK;
 }

@@ -220,7 +220,61 @@ static void as_the_rules_say(void **state) {
   for (uint64_t cluster = 1000; cluster < 1000 + PLAIN_CLUSTERS; cluster++) plain_cluster(cluster);
 }
 
+/* ---- what turns say ---- */
+
+enum { TURN_A = 35, TURN_B = 17 }; /* prompt tokens of a's second turn, and of b's only one */
+
+static const char *run_sessions(const char *device) {
+  char pools[256], workload[4200];
+  snprintf(pools, sizeof pools, "{name=\"all\"; backend=\"cpu\"; device=\"%s\"; kv_tokens=256;}", device);
+  snprintf(workload, sizeof workload,
+           "source = { format = \"sessions\"; file = \"%s/turns.csv\"; }; stop_at_end = false;", harness_scratch());
+  struct setup setup = {
+      .pace = "priced", .policy = "colocated", .pools = pools, .workload = workload, .kv = "f16", .chunk = 64};
+  return harness_run(device, &setup);
+}
+
+static const struct td_row_request *turn_of(const struct td_trace *trace, uint64_t prompt) {
+  for (uint64_t i = 0; i < trace->count[TD_TABLE_REQUESTS]; i++) {
+    if (trace->requests[i].prompt_tokens == prompt) return &trace->requests[i];
+  }
+  fail_msg("no request of %d tokens", (int)prompt);
+  return NULL;
+}
+
+static void same_turn(const struct td_trace *a, const struct td_trace *b, uint64_t prompt) {
+  struct td_trace_token *x, *y;
+  uint64_t m, n;
+  assert_int_equal(td_trace_request_tokens(a, turn_of(a, prompt)->request, &x, &m), TD_OK);
+  assert_int_equal(td_trace_request_tokens(b, turn_of(b, prompt)->request, &y, &n), TD_OK);
+  assert_true(m == n && m > 1);
+  for (uint64_t t = 0; t < m; t++) assert_int_equal(x[t].id, y[t].id);
+  free(x);
+  free(y);
+}
+
+/* A slow device's first answer is later, and the turn behind it another number: its text is the same. */
+static void turns_keep_their_texts(void **state) {
+  (void)state;
+  char path[4200];
+  snprintf(path, sizeof path, "%s/turns.csv", harness_scratch());
+  FILE *file = fopen(path, "w");
+  assert_non_null(file);
+  fputs(
+      "session_id,arrival_time,round_idx,prefix_len,input_len,output_len,tool_wait_after_ms\n"
+      "a,0,0,0,20,5,0\na,0,1,25,10,12,0\nb,2,0,0,17,12,0\n",
+      file);
+  assert_int_equal(fclose(file), 0);
+  struct td_trace *fast = harness_load(run_sessions("h100_sxm")), *slow = harness_load(run_sessions("xeon-2vcpu"));
+  assert_true(turn_of(fast, TURN_A)->request != turn_of(slow, TURN_A)->request);
+  same_turn(fast, slow, TURN_A);
+  same_turn(fast, slow, TURN_B);
+  td_trace_free(fast);
+  td_trace_free(slow);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(same_requests), cmocka_unit_test(as_the_rules_say)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(same_requests), cmocka_unit_test(as_the_rules_say),
+                                     cmocka_unit_test(turns_keep_their_texts)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
