@@ -21,6 +21,9 @@ tandem_test(lpu_timing SOURCES lpu/timing_test.c lpu/decoder.c lpu/small_model.c
 tandem_test(lpu_product SOURCES lpu/product_test.c
   LINK tandem_lpu tandem_cost tandem_model tandem_kernels tandem_config tandem_base LABELS lpu)
 
+# Label `plain`: not under sanitizers, where lpu_compile_models runs the same code on less.
+set_tests_properties(lpu_compile PROPERTIES LABELS "lpu;plain")
+
 # Experts beside attention elsewhere, by command: counted and priced, nothing drawn that moves with the C library.
 set(experts ${PROJECT_SOURCE_DIR}/experiments/lpx-afd/lpx-afd.cfg --set cluster.pools.[1].lpu.rows=4
   --set cluster.pools.[1].lpu.expert_rows=4 --set cluster.pools.[1].lpu.expert_routed=8

@@ -17,6 +17,8 @@ if(TANDEM_OPENCL_INCLUDE AND TANDEM_OPENCL_LOADER)
     target_compile_definitions(opencl_${topic} PRIVATE OPENCL_SHIM="$<TARGET_FILE:opencl_shim>")
     add_dependencies(opencl_${topic} tandem opencl_shim)
   endforeach()
+  # Label `plain`: most of it is kernels, which sanitizers do not see; conform_opencl runs the host's code under them.
+  set_tests_properties(opencl_gpu_form PROPERTIES LABELS "opencl;plain")
 else()
   message(STATUS "tandem: no opencl_failures, opencl_cache, opencl_names, opencl_gpu_form tests: no OpenCL loader")
 endif()
