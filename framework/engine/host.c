@@ -76,17 +76,46 @@ static void handle(struct host *host, struct td_message *message) {
   if (status) host_report_failure(host, status);
 }
 
-static void *host_thread(void *argument) {
-  struct host *host = argument;
-  struct td_message message;
-  while (inbox_pop(&host->inbox, -1, &message)) {
-    if (message.type == MESSAGE_STOP || atomic_load(&host->stopping)) {
-      free(message.data);
-      break;
-    }
-    handle(host, &message);
+/* ---- before any request ---- */
+
+#define WARM_ROWS 64
+#define WARM_STEPS 3
+#define WARM_REQUEST UINT64_MAX
+
+/* As long a prompt as a step, the KV and the model's positions allow. */
+static int64_t warm_rows(const struct host *host) {
+  const struct cluster *cluster = host->cluster;
+  int64_t room = cluster->workers[host->worker].kv_blocks * cluster->experiment->engine.block_tokens;
+  int64_t rows = cluster_max_rows(cluster);
+  if (room > cluster->graph->shape.context) room = cluster->graph->shape.context;
+  if (rows > room - WARM_STEPS) rows = room - WARM_STEPS;
+  return rows < WARM_ROWS ? rows : WARM_ROWS;
+}
+
+/* The prompt, then single tokens. */
+static td_status warm_steps(struct host *host, int64_t rows) {
+  const int32_t ids[WARM_ROWS] = {0};
+  struct td_step_seq seq = {.request = WARM_REQUEST, .tokens = rows, .ids = ids, .logits = true};
+  const float *logits;
+  int64_t count;
+  for (int i = 0; i < WARM_STEPS; i++) {
+    TD_TRY(td_runner_step(host->runner, &seq, 1, false, NULL, NULL, NULL, NULL, &logits, &count));
+    seq.past += seq.tokens;
+    seq.tokens = 1;
   }
-  return NULL;
+  return TD_OK;
+}
+
+/* A device's first steps last longer than the same ones later: kernels are loaded, memory is touched, processors wake.
+ * No request pays for that, as with a server, which warms up before it takes any. What counts its own time, or takes it
+ * from a price, has no need. */
+static td_status warm_up(struct host *host) {
+  bool clocked = host->cluster->experiment->engine.pace != TD_PACE_PRICED;
+  int64_t rows = warm_rows(host);
+  if (!clocked || host->cluster->workers[host->worker].backend->emulates || rows < 1) return TD_OK;
+  td_status status = warm_steps(host, rows);
+  td_kv_release(td_runner_kv(host->runner), WARM_REQUEST);
+  return status;
 }
 
 static td_status send_ready(struct host *host) {
@@ -100,13 +129,29 @@ static td_status send_ready(struct host *host) {
   return node_reply(host->node, &message);
 }
 
+static void *host_thread(void *argument) {
+  struct host *host = argument;
+  struct td_message message;
+  td_status status = warm_up(host);
+  if (!status) status = send_ready(host);
+  if (status) host_report_failure(host, status);
+  while (inbox_pop(&host->inbox, -1, &message)) {
+    if (message.type == MESSAGE_STOP || atomic_load(&host->stopping)) {
+      free(message.data);
+      break;
+    }
+    handle(host, &message);
+  }
+  return NULL;
+}
+
 td_status host_start(struct host *host) {
   host->threaded = true;
   if (pthread_create(&host->thread, NULL, host_thread, host)) {
     host->threaded = false;
     return td_fail(TD_NO_MEMORY, "cannot start a thread for worker %d", host->worker);
   }
-  return send_ready(host);
+  return TD_OK;
 }
 
 void host_stop(struct host *host) {

@@ -50,7 +50,7 @@ struct host {
 
 /* Opens the device and loads the model. `host` is where it stays. */
 td_status host_open(struct host *host, struct node *node, const struct cluster *cluster, int32_t worker);
-/* Starts the thread and tells the engine that the worker is ready. */
+/* Starts the thread, which warms the device up and then tells the engine that the worker is ready. */
 td_status host_start(struct host *host);
 void host_stop(struct host *host); /* ends the thread after the message it is at */
 void host_close(struct host *host);

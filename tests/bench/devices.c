@@ -160,20 +160,24 @@ static void too_few_chips(void **state) {
 
 /* ---- energy ---- */
 
-/* Of workers with a chip each, steps' energies are what their chips counted, to the last operator. */
+#define WARM_STEPS 3 /* host.c */
+
+/* Of workers with a chip each, steps' energies are what their chips counted, to the last operator; what they did before
+ * the first request, to warm up, is no step's. */
 static void steps_have_their_energy(void **state) {
   (void)state;
   static const char *const paces[] = {"wall", "measured"};
   for (int p = 0; p < 2; p++) {
     struct td_trace *trace;
     must(run("energy", "colocated", "{ name = \"a\"; backend = \"chip\"; count = 2; }", paces[p], &trace));
-    double energy[2] = {0};
+    double energy[2] = {0}, most = 0;
     for (uint64_t i = 0; i < trace->count[TD_TABLE_STEPS]; i++) {
       const struct td_row_step *step = &trace->steps[i];
       assert_true(step->energy > 0);
       energy[step->device] += step->energy;
+      if (step->energy > most) most = step->energy; /* one that gives logits has all operators */
     }
-    for (int i = 0; i < 2; i++) assert_true(energy[i] == JOULES_A_CALL * operators[i]);
+    for (int i = 0; i < 2; i++) assert_true(energy[i] + WARM_STEPS * most == JOULES_A_CALL * operators[i]);
     td_trace_free(trace);
   }
 }
