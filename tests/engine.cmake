@@ -62,7 +62,7 @@ function(engine_case name)
   set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600 LABELS "${ARGN}")
 endfunction()
 foreach(case parity_one_process measured_paces transfer_bytes mixed_cluster modelled_cluster handoff_blob sampling_seeded
-    arrivals_do_not_matter long_prefill_counts stops_at_length end_tokens source_live one_token_requests kv_pressure
+    arrivals_do_not_matter long_prefill_counts stops_at_length kept_awake end_tokens source_live one_token_requests kv_pressure
     kv_grows_live live_without_a_trace policies_live refused_live refusals_are_shown goodput_of_live_runs)
   engine_case(${case} threads)
 endforeach()

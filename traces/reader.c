@@ -183,6 +183,7 @@ static td_status read_run(struct reader *reader) {
   TD_TRY(read_line(reader, "model", &trace->model));
   TD_TRY(read_line(reader, "pace", &trace->pace));
   TD_TRY(read_line(reader, "policy", &trace->policy));
+  if (H5Aexists(reader->run, "awake") > 0) TD_TRY(read_line(reader, "awake", &trace->awake));
   TD_TRY(read_real(reader, "slo_ttft", &trace->slo_ttft));
   TD_TRY(read_real(reader, "slo_tpot", &trace->slo_tpot));
   return read_config(reader, &trace->config);
@@ -386,8 +387,8 @@ td_status td_trace_load(const char *path, struct td_trace **out_trace) {
 
 void td_trace_free(struct td_trace *trace) {
   if (!trace) return;
-  void *const parts[] = {trace->config, trace->experiment, trace->model, trace->pace,
-                         trace->policy, trace->reason,     trace->text};
+  void *const parts[] = {trace->config, trace->experiment, trace->model,  trace->pace,
+                         trace->policy, trace->awake,      trace->reason, trace->text};
   for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) free(parts[i]);
   for (int t = 0; t < TD_TABLE_COUNT; t++) free(*td_schema_rows(trace, (enum td_table)t));
   td_index_free(trace->index);

@@ -34,6 +34,7 @@ static void print_header(const struct td_trace *trace, const struct td_metrics *
   print_fact("experiment", trace->experiment, out);
   print_fact("model", trace->model, out);
   print_fact("pace", trace->pace, out);
+  if (trace->awake && *trace->awake) print_fact("kept awake", trace->awake, out);
   print_fact("policy", trace->policy, out);
   if (!trace->complete) {
     print_fact("INCOMPLETE", *trace->reason ? trace->reason : "the run was stopped; finished requests count below",

@@ -62,6 +62,7 @@ static void put_header(const struct report *report, FILE *out) {
   put_text(out, "model", trace ? trace->model : counted->model);
   put_text(out, "pace", trace ? trace->pace : counted->pace);
   put_text(out, "policy", trace ? trace->policy : counted->policy);
+  put_text(out, "awake", trace && trace->awake ? trace->awake : "");
 }
 
 static void put_requests(const struct td_metrics *metrics, FILE *out) {

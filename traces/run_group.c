@@ -93,6 +93,7 @@ static herr_t write_place(hid_t run) {
 static herr_t write_what(hid_t run, const struct td_trace_run *what) {
   if (write_line(run, "experiment", what->experiment) < 0 || write_line(run, "model", what->model) < 0) return -1;
   if (write_line(run, "pace", what->pace) < 0 || write_line(run, "policy", what->policy) < 0) return -1;
+  if (write_line(run, "awake", what->awake ? what->awake : "") < 0) return -1;
   if (write_number(run, "model_digest", what->model_digest) < 0 || write_number(run, "seed", what->seed) < 0) return -1;
   if (write_number(run, "ranks", (uint64_t)what->ranks) < 0) return -1;
   if (write_real(run, "slo_ttft", what->slo_ttft) < 0 || write_real(run, "slo_tpot", what->slo_tpot) < 0) return -1;

@@ -110,8 +110,8 @@ static td_status describe(struct calibrate *calibrate) {
                    calibrate->options.spec, (int)calibrate->options.threads, calibrate->options.threads == 1 ? "" : "s",
                    processor));
   return td_format(calibrate->source, sizeof calibrate->source,
-                   "measured on this machine (%.90s%s%.60s), %ld processors, %s%s", processor, own ? ", " : "",
-                   own ? own : "", sysconf(_SC_NPROCESSORS_ONLN), date,
+                   "measured on this machine (%.90s%s%.60s), %ld processors%s, %s%s", processor, own ? ", " : "",
+                   own ? own : "", sysconf(_SC_NPROCESSORS_ONLN), calibrate->awake_file < 0 ? "" : " kept awake", date,
                    calibrate->options.quick ? ", --quick: a few repeats of small shapes" : "");
 }
 
@@ -184,12 +184,14 @@ static td_status measure_rounds(struct calibrate *calibrate) {
 }
 
 td_status calibrate_machine(struct calibrate *calibrate) {
+  calibrate->awake_file = -1;
   TD_TRY(read_types(calibrate));
   TD_TRY(open_device(calibrate));
   TD_TRY(open_models(calibrate));
 #ifndef __OPTIMIZE__
   td_warn("this build is not optimised: what it measures is not what tandem takes");
 #endif
+  (void)td_awake_begin(&calibrate->awake_file); /* as live runs do it where they may; the file says which */
   td_progress_begin(&calibrate->progress, "calibrate");
   td_status status = start_params(calibrate);
   if (!status) status = measure_rounds(calibrate);
@@ -198,6 +200,7 @@ td_status calibrate_machine(struct calibrate *calibrate) {
 }
 
 void calibrate_machine_close(struct calibrate *calibrate) {
+  if (calibrate->device) td_awake_end(calibrate->awake_file);
   bench_ceilings_close(&calibrate->ceilings);
   free(calibrate->cases);
   for (int32_t i = 0; i < calibrate->model_count; i++) bench_model_close(&calibrate->models[i]);

@@ -5,10 +5,22 @@
 
 #include "tandem/base.h"
 
+/* Only at pace wall does anything depend on when a processor wakes. */
+static td_status stay_awake(struct node *node) {
+  const struct td_cfg_engine *engine = &node->cluster->experiment->engine;
+  if (engine->pace != TD_PACE_WALL) return TD_OK;
+  if (engine->awake == TD_AWAKE_NO) return td_format(node->awake, sizeof node->awake, "no");
+  td_status status = td_awake_begin(&node->awake_file);
+  if (!status) return td_format(node->awake, sizeof node->awake, "yes");
+  if (engine->awake == TD_AWAKE_YES) return td_fail_within(status, "engine.awake: found \"yes\", expected \"no\" here");
+  return td_format(node->awake, sizeof node->awake, "no: %s", td_error_text());
+}
+
 td_status node_open(struct node *node, struct td_transport *transport, const struct cluster *cluster) {
-  *node = (struct node){.transport = transport, .cluster = cluster};
+  *node = (struct node){.transport = transport, .cluster = cluster, .awake_file = -1};
   inbox_init(&node->engine);
   TD_TRY(td_alloc((size_t)cluster->worker_count, sizeof *node->hosts, (void **)&node->hosts));
+  TD_TRY(stay_awake(node));
   for (int32_t i = 0; i < cluster->worker_count; i++) {
     if (!cluster->workers[i].backend->executes || cluster->workers[i].rank != transport->rank) continue;
     TD_TRY(td_alloc(1, sizeof **node->hosts, (void **)&node->hosts[i]));
@@ -37,6 +49,7 @@ void node_close(struct node *node) {
     free(node->hosts[i]);
   }
   free(node->hosts);
+  td_awake_end(node->awake_file);
   inbox_clear(&node->engine);
 }
 

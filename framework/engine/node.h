@@ -14,6 +14,8 @@ struct node {
   const struct cluster *cluster;
   struct host **hosts; /* [workers], NULL for modelled workers and those of other ranks */
   struct inbox engine; /* rank 0: messages for the engine; other ranks: the shutdown */
+  int awake_file;      /* of td_awake_begin; -1 */
+  char awake[128];     /* what the trace says of it: "", "yes", "no" and why */
 };
 
 td_status node_open(struct node *node, struct td_transport *transport, const struct cluster *cluster);

@@ -11,8 +11,8 @@
 
 static const char *const pace_names[] = {"wall", "measured", "priced"};
 
-static td_status create_trace(const struct cluster *cluster, const struct td_transport *transport, const char *path,
-                              struct td_trace_writer **out_trace) {
+static td_status create_trace(const struct cluster *cluster, const struct td_transport *transport, const char *awake,
+                              const char *path, struct td_trace_writer **out_trace) {
   const struct td_experiment *experiment = cluster->experiment;
   char *text;
   TD_TRY(td_config_text(cluster->config, &td_experiment_group, experiment, &text));
@@ -23,6 +23,7 @@ static td_status create_trace(const struct cluster *cluster, const struct td_tra
                              .policy = experiment->engine.policy,
                              .model_digest = cluster->model_digest,
                              .seed = (uint64_t)experiment->seed,
+                             .awake = awake,
                              .ranks = transport->ranks,
                              .slo_ttft = experiment->slo.ttft,
                              .slo_tpot = experiment->slo.tpot,
@@ -86,7 +87,7 @@ td_status td_engine_run(const struct td_config *config, const struct td_experime
   bool modelled = !status && fleet_is_modelled(&cluster), opened = !status && !modelled;
   if (!status && opened) status = node_open(&node, transport, &cluster);
   if (!status && transport->rank == 0 && options->trace_path) {
-    status = create_trace(&cluster, transport, options->trace_path, &trace);
+    status = create_trace(&cluster, transport, node.awake, options->trace_path, &trace);
   }
   status = transport->table->agree(transport, status);
   if (!status) {

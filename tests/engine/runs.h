@@ -22,6 +22,7 @@
   X(arrivals_do_not_matter)        \
   X(long_prefill_counts)           \
   X(stops_at_length)               \
+  X(kept_awake)                    \
   X(end_tokens)                    \
   X(source_live)                   \
   X(one_token_requests)            \

@@ -2,9 +2,19 @@
  *
  * Whole runs of the program: sampling, stops, arrivals, KV that is short.
  */
+#include <unistd.h>
+
 #include "../support.h"
 #include "harness.h"
 #include "runs.h"
+
+static const char *const paces[] = {"wall", "measured", "priced"};
+
+/* Prefill and decode on this machine's processor, each with room for so many positions. */
+#define ROOM_PD(prefill, decode)                                                              \
+  "{name=\"p\"; role=\"prefill\"; backend=\"cpu\"; device=\"xeon-2vcpu\"; kv_tokens=" prefill \
+  ";},"                                                                                       \
+  "{name=\"d\"; role=\"decode\"; backend=\"cpu\"; device=\"xeon-2vcpu\"; kv_tokens=" decode ";}"
 
 void sampling_seeded(void **state) {
   (void)state;
@@ -71,7 +81,6 @@ void stops_at_length(void **state) {
 /* A source's prompts are the same wherever and whenever they are computed. */
 void source_live(void **state) {
   (void)state;
-  static const char *const paces[] = {"wall", "measured", "priced"};
   struct setup setup = {.policy = "colocated",
                         .pools = "{name=\"p\"; backend=\"cpu\"; device=\"xeon-2vcpu\"; kv_tokens=2048;}",
                         .workload =
@@ -82,9 +91,7 @@ void source_live(void **state) {
   char first[4200];
   snprintf(first, sizeof first, "%s", harness_run("source", &setup));
   setup.policy = "disaggregated";
-  setup.pools =
-      "{name=\"p\"; role=\"prefill\"; backend=\"cpu\"; device=\"xeon-2vcpu\"; kv_tokens=2048;},"
-      "{name=\"d\"; role=\"decode\"; backend=\"cpu\"; device=\"xeon-2vcpu\"; kv_tokens=2048;}";
+  setup.pools = ROOM_PD("2048", "2048");
   setup.links = LINK_PD;
   for (int i = 0; i < 3; i++) {
     setup.pace = paces[i];
@@ -99,6 +106,31 @@ void source_live(void **state) {
   setup.extra = "batch_tokens = 64;";
   assert_int_equal(harness_try("too-long", &setup, out, sizeof out), 2);
   assert_non_null(strstr(out, "engine.batch_tokens: found 64, expected at least the"));
+}
+
+static bool is_awake(const char *path, const char *expected) {
+  struct td_trace *trace = harness_load(path);
+  bool is = trace->awake && strcmp(trace->awake, expected) == 0;
+  td_trace_free(trace);
+  return is;
+}
+
+/* Whether processors may sleep is told, and only asked of the system at pace wall. */
+void kept_awake(void **state) {
+  (void)state;
+  struct setup setup = {.policy = "colocated", .pools = POOL_BOTH("cpu", "1"), .extra = "awake = \"no\";"};
+  char out[4096];
+  assert_true(is_awake(harness_run("sleepy", &setup), "no"));
+  setup.pace = "measured";
+  assert_true(is_awake(harness_run("no-matter", &setup), ""));
+  setup.pace = "wall";
+  setup.extra = "awake = \"yes\";";
+  if (access("/dev/cpu_dma_latency", W_OK)) {
+    assert_int_equal(harness_try("asleep", &setup, out, sizeof out), 1);
+    assert_non_null(strstr(out, "engine.awake: found \"yes\", expected \"no\" here: /dev/cpu_dma_latency: "));
+  } else {
+    assert_true(is_awake(harness_run("awake", &setup), "yes"));
+  }
 }
 
 /* Many short requests at a high temperature, which often put out the end token before they must. */
@@ -126,7 +158,6 @@ static void count_early(const struct td_trace *trace, int *first, int *later) {
 void end_tokens(void **state) {
   (void)state;
   static char workload[16384];
-  static const char *const paces[] = {"wall", "measured", "priced"};
   int first = 0, later = 0;
   write_talk(workload, sizeof workload);
   struct setup setup = {.policy = "colocated",
@@ -137,9 +168,7 @@ void end_tokens(void **state) {
   char alone[4200];
   snprintf(alone, sizeof alone, "%s", harness_run("alone", &setup));
   setup.policy = "disaggregated";
-  setup.pools =
-      "{name=\"p\"; role=\"prefill\"; backend=\"cpu\"; device=\"xeon-2vcpu\"; kv_tokens=512;},"
-      "{name=\"d\"; role=\"decode\"; backend=\"cpu\"; device=\"xeon-2vcpu\"; kv_tokens=512;}";
+  setup.pools = ROOM_PD("512", "512");
   setup.links = LINK_PD;
   for (int i = 0; i < 3; i++) {
     setup.pace = paces[i];
@@ -194,7 +223,6 @@ void live_without_a_trace(void **state) {
 /* KV blocks one by one: whoever has to leave starts over, and goes on as if nothing had been. */
 void kv_grows_live(void **state) {
   (void)state;
-  static const char *const paces[] = {"wall", "measured", "priced"};
   uint64_t interruptions = 0;
   struct setup setup = {.policy = "colocated", .pools = POOL_BOTH("cpu", "1"), .sampling = "temperature = 1.0;"};
   setup.workload =
@@ -209,9 +237,8 @@ void kv_grows_live(void **state) {
     setup.chunk = i % 2 ? 16 : 0;
     setup.policy = split ? "disaggregated" : "colocated";
     setup.links = split ? LINK_PD : "";
-    setup.pools = split ? "{name=\"p\"; role=\"prefill\"; backend=\"cpu\"; device=\"xeon-2vcpu\"; kv_tokens=200;},"
-                          "{name=\"d\"; role=\"decode\"; backend=\"cpu\"; device=\"xeon-2vcpu\"; kv_tokens=136;}"
-                        : "{name=\"b\"; backend=\"cpu\"; device=\"xeon-2vcpu\"; kv_tokens=136;}";
+    setup.pools =
+        split ? ROOM_PD("200", "136") : "{name=\"b\"; backend=\"cpu\"; device=\"xeon-2vcpu\"; kv_tokens=136;}";
     const char *path = harness_run("tight", &setup);
     harness_diff(roomy, path, true);
     struct td_trace *trace = harness_load(path);

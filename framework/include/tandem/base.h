@@ -21,6 +21,12 @@
 int64_t td_now_ps(void);
 /* CPU-friendly sleep; returns at or after `ps` picoseconds from now. */
 void td_sleep_ps(int64_t ps);
+/* Asks the system not to let this machine's processors sleep, until td_awake_end (-1 is fine): Linux's request for a
+ * wake-up latency of 0, /dev/cpu_dma_latency (PM QoS), as tests of latencies make it. A processor that sleeps is late
+ * for its next work, a virtual one by tens of microseconds for each of a step's kernels. TD_UNAVAILABLE with the file
+ * and the system's reason, *out_file -1: where it is root's alone, or not there. */
+td_status td_awake_begin(int *out_file);
+void td_awake_end(int file);
 /* Seconds to picoseconds, rounded to nearest; TD_CONFIG if negative, NaN or beyond int64. */
 td_status td_ps_from_seconds(double seconds, int64_t *out_ps);
 double td_seconds(int64_t ps);
@@ -40,6 +46,8 @@ extern const uint64_t td_powers_of_ten[20]; /* 10^0 .. 10^19: all that 64 bits h
 /* a * b and a + b of sizes; false on overflow, *out untouched. */
 bool td_mul_size(uint64_t a, uint64_t b, uint64_t *out);
 bool td_add_size(uint64_t a, uint64_t b, uint64_t *out);
+/* a + b of counts and times that are at least 0; INT64_MAX, which stands for never or too many, where it is more. */
+int64_t td_add_capped(int64_t a, int64_t b);
 
 /* malloc family that never returns NULL for success: TD_NO_MEMORY with the size in the text. Zeroed.
  * `count * size` is checked. Free with free(). */

@@ -16,6 +16,7 @@ enum td_role { TD_ROLE_BOTH, TD_ROLE_PREFILL, TD_ROLE_DECODE };
 enum td_kv_room { TD_KV_RESERVE, TD_KV_GROW };
 enum td_preemption { TD_PREEMPT_RECOMPUTE, TD_PREEMPT_SWAP };
 enum td_handoff { TD_HANDOFF_LAYERS, TD_HANDOFF_BLOB };
+enum td_awake { TD_AWAKE_AUTO, TD_AWAKE_YES, TD_AWAKE_NO };
 enum td_first { TD_FIRST_OUTPUTS, TD_FIRST_PROMPTS };
 
 struct td_cfg_tier_slo {
@@ -32,6 +33,7 @@ struct td_cfg_policy {
 struct td_cfg_engine {
   int pace;                /* enum td_pace */
   const char *policy;      /* file name in framework/engine/policies without .c */
+  int awake;               /* enum td_awake */
   int64_t chunk_tokens;    /* prefill micro-batch: most prompt tokens of one request in a step; 0: the whole prompt */
   int64_t batch_tokens;    /* most tokens in a step; with chunk_tokens = 0 a longer prompt goes alone */
   int64_t batch_sequences; /* most sequences in a step */

@@ -161,6 +161,8 @@ struct td_trace_writer;
  * date, command line) are attributes here and never in a data set. */
 struct td_trace_run {
   const char *config, *experiment, *model, *pace, *policy;
+  const char
+      *awake; /* pace wall: "yes", or "no" and why: whether processors were kept from sleeping; else "" or NULL */
   uint64_t model_digest, seed;
   int32_t ranks;
   double slo_ttft, slo_tpot; /* s; 0: none */
@@ -189,6 +191,7 @@ void td_trace_abandon(struct td_trace_writer *writer, const char *reason);
 struct td_trace {
   bool complete;
   char *config, *experiment, *model, *pace, *policy;
+  char *awake;               /* NULL in traces made before it was told */
   double slo_ttft, slo_tpot; /* s; 0: none */
   struct td_row_device *devices;
   struct td_row_request *requests;
