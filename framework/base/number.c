@@ -43,6 +43,11 @@ double td_random_unit(uint64_t seed, uint64_t stream, uint64_t counter) {
   return (double)(td_random(seed, stream, counter) >> 11) * 0x1p-53;
 }
 
+int64_t td_add_capped(int64_t a, int64_t b) {
+  int64_t sum;
+  return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
+}
+
 bool td_mul_size(uint64_t a, uint64_t b, uint64_t *out) {
   uint64_t product;
   if (__builtin_mul_overflow(a, b, &product)) return false;

@@ -119,11 +119,6 @@ static double most_of(const struct td_roofline *roofline) {
   return most;
 }
 
-static int64_t add_up_to_most(int64_t a, int64_t b) {
-  int64_t sum;
-  return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
-}
-
 uint32_t td_roofline_symbols(const struct td_op_cost *cost) {
   uint32_t symbols = 0;
   for (int s = 0; s < TD_SYM_COUNT; s++) {
@@ -145,9 +140,9 @@ void td_roofline_work(const struct td_device_params *device, const struct td_gra
   }
   for (uint32_t left = out->symbols; left; left &= left - 1) {
     int s = __builtin_ctz(left);
-    int64_t cached = add_up_to_most(cost.kv_read_bytes.c[s], cost.kv_write_bytes.c[s]);
+    int64_t cached = td_add_capped(cost.kv_read_bytes.c[s], cost.kv_write_bytes.c[s]);
     out->flops.c[s] = cost.flops.c[s];
-    out->bytes.c[s] = add_up_to_most(add_up_to_most(cost.weight_bytes.c[s], cost.activation_bytes.c[s]), cached);
+    out->bytes.c[s] = td_add_capped(td_add_capped(cost.weight_bytes.c[s], cost.activation_bytes.c[s]), cached);
   }
 }
 

@@ -125,11 +125,16 @@ static td_status make_workers(struct cluster *cluster) {
   return TD_OK;
 }
 
+int32_t cluster_executing(const struct cluster *cluster) {
+  int32_t executing = 0;
+  for (int32_t i = 0; i < cluster->worker_count; i++) executing += cluster->workers[i].backend->executes;
+  return executing;
+}
+
 /* Executing workers are spread over the ranks in order; with ranks to spare rank 0 only orchestrates. Modelled workers
  * need no machine and stay beside the engine. */
 static void place_workers(struct cluster *cluster, int32_t ranks) {
-  int32_t executing = 0, placed = 0;
-  for (int32_t i = 0; i < cluster->worker_count; i++) executing += cluster->workers[i].backend->executes;
+  int32_t executing = cluster_executing(cluster), placed = 0;
   for (int32_t i = 0; i < cluster->worker_count; i++) {
     if (!cluster->workers[i].backend->executes) continue;
     cluster->workers[i].rank =

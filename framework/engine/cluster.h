@@ -72,6 +72,8 @@ const struct td_device_params *cluster_link(const struct cluster *cluster, int32
 bool cluster_prices_transfer(const struct cluster *cluster, int32_t from, int32_t to);
 /* KV blocks for `tokens` positions. */
 int64_t cluster_blocks(const struct cluster *cluster, int64_t tokens);
+/* Workers whose backend executes. */
+int32_t cluster_executing(const struct cluster *cluster);
 /* Most rows and most logit rows a step can have. */
 int64_t cluster_max_rows(const struct cluster *cluster);
 

@@ -185,8 +185,7 @@ static td_status check_no_faults(const struct cluster *cluster, const char *wher
 /* Who has to leave starts over with the ids of what it has put out, which only workers that execute know. */
 static td_status check_growth(const struct cluster *cluster) {
   const struct td_cfg_engine *engine = &cluster->experiment->engine;
-  int32_t executing = 0;
-  for (int32_t i = 0; i < cluster->worker_count; i++) executing += cluster->workers[i].backend->executes;
+  int32_t executing = cluster_executing(cluster);
   if (engine->kv != TD_KV_GROW || !executing) return TD_OK;
   if (executing < cluster->worker_count) {
     return td_config_fail(cluster->config, "engine.kv",

@@ -15,11 +15,7 @@
 /* ---- opening ---- */
 
 bool fleet_is_modelled(const struct cluster *cluster) {
-  if (cluster->experiment->engine.pace != TD_PACE_PRICED) return false;
-  for (int32_t i = 0; i < cluster->worker_count; i++) {
-    if (cluster->workers[i].backend->executes) return false;
-  }
-  return true;
+  return cluster->experiment->engine.pace == TD_PACE_PRICED && !cluster_executing(cluster);
 }
 
 static void init_replica(struct fleet *fleet, int32_t i) {

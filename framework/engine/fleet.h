@@ -260,6 +260,14 @@ static inline bool fleet_executes(const struct fleet *fleet, int32_t worker) {
   return fleet->hosted && fleet->views[worker].executes;
 }
 
+/* Does its step push KV of prompts to other workers? */
+static inline bool fleet_hands_over(const struct replica *replica) {
+  for (size_t i = 0; i < replica->chunk_count; i++) {
+    if (replica->chunks[i].push_begin != replica->chunks[i].push_end) return true;
+  }
+  return false;
+}
+
 /* fleet_request.c */
 td_status fleet_arrive(struct fleet *fleet); /* takes the next request */
 /* Back to those that wait, at its place in line, with all that it has put out as part of what it must prefill. */

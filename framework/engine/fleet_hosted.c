@@ -22,7 +22,7 @@ td_status fleet_hosted_open(struct fleet *fleet, struct node *node, const struct
   hosted->node = node;
   hosted->options = options;
   hosted->pace = cluster->experiment->engine.pace;
-  for (int32_t i = 0; i < cluster->worker_count; i++) hosted->executes |= cluster->workers[i].backend->executes;
+  hosted->executes = cluster_executing(cluster) > 0;
   TD_TRY(td_alloc(members, sizeof *hosted->members, (void **)&hosted->members));
   return td_alloc((size_t)cluster->worker_count, sizeof *hosted->workers, (void **)&hosted->workers);
 }

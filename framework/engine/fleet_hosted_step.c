@@ -28,13 +28,6 @@ static int32_t emitted_of(const struct fleet *fleet, const struct replica *repli
   return fleet->requests[member->slot].output - (int32_t)(member->step - replica->steps);
 }
 
-static bool pushes(const struct replica *replica) {
-  for (size_t i = 0; i < replica->chunk_count; i++) {
-    if (replica->chunks[i].push_begin != replica->chunks[i].push_end) return true;
-  }
-  return false;
-}
-
 static void add_member(const struct fleet *fleet, const struct replica *replica, const struct ending *member,
                        struct td_text *text) {
   const struct fleet_request *request = &fleet->requests[member->slot];
@@ -87,7 +80,7 @@ static td_status post_step(struct fleet *fleet, int32_t worker) {
   struct td_message message;
   struct step_head head = {.step = fleet->hosted->workers[worker].step,
                            .seqs = (uint32_t)replica->endings.count + (uint32_t)replica->chunk_count,
-                           .wants_layers = pushes(replica)};
+                           .wants_layers = fleet_hands_over(replica)};
   td_text_add(&text, &head, sizeof head);
   for (int32_t i = 0; i < replica->endings.count; i++) add_member(fleet, replica, &members[i], &text);
   for (size_t i = 0; i < replica->chunk_count; i++) add_chunk(fleet, &replica->chunks[i], &text);

@@ -85,12 +85,6 @@ static td_status plan_all(const struct cluster *cluster, struct fleet_outages *o
   return TD_OK;
 }
 
-/* A later time; that of a run too long to be had is never. */
-static int64_t after(int64_t from_ps, int64_t ps) {
-  int64_t sum;
-  return __builtin_add_overflow(from_ps, ps, &sum) ? INT64_MAX : sum;
-}
-
 /* The next time of a worker: between failures and to repairs in turn. */
 static int64_t draw(struct fleet *fleet, int32_t worker, double mean_s) {
   struct fleet_outages *outages = fleet->outages;
@@ -184,12 +178,12 @@ static int64_t begin_due(struct fleet *fleet, int32_t worker) {
   const struct td_cfg_failures *failures = failures_of(fleet->cluster, worker);
   int64_t until = 0, end;
   for (; own->plan < own->plans && outages->plans[own->plan].at_ps == fleet->now_ps; own->plan++) {
-    end = after(fleet->now_ps, outages->plans[own->plan].lasts_ps);
+    end = td_add_capped(fleet->now_ps, outages->plans[own->plan].lasts_ps);
     if (end > until) until = end;
   }
   if (own->chance_ps == fleet->now_ps) {
-    end = after(fleet->now_ps, draw(fleet, worker, failures->mean_time_to_repair));
-    own->chance_ps = after(end, draw(fleet, worker, failures->mean_time_between));
+    end = td_add_capped(fleet->now_ps, draw(fleet, worker, failures->mean_time_to_repair));
+    own->chance_ps = td_add_capped(end, draw(fleet, worker, failures->mean_time_between));
     if (end > until) until = end;
   }
   return until;

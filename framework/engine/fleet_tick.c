@@ -36,8 +36,7 @@ td_status fleet_tick_open(struct fleet *fleet) {
 
 /* The first multiple of the interval after a time; INT64_MAX: it is too late to be a time. */
 static int64_t tick_after(const struct fleet *fleet, int64_t ps) {
-  int64_t next, passed = ps - ps % fleet->interval_ps;
-  return __builtin_add_overflow(passed, fleet->interval_ps, &next) ? INT64_MAX : next;
+  return td_add_capped(ps - ps % fleet->interval_ps, fleet->interval_ps);
 }
 
 /* The next one that is not left out. Blocks taken at the very instant of a tick are not yet seen by it. */

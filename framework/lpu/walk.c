@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "tandem/base.h"
 #include "tandem/lpu_program.h"
 
 static const char *const variables[TD_LPU_VARIABLES] = {"layer", "row", "block", "KV block", "position", "slot"};
@@ -88,11 +89,6 @@ static int64_t loop_count(const struct td_lpu_link *loop, const struct td_lpu_st
   return all > loop->first ? all - loop->first : 0;
 }
 
-static int64_t add_cycles(int64_t a, int64_t b) {
-  int64_t sum;
-  return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
-}
-
 static int64_t times_cycles(int64_t a, int64_t b) {
   int64_t product;
   return __builtin_mul_overflow(a, b, &product) ? INT64_MAX : product;
@@ -109,7 +105,7 @@ static int64_t loop_cycles(const struct td_lpu_program *program, const struct td
     return times_cycles(count, count ? range_cycles(program, step, begin + 1, end, row) : 0);
   }
   for (int64_t i = 0; i < count && loop->first + i < step->row_count; i++) {
-    sum = add_cycles(sum, range_cycles(program, step, begin + 1, end, loop->first + (int32_t)i));
+    sum = td_add_capped(sum, range_cycles(program, step, begin + 1, end, loop->first + (int32_t)i));
   }
   return sum;
 }
@@ -119,10 +115,10 @@ static int64_t range_cycles(const struct td_lpu_program *program, const struct t
   int64_t sum = 0;
   for (int32_t i = begin; i < end; i++) {
     const struct td_lpu_link *link = &program->links[i];
-    if (link->kind == TD_LINK_RUN) sum = add_cycles(sum, program->segments[link->segment].length);
+    if (link->kind == TD_LINK_RUN) sum = td_add_capped(sum, program->segments[link->segment].length);
     if (link->kind != TD_LINK_LOOP) continue;
     int32_t close = end_of_loop(program, i, end);
-    sum = add_cycles(sum, loop_cycles(program, step, i, close, row));
+    sum = td_add_capped(sum, loop_cycles(program, step, i, close, row));
     i = close;
   }
   return sum;
@@ -132,8 +128,8 @@ int64_t td_lpu_program_cycles(const struct td_lpu_program *program, int32_t entr
   int64_t sum = 0;
   for (; entry >= 0; entry = td_lpu_program_next(program, entry, step->row_count)) {
     const struct td_lpu_entry *from = &program->entries[entry];
-    sum = add_cycles(sum, range_cycles(program, step, from->link, from->link + from->link_count, -1));
-    sum = add_cycles(sum, program->machine.superlanes - 1);
+    sum = td_add_capped(sum, range_cycles(program, step, from->link, from->link + from->link_count, -1));
+    sum = td_add_capped(sum, program->machine.superlanes - 1);
   }
   return sum;
 }
@@ -153,7 +149,7 @@ static void add_run(const struct stages *stages, const struct td_lpu_link *link,
   int32_t first = link->chip / program->tensor, count = program->chips / program->tensor;
   int32_t last = strncmp(segment->name, "forward", sizeof segment->name) == 0 ? first + 1 : first;
   for (int32_t stage = first; stage <= last && stage < count; stage++) {
-    stages->cycles[stage] = add_cycles(stages->cycles[stage], times_cycles(times, segment->length));
+    stages->cycles[stage] = td_add_capped(stages->cycles[stage], times_cycles(times, segment->length));
   }
 }
 

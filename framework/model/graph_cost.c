@@ -14,14 +14,10 @@
 
 #define ACTIVATION_BYTES ((int64_t)sizeof(float))
 
-static bool add_overflows(int64_t a, int64_t b, int64_t *out) {
-  return __builtin_add_overflow(a, b, out);
-}
-
 int64_t td_poly_eval(const struct td_poly *poly, const struct td_step_stats *stats) {
   int64_t sum = 0, product;
   for (int s = 0; s < TD_SYM_COUNT; s++) {
-    if (__builtin_mul_overflow(poly->c[s], stats->v[s], &product) || add_overflows(sum, product, &sum)) {
+    if (__builtin_mul_overflow(poly->c[s], stats->v[s], &product) || __builtin_add_overflow(sum, product, &sum)) {
       return INT64_MAX;
     }
   }
@@ -29,9 +25,7 @@ int64_t td_poly_eval(const struct td_poly *poly, const struct td_step_stats *sta
 }
 
 struct td_poly td_poly_add(struct td_poly a, struct td_poly b) {
-  for (int s = 0; s < TD_SYM_COUNT; s++) {
-    if (add_overflows(a.c[s], b.c[s], &a.c[s])) a.c[s] = INT64_MAX;
-  }
+  for (int s = 0; s < TD_SYM_COUNT; s++) a.c[s] = td_add_capped(a.c[s], b.c[s]);
   return a;
 }
 
