@@ -215,6 +215,8 @@ class Command(unittest.TestCase):
             (folder / f"{date}-made.txt").write_text(f"id,ours\nspeed,{ours}\n", encoding="utf-8")
         self.assertIn("from 2026-01-02-made.txt", self.run_it().stdout)
         self.assertIn(",108,108,108,holds,,+8.0 %,2026-01-02", self.table())
+        (folder / "2026-01-02-made-again.txt").write_text("id,ours\nspeed,109\n", encoding="utf-8")
+        self.assertIn("from 2026-01-02-made-again.txt", self.run_it().stdout)
 
     def test_a_report_has_its_date_in_its_name(self):
         toml = MADE.replace("seconds", 'long = true\nreport = "rounds*.txt"\nseconds')
