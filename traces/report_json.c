@@ -62,7 +62,11 @@ static void put_header(const struct report *report, FILE *out) {
   put_text(out, "model", trace ? trace->model : counted->model);
   put_text(out, "pace", trace ? trace->pace : counted->pace);
   put_text(out, "policy", trace ? trace->policy : counted->policy);
-  put_text(out, "awake", trace && trace->awake ? trace->awake : "");
+  if (trace && trace->awake) {
+    put_text(out, "awake", trace->awake);
+  } else {
+    fprintf(out, "\"awake\": null, ");
+  }
 }
 
 static void put_requests(const struct td_metrics *metrics, FILE *out) {

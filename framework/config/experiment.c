@@ -24,7 +24,7 @@ static const struct td_option engine_options[] = {
     CHOICE(td_cfg_engine, awake, "auto|yes|no", "auto",
            "pace wall: whether the processors of all ranks are kept from sleeping while the run lasts, through Linux's "
            "/dev/cpu_dma_latency: else the first steps after a pause last longer; auto = where the system permits it, "
-           "which the trace tells (run attribute awake)"),
+           "which the trace tells of rank 0 (run attribute awake)"),
     CHOICE(td_cfg_engine, first, "outputs|prompts", "outputs",
            "what a step is filled with first: outputs = a token of every decoding request, then prompts; prompts = "
            "prompts, then decoding requests: those that batch_tokens has no room for pause for the step"),

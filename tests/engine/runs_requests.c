@@ -214,8 +214,8 @@ void live_without_a_trace(void **state) {
                       harness_config("counted", &setup));
   assert_int_equal(code, 0);
   static const char *const words[] = {"\"requests\": 5, ", "\"prompt_tokens\": 220, \"output_tokens\": 42,",
-                                      "\"itl\": null"};
-  for (int i = 0; i < 3; i++) {
+                                      "\"itl\": null", "\"awake\": null"};
+  for (int i = 0; i < 4; i++) {
     if (!strstr(out, words[i])) fail_msg("found no %s in %s", words[i], out);
   }
 }

@@ -161,8 +161,8 @@ struct td_trace_writer;
  * date, command line) are attributes here and never in a data set. */
 struct td_trace_run {
   const char *config, *experiment, *model, *pace, *policy;
-  const char
-      *awake; /* pace wall: "yes", or "no" and why: whether processors were kept from sleeping; else "" or NULL */
+  const char *awake; /* pace wall: "yes", or "no" and why: whether rank 0's processors were kept from sleeping; else ""
+                        or NULL */
   uint64_t model_digest, seed;
   int32_t ranks;
   double slo_ttft, slo_tpot; /* s; 0: none */
