@@ -104,7 +104,8 @@ const struct td_command td_command_export = {
     .help =
         "  --to csv         one table; times in picoseconds, fields and units as in traces/README.md\n"
         "  --table NAME     which: tokens (default: every output token, executed and modelled alike), steps (one\n"
-        "                   row each), requests, devices, residency, transfers, changes\n"
+        "                   row each), requests, devices, residency, transfers, changes, orchestrators, tool_calls,\n"
+        "                   paces\n"
         "  --to perfetto    Chrome's JSON trace, for ui.perfetto.dev: devices with their steps and changes, requests,\n"
         "                   transfers\n"
         "  --from S --until S   what of it, seconds since the run began; at most a million events\n"
