@@ -183,13 +183,6 @@ uint64_t td_index_residency_from(const struct td_trace *trace, uint64_t request)
   return first_from(&trace->index->residency, &column, 0, trace->index->residency.count, request);
 }
 
-const struct td_row_request *td_index_request(const struct td_trace *trace, uint64_t request) {
-  uint64_t place = td_index_requests_from(trace, request);
-  if (place == trace->index->requests.count) return NULL;
-  const struct td_row_request *row = &trace->requests[trace->index->requests.rows[place]];
-  return row->request == request ? row : NULL;
-}
-
 bool td_index_step(const struct td_trace *trace, uint32_t device, uint64_t index, uint64_t *out_at) {
   const struct td_stretch *steps = trace->index->steps;
   uint64_t begin = trace->index->device_steps[device], low = begin, high = trace->index->device_steps[device + 1];

@@ -31,11 +31,10 @@ struct td_trace_index {
 td_status td_index_build(struct td_trace *trace);
 void td_index_free(struct td_trace_index *index); /* NULL is fine */
 
-/* Where the rows of a request begin in an order; and the row of a request, NULL if it has not finished. */
+/* Where the rows of a request begin in an order. */
 uint64_t td_index_requests_from(const struct td_trace *trace, uint64_t request);
 uint64_t td_index_tokens_from(const struct td_trace *trace, uint64_t request);
 uint64_t td_index_residency_from(const struct td_trace *trace, uint64_t request);
-const struct td_row_request *td_index_request(const struct td_trace *trace, uint64_t request);
 /* Where in `steps` the stretch is that holds step `index` of a device or would stand in front of it: the last one that
  * begins at or before it; false if none does. */
 bool td_index_step(const struct td_trace *trace, uint32_t device, uint64_t index, uint64_t *out_at);

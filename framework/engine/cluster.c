@@ -161,7 +161,8 @@ td_status cluster_device(const struct cluster_worker *worker, char *out_spec, si
   return td_device_find(out_spec, &backend, &index);
 }
 
-int64_t cluster_blocks(const struct cluster *cluster, int64_t tokens) {
+/* KV blocks for `tokens` positions. */
+static int64_t blocks_of(const struct cluster *cluster, int64_t tokens) {
   int64_t block = cluster->experiment->engine.block_tokens;
   return (tokens + block - 1) / block;
 }
@@ -207,8 +208,7 @@ static td_status positions_from_memory(const struct cluster *cluster, const stru
 static int64_t positions_for_batch(const struct cluster *cluster) {
   int64_t sequences = cluster->experiment->engine.batch_sequences;
   if (sequences > cluster->workload.count) sequences = cluster->workload.count;
-  return sequences * cluster_blocks(cluster, cluster->workload.longest_total) *
-         cluster->experiment->engine.block_tokens;
+  return sequences * blocks_of(cluster, cluster->workload.longest_total) * cluster->experiment->engine.block_tokens;
 }
 
 /* Those that are really there have numbers of 32 bits. */
@@ -231,7 +231,7 @@ static td_status size_kv(struct cluster *cluster, struct cluster_worker *worker)
   if (!tokens) tokens = positions_for_batch(cluster);
   int64_t groups = cluster_ranks(worker->pool);
   int64_t blocks = tokens / cluster->experiment->engine.block_tokens / worker->pool->pipeline / groups;
-  int64_t need = cluster_blocks(cluster, cluster->workload.longest_total);
+  int64_t need = blocks_of(cluster, cluster->workload.longest_total);
   if (blocks < need || blocks < 1) {
     const char *each = groups > 1                   ? " on each group of chips, for each batch in flight"
                        : worker->pool->pipeline > 1 ? " for each batch in flight"

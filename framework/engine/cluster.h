@@ -70,8 +70,6 @@ td_status cluster_device(const struct cluster_worker *worker, char *out_spec, si
 const struct td_device_params *cluster_link(const struct cluster *cluster, int32_t from, int32_t to);
 /* True if the time of a KV transfer between these workers comes from the link's file and not from a clock. */
 bool cluster_prices_transfer(const struct cluster *cluster, int32_t from, int32_t to);
-/* KV blocks for `tokens` positions. */
-int64_t cluster_blocks(const struct cluster *cluster, int64_t tokens);
 /* Workers whose backend executes. */
 int32_t cluster_executing(const struct cluster *cluster);
 /* Most rows and most logit rows a step can have. */
@@ -82,18 +80,17 @@ bool cluster_is_split(const struct td_cfg_pool *pool);
 bool cluster_has_stages(const struct cluster *cluster); /* some pool's replicas */
 int32_t cluster_ranks(const struct td_cfg_pool *pool);  /* groups of chips that deal out a step's sequences */
 struct td_slice cluster_stage(const struct cluster *cluster, const struct td_cfg_pool *pool, int32_t stage);
-int32_t cluster_stage_layers(const struct cluster *cluster, const struct td_slice *slice);
 int32_t cluster_most_layers(const struct cluster *cluster, const struct td_cfg_pool *pool); /* of a stage */
 td_status cluster_check_split(const struct cluster *cluster);
 /* Positions for which each stage's memory has room beside its weights. */
 td_status cluster_split_positions(const struct cluster *cluster, const struct cluster_worker *worker,
                                   int64_t *out_tokens);
 
-/* Of backend lpu, or a modelled device of kind lpu. */
+/* cluster_lpu.c: workers of backend lpu, and modelled LPUs and systems of them. */
 bool cluster_is_lpu(const struct cluster_worker *worker);
 /* How such a worker wants its program. */
 struct td_lpu_choice cluster_lpu(const struct cluster *cluster, const struct cluster_worker *worker);
-/* What only the requests tell about pools of backend lpu. */
+/* What only the requests tell about such pools. */
 td_status cluster_check_lpu(const struct cluster *cluster);
 
 #endif

@@ -40,7 +40,7 @@ struct td_slice cluster_stage(const struct cluster *cluster, const struct td_cfg
   return (struct td_slice){stage ? begin : -1, stage < stages - 1 ? end : layers + 1, TD_PART_ALL};
 }
 
-int32_t cluster_stage_layers(const struct cluster *cluster, const struct td_slice *slice) {
+static int32_t stage_layers(const struct cluster *cluster, const struct td_slice *slice) {
   int32_t layers = cluster->graph->shape.layers, begin = slice->layer_begin > 0 ? slice->layer_begin : 0;
   return (slice->layer_end < layers ? slice->layer_end : layers) - begin;
 }
@@ -49,7 +49,7 @@ int32_t cluster_most_layers(const struct cluster *cluster, const struct td_cfg_p
   int32_t most = 0;
   for (int32_t s = 0; s < pool->pipeline; s++) {
     const struct td_slice slice = cluster_stage(cluster, pool, s);
-    int32_t layers = cluster_stage_layers(cluster, &slice);
+    int32_t layers = stage_layers(cluster, &slice);
     if (layers > most) most = layers;
   }
   return most;
@@ -142,8 +142,7 @@ td_status cluster_split_positions(const struct cluster *cluster, const struct cl
     const struct td_slice slice = cluster_stage(cluster, pool, s);
     double weights, tokens;
     TD_TRY(stage_weights(cluster, pool, &slice, &weights));
-    double position =
-        (double)td_kv_bytes(&cluster->graph->shape, cluster->kv_dtype, cluster_stage_layers(cluster, &slice), 1);
+    double position = (double)td_kv_bytes(&cluster->graph->shape, cluster->kv_dtype, stage_layers(cluster, &slice), 1);
     tokens = (memory - weights) / position;
     if (!(tokens >= (double)cluster->workload.longest_total * (double)pool->pipeline * cluster_ranks(pool))) {
       return too_small(cluster, worker, s, weights, position);

@@ -442,7 +442,6 @@ td_status fleet_price_open(struct fleet *fleet, int32_t worker);
 void fleet_price_close(struct fleet *fleet);
 /* When the first push of the step under way is ready, and the last, from the step's start. */
 td_status fleet_milestones(struct fleet *fleet, const struct replica *replica, int64_t out_ps[2]);
-int64_t fleet_push_layers(const struct fleet *fleet); /* of one push */
 td_status fleet_price_decode(struct fleet *fleet, const struct replica *replica, struct td_price *out_price);
 td_status fleet_price_mixed(struct fleet *fleet, const struct replica *replica, struct td_price *out_price);
 
@@ -504,6 +503,7 @@ void fleet_pass_drop(const struct fleet *fleet, int32_t worker, int32_t slot); /
 void fleet_pass_forget(struct fleet *fleet, int32_t worker);                   /* it has failed */
 
 /* fleet_link.c */
+int64_t fleet_push_layers(const struct fleet *fleet); /* of one push */
 td_status fleet_push_now(struct fleet *fleet, int32_t slot, int32_t begin, int32_t end, const int64_t ready_ps[2]);
 /* Books a chunk's pushes: see fleet_milestones. */
 td_status fleet_push(struct fleet *fleet, int32_t worker, const struct chunk *chunk, const int64_t ready_ps[2]);

@@ -218,14 +218,9 @@ td_status slot_queue_push(struct slot_queue *queue, struct keyed_slot item) {
   return TD_OK;
 }
 
-void slot_queue_remove(struct slot_queue *queue, size_t at) {
-  struct keyed_slot last = queue->heap[--queue->count];
-  if (at < queue->count) settle(queue, at, last);
-}
-
 struct keyed_slot slot_queue_pop(struct slot_queue *queue) {
-  struct keyed_slot first = queue->heap[0];
-  slot_queue_remove(queue, 0);
+  struct keyed_slot first = queue->heap[0], last = queue->heap[--queue->count];
+  if (queue->count) settle(queue, 0, last);
   return first;
 }
 

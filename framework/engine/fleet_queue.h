@@ -68,8 +68,7 @@ struct slot_queue {
   size_t count, capacity;
 };
 td_status slot_queue_push(struct slot_queue *queue, struct keyed_slot item);
-struct keyed_slot slot_queue_pop(struct slot_queue *queue);  /* not empty */
-void slot_queue_remove(struct slot_queue *queue, size_t at); /* at < count */
+struct keyed_slot slot_queue_pop(struct slot_queue *queue); /* not empty */
 void slot_queue_close(struct slot_queue *queue);
 
 #endif
