@@ -27,6 +27,7 @@ add_dependencies(engine_summary tandem)
 # The policies' reference is what the program prints.
 add_test(NAME engine_docs_current COMMAND sh -c
   "'$<TARGET_FILE:tandem>' policies --docs | diff - '${PROJECT_SOURCE_DIR}/docs/policies.md'")
+add_test(NAME engine_policy_misspelt COMMAND sh -c "'$<TARGET_FILE:tandem>' policies colocatd; test $? -eq 2")
 
 # One program, many named runs of `tandem`: engine_runs CASE.
 set(engine_runs_sources)

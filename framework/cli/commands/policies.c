@@ -44,8 +44,8 @@ static td_status print_one(const char *name, bool json) {
   for (const struct td_policy *const *each = td_policies; *each; each++) {
     if (td_edit_distance((*each)->name, name) < td_edit_distance(nearest->name, name)) nearest = *each;
   }
-  return td_fail(TD_NOT_FOUND, "found no policy \"%.64s\", expected one of `tandem policies`; did you mean \"%s\"?",
-                 name, nearest->name);
+  return td_fail(TD_USAGE, "found no policy \"%.64s\", expected one of `tandem policies`; did you mean \"%s\"?", name,
+                 nearest->name);
 }
 
 static td_status run(int argc, char **argv, int *out_exit) {

@@ -46,7 +46,7 @@ struct td_cfg_engine {
   int kv;                  /* enum td_kv_room */
   int preemption;          /* enum td_preemption */
   bool prefix_cache;       /* workers keep prompts' KV for others that begin alike */
-  bool merge;              /* modelled runs: steps alike are one event */
+  bool merge;              /* decode steps alike of a modelled worker are one event */
   int64_t context;         /* most positions of a request; 0: the model's */
   double policy_interval;  /* s between a policy's ticks */
   struct td_cfg_policy policy_options;
