@@ -67,7 +67,8 @@ td_status lpu_afd_make(const struct lpu_afd_question *question, const struct lpu
 
 /* ---- printing ---- */
 
-enum lpu_afd_bound lpu_afd_bound_of(const struct lpu_afd_batch *batch) {
+/* What takes longest of attention, the link one way, and the LPUs (fabric and experts). */
+static enum lpu_afd_bound bound_of(const struct lpu_afd_batch *batch) {
   double lpus = batch->fabric + batch->experts;
   if (batch->attention >= lpus && batch->attention >= batch->in) return AFD_ATTENTION;
   return batch->in >= lpus ? AFD_LINK : AFD_EXPERTS;
@@ -90,7 +91,7 @@ void lpu_afd_print(const struct lpu_afd *afd, const struct lpu_experts *experts,
     const struct lpu_afd_batch *b = &afd->batches[i];
     fprintf(out, "%-7d %10.2f %8.2f %8.2f %8.2f %8.2f %9.2f %-9s %10.3f | %10.2f\n", experts->batches[i].tokens,
             b->attention * 1e6, b->in * 1e6, b->fabric * 1e6, b->experts * 1e6, b->out * 1e6, sum_of(b) * 1e6,
-            bounds[lpu_afd_bound_of(b)], sum_of(b) * experts->layers * 1e3, b->route * 1e6);
+            bounds[bound_of(b)], sum_of(b) * experts->layers * 1e3, b->route * 1e6);
   }
 }
 
@@ -103,7 +104,7 @@ void lpu_afd_json(const struct lpu_afd *afd, const struct lpu_experts *experts, 
             "%s{\"tokens\": %d, \"attention_us\": %.6g, \"in_us\": %.6g, \"fabric_us\": %.6g, \"experts_us\": %.6g, "
             "\"out_us\": %.6g, \"route_us\": %.6g, \"sum_us\": %.6g, \"longest\": \"%s\"}",
             i ? ", " : "", experts->batches[i].tokens, b->attention * 1e6, b->in * 1e6, b->fabric * 1e6,
-            b->experts * 1e6, b->out * 1e6, b->route * 1e6, sum_of(b) * 1e6, bounds[lpu_afd_bound_of(b)]);
+            b->experts * 1e6, b->out * 1e6, b->route * 1e6, sum_of(b) * 1e6, bounds[bound_of(b)]);
   }
   fprintf(out, "]}");
 }

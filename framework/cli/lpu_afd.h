@@ -32,8 +32,6 @@ struct lpu_afd {
   int64_t context;
 };
 td_status lpu_afd_make(const struct lpu_afd_question *question, const struct lpu_experts *experts, struct lpu_afd *out);
-/* What takes longest of attention, the link one way, and the LPUs (fabric and experts). */
-enum lpu_afd_bound lpu_afd_bound_of(const struct lpu_afd_batch *batch);
 void lpu_afd_print(const struct lpu_afd *afd, const struct lpu_experts *experts, FILE *out);
 void lpu_afd_json(const struct lpu_afd *afd, const struct lpu_experts *experts, FILE *out);
 

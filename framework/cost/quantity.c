@@ -216,7 +216,8 @@ bool td_unit_scale(enum td_dimension dimension, const char *unit, double *out_sc
   return false;
 }
 
-const char *td_unit_names(enum td_dimension dimension) {
+/* "B/s, kB/s, ..." for messages. */
+static const char *unit_names(enum td_dimension dimension) {
   static const char *const names[] = {"B, kB, MB, GB, TB, KiB, MiB, GiB or TiB",
                                       "B/s, kB/s, MB/s, GB/s, TB/s or PB/s",
                                       "FLOP/s, GFLOP/s, TFLOP/s or PFLOP/s",
@@ -295,7 +296,7 @@ td_status td_quantity_take(const struct td_config *config, const struct td_quant
   double scale;
   if (!td_unit_scale(row->dimension, text->unit, &scale)) {
     char line[160];
-    snprintf(line, sizeof line, "found \"%.40s\", expected %s", text->unit, td_unit_names(row->dimension));
+    snprintf(line, sizeof line, "found \"%.40s\", expected %s", text->unit, unit_names(row->dimension));
     return wrong(config, path, "unit", line);
   }
   double low = isnan(text->low) ? text->value : text->low, high = isnan(text->high) ? text->value : text->high;

@@ -126,8 +126,6 @@ const struct td_quantity *td_quantity_at(const struct td_device_params *params, 
 
 /* Base units per `unit`; false if the dimension does not know it. */
 bool td_unit_scale(enum td_dimension dimension, const char *unit, double *out_scale);
-/* "B/s, kB/s, ..." for messages. */
-const char *td_unit_names(enum td_dimension dimension);
 const char *td_unit_base(enum td_dimension dimension);
 
 /* "link" or "chip or rack" for messages. */

@@ -83,8 +83,6 @@ td_status td_step_profile_take(const struct td_config *config, const char *path,
 void td_step_profile_free(struct td_step_profile *profile); /* NULL is fine */
 void td_step_profile_print(const struct td_step_profile *profile, FILE *out);
 void td_step_profile_json(const struct td_step_profile *profile, FILE *out); /* null for NULL */
-/* Seconds at `x`, one number an axis. *octaves grows to how far the farthest lies beyond its axis. */
-double td_step_grid_at(const struct td_step_grid *grid, const int64_t *x, double *octaves);
 
 /* What the counts say of a step with prompts. */
 struct td_step_parts {

@@ -25,7 +25,8 @@ static int32_t below(const struct td_step_grid *grid, int32_t axis, int64_t x, d
   return low;
 }
 
-double td_step_grid_at(const struct td_step_grid *grid, const int64_t *x, double *octaves) {
+/* Seconds at `x`, one number an axis. *octaves grows to how far the farthest lies beyond its axis. */
+static double grid_at(const struct td_step_grid *grid, const int64_t *x, double *octaves) {
   int32_t low[TD_STEP_AXES];
   double share[TD_STEP_AXES], sum = 0;
   for (int32_t i = 0; i < grid->axes; i++) low[i] = below(grid, i, x[i], &share[i], octaves);
@@ -57,8 +58,8 @@ static td_status grains_of(double seconds, wide *out) {
 
 /* All but attention. */
 static double others(const struct td_step_profile *profile, const struct td_step_stats *stats, double *octaves) {
-  double seconds = td_step_grid_at(&profile->tokens, &stats->v[TD_SYM_TOKENS], octaves);
-  if (stats->v[TD_SYM_LOGITS]) seconds += td_step_grid_at(&profile->outputs, &stats->v[TD_SYM_LOGITS], octaves);
+  double seconds = grid_at(&profile->tokens, &stats->v[TD_SYM_TOKENS], octaves);
+  if (stats->v[TD_SYM_LOGITS]) seconds += grid_at(&profile->outputs, &stats->v[TD_SYM_LOGITS], octaves);
   return seconds;
 }
 
@@ -79,8 +80,8 @@ td_status td_step_profile_decode(const struct td_step_profile *profile, const st
   int64_t at = grid->at[1][low], next = low < last ? grid->at[1][low + 1] : at;
   const int64_t here[] = {seqs, at}, there[] = {seqs, next};
   double layers = (double)profile->layers, fixed = others(profile, stats, &octaves);
-  double begin = td_step_grid_at(grid, here, &octaves) * layers;
-  double end = td_step_grid_at(grid, there, &ignored) * layers;
+  double begin = grid_at(grid, here, &octaves) * layers;
+  double end = grid_at(grid, there, &ignored) * layers;
   wide start = 0, rise = 0;
   TD_TRY(grains_of(fixed + begin, &start));
   TD_TRY(grains_of(end > begin && mean >= at ? (end - begin) / ((double)(next - at) * (double)seqs) : 0, &rise));
@@ -100,8 +101,8 @@ td_status td_step_profile_prompts(const struct td_step_profile *profile, const s
   const int64_t chunk[] = {parts->tokens, parts->past};
   const int64_t both[] = {parts->tokens, parts->past, parts->decodes,
                           parts->decodes > 0 ? parts->context / parts->decodes : 0};
-  seconds += (double)profile->layers * (parts->decodes > 0 ? td_step_grid_at(&profile->mixed, both, &octaves)
-                                                           : td_step_grid_at(&profile->prefill, chunk, &octaves));
+  seconds += (double)profile->layers * (parts->decodes > 0 ? grid_at(&profile->mixed, both, &octaves)
+                                                           : grid_at(&profile->prefill, chunk, &octaves));
   TD_TRY(grains_of(seconds, &line->rest));
   spread(profile, seconds, octaves, line);
   return TD_OK;

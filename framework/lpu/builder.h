@@ -144,7 +144,6 @@ td_status lpu_emit(struct lpu_builder *builder, const struct td_lpu_instruction 
 /* Of the instruction emitted last. */
 td_status lpu_mean(struct lpu_builder *builder, int32_t operand, int32_t producer, int32_t component, int32_t scale,
                    int32_t offset);
-td_status lpu_mean_range(struct lpu_builder *builder, const struct td_lpu_meaning *meaning);
 struct td_lpu_instruction lpu_instruction(enum td_lpu_opcode opcode, int32_t chip, int32_t queue, int32_t cycle,
                                           int32_t repeat);
 

@@ -57,7 +57,7 @@ td_status lpu_emit(struct lpu_builder *builder, const struct td_lpu_instruction 
   return mean_addresses(builder, &copy);
 }
 
-td_status lpu_mean_range(struct lpu_builder *builder, const struct td_lpu_meaning *meaning) {
+static td_status mean_range(struct lpu_builder *builder, const struct td_lpu_meaning *meaning) {
   struct td_lpu_segment *segment = &builder->segment;
   if (builder->counting) return TD_OK;
   TD_TRY(td_grow((void **)&segment->meanings, &builder->meaning_capacity, (size_t)segment->meaning_count + 1,
@@ -76,7 +76,7 @@ static td_status mean_address(struct lpu_builder *builder, int32_t component, in
                                    .end = segment->instructions[segment->instruction_count - 1].repeat,
                                    .scale = scale,
                                    .offset = offset};
-  return lpu_mean_range(builder, &meaning);
+  return mean_range(builder, &meaning);
 }
 
 static td_status mean_word(struct lpu_builder *builder, const struct td_lpu_instruction *instruction, int32_t which) {
@@ -128,7 +128,7 @@ td_status lpu_mean(struct lpu_builder *builder, int32_t operand, int32_t produce
                                    .producer = producer,
                                    .scale = scale,
                                    .offset = offset};
-  return lpu_mean_range(builder, &meaning);
+  return mean_range(builder, &meaning);
 }
 
 /* ---- reads ---- */
@@ -195,7 +195,7 @@ static td_status mean_words(struct lpu_builder *builder, const struct lpu_read *
     if (end == begin + 1) scale = 0;
     struct td_lpu_meaning meaning = {TD_MEANING_WORD,      0, begin, end, writer + tensor->byte + component, scale,
                                      first - scale * begin};
-    if (writer >= 0) TD_TRY(lpu_mean_range(builder, &meaning));
+    if (writer >= 0) TD_TRY(mean_range(builder, &meaning));
     begin = end;
   }
   return TD_OK;

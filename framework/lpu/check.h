@@ -167,8 +167,6 @@ struct check_issue {
 /* ---- check_shape.c ---- */
 td_status check_shape_machine(struct check *check);
 int32_t check_positive_divide(int32_t a, int32_t b); /* rounded up */
-/* The chip and link at the other end of a link; false if it is not wired. */
-bool check_shape_peer(const struct check *check, int32_t chip, int32_t link, int32_t *out_chip, int32_t *out_link);
 /* ---- check_program.c ---- */
 td_status check_program(struct check *check, int32_t entry);
 /* ---- check_images.c ---- */
@@ -240,8 +238,6 @@ void check_group_read(struct check *check, const struct check_issue *issue, int3
                       uint8_t type);
 /* Puts the results of an instruction on its streams. */
 void check_streams_put(struct check *check, const struct check_issue *issue, struct check_tag tag);
-/* Streams that an instruction's results take; 0: none. */
-int32_t check_results(const struct td_lpu_instruction *at);
 uint8_t check_plain_type(uint8_t type);
 /* Of what a SUM puts on its quad. */
 uint8_t check_sum_type(const struct td_lpu_instruction *sum);

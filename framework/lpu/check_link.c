@@ -5,7 +5,8 @@
  */
 #include "check.h"
 
-bool check_shape_peer(const struct check *check, int32_t chip, int32_t link, int32_t *out_chip, int32_t *out_link) {
+/* The chip and link at the other end of a link; false if it is not wired. */
+static bool peer_of(const struct check *check, int32_t chip, int32_t link, int32_t *out_chip, int32_t *out_link) {
   if (link >= check->machine->links) return false;
   return td_lpu_link_peer(check->machine, check->program->chips, chip, link, out_chip, out_link);
 }
@@ -18,7 +19,7 @@ static struct check_sent *sent_at(const struct check *check, const struct check_
 static bool judge_send(struct check *check, const struct check_issue *issue, const struct check_link *link) {
   int32_t chip, far;
   const struct check_sent *before = link->count ? sent_at(check, link, link->count - 1) : NULL;
-  if (!check_shape_peer(check, issue->chip_number, issue->place->index, &chip, &far)) {
+  if (!peer_of(check, issue->chip_number, issue->place->index, &chip, &far)) {
     check_found(check, TD_RULE_LINK, issue, "link %d of chip %d leads nowhere", issue->place->index,
                 issue->chip_number);
   } else if (check->spacing > check->machine->link_latency) {
@@ -85,7 +86,7 @@ static void receive(struct check *check, const struct check_issue *issue, struct
 
 void check_receive_issue(struct check *check, const struct check_issue *issue) {
   int32_t chip, far;
-  if (!check_shape_peer(check, issue->chip_number, issue->place->index, &chip, &far)) {
+  if (!peer_of(check, issue->chip_number, issue->place->index, &chip, &far)) {
     check_found(check, TD_RULE_LINK, issue, "link %d of chip %d leads nowhere", issue->place->index,
                 issue->chip_number);
     return;

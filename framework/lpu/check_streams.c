@@ -28,7 +28,8 @@ uint8_t check_sum_type(const struct td_lpu_instruction *sum) {
   return sum->type == TD_LPU_F8 ? TD_LPU_F32 : sum->type;
 }
 
-int32_t check_results(const struct td_lpu_instruction *at) {
+/* Streams that an instruction's results take; 0: none. */
+static int32_t results_of(const struct td_lpu_instruction *at) {
   switch (at->opcode) {
     case TD_LPU_MEMORY:
       return at->flags & TD_LPU_READ ? 1 : 0;
@@ -70,7 +71,7 @@ static struct check_tag tag_of(const struct td_lpu_instruction *at, struct check
 }
 
 void check_streams_put(struct check *check, const struct check_issue *issue, struct check_tag tag) {
-  int32_t count = check_results(issue->at);
+  int32_t count = results_of(issue->at);
   for (int32_t k = 0; k < count; k++) {
     int64_t key;
     int32_t stream = issue->at->out + k;
@@ -104,7 +105,7 @@ static void miss(struct check *check, const struct check_issue *issue, int32_t s
   int32_t delta = issue->place->position - place->position;
   int64_t put = put_cycle(check, from, iteration), passes = put + (delta < 0 ? -delta : delta);
   bool there = iteration >= 0 && iteration < from->repeat && meaning->component >= 0 &&
-               meaning->component < check_results(from) && from->out + meaning->component == stream &&
+               meaning->component < results_of(from) && from->out + meaning->component == stream &&
                passes == check->now;
   if (there) {
     check_found(check, TD_RULE_STREAM, issue, "stream 0x%02x: instruction %d's vector was overwritten by %d's",
@@ -124,7 +125,7 @@ static bool reaches(struct check *check, const struct check_issue *issue, int32_
   const struct td_lpu_instruction *from = &check->segment->instructions[meaning->producer];
   int32_t position = check->places[from->queue].position, here = issue->place->position;
   bool good = from->chip + check->call.chip == issue->chip_number && goes_there(stream, position, here) &&
-              (check_results(from) == 0 || goes_there(from->out, position, here));
+              (results_of(from) == 0 || goes_there(from->out, position, here));
   if (!good) {
     check_found(check, TD_RULE_REACH, issue,
                 "stream 0x%02x does not lead from instruction %d at chip %d position %d "

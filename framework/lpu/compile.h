@@ -421,10 +421,6 @@ td_status lpu_normed(struct lpu_compiler *compiler, struct lpu_tensor *x, const 
                      struct lpu_activation *out);
 /* Products of many rows take so many at a time; they divide `rows`. */
 int32_t lpu_rows_at_once(const struct lpu_compiler *compiler, int32_t rows);
-/* `beside`: what the sums will be read with. */
-td_status lpu_multiply(struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
-                       const struct lpu_activation *activation, const struct lpu_tensor *beside,
-                       struct lpu_tensor **out_sums);
 /* The product's sums, their scales and biases (NULL: none) and both's patch, in a segment. */
 struct lpu_sums {
   const struct lpu_matrix *matrix;
@@ -470,8 +466,6 @@ struct lpu_gather {
   const int32_t *owner; /* [vectors] of each row: who has it; -1: nobody */
 };
 td_status lpu_exchange_gather(struct lpu_builder *builder, const struct lpu_gather *gather);
-/* All vectors of tensors[0] to tensors[1], from there to tensors[2], ...: `count` neighbours up the ring. */
-td_status lpu_exchange_pass(struct lpu_builder *builder, struct lpu_tensor *const *tensors, int32_t count);
 /* All vectors, which the first `have` tensors have, to the others: in a wired system over all direct links between
  * them, on a ring from the last of those that have them, up the ring. */
 td_status lpu_exchange_forward(struct lpu_builder *builder, struct lpu_tensor *const *tensors, int32_t have,
@@ -498,8 +492,6 @@ td_status lpu_head(struct lpu_compiler *compiler);
 /* Vectors of a row of `attended` that hold heads of chip `part`: [first, end). True if a chip before it has heads in
  * the first of them too. */
 bool lpu_head_vectors(const struct lpu_compiler *compiler, int32_t part, int32_t *out_first, int32_t *out_end);
-/* Heads of queries: [first, end) of chip `part` of the stage. */
-void lpu_heads_of(const struct lpu_compiler *compiler, int32_t part, int32_t *out_first, int32_t *out_end);
 /* Blocks: what chip `part` of the stage gets of `count`, [first, end). */
 int32_t lpu_first_block(const struct lpu_compiler *compiler, int32_t count, int32_t part);
 

@@ -10,7 +10,8 @@
 
 /* ---- a chip's share ---- */
 
-void lpu_heads_of(const struct lpu_compiler *compiler, int32_t part, int32_t *out_first, int32_t *out_end) {
+/* Heads of queries: [first, end) of chip `part` of the stage. */
+static void heads_of(const struct lpu_compiler *compiler, int32_t part, int32_t *out_first, int32_t *out_end) {
   const struct td_op *op = &compiler->graph->ops[compiler->layer.attention];
   int32_t group = op->heads / op->kv_heads, tensor = compiler->tensor, kv_heads = 0;
   int32_t kv_head = td_lpu_kv_share(op->kv_heads, tensor, part, &kv_heads), first = 0, sharers = 1;
@@ -31,7 +32,7 @@ int32_t lpu_first_block(const struct lpu_compiler *compiler, int32_t count, int3
 bool lpu_head_vectors(const struct lpu_compiler *compiler, int32_t part, int32_t *out_first, int32_t *out_end) {
   const struct td_op *op = &compiler->graph->ops[compiler->layer.attention];
   int32_t begin = 0, end = 0, lanes = compiler->machine->lanes;
-  lpu_heads_of(compiler, part, &begin, &end);
+  heads_of(compiler, part, &begin, &end);
   begin *= op->head_dim;
   end *= op->head_dim;
   *out_first = begin / lanes;
@@ -45,7 +46,7 @@ void lpu_take_heads(struct lpu_compiler *compiler) {
   int32_t end = 0;
   *op = *whole;
   compiler->first_kv_head = td_lpu_kv_share(whole->kv_heads, compiler->tensor, compiler->part, &op->kv_heads);
-  lpu_heads_of(compiler, compiler->part, &compiler->first_head, &end);
+  heads_of(compiler, compiler->part, &compiler->first_head, &end);
   op->heads = end - compiler->first_head;
 }
 

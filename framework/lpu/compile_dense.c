@@ -87,9 +87,10 @@ static td_status run_in_turns(struct lpu_compiler *compiler, const struct lpu_pr
   return TD_OK;
 }
 
-td_status lpu_multiply(struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
-                       const struct lpu_activation *activation, const struct lpu_tensor *beside,
-                       struct lpu_tensor **out_sums) {
+/* `beside`: what the sums will be read with. */
+static td_status multiply(struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
+                          const struct lpu_activation *activation, const struct lpu_tensor *beside,
+                          struct lpu_tensor **out_sums) {
   int32_t blocks = matrix->tiles.blocks, rows = compiler->rows * activation->passes;
   enum td_lpu_type type = matrix->tiles.type == TD_LPU_I8 ? TD_LPU_I32 : TD_LPU_F32;
   struct lpu_product product;
@@ -159,7 +160,7 @@ struct lpu_operand lpu_scaled(struct lpu_chain *chain, const struct lpu_sums *su
 td_status lpu_sum_up(struct lpu_compiler *compiler, const struct lpu_matrix *matrix,
                      const struct lpu_activation *activation, const struct lpu_tensor *beside, struct lpu_sums *out) {
   *out = (struct lpu_sums){.matrix = matrix, .activation = activation};
-  TD_TRY(lpu_multiply(compiler, matrix, activation, beside, &out->sums));
+  TD_TRY(multiply(compiler, matrix, activation, beside, &out->sums));
   if (matrix->scale >= 0) TD_TRY(lpu_view(compiler, matrix->scale, &out->scales));
   if (matrix->bias >= 0) TD_TRY(lpu_view(compiler, matrix->bias, &out->biases));
   return lpu_matrix_patch(compiler, matrix, matrix->tiles.blocks, &out->patch);

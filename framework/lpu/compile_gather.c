@@ -125,7 +125,8 @@ static td_status pass_ring(struct lpu_builder *builder, struct lpu_turns *turns,
   return TD_OK;
 }
 
-td_status lpu_exchange_pass(struct lpu_builder *builder, struct lpu_tensor *const *tensors, int32_t count) {
+/* All vectors of tensors[0] to tensors[1], from there to tensors[2], ...: `count` neighbours up the ring. */
+static td_status exchange_pass(struct lpu_builder *builder, struct lpu_tensor *const *tensors, int32_t count) {
   struct lpu_turns turns;
   if (builder->machine->levels) return lpu_exchange_forward(builder, tensors, 1, count);
   td_status status = lpu_turns_open(builder, count, &turns);
@@ -137,5 +138,5 @@ td_status lpu_exchange_pass(struct lpu_builder *builder, struct lpu_tensor *cons
 td_status lpu_exchange_forward(struct lpu_builder *builder, struct lpu_tensor *const *tensors, int32_t have,
                                int32_t count) {
   if (builder->machine->levels) return spread_wired(builder, tensors, count, first_ones, &have);
-  return lpu_exchange_pass(builder, tensors + have - 1, count - have + 1);
+  return exchange_pass(builder, tensors + have - 1, count - have + 1);
 }

@@ -83,7 +83,6 @@ const struct td_tensor *td_gguf_tensor(const struct td_gguf *gguf, const char *n
 
 /* ---- values ---- */
 
-const char *td_gguf_type_name(uint32_t type);
 /* Bytes of a fixed-size element; 0 for strings, arrays and unknown types. */
 uint32_t td_gguf_type_bytes(uint32_t type);
 /* NULL if absent. */

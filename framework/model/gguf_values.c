@@ -22,7 +22,7 @@ static const struct {
     [TD_GGUF_F64] = {"float64", 8},
 };
 
-const char *td_gguf_type_name(uint32_t type) {
+static const char *type_name(uint32_t type) {
   return type < TD_GGUF_TYPE_COUNT ? types[type].name : "unknown";
 }
 
@@ -124,7 +124,7 @@ const struct td_gguf_value *td_gguf_find(const struct td_gguf *gguf, const char 
 static td_status wrong_type(const struct td_gguf *gguf, const char *key, const struct td_gguf_value *value,
                             const char *expected) {
   if (!value) return td_fail(TD_CORRUPT, "%s: %s: found nothing, expected %s", gguf->path, key, expected);
-  return td_fail(TD_CORRUPT, "%s: %s: found %s%s, expected %s", gguf->path, key, td_gguf_type_name(value->type),
+  return td_fail(TD_CORRUPT, "%s: %s: found %s%s, expected %s", gguf->path, key, type_name(value->type),
                  value->is_array ? " array" : "", expected);
 }
 
@@ -198,7 +198,7 @@ td_status td_gguf_array(const struct td_gguf *gguf, const char *key, uint32_t ty
   const struct td_gguf_value *value = td_gguf_find(gguf, key);
   if (!value || !value->is_array || value->type != type) {
     char expected[40];
-    TD_TRY(td_format(expected, sizeof expected, "an array of %s", td_gguf_type_name(type)));
+    TD_TRY(td_format(expected, sizeof expected, "an array of %s", type_name(type)));
     return wrong_type(gguf, key, value, expected);
   }
   *out = value;
