@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-foreach(topic device_file device_numbers device_spec experts price pricer steps step_parts operators gemm attention moe serving)
+foreach(topic device_file device_numbers device_spec experts price pricer steps step_parts operators tables gemm attention moe serving)
   tandem_test(cost_${topic} SOURCES ${CMAKE_CURRENT_LIST_DIR}/cost/${topic}_test.c
     LINK tandem_cost tandem_config tandem_model tandem_kernels tandem_base)
 endforeach()

@@ -23,10 +23,10 @@ struct place {
 
 static td_status find_columns(struct place *place, char *header, bool measured) {
   char *names[TD_CSV_COLUMNS];
-  place->count = td_csv_cut(header, names);
+  TD_TRY(td_csv_names(place->file, header, names, &place->count));
   for (int i = 0; i < COLUMN_COUNT; i++) {
     bool optional = i == MODE || i == RUNNING || (i == TPOT && !measured);
-    place->at[i] = td_csv_find(names, place->count, column_names[i]);
+    TD_TRY(td_csv_find(place->file, names, place->count, column_names[i], &place->at[i]));
     if (place->at[i] >= 0 || optional) continue;
     return td_fail(TD_CONFIG, "%s:1: found no column %s, expected it in the header", place->file, column_names[i]);
   }

@@ -47,14 +47,23 @@ int32_t td_csv_cut(char *line, char **values) {
     at += strcspn(at, ",\r");
     bool more = *at == ',';
     *at = 0;
-    if (!more) break;
+    if (!more) return count;
   }
-  return count;
+  return TD_CSV_COLUMNS + 1;
 }
 
-int32_t td_csv_find(char *const *names, int32_t count, const char *name) {
+td_status td_csv_names(const char *file, char *header, char **names, int32_t *out_count) {
+  *out_count = td_csv_cut(header, names);
+  if (*out_count <= TD_CSV_COLUMNS) return TD_OK;
+  return td_fail(TD_CONFIG, "%s:1: found over %d columns, expected at most as many", file, TD_CSV_COLUMNS);
+}
+
+td_status td_csv_find(const char *file, char *const *names, int32_t count, const char *name, int32_t *out) {
+  *out = -1;
   for (int32_t i = 0; i < count; i++) {
-    if (!strcmp(names[i], name)) return i;
+    if (strcmp(names[i], name)) continue;
+    if (*out >= 0) return td_fail(TD_CONFIG, "%s:1: found two columns %s, expected one", file, name);
+    *out = i;
   }
-  return -1;
+  return TD_OK;
 }

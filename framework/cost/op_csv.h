@@ -14,9 +14,11 @@
 
 /* The whole file, unpacked, with a NUL behind it; freed with free(). */
 td_status td_csv_text(const char *file, char **out_text, size_t *out_bytes);
-/* A line's values, cut in place: TD_CSV_COLUMNS at most. */
+/* A line's values, cut in place into room for TD_CSV_COLUMNS; one more than that: there are more. */
 int32_t td_csv_cut(char *line, char **values);
-/* -1: none. */
-int32_t td_csv_find(char *const *names, int32_t count, const char *name);
+/* The same of a header, which may not have more. */
+td_status td_csv_names(const char *file, char *header, char **names, int32_t *out_count);
+/* -1: none. Two of that name are an error. */
+td_status td_csv_find(const char *file, char *const *names, int32_t count, const char *name, int32_t *out);
 
 #endif

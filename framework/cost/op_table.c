@@ -26,7 +26,7 @@ struct columns {
 
 static td_status need(const struct columns *columns, char *const *names, int32_t count, const char *name,
                       int32_t *out) {
-  *out = td_csv_find(names, count, name);
+  TD_TRY(td_csv_find(columns->file, names, count, name, out));
   if (*out >= 0) return TD_OK;
   return td_fail(TD_CONFIG, "%s:1: found no column %s, expected it in the header", columns->file, name);
 }
@@ -49,15 +49,17 @@ static td_status find_columns(const char *file, enum td_operator op, bool measur
   const struct td_op_model *model = td_op_model(op);
   char *names[TD_CSV_COLUMNS];
   struct columns columns = {.file = file, .path = {-1, -1}};
-  columns.count = td_csv_cut(header, names);
-  columns.one_shot = op == TD_COLLECTIVE && td_csv_find(names, columns.count, "allreduce_dtype") >= 0;
+  int32_t own_type;
+  TD_TRY(td_csv_names(file, header, names, &columns.count));
+  TD_TRY(td_csv_find(file, names, columns.count, "allreduce_dtype", &own_type));
+  columns.one_shot = op == TD_COLLECTIVE && own_type >= 0;
   for (int32_t i = 0; i < model->field_count; i++) {
     TD_TRY(need(&columns, names, columns.count, column_of(&columns, model->fields[i].name), &columns.field[i]));
   }
   for (int32_t i = 0; i < 2 && !columns.one_shot; i++) {
     if (path_columns[op][i]) TD_TRY(need(&columns, names, columns.count, path_columns[op][i], &columns.path[i]));
   }
-  columns.seconds = td_csv_find(names, columns.count, "latency_ms");
+  TD_TRY(td_csv_find(file, names, columns.count, "latency_ms", &columns.seconds));
   if (measured && columns.seconds < 0) TD_TRY(need(&columns, names, columns.count, "latency_ms", &columns.seconds));
   *out = columns;
   return TD_OK;
@@ -85,7 +87,7 @@ static td_status distribution(const struct columns *columns, int32_t line, const
     return TD_OK;
   }
   double exponent = strncmp(text, "power_law_", 10) ? NAN : strtod(text + 10, &end);
-  if (!(exponent > 0) || exponent > 100 || *end) {
+  if (!(exponent >= 0.001) || exponent > 100 || *end) { /* kept in thousandths, of which 0 is balanced */
     return td_fail(TD_CONFIG, "%s:%" PRId32 ": distribution: found \"%.40s\", expected balanced or power_law_EXPONENT",
                    columns->file, line, text);
   }
@@ -118,7 +120,7 @@ static td_status field_value(const struct columns *columns, int32_t line, const 
   }
   bool next = !strcmp(name, "step + 1");
   TD_TRY(whole(columns, line, next ? "step" : name, text, out));
-  if (next && *out >= 0) *out += 1;
+  if (next && *out < INT64_MAX) *out += 1;
   return TD_OK;
 }
 
@@ -133,13 +135,22 @@ static td_status latency(const struct columns *columns, int32_t line, const char
   return TD_OK;
 }
 
+/* A path's part: what device files can quote, and a slash cannot be taken for two parts. */
+static td_status check_part(const struct columns *columns, int32_t line, const char *part) {
+  if (*part && !strpbrk(part, "/\"\\")) return TD_OK;
+  return td_fail(TD_CONFIG, "%s:%" PRId32 ": found \"%.40s\", expected the name of an element type or collective",
+                 columns->file, line, part);
+}
+
 static td_status path_index(const struct columns *columns, int32_t line, char *const *values, struct td_op_table *table,
                             int32_t *out) {
   char name[TD_PATH_BYTES];
   const char *first = columns->one_shot ? ONE_SHOT : values[columns->path[0]],
              *second = columns->path[1] < 0 ? "" : values[columns->path[1]];
+  TD_TRY(check_part(columns, line, first));
+  if (columns->path[1] >= 0) TD_TRY(check_part(columns, line, second));
   int used = snprintf(name, sizeof name, "%s%s%s", first, *second ? "/" : "", second);
-  if (used <= 0 || used >= (int)sizeof name || strpbrk(name, "\"\\")) {
+  if (used <= 0 || used >= (int)sizeof name) {
     return td_fail(TD_CONFIG, "%s:%" PRId32 ": found \"%.40s\", expected the name of an element type or collective",
                    columns->file, line, first);
   }
@@ -172,7 +183,7 @@ static td_status take_row(enum td_operator op, const struct columns *columns, in
   for (int32_t i = 0; i < model->field_count; i++) {
     TD_TRY(field_value(columns, line, model->fields[i].name, values[columns->field[i]], &row.shape.v[i]));
   }
-  if (columns->one_shot && row.shape.v[2] <= INT64_MAX / 8) row.shape.v[2] *= row.shape.v[0];
+  if (columns->one_shot && row.shape.v[2] > 0 && row.shape.v[2] <= INT64_MAX / 8) row.shape.v[2] *= row.shape.v[0];
   td_status status = td_op_shape_check(op, &row.shape);
   if (status) return td_fail_within(TD_CONFIG, "%s:%" PRId32, columns->file, line);
   if (columns->seconds >= 0) TD_TRY(latency(columns, line, values[columns->seconds], &row.seconds));

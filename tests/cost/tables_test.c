@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Tables that cannot be meant: headers, words and numbers that say two things, times of no device, and shapes beyond
+ * what a fit saw.
+ */
+#include <inttypes.h>
+#include <stdint.h>
+
+#include "../config/files.h"
+#include "cost/op_model.h"
+#include "tandem/base.h"
+#include "tandem/operators.h"
+
+static void refuses(enum td_operator op, const char *text, const char *says) {
+  struct td_op_table table;
+  if (!td_op_table_read(scratch_file("table.csv", text), op, true, &table)) fail_msg("taken, expected %s", says);
+  if (!strstr(td_error_text(), says)) fail_msg("%s, expected %s", td_error_text(), says);
+}
+
+/* ---- headers ---- */
+
+/* `columns` beside the five that are needed, before or behind them. */
+static const char *wide_table(int columns, bool before) {
+  struct td_text text = {0};
+  for (int line = 0; line < 2; line++) {
+    const char *own = line ? "bfloat16,1,64,64,0.1" : "gemm_dtype,m,n,k,latency_ms";
+    if (!before) td_text_printf(&text, "%s", own);
+    for (int i = 0; i < columns; i++) td_text_printf(&text, before ? "x%d," : ",x%d", i);
+    td_text_printf(&text, "%s\n", before ? own : "");
+  }
+  assert_false(text.failed);
+  const char *path = scratch_file("wide.csv", text.data);
+  td_text_free(&text);
+  return path;
+}
+
+static void headers(void **state) {
+  (void)state;
+  struct td_op_table table;
+  refuses(TD_GEMM, "gemm_dtype,m,n,k,latency_ms,latency_ms\nbfloat16,1,64,64,1,2\n",
+          ":1: found two columns latency_ms");
+  refuses(TD_GEMM, "m,gemm_dtype,m,n,k,latency_ms\n1,bfloat16,2,64,64,1\n", ":1: found two columns m, expected one");
+  for (int before = 0; before < 2; before++) {
+    assert_int_equal(td_op_table_read(wide_table(59, before), TD_GEMM, true, &table), TD_OK);
+    td_op_table_free(&table);
+    assert_int_equal(td_op_table_read(wide_table(60, before), TD_GEMM, true, &table), TD_CONFIG);
+    assert_non_null(strstr(td_error_text(), ":1: found over 64 columns"));
+  }
+}
+
+/* ---- rows ---- */
+
+#define DECODE \
+  "attn_dtype,kv_cache_dtype,batch_size,step,num_heads,num_key_value_heads,head_dim,window_size,latency_ms\n"
+#define ONE_SHOT "allreduce_dtype,num_gpus,message_elements,latency_ms\n"
+#define EXPERTS                                                                                                      \
+  "kernel_source,moe_dtype,num_tokens,hidden_size,inter_size,topk,num_experts,moe_tp_size,moe_ep_size,distribution," \
+  "latency_ms\n"
+
+static void rows(void **state) {
+  (void)state;
+  refuses(TD_GEMM, "gemm_dtype,m,n,k,latency_ms\nbfloat16/fp8,1,64,64,1\n", ":2: found \"bfloat16/fp8\", expected");
+  refuses(TD_ATTENTION_GENERATION, DECODE "bfloat16,,1,1,8,8,64,0,1\n",
+          ":2: found \"\", expected the name of an element");
+  refuses(TD_ATTENTION_GENERATION, DECODE "bfloat16,fp8,1,9223372036854775807,8,8,64,0,1\n",
+          ":2: step + 1: found 9223372036854775807, expected 1..");
+  refuses(TD_ATTENTION_GENERATION, DECODE "bfloat16,fp8,1,-1,8,8,64,0,1\n", ":2: step + 1: found 0, expected 1..");
+  refuses(TD_COLLECTIVE, ONE_SHOT "bfloat16,2,-9223372036854775808,1\n",
+          ":2: bytes: found -9223372036854775808, expected 1..");
+  refuses(TD_MOE, EXPERTS "x,fp8,1,64,64,2,8,1,1,power_law_0.0001,1\n", ":2: distribution: found \"power_law_0.0001\"");
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(headers), cmocka_unit_test(rows)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
