@@ -4,6 +4,7 @@
  */
 #include "tandem/e2e.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,6 +119,21 @@ static void place(const struct td_e2e_row *row, int64_t most, struct td_serving 
   if (same_chips) job->batch *= row->replicas;
 }
 
+/* As a pool's tensor and pipeline: prices give each chip as many heads as the others, and each stage a layer. */
+static td_status check_split(const struct td_e2e_row *row, const struct td_shape *shape) {
+  int32_t chips = row->tensor;
+  bool shared = shape->kv_heads % chips == 0 || chips % shape->kv_heads == 0;
+  if (shape->heads % chips || !shared) {
+    return td_fail(TD_UNSUPPORTED,
+                   "tp_size: found %" PRId32 ", expected a divisor of the %" PRId32
+                   " heads of %.64s that divides its %" PRId32 " key and value heads or is a multiple of them",
+                   chips, shape->heads, shape->name, shape->kv_heads);
+  }
+  if (row->pipeline <= shape->layers) return TD_OK;
+  return td_fail(TD_UNSUPPORTED, "pp_size: found %" PRId32 ", expected at most the %" PRId32 " layers of %.64s",
+                 row->pipeline, shape->layers, shape->name);
+}
+
 /* ---- steps ---- */
 
 #define MEMORY_SHARE 0.9 /* what serving software takes for weights and cache */
@@ -192,6 +208,7 @@ static td_status price_running(struct td_e2e *e2e, const struct td_e2e_row *row,
   struct td_e2e_price price = {0};
   struct td_device_params device = e2e->device;
   TD_TRY(find_model(e2e, row, &job.graph));
+  TD_TRY(check_split(row, &job.graph->shape));
   place(row, most, &device.serving, &job);
   if (plain) device.serving.framework = "";
   TD_TRY(limit(&device, row, &job, &price.least));

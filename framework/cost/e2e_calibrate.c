@@ -73,6 +73,7 @@ static td_status price_rows(struct td_e2e *e2e, const struct td_calibration *how
     if (status == TD_NO_MEMORY) return status;
     left += status != TD_OK;
     if (status) continue;
+    TD_TRY(td_op_row_check(row->line, "silicon_tpot_ms", row->tpot, price.tpot.seconds));
     pairs[count++] =
         (struct pair){row->tpot, price.tpot.seconds, {{row->isl, row->osl, row->batch}}, is_held(row, how)};
   }
@@ -88,6 +89,14 @@ static void widen(struct td_op_fit *fit, const struct td_op_shape *shape, bool f
   }
 }
 
+/* What a device file may hold. */
+static td_status check_scale(double scale, const char *backend) {
+  const struct td_op_parameter *parameter = &td_op_model(TD_E2E)->parameters[TD_E2E_SCALE];
+  if (scale >= parameter->low && scale <= parameter->high) return TD_OK;
+  return td_fail(TD_CONFIG, "%.40s: found a scale of %g, expected %g..%g: times in ms, of this device", backend, scale,
+                 parameter->low, parameter->high);
+}
+
 static td_status fit_pairs(const struct td_calibration *how, struct pair *pairs, int64_t count, const char *backend,
                            struct td_op_fit *fit, struct td_op_error *out_before) {
   struct td_op_error before[TD_OP_CLASSES];
@@ -100,6 +109,7 @@ static td_status fit_pairs(const struct td_calibration *how, struct pair *pairs,
   TD_TRY(errors_of(pairs, count, 1, true, before));
   TD_TRY(errors_of(pairs, count, best_scale(pairs, count, false), false, fit->errors));
   fit->parameters[TD_E2E_SCALE] = best_scale(pairs, count, true);
+  TD_TRY(check_scale(fit->parameters[TD_E2E_SCALE], backend));
   fit->source = how->source;
   fit->command = how->command;
   fit->rows = count;

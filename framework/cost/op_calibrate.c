@@ -120,11 +120,6 @@ static td_status take_residuals(const struct td_op_chip *chip, const struct rows
     const struct td_op_row *row = rows->items[i];
     double ratio = row->seconds / td_op_model(fit->op)->seconds(chip, fit->parameters, row->shape.v);
     double thousandths = round(log(ratio) * 1000) + 0.0; /* no -0 */
-    if (!(fabs(thousandths) <= 10000)) {
-      return td_fail(TD_CONFIG,
-                     "line %" PRId32 ": latency_ms: found %g, expected it within a factor of 22000 of the model's %g",
-                     row->line, row->seconds * 1e3, row->seconds / ratio * 1e3);
-    }
     fit->residuals[fit->residual_count++] = (struct td_op_residual){row->shape, thousandths / 1000};
   }
   qsort(fit->residuals, (size_t)fit->residual_count, sizeof *fit->residuals, by_shape);
@@ -193,6 +188,14 @@ static void note_ranges(const struct rows *rows, struct td_op_fit *fit) {
   }
 }
 
+static td_status check_rows(const struct td_op_chip *chip, const struct td_op_fit *fit, const struct rows *rows) {
+  for (int64_t i = 0; i < rows->count; i++) {
+    const struct td_op_row *row = rows->items[i];
+    TD_TRY(td_op_row_check(row->line, "latency_ms", row->seconds, td_op_seconds(chip, fit, &row->shape)));
+  }
+  return TD_OK;
+}
+
 static td_status fit_rows(const struct td_calibration *how, const struct td_op_chip *chip, const struct rows *rows,
                           struct td_op_fit *fit) {
   struct rows search = {0}, points = {0};
@@ -201,6 +204,7 @@ static td_status fit_rows(const struct td_calibration *how, const struct td_op_c
   free(search.items);
   note_ranges(rows, fit);
   fit->rows = rows->count;
+  if (!status) status = check_rows(chip, fit, rows);
   if (status || how->analytic) return status;
   status = draw(rows, TD_OP_RESIDUALS_MAX, how->seed, STREAM_SAMPLE, &points);
   if (!status) status = choose_settings(how, chip, &points, fit);
@@ -261,6 +265,7 @@ static td_status compare(const struct td_op_chip *chip, const struct td_op_fit *
                          int64_t families, struct td_op_error *out_errors) {
   const struct td_op_model *model = td_op_model(fit->op);
   void *memory;
+  TD_TRY(check_rows(chip, fit, held));
   TD_TRY(td_alloc(2 * (size_t)held->count + 1, sizeof(struct td_op_compared), &memory));
   struct td_op_compared *compared = memory;
   int64_t count = held->count;
@@ -330,13 +335,14 @@ td_status td_op_calibrate(const struct td_calibration *how, const struct td_op_t
   struct td_op_chip chip;
   void *memory;
   TD_TRY(td_format(fit.path, sizeof fit.path, "%s", table->path_names[path]));
-  TD_TRY(td_op_chip_of(how->device, how->op, fit.path, &chip));
   TD_TRY(td_alloc((size_t)table->row_count, sizeof(struct td_op_row *), &memory));
   struct rows all = {memory, 0};
   for (int64_t i = 0; i < table->row_count; i++) {
     if (table->rows[i].path == path) all.items[all.count++] = &table->rows[i];
   }
-  td_status status = fit_both(how, &chip, &all, &fit);
+  td_status status = td_op_chip_of(how->device, how->op, fit.path, &chip);
+  if (status) status = td_fail_within(status, "line %" PRId32, all.items[0]->line);
+  if (!status) status = fit_both(how, &chip, &all, &fit);
   free(all.items);
   if (status) {
     td_op_fit_free(&fit);

@@ -20,6 +20,9 @@ struct td_op_compared {
 td_status td_op_errors(const struct td_op_compared *rows, int64_t count, int64_t families,
                        struct td_op_error *out_errors);
 
+/* Refuses a row's time that is further from its prediction than device files hold: in another unit, or none. */
+td_status td_op_row_check(int32_t line, const char *column, double measured, double predicted);
+
 /* Fits the model's parameters to rows by least mean |log(measured / modelled)|. */
 td_status td_op_minimise(const struct td_op_chip *chip, const struct td_op_row *const *rows, int64_t count,
                          struct td_op_fit *fit);

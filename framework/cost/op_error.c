@@ -2,6 +2,7 @@
  *
  * How far predictions are from measurements.
  */
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -74,4 +75,10 @@ td_status td_op_errors(const struct td_op_compared *rows, int64_t count, int64_t
   }
   free(memory);
   return TD_OK;
+}
+
+td_status td_op_row_check(int32_t line, const char *column, double measured, double predicted) {
+  if (fabs(log(measured / predicted)) <= 10) return TD_OK;
+  return td_fail(TD_CONFIG, "line %" PRId32 ": %s: found %g, expected it within a factor of 22000 of the model's %g",
+                 line, column, measured * 1e3, predicted * 1e3);
 }

@@ -303,17 +303,28 @@ static void rows_and_their_prices(void **state) {
       "vllm,none/Such-Model,agg,1024,128,,,1,1,1,,1,1,9\n"
       "vllm,Qwen/Qwen3-32B,agg,1024,128,int3,,1,1,1,,1,1,9\n"
       "vllm,Qwen/Qwen3-32B,disagg,,,,,,,,,,,\n"
-      "vllm,meta-llama/Llama-3.1-8B-Instruct,agg,1024,128,,,16,1,4,,1,1,9\n";
-  static const char *const says[] = {NULL, NULL, NULL, "weights of", "Such-Model", "int3", "expected agg", NULL};
+      "vllm,meta-llama/Llama-3.1-8B-Instruct,agg,1024,128,,,16,1,4,,1,1,9\n"
+      "vllm,meta-llama/Llama-3.1-8B-Instruct,agg,1024,128,,,16,3,1,,1,1,9\n" /* 32 heads */
+      "vllm,meta-llama/Llama-3.1-8B-Instruct,agg,1024,128,,,16,1,33,,1,1,9\n";
+  static const char *const says[] = {NULL,
+                                     NULL,
+                                     NULL,
+                                     "weights of",
+                                     "Such-Model",
+                                     "int3",
+                                     "expected agg",
+                                     NULL,
+                                     "tp_size: found 3, expected a divisor of the 32 heads",
+                                     "pp_size: found 33, expected at most the 32 layers"};
   struct td_device_params *h100;
   struct td_e2e_table table;
   struct td_e2e *e2e;
-  struct td_e2e_price prices[8];
+  struct td_e2e_price prices[10];
   assert_int_equal(td_device_params_open(test_source(FITTED), &h100), TD_OK);
   if (read_table(rows, false, &table)) fail_msg("%s", td_error_text());
-  assert_int_equal(table.row_count, 8);
+  assert_int_equal(table.row_count, 10);
   if (td_e2e_open(h100, test_source("experiments/models"), &e2e)) fail_msg("%s", td_error_text());
-  for (int i = 0; i < 8; i++) {
+  for (int i = 0; i < 10; i++) {
     td_status status = td_e2e_price(e2e, &table.rows[i], &prices[i]);
     assert_int_equal(!status, !says[i]);
     if (says[i] && !strstr(td_error_text(), says[i])) fail_msg("%s: expected %s", td_error_text(), says[i]);
@@ -328,6 +339,36 @@ static void rows_and_their_prices(void **state) {
   assert_true(prices[7].decode < prices[0].decode); /* stages with a part of the batch each */
   td_e2e_close(e2e);
   td_e2e_table_free(&table);
+  td_device_params_close(h100);
+}
+
+/* What a device file could not hold: a scale, or a row's distance from it. */
+static void scales_have_bounds(void **state) {
+  (void)state;
+  static const char *const cases[][2] = {{"9000", "vllm: found a scale of "},
+                                         {"1e-9", "line 2: silicon_tpot_ms: found 1e-09, expected it within a factor"}};
+  struct td_device_params *h100;
+  assert_int_equal(td_device_params_open(test_source(FITTED), &h100), TD_OK);
+  for (int i = 0; i < 2; i++) {
+    const struct td_calibration how = {.op = TD_E2E, .held_back = 0.5, .seed = 1, .device = h100};
+    struct td_e2e_table table;
+    struct td_e2e *e2e;
+    struct td_op_fit fit;
+    struct td_op_error before;
+    int64_t left;
+    char text[1024] = "";
+    for (int batch = 1; batch < 7; batch++) {
+      size_t used = strlen(text);
+      snprintf(text + used, sizeof text - used, "vllm,Llama-3.1-8B,agg,1024,128,,,%d,1,1,,1,1,%s\n", batch,
+               cases[i][0]);
+    }
+    if (read_table(text, true, &table)) fail_msg("%s", td_error_text());
+    if (td_e2e_open(h100, test_source("experiments/models"), &e2e)) fail_msg("%s", td_error_text());
+    assert_int_equal(td_e2e_calibrate(e2e, &how, &table, "vllm", &fit, &before, &left), TD_CONFIG);
+    if (!strstr(td_error_text(), cases[i][1])) fail_msg("%s: expected %s", td_error_text(), cases[i][1]);
+    td_e2e_close(e2e);
+    td_e2e_table_free(&table);
+  }
   td_device_params_close(h100);
 }
 
@@ -379,6 +420,7 @@ int main(void) {
       cmocka_unit_test(mixed_steps),
       cmocka_unit_test(narrow_types),
       cmocka_unit_test(bad_tables),
+      cmocka_unit_test(scales_have_bounds),
       cmocka_unit_test(rows_and_their_prices),
       cmocka_unit_test(servers_have_limits),
   };

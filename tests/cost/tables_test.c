@@ -70,7 +70,57 @@ static void rows(void **state) {
   refuses(TD_MOE, EXPERTS "x,fp8,1,64,64,2,8,1,1,power_law_0.0001,1\n", ":2: distribution: found \"power_law_0.0001\"");
 }
 
+/* ---- times of no device ---- */
+
+#define ROWS 64
+
+/* All of 5 us but the row `odd`, of the element type `type` and the time `ms`. */
+static const char *odd_table(int odd, const char *type, const char *ms) {
+  struct td_text text = {0};
+  td_text_printf(&text, "gemm_dtype,m,n,k,latency_ms\n");
+  for (int i = 0; i < ROWS; i++) {
+    td_text_printf(&text, "%s,%d,%d,64,%s\n", i == odd ? type : "bfloat16", i % 8 + 1, 64 + i / 8,
+                   i == odd ? ms : "0.005");
+  }
+  assert_false(text.failed);
+  const char *path = scratch_file("odd.csv", text.data);
+  td_text_free(&text);
+  return path;
+}
+
+/* Of the row's path; NULL: a tandem without NLopt. */
+static const char *calibrate_error(const struct td_device_params *chip, const char *file, bool analytic) {
+  struct td_calibration how = {.op = TD_GEMM, .device = chip, .analytic = analytic, .held_back = 0.4, .seed = 1};
+  struct td_op_table table;
+  struct td_op_fit fit;
+  how.source = how.command = "a test";
+  if (td_op_table_read(file, TD_GEMM, true, &table)) fail_msg("%s", td_error_text());
+  td_status status = td_op_calibrate(&how, &table, table.path_count - 1, &fit);
+  if (!status) fail_msg("%s: fitted, expected an error", file);
+  td_op_table_free(&table);
+  return status == TD_UNAVAILABLE ? NULL : td_error_text();
+}
+
+/* Held back or not, with residuals or without: no device file holds what a fit to them would be off by. */
+static void times_of_no_device(void **state) {
+  (void)state;
+  struct td_device_params *chip;
+  if (td_device_params_open(test_source("devices/h100_sxm.cfg"), &chip)) fail_msg("%s", td_error_text());
+  for (int i = 0; i < 16; i++) {
+    int odd = 1 + i * 8 % (ROWS - 1);
+    const char *error = calibrate_error(chip, odd_table(odd, "bfloat16", i % 2 ? "1e-12" : "1e8"), i % 4 < 2);
+    char line[64];
+    if (!error) skip();
+    snprintf(line, sizeof line, "gemm bfloat16: line %d: latency_ms: found 1e%s,", odd + 2, i % 2 ? "-12" : "+08");
+    if (!strstr(error, line)) fail_msg("%s, expected %s", error, line);
+  }
+  const char *error = calibrate_error(chip, odd_table(5, "fp3", "0.005"), true);
+  if (!strstr(error, "gemm fp3: line 7: element type: found \"fp3\"")) fail_msg("%s", error);
+  td_device_params_close(chip);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(headers), cmocka_unit_test(rows)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(headers), cmocka_unit_test(rows),
+                                     cmocka_unit_test(times_of_no_device)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
