@@ -194,14 +194,19 @@ void td_op_guesses(enum td_operator op, struct td_op_fit *out_fit) {
   }
 }
 
-/* Octaves by which a shape lies outside the rows of the fit, over all fields. */
+/* Octaves by which a value lies outside a field's range in the rows of the fit. */
+static double octaves_outside(const struct td_op_field *field, int64_t v, int64_t least, int64_t most) {
+  if (v >= least && v <= most) return 0;
+  if (field->linear) return log2(1 + (double)(v < least ? least - v : v - most) / field->octaves);
+  double here = (double)v + 1, bound = (double)(v < least ? least : most) + 1;
+  return log2(v < least ? bound / here : here / bound);
+}
+
+/* Over all fields. */
 static double outside(const struct td_op_model *model, const struct td_op_fit *fit, const struct td_op_shape *shape) {
   double octaves = 0;
   for (int32_t i = 0; i < model->field_count; i++) {
-    int64_t v = shape->v[i], least = fit->least.v[i], most = fit->most.v[i];
-    if (model->fields[i].linear || (v >= least && v <= most)) continue;
-    double here = (double)v + 1, bound = (double)(v < least ? least : most) + 1;
-    octaves += log2(v < least ? bound / here : here / bound);
+    octaves += octaves_outside(&model->fields[i], shape->v[i], fit->least.v[i], fit->most.v[i]);
   }
   return octaves;
 }

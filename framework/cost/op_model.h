@@ -32,8 +32,8 @@ struct td_op_parameter {
   const char *help;
 };
 
-/* A field of the shape: its name, and how many octaves of it (`linear`: thousands) are as far as one octave of m, which
- * a model with `local` says there. */
+/* A field of the shape: its name, and how many octaves of it (`linear`: how much of it) are as far as one octave of m,
+ * which among residuals a model with `local` says there. */
 struct td_op_field {
   const char *name;
   double octaves;

@@ -26,6 +26,10 @@ static const struct td_op_parameter parameters[] = {
     {"per_choice", "ns", 0.5, 0.0001, 100, "looking at an expert of a token of the group, which may not be here"},
 };
 
+/* As far as an octave of the tokens' neighbours: so many thousandths of the exponent, so much of a matrix. */
+#define SKEW_OCTAVE 600
+#define MATRICES_OCTAVE 0.25
+
 /* The first four are a model's experts, which are held back together. */
 static const struct td_op_field fields[] = {
     {.name = "hidden_size", .most = 1 << 24},
@@ -34,8 +38,8 @@ static const struct td_op_field fields[] = {
     {.name = "num_experts", .most = 1 << 16},
     {.name = "moe_tp_size", .most = 1 << 12},
     {.name = "moe_ep_size", .most = 1 << 12},
-    {.name = "distribution", .linear = true, .most = 100000},
-    {.name = "kernel_source", .linear = true, .most = 3},
+    {.name = "distribution", .octaves = SKEW_OCTAVE, .linear = true, .most = 100000},
+    {.name = "kernel_source", .octaves = MATRICES_OCTAVE, .linear = true, .most = 3},
     {.name = "num_tokens", .most = 1 << 26},
 };
 
@@ -87,8 +91,8 @@ static void local(const int64_t *v, double *out) {
   out[TOP_K] = log2((double)v[TOP_K]) / 2;
   out[EXPERTS] = log2((double)v[EXPERTS]);
   out[EP] = log2((double)v[EXPERTS] / (double)v[EP]);
-  out[SKEW] = (double)v[SKEW] / 600;
-  out[MATRICES] = (double)v[MATRICES] * 4;
+  out[SKEW] = (double)v[SKEW] / SKEW_OCTAVE;
+  out[MATRICES] = (double)v[MATRICES] / MATRICES_OCTAVE;
   out[TOKENS] = log2((double)v[TOKENS]) / 0.7;
 }
 

@@ -119,8 +119,39 @@ static void times_of_no_device(void **state) {
   td_device_params_close(chip);
 }
 
+/* ---- beyond what was measured ---- */
+
+/* Loads are no sizes, but of more uneven ones than any measured a fit says as little as of larger ones. */
+static void loads_have_ranges(void **state) {
+  (void)state;
+  static const int64_t exponents[] = {0, 1200, 1201, 2000, 5000, 100000};
+  struct td_device_params *file;
+  if (td_device_params_open(test_source("devices/h100_sxm.cfg"), &file)) fail_msg("%s", td_error_text());
+  struct td_op_fit fit;
+  struct td_device_params chip = *file;
+  td_op_guesses(TD_MOE, &fit);
+  snprintf(fit.path, sizeof fit.path, "bfloat16");
+  fit.least = (struct td_op_shape){{1024, 256, 1, 8, 1, 1, 0, 3, 1}};
+  fit.most = (struct td_op_shape){{8192, 8192, 8, 256, 8, 8, 1200, 3, 16384}};
+  fit.errors[0] = (struct td_op_error){.rows = 100, .low = 0.9, .high = 1.1};
+  chip.fits = &fit;
+  chip.fit_count = 1;
+  double before = 0;
+  for (size_t i = 0; i < sizeof exponents / sizeof *exponents; i++) {
+    const struct td_op_shape shape = {{4096, 1536, 8, 128, 1, 8, exponents[i], 3, 4096}};
+    struct td_op_price price;
+    assert_int_equal(td_op_price(&chip, TD_MOE, "bfloat16", &shape, &price), TD_OK);
+    double wide = price.high / price.low;
+    assert_true(i < 2 ? !price.note && wide < 1.23 : wide > before);
+    if (i > 1) assert_string_equal(price.note, "outside the measured shapes");
+    before = wide;
+  }
+  assert_true(before < 20);
+  td_device_params_close(file);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(headers), cmocka_unit_test(rows),
-                                     cmocka_unit_test(times_of_no_device)};
+                                     cmocka_unit_test(times_of_no_device), cmocka_unit_test(loads_have_ranges)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
