@@ -124,6 +124,13 @@ static td_status wrong(const struct place *place, const char *key, const char *f
   return td_config_fail(place->config, path, "found %.60s, expected %s", found, expected);
 }
 
+/* Of a path whose element type is unknown, or for which the file lacks a number: what was just found. */
+static td_status no_basis(const struct place *place) {
+  char path[96];
+  TD_TRY(td_format(path, sizeof path, "fits.[%" PRId32 "].path", place->fit));
+  return td_config_fail(place->config, path, "%s", td_error_text());
+}
+
 static td_status take_parameters(const struct place *place, const struct td_list *list, struct td_op_fit *fit) {
   const struct td_op_model *model = td_op_model(fit->op);
   const struct parameter_text *texts = list->items;
@@ -222,7 +229,7 @@ static td_status take_residuals(const struct place *place, const struct td_list 
     }
   }
   struct td_op_chip chip;
-  TD_TRY(td_op_chip_of(place->device, fit->op, fit->path, &chip));
+  if (td_op_chip_of(place->device, fit->op, fit->path, &chip)) return no_basis(place);
   return td_op_residual_prepare(&chip, fit);
 }
 

@@ -150,8 +150,43 @@ static void loads_have_ranges(void **state) {
   td_device_params_close(file);
 }
 
+/* ---- files ---- */
+
+/* The error of a file whose fit is of `path`. */
+static const char *file_error(const struct td_device_params *chip, const char *path) {
+  static char name[4200];
+  struct td_device_params *read;
+  struct td_op_fit fit;
+  td_op_guesses(TD_GEMM, &fit);
+  snprintf(fit.path, sizeof fit.path, "%s", path);
+  fit.source = fit.command = "a test";
+  fit.rows = 1;
+  fit.length = fit.noise = 1;
+  snprintf(name, sizeof name, "%s/path.cfg", scratch_folder());
+  FILE *file = fopen(name, "w");
+  assert_non_null(file);
+  assert_int_equal(td_device_params_write(chip, &fit, 1, file), TD_OK);
+  assert_int_equal(fclose(file), 0);
+  assert_int_equal(td_device_params_open(name, &read), TD_CONFIG);
+  return td_error_text();
+}
+
+static void files_have_a_basis_for_their_fits(void **state) {
+  (void)state;
+  struct td_device_params *chip;
+  if (td_device_params_open(test_source("devices/h100_sxm.cfg"), &chip)) fail_msg("%s", td_error_text());
+  const char *error = file_error(chip, "fp3");
+  if (!strstr(error, ": fits.[0].path: element type: found \"fp3\", expected")) fail_msg("%s", error);
+  error = file_error(chip, "nvfp4");
+  if (!strstr(error, "path.cfg:") || !strstr(error, ": fits.[0].path: device path: found no flops_fp4")) {
+    fail_msg("%s", error);
+  }
+  td_device_params_close(chip);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(headers), cmocka_unit_test(rows),
-                                     cmocka_unit_test(times_of_no_device), cmocka_unit_test(loads_have_ranges)};
+                                     cmocka_unit_test(times_of_no_device), cmocka_unit_test(loads_have_ranges),
+                                     cmocka_unit_test(files_have_a_basis_for_their_fits)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -40,6 +40,9 @@ static td_status check_given(const struct options *options) {
   if (!options->op) return td_fail(TD_USAGE, "calibrate: found no --op, %s", usage);
   if (!options->measured) return td_fail(TD_USAGE, "calibrate: found no --measured, %s", usage);
   if (!options->output) return td_fail(TD_USAGE, "calibrate: found no -o, %s", usage);
+  if (options->source && strspn(options->source, " \t\n") == strlen(options->source)) {
+    return td_fail(TD_USAGE, "--source: found an empty text, expected who measured the table, with the year");
+  }
   if (options->single && options->both) {
     return td_fail(TD_USAGE, "calibrate: found --held-rows beside --held-both, expected one of them");
   }
@@ -53,7 +56,7 @@ static td_status check_machine(const struct options *options) {
   static const char usage[] = "expected tandem calibrate BACKEND[:N] -o FILE.cfg";
   if (!options->output) return td_fail(TD_USAGE, "calibrate: found no -o, %s", usage);
   if (options->op || options->measured || options->path || options->rows || options->seed || options->held_back ||
-      options->source || options->single || options->both || options->analytic) {
+      options->source || options->models || options->single || options->both || options->analytic) {
     return td_fail(TD_USAGE, "calibrate: found a flag that is of tables of measurements beside a BACKEND, %s", usage);
   }
   return TD_OK;
