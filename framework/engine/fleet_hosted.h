@@ -93,6 +93,9 @@ uint32_t fleet_hosted_time_kind(const struct fleet *fleet, int32_t worker); /* o
 /* fleet_hosted_prompt.c */
 /* Finds the ids of a request's prompt; those of a source's requests are drawn. A request that starts over has them. */
 td_status fleet_hosted_prompt(struct fleet *fleet, int32_t slot);
+/* What its draws go by, those of its prompt and of its tokens: its number. Turns are numbered as they come, which is a
+ * matter of how fast workers are: what they say is not, and goes by their session and their place in it. */
+uint64_t fleet_hosted_stream(const struct fleet *fleet, const struct fleet_request *request);
 /* Fails for a prompt that no worker's step takes. */
 td_status fleet_hosted_check_rows(const struct fleet *fleet, const struct td_job *job);
 

@@ -8,15 +8,15 @@
 #include "fleet_hosted.h"
 #include "tandem/base.h"
 
-/* Turns are numbered as they come, which is a matter of how fast workers are: their texts are not. */
-static uint64_t own_stream(const struct fleet_request *request, uint64_t seed) {
+uint64_t fleet_hosted_stream(const struct fleet *fleet, const struct fleet_request *request) {
+  uint64_t seed = (uint64_t)fleet->cluster->experiment->seed;
   return request->session ? td_random(seed, request->session, (uint64_t)request->turn) : request->number;
 }
 
 static uint64_t draw(const struct fleet *fleet, const struct fleet_request *request, int64_t at) {
   uint64_t seed = (uint64_t)fleet->cluster->experiment->seed;
   int64_t block = request->prefix_count ? at / request->prefix_tokens : 0;
-  if (block >= request->prefix_count) return td_random(seed, own_stream(request, seed), (uint64_t)at);
+  if (block >= request->prefix_count) return td_random(seed, fleet_hosted_stream(fleet, request), (uint64_t)at);
   return td_random(seed, request->prefix[block], (uint64_t)(at % request->prefix_tokens));
 }
 

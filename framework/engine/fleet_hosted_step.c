@@ -36,6 +36,7 @@ static void add_member(const struct fleet *fleet, const struct replica *replica,
                          .generation = hosted_generation(request),
                          .past = request->prompt + emitted - 1,
                          .tokens = 1,
+                         .stream = fleet_hosted_stream(fleet, request),
                          .output_index = (uint64_t)emitted,
                          .destination = request->decode_worker,
                          .flags = STEP_LOGITS};
@@ -50,6 +51,7 @@ static void add_chunk(const struct fleet *fleet, const struct chunk *chunk, stru
                          .tokens = chunk->tokens,
                          .push_begin = chunk->push_begin,
                          .push_end = chunk->push_end,
+                         .stream = fleet_hosted_stream(fleet, request),
                          .output_index = (uint64_t)request->emitted,
                          .destination = request->decode_worker};
   if (request->computed + chunk->tokens == request->target) seq.flags = STEP_LOGITS;

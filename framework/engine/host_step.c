@@ -98,7 +98,7 @@ static td_status sample_rows(const struct step *step, const float *logits, struc
     if (!(seq->flags & STEP_LOGITS)) continue;
     struct done_sample *sample = &samples[(*out_count)++];
     sample->request = seq->request;
-    TD_TRY(td_sample_row(logits, vocab, &sampling, seq->request, seq->output_index, &sample->sample));
+    TD_TRY(td_sample_row(logits, vocab, &sampling, seq->stream, seq->output_index, &sample->sample));
     logits += vocab;
   }
   return TD_OK;

@@ -34,6 +34,7 @@ struct step_seq {
   int64_t past, tokens;
   int64_t push_begin,
       push_end;          /* with STEP_HANDOFF: positions to hand over as soon as this step has computed the last */
+  uint64_t stream;       /* that its tokens are drawn by */
   uint64_t output_index; /* of the token its logits give */
   int32_t destination;   /* worker that gets the KV, with STEP_HANDOFF */
   uint32_t flags;

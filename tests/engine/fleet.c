@@ -224,13 +224,18 @@ static void as_the_rules_say(void **state) {
 
 enum { TURN_A = 35, TURN_B = 17 }; /* prompt tokens of a's second turn, and of b's only one */
 
-static const char *run_sessions(const char *device) {
+static const char *run_sessions(const char *device, const char *sampling) {
   char pools[256], workload[4200];
   snprintf(pools, sizeof pools, "{name=\"all\"; backend=\"cpu\"; device=\"%s\"; kv_tokens=256;}", device);
   snprintf(workload, sizeof workload,
            "source = { format = \"sessions\"; file = \"%s/turns.csv\"; }; stop_at_end = false;", harness_scratch());
-  struct setup setup = {
-      .pace = "priced", .policy = "colocated", .pools = pools, .workload = workload, .kv = "f16", .chunk = 64};
+  struct setup setup = {.pace = "priced",
+                        .policy = "colocated",
+                        .pools = pools,
+                        .workload = workload,
+                        .sampling = sampling,
+                        .kv = "f16",
+                        .chunk = 64};
   return harness_run(device, &setup);
 }
 
@@ -254,6 +259,16 @@ static void same_turn(const struct td_trace *a, const struct td_trace *b, uint64
 }
 
 /* A slow device's first answer is later, and the turn behind it another number: its text is the same. */
+static void same_texts(const char *sampling) {
+  struct td_trace *fast = harness_load(run_sessions("h100_sxm", sampling));
+  struct td_trace *slow = harness_load(run_sessions("xeon-2vcpu", sampling));
+  assert_true(turn_of(fast, TURN_A)->request != turn_of(slow, TURN_A)->request);
+  same_turn(fast, slow, TURN_A);
+  same_turn(fast, slow, TURN_B);
+  td_trace_free(fast);
+  td_trace_free(slow);
+}
+
 static void turns_keep_their_texts(void **state) {
   (void)state;
   char path[4200];
@@ -265,12 +280,8 @@ static void turns_keep_their_texts(void **state) {
       "a,0,0,0,20,5,0\na,0,1,25,10,12,0\nb,2,0,0,17,12,0\n",
       file);
   assert_int_equal(fclose(file), 0);
-  struct td_trace *fast = harness_load(run_sessions("h100_sxm")), *slow = harness_load(run_sessions("xeon-2vcpu"));
-  assert_true(turn_of(fast, TURN_A)->request != turn_of(slow, TURN_A)->request);
-  same_turn(fast, slow, TURN_A);
-  same_turn(fast, slow, TURN_B);
-  td_trace_free(fast);
-  td_trace_free(slow);
+  same_texts("");
+  same_texts("temperature = 1.0;");
 }
 
 int main(void) {
