@@ -35,19 +35,21 @@ void td_tally_add(struct td_tally *tally, int64_t ps, uint64_t times) {
   tally->bins[bin_of((uint64_t)ps)] += times;
 }
 
+/* The value that `rank` others come before. */
+static double ranked(const struct td_tally *tally, uint64_t rank) {
+  int32_t bin = 0;
+  if (rank + 1 >= tally->count) return (double)tally->high;
+  for (uint64_t seen = tally->bins[0]; seen <= rank; seen += tally->bins[bin]) bin++;
+  double value = middle_of(bin);
+  if (value < (double)tally->low) return (double)tally->low;
+  return value > (double)tally->high ? (double)tally->high : value;
+}
+
 double td_tally_quantile(const struct td_tally *tally, double percent) {
-  double rank = percent / 100 * (double)tally->count;
-  uint64_t seen = 0;
   if (!tally->count) return NAN;
-  if (percent >= 100) return (double)tally->high;
-  for (int32_t bin = 0; bin < TD_TALLY_BINS; bin++) {
-    seen += tally->bins[bin];
-    if (!tally->bins[bin] || (double)seen < rank) continue;
-    double value = middle_of(bin);
-    if (value < (double)tally->low) return (double)tally->low;
-    return value > (double)tally->high ? (double)tally->high : value;
-  }
-  return (double)tally->high;
+  double rank = percent / 100 * (double)(tally->count - 1), part = rank - floor(rank);
+  double below = ranked(tally, (uint64_t)rank);
+  return part > 0 ? below + part * (ranked(tally, (uint64_t)rank + 1) - below) : below;
 }
 
 /* ---- as a trace would say it ---- */

@@ -32,7 +32,7 @@ struct td_tally {
   int64_t low, high;
 };
 void td_tally_add(struct td_tally *tally, int64_t ps, uint64_t times); /* ps: not negative */
-/* The value below which `percent` of the values lie, ps; NaN without values. */
+/* The percentile, interpolated as tandem/metrics.h says, ps; NaN without values. */
 double td_tally_quantile(const struct td_tally *tally, double percent);
 
 /* What prefix caches did. Prompts that are prefilled again count again; evicted: given up, to the tier below or for
