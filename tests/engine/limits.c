@@ -227,6 +227,19 @@ static void endless_failures_are_said(void **state) {
   run_fails((const char *[SETS]){FAST_FAILURES}, "workers fail too often for it");
 }
 
+/* Some 140,000 failures a step are none too many, however many steps are one event. */
+static void merged_steps_happen(void **state) {
+  (void)state;
+  write_config(false, "requests = ( { prompt_tokens = 100; max_tokens = 20; } );");
+  for (int merge = 0; merge < 2; merge++) {
+    const struct td_run_summary *summary = run_well(
+        (const char *[SETS]){"cluster.orchestrators={pools=({name=\"o\"; cores=1; failures={mean_time_between=5e-9; "
+                             "mean_time_to_repair=5e-9; law=\"constant\";};});}",
+                             merge ? "engine.merge=true" : "engine.merge=false"});
+    assert_true(summary->tools.failures > 1000000);
+  }
+}
+
 /* Ticks that would do nothing again are left out: this run has 10^10 of them. */
 static void idle_ticks_are_left_out(void **state) {
   (void)state;
@@ -250,7 +263,8 @@ int main(void) {
       cmocka_unit_test(programs_are_compiled_before), cmocka_unit_test(a_hundred_thousand_are_checked),
       cmocka_unit_test(other_paces_are_checked),      cmocka_unit_test(blocks_are_not_cut),
       cmocka_unit_test(prefixes_are_bounded),         cmocka_unit_test(endless_refusals_are_said),
-      cmocka_unit_test(endless_failures_are_said),    cmocka_unit_test(idle_ticks_are_left_out),
+      cmocka_unit_test(endless_failures_are_said),    cmocka_unit_test(merged_steps_happen),
+      cmocka_unit_test(idle_ticks_are_left_out),
   };
   folder = test_scratch();
   snprintf(config, sizeof config, "%s/limits.cfg", folder);
