@@ -169,7 +169,7 @@ static void count_down(struct fleet *fleet, int32_t worker) {
   if (!fleet->arrived || fleet->now_ps <= from) return;
   own->down_ps += fleet->now_ps - from;
   bool serves = worker < fleet->cluster->worker_count;
-  *(serves ? &fleet->summary->down_ps : &fleet->summary->tools.down_ps) += fleet->now_ps - from;
+  *(serves ? &fleet->summary->down_s : &fleet->summary->tools.down_s) += td_seconds(fleet->now_ps - from);
 }
 
 /* Failures of a worker that are due: until when the longest lasts; 0: none is. */

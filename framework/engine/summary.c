@@ -99,7 +99,7 @@ static struct td_metrics metrics_of(const struct td_run_summary *summary) {
                              .steps = summary->steps,
                              .role_changes = summary->role_changes,
                              .failures = summary->failures,
-                             .down_s = td_seconds(summary->down_ps),
+                             .down_s = summary->down_s,
                              .energy_j = summary->energy_j,
                              .transfers = summary->transfers,
                              .kv_bytes = summary->kv_bytes,
@@ -169,8 +169,7 @@ static void print_lost(const struct td_run_summary *summary, FILE *out) {
   fprintf(out,
           "%" PRIu64 " failures, %.6g s of workers down: %" PRIu64 " steps and the KV of %" PRIu64
           " tokens lost, %" PRIu64 " requests started over\n",
-          summary->failures, td_seconds(summary->down_ps), summary->lost_steps, summary->lost_tokens,
-          summary->restarts);
+          summary->failures, summary->down_s, summary->lost_steps, summary->lost_tokens, summary->restarts);
 }
 
 static void print_tools(const struct td_run_tools *tools, FILE *out) {
@@ -186,7 +185,7 @@ static void print_tools(const struct td_run_tools *tools, FILE *out) {
   if (!tools->failures) return;
   fprintf(out,
           "%" PRIu64 " failures of orchestrators, %.6g s of them down: %" PRIu64 " calls lost, which began again\n",
-          tools->failures, td_seconds(tools->down_ps), tools->lost);
+          tools->failures, tools->down_s, tools->lost);
 }
 
 /* Of workers and of orchestrators; NaN if some watts are not known. */
