@@ -212,7 +212,7 @@ static void put_tools(const struct report *report, FILE *out) {
   put_count(out, "host_calls", tools->host_calls);
   put_counted(out, "failures", counted ? &counted->failures : NULL);
   put_count(out, "lost", tools->lost);
-  td_json_number(out, "down_s", counted ? td_seconds(counted->down_ps) : NAN);
+  td_json_number(out, "down_s", counted ? counted->down_s : NAN);
   td_json_number(out, "busy_core_s", tools->busy_s);
   td_json_number(out, "utilisation", tools->busy_s / ((double)tools->cores * report->metrics->makespan_s));
   td_json_number(out, "energy_j", tools->energy_j);

@@ -209,7 +209,8 @@ struct fleet {
   void *policy_state;
   int64_t interval_ps, tick_ps; /* of the policy's ticks, and the next one; INT64_MAX: never */
   int64_t ticks_alone;          /* ticks in a row while nothing else was to come */
-  int64_t queued_tokens, waiting_tokens, prefilled_tokens, prefill_ps; /* see struct td_cluster_view */
+  int64_t queued_tokens, waiting_tokens, prefilled_tokens; /* see struct td_cluster_view */
+  double prefill_s;
   int64_t hit_tokens, done_tokens; /* not computed but found; of all prompts that were prefilled */
   struct worker_queue growing;     /* with kv = grow: when workers amid merged steps take blocks next, or sooner */
   uint64_t found;                  /* of hit_tokens, by requests that have ended */

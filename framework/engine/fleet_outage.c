@@ -13,7 +13,8 @@
 enum { OUTAGES_ALONE = 100 };
 
 /* Failures so fast that hardly anything else happens make a run that does not end; so many of all workers, and of each,
- * between two other events are too many. */
+ * between two other events are too many. Ends of merged steps would be such events: halfway there merged ones are cut.
+ */
 enum { MOST_BETWEEN = 1000000, MOST_OF_EACH = 1000 };
 
 /* ---- opening ---- */
@@ -168,7 +169,7 @@ static void count_down(struct fleet *fleet, int32_t worker) {
   if (!fleet->arrived || fleet->now_ps <= from) return;
   own->down_ps += fleet->now_ps - from;
   bool serves = worker < fleet->cluster->worker_count;
-  *(serves ? &fleet->summary->down_ps : &fleet->summary->tools.down_ps) += fleet->now_ps - from;
+  *(serves ? &fleet->summary->down_s : &fleet->summary->tools.down_s) += td_seconds(fleet->now_ps - from);
 }
 
 /* Failures of a worker that are due: until when the longest lasts; 0: none is. */
@@ -260,6 +261,9 @@ static td_status too_often(const struct fleet *fleet) {
 td_status fleet_outage(struct fleet *fleet) {
   struct fleet_outages *outages = fleet->outages;
   int64_t most = MOST_BETWEEN + (int64_t)MOST_OF_EACH * machines_of(fleet->cluster);
+  if (outages->between == most / 2) {
+    for (int32_t i = 0; i < fleet->cluster->worker_count; i++) TD_TRY(fleet_interrupt(fleet, i));
+  }
   if (outages->between > most) return too_often(fleet);
   while (worker_queue_time(&outages->due) == fleet->now_ps) {
     int32_t worker = worker_queue_first(&outages->due);

@@ -57,7 +57,7 @@ struct td_cluster_view fleet_cluster_view(const struct fleet *fleet) {
                                   .queued_tokens = fleet->queued_tokens,
                                   .waiting_tokens = fleet->waiting_tokens,
                                   .prefilled_tokens = fleet->prefilled_tokens,
-                                  .prefill_ps = fleet->prefill_ps};
+                                  .prefill_s = fleet->prefill_s};
 }
 
 static struct td_request_view ask_for(const struct fleet *fleet, const struct fleet_request *request) {

@@ -37,7 +37,7 @@ static td_status end_chunk(struct fleet *fleet, int32_t worker, const struct chu
 static td_status end_chunks(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
   int64_t ready_ps[2] = {0};
-  if (replica->chunk_count) fleet->prefill_ps += fleet->now_ps - replica->start_ps;
+  if (replica->chunk_count) fleet->prefill_s += td_seconds(fleet->now_ps - replica->start_ps);
   if (fleet_hands_over(replica)) TD_TRY(fleet_milestones(fleet, replica, ready_ps));
   for (size_t i = 0; i < replica->chunk_count; i++) {
     TD_TRY(end_chunk(fleet, worker, &replica->chunks[i], ready_ps));

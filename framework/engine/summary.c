@@ -35,19 +35,21 @@ void td_tally_add(struct td_tally *tally, int64_t ps, uint64_t times) {
   tally->bins[bin_of((uint64_t)ps)] += times;
 }
 
+/* The value that `rank` others come before. */
+static double ranked(const struct td_tally *tally, uint64_t rank) {
+  int32_t bin = 0;
+  if (rank + 1 >= tally->count) return (double)tally->high;
+  for (uint64_t seen = tally->bins[0]; seen <= rank; seen += tally->bins[bin]) bin++;
+  double value = middle_of(bin);
+  if (value < (double)tally->low) return (double)tally->low;
+  return value > (double)tally->high ? (double)tally->high : value;
+}
+
 double td_tally_quantile(const struct td_tally *tally, double percent) {
-  double rank = percent / 100 * (double)tally->count;
-  uint64_t seen = 0;
   if (!tally->count) return NAN;
-  if (percent >= 100) return (double)tally->high;
-  for (int32_t bin = 0; bin < TD_TALLY_BINS; bin++) {
-    seen += tally->bins[bin];
-    if (!tally->bins[bin] || (double)seen < rank) continue;
-    double value = middle_of(bin);
-    if (value < (double)tally->low) return (double)tally->low;
-    return value > (double)tally->high ? (double)tally->high : value;
-  }
-  return (double)tally->high;
+  double rank = percent / 100 * (double)(tally->count - 1), part = rank - floor(rank);
+  double below = ranked(tally, (uint64_t)rank);
+  return part > 0 ? below + part * (ranked(tally, (uint64_t)rank + 1) - below) : below;
 }
 
 /* ---- as a trace would say it ---- */
@@ -97,7 +99,7 @@ static struct td_metrics metrics_of(const struct td_run_summary *summary) {
                              .steps = summary->steps,
                              .role_changes = summary->role_changes,
                              .failures = summary->failures,
-                             .down_s = td_seconds(summary->down_ps),
+                             .down_s = summary->down_s,
                              .energy_j = summary->energy_j,
                              .transfers = summary->transfers,
                              .kv_bytes = summary->kv_bytes,
@@ -167,8 +169,7 @@ static void print_lost(const struct td_run_summary *summary, FILE *out) {
   fprintf(out,
           "%" PRIu64 " failures, %.6g s of workers down: %" PRIu64 " steps and the KV of %" PRIu64
           " tokens lost, %" PRIu64 " requests started over\n",
-          summary->failures, td_seconds(summary->down_ps), summary->lost_steps, summary->lost_tokens,
-          summary->restarts);
+          summary->failures, summary->down_s, summary->lost_steps, summary->lost_tokens, summary->restarts);
 }
 
 static void print_tools(const struct td_run_tools *tools, FILE *out) {
@@ -184,7 +185,7 @@ static void print_tools(const struct td_run_tools *tools, FILE *out) {
   if (!tools->failures) return;
   fprintf(out,
           "%" PRIu64 " failures of orchestrators, %.6g s of them down: %" PRIu64 " calls lost, which began again\n",
-          tools->failures, td_seconds(tools->down_ps), tools->lost);
+          tools->failures, tools->down_s, tools->lost);
 }
 
 /* Of workers and of orchestrators; NaN if some watts are not known. */

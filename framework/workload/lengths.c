@@ -4,10 +4,16 @@
  */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "stream.h"
 
 #define STEPS_MAX ((size_t)4 << 20) /* 64 MiB of them */
+
+/* A first line that begins with a word names the columns. */
+static bool is_header(const struct lines *lines, struct field first) {
+  return lines->row == 1 && first.bytes && !memchr("0123456789-+.", *first.at, 13);
+}
 
 static td_status add_step(struct lengths *lengths, const struct lines *lines, char *line, size_t bytes) {
   struct field fields[TEXT_FIELDS_MAX];
@@ -16,6 +22,7 @@ static td_status add_step(struct lengths *lengths, const struct lines *lines, ch
   double weight = 1;
   const char *trouble = fields_cut(line, bytes, fields, &count);
   if (trouble) return lines_fail(lines, "%s", trouble);
+  if (is_header(lines, fields[0])) return TD_OK;
   if (count > 2) return lines_fail(lines, "found %d fields, expected length or length,weight", count);
   if (!field_count(fields[0], ROW_TOKENS_MAX, &tokens) || !tokens) {
     return lines_fail(lines, "found \"%.*s\", expected tokens, 1 to 10000000",
@@ -32,18 +39,13 @@ static td_status add_step(struct lengths *lengths, const struct lines *lines, ch
   return TD_OK;
 }
 
-/* A first line of words names the columns. */
-static bool is_header(const struct lines *lines, const char *line) {
-  return lines->row == 1 && (*line < '0' || *line > '9') && *line != '-' && *line != '+' && *line != '.';
-}
-
 static td_status read_steps(struct lengths *lengths, struct lines *lines) {
   char *line;
   size_t bytes;
   for (bool any = true; any;) {
     TD_TRY(lines_next(lines, &line, &bytes, &any));
     if (!any) break;
-    if (!is_header(lines, line)) TD_TRY(add_step(lengths, lines, line, bytes));
+    TD_TRY(add_step(lengths, lines, line, bytes));
   }
   if (lengths->step_count && lengths->steps[lengths->step_count - 1].up_to > 0) return TD_OK;
   return td_fail(TD_CORRUPT, "%s: found no length with a weight, expected at least one", lines->path);

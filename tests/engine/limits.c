@@ -100,17 +100,18 @@ static void run_fails(const char *const *sets, const char *words) {
 #define NUMBER(name, value, unit)                                                    \
   name " = { value = " value "; unit = \"" unit "\"; low = " value "; high = " value \
        "; evidence = \"assumed\"; source = \"a test\"; };\n"
-#define CHIP(memory)                                                                     \
+#define CHIP(memory, overhead)                                                           \
   "title = \"a chip\"; kind = \"chip\";\n" NUMBER("memory_bytes", memory, "GB")          \
       NUMBER("memory_bandwidth", "20", "GB/s") NUMBER("flops_f32", "0.2", "TFLOP/s")     \
           NUMBER("flops_bf16", "0.4", "TFLOP/s") NUMBER("memory_efficiency", "0.8", "1") \
-              NUMBER("compute_efficiency", "0.7", "1") NUMBER("op_overhead", "3", "us")
+              NUMBER("compute_efficiency", "0.7", "1") NUMBER("op_overhead", overhead, "us")
 
 static void write_devices(void) {
   random_cluster_file(folder, "bare.cfg",
                       "title = \"a chip without rates\"; kind = \"chip\";\n" NUMBER("memory_bytes", "4", "GB"));
-  random_cluster_file(folder, "hostless.cfg", CHIP("4"));
-  random_cluster_file(folder, "large.cfg", CHIP("10000000"));
+  random_cluster_file(folder, "hostless.cfg", CHIP("4", "3"));
+  random_cluster_file(folder, "large.cfg", CHIP("10000000", "3"));
+  random_cluster_file(folder, "crawling.cfg", CHIP("4", "10000000"));
   random_cluster_file(folder, "crawl.cfg",
                       "title = \"a link\"; kind = \"link\";\n" NUMBER("link_bandwidth", "1e-9", "GB/s")
                           NUMBER("link_latency", "2", "us"));
@@ -227,6 +228,35 @@ static void endless_failures_are_said(void **state) {
   run_fails((const char *[SETS]){FAST_FAILURES}, "workers fail too often for it");
 }
 
+#define LONG(at) "{ prompt_tokens = 8000; max_tokens = 1; arrival = " #at "; }"
+
+/* What workers do side by side is longer than int64 picoseconds hold, long before the run is. */
+static void sums_over_workers_hold(void **state) {
+  (void)state;
+  write_config(false, "requests = ( " LONG(0) ", " LONG(0) ", " LONG(0) ", " LONG(0) ", " LONG(8.9e6) " );");
+  const struct td_run_summary *summary = run_well(
+      (const char *[SETS]){device("cluster.pools.[0]", "crawling"), "cluster.pools.[0].count=4",
+                           "engine.chunk_tokens=1", "engine.policy=admission", "engine.policy_options.slo_ttft=1.0"});
+  assert_true(td_seconds(summary->makespan_ps) > 2.5e6 && summary->refused == 1); /* no prompt takes a second */
+  summary = run_well((const char *[SETS]){"cluster.pools.[0].count=3",
+                                          "cluster.pools.[0].outages=({worker=1; at=1.0; lasts=8000000.0;}, "
+                                          "{worker=2; at=1.0; lasts=8000000.0;})"});
+  assert_true(summary->down_s == 16e6);
+}
+
+/* Some 140,000 failures a step are none too many, however many steps are one event. */
+static void merged_steps_happen(void **state) {
+  (void)state;
+  write_config(false, "requests = ( { prompt_tokens = 100; max_tokens = 20; } );");
+  for (int merge = 0; merge < 2; merge++) {
+    const struct td_run_summary *summary = run_well(
+        (const char *[SETS]){"cluster.orchestrators={pools=({name=\"o\"; cores=1; failures={mean_time_between=5e-9; "
+                             "mean_time_to_repair=5e-9; law=\"constant\";};});}",
+                             merge ? "engine.merge=true" : "engine.merge=false"});
+    assert_true(summary->tools.failures > 1000000);
+  }
+}
+
 /* Ticks that would do nothing again are left out: this run has 10^10 of them. */
 static void idle_ticks_are_left_out(void **state) {
   (void)state;
@@ -250,7 +280,8 @@ int main(void) {
       cmocka_unit_test(programs_are_compiled_before), cmocka_unit_test(a_hundred_thousand_are_checked),
       cmocka_unit_test(other_paces_are_checked),      cmocka_unit_test(blocks_are_not_cut),
       cmocka_unit_test(prefixes_are_bounded),         cmocka_unit_test(endless_refusals_are_said),
-      cmocka_unit_test(endless_failures_are_said),    cmocka_unit_test(idle_ticks_are_left_out),
+      cmocka_unit_test(endless_failures_are_said),    cmocka_unit_test(merged_steps_happen),
+      cmocka_unit_test(sums_over_workers_hold),       cmocka_unit_test(idle_ticks_are_left_out),
   };
   folder = test_scratch();
   snprintf(config, sizeof config, "%s/limits.cfg", folder);

@@ -227,7 +227,7 @@ static void admission_measures_the_rate(void **state) {
   assert_false(made.policy->admit(&made.cluster, &request)); /* queue_limit */
   made.cluster.waiting = 2;
   made.cluster.prefilled_tokens = 5000;
-  made.cluster.prefill_ps = 5 * TD_PS_PER_SECOND; /* 1000 tokens/s of a worker, of which two prefill */
+  made.cluster.prefill_s = 5; /* 1000 tokens/s of a worker, of which two prefill */
   made.cluster.queued_tokens = 1000;
   made.cluster.waiting_tokens = 800; /* 0.9 s + 0.1 s of its own */
   assert_true(made.policy->admit(&made.cluster, &request));

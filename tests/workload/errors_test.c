@@ -74,6 +74,7 @@ static void values(void **state) {
       {HEAD "1e400,1,1\n", "v.csv:2: arrived_at: found \"1e400\", expected a time"},
       {HEAD "99999999999999999999,1,1\n", "v.csv:2: arrived_at: found \"99999999999999999999\", expected a time"},
       {HEAD "9300000,1,1\n", "v.csv:2: found a time 9300000 s after the trace's beginning, expected at most 9000000"},
+      {HEAD "9000000.000000000001,1,1\n", "v.csv:2: found a time 9000000 s after the trace's beginning"},
       {HEAD "2,1,1\n1.999999999999,1,1\n", "v.csv:3: found a time before the previous row's, expected rows in order"},
   };
   EXPECT_EACH("v.csv", VIDUR, mistakes);

@@ -84,6 +84,9 @@ static void lengths(void **state) {
   scratch_file("lengths.txt", "tokens,weight\n10,1\n20,0\n40,3\n");
   found = prompts_of("law = \"empirical\"; file = \"lengths.txt\";", &least, &most);
   assert_true(least == 10 && most == 40 && fabs(found.mean - 32.5) < 5 * 13 / sqrt(COUNT));
+  scratch_file("lengths.txt", "\"10\",1\n 40,3\n"); /* a first line of numbers is no header, however they stand */
+  found = prompts_of("law = \"empirical\"; file = \"lengths.txt\";", &least, &most);
+  assert_true(least == 10 && most == 40 && fabs(found.mean - 32.5) < 5 * 13 / sqrt(COUNT));
   scratch_file("lengths.txt", "10\n20\n");
   found = prompts_of("law = \"empirical\"; file = \"lengths.txt\";", &least, &most);
   assert_true(fabs(found.mean - 15) < 5 * 5 / sqrt(COUNT));
@@ -98,6 +101,7 @@ static void empirical_mistakes(void **state) {
   static const char *const cases[][2] = {
       {"", "l.txt: found no length with a weight, expected at least one"},
       {"tokens\n", "l.txt: found no length with a weight"},
+      {",5\n", "l.txt:1: found \"\", expected tokens, 1 to 10000000"},
       {"5,0\n", "l.txt: found no length with a weight"},
       {"5\n-1\n", "l.txt:2: found \"-1\", expected tokens, 1 to 10000000"},
       {"-1\n", "l.txt:1: found \"-1\", expected tokens"},

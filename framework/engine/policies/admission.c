@@ -33,7 +33,7 @@ static int64_t prefillers(const struct td_cluster_view *cluster) {
 /* Seconds until the prompt would be computed, were all workers at it; 0 as long as nothing has been measured. */
 static double expected_delay(const struct td_cluster_view *cluster, const struct td_request_view *request) {
   if (!cluster->prefilled_tokens) return 0;
-  double rate = (double)cluster->prefilled_tokens / td_seconds(cluster->prefill_ps); /* tokens/s of a worker */
+  double rate = (double)cluster->prefilled_tokens / cluster->prefill_s; /* tokens/s of a worker */
   int64_t ahead = cluster->queued_tokens + cluster->waiting_tokens;
   return (double)ahead / (rate * (double)prefillers(cluster)) + (double)request->prompt_tokens / rate;
 }

@@ -59,7 +59,7 @@ static double decode_pressure(const struct role *decode) {
  * for. */
 static double prefill_pressure(const struct td_cluster_view *cluster, const struct role *prefill, bool decode_full) {
   if (!cluster->prefilled_tokens) return 0;
-  double rate = (double)cluster->prefilled_tokens / td_seconds(cluster->prefill_ps); /* tokens/s of a worker */
+  double rate = (double)cluster->prefilled_tokens / cluster->prefill_s; /* tokens/s of a worker */
   int64_t tokens = prefill->waiting_tokens + (decode_full ? 0 : cluster->queued_tokens);
   return (double)tokens / (rate * (double)prefill->workers) / cluster->options->slo_ttft;
 }

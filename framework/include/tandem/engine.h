@@ -32,7 +32,7 @@ struct td_tally {
   int64_t low, high;
 };
 void td_tally_add(struct td_tally *tally, int64_t ps, uint64_t times); /* ps: not negative */
-/* The value below which `percent` of the values lie, ps; NaN without values. */
+/* The percentile, interpolated as tandem/metrics.h says, ps; NaN without values. */
 double td_tally_quantile(const struct td_tally *tally, double percent);
 
 /* What prefix caches did. Prompts that are prefilled again count again; evicted: given up, to the tier below or for
@@ -57,7 +57,7 @@ struct td_run_tools {
   int64_t machines, cores;        /* in all */
   uint64_t calls, host_calls;     /* of tools; of the host's own work on texts */
   uint64_t failures, lost;        /* of machines; calls that began again for them */
-  int64_t down_ps;                /* of all machines, within the makespan */
+  double down_s;                  /* of all machines, within the makespan */
   double busy_s, up_s;            /* of cores at calls, those that were lost too; of cores of machines that were up */
   double energy_j, energy_idle_j; /* of cores at calls, and of idle ones; NaN if their watts are not known */
   struct td_tally queueing, host_queueing; /* from when a call was asked for until its last beginning */
@@ -88,7 +88,7 @@ struct td_run_summary {
   uint64_t pauses;                  /* steps that decoding requests were left out of, for prompts */
   uint64_t failures, restarts;      /* of workers; requests that started over for them */
   uint64_t lost_steps, lost_tokens; /* under way; computed positions whose KV was lost */
-  int64_t down_ps;                  /* of all workers, within the makespan */
+  double down_s;                    /* of all workers, within the makespan */
   struct td_run_prefix prefix;
   struct td_run_tools tools;
   struct td_cfg_slo slo;                     /* of the config */

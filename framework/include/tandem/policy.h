@@ -46,7 +46,8 @@ struct td_cluster_view {
   void *state;                           /* the policy's own, state_bytes of it, zero when the run begins */
   /* All workers together. Prompt tokens: of those that wait for a route, routed and
    * not yet computed, computed so far; and for how long workers were at steps with prompts so far. */
-  int64_t queued_tokens, waiting_tokens, prefilled_tokens, prefill_ps;
+  int64_t queued_tokens, waiting_tokens, prefilled_tokens;
+  double prefill_s;
 };
 struct td_request_view {
   uint64_t request;
