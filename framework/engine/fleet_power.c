@@ -186,7 +186,10 @@ td_status fleet_slow_price(const struct fleet *fleet, int32_t pool, struct td_pr
   if (!slower) return TD_OK;
   if (!stages) return slow_one(slower, price);
   for (int32_t s = 0; s < stages->count; s++) TD_TRY(slow_one(slower, &stages->of[s].price));
-  return fleet_stages_sum(stages, price);
+  const int64_t valid = price->valid_steps; /* of groups of chips, fewer than stages say */
+  TD_TRY(fleet_stages_sum(stages, price));
+  if (valid < price->valid_steps) price->valid_steps = valid;
+  return TD_OK;
 }
 
 void fleet_slow_times(const struct fleet *fleet, int32_t pool, int64_t ps[2]) {

@@ -49,6 +49,32 @@ static void kv_is_on_one_group(void **state) {
               "least 12 for the longest request");
 }
 
+/* Prices of groups whose sequences reach their windows hold for a step, under a cap and in stages too: step by step
+ * each is asked again, and must be as the one before said. */
+static void windows_are_by_step(void **state) {
+  (void)state;
+  struct rows merged, single;
+  struct td_text text = {0};
+  char path[4200];
+  td_text_printf(
+      &text,
+      "name = \"windows\"; model = \"%s/window.cfg\";\n"
+      "engine = { pace = \"priced\"; chunk_tokens = 0; batch_sequences = 8; batch_tokens = 20; kv_dtype = \"f32\"; };\n"
+      "cluster = { pools = ( { name = \"p\"; backend = \"modelled\"; device = \"%s/chip.cfg\"; expert = 2; "
+      "expert_link = \"fast.cfg\"; pipeline = 2; pipeline_link = \"slow.cfg\"; power_cap = 590.0; } ); };\n"
+      "workload = { requests = ( { prompt_tokens = 14; max_tokens = 33; }, { prompt_tokens = 27; max_tokens = 25; },\n"
+      "  { prompt_tokens = 19; max_tokens = 23; }, { prompt_tokens = 18; max_tokens = 38; } ); };\n",
+      split_folder, split_folder);
+  random_cluster_file(split_folder, "windows.cfg", text.data);
+  td_text_free(&text);
+  snprintf(path, sizeof path, "%s/windows.cfg", split_folder);
+  if (rows_run(path, "engine.merge=true", &merged)) fail_msg("%s", td_error_text());
+  if (rows_run(path, "engine.merge=false", &single)) fail_msg("%s", td_error_text());
+  rows_same(&merged, &single, "windows");
+  rows_free(&merged);
+  rows_free(&single);
+}
+
 /* ---- what fits ---- */
 
 /* experts.cfg, for long prompts. */
@@ -113,7 +139,8 @@ static void what_cannot_be_is_refused(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(experts_are_shared_by_groups),
-                                     cmocka_unit_test(kv_is_on_one_group), cmocka_unit_test(weights_are_by_chip),
+                                     cmocka_unit_test(kv_is_on_one_group), cmocka_unit_test(windows_are_by_step),
+                                     cmocka_unit_test(weights_are_by_chip),
                                      cmocka_unit_test(what_cannot_be_is_refused)};
   split_folder = test_scratch();
   random_cluster_files(split_folder);
