@@ -40,7 +40,7 @@ struct calibrate {
   struct calibrate_options options;
   enum td_dtype types[CALIBRATE_TYPES];
   int32_t type_count;
-  int awake_file; /* of td_awake_begin; -1 */
+  int awake_file; /* of td_awake_begin; -1 before */
   struct td_device *device;
   struct bench_model models[CALIBRATE_MODELS]; /* made ones; their weights are of the first type */
   int32_t model_count;

@@ -184,7 +184,6 @@ static td_status measure_rounds(struct calibrate *calibrate) {
 }
 
 td_status calibrate_machine(struct calibrate *calibrate) {
-  calibrate->awake_file = -1;
   TD_TRY(read_types(calibrate));
   TD_TRY(open_device(calibrate));
   TD_TRY(open_models(calibrate));
@@ -200,7 +199,7 @@ td_status calibrate_machine(struct calibrate *calibrate) {
 }
 
 void calibrate_machine_close(struct calibrate *calibrate) {
-  if (calibrate->device) td_awake_end(calibrate->awake_file);
+  td_awake_end(calibrate->awake_file);
   bench_ceilings_close(&calibrate->ceilings);
   free(calibrate->cases);
   for (int32_t i = 0; i < calibrate->model_count; i++) bench_model_close(&calibrate->models[i]);

@@ -119,19 +119,12 @@ static void place(const struct td_e2e_row *row, int64_t most, struct td_serving 
   if (same_chips) job->batch *= row->replicas;
 }
 
-/* As a pool's tensor and pipeline: prices give each chip as many heads as the others, and each stage a layer. */
+/* As a pool's tensor and pipeline. */
 static td_status check_split(const struct td_e2e_row *row, const struct td_shape *shape) {
-  int32_t chips = row->tensor;
-  bool shared = shape->kv_heads % chips == 0 || chips % shape->kv_heads == 0;
-  if (shape->heads % chips || !shared) {
-    return td_fail(TD_UNSUPPORTED,
-                   "tp_size: found %" PRId32 ", expected a divisor of the %" PRId32
-                   " heads of %.64s that divides its %" PRId32 " key and value heads or is a multiple of them",
-                   chips, shape->heads, shape->name, shape->kv_heads);
-  }
-  if (row->pipeline <= shape->layers) return TD_OK;
-  return td_fail(TD_UNSUPPORTED, "pp_size: found %" PRId32 ", expected at most the %" PRId32 " layers of %.64s",
-                 row->pipeline, shape->layers, shape->name);
+  td_status status = td_shape_check_tensor(shape, row->tensor);
+  if (status) return td_fail_within(status, "tp_size");
+  status = td_shape_check_stages(shape, row->pipeline);
+  return status ? td_fail_within(status, "pp_size") : TD_OK;
 }
 
 /* ---- steps ---- */

@@ -135,11 +135,14 @@ static td_status latency(const struct columns *columns, int32_t line, const char
   return TD_OK;
 }
 
-/* A path's part: what device files can quote, and a slash cannot be taken for two parts. */
-static td_status check_part(const struct columns *columns, int32_t line, const char *part) {
-  if (*part && !strpbrk(part, "/\"\\")) return TD_OK;
+static td_status wrong_part(const struct columns *columns, int32_t line, const char *part) {
   return td_fail(TD_CONFIG, "%s:%" PRId32 ": found \"%.40s\", expected the name of an element type or collective",
                  columns->file, line, part);
+}
+
+/* A path's part: what device files can quote, and a slash cannot be taken for two parts. */
+static td_status check_part(const struct columns *columns, int32_t line, const char *part) {
+  return *part && !strpbrk(part, "/\"\\") ? TD_OK : wrong_part(columns, line, part);
 }
 
 static td_status path_index(const struct columns *columns, int32_t line, char *const *values, struct td_op_table *table,
@@ -150,10 +153,7 @@ static td_status path_index(const struct columns *columns, int32_t line, char *c
   TD_TRY(check_part(columns, line, first));
   if (columns->path[1] >= 0) TD_TRY(check_part(columns, line, second));
   int used = snprintf(name, sizeof name, "%s%s%s", first, *second ? "/" : "", second);
-  if (used <= 0 || used >= (int)sizeof name) {
-    return td_fail(TD_CONFIG, "%s:%" PRId32 ": found \"%.40s\", expected the name of an element type or collective",
-                   columns->file, line, first);
-  }
+  if (used >= (int)sizeof name) return wrong_part(columns, line, first);
   for (int32_t i = 0; i < table->path_count; i++) {
     if (strcmp(table->path_names[i], name)) continue;
     *out = i;

@@ -74,11 +74,7 @@ static td_status check_pool(const struct cluster *cluster, int32_t index, const 
   if (strcmp(pool->backend, "modelled") || cluster->pool_params[index]->kind != TD_KIND_CHIP) {
     return fail_pool(cluster, index, key, "found more than 1, expected it on backend \"modelled\" with a chip only");
   }
-  if (pool->pipeline > shape->layers) {
-    TD_TRY(td_format(text, sizeof text, "found %" PRId64 ", expected at most the %" PRId32 " layers of %.64s",
-                     pool->pipeline, shape->layers, shape->name));
-    return fail_pool(cluster, index, "pipeline", text);
-  }
+  if (td_shape_check_stages(shape, pool->pipeline)) return fail_pool(cluster, index, "pipeline", td_error_text());
   if (pool->expert == 1 || pool->expert <= shape->experts) return TD_OK;
   TD_TRY(td_format(text, sizeof text,
                    "found %" PRId64 " chips for the experts, expected at most the %" PRId32 " experts of %.64s",
@@ -86,17 +82,9 @@ static td_status check_pool(const struct cluster *cluster, int32_t index, const 
   return fail_pool(cluster, index, "expert", text);
 }
 
-/* Prices give each chip as many heads as the others; key and value heads may be fewer than chips, which then copy. */
 static td_status check_heads(const struct cluster *cluster, int32_t index, int64_t chips) {
-  const struct td_shape *shape = &cluster->graph->shape;
-  bool shared = shape->kv_heads % chips == 0 || chips % shape->kv_heads == 0;
-  char text[200];
-  if (shape->heads % chips == 0 && shared) return TD_OK;
-  TD_TRY(td_format(text, sizeof text,
-                   "found %" PRId64 ", expected a divisor of the %" PRId32 " heads of %.64s that divides its %" PRId32
-                   " key and value heads or is a multiple of them",
-                   chips, shape->heads, shape->name, shape->kv_heads));
-  return fail_pool(cluster, index, "tensor", text);
+  if (!td_shape_check_tensor(&cluster->graph->shape, chips)) return TD_OK;
+  return fail_pool(cluster, index, "tensor", td_error_text());
 }
 
 td_status cluster_check_split(const struct cluster *cluster) {

@@ -5,6 +5,7 @@
  */
 #include "arch.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -98,6 +99,21 @@ void td_arch_executed_names(char *out, size_t size) {
 bool td_shape_is_windowed(const struct td_shape *shape, int32_t layer) {
   if (!shape->window) return false;
   return !shape->window_period || (layer + 1) % shape->window_period != 0;
+}
+
+td_status td_shape_check_tensor(const struct td_shape *shape, int64_t chips) {
+  bool shared = shape->kv_heads % chips == 0 || chips % shape->kv_heads == 0;
+  if (shape->heads % chips == 0 && shared) return TD_OK;
+  return td_fail(TD_UNSUPPORTED,
+                 "found %" PRId64 ", expected a divisor of the %" PRId32 " heads of %.64s that divides its %" PRId32
+                 " key and value heads or is a multiple of them",
+                 chips, shape->heads, shape->name, shape->kv_heads);
+}
+
+td_status td_shape_check_stages(const struct td_shape *shape, int64_t stages) {
+  if (stages <= shape->layers) return TD_OK;
+  return td_fail(TD_UNSUPPORTED, "found %" PRId64 ", expected at most the %" PRId32 " layers of %.64s", stages,
+                 shape->layers, shape->name);
 }
 
 int64_t td_shape_kv_elements(const struct td_shape *shape) {

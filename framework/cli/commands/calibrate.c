@@ -197,6 +197,7 @@ static td_status run_machine(const struct options *options, int argc, char **arg
   struct calibrate *calibrate = memory;
   describe_command(&command, argc, argv);
   calibrate->command = command.data;
+  calibrate->awake_file = -1;
   td_status status =
       command.failed ? td_fail(TD_NO_MEMORY, "calibrate: found no memory") : measure_machine(options, calibrate);
   calibrate_machine_close(calibrate);

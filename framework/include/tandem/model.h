@@ -69,6 +69,10 @@ struct td_shape {
 bool td_shape_is_windowed(const struct td_shape *shape, int32_t layer);
 /* Elements that one position occupies in the KV cache of one layer, K and V together. */
 int64_t td_shape_kv_elements(const struct td_shape *shape);
+/* Whether prices can deal a layer out to so many chips, each with as many heads as the others (key and value heads may
+ * be fewer than chips, which then copy), or the layers to so many stages. TD_UNSUPPORTED: "found N, expected ...". */
+td_status td_shape_check_tensor(const struct td_shape *shape, int64_t chips);
+td_status td_shape_check_stages(const struct td_shape *shape, int64_t stages);
 /* False for architectures that can only be priced. */
 bool td_arch_executes(enum td_arch arch);
 
