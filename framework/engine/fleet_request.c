@@ -107,6 +107,22 @@ static td_status copy_prefix(struct fleet *fleet, const struct td_job *job, stru
   return TD_OK;
 }
 
+/* Who asks for too much: its row, where it is known. */
+static td_status too_long(const struct fleet *fleet, const struct td_job *job, int64_t total, int64_t context) {
+  char row[32] = "";
+  const char *of = "the workload";
+  bool bound = fleet->cluster->experiment->engine.context > 0;
+  if (job->row) {
+    of = fleet->cluster->experiment->workload.source.file;
+    snprintf(row, sizeof row, ":%" PRId64, job->row);
+  }
+  return td_config_fail(fleet->cluster->config, "engine.context",
+                        "request %" PRIu64 " of %s%s: found a prompt of %" PRId64 " tokens and an output of %" PRId64
+                        " = %" PRId64 ", expected at most %s %" PRId64,
+                        job->number, of, row, job->prompt_tokens, job->output_tokens, total,
+                        bound ? "engine.context =" : "the model's context of", context);
+}
+
 static td_status check_length(const struct fleet *fleet, const struct td_job *job) {
   int64_t bound = fleet->cluster->experiment->engine.context;
   int64_t context = bound ? bound : td_model_shape(fleet->cluster->model)->context;
@@ -122,11 +138,7 @@ static td_status check_length(const struct fleet *fleet, const struct td_job *jo
                           job->number, job->output_tokens, td_model_shape(fleet->cluster->model)->name);
   }
   if (total <= context) return TD_OK;
-  return td_config_fail(fleet->cluster->config, "engine.context",
-                        "request %" PRIu64 " of the workload: found a prompt of %" PRId64
-                        " tokens and an output of %" PRId64 " = %" PRId64 ", expected at most %s %" PRId64,
-                        job->number, job->prompt_tokens, job->output_tokens, total,
-                        bound ? "engine.context =" : "the model's context of", context);
+  return too_long(fleet, job, total, context);
 }
 
 /* Of a source nobody knew before how long its requests are. */
