@@ -184,6 +184,8 @@ static void long_rows_are_told(void **state) {
   run_fails((const char *[SETS]){"engine.context=249"}, workload);
   run_fails((const char *[SETS]){"engine.context=249", "workload.source.repeat=true", "workload.source.requests=9"},
             workload);
+  snprintf(workload, sizeof workload, "for request 2 of %s:4, which no other pool has either", file);
+  run_fails((const char *[SETS]){"cluster.pools.[0].kv_tokens=96"}, workload);
 }
 
 static void a_hundred_thousand_are_checked(void **state) {
