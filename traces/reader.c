@@ -16,6 +16,7 @@
 #include "paces.h"
 #include "probe.h"
 #include "quiet.h"
+#include "reader.h"
 #include "schema.h"
 
 struct reader {
@@ -372,7 +373,7 @@ static td_status read_all(struct reader *reader) {
   return td_check_order(reader->trace, reader->path);
 }
 
-td_status td_trace_load(const char *path, struct td_trace **out_trace) {
+td_status td_read_trace(const char *path, struct td_trace **out_trace) {
   struct reader reader = {.path = path, .file = -1, .run = -1};
   td_hdf5_quiet();
   TD_TRY(td_alloc(1, sizeof *reader.trace, (void **)&reader.trace));

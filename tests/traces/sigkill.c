@@ -88,7 +88,35 @@ static void killed_ten_times(void **state) {
   test_run(NULL, 0, "rm -rf %s", folder);
 }
 
+/* Loads meet about six updates, each of which would make those that are under way find rows behind the end. */
+static void read_while_it_is_written(void **state) {
+  (void)state;
+  char folder[4096], part[4300];
+  struct victim victim;
+  uint64_t last = 0;
+  snprintf(folder, sizeof folder, "%s", test_scratch());
+  start(&victim, folder, 0);
+  snprintf(part, sizeof part, "%s.part", victim.path);
+  const int64_t until = td_now_ps() + 3 * TD_PS_PER_SECOND;
+  while (access(part, F_OK) && td_now_ps() < until) td_sleep_ps(TD_PS_PER_NS * 1000000);
+  td_status status = TD_OK;
+  bool grows = true;
+  for (int64_t now = 0; now < until && !status && grows; now = td_now_ps()) {
+    struct td_trace *trace = NULL;
+    status = td_trace_load(part, &trace);
+    if (status) break;
+    grows = trace->count[TD_TABLE_TOKENS] >= last && trace->count[TD_TABLE_STEPS] >= trace->count[TD_TABLE_TOKENS];
+    last = trace->count[TD_TABLE_TOKENS];
+    td_trace_free(trace);
+  }
+  victim.due = 0;
+  end(&victim); /* before anything is said: it writes for ever */
+  if (status) fail_msg("%s", td_error_text());
+  assert_true(grows && last > 0);
+  test_run(NULL, 0, "rm -rf %s", folder);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(killed_ten_times)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(killed_ten_times), cmocka_unit_test(read_while_it_is_written)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -313,8 +313,7 @@ def _trace(f):
     return Trace(run, raw, text)
 
 
-def load(path):
-    """Opens FILE.h5, or the FILE.h5.part of a run that still lasts or was killed."""
+def _load(path):
     with h5py.File(path, "r") as f:
         schema = f["run"].attrs.get("schema") if "run" in f else None
         if np.ndim(schema) or schema not in SCHEMAS:
@@ -326,3 +325,16 @@ def load(path):
             return _trace(f)
         except SchemaError as reason:
             raise SchemaError(f"{path}: {reason}") from None
+
+
+def load(path, tries=8):
+    """Opens FILE.h5, or the FILE.h5.part of a run that still lasts or was killed. What was updated between two reads may
+    not fit together: it is read again, up to `tries` times."""
+    while True:
+        before, tries = os.stat(path), tries - 1
+        try:
+            return _load(path)
+        except (OSError, RuntimeError, KeyError, ValueError):
+            after = os.stat(path)
+            if not tries or (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns):
+                raise
