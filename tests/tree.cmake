@@ -12,6 +12,7 @@ endfunction()
 
 tandem_tree_test(format scripts/format)
 tandem_tree_test(shellcheck tests/tree/shellcheck)
+tandem_tree_test(pyflakes tests/tree/pyflakes)
 tandem_tree_test(clang_tidy scripts/tidy ${PROJECT_BINARY_DIR})
 set_tests_properties(clang_tidy PROPERTIES TIMEOUT 1200 PROCESSORS 2)
 tandem_tree_test(layering tests/tree/layering ${PROJECT_BINARY_DIR})
