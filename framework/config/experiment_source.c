@@ -12,6 +12,7 @@
 #include "options.h"
 
 #define MOST_RATE 1e9
+#define LEAST_BOUND 1e-9 /* s: what is less than a picosecond would read as no bound */
 #define MOST_LEVELS 16
 #define MOST_TIERS 16
 
@@ -143,6 +144,11 @@ static td_status check_idle(const struct td_config *config, const struct td_cfg_
   return TD_OK;
 }
 
+static td_status check_bound(const struct td_config *config, const char *key, double seconds) {
+  if (!(seconds > 0) || seconds >= LEAST_BOUND) return TD_OK;
+  return wrong(config, key, "found %g, expected 0, which is no bound, or at least %g", seconds, LEAST_BOUND);
+}
+
 static td_status check_arrivals(const struct td_config *config, const struct td_cfg_source *source) {
   if (has_own_rate(source) && !(source->rate > 0))
     return wrong(config, "rate", "found 0, expected requests per second");
@@ -251,6 +257,8 @@ static td_status check_tiers(const struct td_config *config, const struct td_cfg
 
 td_status td_cfg_check_source(const struct td_config *config, const struct td_cfg_source *source) {
   TD_TRY(check_idle(config, source));
+  TD_TRY(check_bound(config, "end", source->end));
+  TD_TRY(check_bound(config, "duration", source->duration));
   TD_TRY(check_arrivals(config, source));
   TD_TRY(check_rows(config, source));
   TD_TRY(check_lengths(config, source, "prompt", &source->prompt));

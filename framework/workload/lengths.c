@@ -5,13 +5,18 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "stream.h"
 
 #define STEPS_MAX ((size_t)4 << 20) /* 64 MiB of them */
 
-/* A first line that begins with a word names the columns. */
+/* A first line that begins with a word names the columns; nan and inf are no words. */
 static bool is_header(const struct lines *lines, struct field first) {
+  static const char *const numbers[] = {"nan", "inf", "infinity"};
+  for (int i = 0; i < 3; i++) {
+    if (first.bytes == strlen(numbers[i]) && !strncasecmp(first.at, numbers[i], first.bytes)) return false;
+  }
   return lines->row == 1 && first.bytes && !memchr("0123456789-+.", *first.at, 13);
 }
 

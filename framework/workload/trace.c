@@ -66,14 +66,25 @@ td_status trace_rewind(struct trace *trace) {
   return read_header(trace);
 }
 
+/* A session has one time, or a window could cut it in the middle: its later rounds say the first one's again. */
+static td_status check_order(struct trace *trace, struct instant time, const struct row *row) {
+  int order = instant_compare(time, trace->last);
+  bool goes_on = row->turn > 0 && row->key == trace->key;
+  trace->key = row->key;
+  if (goes_on && order)
+    return lines_fail(&trace->lines,
+                      "arrival_time: found another time than in the session's round before, expected the same");
+  if (order >= 0) return TD_OK;
+  return lines_fail(&trace->lines, "found a time before the previous row's, expected rows in order of time");
+}
+
 /* The first row's time is the beginning where the format says so; the order counts where the times do. */
 static td_status place_row(struct trace *trace, struct instant time, struct row *row) {
   bool first = trace->rows++ == 0;
   if (!trace->timed) return TD_OK;
   if (first && trace->format->from_first) trace->origin = time;
-  if (trace->uses_times && !first && instant_compare(time, trace->last) < 0) {
-    return lines_fail(&trace->lines, "found a time before the previous row's, expected rows in order of time");
-  }
+  if (first) trace->last = time;
+  if (trace->uses_times) TD_TRY(check_order(trace, time, row));
   trace->last = time;
   bool told = instant_since(trace->origin, time, &row->at_ps) && row->at_ps <= TIME_MAX_S * TD_PS_PER_SECOND;
   if (told || !trace->uses_times) return TD_OK;

@@ -66,6 +66,7 @@ struct trace {
   bool uses_times; /* and they count: their order is checked */
   bool window_ended;
   struct instant origin, last;
+  uint64_t key; /* the row before's, where times count */
   int64_t begin_ps, end_ps;
   int64_t block;
   int64_t rows; /* seen since the beginning, in the window or not */

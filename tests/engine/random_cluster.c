@@ -3,6 +3,8 @@
 
 #include "../support.h"
 #include "tandem/base.h"
+#include "tandem/experiment.h"
+#include "tandem/policy.h"
 
 /* ---- draws ---- */
 
@@ -164,11 +166,21 @@ static void add_pool(struct dice *dice, const char *name, const char *role, cons
   td_text_printf(out, "}");
 }
 
+/* Neither prefill nor decode alone is a role to it, so that a new policy that is a copy of such a one gets what it
+ * takes. */
+static bool colocates(const char *policy) {
+  struct td_worker_view both = {.role = TD_ROLE_BOTH}, split[] = {{.role = TD_ROLE_PREFILL}, {.role = TD_ROLE_DECODE}};
+  const struct td_cfg_policy options = {.slo_ttft = 1, .high = 0.9, .low = 0.5};
+  const struct td_policy *asked = td_policy_find(policy);
+  return !asked->check(&(struct td_cluster_view){.workers = &both, .worker_count = 1, .options = &options}) &&
+         asked->check(&(struct td_cluster_view){.workers = split, .worker_count = 2, .options = &options});
+}
+
 static bool both_only(const char *policy, struct dice *dice) {
   static const char *const any[] = {"tiers", "admission", "kv_aware", "round_robin"};
   bool either = false;
   for (int i = 0; i < 4; i++) either |= !strcmp(policy, any[i]);
-  if (!strcmp(policy, "colocated") || !strcmp(policy, "fewest_tokens")) return true;
+  if (colocates(policy)) return true;
   return either && draw(dice, 0, 1);
 }
 

@@ -163,6 +163,9 @@ static void sessions(void **state) {
       {TURNS "a,0,x,0,5,5,0\n", "s.csv:2: round_idx: found \"x\", expected 0, 1, ..."},
       {TURNS ",0,0,0,5,5,0\n", "s.csv:2: session_id: found \"\", expected a session"},
       {TURNS "a,5,0,0,5,5,0\nb,4,0,0,5,5,0\n", "s.csv:3: found a time before the previous row's"},
+      {TURNS "a,5,0,0,5,5,0\na,6,1,0,5,5,0\n",
+       "s.csv:3: arrival_time: found another time than in the session's round before, expected the same"},
+      {TURNS "a,5,0,0,5,5,0\nb,6,1,0,5,5,0\n", "s.csv:3: round_idx: found 1, expected 0"},
       {TURNS "a,0,0,9999999,9999999,5,0\n", "s.csv:2: found a prompt of 19999998 tokens with its prefix"},
   };
   EXPECT_EACH("s.csv", "format = \"sessions\"; file = \"s.csv\";", mistakes);

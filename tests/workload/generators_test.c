@@ -104,6 +104,8 @@ static void empirical_mistakes(void **state) {
       {",5\n", "l.txt:1: found \"\", expected tokens, 1 to 10000000"},
       {"5,0\n", "l.txt: found no length with a weight"},
       {"5\n-1\n", "l.txt:2: found \"-1\", expected tokens, 1 to 10000000"},
+      {"nan\n5\n", "l.txt:1: found \"nan\", expected tokens"},
+      {"Inf\n5\n", "l.txt:1: found \"Inf\", expected tokens"},
       {"-1\n", "l.txt:1: found \"-1\", expected tokens"},
       {"5,nan\n", "l.txt:1: found \"nan\", expected a weight"},
       {"5,-1\n", "l.txt:1: found \"-1\", expected a weight"},
