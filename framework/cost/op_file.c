@@ -56,8 +56,8 @@ static const struct td_option error_options[] = {
     ERROR(mape, 0, 1e6, "mean of |predicted / measured - 1|"),
     ERROR(p90, 0, 1e6, "its 90th percentile"),
     ERROR(time_weighted, 0, 1e6, "sum of |predicted - measured| / sum of measured"),
-    ERROR(low, 1e-6, 1e6, "measured / predicted: 5th percentile; of few families, lower"),
-    ERROR(high, 1e-6, 1e6, "measured / predicted: 95th percentile; of few families, higher"),
+    ERROR(low, 1e-6, 1e6, "measured / predicted: 5th percentile; of few families or rows, lower"),
+    ERROR(high, 1e-6, 1e6, "measured / predicted: 95th percentile; of few families or rows, higher"),
     {.name = NULL}};
 static const struct td_option_group error_group = {"an error", sizeof(struct error_text), error_options};
 
