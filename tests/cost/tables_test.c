@@ -46,6 +46,13 @@ static void headers(void **state) {
     assert_int_equal(td_op_table_read(wide_table(60, before), TD_GEMM, true, &table), TD_CONFIG);
     assert_non_null(strstr(td_error_text(), ":1: found over 64 columns"));
   }
+  const char *marked = scratch_file("marked.csv", "\xef\xbb\xbfm,gemm_dtype,n,k,latency_ms\n1,bfloat16,64,64,1\n");
+  if (td_op_table_read(marked, TD_GEMM, true, &table)) fail_msg("%s", td_error_text());
+  assert_string_equal(table.header, "m,gemm_dtype,n,k,latency_ms");
+  td_op_table_free(&table);
+  char wide[6000];
+  snprintf(wide, sizeof wide, "%05000d,gemm_dtype,m,n,k,latency_ms\n1,bfloat16,1,64,64,1\n", 0);
+  refuses(TD_GEMM, wide, "table.csv:1: found a line of 5028 bytes, expected at most 4095");
 }
 
 /* ---- rows ---- */
