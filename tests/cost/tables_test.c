@@ -191,9 +191,52 @@ static void files_have_a_basis_for_their_fits(void **state) {
   td_device_params_close(chip);
 }
 
+/* A calibrated file with the first `old` in it replaced. */
+static const char *changed_file(const char *old, const char *new) {
+  static char text[32768];
+  FILE *file = fopen(test_source("devices/calibrated/h100_sxm-vllm.cfg"), "r");
+  assert_non_null(file);
+  size_t bytes = fread(text, 1, sizeof text - 1, file);
+  assert_int_equal(fclose(file), 0);
+  text[bytes] = 0;
+  char *at = strstr(text, old);
+  assert_non_null(at);
+  struct td_text out = {0};
+  td_text_printf(&out, "%.*s%s%s", (int)(at - text), text, new, at + strlen(old));
+  assert_false(out.failed);
+  const char *path = scratch_file("changed.cfg", out.data);
+  td_text_free(&out);
+  return path;
+}
+
+/* Numbers of a fit that contradict each other, or are of no shape. */
+static void fits_do_not_contradict_themselves(void **state) {
+  (void)state;
+  static const char *const cases[][3] = {
+      {"context > 8192", "context > 8192", NULL},
+      {"context > 8192", "all", ".errors: found all, expected each class of shapes once"},
+      {"{ shapes = \"all\"", "{ shapes = \"sums of four\"",
+       ".errors: found classes of shapes alone, expected the error"},
+      {"least = 1; most = 96", "least = 1; most = 16777217",
+       "num_heads = 1..16777217, expected a range within 0..65536"},
+      {"least = 1; most = 96", "least = -1; most = 96", ".measured: found num_heads = -1..96, expected a range within"},
+      {"least = 1; most = 96", "least = 97; most = 96",
+       ".measured: found num_heads = 97..96, expected a range within"}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct td_device_params *read;
+    td_status status = td_device_params_open(changed_file(cases[i][0], cases[i][1]), &read);
+    if (!status) td_device_params_close(read);
+    assert_int_equal(status, cases[i][2] ? TD_CONFIG : TD_OK);
+    if (status && !strstr(td_error_text(), cases[i][2])) fail_msg("%s, expected %s", td_error_text(), cases[i][2]);
+  }
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(headers), cmocka_unit_test(rows),
-                                     cmocka_unit_test(times_of_no_device), cmocka_unit_test(loads_have_ranges),
-                                     cmocka_unit_test(files_have_a_basis_for_their_fits)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(headers),
+                                     cmocka_unit_test(rows),
+                                     cmocka_unit_test(times_of_no_device),
+                                     cmocka_unit_test(loads_have_ranges),
+                                     cmocka_unit_test(files_have_a_basis_for_their_fits),
+                                     cmocka_unit_test(fits_do_not_contradict_themselves)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
