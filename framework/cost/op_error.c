@@ -76,7 +76,7 @@ static struct td_op_error error_of(const struct td_op_compared *rows, int64_t co
   error.high = quantile(ratio, error.rows, 0.95);
   if (families) {
     widen(quantile(ratio, error.rows, 0.5), families, &error);
-  } else {
+  } else if (!class_index) {
     widen_rows(ratio, &error);
   }
   return error;

@@ -157,6 +157,27 @@ static void loads_have_ranges(void **state) {
   td_device_params_close(file);
 }
 
+/* All rows are mostly of other classes: a few of a class that were further off say so. */
+static void classes_of_few_rows(void **state) {
+  (void)state;
+  static const struct {
+    int64_t rows;
+    double low, high, says_low, says_high;
+  } cases[] = {{0, 0, 0, 0.99, 1.01}, {5, 0.6, 1.005, 0.6, 1.01}, {19, 1, 1.4, 0.99, 1.4}, {20, 1, 1.4, 1, 1.4}};
+  const struct td_op_shape shape = {{2, 8, 1024}};
+  struct td_op_fit fit;
+  td_op_guesses(TD_COLLECTIVE, &fit);
+  fit.least = fit.most = shape;
+  fit.errors[0] = (struct td_op_error){.rows = 800, .low = 0.99, .high = 1.01};
+  const struct td_op_basis basis = {.fit = &fit, .wider = 1};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct td_op_price price = {.seconds = 1};
+    fit.errors[1] = (struct td_op_error){.rows = cases[i].rows, .low = cases[i].low, .high = cases[i].high};
+    td_op_interval(&basis, &shape, &price);
+    assert_true(price.low == cases[i].says_low && price.high == cases[i].says_high && !price.note);
+  }
+}
+
 /* ---- files ---- */
 
 /* The error of a file whose fit is of `path`. */
@@ -236,6 +257,7 @@ int main(void) {
                                      cmocka_unit_test(rows),
                                      cmocka_unit_test(times_of_no_device),
                                      cmocka_unit_test(loads_have_ranges),
+                                     cmocka_unit_test(classes_of_few_rows),
                                      cmocka_unit_test(files_have_a_basis_for_their_fits),
                                      cmocka_unit_test(fits_do_not_contradict_themselves)};
   return cmocka_run_group_tests(tests, NULL, NULL);
