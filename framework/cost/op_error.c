@@ -40,9 +40,8 @@ static void widen(double median, int64_t families, struct td_op_error *error) {
   error->high = fmax(error->high, high);
 }
 
-/* Of a few rows that are each by itself, percentiles lie between the outermost, which the next row often does not: as
- * far out as a prediction from so many values is, by their standard deviation. No further than without any, as above.
- */
+/* Of a few rows, percentiles lie between the outermost, which the next row often does not: as far out as a prediction
+ * from so many values is, by their standard deviation. No further than without any, as above. */
 static void widen_rows(const double *ratio, struct td_op_error *error) {
   double sum = 0, squares = 0, count = (double)error->rows, far = HUGE_VAL;
   if (error->rows >= TD_FEW_FAMILIES) return;
@@ -74,11 +73,8 @@ static struct td_op_error error_of(const struct td_op_compared *rows, int64_t co
   error.time_weighted = missed / measured;
   error.low = quantile(ratio, error.rows, 0.05);
   error.high = quantile(ratio, error.rows, 0.95);
-  if (families) {
-    widen(quantile(ratio, error.rows, 0.5), families, &error);
-  } else if (!class_index) {
-    widen_rows(ratio, &error);
-  }
+  if (families) widen(quantile(ratio, error.rows, 0.5), families, &error);
+  if (!class_index) widen_rows(ratio, &error); /* a class says beside all rows only whether it is worse */
   return error;
 }
 

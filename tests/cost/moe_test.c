@@ -321,6 +321,8 @@ static void few_rows_say_less(void **state) {
     if (count == 2) assert_true(fabs(log(all.high) - 6.314 * 0.02 * sqrt(3)) < 1e-6);
     if (count == 2 || count == 6) assert_true(fabs(log(all.low) + log(all.high)) < 1e-6);
     if (count == 6) assert_true(fabs(log(all.high) - 2.015 * sqrt(7.0 / 6 * 6 / 5) * 0.02) < 1e-6);
+    assert_int_equal(td_op_errors(rows, count, count, errors), TD_OK); /* no less of as many families */
+    assert_true(errors[0].low <= all.low && errors[0].high >= all.high);
     if (count == 20) assert_true(fabs(log(all.high) - 0.02) < 1e-6 && fabs(log(all.low) + 0.02) < 1e-6);
   }
 }
