@@ -249,6 +249,17 @@ void td_op_basis_of(const struct td_device_params *device, enum td_operator op, 
   }
 }
 
+/* Of the class; where it has few rows, of all, and of the class where its own were further off. */
+static struct td_op_error error_for(const struct td_op_fit *fit, int32_t class_index) {
+  const struct td_op_error *own = &fit->errors[class_index];
+  struct td_op_error error = fit->errors[0];
+  if (own->rows >= 20) return *own;
+  if (!own->rows) return error;
+  error.low = fmin(error.low, own->low);
+  error.high = fmax(error.high, own->high);
+  return error;
+}
+
 void td_op_interval(const struct td_op_basis *basis, const struct td_op_shape *shape, struct td_op_price *price) {
   const struct td_op_fit *fit = basis->fit;
   price->low = price->seconds * TD_GUESS_LOW;
@@ -256,15 +267,14 @@ void td_op_interval(const struct td_op_basis *basis, const struct td_op_shape *s
   price->note = "no fit: the model's guesses";
   if (basis->guessed) return;
   const struct td_op_model *model = models[fit->op];
-  const struct td_op_error *error = &fit->errors[td_op_class_of(model, shape)];
-  if (error->rows < 20) error = &fit->errors[0];
-  bool known = error->rows > 0;
+  struct td_op_error error = error_for(fit, td_op_class_of(model, shape));
+  bool known = error.rows > 0;
   double out = outside(model, fit, shape), octaves = out > basis->gap ? out : basis->gap;
   double beyond = octaves > 0 ? pow(PER_OCTAVE, octaves) : 1;
   double wider = beyond * basis->wider;
   price->note = known ? NULL : "no rows were held back to measure the fit's error";
-  price->low = price->seconds * (known ? error->low : TD_GUESS_LOW) / wider;
-  price->high = price->seconds * (known ? error->high : TD_GUESS_HIGH) * wider;
+  price->low = price->seconds * (known ? error.low : TD_GUESS_LOW) / wider;
+  price->high = price->seconds * (known ? error.high : TD_GUESS_HIGH) * wider;
   if (beyond > 1) price->note = out > 0 ? "outside the measured shapes" : "far from all measured shapes";
   if (basis->note) price->note = basis->note;
 }
