@@ -361,7 +361,7 @@ void fleet_power_release(struct fleet *fleet, int32_t worker); /* it ends a step
 void fleet_power_forget(struct fleet *fleet, int32_t worker);  /* it has failed: it waits no more */
 td_status fleet_power_give_out(struct fleet *fleet);           /* lets steps begin */
 td_status fleet_power_balance(const struct fleet *fleet);      /* at the run's end: all of it is given back */
-void fleet_power_count(struct fleet *fleet);                   /* at the run's end, with or without a cap */
+td_status fleet_power_count(struct fleet *fleet);              /* at the run's end, with or without a cap */
 
 /* fleet_fail.c */
 td_status fleet_fail(struct fleet *fleet, int32_t worker); /* its step, its KV and whoever counted on it */
@@ -491,7 +491,9 @@ void fleet_pipeline_forget(struct fleet *fleet, int32_t worker); /* it has faile
 /* Without stages these are as if a step were all work: */
 int64_t fleet_pipeline_work(const struct replica *replica, int64_t steps); /* of the row, at stages */
 double fleet_pipeline_effort(const struct replica *replica); /* all of the row's work over its first step's */
-int64_t fleet_pipeline_share(const struct replica *replica, int64_t ps);       /* of ps in a step, at stages */
+/* Of its step of that number in the row, `ps` after it began: time at stages. Of one that is not in the books, as it
+ * meets nobody, an even part. */
+int64_t fleet_pipeline_spent(const struct fleet *fleet, int32_t worker, int64_t step, int64_t ps);
 void fleet_pipeline_count(struct fleet *fleet, int32_t worker, int64_t steps); /* they have ended */
 void fleet_pipeline_rows(struct fleet *fleet, int32_t worker, int64_t rows, int64_t outputs);
 td_status fleet_pipeline_check(const struct fleet *fleet); /* at the run's end */

@@ -61,6 +61,11 @@ struct passing {
   int32_t slot;                 /* whose KV goes out then; PASSING_STEP: its power is free */
   int32_t push_begin, push_end; /* as a chunk's */
   int64_t ready_ps[2];          /* the first push and the last */
+  double energy_j;              /* PASSING_STEP: of its work at all stages */
+};
+/* When a step is at a stage. */
+struct stage_span {
+  int64_t begin_ps, end_ps;
 };
 
 /* A worker's step under way. */
@@ -80,6 +85,8 @@ struct fleet_flow {
   struct fleet_told told;
   struct passing *passing; /* [passing_count], from passing_first on; in order of time */
   size_t passing_first, passing_count, passing_capacity;
+  struct stage_span *spans; /* [passing_count][count] */
+  size_t span_capacity;
 };
 
 #endif

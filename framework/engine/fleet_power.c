@@ -288,17 +288,35 @@ static const char *basis_of_orchestrators(const struct cluster *cluster, const c
   return basis;
 }
 
-void fleet_power_count(struct fleet *fleet) {
+static int64_t down_ps(const struct fleet *fleet, int32_t worker) {
+  return fleet->outages ? fleet->outages->workers[fleet->cluster->workers[worker].leader].down_ps : 0;
+}
+
+/* Nobody is at steps for longer than it is up: batches in flight together, for as many stages. */
+static td_status check_idle(const struct fleet *fleet, int32_t leader) {
+  const struct td_cfg_pool *pool = fleet->cluster->workers[leader].pool;
+  wide idle_ps = 0;
+  for (int64_t batch = 0; batch < pool->pipeline; batch++) {
+    const int64_t busy_ps = fleet->replicas[leader + batch * pool->count].busy_ps;
+    idle_ps += fleet->summary->makespan_ps - down_ps(fleet, leader) - busy_ps;
+  }
+  if (idle_ps >= 0 || fleet->hosted) return TD_OK;
+  return td_fail(TD_INTERNAL, "worker %s was at steps for %.12f s more than it was up",
+                 fleet->cluster->workers[leader].name, (double)-idle_ps * 1e-12);
+}
+
+td_status fleet_power_count(struct fleet *fleet) {
   struct td_run_summary *summary = fleet->summary;
   const char *basis = NULL;
   for (int32_t i = 0; i < fleet->cluster->worker_count; i++) {
     const struct td_device_params *params = fleet->cluster->workers[i].params;
-    int64_t down = fleet->outages ? fleet->outages->workers[fleet->cluster->workers[i].leader].down_ps : 0;
-    double idle_s = td_seconds(summary->makespan_ps - fleet->replicas[i].busy_ps - down);
+    double idle_s = td_seconds(summary->makespan_ps - fleet->replicas[i].busy_ps - down_ps(fleet, i));
+    if (!fleet->cluster->workers[i].batch) TD_TRY(check_idle(fleet, i));
     bool known = params && params->power_idle.present; /* who executes needs no device file */
     summary->energy_idle_j += known ? params->power_idle.value * idle_s : (double)NAN;
     if (params) basis = common_basis(basis, params);
   }
   basis = basis_of_orchestrators(fleet->cluster, basis);
   snprintf(summary->power_basis, sizeof summary->power_basis, "%s", basis ? basis : "unknown");
+  return TD_OK;
 }

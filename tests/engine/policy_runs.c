@@ -187,6 +187,30 @@ static void autoscale_moves_workers(void **state) {
   rows_free(&rows);
 }
 
+/* Whose workers are all down gets one of the other role, at the first tick that sees it. */
+static void autoscale_replaces_who_is_down(void **state) {
+  (void)state;
+  struct setup setup = {.policy = "autoscale",
+                        .options = "slo_ttft = 0.02;",
+                        .engine = "policy_interval = 0.01;",
+                        .workload = ALIKE("poisson", 20, 300, 100, 3)};
+  static const char *const pools[] = {"p prefill 2 20000 d decode 1 20000", "p prefill 1 20000 d decode 2 20000"};
+  static const char *const down[] = {"cluster.pools.[1].outages=( { worker = 0; at = 0.0; lasts = 0.0; } )",
+                                     "cluster.pools.[0].outages=( { worker = 0; at = 0.0; lasts = 0.0; } )"};
+  for (int i = 0; i < 2; i++) {
+    struct rows rows;
+    setup.pools = pools[i];
+    setup.links = i ? "p d d p d d" : "p d d p p p";
+    run_with(&setup, down[i], &rows);
+    assert_int_equal(rows.summary->requests, 20);
+    assert_int_equal(moved(&rows), i ? 20 : 0);
+    const struct td_row_change *change = (const void *)rows.tables[TD_TABLE_CHANGES].data;
+    assert_int_equal(change[1].change, i ? TD_CHANGE_PREFILL : TD_CHANGE_DECODE);
+    assert_int_equal(change[1].time, 10000000000);
+    rows_free(&rows);
+  }
+}
+
 /* KV blocks that grow while steps are merged are seen by every tick as they are step by step: at each of many marks the
  * prefill worker moves at the same tick, and decodes what comes later. */
 static void ticks_see_blocks_grow(void **state) {
@@ -401,13 +425,21 @@ static void programs_have_an_end(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(options_are_read_or_refused),  cmocka_unit_test(links_are_missed_before_the_run),
-      cmocka_unit_test(admission_refuses_the_newest), cmocka_unit_test(autoscale_moves_workers),
-      cmocka_unit_test(ticks_see_blocks_grow),        cmocka_unit_test(late_prefills_ahead),
-      cmocka_unit_test(what_never_fits_is_said),      cmocka_unit_test(stalls_are_explained),
-      cmocka_unit_test(what_grows_too_large_is_said), cmocka_unit_test(outputs_pause_for_prompts),
-      cmocka_unit_test(outputs_pause_in_turn),        cmocka_unit_test(batches_must_fit_before_the_run),
-      cmocka_unit_test(time_ends_and_is_said),        cmocka_unit_test(programs_have_an_end),
+      cmocka_unit_test(options_are_read_or_refused),
+      cmocka_unit_test(links_are_missed_before_the_run),
+      cmocka_unit_test(admission_refuses_the_newest),
+      cmocka_unit_test(autoscale_moves_workers),
+      cmocka_unit_test(autoscale_replaces_who_is_down),
+      cmocka_unit_test(ticks_see_blocks_grow),
+      cmocka_unit_test(late_prefills_ahead),
+      cmocka_unit_test(what_never_fits_is_said),
+      cmocka_unit_test(stalls_are_explained),
+      cmocka_unit_test(what_grows_too_large_is_said),
+      cmocka_unit_test(outputs_pause_for_prompts),
+      cmocka_unit_test(outputs_pause_in_turn),
+      cmocka_unit_test(batches_must_fit_before_the_run),
+      cmocka_unit_test(time_ends_and_is_said),
+      cmocka_unit_test(programs_have_an_end),
   };
   folder = test_scratch();
   random_cluster_files(folder);
