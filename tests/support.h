@@ -114,7 +114,7 @@ static inline int test_run(char *out, size_t size, const char *format, ...) {
   while ((got = fread(waste, 1, sizeof waste, pipe)) > 0) {
     size_t room = size ? size - 1 - used : 0;
     if (got > room) got = room;
-    memcpy(out + used, waste, got);
+    if (got) memcpy(out + used, waste, got); /* out may be NULL */
     used += got;
   }
   if (size) out[used] = 0;
