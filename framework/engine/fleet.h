@@ -69,6 +69,7 @@ struct fleet_request {
   int32_t interruptions; /* times it was preempted or started over for a failure */
   int32_t pauses;        /* steps in which it decoded not, for prompts */
   bool paused;           /* in its worker's last step, or this one */
+  int64_t row;           /* of the source's file, 0: none */
 };
 
 /* A prompt's part in the step a worker is at. */
@@ -276,6 +277,9 @@ td_status fleet_start_over(struct fleet *fleet, int32_t slot);
 void slots_add(struct fleet *fleet, struct slots *slots, int32_t slot);
 int32_t slots_take(struct fleet *fleet, struct slots *slots); /* not empty */
 td_status fleet_next_arrival(struct fleet *fleet);
+#define FLEET_ROW_TEXT 4200
+/* " of FILE:ROW" of the workload's source; "" where there is no row. */
+td_status fleet_row_text(const struct fleet *fleet, int64_t row, char *out, size_t bytes);
 td_status fleet_line_up(struct fleet *fleet, int32_t slot); /* it waits for a route, if it is admitted */
 /* A request's answer is out and the tool that was called with it, if any, has run: whoever waits for it goes on. */
 td_status fleet_tool_done(struct fleet *fleet, uint64_t number);

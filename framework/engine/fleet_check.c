@@ -35,13 +35,14 @@ static int32_t roomiest(const struct fleet *fleet, int not_role) {
 static td_status check_room(const struct fleet *fleet, int32_t slot, int not_role, int64_t positions) {
   int32_t pool = roomiest(fleet, not_role);
   int64_t need = (positions + fleet->block_tokens - 1) / fleet->block_tokens;
-  char path[64];
+  char path[64], of[FLEET_ROW_TEXT];
   if (pool < 0 || most_blocks(fleet, pool) >= need) return TD_OK;
   TD_TRY(td_format(path, sizeof path, "cluster.pools.[%" PRId32 "].kv_tokens", pool));
+  TD_TRY(fleet_row_text(fleet, fleet->requests[slot].row, of, sizeof of));
   return td_config_fail(fleet->cluster->config, path,
                         "found %" PRId64 " KV blocks of %" PRId64 " positions, expected at least %" PRId64
-                        " for request %" PRIu64 ", which no other pool has either",
-                        most_blocks(fleet, pool), fleet->block_tokens, need, fleet->requests[slot].number);
+                        " for request %" PRIu64 "%s, which no other pool has either",
+                        most_blocks(fleet, pool), fleet->block_tokens, need, fleet->requests[slot].number, of);
 }
 
 td_status fleet_check_room(const struct fleet *fleet, int32_t slot) {

@@ -107,6 +107,22 @@ static td_status copy_prefix(struct fleet *fleet, const struct td_job *job, stru
   return TD_OK;
 }
 
+td_status fleet_row_text(const struct fleet *fleet, int64_t row, char *out, size_t bytes) {
+  *out = 0;
+  return row ? td_format(out, bytes, " of %s:%" PRId64, fleet->cluster->experiment->workload.source.file, row) : TD_OK;
+}
+
+static td_status too_long(const struct fleet *fleet, const struct td_job *job, int64_t total, int64_t context) {
+  char of[FLEET_ROW_TEXT];
+  bool bound = fleet->cluster->experiment->engine.context > 0;
+  TD_TRY(fleet_row_text(fleet, job->row, of, sizeof of));
+  return td_config_fail(fleet->cluster->config, "engine.context",
+                        "request %" PRIu64 "%s: found a prompt of %" PRId64 " tokens and an output of %" PRId64
+                        " = %" PRId64 ", expected at most %s %" PRId64,
+                        job->number, *of ? of : " of the workload", job->prompt_tokens, job->output_tokens, total,
+                        bound ? "engine.context =" : "the model's context of", context);
+}
+
 static td_status check_length(const struct fleet *fleet, const struct td_job *job) {
   int64_t bound = fleet->cluster->experiment->engine.context;
   int64_t context = bound ? bound : td_model_shape(fleet->cluster->model)->context;
@@ -122,11 +138,7 @@ static td_status check_length(const struct fleet *fleet, const struct td_job *jo
                           job->number, job->output_tokens, td_model_shape(fleet->cluster->model)->name);
   }
   if (total <= context) return TD_OK;
-  return td_config_fail(fleet->cluster->config, "engine.context",
-                        "request %" PRIu64 " of the workload: found a prompt of %" PRId64
-                        " tokens and an output of %" PRId64 " = %" PRId64 ", expected at most %s %" PRId64,
-                        job->number, job->prompt_tokens, job->output_tokens, total,
-                        bound ? "engine.context =" : "the model's context of", context);
+  return too_long(fleet, job, total, context);
 }
 
 /* Of a source nobody knew before how long its requests are. */
@@ -163,7 +175,8 @@ static td_status admit_job(struct fleet *fleet, const struct td_job *job, const 
                                     .prefill_worker = -1,
                                     .decode_worker = -1,
                                     .stretch_worker = -1,
-                                    .next = -1};
+                                    .next = -1,
+                                    .row = job->row};
   request->name = name;
   fleet->live++;
   TD_TRY(copy_prefix(fleet, job, request));

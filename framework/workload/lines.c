@@ -6,8 +6,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <zlib.h>
 
+#include "packed.h"
 #include "text.h"
 
 #define CHUNK ((size_t)1 << 16)
@@ -35,21 +35,12 @@ static td_status check_kind(struct lines *lines) {
   return TD_OK;
 }
 
-static td_status open_packed(struct lines *lines) {
-  TD_TRY(check_kind(lines));
-  TD_TRY(td_alloc(TEXT_LINE_MAX + CHUNK + 1, 1, (void **)&lines->room));
-  int own = fcntl(lines->fd, F_DUPFD_CLOEXEC, 0);
-  if (own < 0) return td_fail(TD_IO, "%s: %s", lines->path, strerror(errno));
-  lines->file = gzdopen(own, "rb");
-  if (lines->file) return TD_OK;
-  close(own);
-  return td_fail(TD_NO_MEMORY, "%s: no memory to read it", lines->path);
-}
-
 td_status lines_open(const char *path, struct lines *out_lines) {
   struct lines lines = {.path = path, .fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (lines.fd < 0) return td_fail(TD_CONFIG, "%s: %s", path, strerror(errno));
-  td_status status = open_packed(&lines);
+  td_status status = check_kind(&lines);
+  if (!status) status = td_alloc(TEXT_LINE_MAX + CHUNK + 1, 1, (void **)&lines.room);
+  if (!status) status = packed_open(path, lines.fd, &lines.file);
   if (status) {
     lines_close(&lines);
     return status;
@@ -60,7 +51,7 @@ td_status lines_open(const char *path, struct lines *out_lines) {
 
 void lines_close(struct lines *lines) {
   if (!lines->path) return;
-  if (lines->file) gzclose(lines->file);
+  packed_close(lines->file);
   close(lines->fd);
   free(lines->room);
   *lines = (struct lines){0};
@@ -73,31 +64,21 @@ td_status lines_rewind(struct lines *lines) {
   if (bytes != lines->bytes || written.tv_sec != lines->written.tv_sec || written.tv_nsec != lines->written.tv_nsec) {
     return td_fail(TD_CORRUPT, "%s: found it changed since its first reading, expected the same file", lines->path);
   }
-  if (gzrewind(lines->file)) return td_fail(TD_IO, "%s: cannot be read from its beginning again", lines->path);
+  TD_TRY(packed_rewind(lines->file));
   lines->at = lines->end = 0;
   lines->row = 0;
   lines->ended = false;
   return TD_OK;
 }
 
-/* What zlib found wrong; a file cut short is told only here. */
-static td_status read_error(const struct lines *lines) {
-  int code;
-  const char *text = gzerror(lines->file, &code);
-  if (code == Z_ERRNO) return td_fail(TD_IO, "%s: %s", lines->path, strerror(errno));
-  if (code == Z_BUF_ERROR) return td_fail(TD_CORRUPT, "%s: found a gzip file that is cut short", lines->path);
-  return td_fail(TD_CORRUPT, "%s: found gzip data that does not unpack: %s", lines->path, text);
-}
-
 static td_status fill(struct lines *lines) {
   memmove(lines->room, lines->room + lines->at, lines->end - lines->at);
   lines->end -= lines->at;
   lines->at = 0;
-  int got = gzread(lines->file, lines->room + lines->end, (unsigned)CHUNK), code = Z_OK;
-  if (got <= 0) gzerror(lines->file, &code);
-  if (got < 0 || (got == 0 && code != Z_OK && code != Z_STREAM_END)) return read_error(lines);
+  size_t got;
+  TD_TRY(packed_read(lines->file, lines->room + lines->end, CHUNK, &got));
   lines->ended = got == 0;
-  lines->end += (size_t)got;
+  lines->end += got;
   return TD_OK;
 }
 

@@ -34,7 +34,7 @@ static td_status add_turn(const struct lines *lines, struct session *session, co
   TD_TRY(check_turn(lines, session, row));
   TD_TRY(td_grow((void **)&session->turns, &session->turn_capacity, (size_t)session->turn_count + 1,
                  sizeof *session->turns));
-  session->turns[session->turn_count++] = (struct turn){row->prompt, row->output, row->shared, row->wait_ps};
+  session->turns[session->turn_count++] = (struct turn){row->prompt, row->output, row->shared, row->wait_ps, row->line};
   return TD_OK;
 }
 

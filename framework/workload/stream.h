@@ -36,7 +36,7 @@ td_status rows_next(struct rows *rows, uint64_t i, struct row *out_row, bool *ou
 
 /* ---- sessions.c ---- */
 struct turn {
-  int64_t prompt, output, shared, wait_ps;
+  int64_t prompt, output, shared, wait_ps, line;
 };
 struct segment {
   int64_t begin; /* position in the session's text; what was there before is forgotten from here on */

@@ -19,7 +19,7 @@
 /* ---- lines.c: a regular file, plain or gzip, with LF or CRLF, with or without a byte-order mark ---- */
 struct lines {
   const char *path; /* borrowed */
-  void *file;       /* gzFile */
+  struct packed *file;
   char *room;
   size_t at, end;
   int64_t row; /* of the line given last, from 1 */

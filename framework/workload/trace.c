@@ -99,6 +99,7 @@ static td_status read_row(struct trace *trace, struct row *out_row, bool *out_an
   *out_row = (struct row){.tier = -1};
   TD_TRY(lines_next(&trace->lines, &line, &bytes, out_any));
   if (!*out_any) return TD_OK;
+  out_row->line = trace->lines.row;
   TD_TRY(is_json(trace) ? json_row(trace, line, bytes, out_row, &time) : csv_row(trace, line, bytes, out_row, &time));
   return place_row(trace, time, out_row);
 }

@@ -18,6 +18,7 @@ struct row {
   uint64_t key;    /* of the session or group, 0: none */
   int64_t turn;    /* sessions */
   int64_t wait_ps; /* sessions: after the answer */
+  int64_t line;    /* of the file, from 1; 0: not known, the row was kept or there is no file */
   int32_t tier;    /* -1: the trace does not say */
   const uint64_t *hashes; /* the trace's, until its next row */
   int32_t hash_count;

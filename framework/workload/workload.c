@@ -155,6 +155,7 @@ static td_status job_of_row(struct td_workload *workload, const struct unit *uni
   int64_t shared = row->shared < row->prompt ? row->shared : row->prompt, more = 0;
   job->prompt_tokens = row->prompt;
   job->output_tokens = row->output;
+  job->row = row->line;
   job->tier = tier_of(workload, unit->index, row->tier);
   if (row->hashes) {
     lend_hashes(workload, row, job);
@@ -172,6 +173,7 @@ static td_status job_of_turn(struct td_workload *workload, struct session *sessi
   TD_TRY(prefixes_session(&workload->prefixes, session));
   job->prompt_tokens = turn->prompt;
   job->output_tokens = turn->output;
+  job->row = turn->line;
   job->session = session->number;
   job->turn = session->next++;
   job->tier = session->tier;

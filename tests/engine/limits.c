@@ -171,6 +171,23 @@ static void programs_are_compiled_before(void **state) {
             "cluster.pools.[0].lpu.chips: found 600, expected at most the 512 of lpu-imagined-system");
 }
 
+/* A request of a trace that is too long is told by its row, also where the file is read again. */
+static void long_rows_are_told(void **state) {
+  (void)state;
+  char file[4400], workload[8900];
+  random_cluster_file(folder, "long.csv", "prompt_tokens,output_tokens\n9,9\n8,8\n400,2\n");
+  snprintf(file, sizeof file, "%s/long.csv", folder);
+  snprintf(workload, sizeof workload,
+           "source = { format = \"lengths\"; file = \"%s\"; arrivals = \"constant\"; rate = 1.0; };", file);
+  write_config(false, workload);
+  snprintf(workload, sizeof workload, "engine.context: request 2 of %s:4: found a prompt of 400 tokens and an", file);
+  run_fails((const char *[SETS]){"engine.context=249"}, workload);
+  run_fails((const char *[SETS]){"engine.context=249", "workload.source.repeat=true", "workload.source.requests=9"},
+            workload);
+  snprintf(workload, sizeof workload, "for request 2 of %s:4, which no other pool has either", file);
+  run_fails((const char *[SETS]){"cluster.pools.[0].kv_tokens=96"}, workload);
+}
+
 static void a_hundred_thousand_are_checked(void **state) {
   (void)state;
   write_config(false, STREAM);
@@ -276,12 +293,19 @@ static void idle_ticks_are_left_out(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(prices_are_asked_before),      cmocka_unit_test(lengths_are_asked_before),
-      cmocka_unit_test(programs_are_compiled_before), cmocka_unit_test(a_hundred_thousand_are_checked),
-      cmocka_unit_test(other_paces_are_checked),      cmocka_unit_test(blocks_are_not_cut),
-      cmocka_unit_test(prefixes_are_bounded),         cmocka_unit_test(endless_refusals_are_said),
-      cmocka_unit_test(endless_failures_are_said),    cmocka_unit_test(merged_steps_happen),
-      cmocka_unit_test(sums_over_workers_hold),       cmocka_unit_test(idle_ticks_are_left_out),
+      cmocka_unit_test(prices_are_asked_before),
+      cmocka_unit_test(lengths_are_asked_before),
+      cmocka_unit_test(programs_are_compiled_before),
+      cmocka_unit_test(long_rows_are_told),
+      cmocka_unit_test(a_hundred_thousand_are_checked),
+      cmocka_unit_test(other_paces_are_checked),
+      cmocka_unit_test(blocks_are_not_cut),
+      cmocka_unit_test(prefixes_are_bounded),
+      cmocka_unit_test(endless_refusals_are_said),
+      cmocka_unit_test(endless_failures_are_said),
+      cmocka_unit_test(merged_steps_happen),
+      cmocka_unit_test(sums_over_workers_hold),
+      cmocka_unit_test(idle_ticks_are_left_out),
   };
   folder = test_scratch();
   snprintf(config, sizeof config, "%s/limits.cfg", folder);

@@ -106,6 +106,41 @@ with tempfile.TemporaryDirectory() as folder:
             assert "paces" in str(error)
         else:
             raise AssertionError("paces that contradict rows of steps were taken")
+    # rows that are damaged: refused before memory is taken for them, as the C reader refuses them
+    for table, fields, text in (
+        ("steps", {"count": 0}, "count: found 0, expected 1 .. 2147483647"),
+        ("steps", {"count": 1 << 31}, "count: found 2147483648, expected 1 .. 2147483647"),
+        ("steps", {"count": (1 << 31) - 1, "duration": 1, "slope": 0}, "steps: found 2147"),
+        ("steps", {"duration": (1 << 63) - 1, "count": 2}, "duration: found 9223372036854775807, expected an end below 2^63 ps"),
+        ("steps", {"slope": -(1 << 60), "count": 2}, "slope: found -1152921504606846976, expected one that leaves"),
+        ("steps", {"index": 1 << 50}, "index: found 1125899906842624, expected a number below 2^40"),
+        ("steps", {"index": 0}, "in two rows"),
+        ("residency", {"count": 1 << 40}, "count: found 1099511627776, expected 1 .. 2147483647"),
+        ("residency", {"first_token": 7, "count": 1}, "where token 0 should be"),
+        ("residency", {"device": 9}, "device: found 9, expected a number below 2"),
+        ("residency", {"request": 1 << 60}, "request: found 1152921504606846976, expected a number below 37"),
+        ("requests", {"request": 1}, "request: found 1, expected each number once"),
+        ("requests", {"output_tokens": 1 << 31}, "output_tokens: found 2147483648, expected as many as"),
+    ):
+        path = f"{folder}/damaged.h5"
+        with open(path, "wb") as f:
+            f.write(data)
+        with h5py.File(path, "r+") as f:
+            at = {"steps": np.lexsort((f["steps"]["index"], f["steps"]["device"]))[-1], "residency": f["residency"]["tokens_per_step"].argmax(), "requests": 0}
+            rows = f[table][:]
+            for field, value in fields.items():
+                rows[field][at[table]] = value
+            f[table][:] = rows
+        try:
+            raise AssertionError(f"{table} {fields}: {len(tandem_trace.load(path).tokens)} tokens")
+        except tandem_trace.SchemaError as error:
+            assert text in str(error), f"{table} {fields}: {error}"
+    with h5py.File(path, "r+") as f:
+        f["run"].attrs["schema"] = np.uint64(2)
+    try:
+        raise AssertionError(f"schema 2 without paces: {tandem_trace.load(path)}")
+    except tandem_trace.SchemaError as error:
+        assert "no data set paces" in str(error)
     with h5py.File(f"{folder}/other.h5", "w") as f:
         f.create_group("run")
     try:

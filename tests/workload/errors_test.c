@@ -259,6 +259,28 @@ static void packed(void **state) {
   expect_refused(VIDUR, "v.csv: found gzip data that does not unpack");
 }
 
+/* One gzip stream after another is one file; what is behind them and no such stream is not passed over. */
+static void packed_parts(void **state) {
+  (void)state;
+  char path[4300];
+  snprintf(path, sizeof path, "%s/v.csv", scratch_folder());
+  static const char *const parts[] = {HEAD "0,1,1\n1,2", "", ",1\n2,3,1\n"};
+  for (int i = 0; i < 3; i++) {
+    gzFile out = gzopen(path, i ? "ab" : "wb");
+    assert_non_null(out);
+    gzputs(out, parts[i]);
+    assert_int_equal(gzclose(out), Z_OK);
+  }
+  struct opened opened = must_open(VIDUR "repeat = true; requests = 7;");
+  assert_int_equal(take_all(opened.workload).prompt, 13);
+  close_opened(&opened);
+  FILE *file = fopen(path, "ab");
+  assert_non_null(file);
+  fputs("3,4,1\n", file);
+  assert_int_equal(fclose(file), 0);
+  expect_refused(VIDUR, "v.csv: found gzip data that does not unpack: incorrect header check");
+}
+
 /* A file may not change under a workload that reads it again. */
 static void changed(void **state) {
   (void)state;
@@ -285,7 +307,7 @@ int main(void) {
       cmocka_unit_test(columns), cmocka_unit_test(values),          cmocka_unit_test(stamps),
       cmocka_unit_test(json),    cmocka_unit_test(sessions),        cmocka_unit_test(files),
       cmocka_unit_test(packed),  cmocka_unit_test(too_late),        cmocka_unit_test(an_endless_line),
-      cmocka_unit_test(changed), cmocka_unit_test(failed_requests),
+      cmocka_unit_test(changed), cmocka_unit_test(failed_requests), cmocka_unit_test(packed_parts),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

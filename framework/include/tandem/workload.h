@@ -20,6 +20,7 @@ struct td_job {
   int32_t tier;                         /* of service: 0 is the most urgent */
   uint64_t session;                     /* 1, 2, ...; 0: not part of one */
   int32_t turn;                         /* of the session, from 0 */
+  int64_t row;                          /* of the source's file that asked for it, from 1; 0: none, or not known */
   /* Hashes of the prompt's leading blocks of prefix_tokens tokens each (the last may be shorter): prompts whose first n
    * hashes agree share their first n blocks. Equal hashes at different places are different blocks. Borrowed until the
    * next call. NULL, 0 without. Where a later prompt may go on from the answer, answer_count more hashes follow, of the

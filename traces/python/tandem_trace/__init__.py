@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads tandem traces, schema 1 and 2 (traces/README.md): tables as numpy arrays, modelled steps and tokens expanded."""
 import functools
+import os
 
 import h5py
 import numpy as np
+
+from ._check import SchemaError, check_rows, check_steps, check_tokens
 
 __all__ = ["SchemaError", "Trace", "expand_steps", "expand_tokens", "load", "summarize"]
 
@@ -28,10 +31,6 @@ PERCENTILES = {"min": 0, "p50": 50, "p90": 90, "p95": 95, "p99": 99, "max": 100}
 TOKEN = np.dtype(
     [("request", "u8"), ("index", "u4"), ("id", "i4"), ("time", "i8"), ("device", "u4"), ("logprob", "f8"), ("gap", "f8")]
 )
-
-
-class SchemaError(ValueError):
-    """The file is not a trace of schema 1 or 2, or contradicts it."""
 
 
 def _within(counts):
@@ -88,6 +87,7 @@ class _Stays:
         if len(steps) and (steps["index"] + steps["count"]).max() >= 1 << 40:
             raise SchemaError("steps: found an index of 2^40 or more")
         steps = steps[np.lexsort((steps["index"], steps["device"]))]
+        check_steps(steps, residency)
         count = steps["count"].astype(np.int64)
         i, ends = _within(count), np.repeat(steps["start"] + steps["duration"], count)
         ends += i * np.repeat(steps["duration"], count) + i * (i + 1) // 2 * np.repeat(steps["slope"], count)
@@ -202,7 +202,10 @@ class Trace:
 
     @functools.cached_property
     def _stays(self):
-        return _Stays(self.raw["tokens"], self.raw["steps"], self.raw["residency"])
+        stays = _Stays(self.raw["tokens"], self.raw["steps"], self.raw["residency"])
+        if self.complete:
+            check_tokens(stays, self.requests)
+        return stays
 
     @functools.cached_property
     def steps(self):
@@ -275,6 +278,9 @@ def _value(value):
 
 
 def _run(group):
+    for name, value in group.attrs.items():
+        if np.ndim(value):
+            raise SchemaError(f"attribute {name} of run: found {np.size(value)} values, expected one")
     run = {name: _value(value) for name, value in group.attrs.items()}
     piece = 1
     while f"config.{piece}" in run:
@@ -284,6 +290,8 @@ def _run(group):
 
 
 def _rows(f, name):
+    if f[name].size * f[name].dtype.itemsize > os.path.getsize(f.filename):
+        raise SchemaError(f"{name}: found {f[name].size} rows, more than the file has room for")
     rows, older = f[name][:], OLDER_NAMES.get(name, {})
     rows.dtype.names = [older.get(field, field) for field in rows.dtype.names]
     missing = [field for field in LATER.get(name, ()) if field not in rows.dtype.names]
@@ -296,15 +304,25 @@ def _rows(f, name):
     return out
 
 
+def _trace(f):
+    run, text = _run(f["run"]), f["text"][:].tobytes()
+    raw = {name: _rows(f, name) for name in TABLES}
+    raw |= {name: _rows(f, name) if name in f else np.empty(0, dtype) for name, dtype in OPTIONAL.items()}
+    raw["steps"] = with_paces(raw["steps"], raw.pop("paces"))
+    check_rows(raw, run.get("complete") == 1, len(text))
+    return Trace(run, raw, text)
+
+
 def load(path):
     """Opens FILE.h5, or the FILE.h5.part of a run that still lasts or was killed."""
     with h5py.File(path, "r") as f:
-        if "run" not in f or f["run"].attrs.get("schema") not in SCHEMAS:
+        schema = f["run"].attrs.get("schema") if "run" in f else None
+        if np.ndim(schema) or schema not in SCHEMAS:
             raise SchemaError(f"{path}: not a trace of schema 1 or 2")
-        missing = [name for name in (*TABLES, "text") if name not in f]
+        missing = [name for name in (*TABLES, "text", *(("paces",) if schema == 2 else ())) if name not in f]
         if missing:
             raise SchemaError(f"{path}: no data set {missing[0]}")
-        raw = {name: _rows(f, name) for name in TABLES}
-        raw |= {name: _rows(f, name) if name in f else np.empty(0, dtype) for name, dtype in OPTIONAL.items()}
-        raw["steps"] = with_paces(raw["steps"], raw.pop("paces"))
-        return Trace(_run(f["run"]), raw, f["text"][:].tobytes())
+        try:
+            return _trace(f)
+        except SchemaError as reason:
+            raise SchemaError(f"{path}: {reason}") from None
