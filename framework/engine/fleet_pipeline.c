@@ -239,7 +239,7 @@ static void take_times(const struct fleet_stages *stages, struct fleet_flow *flo
   for (int32_t s = 0; s < stages->count; s++) {
     const struct td_price *price = &stages->of[s].price;
     int64_t start_ps = flow->booked_ps ? flow->stages[s].start_ps : start; /* the books know it already */
-    flow->stages[s] = (struct stage_time){price->base_ps, price->slope_ps, start_ps};
+    flow->stages[s] = (struct stage_time){price->base_ps, price->slope_ps, start_ps, stages->of[s].slower};
     start += price->base_ps + stages->hop_ps; /* less than the whole step, which is a time */
     flow->work_ps += price->base_ps;
     flow->more_ps += price->slope_ps;

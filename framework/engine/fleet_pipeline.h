@@ -29,6 +29,7 @@ struct fleet_stage {
   struct td_pricer *pricer; /* owned by stage `priced_as`, the first of those alike */
   int32_t priced_as;
   struct td_price price; /* of the step asked for last */
+  int64_t slower;        /* that lasts so many 2^-32ths of its price before a cap; 0: as many */
 };
 struct fleet_stages {
   int32_t count;
@@ -72,6 +73,7 @@ struct stage_span {
 struct stage_time {
   int64_t base_ps, slope_ps; /* in the first step of its row; more in each that follows */
   int64_t start_ps;          /* from the start of the step, if it is one by itself */
+  int64_t slower;            /* see fleet_stage */
 };
 struct fleet_flow {
   struct stage_time *stages; /* [count] */

@@ -69,7 +69,7 @@ static td_status begin_decode(struct fleet *fleet, int32_t worker) {
       replica->priced = price.base_ps;
       replica->more = price.slope_ps;
     }
-    TD_TRY(fleet_slow_price(fleet, replica->pool, &price));
+    TD_TRY(fleet_slow_price(fleet, replica, &price));
     TD_TRY(fleet_pipeline_enter(fleet, worker, others, &price));
     TD_TRY(fleet_open_row(fleet, worker, &price, TD_STEP_DECODE));
   }
@@ -93,7 +93,7 @@ static td_status begin_mixed(struct fleet *fleet, int32_t worker) {
   TD_TRY(fleet_pipeline_meet(fleet, worker, &others));
   TD_TRY(fleet_close_row(fleet, worker));
   TD_TRY(fleet_price_mixed(fleet, replica, &price));
-  TD_TRY(fleet_slow_price(fleet, replica->pool, &price));
+  TD_TRY(fleet_slow_price(fleet, replica, &price));
   TD_TRY(fleet_pipeline_enter(fleet, worker, others, &price));
   price.slope_ps = 0;
   price.valid_steps = 1;
