@@ -248,7 +248,7 @@ static td_status check_once(const char *file, const struct td_op_table *table) {
     if (a->path != b->path || memcmp(&a->shape, &b->shape, sizeof a->shape)) continue;
     status = td_fail(TD_CONFIG,
                      "%s:%" PRId32 ": found the same shape and path as in line %" PRId32
-                     ", expected each once (of repeats, keep their mean)",
+                     ", expected each once (of repeats, keep their mean; of frameworks, one)",
                      file, b->line, a->line);
   }
   free(sorted);

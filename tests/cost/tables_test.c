@@ -173,9 +173,44 @@ static void classes_of_few_rows(void **state) {
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     struct td_op_price price = {.seconds = 1};
     fit.errors[1] = (struct td_op_error){.rows = cases[i].rows, .low = cases[i].low, .high = cases[i].high};
-    td_op_interval(&basis, &shape, &price);
+    td_op_interval(&basis, &shape, 0, &price);
     assert_true(price.low == cases[i].says_low && price.high == cases[i].says_high && !price.note);
   }
+}
+
+/* What an odd row says of its neighbours, the model's own price says otherwise. */
+static void odd_rows_are_in_doubt(void **state) {
+  (void)state;
+  struct td_device_params *file;
+  if (td_device_params_open(test_source("devices/h100_sxm.cfg"), &file)) fail_msg("%s", td_error_text());
+  struct td_op_residual rows[] = {{{{4096, 4096, 16}}, 0.6}};
+  struct td_op_fit fit;
+  struct td_device_params chip = *file;
+  struct td_op_chip datasheet;
+  struct td_op_price usual, odd;
+  td_op_guesses(TD_GEMM, &fit);
+  snprintf(fit.path, sizeof fit.path, "bfloat16");
+  fit.least = (struct td_op_shape){{64, 64, 1}};
+  fit.most = (struct td_op_shape){{8192, 8192, 4096}};
+  fit.errors[0] = (struct td_op_error){.rows = 100, .low = 0.9, .high = 1.1};
+  fit.residuals = rows;
+  fit.residual_count = 1;
+  fit.length = 3;
+  fit.noise = 0.03;
+  assert_int_equal(td_op_chip_of(&chip, TD_GEMM, "bfloat16", &datasheet), TD_OK);
+  assert_int_equal(td_op_residual_prepare(&datasheet, &fit), TD_OK);
+  chip.fits = &fit;
+  chip.fit_count = 1;
+  const struct td_op_shape near = {{4096, 4096, 17}};
+  double modelled = td_op_model(TD_GEMM)->seconds(&datasheet, fit.parameters, near.v);
+  assert_int_equal(td_op_price(&chip, TD_GEMM, "bfloat16", &near, &usual), TD_OK);
+  assert_true(!usual.note && usual.low == usual.seconds * 0.9 && usual.high == usual.seconds * 1.1);
+  rows[0].log_ratio = 4.6;
+  assert_int_equal(td_op_price(&chip, TD_GEMM, "bfloat16", &near, &odd), TD_OK);
+  assert_true(odd.seconds > 10 * modelled && odd.low < modelled && odd.high == odd.seconds * 1.1);
+  assert_string_equal(odd.note, "measurements near it are over twice off the model");
+  free(fit.places);
+  td_device_params_close(file);
 }
 
 /* ---- files ---- */
@@ -258,6 +293,7 @@ int main(void) {
                                      cmocka_unit_test(times_of_no_device),
                                      cmocka_unit_test(loads_have_ranges),
                                      cmocka_unit_test(classes_of_few_rows),
+                                     cmocka_unit_test(odd_rows_are_in_doubt),
                                      cmocka_unit_test(files_have_a_basis_for_their_fits),
                                      cmocka_unit_test(fits_do_not_contradict_themselves)};
   return cmocka_run_group_tests(tests, NULL, NULL);
