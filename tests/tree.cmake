@@ -20,6 +20,7 @@ tandem_tree_test(spdx tests/tree/spdx)
 tandem_tree_test(install_packages tests/tree/install_packages)
 tandem_tree_test(fetch_model tests/tree/fetch_model)
 tandem_tree_test(paper_numbers tests/tree/paper_numbers)
+tandem_tree_test(measures_nothing tests/tree/measures_nothing)
 
 # The whole demo without a network, on the tiny model that stands in.
 add_test(NAME demo_offline COMMAND ${CMAKE_CURRENT_LIST_DIR}/tree/demo_offline $<TARGET_FILE:tandem>)
