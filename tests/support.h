@@ -6,6 +6,8 @@
 #ifndef TESTS_SUPPORT_H
 #define TESTS_SUPPORT_H
 
+#include <errno.h>
+#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -59,12 +61,41 @@ static inline const char *test_shared(const char *relative) {
   return access(path, R_OK) == 0 ? path : NULL;
 }
 
-/* A fresh folder under $TMPDIR or /tmp. */
+static inline int test_remove_entry(const char *path, const struct stat *status, int kind, struct FTW *where) {
+  (void)status, (void)kind, (void)where;
+  return remove(path);
+}
+
+struct test_folder {
+  pid_t owner;
+  char path[1024];
+};
+
+/* At exit: a process forked from the test leaves the folder to it. */
+static inline void test_leave_folder(int code, void *given) {
+  struct test_folder *folder = given;
+  if (folder->owner == getpid()) {
+    bool passed = code == 0 || code == 77;
+    if (!passed) fprintf(stderr, "kept what the failed test wrote: %s\n", folder->path);
+    if (passed && nftw(folder->path, test_remove_entry, 16, FTW_DEPTH | FTW_PHYS)) perror(folder->path);
+  }
+  free(folder);
+}
+
+/* A fresh folder under $TMPDIR or /tmp, good until the next call. It goes when the program exits with 0 or 77; after a
+ * failure it stays, and a line says where. */
 static inline const char *test_scratch(void) {
-  static char path[4096];
+  static char path[1024];
   const char *tmp = getenv("TMPDIR");
-  snprintf(path, sizeof path, "%s/tandem-test-XXXXXX", tmp && *tmp ? tmp : "/tmp");
-  return mkdtemp(path);
+  struct test_folder *folder = malloc(sizeof *folder);
+  assert_non_null(folder);
+  folder->owner = getpid();
+  snprintf(folder->path, sizeof folder->path, "%s/tandem-test-%s-XXXXXX", tmp && *tmp ? tmp : "/tmp",
+           program_invocation_short_name);
+  if (!mkdtemp(folder->path)) fail_msg("%s: %s", folder->path, strerror(errno));
+  assert_int_equal(on_exit(test_leave_folder, folder), 0);
+  snprintf(path, sizeof path, "%s", folder->path);
+  return path;
 }
 
 /* Runs a shell command, returns its exit code (128 + signal if killed) and up to `size`-1 bytes of its stdout (add 2>&1
@@ -83,7 +114,7 @@ static inline int test_run(char *out, size_t size, const char *format, ...) {
   while ((got = fread(waste, 1, sizeof waste, pipe)) > 0) {
     size_t room = size ? size - 1 - used : 0;
     if (got > room) got = room;
-    memcpy(out + used, waste, got);
+    if (got) memcpy(out + used, waste, got); /* out may be NULL */
     used += got;
   }
   if (size) out[used] = 0;

@@ -107,13 +107,16 @@ static void print_rows(const struct td_diff *diff, const struct td_diff_side *a,
 
 /* Of means over all requests, where something is modelled. */
 static void print_sure(const struct td_diff_side *a, const struct td_diff_side *b, FILE *out) {
+  bool any = false;
   for (int m = 0; m < TD_MEMBER_COUNT; m++) {
     struct td_sure one = td_diff_sure(a, (enum td_diff_member)m), two = td_diff_sure(b, (enum td_diff_member)m);
     enum td_verdict verdict = td_diff_verdict(&one, &two);
     if (verdict == TD_VERDICT_NONE) continue;
     fprintf(out, "%-4s        mean of A %.4g s (%.4g..%.4g), of B %.4g s (%.4g..%.4g): %s\n", member_titles[m],
             one.mean, one.low, one.high, two.mean, two.low, two.high, td_diff_verdict_name(verdict));
+    any = true;
   }
+  if (any) fprintf(out, "            if only steps were shorter or longer: queues and batches as they are\n");
 }
 
 /* Positions where the bound lets the runs disagree. */

@@ -5,6 +5,7 @@
 #   experiments/lpu-bert/lines.sh TANDEM [--sensitivity]
 set -eu
 tandem=$1
+"$tandem" --version >/dev/null
 here=$(dirname "$0")
 
 line() { # config rows weights activations published_seconds

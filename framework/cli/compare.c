@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "tandem/base.h"
+#include "tandem/metrics.h"
 
 static int ascending(const void *a, const void *b) {
   double x = *(const double *)a, y = *(const double *)b;
@@ -33,8 +34,8 @@ td_status cli_compare(const char *label, const struct cli_compared *rows, int64_
     double all = (double)used;
     printf("%-22s %6" PRId64
            " rows  MAPE %6.2f%%  median %6.2f%%  p90 %6.2f%%  time-weighted %6.2f%%  inside the interval %5.1f%%\n",
-           label, used, 100 * sum / all, 100 * off[used / 2], 100 * off[(used - 1) * 9 / 10], 100 * missed / measured,
-           100 * (double)inside / all);
+           label, used, 100 * sum / all, 100 * td_percentile(off, (uint64_t)used, 50),
+           100 * td_percentile(off, (uint64_t)used, 90), 100 * missed / measured, 100 * (double)inside / all);
   }
   free(memory);
   return TD_OK;

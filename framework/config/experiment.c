@@ -173,8 +173,8 @@ static const struct td_option pool_options[] = {
     BELOW(td_cfg_pool, outages, TD_OPT_LIST, "()", &td_cfg_outage_group,
           "modelled runs: failures at given times, beside those by chance; of several at a time the longest counts"),
     KEY(td_cfg_pool, power_cap, TD_OPT_REAL, "W", "0", 0, 1e12,
-        "modelled runs: most power of each worker; steps take power_busy (of its chips together) over it as "
-        "long, with the same energy; 0 = no cap"),
+        "modelled runs: most power of each worker; a step that takes more (its energy over its time) lasts so much "
+        "longer, with the same energy; 0 = no cap"),
     END};
 static const struct td_option_group pool_group = {"a pool", sizeof(struct td_cfg_pool), pool_options};
 

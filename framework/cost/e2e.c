@@ -191,7 +191,7 @@ static void set_interval(const struct td_device_params *device, const struct td_
   const struct td_op_shape shape = {{row->isl, row->osl, row->batch}};
   price->tpot.note = "no scale of this framework: operators' ranges";
   td_op_basis_of(device, TD_E2E, row->backend, &basis);
-  if (!basis.guessed) td_op_interval(&basis, &shape, &price->tpot);
+  if (!basis.guessed) td_op_interval(&basis, &shape, 0, &price->tpot);
 }
 
 /* With no more than `most` requests at once on each replica. */

@@ -97,12 +97,27 @@ static td_status check_scale(double scale, const char *backend) {
                  parameter->low, parameter->high);
 }
 
-static td_status fit_pairs(const struct td_calibration *how, struct pair *pairs, int64_t count, const char *backend,
-                           struct td_op_fit *fit, struct td_op_error *out_before) {
-  struct td_op_error before[TD_OP_CLASSES];
+static int64_t count_held(const struct pair *pairs, int64_t count) {
+  int64_t held = 0;
+  for (int64_t i = 0; i < count; i++) held += pairs[i].held;
+  return held;
+}
+
+static td_status check_pairs(const struct pair *pairs, int64_t count, const char *backend) {
   if (count < 4) {
     return td_fail(TD_CONFIG, "found %" PRId64 " rows of \"%.40s\" with a price, expected at least 4", count, backend);
   }
+  if (count_held(pairs, count) < count) return TD_OK;
+  return td_fail(TD_CONFIG,
+                 "found all %" PRId64
+                 " rows of \"%.40s\" held back, expected some to fit to (another --seed, a smaller --held-back)",
+                 count, backend);
+}
+
+static td_status fit_pairs(const struct td_calibration *how, struct pair *pairs, int64_t count, const char *backend,
+                           struct td_op_fit *fit, struct td_op_error *out_before) {
+  struct td_op_error before[TD_OP_CLASSES];
+  TD_TRY(check_pairs(pairs, count, backend));
   qsort(pairs, (size_t)count, sizeof *pairs, by_ratio);
   td_op_guesses(TD_E2E, fit);
   TD_TRY(td_format(fit->path, sizeof fit->path, "%s", backend));

@@ -316,7 +316,8 @@ static td_status fit_both(const struct td_calibration *how, const struct td_op_c
   td_status status = hold_back(how, all, &kept, &held, &families);
   if (!status) status = draw(&kept, how->rows ? how->rows : kept.count, how->seed, STREAM_SAMPLE, &sample);
   if (!status && sample.count < LEAST_ROWS) {
-    status = td_fail(TD_CONFIG, "found %" PRId64 " rows to fit to, expected at least %d", sample.count, LEAST_ROWS);
+    status = td_fail(TD_CONFIG, "found %" PRId64 " rows to fit to beside %" PRId64 " held back, expected at least %d",
+                     sample.count, held.count, LEAST_ROWS);
   }
   if (!status) status = fit_rows(how, chip, &sample, &blind);
   if (!status) status = compare(chip, &blind, &held, families, fit->errors);

@@ -14,8 +14,8 @@ struct td_op_compared {
   double measured, predicted;
   int32_t class_index;
 };
-/* TD_OP_CLASSES errors of rows of so many families (0: single rows). Fewer than TD_FEW_FAMILIES do not tell what one in
- * 20 is like: low and high are then further apart than the rows' percentiles. */
+/* TD_OP_CLASSES errors of rows of so many families (0: single rows). Fewer than TD_FEW_FAMILIES of either do not tell
+ * what one in 20 is like: low and high are then further apart than the rows' percentiles. */
 #define TD_FEW_FAMILIES 20
 td_status td_op_errors(const struct td_op_compared *rows, int64_t count, int64_t families,
                        struct td_op_error *out_errors);

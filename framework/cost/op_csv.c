@@ -35,8 +35,10 @@ td_status td_csv_text(const char *file, char **out_text, size_t *out_bytes) {
     return status;
   }
   ((char *)text)[used] = 0;
+  size_t mark = strncmp(text, "\xef\xbb\xbf", 3) ? 0 : 3; /* byte order mark */
+  memmove(text, (char *)text + mark, used + 1 - mark);
   *out_text = text;
-  *out_bytes = used;
+  *out_bytes = used - mark;
   return TD_OK;
 }
 

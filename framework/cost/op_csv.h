@@ -12,7 +12,7 @@
 
 #define TD_CSV_COLUMNS 64
 
-/* The whole file, unpacked, with a NUL behind it; freed with free(). */
+/* The whole file, unpacked, without a byte order mark, with a NUL behind it; freed with free(). */
 td_status td_csv_text(const char *file, char **out_text, size_t *out_bytes);
 /* A line's values, cut in place into room for TD_CSV_COLUMNS; one more than that: there are more. */
 int32_t td_csv_cut(char *line, char **values);

@@ -148,7 +148,7 @@ void td_op_curve_range(const struct td_op_curve *curve, int64_t value, double *o
   struct td_op_shape shape = curve->family;
   struct td_op_price price = {.seconds = 1};
   shape.v[curve->model->field_count - 1] = value;
-  td_op_interval(&curve->basis, &shape, &price);
+  td_op_interval(&curve->basis, &shape, residual_at(curve, value), &price);
   *out_low = price.low;
   *out_high = price.high;
 }

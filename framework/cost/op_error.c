@@ -30,7 +30,7 @@ static const double student[TD_FEW_FAMILIES - 2] = {6.314, 2.920, 2.353, 2.132, 
  * on. But no further than what is said without any measurement, unless rows were that far off. */
 static void widen(double median, int64_t families, struct td_op_error *error) {
   double low = TD_GUESS_LOW, high = TD_GUESS_HIGH, count = (double)families;
-  if (!families || families >= TD_FEW_FAMILIES) return;
+  if (families >= TD_FEW_FAMILIES) return;
   if (families > 1) {
     double wider = student[families - 2] * sqrt(1 + 1 / count) / NORMAL;
     low = fmax(low, median * pow(error->low / median, wider));
@@ -38,6 +38,18 @@ static void widen(double median, int64_t families, struct td_op_error *error) {
   }
   error->low = fmin(error->low, low);
   error->high = fmax(error->high, high);
+}
+
+/* Of a few rows, percentiles lie between the outermost, which the next row often does not: as far out as a prediction
+ * from so many values is, by their standard deviation. No further than without any, as above. */
+static void widen_rows(const double *ratio, struct td_op_error *error) {
+  double sum = 0, squares = 0, count = (double)error->rows, far = HUGE_VAL;
+  if (error->rows >= TD_FEW_FAMILIES) return;
+  for (int64_t i = 0; i < error->rows; i++) sum += log(ratio[i]);
+  for (int64_t i = 0; i < error->rows; i++) squares += pow(log(ratio[i]) - sum / count, 2);
+  if (error->rows > 1) far = student[error->rows - 2] * sqrt((1 + 1 / count) * squares / (count - 1));
+  error->low = fmin(error->low, fmax(TD_GUESS_LOW, exp(sum / count - far)));
+  error->high = fmax(error->high, fmin(TD_GUESS_HIGH, exp(sum / count + far)));
 }
 
 static struct td_op_error error_of(const struct td_op_compared *rows, int64_t count, int64_t families,
@@ -61,7 +73,8 @@ static struct td_op_error error_of(const struct td_op_compared *rows, int64_t co
   error.time_weighted = missed / measured;
   error.low = quantile(ratio, error.rows, 0.05);
   error.high = quantile(ratio, error.rows, 0.95);
-  widen(quantile(ratio, error.rows, 0.5), families, &error);
+  if (families) widen(quantile(ratio, error.rows, 0.5), families, &error);
+  if (!class_index) widen_rows(ratio, &error); /* a class says beside all rows only whether it is worse */
   return error;
 }
 

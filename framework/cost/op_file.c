@@ -56,8 +56,8 @@ static const struct td_option error_options[] = {
     ERROR(mape, 0, 1e6, "mean of |predicted / measured - 1|"),
     ERROR(p90, 0, 1e6, "its 90th percentile"),
     ERROR(time_weighted, 0, 1e6, "sum of |predicted - measured| / sum of measured"),
-    ERROR(low, 1e-6, 1e6, "measured / predicted: 5th percentile; of few families, lower"),
-    ERROR(high, 1e-6, 1e6, "measured / predicted: 95th percentile; of few families, higher"),
+    ERROR(low, 1e-6, 1e6, "measured / predicted: 5th percentile; of few families or rows, lower"),
+    ERROR(high, 1e-6, 1e6, "measured / predicted: 95th percentile; of few families or rows, higher"),
     {.name = NULL}};
 static const struct td_option_group error_group = {"an error", sizeof(struct error_text), error_options};
 
@@ -153,11 +153,14 @@ static td_status take_parameters(const struct place *place, const struct td_list
 static td_status take_errors(const struct place *place, const struct td_list *list, struct td_op_fit *fit) {
   const struct td_op_model *model = td_op_model(fit->op);
   const struct error_text *texts = list->items;
+  bool given[TD_OP_CLASSES] = {false};
   for (int32_t i = 0; i < list->count; i++) {
     int32_t class_index = 0;
     while (class_index < TD_OP_CLASSES && strcmp(model->class_names[class_index], texts[i].name)) class_index++;
     if (class_index == TD_OP_CLASSES) return wrong(place, "errors", texts[i].name, "a class of the model's shapes");
     if (texts[i].low > texts[i].high) return wrong(place, "errors", "low above high", "the opposite");
+    if (given[class_index]) return wrong(place, "errors", texts[i].name, "each class of shapes once");
+    given[class_index] = true;
     fit->errors[class_index] = (struct td_op_error){.rows = texts[i].rows,
                                                     .mape = texts[i].mape,
                                                     .p90 = texts[i].p90,
@@ -165,7 +168,17 @@ static td_status take_errors(const struct place *place, const struct td_list *li
                                                     .low = texts[i].low,
                                                     .high = texts[i].high};
   }
-  return TD_OK;
+  if (!list->count || given[0]) return TD_OK;
+  return wrong(place, "errors", "classes of shapes alone", "the error of all rows held back as well");
+}
+
+static td_status take_range(const struct place *place, const struct td_op_field *field, const struct range_text *text) {
+  char found[64], range[64];
+  if (strcmp(text->field, field->name)) return wrong(place, "measured", text->field, field->name);
+  if (text->least >= 0 && text->least <= text->most && text->most <= field->most) return TD_OK;
+  snprintf(found, sizeof found, "%.20s = %" PRId64 "..%" PRId64, text->field, text->least, text->most);
+  snprintf(range, sizeof range, "a range within 0..%" PRId64, field->most);
+  return wrong(place, "measured", found, range);
 }
 
 static td_status take_ranges(const struct place *place, const struct td_list *list, struct td_op_fit *fit) {
@@ -173,10 +186,7 @@ static td_status take_ranges(const struct place *place, const struct td_list *li
   const struct range_text *texts = list->items;
   if (list->count != model->field_count) return wrong(place, "measured", "another number of fields", "the model's");
   for (int32_t i = 0; i < list->count; i++) {
-    if (strcmp(texts[i].field, model->fields[i].name))
-      return wrong(place, "measured", texts[i].field, model->fields[i].name);
-    if (texts[i].least < 0 || texts[i].least > texts[i].most)
-      return wrong(place, "measured", "least above most", "a range");
+    TD_TRY(take_range(place, &model->fields[i], &texts[i]));
     fit->least.v[i] = texts[i].least;
     fit->most.v[i] = texts[i].most;
   }
@@ -235,7 +245,8 @@ static td_status take_residuals(const struct place *place, const struct td_list 
 
 static td_status take_fit(const struct place *place, const struct td_op_fit_text *text, struct td_op_fit *fit) {
   fit->op = (enum td_operator)text->op;
-  if (!*text->path || strlen(text->path) >= sizeof fit->path) return wrong(place, "path", text->path, "1..47 bytes");
+  if (!*text->path || strlen(text->path) >= sizeof fit->path)
+    return wrong(place, "path", *text->path ? text->path : "an empty text", "1..47 bytes");
   if (strspn(text->source, " \t\n") == strlen(text->source)) {
     return wrong(place, "source", "an empty text", "where the measurements come from");
   }

@@ -249,24 +249,45 @@ void td_op_basis_of(const struct td_device_params *device, enum td_operator op, 
   }
 }
 
-void td_op_interval(const struct td_op_basis *basis, const struct td_op_shape *shape, struct td_op_price *price) {
+/* Of the class; where it has few rows, of all, and of the class where its own were further off. */
+static struct td_op_error error_for(const struct td_op_fit *fit, int32_t class_index) {
+  const struct td_op_error *own = &fit->errors[class_index];
+  struct td_op_error error = fit->errors[0];
+  if (own->rows >= 20) return *own;
+  if (!own->rows) return error;
+  error.low = fmin(error.low, own->low);
+  error.high = fmax(error.high, own->high);
+  return error;
+}
+
+/* Residuals that move a price further than guesses are worth: an odd row near it, times in another unit or of another
+ * device, or kernels that the model is not about. Which of the two is right is not known, so both lie inside. */
+static void doubt(const struct td_op_model *model, double residual, struct td_op_price *price) {
+  if (fabs(residual) <= log(TD_GUESS_HIGH) || model->other_kernel > 0) return;
+  price->low = fmin(price->low, price->low * exp(-residual));
+  price->high = fmax(price->high, price->high * exp(-residual));
+  price->note = "measurements near it are over twice off the model";
+}
+
+void td_op_interval(const struct td_op_basis *basis, const struct td_op_shape *shape, double residual,
+                    struct td_op_price *price) {
   const struct td_op_fit *fit = basis->fit;
   price->low = price->seconds * TD_GUESS_LOW;
   price->high = price->seconds * TD_GUESS_HIGH;
   price->note = "no fit: the model's guesses";
   if (basis->guessed) return;
   const struct td_op_model *model = models[fit->op];
-  const struct td_op_error *error = &fit->errors[td_op_class_of(model, shape)];
-  if (error->rows < 20) error = &fit->errors[0];
-  bool known = error->rows > 0;
+  struct td_op_error error = error_for(fit, td_op_class_of(model, shape));
+  bool known = error.rows > 0;
   double out = outside(model, fit, shape), octaves = out > basis->gap ? out : basis->gap;
   double beyond = octaves > 0 ? pow(PER_OCTAVE, octaves) : 1;
   double wider = beyond * basis->wider;
   price->note = known ? NULL : "no rows were held back to measure the fit's error";
-  price->low = price->seconds * (known ? error->low : TD_GUESS_LOW) / wider;
-  price->high = price->seconds * (known ? error->high : TD_GUESS_HIGH) * wider;
+  price->low = price->seconds * (known ? error.low : TD_GUESS_LOW) / wider;
+  price->high = price->seconds * (known ? error.high : TD_GUESS_HIGH) * wider;
   if (beyond > 1) price->note = out > 0 ? "outside the measured shapes" : "far from all measured shapes";
   if (basis->note) price->note = basis->note;
+  doubt(model, residual, price);
 }
 
 double td_op_energy(const struct td_device_params *device, double seconds, double flops, double peak, double bytes) {
@@ -290,8 +311,10 @@ td_status td_op_price(const struct td_device_params *device, enum td_operator op
   TD_TRY(td_op_chip_of(device, op, path, &chip));
   td_op_basis_of(device, op, path, &basis);
   basis.gap = td_op_residual_gap(basis.fit, shape);
-  out_price->seconds = td_op_seconds(&chip, basis.fit, shape);
-  td_op_interval(&basis, shape, out_price);
+  double modelled = models[op]->seconds(&chip, basis.fit->parameters, shape->v);
+  double residual = basis.fit->residual_count ? td_op_residual_at(&chip, basis.fit, shape, modelled) : 0;
+  out_price->seconds = residual != 0 ? modelled * exp(residual) : modelled;
+  td_op_interval(&basis, shape, residual, out_price);
   double flops = 0, bytes = 0;
   const struct td_op_model *model = models[op];
   if (model->work) model->work(&chip, shape->v, &flops, &bytes);

@@ -123,8 +123,9 @@ struct td_op_basis {
 };
 void td_op_basis_of(const struct td_device_params *device, enum td_operator op, const char *path,
                     struct td_op_basis *out_basis);
-/* Sets low, high and note from seconds. */
-void td_op_interval(const struct td_op_basis *basis, const struct td_op_shape *shape, struct td_op_price *price);
+/* Sets low, high and note from seconds, of which exp(residual) is the residuals'. */
+void td_op_interval(const struct td_op_basis *basis, const struct td_op_shape *shape, double residual,
+                    struct td_op_price *price);
 
 /* The option table of a device file's `fits`, and its reading: see op_file.c. */
 struct td_op_fits {

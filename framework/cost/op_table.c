@@ -200,19 +200,23 @@ static int64_t count_lines(const char *text, size_t bytes) {
   return lines;
 }
 
+#define LINE_BYTES 4096
+
+static td_status too_long(const char *file, int32_t line, size_t bytes) {
+  return td_fail(TD_CONFIG, "%s:%" PRId32 ": found a line of %zu bytes, expected at most %d", file, line, bytes,
+                 LINE_BYTES - 1);
+}
+
 /* The lines of the file, and a copy of each for the rows to be cut from. */
 static td_status take_rows(enum td_operator op, const struct columns *columns, char *at, struct td_op_table *table) {
-  char copy[4096];
+  char copy[LINE_BYTES];
   for (int32_t line = 2; *at; line++) {
     char *end = strchr(at, '\n');
     char *next = end ? end + 1 : at + strlen(at);
     if (end) *end = 0;
     size_t bytes = strlen(at);
     if (bytes && at[bytes - 1] == '\r') at[--bytes] = 0;
-    if (bytes >= sizeof copy) {
-      return td_fail(TD_CONFIG, "%s:%" PRId32 ": found a line of %zu bytes, expected at most %zu", columns->file, line,
-                     bytes, sizeof copy - 1);
-    }
+    if (bytes >= sizeof copy) return too_long(columns->file, line, bytes);
     if (bytes) {
       memcpy(copy, at, bytes + 1);
       TD_TRY(take_row(op, columns, line, copy, table, &table->rows[table->row_count]));
@@ -244,7 +248,7 @@ static td_status check_once(const char *file, const struct td_op_table *table) {
     if (a->path != b->path || memcmp(&a->shape, &b->shape, sizeof a->shape)) continue;
     status = td_fail(TD_CONFIG,
                      "%s:%" PRId32 ": found the same shape and path as in line %" PRId32
-                     ", expected each once (of repeats, keep their mean)",
+                     ", expected each once (of repeats, keep their mean; of frameworks, one)",
                      file, b->line, a->line);
   }
   free(sorted);
@@ -255,7 +259,7 @@ static td_status fill(const char *file, enum td_operator op, bool measured, stru
   size_t bytes = 0;
   struct columns columns;
   void *rows, *lines;
-  char header[4096];
+  char header[LINE_BYTES];
   TD_TRY(td_csv_text(file, &table->text, &bytes));
   if (strlen(table->text) != bytes) return td_fail(TD_CONFIG, "%s: found a NUL byte, expected a table of text", file);
   char *end = strchr(table->text, '\n');
@@ -263,7 +267,8 @@ static td_status fill(const char *file, enum td_operator op, bool measured, stru
   *end = 0;
   if (end > table->text && end[-1] == '\r') end[-1] = 0;
   table->header = table->text;
-  TD_TRY(td_format(header, sizeof header, "%s", table->text));
+  if (strlen(table->header) >= sizeof header) return too_long(file, 1, strlen(table->header));
+  memcpy(header, table->header, strlen(table->header) + 1);
   TD_TRY(find_columns(file, op, measured, header, &columns));
   int64_t most = count_lines(end + 1, bytes - (size_t)(end + 1 - table->text));
   TD_TRY(td_alloc((size_t)most, sizeof *table->rows, &rows));

@@ -346,7 +346,7 @@ static td_status check_balance(struct fleet *fleet) {
   summary->steps = fleet->next_step;
   summary->makespan_ps = fleet->arrived ? fleet->now_ps - summary->first_arrival_ps : 0;
   fleet_tools_count(fleet);
-  fleet_power_count(fleet);
+  TD_TRY(fleet_power_count(fleet));
   summary->cached_tokens = fleet->found;
   summary->filled = true;
   return TD_OK;

@@ -135,6 +135,7 @@ struct replica {
 
   int64_t blocks;       /* KV blocks it has */
   int64_t priced, more; /* the row's first step, and by how much the next are longer, before a cap makes it slower */
+  int64_t slower;       /* steps of the row last so many 2^-32ths of that; 0: as priced, or of stages */
   struct port egress, ingress;
   struct slot_queue swapped; /* in the host's memory, by place in line */
   struct slot_queue paused;  /* those that the step under way leaves out, by the steps they have left */
@@ -162,7 +163,7 @@ struct fleet_pool {
   int64_t *rank_tokens;                /* [ranks] */
   int64_t most_layers;                 /* of a stage: what moves between it and its host */
   int64_t *layer_done_ps;              /* [layers] */
-  int64_t slower;                      /* steps last so many 2^-32ths of what they are priced at; 0: as priced */
+  double power_cap;                    /* of each worker; 0: none */
   struct fleet_tier tiers[PREFIX_TIERS_MAX];
 };
 
@@ -358,14 +359,14 @@ td_status fleet_power_check(const struct cluster *cluster); /* before the run: c
 td_status fleet_power_open(struct fleet *fleet);
 void fleet_power_close(struct fleet *fleet);
 /* What a pool's cap makes of a price, and of times within a step. */
-td_status fleet_slow_price(const struct fleet *fleet, int32_t pool, struct td_price *price);
-void fleet_slow_times(const struct fleet *fleet, int32_t pool, int64_t ps[2]);
+td_status fleet_slow_price(const struct fleet *fleet, struct replica *replica, struct td_price *price);
+void fleet_slow_times(int64_t slower, int64_t ps[2]);
 /* With a cap of the cluster: */
 void fleet_power_release(struct fleet *fleet, int32_t worker); /* it ends a step */
 void fleet_power_forget(struct fleet *fleet, int32_t worker);  /* it has failed: it waits no more */
 td_status fleet_power_give_out(struct fleet *fleet);           /* lets steps begin */
 td_status fleet_power_balance(const struct fleet *fleet);      /* at the run's end: all of it is given back */
-void fleet_power_count(struct fleet *fleet);                   /* at the run's end, with or without a cap */
+td_status fleet_power_count(struct fleet *fleet);              /* at the run's end, with or without a cap */
 
 /* fleet_fail.c */
 td_status fleet_fail(struct fleet *fleet, int32_t worker); /* its step, its KV and whoever counted on it */
@@ -495,7 +496,9 @@ void fleet_pipeline_forget(struct fleet *fleet, int32_t worker); /* it has faile
 /* Without stages these are as if a step were all work: */
 int64_t fleet_pipeline_work(const struct replica *replica, int64_t steps); /* of the row, at stages */
 double fleet_pipeline_effort(const struct replica *replica); /* all of the row's work over its first step's */
-int64_t fleet_pipeline_share(const struct replica *replica, int64_t ps);       /* of ps in a step, at stages */
+/* Of its step of that number in the row, `ps` after it began: time at stages. Of one that is not in the books, as it
+ * meets nobody, an even part. */
+int64_t fleet_pipeline_spent(const struct fleet *fleet, int32_t worker, int64_t step, int64_t ps);
 void fleet_pipeline_count(struct fleet *fleet, int32_t worker, int64_t steps); /* they have ended */
 void fleet_pipeline_rows(struct fleet *fleet, int32_t worker, int64_t rows, int64_t outputs);
 td_status fleet_pipeline_check(const struct fleet *fleet); /* at the run's end */

@@ -65,7 +65,7 @@ static td_status try_prefill(struct fleet *fleet, int32_t slot, int32_t pool) {
   struct replica replica = {.pool = pool, .chunks = &chunk, .chunk_count = 1};
   struct td_price price;
   TD_TRY(fleet_price_mixed(fleet, &replica, &price));
-  return fleet_slow_price(fleet, pool, &price);
+  return fleet_slow_price(fleet, &replica, &price);
 }
 
 /* The step of its second token, alone. */
@@ -75,7 +75,7 @@ static td_status try_decode(struct fleet *fleet, int32_t slot, int32_t pool) {
   struct replica replica = {.pool = pool, .endings = {.heap = &member, .count = 1}, .context = request->prompt};
   struct td_price price;
   TD_TRY(fleet_price_decode(fleet, &replica, &price));
-  return fleet_slow_price(fleet, pool, &price);
+  return fleet_slow_price(fleet, &replica, &price);
 }
 
 static int32_t first_of(const struct fleet *fleet, int32_t pool) {

@@ -169,11 +169,13 @@ td_status fleet_orphan(struct fleet *fleet, int32_t slot) {
   return restart(fleet, slot);
 }
 
-/* Of `other`'s prompts those that were to decode on `worker`. The first ones are of the step under way. */
+/* Of `other`'s prompts those that were to decode on `worker`. The first ones are of the step under way. Who is behind
+ * one that leaves may fit into the next step beside those that decode, as it did not. */
 static td_status leave_others(struct fleet *fleet, int32_t worker, int32_t other) {
   struct replica *replica = &fleet->replicas[other];
   size_t in_step = replica->busy ? replica->chunk_count : 0;
   struct slots all = replica->prefill;
+  bool leaves = false;
   replica->prefill = (struct slots){-1, -1};
   for (size_t i = 0; all.first >= 0; i++) {
     int32_t slot = slots_take(fleet, &all);
@@ -191,8 +193,11 @@ static td_status leave_others(struct fleet *fleet, int32_t worker, int32_t other
     }
     TD_TRY(leave_prefill(fleet, slot));
     TD_TRY(lose(fleet, slot, request->computed));
+    leaves = true;
   }
-  return TD_OK;
+  if (!leaves) return TD_OK;
+  fleet_touch(fleet, other);
+  return fleet_interrupt(fleet, other);
 }
 
 /* Whoever it is has a place on the worker: once nobody has one, nobody is left to look for. */

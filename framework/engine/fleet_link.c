@@ -3,7 +3,8 @@
  * KV on its way. Each worker has one port that sends and one that receives, each a queue that works as long as there is
  * something to do: a hand-off of n pushes of d each, the first ready at r, keeps a port busy for n d from r or from
  * when the port is done with what came before. It is through when both ports have done it, and no sooner than d after
- * its last push is ready: layers go out while those behind them are still computed.
+ * its last push is ready: layers go out while those behind them are still computed. Hand-offs come to a port when the
+ * steps end that computed them: one of a longer step does not fill the time before what a shorter one has booked.
  */
 #include <inttypes.h>
 #include <stdio.h>

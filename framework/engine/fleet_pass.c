@@ -10,14 +10,33 @@
 #include "fleet.h"
 #include "tandem/base.h"
 
+static size_t stages_of(const struct fleet *fleet, int32_t worker) {
+  return (size_t)fleet->pools[fleet->replicas[worker].pool].stages->count;
+}
+
+static void move_up(struct fleet_flow *flow, size_t stages) {
+  flow->passing_count -= flow->passing_first;
+  memmove(flow->passing, flow->passing + flow->passing_first, flow->passing_count * sizeof *flow->passing);
+  memmove(flow->spans, flow->spans + flow->passing_first * stages, flow->passing_count * stages * sizeof *flow->spans);
+  flow->passing_first = 0;
+}
+
+/* Of the step under way, which is in the books. */
+static void note_spans(const struct replica *replica, size_t stages, struct stage_span *out) {
+  for (size_t s = 0; s < stages; s++) {
+    const struct stage_time *stage = &replica->flow->stages[s];
+    out[s].begin_ps = replica->start_ps + stage->start_ps;
+    out[s].end_ps = out[s].begin_ps + stage->base_ps;
+  }
+}
+
 static td_status add(struct fleet *fleet, int32_t worker, struct passing item) {
   struct fleet_flow *flow = fleet->replicas[worker].flow;
-  if (flow->passing_first && 2 * flow->passing_first >= flow->passing_count) {
-    flow->passing_count -= flow->passing_first;
-    memmove(flow->passing, flow->passing + flow->passing_first, flow->passing_count * sizeof *flow->passing);
-    flow->passing_first = 0;
-  }
+  const size_t stages = stages_of(fleet, worker);
+  if (flow->passing_first && 2 * flow->passing_first >= flow->passing_count) move_up(flow, stages);
   TD_TRY(td_grow((void **)&flow->passing, &flow->passing_capacity, flow->passing_count + 1, sizeof *flow->passing));
+  TD_TRY(td_grow((void **)&flow->spans, &flow->span_capacity, (flow->passing_count + 1) * stages, sizeof *flow->spans));
+  note_spans(&fleet->replicas[worker], stages, flow->spans + flow->passing_count * stages);
   if (flow->passing_first == flow->passing_count) worker_queue_set(&fleet->passing, worker, item.through_ps);
   flow->passing[flow->passing_count++] = item;
   return TD_OK;
@@ -33,10 +52,12 @@ td_status fleet_pass_push(struct fleet *fleet, int32_t worker, const struct chun
 }
 
 td_status fleet_pass(struct fleet *fleet, int32_t worker, bool *out_passes) {
-  const struct fleet_flow *flow = fleet->replicas[worker].flow;
+  const struct replica *replica = &fleet->replicas[worker];
+  const struct fleet_flow *flow = replica->flow;
   *out_passes = flow && flow->quiet;
-  return *out_passes ? add(fleet, worker, (struct passing){.through_ps = flow->through_ps, .slot = PASSING_STEP})
-                     : TD_OK;
+  if (!*out_passes) return TD_OK;
+  return add(fleet, worker,
+             (struct passing){.through_ps = flow->through_ps, .slot = PASSING_STEP, .energy_j = replica->row.energy});
 }
 
 static td_status take(struct fleet *fleet, int32_t worker, const struct passing *item) {
@@ -67,11 +88,28 @@ void fleet_pass_drop(const struct fleet *fleet, int32_t worker, int32_t slot) {
   }
 }
 
+/* When its batch went on its work was counted as done at all stages. */
+static void take_back(const struct fleet *fleet, struct replica *replica, const struct stage_span *spans, size_t stages,
+                      double energy_j) {
+  int64_t work_ps = 0, undone_ps = 0;
+  for (size_t s = 0; s < stages; s++) {
+    int64_t from = spans[s].begin_ps > fleet->now_ps ? spans[s].begin_ps : fleet->now_ps;
+    if (spans[s].end_ps > from) undone_ps += spans[s].end_ps - from;
+    work_ps += spans[s].end_ps - spans[s].begin_ps;
+  }
+  replica->busy_ps -= undone_ps;
+  replica->energy_j -= energy_j * ((double)undone_ps / (double)work_ps);
+}
+
 void fleet_pass_forget(struct fleet *fleet, int32_t worker) {
   struct fleet_flow *flow = fleet->replicas[worker].flow;
+  const size_t stages = flow ? stages_of(fleet, worker) : 0;
   if (!flow || flow->passing_first == flow->passing_count) return;
   for (; flow->passing_first < flow->passing_count; flow->passing_first++) {
-    if (flow->passing[flow->passing_first].slot == PASSING_STEP && fleet->power) fleet_power_release(fleet, worker);
+    const struct passing *item = &flow->passing[flow->passing_first];
+    if (item->slot != PASSING_STEP) continue;
+    take_back(fleet, &fleet->replicas[worker], flow->spans + flow->passing_first * stages, stages, item->energy_j);
+    if (fleet->power) fleet_power_release(fleet, worker);
   }
   worker_queue_remove(&fleet->passing, worker);
 }

@@ -100,6 +100,7 @@ void fleet_pipeline_close(struct replica *replica) {
     free(replica->flow->stages);
     free(replica->flow->told.paces);
     free(replica->flow->passing);
+    free(replica->flow->spans);
     free(replica->flow);
   }
 }
@@ -237,7 +238,8 @@ static void take_times(const struct fleet_stages *stages, struct fleet_flow *flo
   flow->work_ps = flow->more_ps = 0;
   for (int32_t s = 0; s < stages->count; s++) {
     const struct td_price *price = &stages->of[s].price;
-    flow->stages[s] = (struct stage_time){price->base_ps, price->slope_ps, start};
+    int64_t start_ps = flow->booked_ps ? flow->stages[s].start_ps : start; /* the books know it already */
+    flow->stages[s] = (struct stage_time){price->base_ps, price->slope_ps, start_ps, stages->of[s].slower};
     start += price->base_ps + stages->hop_ps; /* less than the whole step, which is a time */
     flow->work_ps += price->base_ps;
     flow->more_ps += price->slope_ps;
@@ -334,8 +336,18 @@ double fleet_pipeline_effort(const struct replica *replica) {
   return (double)fleet_pipeline_work(replica, count) / (double)fleet_pipeline_work(replica, 1);
 }
 
-int64_t fleet_pipeline_share(const struct replica *replica, int64_t ps) {
-  return replica->flow ? (int64_t)((wide)ps * replica->flow->work_ps / replica->row.duration) : ps;
+int64_t fleet_pipeline_spent(const struct fleet *fleet, int32_t worker, int64_t step, int64_t ps) {
+  const struct replica *replica = &fleet->replicas[worker];
+  const struct fleet_flow *flow = replica->flow;
+  int64_t work_ps = 0;
+  if (!flow) return ps;
+  if (!flow->booked) return (int64_t)((wide)ps * flow->work_ps / replica->row.duration);
+  for (int32_t s = 0; s < stages_of(fleet, worker)->count; s++) {
+    const struct stage_time *stage = &flow->stages[s];
+    int64_t whole = stage->base_ps + stage->slope_ps * step, done = ps - stage->start_ps;
+    if (done > 0) work_ps += done < whole ? done : whole;
+  }
+  return work_ps;
 }
 
 void fleet_pipeline_count(struct fleet *fleet, int32_t worker, int64_t steps) {

@@ -29,6 +29,7 @@ struct fleet_stage {
   struct td_pricer *pricer; /* owned by stage `priced_as`, the first of those alike */
   int32_t priced_as;
   struct td_price price; /* of the step asked for last */
+  int64_t slower;        /* that lasts so many 2^-32ths of its price before a cap; 0: as many */
 };
 struct fleet_stages {
   int32_t count;
@@ -61,12 +62,18 @@ struct passing {
   int32_t slot;                 /* whose KV goes out then; PASSING_STEP: its power is free */
   int32_t push_begin, push_end; /* as a chunk's */
   int64_t ready_ps[2];          /* the first push and the last */
+  double energy_j;              /* PASSING_STEP: of its work at all stages */
+};
+/* When a step is at a stage. */
+struct stage_span {
+  int64_t begin_ps, end_ps;
 };
 
 /* A worker's step under way. */
 struct stage_time {
   int64_t base_ps, slope_ps; /* in the first step of its row; more in each that follows */
   int64_t start_ps;          /* from the start of the step, if it is one by itself */
+  int64_t slower;            /* see fleet_stage */
 };
 struct fleet_flow {
   struct stage_time *stages; /* [count] */
@@ -80,6 +87,8 @@ struct fleet_flow {
   struct fleet_told told;
   struct passing *passing; /* [passing_count], from passing_first on; in order of time */
   size_t passing_first, passing_count, passing_capacity;
+  struct stage_span *spans; /* [passing_count][count] */
+  size_t span_capacity;
 };
 
 #endif

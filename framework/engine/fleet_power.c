@@ -131,17 +131,10 @@ td_status fleet_power_check(const struct cluster *cluster) {
                         cluster->orchestrator_count ? "workers and orchestrators" : "workers");
 }
 
-static void slow_pool(struct fleet *fleet, int32_t pool) {
-  double cap = pool_at(fleet->cluster, pool)->power_cap, busy;
-  if (cap == 0) return; /* who executes needs no device file */
-  busy = fleet->cluster->pool_params[pool]->power_busy.value;
-  if (cap < busy) fleet->pools[pool].slower = (int64_t)ceil(ldexp(busy / cap, RATIO_BITS));
-}
-
 td_status fleet_power_open(struct fleet *fleet) {
   const struct cluster *cluster = fleet->cluster;
   double cap = cluster->experiment->cluster.power_cap;
-  for (int32_t i = 0; i < cluster->pools; i++) slow_pool(fleet, i);
+  for (int32_t i = 0; i < cluster->pools; i++) fleet->pools[i].power_cap = pool_at(cluster, i)->power_cap;
   if (cap == 0) return TD_OK;
   TD_TRY(td_alloc(1, sizeof *fleet->power, (void **)&fleet->power));
   TD_TRY(worker_queue_open(&fleet->power->waiting, cluster->worker_count));
@@ -167,7 +160,15 @@ static bool longer(int64_t slower, int64_t *ps) {
   return true;
 }
 
-static td_status slow_one(int64_t slower, struct td_price *price) {
+/* 0: it takes no more power than the cap. Joules are rounded, and not to make a step longer: not by 10^-12 of it. */
+static int64_t how_much_slower(double cap, const struct td_price *price) {
+  double ratio = price->energy_j / (td_seconds(price->base_ps) * cap) * (1 - 1e-12);
+  return ratio > 1 ? (int64_t)ceil(ldexp(ratio, RATIO_BITS)) : 0;
+}
+
+static td_status slow_one(double cap, struct td_price *price, int64_t *out_slower) {
+  int64_t slower = *out_slower = how_much_slower(cap, price);
+  if (!slower) return TD_OK;
   if (!longer(slower, &price->base_ps) || !longer(slower, &price->slope_ps)) {
     return td_fail(TD_UNSUPPORTED, "the run lasts longer than 106 days");
   }
@@ -180,20 +181,21 @@ static td_status slow_one(int64_t slower, struct td_price *price) {
 }
 
 /* Of stages each for itself, hops as ever. */
-td_status fleet_slow_price(const struct fleet *fleet, int32_t pool, struct td_price *price) {
-  struct fleet_stages *stages = fleet->pools[pool].stages;
-  int64_t slower = fleet->pools[pool].slower;
-  if (!slower) return TD_OK;
-  if (!stages) return slow_one(slower, price);
-  for (int32_t s = 0; s < stages->count; s++) TD_TRY(slow_one(slower, &stages->of[s].price));
+td_status fleet_slow_price(const struct fleet *fleet, struct replica *replica, struct td_price *price) {
+  struct fleet_stages *stages = fleet->pools[replica->pool].stages;
+  double cap = fleet->pools[replica->pool].power_cap;
+  if (cap == 0) return TD_OK;
+  if (!stages) return slow_one(cap, price, &replica->slower);
+  for (int32_t s = 0; s < stages->count; s++) {
+    TD_TRY(slow_one(cap, &stages->of[s].price, &stages->of[s].slower));
+  }
   const int64_t valid = price->valid_steps; /* of groups of chips, fewer than stages say */
   TD_TRY(fleet_stages_sum(stages, price));
   if (valid < price->valid_steps) price->valid_steps = valid;
   return TD_OK;
 }
 
-void fleet_slow_times(const struct fleet *fleet, int32_t pool, int64_t ps[2]) {
-  int64_t slower = fleet->pools[pool].slower;
+void fleet_slow_times(int64_t slower, int64_t ps[2]) {
   for (int i = 0; slower && i < 2; i++) (void)longer(slower, &ps[i]); /* no longer than the step, which was */
 }
 
@@ -288,17 +290,35 @@ static const char *basis_of_orchestrators(const struct cluster *cluster, const c
   return basis;
 }
 
-void fleet_power_count(struct fleet *fleet) {
+static int64_t down_ps(const struct fleet *fleet, int32_t worker) {
+  return fleet->outages ? fleet->outages->workers[fleet->cluster->workers[worker].leader].down_ps : 0;
+}
+
+/* Nobody is at steps for longer than it is up: batches in flight together, for as many stages. */
+static td_status check_idle(const struct fleet *fleet, int32_t leader) {
+  const struct td_cfg_pool *pool = fleet->cluster->workers[leader].pool;
+  wide idle_ps = 0;
+  for (int64_t batch = 0; batch < pool->pipeline; batch++) {
+    const int64_t busy_ps = fleet->replicas[leader + batch * pool->count].busy_ps;
+    idle_ps += fleet->summary->makespan_ps - down_ps(fleet, leader) - busy_ps;
+  }
+  if (idle_ps >= 0 || fleet->hosted) return TD_OK;
+  return td_fail(TD_INTERNAL, "worker %s was at steps for %.12f s more than it was up",
+                 fleet->cluster->workers[leader].name, (double)-idle_ps * 1e-12);
+}
+
+td_status fleet_power_count(struct fleet *fleet) {
   struct td_run_summary *summary = fleet->summary;
   const char *basis = NULL;
   for (int32_t i = 0; i < fleet->cluster->worker_count; i++) {
     const struct td_device_params *params = fleet->cluster->workers[i].params;
-    int64_t down = fleet->outages ? fleet->outages->workers[fleet->cluster->workers[i].leader].down_ps : 0;
-    double idle_s = td_seconds(summary->makespan_ps - fleet->replicas[i].busy_ps - down);
+    double idle_s = td_seconds(summary->makespan_ps - fleet->replicas[i].busy_ps - down_ps(fleet, i));
+    if (!fleet->cluster->workers[i].batch) TD_TRY(check_idle(fleet, i));
     bool known = params && params->power_idle.present; /* who executes needs no device file */
     summary->energy_idle_j += known ? params->power_idle.value * idle_s : (double)NAN;
     if (params) basis = common_basis(basis, params);
   }
   basis = basis_of_orchestrators(fleet->cluster, basis);
   snprintf(summary->power_basis, sizeof summary->power_basis, "%s", basis ? basis : "unknown");
+  return TD_OK;
 }

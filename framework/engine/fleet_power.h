@@ -9,8 +9,9 @@
  * While somebody waits, every worker ends its turn with each step and goes to the end of the line. So merged steps are
  * cut to the one under way as soon as somebody must wait, and steps that begin while somebody does are not merged.
  *
- * A cap of a pool is for each worker alone: its steps take power_busy / cap times as long, in 2^-32ths rounded up, base
- * and slope of each row of steps rounded up to picoseconds; their energy is what it would be.
+ * A cap of a pool is for each worker alone. A step whose energy over its time is more than the cap takes as long as the
+ * cap needs for it: by a factor in 2^-32ths rounded up, base and slope of each row of steps rounded up to picoseconds.
+ * Its energy is what it would be.
  */
 #ifndef ENGINE_FLEET_POWER_H
 #define ENGINE_FLEET_POWER_H

@@ -206,7 +206,7 @@ static td_status stage_milestone(const struct fleet *fleet, const struct replica
   int32_t first = s ? stages->of[s].slice.layer_begin : 0;
   const int32_t layers[2] = {layer - first, layer - first};
   TD_TRY(td_pricer_layer_ends(stages->of[s].pricer, stats, layers, ends));
-  fleet_slow_times(fleet, replica->pool, ends);
+  fleet_slow_times(replica->flow->stages[s].slower, ends);
   *out_ps = replica->flow->stages[s].start_ps + ends[0];
   return TD_OK;
 }
@@ -229,6 +229,6 @@ td_status fleet_milestones(struct fleet *fleet, const struct replica *replica, i
                            pool->layer_done_ps, &price));
     for (int i = 0; i < 2; i++) out_ps[i] = pool->layer_done_ps[layers[i]];
   }
-  fleet_slow_times(fleet, replica->pool, out_ps);
+  fleet_slow_times(replica->slower, out_ps);
   return TD_OK;
 }

@@ -69,7 +69,7 @@ static td_status begin_decode(struct fleet *fleet, int32_t worker) {
       replica->priced = price.base_ps;
       replica->more = price.slope_ps;
     }
-    TD_TRY(fleet_slow_price(fleet, replica->pool, &price));
+    TD_TRY(fleet_slow_price(fleet, replica, &price));
     TD_TRY(fleet_pipeline_enter(fleet, worker, others, &price));
     TD_TRY(fleet_open_row(fleet, worker, &price, TD_STEP_DECODE));
   }
@@ -93,7 +93,7 @@ static td_status begin_mixed(struct fleet *fleet, int32_t worker) {
   TD_TRY(fleet_pipeline_meet(fleet, worker, &others));
   TD_TRY(fleet_close_row(fleet, worker));
   TD_TRY(fleet_price_mixed(fleet, replica, &price));
-  TD_TRY(fleet_slow_price(fleet, replica->pool, &price));
+  TD_TRY(fleet_slow_price(fleet, replica, &price));
   TD_TRY(fleet_pipeline_enter(fleet, worker, others, &price));
   price.slope_ps = 0;
   price.valid_steps = 1;
@@ -183,7 +183,8 @@ td_status fleet_lose_step(struct fleet *fleet, int32_t worker) {
   if (!replica->busy) return fleet_close_row(fleet, worker);
   int64_t elapsed = fleet->now_ps - replica->start_ps, ended = steps_ended(replica, elapsed);
   int64_t spent = elapsed - (int64_t)steps_time(replica->next_base, replica->row.slope, ended);
-  double watts = replica->row.energy / (double)replica->row.duration; /* per ps */
+  double watts = replica->row.energy / (double)fleet_pipeline_work(replica, 1); /* per ps */
+  int64_t done = spent > 0 ? fleet_pipeline_spent(fleet, worker, replica->row.count + ended, spent) : 0;
   bool lost = !ended || spent > 0;
   /* the step that is lost has taken its blocks, and kept ones had to leave for it */
   if (fleet->grow && replica->count > 1) fleet_kv_taken(fleet, worker, fleet_steps_by_now(fleet, replica));
@@ -200,8 +201,7 @@ td_status fleet_lose_step(struct fleet *fleet, int32_t worker) {
   TD_TRY(fleet_close_row(fleet, worker));
   if (!lost) return TD_OK;
   fleet->summary->lost_steps++;
-  if (spent < 0) return TD_OK; /* it still waited for KV from the host */
-  replica->energy_j += watts * (double)spent;
-  replica->busy_ps += fleet_pipeline_share(replica, spent);
+  replica->energy_j += watts * (double)done; /* none while it still waits for KV from the host */
+  replica->busy_ps += done;
   return TD_OK;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * For each role a tree over the workers' numbers, eight below each node. A node has the least work below it and the
- * most KV blocks that a worker with a place free has there, so that a search turns back where nobody has the room. A
- * change goes up only as far as it changes a node.
+ * For each role a tree over the workers' numbers, eight below each node. A node has the least work and the most KV
+ * blocks that a worker with a place free has below it, so that a search turns back where nobody has the room. A change
+ * goes up only as far as it changes a node.
  */
 #include "load.h"
 
@@ -12,7 +12,7 @@
 
 enum { ROLES = 3, ACTIVE_BITS = 17, BELOW = 8, ALL = (1 << BELOW) - 1, LEVELS = 12 };
 
-#define NOBODY INT64_MAX /* the load where nobody has the role; the room is -1 */
+#define NOBODY INT64_MAX /* the load where nobody has the role and a place; the room is -1 */
 
 struct level {
   int64_t *loads; /* waiting tokens, then active requests */
@@ -163,7 +163,10 @@ static void update(struct td_load_index *index, int32_t worker) {
   int64_t load = view->waiting_tokens << ACTIVE_BITS | view->active;
   int32_t room =
       view->free_blocks < INT32_MAX ? (int32_t)view->free_blocks : INT32_MAX; /* no request has so many positions */
-  if (view->free_sequences < 1) room = -1;
+  if (view->free_sequences < 1) { /* else those that are down would seem to have the least work, and be looked for */
+    room = -1;
+    load = NOBODY;
+  }
   for (int role = 0; role < ROLES; role++) {
     if (!index->trees[role]) continue;
     bool has = role == view->role;

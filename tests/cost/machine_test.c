@@ -196,6 +196,7 @@ static void diff_says_what_it_cannot_decide(void **state) {
   if (code) fail_msg("exit %d: %s", code, output);
   assert_int_equal(test_run(output, sizeof output, "cd %s && " TANDEM_PROGRAM " diff one.h5 one.h5", folder), 0);
   assert_non_null(strstr(output, "not decidable"));
+  assert_non_null(strstr(output, "if only steps were shorter or longer: queues and batches as they are"));
   assert_int_equal(test_run(output, sizeof output, "cd %s && " TANDEM_PROGRAM " diff --json one.h5 two.h5", folder), 0);
   assert_non_null(strstr(output, "\"decidable\": {\"ttft\": {\"verdict\": \"B is shorter\""));
 }

@@ -207,7 +207,8 @@ static void refusals(void **state) {
       {"calibrate cpu --held-both -o x.cfg", "found a flag that is of tables", 2},
       {"calibrate cpu --models d -o x.cfg", "found a flag that is of tables", 2},
       {"calibrate --device nvlink4 --op gemm --measured few.csv -o x.cfg", "found a link", 1},
-      {"calibrate --device h100_sxm --op gemm --measured few.csv -o x.cfg", "rows to fit to, expected at least 20", 2},
+      {"calibrate --device h100_sxm --op gemm --measured few.csv -o x.cfg",
+       "found 1 rows to fit to beside 0 held back, expected at least 20", 2},
       {"calibrate --device h100_sxm --op gemm --measured few.csv -o x.cfg --path fp8", "found no row of path \"fp8\"",
        2},
       {"price --device h100_sxm --op gemm --in few.csv", "found no --out", 2},
@@ -225,8 +226,30 @@ static void refusals(void **state) {
   }
 }
 
+/* What a file says that it was made by, a shell takes. */
+static void commands_are_words(void **state) {
+  (void)state;
+  char text[2048] = "op_name,dtype,num_gpus,bytes,latency_ms\n";
+  for (int i = 0; i < 24; i++) {
+    size_t used = strlen(text);
+    snprintf(text + used, sizeof text - used, "all_gather,half,2,%d,%g\n", 512 << (i / 2), 0.01 + 0.001 * i);
+    if (i % 2) snprintf(text + used, sizeof text - used, "all_gather,half,4,%d,%g\n", 512 << (i / 2), 0.01 + 0.001 * i);
+  }
+  scratch_file("all.csv", text);
+  int code = test_run(output, sizeof output,
+                      "cd %s && TANDEM_DEVICES=%s " TANDEM_PROGRAM
+                      " calibrate --device h100_sxm --op collective --measured all.csv --held-back 0 -o 'my fit.cfg' "
+                      "--source \"Bob's own (2025)\" 2>&1",
+                      scratch_folder(), test_source("devices"));
+  if (strstr(output, "without NLopt")) skip();
+  if (code) fail_msg("exit %d: %s", code, output);
+  static const char says[] = "--measured all.csv --held-back 0 -o 'my fit.cfg' --source 'Bob'\\''s own (2025)'\n";
+  if (!strstr(output, says)) fail_msg("%s, expected %s", output, says);
+}
+
 int main(void) {
-  const struct CMUnitTest always[] = {cmocka_unit_test(refusals), cmocka_unit_test(several_chips)};
+  const struct CMUnitTest always[] = {cmocka_unit_test(refusals), cmocka_unit_test(several_chips),
+                                      cmocka_unit_test(commands_are_words)};
   const struct CMUnitTest tests[] = {cmocka_unit_test(products), cmocka_unit_test(collectives),
                                      cmocka_unit_test(prices), cmocka_unit_test(served_models),
                                      cmocka_unit_test(framework_scales)};

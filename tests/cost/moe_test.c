@@ -306,12 +306,33 @@ static void few_models_say_less(void **state) {
   assert_true(slow.high == error_among(0, 0.1, 5).high && slow.high > 4 && slow.low > 0.5 && slow.low < 0.7);
 }
 
+/* Rows that are each by themselves, as those of collectives: the next one is among nine of ten that would be told so.
+ */
+static void few_rows_say_less(void **state) {
+  (void)state;
+  struct td_op_compared rows[20];
+  struct td_op_error errors[TD_OP_CLASSES];
+  for (int count = 1; count <= 20; count++) {
+    for (int i = 0; i < count; i++)
+      rows[i] = (struct td_op_compared){.measured = exp(i % 2 ? 0.02 : -0.02), .predicted = 1};
+    assert_int_equal(td_op_errors(rows, count, 0, errors), TD_OK);
+    struct td_op_error all = errors[0];
+    if (count == 1) assert_true(all.low == 0.5 && all.high == 2);
+    if (count == 2) assert_true(fabs(log(all.high) - 6.314 * 0.02 * sqrt(3)) < 1e-6);
+    if (count == 2 || count == 6) assert_true(fabs(log(all.low) + log(all.high)) < 1e-6);
+    if (count == 6) assert_true(fabs(log(all.high) - 2.015 * sqrt(7.0 / 6 * 6 / 5) * 0.02) < 1e-6);
+    assert_int_equal(td_op_errors(rows, count, count, errors), TD_OK); /* no less of as many families */
+    assert_true(errors[0].low <= all.low && errors[0].high >= all.high);
+    if (count == 20) assert_true(fabs(log(all.high) - 0.02) < 1e-6 && fabs(log(all.low) + 0.02) < 1e-6);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(loads_are_as_drawn),     cmocka_unit_test(even_loads_are_even),
       cmocka_unit_test(all_loads_are_possible), cmocka_unit_test(a_slow_group_is_its_own),
       cmocka_unit_test(public_timings_agree),   cmocka_unit_test(loads_are_held_back_together),
-      cmocka_unit_test(few_models_say_less),
+      cmocka_unit_test(few_models_say_less),    cmocka_unit_test(few_rows_say_less),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -358,7 +358,10 @@ static struct td_device_params *fitted_chip(void) {
     fits[i].source = fits[i].command = "a test";
     fits[i].rows = 1;
     fits[i].length = 3, fits[i].noise = 0.1;
-    for (int f = 0; f < td_operator_fields(fits[i].op); f++) fits[i].most.v[f] = 100000;
+    for (int f = 0; f < td_operator_fields(fits[i].op); f++) {
+      int64_t most = td_op_model(fits[i].op)->fields[f].most;
+      fits[i].most.v[f] = most < 100000 ? most : 100000;
+    }
   }
   fits[1].residuals = dips;
   fits[1].residual_count = 2;

@@ -342,15 +342,16 @@ static void rows_and_their_prices(void **state) {
   td_device_params_close(h100);
 }
 
-/* What a device file could not hold: a scale, or a row's distance from it. */
+/* What a device file could not hold: a scale, or a row's distance from it. And the error of a scale of no rows. */
 static void scales_have_bounds(void **state) {
   (void)state;
   static const char *const cases[][2] = {{"9000", "vllm: found a scale of "},
-                                         {"1e-9", "line 2: silicon_tpot_ms: found 1e-09, expected it within a factor"}};
+                                         {"1e-9", "line 2: silicon_tpot_ms: found 1e-09, expected it within a factor"},
+                                         {"9", "found all 6 rows of \"vllm\" held back, expected some to fit to"}};
   struct td_device_params *h100;
   assert_int_equal(td_device_params_open(test_source(FITTED), &h100), TD_OK);
-  for (int i = 0; i < 2; i++) {
-    const struct td_calibration how = {.op = TD_E2E, .held_back = 0.5, .seed = 1, .device = h100};
+  for (int i = 0; i < 3; i++) {
+    const struct td_calibration how = {.op = TD_E2E, .held_back = i < 2 ? 0.5 : 0.99999, .seed = 1, .device = h100};
     struct td_e2e_table table;
     struct td_e2e *e2e;
     struct td_op_fit fit;

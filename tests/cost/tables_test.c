@@ -46,6 +46,13 @@ static void headers(void **state) {
     assert_int_equal(td_op_table_read(wide_table(60, before), TD_GEMM, true, &table), TD_CONFIG);
     assert_non_null(strstr(td_error_text(), ":1: found over 64 columns"));
   }
+  const char *marked = scratch_file("marked.csv", "\xef\xbb\xbfm,gemm_dtype,n,k,latency_ms\n1,bfloat16,64,64,1\n");
+  if (td_op_table_read(marked, TD_GEMM, true, &table)) fail_msg("%s", td_error_text());
+  assert_string_equal(table.header, "m,gemm_dtype,n,k,latency_ms");
+  td_op_table_free(&table);
+  char wide[6000];
+  snprintf(wide, sizeof wide, "%05000d,gemm_dtype,m,n,k,latency_ms\n1,bfloat16,1,64,64,1\n", 0);
+  refuses(TD_GEMM, wide, "table.csv:1: found a line of 5028 bytes, expected at most 4095");
 }
 
 /* ---- rows ---- */
@@ -150,6 +157,62 @@ static void loads_have_ranges(void **state) {
   td_device_params_close(file);
 }
 
+/* All rows are mostly of other classes: a few of a class that were further off say so. */
+static void classes_of_few_rows(void **state) {
+  (void)state;
+  static const struct {
+    int64_t rows;
+    double low, high, says_low, says_high;
+  } cases[] = {{0, 0, 0, 0.99, 1.01}, {5, 0.6, 1.005, 0.6, 1.01}, {19, 1, 1.4, 0.99, 1.4}, {20, 1, 1.4, 1, 1.4}};
+  const struct td_op_shape shape = {{2, 8, 1024}};
+  struct td_op_fit fit;
+  td_op_guesses(TD_COLLECTIVE, &fit);
+  fit.least = fit.most = shape;
+  fit.errors[0] = (struct td_op_error){.rows = 800, .low = 0.99, .high = 1.01};
+  const struct td_op_basis basis = {.fit = &fit, .wider = 1};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct td_op_price price = {.seconds = 1};
+    fit.errors[1] = (struct td_op_error){.rows = cases[i].rows, .low = cases[i].low, .high = cases[i].high};
+    td_op_interval(&basis, &shape, 0, &price);
+    assert_true(price.low == cases[i].says_low && price.high == cases[i].says_high && !price.note);
+  }
+}
+
+/* What an odd row says of its neighbours, the model's own price says otherwise. */
+static void odd_rows_are_in_doubt(void **state) {
+  (void)state;
+  struct td_device_params *file;
+  if (td_device_params_open(test_source("devices/h100_sxm.cfg"), &file)) fail_msg("%s", td_error_text());
+  struct td_op_residual rows[] = {{{{4096, 4096, 16}}, 0.6}};
+  struct td_op_fit fit;
+  struct td_device_params chip = *file;
+  struct td_op_chip datasheet;
+  struct td_op_price usual, odd;
+  td_op_guesses(TD_GEMM, &fit);
+  snprintf(fit.path, sizeof fit.path, "bfloat16");
+  fit.least = (struct td_op_shape){{64, 64, 1}};
+  fit.most = (struct td_op_shape){{8192, 8192, 4096}};
+  fit.errors[0] = (struct td_op_error){.rows = 100, .low = 0.9, .high = 1.1};
+  fit.residuals = rows;
+  fit.residual_count = 1;
+  fit.length = 3;
+  fit.noise = 0.03;
+  assert_int_equal(td_op_chip_of(&chip, TD_GEMM, "bfloat16", &datasheet), TD_OK);
+  assert_int_equal(td_op_residual_prepare(&datasheet, &fit), TD_OK);
+  chip.fits = &fit;
+  chip.fit_count = 1;
+  const struct td_op_shape near = {{4096, 4096, 17}};
+  double modelled = td_op_model(TD_GEMM)->seconds(&datasheet, fit.parameters, near.v);
+  assert_int_equal(td_op_price(&chip, TD_GEMM, "bfloat16", &near, &usual), TD_OK);
+  assert_true(!usual.note && usual.low == usual.seconds * 0.9 && usual.high == usual.seconds * 1.1);
+  rows[0].log_ratio = 4.6;
+  assert_int_equal(td_op_price(&chip, TD_GEMM, "bfloat16", &near, &odd), TD_OK);
+  assert_true(odd.seconds > 10 * modelled && odd.low < modelled && odd.high == odd.seconds * 1.1);
+  assert_string_equal(odd.note, "measurements near it are over twice off the model");
+  free(fit.places);
+  td_device_params_close(file);
+}
+
 /* ---- files ---- */
 
 /* The error of a file whose fit is of `path`. */
@@ -184,9 +247,54 @@ static void files_have_a_basis_for_their_fits(void **state) {
   td_device_params_close(chip);
 }
 
+/* A calibrated file with the first `old` in it replaced. */
+static const char *changed_file(const char *old, const char *new) {
+  static char text[32768];
+  FILE *file = fopen(test_source("devices/calibrated/h100_sxm-vllm.cfg"), "r");
+  assert_non_null(file);
+  size_t bytes = fread(text, 1, sizeof text - 1, file);
+  assert_int_equal(fclose(file), 0);
+  text[bytes] = 0;
+  char *at = strstr(text, old);
+  assert_non_null(at);
+  struct td_text out = {0};
+  td_text_printf(&out, "%.*s%s%s", (int)(at - text), text, new, at + strlen(old));
+  assert_false(out.failed);
+  const char *path = scratch_file("changed.cfg", out.data);
+  td_text_free(&out);
+  return path;
+}
+
+/* Numbers of a fit that contradict each other, or are of no shape. */
+static void fits_do_not_contradict_themselves(void **state) {
+  (void)state;
+  static const char *const cases[][3] = {
+      {"context > 8192", "context > 8192", NULL},
+      {"context > 8192", "all", ".errors: found all, expected each class of shapes once"},
+      {"{ shapes = \"all\"", "{ shapes = \"sums of four\"",
+       ".errors: found classes of shapes alone, expected the error"},
+      {"least = 1; most = 96", "least = 1; most = 16777217",
+       "num_heads = 1..16777217, expected a range within 0..65536"},
+      {"least = 1; most = 96", "least = -1; most = 96", ".measured: found num_heads = -1..96, expected a range within"},
+      {"least = 1; most = 96", "least = 97; most = 96",
+       ".measured: found num_heads = 97..96, expected a range within"}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct td_device_params *read;
+    td_status status = td_device_params_open(changed_file(cases[i][0], cases[i][1]), &read);
+    if (!status) td_device_params_close(read);
+    assert_int_equal(status, cases[i][2] ? TD_CONFIG : TD_OK);
+    if (status && !strstr(td_error_text(), cases[i][2])) fail_msg("%s, expected %s", td_error_text(), cases[i][2]);
+  }
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(headers), cmocka_unit_test(rows),
-                                     cmocka_unit_test(times_of_no_device), cmocka_unit_test(loads_have_ranges),
-                                     cmocka_unit_test(files_have_a_basis_for_their_fits)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(headers),
+                                     cmocka_unit_test(rows),
+                                     cmocka_unit_test(times_of_no_device),
+                                     cmocka_unit_test(loads_have_ranges),
+                                     cmocka_unit_test(classes_of_few_rows),
+                                     cmocka_unit_test(odd_rows_are_in_doubt),
+                                     cmocka_unit_test(files_have_a_basis_for_their_fits),
+                                     cmocka_unit_test(fits_do_not_contradict_themselves)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

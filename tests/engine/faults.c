@@ -264,6 +264,36 @@ static void a_cap_of_a_pool(void **state) {
   fails(&setup, TD_CONFIG, "cluster.pools.[0].power_cap: found 49 W, expected at least 50 W");
 }
 
+static double watts(const struct td_row_step *row) {
+  return row->energy / td_seconds(row->duration);
+}
+
+/* Steps of several chips take less than power_busy: a cap slows those that take more than it, and to no less. */
+static void a_cap_slows_what_exceeds_it(void **state) {
+  (void)state;
+  struct setup setup = {.pools = {"tensor = 2;"}};
+  struct rows free, rows;
+  char keys[64];
+  run(&setup, ONE, &free);
+  double prompt_w = watts(step_of(&free, 0)), output_w = watts(step_of(&free, 1));
+  const double most_w = prompt_w > output_w ? prompt_w : output_w, least_w = prompt_w + output_w - most_w;
+  assert_true(most_w < 599 && least_w > 101 && most_w > 1.01 * least_w);
+  const double caps[] = {1.001 * most_w, 0.5 * (most_w + least_w), 101};
+  for (int i = 0; i < 3; i++) {
+    snprintf(keys, sizeof keys, "tensor = 2; power_cap = %.9f;", caps[i]);
+    setup.pools[0] = keys;
+    run(&setup, ONE, &rows);
+    for (int step = 0; step < 2; step++) {
+      double before = watts(step_of(&free, step)), expected = before < caps[i] ? before : caps[i];
+      assert_true(fabs(watts(step_of(&rows, step)) / expected - 1) < 1e-6);
+    }
+    assert_true(fabs(rows.summary->energy_j / free.summary->energy_j - 1) < 1e-6);
+    assert_int_equal(rows.summary->makespan_ps == free.summary->makespan_ps, i == 0);
+    rows_free(&rows);
+  }
+  rows_free(&free);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(a_step_is_lost),
                                      cmocka_unit_test(lost_energy_is_spent),
@@ -273,7 +303,8 @@ int main(void) {
                                      cmocka_unit_test(only_modelled),
                                      cmocka_unit_test(chance_is_seeded),
                                      cmocka_unit_test(a_cap_of_the_cluster),
-                                     cmocka_unit_test(a_cap_of_a_pool)};
+                                     cmocka_unit_test(a_cap_of_a_pool),
+                                     cmocka_unit_test(a_cap_slows_what_exceeds_it)};
   folder = test_scratch();
   random_cluster_files(folder);
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -251,6 +251,47 @@ static void a_repaired_replica_is_free(void **state) {
   priced_close(&priced);
 }
 
+/* Stage by stage, of a prompt's chunks that follow each other: until an instant. */
+static int64_t work_until(const struct priced *priced, int count, int64_t until) {
+  int64_t stage_free[4] = {0}, link_free[4] = {0}, work = 0;
+  for (int k = 0; k < CHUNKS; k++) {
+    int64_t at = 0;
+    for (int s = 0; s < count; s++) {
+      int64_t ps = priced_chunk(priced, cuts[count - 2][s], cuts[count - 2][s + 1], k * CHUNK, CHUNK, k == CHUNKS - 1);
+      if (at < stage_free[s]) at = stage_free[s];
+      if (at < until) work += at + ps < until ? ps : until - at;
+      stage_free[s] = at += ps;
+      if (at < link_free[s]) at = link_free[s];
+      link_free[s] = at += priced_hop(CHUNK);
+    }
+  }
+  return work;
+}
+
+/* Chunks that had left the first stage have done no more than they had when their replica failed. */
+static void chunks_in_flight_spend_what_they_did(void **state) {
+  (void)state;
+  struct priced priced = priced_open("dense");
+  int64_t through[CHUNKS];
+  for (int stages = 2; stages <= 4; stages++) {
+    pass_chunks(&priced, stages, false, through);
+    int64_t all = work_until(&priced, stages, INT64_MAX), end = through[CHUNKS - 1] + BACK_PS;
+    for (int part = 1; part < 24; part++) {
+      struct rows rows;
+      char pool[200];
+      int64_t at_ps = end / 24 * part;
+      snprintf(pool, sizeof pool, PIPELINE "%d; outages = ( { worker = 0; at = %.12f; lasts = 1.0; } );", stages,
+               (double)at_ps * 1e-12);
+      run_chunks(pool, 1, NULL, &rows);
+      double busy_s = td_seconds(work_until(&priced, stages, at_ps) + all);
+      assert_true(fabs(rows.summary->energy_j - 300 * busy_s) < 1e-9);
+      assert_true(fabs(rows.summary->energy_idle_j - 50 * (stages * td_seconds(at_ps + end) - busy_s)) < 1e-9);
+      rows_free(&rows);
+    }
+  }
+  priced_close(&priced);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(a_step_alone_is_its_stages_and_hops),
                                      cmocka_unit_test(batches_in_flight_fill_the_stages),
@@ -261,7 +302,8 @@ int main(void) {
                                      cmocka_unit_test(chunks_hand_their_kv_over),
                                      cmocka_unit_test(one_stage_is_none),
                                      cmocka_unit_test(a_replica_fails_as_a_whole),
-                                     cmocka_unit_test(a_repaired_replica_is_free)};
+                                     cmocka_unit_test(a_repaired_replica_is_free),
+                                     cmocka_unit_test(chunks_in_flight_spend_what_they_did)};
   split_folder = test_scratch();
   random_cluster_files(split_folder);
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -154,6 +154,48 @@ static void admission_refuses_the_newest(void **state) {
   rows_free(&rows);
 }
 
+/* ---- prompts that wait for a merged step to end ---- */
+
+static void same_step_by_step(struct setup setup, const char *set) {
+  struct rows merged, single;
+  char engine[400];
+  run_with(&setup, set, &merged);
+  snprintf(engine, sizeof engine, "%s merge = false;", setup.engine);
+  setup.engine = engine;
+  run_with(&setup, set, &single);
+  rows_same(&merged, &single, setup.policy);
+  rows_free(&merged);
+  rows_free(&single);
+}
+
+#define MIXED_LINKS "p d p m m d"
+
+/* The worker of role both decodes one request; a prompt too long to go beside it waits, and one behind that which would
+ * fit. The first one's decode worker fails: it leaves, for somewhere else, and the other's turn is the next step. */
+static void the_next_prompt_comes_when_one_leaves(void **state) {
+  (void)state;
+  const struct setup setup = {
+      .policy = "mixed",
+      .options = "threshold_tokens = 100;",
+      .engine = "chunk_tokens = 0; batch_sequences = 8; batch_tokens = 64;",
+      .pools = "p prefill 1 16 d decode 2 224 m both 1 560",
+      .links = MIXED_LINKS,
+      .workload = "source = { format = \"mooncake\"; file = \"mixed.jsonl\"; block_tokens = 256; };"};
+  const char *down = "cluster.pools.[1].outages=( { worker = 0; at = 0.05; lasts = 1.0; } )";
+  const struct td_row_request *row;
+  struct rows rows;
+  random_cluster_file(folder, "mixed.jsonl",
+                      "{\"timestamp\": 0, \"input_length\": 20, \"output_length\": 300, \"hash_ids\": [1]}\n"
+                      "{\"timestamp\": 20, \"input_length\": 200, \"output_length\": 20, \"hash_ids\": [2]}\n"
+                      "{\"timestamp\": 21, \"input_length\": 30, \"output_length\": 20, \"hash_ids\": [3]}\n");
+  run_with(&setup, down, &rows);
+  assert_int_equal(requests_of(&rows, &row), 3);
+  assert_int_equal(row[0].request, 2); /* done first */
+  assert_true(row[0].first_step > 50000000000 && row[0].first_step < 51000000000);
+  rows_free(&rows);
+  same_step_by_step(setup, down);
+}
+
 /* Requests whose prompts a worker of the decode pool computed. */
 static int moved(const struct rows *rows) {
   const struct td_row_request *row;
@@ -185,6 +227,30 @@ static void autoscale_moves_workers(void **state) {
   assert_int_equal(moved(&rows), 0);
   assert_true(rows.summary->makespan_ps > scaled);
   rows_free(&rows);
+}
+
+/* Whose workers are all down gets one of the other role, at the first tick that sees it. */
+static void autoscale_replaces_who_is_down(void **state) {
+  (void)state;
+  struct setup setup = {.policy = "autoscale",
+                        .options = "slo_ttft = 0.02;",
+                        .engine = "policy_interval = 0.01;",
+                        .workload = ALIKE("poisson", 20, 300, 100, 3)};
+  static const char *const pools[] = {"p prefill 2 20000 d decode 1 20000", "p prefill 1 20000 d decode 2 20000"};
+  static const char *const down[] = {"cluster.pools.[1].outages=( { worker = 0; at = 0.0; lasts = 0.0; } )",
+                                     "cluster.pools.[0].outages=( { worker = 0; at = 0.0; lasts = 0.0; } )"};
+  for (int i = 0; i < 2; i++) {
+    struct rows rows;
+    setup.pools = pools[i];
+    setup.links = i ? "p d d p d d" : "p d d p p p";
+    run_with(&setup, down[i], &rows);
+    assert_int_equal(rows.summary->requests, 20);
+    assert_int_equal(moved(&rows), i ? 20 : 0);
+    const struct td_row_change *change = (const void *)rows.tables[TD_TABLE_CHANGES].data;
+    assert_int_equal(change[1].change, i ? TD_CHANGE_PREFILL : TD_CHANGE_DECODE);
+    assert_int_equal(change[1].time, 10000000000);
+    rows_free(&rows);
+  }
 }
 
 /* KV blocks that grow while steps are merged are seen by every tick as they are step by step: at each of many marks the
@@ -402,7 +468,8 @@ static void programs_have_an_end(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(options_are_read_or_refused),  cmocka_unit_test(links_are_missed_before_the_run),
-      cmocka_unit_test(admission_refuses_the_newest), cmocka_unit_test(autoscale_moves_workers),
+      cmocka_unit_test(admission_refuses_the_newest), cmocka_unit_test(the_next_prompt_comes_when_one_leaves),
+      cmocka_unit_test(autoscale_moves_workers),      cmocka_unit_test(autoscale_replaces_who_is_down),
       cmocka_unit_test(ticks_see_blocks_grow),        cmocka_unit_test(late_prefills_ahead),
       cmocka_unit_test(what_never_fits_is_said),      cmocka_unit_test(stalls_are_explained),
       cmocka_unit_test(what_grows_too_large_is_said), cmocka_unit_test(outputs_pause_for_prompts),

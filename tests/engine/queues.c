@@ -2,10 +2,13 @@
  *
  * The fleet's queues and its index of loads, against the plainest code that does the same.
  */
+#include <time.h>
+
 #include "../support.h"
 #include "engine/fleet_queue.h"
 #include "engine/load.h"
 #include "tandem/base.h"
+#include "tandem/experiment.h"
 #include "tandem/policy.h"
 
 static uint64_t draws;
@@ -161,11 +164,34 @@ static void the_least_loaded_is_found(void **state) {
   for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) check_loads(counts[i]);
 }
 
+/* Workers that are down have no work: a search that looked into them all would take minutes here. */
+static void who_is_down_is_not_looked_for(void **state) {
+  (void)state;
+  enum { WORKERS = 65536, APART = 8, ASKS = 50000 };
+  struct td_worker_view *views;
+  struct td_load_index *index;
+  assert_int_equal(td_alloc(WORKERS, sizeof *views, (void **)&views), TD_OK);
+  for (int32_t i = 0; i < WORKERS; i += APART) {
+    views[i] = (struct td_worker_view){.free_blocks = 10, .free_sequences = 4, .active = 2};
+  }
+  assert_int_equal(load_open(views, WORKERS, &index), TD_OK);
+  const clock_t begin = clock();
+  for (int32_t turn = 0; turn < ASKS; turn++) {
+    views[0].active = 1 + turn % 3;
+    load_changed(index, 0);
+    assert_int_equal(load_least(index, 1u << TD_ROLE_BOTH, 5), turn % 3 < 2 ? 0 : APART);
+  }
+  assert_true(clock() - begin < CLOCKS_PER_SEC);
+  load_close(index);
+  free(views);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(workers_come_in_order),
       cmocka_unit_test(batches_end_in_order),
       cmocka_unit_test(the_least_loaded_is_found),
+      cmocka_unit_test(who_is_down_is_not_looked_for),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,8 @@
 
 #include "../support.h"
 #include "tandem/base.h"
+#include "tandem/experiment.h"
+#include "tandem/policy.h"
 
 /* ---- draws ---- */
 
@@ -18,11 +20,17 @@ struct dice {
   const int64_t *instants;
   int instant_count;
   bool caches, tools;
+  uint64_t kind_throws; /* of what kinds devices, KV and pools are */
 };
 
 /* low .. high */
 static int draw(struct dice *dice, int low, int high) {
   return low + (int)(td_random(11, dice->number, dice->throws++) % (uint64_t)(high - low + 1));
+}
+
+/* low .. high */
+static int draw_kind(struct dice *dice, int low, int high) {
+  return low + (int)(td_random(14, dice->number, dice->kind_throws++) % (uint64_t)(high - low + 1));
 }
 
 static const char *pick(struct dice *dice, const char *const *from, int count) {
@@ -40,6 +48,7 @@ static void add_engine(struct dice *dice, const char *policy, struct td_text *ou
                  draw(dice, 1, 20), draw(dice, 0, 2) ? "layers" : "blob", draw(dice, 1, 5), 1e-4 * draw(dice, 1, 100));
   if (draw(dice, 0, 1)) td_text_printf(out, "first = \"prompts\"; pauses = %d;", draw(dice, 1, 3));
   if (dice->caches) td_text_printf(out, "prefix_cache = true;");
+  if (!draw_kind(dice, 0, 2)) td_text_printf(out, "kv_dtype = \"fp8\";");
 }
 
 /* How KV blocks are taken, and what the policy reads, now and then left out where it may be. */
@@ -156,7 +165,7 @@ static void add_pool(struct dice *dice, const char *name, const char *role, cons
   td_text_printf(out, "%s{ name = \"%s\"; role = \"%s\"; backend = \"modelled\"; count = %d; kv_tokens = %d; ",
                  strstr(out->data, "name = \"p") || strstr(out->data, "name = \"d") ? ", " : "", name, role, workers,
                  tokens * split.stages * (split.expert > split.tensor ? split.expert / split.tensor : 1));
-  td_text_printf(out, "device = \"%s/chip.cfg\"; ", folder);
+  td_text_printf(out, "device = \"%s/%s.cfg\"; ", folder, draw_kind(dice, 0, 2) ? "chip" : "other");
   add_parts(dice, &split, folder, out);
   if (dice->caches) add_tiers(dice, split.stages, out);
   add_cap(dice, chips, out);
@@ -164,12 +173,26 @@ static void add_pool(struct dice *dice, const char *name, const char *role, cons
   td_text_printf(out, "}");
 }
 
-static bool both_only(const char *policy, struct dice *dice) {
+/* Neither prefill nor decode alone is a role to it, so that a new policy that is a copy of such a one gets what it
+ * takes. */
+static bool colocates(const char *policy) {
+  struct td_worker_view both = {.role = TD_ROLE_BOTH}, split[] = {{.role = TD_ROLE_PREFILL}, {.role = TD_ROLE_DECODE}};
+  const struct td_cfg_policy options = {.slo_ttft = 1, .high = 0.9, .low = 0.5};
+  const struct td_policy *asked = td_policy_find(policy);
+  return !asked->check(&(struct td_cluster_view){.workers = &both, .worker_count = 1, .options = &options}) &&
+         asked->check(&(struct td_cluster_view){.workers = split, .worker_count = 2, .options = &options});
+}
+
+static bool takes_any(const char *policy) {
   static const char *const any[] = {"tiers", "admission", "kv_aware", "round_robin"};
   bool either = false;
   for (int i = 0; i < 4; i++) either |= !strcmp(policy, any[i]);
-  if (!strcmp(policy, "colocated") || !strcmp(policy, "fewest_tokens")) return true;
-  return either && draw(dice, 0, 1);
+  return either;
+}
+
+static bool both_only(const char *policy, struct dice *dice) {
+  if (colocates(policy)) return true;
+  return takes_any(policy) && draw(dice, 0, 1);
 }
 
 /* Every pool to every pool: what a policy does not use does no harm. */
@@ -205,15 +228,16 @@ static void add_orchestrators(struct dice *dice, struct td_text *out) {
 }
 
 static void add_cluster(struct dice *dice, const char *policy, const char *folder, struct td_text *out) {
-  const char *pools[4];
+  const char *pools[5];
   int count = 0;
   struct td_text list = {0};
   td_text_printf(&list, " ");
   bool both = both_only(policy, dice), mixed = !strcmp(policy, "mixed");
+  bool split = !both || (takes_any(policy) && draw_kind(dice, 0, 1));
   if (both) add_pool(dice, pools[count++] = "p0", "both", folder, &list);
   if (both && draw(dice, 0, 2) == 0) add_pool(dice, pools[count++] = "p1", "both", folder, &list);
-  if (!both) add_pool(dice, pools[count++] = "p2", "prefill", folder, &list);
-  if (!both) add_pool(dice, pools[count++] = "d0", "decode", folder, &list);
+  if (split) add_pool(dice, pools[count++] = "p2", "prefill", folder, &list);
+  if (split) add_pool(dice, pools[count++] = "d0", "decode", folder, &list);
   if (!both && !mixed && draw(dice, 0, 2) == 0) add_pool(dice, pools[count++] = "d1", "decode", folder, &list);
   if (mixed) add_pool(dice, pools[count++] = "p3", "both", folder, &list);
   td_text_printf(out, "cluster = { pools = (%s);\n", list.data);

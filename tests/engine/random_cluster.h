@@ -10,8 +10,8 @@
 
 /* Writes one file. */
 void random_cluster_file(const char *folder, const char *name, const char *text);
-/* Writes shapes and device files that the configs name into a folder: dense, windowed and with experts; a small chip, a
- * fast and a slow link. */
+/* Writes shapes and device files that the configs name into a folder: dense, windowed and with experts; a small chip,
+ * one with faster memories, a fast and a slow link. */
 void random_cluster_files(const char *folder);
 
 /* Plain ones have requests of the config's own or a generated source. Cached ones have prefix caches and, often, tiers

@@ -19,11 +19,11 @@ void random_cluster_file(const char *folder, const char *name, const char *text)
   name " = { value = " value "; unit = \"" unit "\"; low = " value "; high = " value \
        "; evidence = \"assumed\"; source = \"a test\"; };\n"
 
-#define CHIP(host)                                                                                                   \
-  "title = \"a test's chip\"; kind = \"chip\"; power_basis = \"chip\";\n" NUMBER("memory_bytes", "4", "GB") NUMBER(  \
-      "memory_bandwidth", "20", "GB/s") NUMBER("flops_f32", "0.2", "TFLOP/s") NUMBER("flops_bf16", "0.4", "TFLOP/s") \
-      NUMBER("memory_efficiency", "0.8", "1") NUMBER("compute_efficiency", "0.7", "1")                               \
-          NUMBER("op_overhead", "3", "us") NUMBER("host_bandwidth", host, "GB/s") NUMBER("power_idle", "50", "W")    \
+#define CHIP(host, stream, rate)                                                                                      \
+  "title = \"a test's chip\"; kind = \"chip\"; power_basis = \"chip\";\n" NUMBER("memory_bytes", "4", "GB") NUMBER(   \
+      "memory_bandwidth", stream, "GB/s") NUMBER("flops_f32", "0.2", "TFLOP/s") NUMBER("flops_bf16", rate, "TFLOP/s") \
+      NUMBER("memory_efficiency", "0.8", "1") NUMBER("compute_efficiency", "0.7", "1")                                \
+          NUMBER("op_overhead", "3", "us") NUMBER("host_bandwidth", host, "GB/s") NUMBER("power_idle", "50", "W")     \
               NUMBER("power_busy", "300", "W") NUMBER("multiprocessors", "16", "1") NUMBER("l2_bytes", "4", "MiB")
 /* Every session's beginning is the same text; it has up to 390 positions in the end. */
 static void write_sessions(const char *folder) {
@@ -55,8 +55,9 @@ void random_cluster_files(const char *folder) {
       folder, "experts.cfg",
       "name = \"experts\"; architecture = \"llama\"; head_dim = 64; rope_dim = 64; ffn = 300; experts = 8;"
       "experts_used = 2; rope_factors = false;" SHAPE);
-  random_cluster_file(folder, "chip.cfg", CHIP("1"));
-  random_cluster_file(folder, "days.cfg", CHIP("0.000000001"));
+  random_cluster_file(folder, "chip.cfg", CHIP("1", "20", "0.4"));
+  random_cluster_file(folder, "other.cfg", CHIP("3", "170", "0.3"));
+  random_cluster_file(folder, "days.cfg", CHIP("0.000000001", "20", "0.4"));
   random_cluster_file(folder, "fast.cfg",
                       "title = \"a test's link\"; kind = \"link\";\n" NUMBER("link_bandwidth", "5", "GB/s")
                           NUMBER("link_latency", "2", "us"));

@@ -268,6 +268,14 @@ class Tree(unittest.TestCase):
                 rows = claims.rows_of(path.parent.name, made["claim"], claims.values_of(done.stdout, report.name), "", report.name)
                 self.assertTrue(any(row["verdict"] in claims.VERDICTS for row in rows), report)
 
+    def test_a_run_of_closing_the_loop_that_breaks_off_is_no_report(self):
+        values = ROOT / "experiments" / "closing-the-loop" / "values"
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run([values, "no/tandem", folder], capture_output=True, text=True, check=False,
+                                  env=os.environ | {"TANDEM_CACHE": folder})
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertIn("run: exit 1, before its end", done.stderr)
+
     def test_a_table_of_bench_engine_is_read(self):
         """Every claim has a value out of a whole table, and a note where rows are missing."""
         folder = ROOT / "experiments" / "bench-engine"

@@ -214,14 +214,6 @@ static int setup(void **state) {
   return 0;
 }
 
-static int teardown(void **state) {
-  (void)state;
-  unlink(scratch);
-  unlink(ids);
-  *strrchr(ids, '/') = 0;
-  return rmdir(ids);
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_tiny_of_the_tree),
@@ -229,5 +221,5 @@ int main(void) {
       cmocka_unit_test(test_tiny_of_the_reference),
       cmocka_unit_test(test_built),
   };
-  return cmocka_run_group_tests(tests, setup, teardown);
+  return cmocka_run_group_tests(tests, setup, NULL);
 }

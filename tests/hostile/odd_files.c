@@ -488,17 +488,10 @@ static int setup(void **state) {
   return 0;
 }
 
-static int teardown(void **state) {
-  (void)state;
-  unlink(scratch);
-  *strrchr(scratch, '/') = 0;
-  return rmdir(scratch);
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_keys),         cmocka_unit_test(test_shapes),    cmocka_unit_test(test_tensors),
       cmocka_unit_test(test_vocabularies), cmocka_unit_test(test_templates), cmocka_unit_test(test_many_merges),
   };
-  return cmocka_run_group_tests(tests, setup, teardown);
+  return cmocka_run_group_tests(tests, setup, NULL);
 }

@@ -84,7 +84,7 @@ static void test_prices(void **state) {
 /* The numbers of the program that `lpu compile` shows, from the same config. */
 static void test_same_as_compile(void **state) {
   static char out[1 << 16];
-  char config[128];
+  char config[1100];
   (void)state;
   snprintf(config, sizeof config, "%s/price.cfg", test_scratch());
   FILE *file = fopen(config, "w");

@@ -113,15 +113,8 @@ static void kept_or_read_again(void **state) {
   }
 }
 
-static void clean_up(void) {
-  static const char *const names[] = {"long.csv", "agents.csv"};
-  for (int i = 0; i < 2; i++) remove(scratch_file(names[i], ""));
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(a_long_trace), cmocka_unit_test(many_sessions),
                                      cmocka_unit_test(repeated), cmocka_unit_test(kept_or_read_again)};
-  int failed = cmocka_run_group_tests(tests, NULL, NULL);
-  clean_up();
-  return failed;
+  return cmocka_run_group_tests(tests, NULL, NULL);
 }

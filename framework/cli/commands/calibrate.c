@@ -94,12 +94,24 @@ static td_status take_numbers(const struct options *options, struct td_calibrati
   return TD_OK;
 }
 
+/* As a shell takes it. */
+static void put_word(struct td_text *text, const char *word) {
+  static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./,:=+@%";
+  if (*word && !word[strspn(word, plain)]) {
+    td_text_printf(text, " %s", word);
+    return;
+  }
+  td_text_printf(text, " '");
+  for (; *word; word++) td_text_printf(text, *word == '\'' ? "'\\''" : "%c", *word);
+  td_text_printf(text, "'");
+}
+
 /* What the file says of itself: the command, and the table by its name, without the folder it was in. */
 static void describe_command(struct td_text *text, int argc, char **argv) {
   td_text_printf(text, "tandem calibrate");
   for (int i = 1; i < argc; i++) {
     const char *slash = argv[i][0] == '/' ? strrchr(argv[i], '/') : NULL;
-    td_text_printf(text, " %s", slash ? slash + 1 : argv[i]);
+    put_word(text, slash ? slash + 1 : argv[i]);
   }
 }
 

@@ -50,6 +50,7 @@ static struct role sum_of(const struct td_cluster_view *cluster, int role) {
 
 /* The share of places or of KV blocks that is taken, whichever is more. */
 static double decode_pressure(const struct role *decode) {
+  if (!decode->workers) return INFINITY;
   double places = (double)decode->active / (double)decode->places;
   double blocks = (double)decode->used_blocks / (double)decode->blocks;
   return places > blocks ? places : blocks;
@@ -58,9 +59,10 @@ static double decode_pressure(const struct role *decode) {
 /* How long prompts wait, in units of slo_ttft. Prompts that wait for a route count unless it is decode that they wait
  * for. */
 static double prefill_pressure(const struct td_cluster_view *cluster, const struct role *prefill, bool decode_full) {
+  int64_t tokens = prefill->waiting_tokens + (decode_full ? 0 : cluster->queued_tokens);
+  if (!prefill->workers) return tokens ? INFINITY : 0;
   if (!cluster->prefilled_tokens) return 0;
   double rate = (double)cluster->prefilled_tokens / cluster->prefill_s; /* tokens/s of a worker */
-  int64_t tokens = prefill->waiting_tokens + (decode_full ? 0 : cluster->queued_tokens);
   return (double)tokens / (rate * (double)prefill->workers) / cluster->options->slo_ttft;
 }
 
@@ -90,8 +92,9 @@ const struct td_policy td_policy_autoscale = {
     .summary = "disaggregated, and workers move between prefill and decode by pressure, at most one each tick",
     .help =
         "Every engine.policy_interval seconds. Prefill's pressure is how long the prompts that wait would take at "
-        "the rate measured so far, over slo_ttft; decode's is the share of its places or KV blocks that is taken. "
-        "The worker with the fewest requests moves: what it has goes on, what is routed goes by the new role. Links "
+        "the rate measured so far, over slo_ttft; decode's is the share of its places or KV blocks that is taken; that "
+        "of a role none of whose workers is up has no bound. The worker with the fewest requests moves: what it has "
+        "goes on, what is routed goes by the new role. Links "
         "must join all pools of both roles, and each pool of several workers with itself.",
     .options = options,
     .sends = {[TD_ROLE_PREFILL] = PREFILL | DECODE, [TD_ROLE_DECODE] = PREFILL | DECODE},

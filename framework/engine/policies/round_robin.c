@@ -10,6 +10,7 @@ enum { BOTH = 1u << TD_ROLE_BOTH, PREFILL = 1u << TD_ROLE_PREFILL, DECODE = 1u <
 
 struct turns {
   int32_t both, prefill, decode; /* who is next */
+  bool looked, any_both;         /* is there a worker of role both? In a large fleet looking for each request is slow */
 };
 
 static td_status check(const struct td_cluster_view *cluster) {
@@ -29,7 +30,9 @@ static int32_t next_worker(const struct td_cluster_view *cluster, uint32_t role,
 static enum td_verdict route(const struct td_cluster_view *cluster, const struct td_request_view *request,
                              struct td_step_plan *out_plan) {
   struct turns *turns = cluster->state;
-  int32_t both = next_worker(cluster, BOTH, turns->both, request->decode_blocks);
+  if (!turns->looked) turns->any_both = td_policy_has_role(cluster, BOTH);
+  turns->looked = true;
+  int32_t both = turns->any_both ? next_worker(cluster, BOTH, turns->both, request->decode_blocks) : -1;
   if (both >= 0) {
     turns->both = (both + 1) % cluster->worker_count;
     *out_plan = td_plan_whole(both, cluster->whole);

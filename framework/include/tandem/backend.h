@@ -136,7 +136,8 @@ struct td_device_table {
   td_status (*sync)(struct td_device *device, uint64_t value);
 
   /* -- optional: NULL takes the framework's default -- */
-  /* TD_OK, or TD_UNSUPPORTED with the reason in the error text. Default: everything but LPU_RUN is supported. */
+  /* TD_OK, or TD_UNSUPPORTED with the reason in the error text. Default: everything but LPU_RUN is supported; a
+   * backend's own entry has to refuse that, too, if it does not run it. */
   td_status (*supports)(struct td_device *device, const struct td_op_query *query);
   /* Compiles a slice once, then runs it per step; live-ins and live-outs are in the order of td_slice_ops. Default:
    * td_runner interprets the slice with `op`. */

@@ -90,7 +90,8 @@ struct td_op_error {
   int64_t rows;         /* 0: none, and the rest is 0 */
   double mape, p90;     /* mean and 90th percentile of |predicted / measured - 1| */
   double time_weighted; /* sum |predicted - measured| / sum measured */
-  /* measured / predicted: 5th and 95th percentile; of fewer than 20 families, further apart (docs/calibration.md) */
+  /* measured / predicted: 5th and 95th percentile; of fewer than 20 families or rows, further apart
+   * (docs/calibration.md) */
   double low, high;
 };
 struct td_op_residual {
