@@ -5,6 +5,7 @@
  * so that nothing can take a model's answer for a computed one.
  */
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 
 #include "tandem/backend.h"
@@ -125,6 +126,11 @@ static td_status lpu_price(struct td_device *device, const struct td_graph *grap
   return td_lpu_price_stats(modelled->price, stats, layer_done_ps, out_price);
 }
 
+static double lpu_idle_watts(struct td_device *device) {
+  const struct td_lpu_price *price = ((struct modelled *)device)->price;
+  return price ? td_lpu_price_idle_watts(price) : (double)NAN;
+}
+
 /* ---- opening ---- */
 
 static const struct td_device_table table = {.size = sizeof table,
@@ -146,7 +152,8 @@ static const struct td_device_table lpu_table = {.size = sizeof lpu_table,
                                                  .op = run_op,
                                                  .sync = sync_value,
                                                  .supports = supports,
-                                                 .price = lpu_price};
+                                                 .price = lpu_price,
+                                                 .idle_watts = lpu_idle_watts};
 
 static int32_t probe(const char **out_reason) {
   (void)out_reason;

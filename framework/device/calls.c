@@ -84,6 +84,12 @@ double td_device_energy(struct td_device *device) {
   return energy ? energy(device) : (double)NAN;
 }
 
+double td_device_idle_watts(struct td_device *device) {
+  double (*idle_watts)(struct td_device *) = TD_ENTRY(device, idle_watts);
+  if (idle_watts) return idle_watts(device);
+  return device->params && device->params->power_idle.present ? device->params->power_idle.value : (double)NAN;
+}
+
 td_status td_device_ceiling(struct td_device *device, enum td_ceiling which, double *out_rate, const char **out_how) {
   td_status (*ceiling)(struct td_device *, enum td_ceiling, double *, const char **) = TD_ENTRY(device, ceiling);
   if (!ceiling) return td_fail(TD_UNIMPLEMENTED, "%s measures no ceilings", td_device_label(device).text);

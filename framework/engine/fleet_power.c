@@ -9,6 +9,7 @@
 #include "fleet.h"
 #include "fleet_outage.h"
 #include "tandem/base.h"
+#include "tandem/device.h"
 
 __extension__ typedef __int128 wide;
 
@@ -307,6 +308,14 @@ static td_status check_idle(const struct fleet *fleet, int32_t leader) {
                  fleet->cluster->workers[leader].name, (double)-idle_ps * 1e-12);
 }
 
+/* Who executes needs no device file. */
+static double idle_watts(const struct fleet *fleet, int32_t worker) {
+  const struct td_device_params *params = fleet->cluster->workers[worker].params;
+  struct td_device *lpu = fleet->pools[fleet->replicas[worker].pool].device;
+  if (lpu) return td_device_idle_watts(lpu);
+  return params && params->power_idle.present ? params->power_idle.value : (double)NAN;
+}
+
 td_status fleet_power_count(struct fleet *fleet) {
   struct td_run_summary *summary = fleet->summary;
   const char *basis = NULL;
@@ -314,8 +323,7 @@ td_status fleet_power_count(struct fleet *fleet) {
     const struct td_device_params *params = fleet->cluster->workers[i].params;
     double idle_s = td_seconds(summary->makespan_ps - fleet->replicas[i].busy_ps - down_ps(fleet, i));
     if (!fleet->cluster->workers[i].batch) TD_TRY(check_idle(fleet, i));
-    bool known = params && params->power_idle.present; /* who executes needs no device file */
-    summary->energy_idle_j += known ? params->power_idle.value * idle_s : (double)NAN;
+    summary->energy_idle_j += idle_watts(fleet, i) * idle_s;
     if (params) basis = common_basis(basis, params);
   }
   basis = basis_of_orchestrators(fleet->cluster, basis);

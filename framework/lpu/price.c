@@ -65,6 +65,11 @@ struct td_lpu_price_facts td_lpu_price_facts(const struct td_lpu_price *price) {
   return price->facts;
 }
 
+double td_lpu_price_idle_watts(const struct td_lpu_price *price) {
+  static const int64_t none[TD_LPU_UNIT_COUNT];
+  return td_lpu_energy(&price->machine, price->facts.chips, 1, none) * price->facts.clock_hz;
+}
+
 int64_t td_lpu_price_ps(const struct td_lpu_price *price, int64_t cycles) {
   return (int64_t)llround((double)cycles * price->ps_a_cycle);
 }

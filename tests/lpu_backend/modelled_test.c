@@ -7,6 +7,8 @@
 
 #include "runs.h"
 #include "support.h"
+#include "tandem/devices.h"
+#include "tandem/lpu_machine.h"
 
 /* The steps of a backend's devices, those written as one row too. */
 struct cursor {
@@ -85,6 +87,48 @@ static void test_modelled_batches(void **state) {
       "prompt_tokens=64;},{name=\"f\"; prompt_tokens=94;},{name=\"g\"; prompt_tokens=33;}); max_tokens=8; "
       "stop_at_end=false;";
   same_times(harness_run("lpu-batches", &run), harness_run("lpu-batches-modelled", &priced), 10);
+}
+
+/* ---- energy ---- */
+
+/* Of a chip of the device file with all of its units idle. */
+static double chip_watts(void) {
+  struct td_device_params *file;
+  if (td_device_params_open(test_source("devices/groq-lpu-v1.cfg"), &file)) fail_msg("%s", td_error_text());
+  const struct td_lpu_machine *m = td_lpu_machine_of(file);
+  double watts = m->power_base + m->mem_slices * m->power_idle[TD_UNIT_MEMORY] +
+                 m->planes * m->power_idle[TD_UNIT_MATRIX] + m->alus * m->power_idle[TD_UNIT_VECTOR] +
+                 TD_LPU_HEMISPHERES * m->switch_functions * m->power_idle[TD_UNIT_SWITCH] +
+                 m->links_used * m->power_idle[TD_UNIT_LINK];
+  td_device_params_close(file);
+  return watts;
+}
+
+/* What it takes between two requests follows from how many chips it has. */
+static void idle_for(const char *name, const char *lpu, int chips) {
+  static char out[1 << 16];
+  char pool[400];
+  snprintf(pool, sizeof pool, LPU_POOL("both", "modelled", "%s"), lpu);
+  struct setup setup = setup_of(pool, "priced", 1);
+  setup.policy = "colocated";
+  setup.links = "";
+  setup.workload = "requests = ({prompt_tokens=33;},{prompt_tokens=3; arrival=0.5;}); max_tokens=4; stop_at_end=false;";
+  const char *config = harness_config(name, &setup);
+  assert_int_equal(
+      test_run(out, sizeof out, "%s run %s --json -o %s/%s.h5", TANDEM_PROGRAM, config, harness_scratch(), name), 0);
+  json_t *root = json_loads(out, 0, NULL), *device = json_array_get(json_object_get(root, "devices"), 0);
+  double idle_s =
+      json_number_value(json_object_get(root, "makespan_s")) - json_number_value(json_object_get(device, "busy_s"));
+  double watts = json_number_value(json_object_get(root, "energy_idle_j")) / idle_s;
+  if (!(idle_s > 0.49 && fabs(watts / (chips * chip_watts()) - 1) < 1e-9))
+    fail_msg("%s: found %.12g W idle, expected %.12g", name, watts, chips * chip_watts());
+  json_decref(root);
+}
+
+static void test_idle(void **state) {
+  (void)state;
+  idle_for("lpu-idle", "weights=\"i8\";", 1); /* as many as it takes */
+  idle_for("lpu-idle-2", "weights=\"i8\"; chips=2;", 2);
 }
 
 /* ---- live, and predicted ---- */
@@ -166,8 +210,9 @@ static void test_modelled_refused(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_modelled), cmocka_unit_test(test_modelled_batches), cmocka_unit_test(test_live_alone),
-      cmocka_unit_test(test_live),     cmocka_unit_test(test_modelled_refused),
+      cmocka_unit_test(test_modelled),   cmocka_unit_test(test_modelled_batches),
+      cmocka_unit_test(test_live_alone), cmocka_unit_test(test_idle),
+      cmocka_unit_test(test_live),       cmocka_unit_test(test_modelled_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
