@@ -132,7 +132,8 @@ static const struct td_device_table table = {.size = sizeof table,
                                              .kv_export = lpu_kv_export,
                                              .kv_import = lpu_kv_import,
                                              .energy = energy,
-                                             .now = now};
+                                             .now = now,
+                                             .idle_watts = lpu_idle_watts};
 
 /* ---- opening ---- */
 

@@ -62,6 +62,7 @@ td_status lpu_run(struct td_device *device, struct td_plan *plan, const struct t
 td_status lpu_price(struct td_device *device, const struct td_graph *graph, const struct td_slice *slice,
                     enum td_dtype kv_dtype, const struct td_step_stats *stats, int64_t *layer_done_ps,
                     struct td_price *out_price);
+double lpu_idle_watts(struct td_device *device);
 void lpu_price_close(struct lpu_device *lpu);
 td_status lpu_kv_export(struct td_device *device, const struct td_kv_view *view, const struct td_seq *seq, void *k,
                         void *v);

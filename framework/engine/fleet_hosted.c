@@ -66,6 +66,7 @@ static td_status take_ready(struct fleet *fleet, const struct td_message *messag
     return td_fail(TD_CONFIG, "worker %s: rank %d reads another %s than rank 0", worker->name, worker->rank, other);
   }
   hosted->layout = head->layout;
+  hosted->idle_watts = head->idle_watts;
   hosted->ready = true;
   return TD_OK;
 }

@@ -40,6 +40,7 @@ struct completion {
 struct hosted_worker {
   bool ready;
   struct td_kv_layout layout; /* as the worker declared it */
+  double idle_watts;          /* likewise */
   uint64_t step;              /* posted: the message's number */
   struct td_message done;     /* its completion, once it came; data NULL before */
   uint64_t row;               /* the step's number in the run, once it is over */

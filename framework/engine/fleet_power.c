@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "fleet.h"
+#include "fleet_hosted.h"
 #include "fleet_outage.h"
 #include "tandem/base.h"
 #include "tandem/device.h"
@@ -308,12 +309,12 @@ static td_status check_idle(const struct fleet *fleet, int32_t leader) {
                  fleet->cluster->workers[leader].name, (double)-idle_ps * 1e-12);
 }
 
-/* Who executes needs no device file. */
 static double idle_watts(const struct fleet *fleet, int32_t worker) {
-  const struct td_device_params *params = fleet->cluster->workers[worker].params;
-  struct td_device *lpu = fleet->pools[fleet->replicas[worker].pool].device;
+  const struct cluster_worker *of = &fleet->cluster->workers[worker];
+  struct td_device *lpu = fleet->pools[of->pool_index].device;
+  if (of->backend->executes) return fleet->hosted->workers[worker].idle_watts;
   if (lpu) return td_device_idle_watts(lpu);
-  return params && params->power_idle.present ? params->power_idle.value : (double)NAN;
+  return of->params->power_idle.present ? of->params->power_idle.value : (double)NAN;
 }
 
 td_status fleet_power_count(struct fleet *fleet) {

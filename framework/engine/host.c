@@ -123,6 +123,7 @@ static td_status send_ready(struct host *host) {
   struct td_message message;
   struct ready_head head = {.config_hash = host->cluster->config_hash,
                             .model_digest = host->cluster->model_digest,
+                            .idle_watts = td_device_idle_watts(host->device),
                             .layout = *td_kv_store_layout(td_runner_kv(host->runner))};
   td_text_add(&text, &head, sizeof head);
   TD_TRY(message_make(MESSAGE_READY, host->worker, &text, &message));

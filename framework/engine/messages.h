@@ -63,6 +63,7 @@ struct chunk_head {
 };
 struct ready_head {
   uint64_t config_hash, model_digest; /* of what this rank reads: all must read the same */
+  double idle_watts;                  /* of the device at no step */
   struct td_kv_layout layout;
 };
 struct done_head {

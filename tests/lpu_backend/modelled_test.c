@@ -105,10 +105,8 @@ static double chip_watts(void) {
 }
 
 /* What it takes between two requests follows from how many chips it has. */
-static void idle_for(const char *name, const char *lpu, int chips) {
+static void idle_for(const char *name, const char *pool, int chips) {
   static char out[1 << 16];
-  char pool[400];
-  snprintf(pool, sizeof pool, LPU_POOL("both", "modelled", "%s"), lpu);
   struct setup setup = setup_of(pool, "priced", 1);
   setup.policy = "colocated";
   setup.links = "";
@@ -127,8 +125,9 @@ static void idle_for(const char *name, const char *lpu, int chips) {
 
 static void test_idle(void **state) {
   (void)state;
-  idle_for("lpu-idle", "weights=\"i8\";", 1); /* as many as it takes */
-  idle_for("lpu-idle-2", "weights=\"i8\"; chips=2;", 2);
+  idle_for("lpu-idle", LPU_POOL("both", "modelled", "weights=\"i8\";"), 1); /* as many as it takes */
+  idle_for("lpu-idle-2", LPU_POOL("both", "modelled", "weights=\"i8\"; chips=2;"), 2);
+  idle_for("lpu-idle-emulated", LPU_POOL("both", "lpu", "weights=\"i8\"; chips=2; emulate_on=\"cpu\";"), 2);
 }
 
 /* ---- live, and predicted ---- */

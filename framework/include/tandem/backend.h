@@ -175,8 +175,8 @@ struct td_device_table {
    * does not measure. Default: `tandem bench` measures devices of the host's own processors by host threads and
    * OpenBLAS, others by their ADD and MATMUL. */
   td_status (*ceiling)(struct td_device *device, enum td_ceiling which, double *out_rate, const char **out_how);
-  /* Watts of all of the device while it is at no step, for devices whose size follows from what they were asked to
-   * price. NaN: not known. Default: power_idle of the device file, NaN without. */
+  /* Watts of all of the device while it is at no step; asked once it has a plan or has priced a step, as the size of
+   * some devices follows from the model. NaN: not known. Default: power_idle of the device file, NaN without. */
   double (*idle_watts)(struct td_device *device);
 };
 

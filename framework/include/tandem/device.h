@@ -39,7 +39,7 @@ td_status td_device_sync(struct td_device *device);
 int64_t td_device_now(struct td_device *device);
 /* Joules used since some fixed moment; NaN: the device has no counter. */
 double td_device_energy(struct td_device *device);
-/* W of the device at no step, as td_device_price found it last; NaN: not known. */
+/* W of the device at no step, once it has a plan or has priced a step; NaN: not known. */
 double td_device_idle_watts(struct td_device *device);
 /* One sample of what the chip can give; TD_UNIMPLEMENTED: this device does not measure it (see
  * td_device_table.ceiling). TD_INTERNAL if what it measured is no rate. */
