@@ -3,8 +3,6 @@
  * What a step costs without running it: the table of the plan's program, or, before there is a plan, of one compiled
  * without data.
  */
-#include <math.h>
-
 #include "lpu_device.h"
 #include "tandem/base.h"
 
@@ -29,8 +27,7 @@ static td_status find_timing(struct lpu_device *lpu, const struct td_graph *grap
 
 double lpu_idle_watts(struct td_device *device) {
   const struct lpu_device *lpu = lpu_of(device);
-  const struct td_lpu_price *price = lpu->last ? lpu->last->price : lpu->timing;
-  return price ? td_lpu_price_idle_watts(price) : (double)NAN;
+  return td_lpu_price_idle_watts(lpu->last ? lpu->last->price : lpu->timing);
 }
 
 td_status lpu_price(struct td_device *device, const struct td_graph *graph, const struct td_slice *slice,

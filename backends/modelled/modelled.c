@@ -5,7 +5,6 @@
  * so that nothing can take a model's answer for a computed one.
  */
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 
 #include "tandem/backend.h"
@@ -127,8 +126,7 @@ static td_status lpu_price(struct td_device *device, const struct td_graph *grap
 }
 
 static double lpu_idle_watts(struct td_device *device) {
-  const struct td_lpu_price *price = ((struct modelled *)device)->price;
-  return price ? td_lpu_price_idle_watts(price) : (double)NAN;
+  return td_lpu_price_idle_watts(((struct modelled *)device)->price);
 }
 
 /* ---- opening ---- */

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "op_calibrate.h"
 #include "tandem/base.h"
 
 static const struct td_op_model *const models[] = {&td_op_gemm, &td_op_attention_context, &td_op_attention_generation,
@@ -175,9 +176,17 @@ td_status td_op_chip_of(const struct td_device_params *device, enum td_operator 
 
 /* ---- prices ---- */
 
-double td_op_seconds(const struct td_op_chip *chip, const struct td_op_fit *fit, const struct td_op_shape *shape) {
+/* exp(*out_residual) of them is the residuals'. */
+static double seconds_of(const struct td_op_chip *chip, const struct td_op_fit *fit, const struct td_op_shape *shape,
+                         double *out_residual) {
   double seconds = models[fit->op]->seconds(chip, fit->parameters, shape->v);
-  return fit->residual_count ? seconds * exp(td_op_residual_at(chip, fit, shape, seconds)) : seconds;
+  *out_residual = fit->residual_count ? td_op_residual_at(chip, fit, shape, seconds) : 0;
+  return *out_residual != 0 ? seconds * exp(*out_residual) : seconds;
+}
+
+double td_op_seconds(const struct td_op_chip *chip, const struct td_op_fit *fit, const struct td_op_shape *shape) {
+  double residual;
+  return seconds_of(chip, fit, shape, &residual);
 }
 
 const struct td_op_fit *td_device_fit(const struct td_device_params *device, enum td_operator op, const char *path) {
@@ -253,7 +262,7 @@ void td_op_basis_of(const struct td_device_params *device, enum td_operator op, 
 static struct td_op_error error_for(const struct td_op_fit *fit, int32_t class_index) {
   const struct td_op_error *own = &fit->errors[class_index];
   struct td_op_error error = fit->errors[0];
-  if (own->rows >= 20) return *own;
+  if (own->rows >= TD_FEW_FAMILIES) return *own;
   if (!own->rows) return error;
   error.low = fmin(error.low, own->low);
   error.high = fmax(error.high, own->high);
@@ -311,9 +320,8 @@ td_status td_op_price(const struct td_device_params *device, enum td_operator op
   TD_TRY(td_op_chip_of(device, op, path, &chip));
   td_op_basis_of(device, op, path, &basis);
   basis.gap = td_op_residual_gap(basis.fit, shape);
-  double modelled = models[op]->seconds(&chip, basis.fit->parameters, shape->v);
-  double residual = basis.fit->residual_count ? td_op_residual_at(&chip, basis.fit, shape, modelled) : 0;
-  out_price->seconds = residual != 0 ? modelled * exp(residual) : modelled;
+  double residual;
+  out_price->seconds = seconds_of(&chip, basis.fit, shape, &residual);
   td_op_interval(&basis, shape, residual, out_price);
   double flops = 0, bytes = 0;
   const struct td_op_model *model = models[op];

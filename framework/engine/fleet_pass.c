@@ -10,7 +10,7 @@
 #include "fleet.h"
 #include "tandem/base.h"
 
-static size_t stages_of(const struct fleet *fleet, int32_t worker) {
+static size_t stage_count(const struct fleet *fleet, int32_t worker) {
   return (size_t)fleet->pools[fleet->replicas[worker].pool].stages->count;
 }
 
@@ -32,7 +32,7 @@ static void note_spans(const struct replica *replica, size_t stages, struct stag
 
 static td_status add(struct fleet *fleet, int32_t worker, struct passing item) {
   struct fleet_flow *flow = fleet->replicas[worker].flow;
-  const size_t stages = stages_of(fleet, worker);
+  const size_t stages = stage_count(fleet, worker);
   if (flow->passing_first && 2 * flow->passing_first >= flow->passing_count) move_up(flow, stages);
   TD_TRY(td_grow((void **)&flow->passing, &flow->passing_capacity, flow->passing_count + 1, sizeof *flow->passing));
   TD_TRY(td_grow((void **)&flow->spans, &flow->span_capacity, (flow->passing_count + 1) * stages, sizeof *flow->spans));
@@ -103,7 +103,7 @@ static void take_back(const struct fleet *fleet, struct replica *replica, const 
 
 void fleet_pass_forget(struct fleet *fleet, int32_t worker) {
   struct fleet_flow *flow = fleet->replicas[worker].flow;
-  const size_t stages = flow ? stages_of(fleet, worker) : 0;
+  const size_t stages = flow ? stage_count(fleet, worker) : 0;
   if (!flow || flow->passing_first == flow->passing_count) return;
   for (; flow->passing_first < flow->passing_count; flow->passing_first++) {
     const struct passing *item = &flow->passing[flow->passing_first];

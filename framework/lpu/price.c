@@ -67,6 +67,7 @@ struct td_lpu_price_facts td_lpu_price_facts(const struct td_lpu_price *price) {
 
 double td_lpu_price_idle_watts(const struct td_lpu_price *price) {
   static const int64_t none[TD_LPU_UNIT_COUNT];
+  if (!price) return (double)NAN;
   return td_lpu_energy(&price->machine, price->facts.chips, 1, none) * price->facts.clock_hz;
 }
 

@@ -94,8 +94,8 @@ struct td_run_summary {
   struct td_cfg_slo slo;                     /* of the config */
   uint64_t within_ttft, within_tpot, within; /* requests that see it, one and both */
   int64_t first_arrival_ps, makespan_ps;
-  /* of steps, those that were lost too, and of workers idle (not down) within the makespan; NaN if a
-   * worker has no device file with a power; an LPU's is that of the idle units of its chips */
+  /* of steps, those that were lost too, and of workers idle (not down) within the makespan, LPUs by the idle units of
+   * their chips; NaN if a worker has no device file with a power */
   double energy_j, energy_idle_j;
   char power_basis[12]; /* what the device files' powers count: "chip", "all-in", "utility"; "mixed", "unknown" */
   struct td_tally ttft, tpot, e2e, queueing;

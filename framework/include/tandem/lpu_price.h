@@ -51,7 +51,8 @@ struct td_lpu_price_facts {
   bool has_power;
 };
 struct td_lpu_price_facts td_lpu_price_facts(const struct td_lpu_price *price);
-/* Of all chips while nothing runs: idle units and what a chip takes beside them. NaN without powers. */
+/* Of all chips while nothing runs: idle units and what a chip takes beside them. NaN without powers, and of
+ * NULL. */
 double td_lpu_price_idle_watts(const struct td_lpu_price *price);
 
 /* Of one pass. */
