@@ -14,7 +14,7 @@ import tomllib
 HOLDS, NOT, UNDECIDABLE, NOT_RUN = "holds", "does not", "undecidable", "not run"
 VERDICTS = (HOLDS, NOT, UNDECIDABLE)
 ABOUT, AT_MOST, AT_LEAST = "about", "at most", "at least"
-EXPERIMENT_KEYS = {"question", "seconds", "long", "model", "data", "report", "claim"}
+EXPERIMENT_KEYS = {"question", "seconds", "long", "model", "data", "optional_data", "report", "claim"}
 CLAIM_KEYS = {"id", "claim", "unit", "source", "published", "is", "within", "expect", "why"}
 CLAIM_NEEDS = ("id", "claim", "unit", "source", "published", "within")
 VALUE_COLUMNS = ("id", "ours", "low", "high", "published", "published_low", "published_high", "note")
@@ -110,7 +110,7 @@ def check_claim(claim, where):
 
 
 def load(path):
-    """A claims.toml, checked: question, seconds, long, model, data, report, and the claims with defaults filled in."""
+    """A claims.toml, checked: question, seconds, long, model, data, optional_data, report, and the claims with defaults filled in."""
     try:
         said = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -122,9 +122,10 @@ def load(path):
         if not said.get(key):
             raise Wrong(f"{path}: no {key!r}")
     said.setdefault("long", False), said.setdefault("model", False)
-    data = said.setdefault("data", [])
-    if not isinstance(data, list) or not all(isinstance(name, str) for name in data):
-        raise Wrong(f"{path}: data = {data!r}, expected a list of files below $TANDEM_DATA")
+    for key in ("data", "optional_data"):
+        data = said.setdefault(key, [])
+        if not isinstance(data, list) or not all(isinstance(name, str) for name in data):
+            raise Wrong(f"{path}: {key} = {data!r}, expected a list of files below $TANDEM_DATA")
     if said["long"] and "report" not in said:
         raise Wrong(f"{path}: long, but no 'report': which files have what an earlier run printed?")
     seen = set()

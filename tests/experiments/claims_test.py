@@ -207,6 +207,18 @@ class Command(unittest.TestCase):
                 self.assertNotIn("no reference data", self.run_it().stdout)
                 self.assertIn(f",{ours},{ours},{ours},holds,", self.table())
 
+    def test_optional_data_is_read_where_it_is(self):
+        self.make("asked", MADE.replace("seconds", 'optional_data = ["b.csv"]\nseconds'),
+                  'printf "id,ours\nspeed,%s\n" $(cat "$TANDEM_DATA/b.csv" 2>/dev/null || echo 95)')
+        data = self.scratch / "data"
+        data.mkdir()
+        with unittest.mock.patch.dict(os.environ, {"TANDEM_DATA": str(data)}):
+            self.assertNotIn("no reference data", self.run_it().stdout)
+            self.assertIn(",95,95,95,holds,", self.table())
+            (data / "b.csv").write_text("101\n", encoding="utf-8")
+            self.run_it()
+            self.assertIn(",101,101,101,holds,", self.table())
+
     def test_long_ones_are_cited(self):
         toml = MADE.replace("seconds", 'long = true\nreport = "20*.txt"\nseconds')
         folder = self.make("asked", toml, 'test "$1" = --report && cat "$2" || echo broken')
