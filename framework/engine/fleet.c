@@ -65,7 +65,7 @@ static td_status open_replicas(struct fleet *fleet) {
     if (fleet->grow) TD_TRY(fleet_kv_check(fleet, i));
   }
   if (fleet->cluster->experiment->engine.prefix_cache) TD_TRY(fleet_cache_open(fleet));
-  return load_open(fleet->views, cluster->worker_count, &fleet->loads);
+  return load_open(fleet->views, cluster->worker_count, fleet->policy->measures, &fleet->loads);
 }
 
 static td_status open_requests(struct fleet *fleet) {

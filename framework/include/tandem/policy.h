@@ -41,7 +41,7 @@ struct td_cluster_view {
   struct td_slice whole;                 /* the slice that is the whole model */
   const struct td_cfg_engine *engine;    /* the config's group `engine` */
   const struct td_cfg_policy *options;   /* engine.policy_options with this policy's own values where none are given */
-  struct td_load_index *loads;           /* for td_policy_least_work; NULL: it looks at all workers */
+  struct td_load_index *loads;           /* for td_policy_least and td_policy_next; NULL: they look at all workers */
   const struct td_prefix_caches *caches; /* for td_policy_cached_tokens; NULL: engine.prefix_cache is off */
   void *state;                           /* the policy's own, state_bytes of it, zero when the run begins */
   /* All workers together. Prompt tokens: of those that wait for a route, routed and
@@ -64,6 +64,11 @@ struct td_request_view {
   const uint64_t *keys; /* for td_policy_cached_tokens */
   int32_t key_count;
 };
+
+/* A number of a worker, for td_policy_least, or TD_NOT_HERE. It goes by the worker's own view, the options and the
+ * policy's state, and by nothing else. */
+typedef int64_t (*td_policy_measure)(const struct td_cluster_view *cluster, int32_t worker);
+#define TD_NOT_HERE INT64_MAX /* not this worker, whatever room it has */
 
 enum td_verdict {
   TD_WAIT,  /* ask again when the state has changed; those behind it wait too */
@@ -95,6 +100,9 @@ struct td_policy {
    * All zero: from prefill to decode. */
   uint32_t sends[3];
   size_t state_bytes; /* of cluster->state; at most 16 MiB */
+  /* At most 7, ends with NULL: the measures for which the engine keeps an index, so that td_policy_least need not look
+   * at all workers. NULL: none. */
+  const td_policy_measure *measures;
   /* Before the run: TD_CONFIG if the cluster lacks a role this policy needs, or its options do not fit together. */
   td_status (*check)(const struct td_cluster_view *cluster);
   /* Where a request goes: a plan in *out_plan, or not yet, or never. The workers named must have a free sequence and
@@ -122,10 +130,21 @@ struct td_policy {
 extern const struct td_policy *const td_policies[]; /* generated; ends with NULL */
 const struct td_policy *td_policy_find(const char *name);
 
-/* The worker with a role in `roles` (bit 1 << role), `blocks` and a sequence free, and the least work: waiting tokens,
- * then active requests, then the smallest number. -1 if none has the room. The logarithm of the workers' number with an
- * index of loads. */
+/* Of the workers with a role in `roles` (bit 1 << role), `blocks` and a sequence free that for which a measure is
+ * least, of equals the smallest number; -1: none has the room, or the measure leaves out those that have. The logarithm
+ * of the workers' number if the policy lists the measure, else their number. */
+int32_t td_policy_least(const struct td_cluster_view *cluster, td_policy_measure measure, uint32_t roles,
+                        int64_t blocks);
+/* To be called when the policy's own state has changed, or will before the next question, in what a measure says of a
+ * worker. What changes in its view is known. */
+void td_policy_changed(const struct td_cluster_view *cluster, int32_t worker);
+/* The measure that most policies go by: waiting tokens, of equals active requests. It need not be listed. */
+int64_t td_policy_work(const struct td_cluster_view *cluster, int32_t worker);
+/* td_policy_least by td_policy_work. */
 int32_t td_policy_least_work(const struct td_cluster_view *cluster, uint32_t roles, int64_t blocks);
+/* The first worker from number `from` on, around the end, with a role in `roles`, `blocks` and a sequence free; -1:
+ * none. The logarithm of the workers' number. */
+int32_t td_policy_next(const struct td_cluster_view *cluster, uint32_t roles, int64_t blocks, int32_t from);
 /* True if any worker has a role in `roles`. */
 bool td_policy_has_role(const struct td_cluster_view *cluster, uint32_t roles);
 /* TD_CONFIG in the words of policy `name` unless every role in `roles` has a worker. */

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Policies with the index that the engine keeps for them: the same answers as without it, and soon in a large fleet.
+ */
+#include <time.h>
+
+#include "../support.h"
+#include "engine/load.h"
+#include "tandem/base.h"
+#include "tandem/experiment.h"
+#include "tandem/policy.h"
+
+enum { BLOCKS = 30, LARGE = 100000, ASKS = 50000 };
+
+struct made {
+  const struct td_policy *policy;
+  struct td_cluster_view cluster;
+};
+
+static uint64_t draws;
+
+static int64_t draw(int64_t below) {
+  return (int64_t)(td_random(15, 1, draws++) % (uint64_t)below);
+}
+
+/* ---- clusters ---- */
+
+/* Workers of role both, or of the other two, or of all three: the first that the policy takes. */
+static void give_roles(const struct made *made, struct td_worker_view *workers) {
+  static const int roles[][3] = {{TD_ROLE_BOTH, TD_ROLE_BOTH, TD_ROLE_BOTH},
+                                 {TD_ROLE_PREFILL, TD_ROLE_DECODE, TD_ROLE_DECODE},
+                                 {TD_ROLE_PREFILL, TD_ROLE_DECODE, TD_ROLE_BOTH}};
+  for (int kind = 0; kind < 3; kind++) {
+    for (int32_t i = 0; i < made->cluster.worker_count; i++) workers[i].role = roles[kind][i % 3];
+    if (!made->policy->check(&made->cluster)) return;
+  }
+  fail_msg("%s: takes none of these clusters", made->policy->name);
+}
+
+static void made_open(struct made *made, const struct td_policy *policy, struct td_worker_view *workers,
+                      int32_t count) {
+  static const struct td_cfg_tier_slo slo = {5};
+  static const struct td_cfg_policy options = {.threshold_tokens = 250,
+                                               .queue_limit = 3,
+                                               .minimum_workers = 1,
+                                               .slo_ttft = 1,
+                                               .prefix_weight = 1,
+                                               .high = 0.9,
+                                               .low = 0.5,
+                                               .tiers = {(void *)(uintptr_t)&slo, 1}};
+  *made = (struct made){
+      .policy = policy,
+      .cluster = {.workers = workers, .worker_count = count, .whole = {-1, 3, TD_PART_ALL}, .options = &options}};
+  assert_int_equal(td_policy_state(policy, &made->cluster.state), TD_OK);
+}
+
+static void made_close(struct made *made) {
+  load_close(made->cluster.loads);
+  free(made->cluster.state);
+}
+
+/* ---- the same answers ---- */
+
+static void draw_view(struct td_worker_view *view) {
+  view->blocks = BLOCKS;
+  view->free_blocks = draw(BLOCKS);
+  view->free_sequences = draw(4);
+  view->waiting_tokens = draw(3) * 100;
+  view->active = draw(4);
+}
+
+/* The workers of both phases; -1, -1: it waits. */
+static void ask(const struct made *made, const struct td_request_view *request, int32_t out_workers[2]) {
+  struct td_step_plan plan;
+  out_workers[0] = out_workers[1] = -1;
+  if (made->policy->route(&made->cluster, request, &plan) != TD_ROUTE) return;
+  assert_int_equal(td_plan_resolve(&plan, made->cluster.whole, &out_workers[0], &out_workers[1]), TD_OK);
+  if (out_workers[1] == TD_WORKER_LATER) out_workers[1] = made->policy->place(&made->cluster, request);
+}
+
+static void take(const struct made *made, struct td_worker_view *workers, int32_t worker, int64_t tokens) {
+  if (worker < 0) return;
+  workers[worker].active++;
+  workers[worker].free_sequences--;
+  workers[worker].waiting_tokens += tokens;
+  load_changed(made->cluster.loads, worker);
+}
+
+/* Requests that have nothing to decode do not go to their decode worker. */
+static void turn(const struct made *plain, const struct made *indexed, struct td_worker_view *workers) {
+  const struct td_request_view request = {
+      .prompt_tokens = draw(300), .max_tokens = 9, .prefill_blocks = draw(20), .decode_blocks = draw(BLOCKS + 5)};
+  int32_t expected[2], found[2];
+  for (int64_t i = draw(4); i > 0; i--) {
+    int32_t worker = (int32_t)draw(plain->cluster.worker_count);
+    draw_view(&workers[worker]);
+    load_changed(indexed->cluster.loads, worker);
+  }
+  ask(plain, &request, expected);
+  ask(indexed, &request, found);
+  if (found[0] != expected[0] || found[1] != expected[1]) {
+    fail_msg("%s: chose %d and %d, without an index %d and %d", plain->policy->name, (int)found[0], (int)found[1],
+             (int)expected[0], (int)expected[1]);
+  }
+  take(indexed, workers, found[0], request.prompt_tokens);
+  if (found[1] != found[0] && draw(4)) take(indexed, workers, found[1], 0);
+}
+
+static void compare(const struct td_policy *policy, int32_t count) {
+  struct td_worker_view workers[100] = {{0}};
+  struct made plain, indexed;
+  for (int32_t i = 0; i < count; i++) draw_view(&workers[i]);
+  made_open(&plain, policy, workers, count);
+  made_open(&indexed, policy, workers, count);
+  give_roles(&plain, workers);
+  assert_int_equal(load_open(workers, count, policy->measures, &indexed.cluster.loads), TD_OK);
+  for (int i = 0; i < 5000; i++) turn(&plain, &indexed, workers);
+  made_close(&plain);
+  made_close(&indexed);
+}
+
+static void an_index_changes_no_answer(void **state) {
+  (void)state;
+  static const int32_t counts[] = {3, 9, 70, 100};
+  for (int i = 0; td_policies[i]; i++) {
+    for (size_t k = 0; k < sizeof counts / sizeof *counts; k++) compare(td_policies[i], counts[k]);
+  }
+}
+
+/* ---- soon ---- */
+
+static double seconds_since(clock_t begin) {
+  return (double)(clock() - begin) / CLOCKS_PER_SEC;
+}
+
+/* Many have room; then nobody but who was asked last, who has it again. */
+static void route_many(const struct made *made, struct td_worker_view *workers) {
+  const struct td_request_view request = {
+      .prompt_tokens = 100, .max_tokens = 9, .prefill_blocks = 1, .decode_blocks = 2};
+  int32_t at[2];
+  for (int32_t i = 0; i < ASKS; i++) {
+    ask(made, &request, at);
+    take(made, workers, at[0], i % 7);
+    if (at[1] != at[0]) take(made, workers, at[1], 0);
+  }
+  for (int32_t i = 0; i < LARGE; i++) {
+    workers[i].free_sequences = i == at[0] || i == at[1];
+    load_changed(made->cluster.loads, i);
+  }
+  for (int32_t i = 0; i < ASKS; i++) {
+    int32_t before[2] = {at[0], at[1]};
+    ask(made, &request, at);
+    assert_memory_equal(at, before, sizeof at);
+  }
+}
+
+/* Looking at each worker for each request takes some seconds. */
+static void large_fleets_are_soon_routed(void **state) {
+  (void)state;
+  struct td_worker_view *workers;
+  assert_int_equal(td_alloc(LARGE, sizeof *workers, (void **)&workers), TD_OK);
+  for (int i = 0; td_policies[i]; i++) {
+    struct made made;
+    for (int32_t k = 0; k < LARGE; k++) {
+      workers[k] = (struct td_worker_view){.blocks = BLOCKS, .free_blocks = BLOCKS, .free_sequences = 8};
+    }
+    made_open(&made, td_policies[i], workers, LARGE);
+    give_roles(&made, workers);
+    assert_int_equal(load_open(workers, LARGE, td_policies[i]->measures, &made.cluster.loads), TD_OK);
+    const clock_t begin = clock();
+    route_many(&made, workers);
+    if (seconds_since(begin) > 1) fail_msg("%s: took %g s", td_policies[i]->name, seconds_since(begin));
+    made_close(&made);
+  }
+  free(workers);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(an_index_changes_no_answer),
+      cmocka_unit_test(large_fleets_are_soon_routed),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
