@@ -171,6 +171,8 @@ struct fleet_pool {
 struct td_prefix_caches {
   struct prefix_cache *of; /* [workers]; NULL: there are none */
   int64_t unit_tokens, unit_blocks;
+  struct holders holders; /* kept if the policy seeks them */
+  int32_t *found;         /* [workers]: else room for an answer */
 };
 
 struct fleet {

@@ -64,8 +64,26 @@ int64_t td_policy_cached_tokens(const struct td_cluster_view *cluster, int32_t w
   const struct prefix_cache *cache = &cluster->caches->of[worker];
   int32_t found = 0;
   while (found < request->key_count && prefix_cache_tier(cache, request->keys[found]) >= 0) found++;
-  int64_t tokens = found * cluster->caches->unit_tokens;
+  return td_policy_key_tokens(cluster, request, found);
+}
+
+int64_t td_policy_key_tokens(const struct td_cluster_view *cluster, const struct td_request_view *request,
+                             int32_t keys) {
+  if (!cluster->caches) return 0;
+  int64_t tokens = keys * cluster->caches->unit_tokens;
   return tokens < request->prompt_tokens ? tokens : request->prompt_tokens - 1;
+}
+
+int32_t td_policy_holders(const struct td_cluster_view *cluster, uint64_t key, const int32_t **out_workers) {
+  const struct td_prefix_caches *caches = cluster->caches;
+  int32_t count = 0;
+  if (!caches) return 0;
+  if (caches->of[0].holders) return holders_of(&caches->holders, key, out_workers);
+  for (int32_t i = 0; i < cluster->worker_count; i++) {
+    if (prefix_cache_tier(&caches->of[i], key) >= 0) caches->found[count++] = i;
+  }
+  *out_workers = caches->found;
+  return count;
 }
 
 enum td_verdict td_policy_route_split(const struct td_cluster_view *cluster, const struct td_request_view *request,

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "holders.h"
 #include "tandem/status.h"
 
 #define PREFIX_TIERS_MAX 8 /* tier 0 and what stands below it */
@@ -34,6 +35,8 @@ struct prefix_cache {
   int32_t used, unused; /* entries ever made; first of those that are none any more */
   int32_t *slots;       /* [slot_count]: entries by key, -1 where none; a power of two, at most half full */
   size_t slot_count;
+  struct holders *holders; /* are told what this one has, as `worker`; NULL: nobody is */
+  int32_t worker;
 };
 
 /* Tiers hold nothing yet, and nothing fits: see `most` of each. */

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "../support.h"
+#include "engine/fleet.h"
 #include "engine/load.h"
 #include "tandem/base.h"
 #include "tandem/experiment.h"
@@ -127,6 +128,105 @@ static void an_index_changes_no_answer(void **state) {
   }
 }
 
+/* ---- the same answers with prefix caches ---- */
+
+enum { KEPT = 4, CHAINS = 3 };
+
+/* Chains part behind their first block; now and then one comes without what is before it. */
+static uint64_t key_of(int64_t chain, int64_t block) {
+  return (uint64_t)(block ? 100 * (chain + 1) + block : 7);
+}
+
+static void caches_open(struct td_prefix_caches *caches, int32_t count, bool sought) {
+  *caches = (struct td_prefix_caches){.unit_tokens = 16, .unit_blocks = 1};
+  assert_int_equal(td_alloc((size_t)count, sizeof *caches->of, (void **)&caches->of), TD_OK);
+  assert_int_equal(td_alloc((size_t)count, sizeof *caches->found, (void **)&caches->found), TD_OK);
+  for (int32_t i = 0; i < count; i++) {
+    prefix_cache_open(&caches->of[i], 1);
+    caches->of[i].worker = i;
+    if (sought) caches->of[i].holders = &caches->holders;
+  }
+}
+
+static void caches_close(struct td_prefix_caches *caches, int32_t count) {
+  for (int32_t i = 0; i < count; i++) prefix_cache_close(&caches->of[i]);
+  holders_close(&caches->holders);
+  free(caches->found);
+  free(caches->of);
+}
+
+static void keep_some(struct td_prefix_caches *both[2], int32_t worker) {
+  bool loses = draw(3) == 0;
+  int64_t chain = draw(CHAINS), blocks = draw(KEPT + 1);
+  for (int i = 0; i < 2; i++) {
+    if (loses) prefix_cache_lose(&both[i]->of[worker], 0);
+    for (int64_t block = blocks == KEPT ? 1 : 0; block < blocks; block++) {
+      assert_int_equal(prefix_cache_use(&both[i]->of[worker], key_of(chain, block)), TD_OK);
+    }
+  }
+}
+
+static double cost_of(const struct made *made, const struct td_request_view *request, int32_t worker) {
+  return (double)made->cluster.workers[worker].waiting_tokens -
+         (double)td_policy_cached_tokens(&made->cluster, worker, request);
+}
+
+/* What `kv_aware` says, by looking at everybody. */
+static int32_t cheapest(const struct made *made, const struct td_request_view *request) {
+  int32_t best = td_policy_least_work(&made->cluster, 1u << TD_ROLE_BOTH, request->decode_blocks);
+  for (int32_t i = 0; best >= 0 && i < made->cluster.worker_count; i++) {
+    const struct td_worker_view *worker = &made->cluster.workers[i];
+    if (worker->free_blocks < request->decode_blocks || worker->free_sequences < 1) continue;
+    if (cost_of(made, request, i) < cost_of(made, request, best)) best = i;
+  }
+  return best;
+}
+
+static void turn_cached(const struct made *plain, const struct made *sought) {
+  int32_t found[2], again[2];
+  uint64_t keys[KEPT];
+  int64_t chain = draw(CHAINS);
+  for (int64_t block = 0; block < KEPT; block++) keys[block] = key_of(chain, block);
+  const struct td_request_view request = {.prompt_tokens = 16 * KEPT - draw(2),
+                                          .decode_blocks = draw(BLOCKS + 2),
+                                          .keys = keys,
+                                          .key_count = (int32_t)draw(KEPT + 1)};
+  ask(plain, &request, again);
+  ask(sought, &request, found);
+  assert_int_equal(found[0], cheapest(plain, &request));
+  assert_int_equal(again[0], found[0]);
+}
+
+static void compare_cached(int32_t count) {
+  struct td_worker_view workers[100] = {{0}};
+  struct td_prefix_caches plain_caches, sought_caches, *both[] = {&plain_caches, &sought_caches};
+  struct made plain, sought;
+  for (int32_t i = 0; i < count; i++) draw_view(&workers[i]);
+  made_open(&plain, td_policy_find("kv_aware"), workers, count);
+  made_open(&sought, td_policy_find("kv_aware"), workers, count);
+  caches_open(&plain_caches, count, false);
+  caches_open(&sought_caches, count, true);
+  plain.cluster.caches = &plain_caches;
+  sought.cluster.caches = &sought_caches;
+  for (int i = 0; i < 5000; i++) {
+    int32_t worker = (int32_t)draw(count);
+    draw_view(&workers[worker]);
+    workers[worker].waiting_tokens = draw(8) * 8;
+    keep_some(both, (int32_t)draw(count));
+    turn_cached(&plain, &sought);
+  }
+  caches_close(&plain_caches, count);
+  caches_close(&sought_caches, count);
+  made_close(&plain);
+  made_close(&sought);
+}
+
+static void caches_are_asked_of_those_that_have_some(void **state) {
+  (void)state;
+  compare_cached(3);
+  compare_cached(100);
+}
+
 /* ---- soon ---- */
 
 static double seconds_since(clock_t begin) {
@@ -175,10 +275,43 @@ static void large_fleets_are_soon_routed(void **state) {
   free(workers);
 }
 
+/* A prompt whose first block all have, and the next one worker each. */
+static void large_fleets_with_caches_too(void **state) {
+  (void)state;
+  struct td_worker_view *workers;
+  struct td_prefix_caches caches;
+  struct made made;
+  assert_int_equal(td_alloc(LARGE, sizeof *workers, (void **)&workers), TD_OK);
+  caches_open(&caches, LARGE, true);
+  for (int32_t i = 0; i < LARGE; i++) {
+    workers[i] = (struct td_worker_view){.blocks = BLOCKS, .free_blocks = BLOCKS, .free_sequences = 8};
+    assert_int_equal(prefix_cache_use(&caches.of[i], 7), TD_OK);
+    assert_int_equal(prefix_cache_use(&caches.of[i], (uint64_t)(1000 + i)), TD_OK);
+  }
+  made_open(&made, td_policy_find("kv_aware"), workers, LARGE);
+  made.cluster.caches = &caches;
+  assert_int_equal(load_open(workers, LARGE, made.policy->measures, &made.cluster.loads), TD_OK);
+  const clock_t begin = clock();
+  for (int32_t i = 0; i < ASKS; i++) {
+    const uint64_t keys[] = {7, (uint64_t)(1000 + i)};
+    const struct td_request_view request = {.prompt_tokens = 100, .decode_blocks = 2, .keys = keys, .key_count = 2};
+    int32_t at[2];
+    ask(&made, &request, at);
+    assert_int_equal(at[0], i);
+    take(&made, workers, at[0], 10);
+  }
+  if (seconds_since(begin) > 1) fail_msg("took %g s", seconds_since(begin));
+  made_close(&made);
+  caches_close(&caches, LARGE);
+  free(workers);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(an_index_changes_no_answer),
+      cmocka_unit_test(caches_are_asked_of_those_that_have_some),
       cmocka_unit_test(large_fleets_are_soon_routed),
+      cmocka_unit_test(large_fleets_with_caches_too),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

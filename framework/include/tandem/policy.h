@@ -42,7 +42,7 @@ struct td_cluster_view {
   const struct td_cfg_engine *engine;    /* the config's group `engine` */
   const struct td_cfg_policy *options;   /* engine.policy_options with this policy's own values where none are given */
   struct td_load_index *loads;           /* for td_policy_least and td_policy_next; NULL: they look at all workers */
-  const struct td_prefix_caches *caches; /* for td_policy_cached_tokens; NULL: engine.prefix_cache is off */
+  const struct td_prefix_caches *caches; /* for td_policy_cached_tokens and others; NULL: engine.prefix_cache is off */
   void *state;                           /* the policy's own, state_bytes of it, zero when the run begins */
   /* All workers together. Prompt tokens: of those that wait for a route, routed and
    * not yet computed, computed so far; and for how long workers were at steps with prompts so far. */
@@ -61,7 +61,8 @@ struct td_request_view {
   /* see struct td_job of tandem/workload.h */
   const uint64_t *prefix;
   int32_t prefix_count, prefix_tokens;
-  const uint64_t *keys; /* for td_policy_cached_tokens */
+  const uint64_t
+      *keys; /* with caches: of the leading blocks that may be kept, each of all of the prompt up to its end */
   int32_t key_count;
 };
 
@@ -103,6 +104,7 @@ struct td_policy {
   /* At most 7, ends with NULL: the measures for which the engine keeps an index, so that td_policy_least need not look
    * at all workers. NULL: none. */
   const td_policy_measure *measures;
+  bool seeks_holders; /* and one of who has what in its prefix cache, for td_policy_holders */
   /* Before the run: TD_CONFIG if the cluster lacks a role this policy needs, or its options do not fit together. */
   td_status (*check)(const struct td_cluster_view *cluster);
   /* Where a request goes: a plan in *out_plan, or not yet, or never. The workers named must have a free sequence and
@@ -154,6 +156,14 @@ td_status td_policy_needs(const struct td_cluster_view *cluster, const char *nam
  * of it. 0 without caches. */
 int64_t td_policy_cached_tokens(const struct td_cluster_view *cluster, int32_t worker,
                                 const struct td_request_view *request);
+
+/* The same of a worker that has the first so many of the request's keys. */
+int64_t td_policy_key_tokens(const struct td_cluster_view *cluster, const struct td_request_view *request,
+                             int32_t keys);
+/* How many workers have the block of a key of the request's in their prefix caches, in any tier, and which, by number,
+ * until the route is chosen. They need not have the keys before it. At once if the policy `seeks_holders`, else all
+ * workers are looked at. 0 without caches. */
+int32_t td_policy_holders(const struct td_cluster_view *cluster, uint64_t key, const int32_t **out_workers);
 
 /* Split over the prefill and the decode worker with the least work; TD_WAIT if either kind lacks room. */
 enum td_verdict td_policy_route_split(const struct td_cluster_view *cluster, const struct td_request_view *request,
