@@ -34,7 +34,7 @@ const struct td_policy td_policy_fewest_tokens = {
     .help =
         "A request counts as one token beside those of its prompt that are not computed yet. How the baselines of "
         "Splitwise (Patel et al., ISCA 2024) route in its simulator.",
-    .measures = measures,
     .check = check,
     .route = route,
+    .measures = measures,
 };

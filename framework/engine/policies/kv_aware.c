@@ -167,7 +167,7 @@ const struct td_policy td_policy_kv_aware = {
         "roles.",
     .options = options,
     .state_bytes = sizeof(struct memory),
-    .seeks_holders = true,
     .check = check,
     .route = route,
+    .seeks_holders = true,
 };

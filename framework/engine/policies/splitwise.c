@@ -118,7 +118,7 @@ const struct td_policy td_policy_splitwise = {
     .options = options,
     .sends = {[TD_ROLE_PREFILL] = EITHER, [TD_ROLE_DECODE] = EITHER}, /* every worker to every other */
     .state_bytes = sizeof(struct state),
-    .measures = measures,
     .check = check,
     .route = route,
+    .measures = measures,
 };

@@ -61,8 +61,7 @@ struct td_request_view {
   /* see struct td_job of tandem/workload.h */
   const uint64_t *prefix;
   int32_t prefix_count, prefix_tokens;
-  const uint64_t
-      *keys; /* with caches: of the leading blocks that may be kept, each of all of the prompt up to its end */
+  const uint64_t *keys; /* with caches: of the leading blocks, each of the whole prompt up to its end */
   int32_t key_count;
 };
 
@@ -101,10 +100,6 @@ struct td_policy {
    * All zero: from prefill to decode. */
   uint32_t sends[3];
   size_t state_bytes; /* of cluster->state; at most 16 MiB */
-  /* At most 7, ends with NULL: the measures for which the engine keeps an index, so that td_policy_least need not look
-   * at all workers. NULL: none. */
-  const td_policy_measure *measures;
-  bool seeks_holders; /* and one of who has what in its prefix cache, for td_policy_holders */
   /* Before the run: TD_CONFIG if the cluster lacks a role this policy needs, or its options do not fit together. */
   td_status (*check)(const struct td_cluster_view *cluster);
   /* Where a request goes: a plan in *out_plan, or not yet, or never. The workers named must have a free sequence and
@@ -114,6 +109,10 @@ struct td_policy {
                            struct td_step_plan *out_plan);
 
   /* ---- optional; NULL: not needed ---- */
+  /* At most 7, ends with NULL: the measures for which the engine keeps an index, so that td_policy_least need not look
+   * at all workers. */
+  const td_policy_measure *measures;
+  bool seeks_holders; /* and one of who has what in its prefix cache, for td_policy_holders */
   /* May a request that has just arrived wait for a route? false: it is refused. */
   bool (*admit)(const struct td_cluster_view *cluster, const struct td_request_view *request);
   /* The decode worker of a request whose prefill is done and whose plan said TD_WORKER_LATER; -1: none has room yet. */
