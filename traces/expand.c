@@ -66,38 +66,38 @@ static uint64_t part_rows(const struct part *part, uint64_t room, struct td_trac
 
 /* ---- one request ---- */
 
-static td_status count_tokens(const struct td_trace *trace, uint64_t request, uint64_t *out_count) {
-  struct td_walk walk = {.trace = trace};
-  struct td_span span;
-  bool more = true;
-  td_walk_seek(&walk, request);
-  while (more && walk.tokens <= TD_TRACE_MAX_TOKENS) TD_TRY(td_walk_span(&walk, &span, &more));
-  *out_count = walk.tokens;
-  if (walk.tokens <= TD_TRACE_MAX_TOKENS) return TD_OK;
+static td_status too_many(uint64_t request) {
   return td_fail(TD_UNSUPPORTED, "trace: request %" PRIu64 " has more than %" PRIu64 " output tokens", request,
                  TD_TRACE_MAX_TOKENS);
+}
+
+/* All that is left of a request, of which there is room for `room` tokens. */
+static td_status take_tokens(struct td_walk *walk, uint64_t room, struct td_trace_token *out) {
+  struct td_span span;
+  bool more = true;
+  for (uint64_t done = 0;;) {
+    TD_TRY(td_walk_span(walk, &span, &more));
+    if (!more) return TD_OK;
+    if (walk->tokens > room) return too_many(walk->request);
+    done += part_rows(&(struct part){walk, &span, 0}, room - done, out + done);
+  }
 }
 
 td_status td_trace_request_tokens(const struct td_trace *trace, uint64_t request, struct td_trace_token **out_tokens,
                                   uint64_t *out_count) {
   struct td_walk walk = {.trace = trace};
   struct td_trace_token *tokens = NULL;
-  struct td_span span;
-  uint64_t count = 0, done = 0;
-  TD_TRY(count_tokens(trace, request, &count));
-  if (count) TD_TRY(td_alloc(count, sizeof *tokens, (void **)&tokens));
   td_walk_seek(&walk, request);
-  while (done < count) {
-    bool more = false;
-    td_status status = td_walk_span(&walk, &span, &more);
-    if (status) {
-      free(tokens);
-      return status;
-    }
-    done += part_rows(&(struct part){&walk, &span, 0}, count - done, tokens + done);
+  uint64_t most = td_walk_most_of_request(&walk), room = most < TD_TRACE_MAX_TOKENS ? most : TD_TRACE_MAX_TOKENS;
+  if (room) TD_TRY(td_alloc(room, sizeof *tokens, (void **)&tokens));
+  td_status status = take_tokens(&walk, room, tokens);
+  if (status || !walk.tokens) {
+    free(tokens);
+    tokens = NULL;
   }
+  if (status) return status;
   *out_tokens = tokens;
-  *out_count = count;
+  *out_count = walk.tokens;
   return TD_OK;
 }
 

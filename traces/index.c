@@ -129,6 +129,16 @@ static td_status order_steps(const struct td_trace *trace, struct td_trace_index
   return status;
 }
 
+static td_status order_lengths(const struct td_trace *trace, struct td_trace_index *index) {
+  uint64_t count = index->requests.count;
+  TD_TRY(td_alloc(count ? count : 1, sizeof *index->lengths, (void **)&index->lengths));
+  for (uint64_t i = 0; i < count; i++) {
+    const struct td_row_request *row = &trace->requests[index->requests.rows[i]];
+    index->lengths[i] = (struct td_length){row->request, row->output_tokens};
+  }
+  return TD_OK;
+}
+
 td_status td_index_build(struct td_trace *trace) {
   const uint64_t *count = trace->count;
   const struct column request = COLUMN(trace->requests, request), none = {0};
@@ -139,12 +149,14 @@ td_status td_index_build(struct td_trace *trace) {
   TD_TRY(order_rows(&trace->index->requests, count[TD_TABLE_REQUESTS], &request, &none));
   TD_TRY(order_rows(&trace->index->tokens, count[TD_TABLE_TOKENS], &token_request, &token_index));
   TD_TRY(order_rows(&trace->index->residency, count[TD_TABLE_RESIDENCY], &stay_request, &stay_token));
+  TD_TRY(order_lengths(trace, trace->index));
   return order_steps(trace, trace->index);
 }
 
 void td_index_free(struct td_trace_index *index) {
   if (!index) return;
   free(index->requests.rows);
+  free(index->lengths);
   free(index->tokens.rows);
   free(index->residency.rows);
   free(index->steps);
@@ -154,46 +166,57 @@ void td_index_free(struct td_trace_index *index) {
 
 /* ---- looking up ---- */
 
-/* First place in [low, high) whose row has at least this value; high if none has. */
-static uint64_t first_from(const struct td_order *order, const struct column *column, uint64_t low, uint64_t high,
-                           uint64_t value) {
-  while (low < high) {
-    uint64_t middle = low + (high - low) / 2;
-    if (at(column, order->rows[middle]) < value) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
+/* Values in ascending order: of the rows of an order, or of a column itself (NULL). */
+struct ascending {
+  struct column column;
+  const uint64_t *rows;
+};
+
+static inline uint64_t value_at(const struct ascending *values, uint64_t place) {
+  return at(&values->column, values->rows ? values->rows[place] : place);
+}
+
+/* The place of a value in [low, high), which is not empty, if they were spread evenly. */
+static uint64_t guess(const struct ascending *values, uint64_t low, uint64_t high, uint64_t value) {
+  uint64_t first = value_at(values, low), last = value_at(values, high - 1);
+  if (value <= first) return low;
+  if (value >= last) return high - 1;
+  return low + (uint64_t)((double)(value - first) / (double)(last - first) * (double)(high - 1 - low));
+}
+
+/* First place in [low, high) with at least this value; high if none has it. Requests are numbered densely and steps of
+ * a device too, so that it is near the guess: looked for in doubling steps from there, halving where they lead outside.
+ */
+static uint64_t first_from(const struct ascending *values, uint64_t low, uint64_t high, uint64_t value) {
+  uint64_t middle = low < high ? guess(values, low, high, value) : low;
+  for (uint64_t step = 1; low < high; step *= 2) {
+    bool less = value_at(values, middle) < value;
+    *(less ? &low : &high) = less ? middle + 1 : middle;
+    middle = less ? low + step : high - step;
+    if (middle - low >= high - low) middle = low + (high - low) / 2; /* in unsigned numbers */
   }
   return low;
 }
 
 uint64_t td_index_requests_from(const struct td_trace *trace, uint64_t request) {
-  const struct column column = COLUMN(trace->requests, request);
-  return first_from(&trace->index->requests, &column, 0, trace->index->requests.count, request);
+  const struct ascending lengths = {.column = COLUMN(trace->index->lengths, request)};
+  return first_from(&lengths, 0, trace->index->requests.count, request);
 }
 
 uint64_t td_index_tokens_from(const struct td_trace *trace, uint64_t request) {
-  const struct column column = COLUMN(trace->tokens, request);
-  return first_from(&trace->index->tokens, &column, 0, trace->index->tokens.count, request);
+  const struct td_order *order = &trace->index->tokens;
+  return first_from(&(struct ascending){COLUMN(trace->tokens, request), order->rows}, 0, order->count, request);
 }
 
 uint64_t td_index_residency_from(const struct td_trace *trace, uint64_t request) {
-  const struct column column = COLUMN(trace->residency, request);
-  return first_from(&trace->index->residency, &column, 0, trace->index->residency.count, request);
+  const struct td_order *order = &trace->index->residency;
+  return first_from(&(struct ascending){COLUMN(trace->residency, request), order->rows}, 0, order->count, request);
 }
 
 bool td_index_step(const struct td_trace *trace, uint32_t device, uint64_t index, uint64_t *out_at) {
-  const struct td_stretch *steps = trace->index->steps;
-  uint64_t begin = trace->index->device_steps[device], low = begin, high = trace->index->device_steps[device + 1];
-  while (low < high) {
-    uint64_t middle = low + (high - low) / 2;
-    if (steps[middle].index <= index) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
-  }
-  *out_at = low - 1;
-  return low > begin;
+  const struct td_trace_index *order = trace->index;
+  const struct ascending steps = {.column = COLUMN(order->steps, index)};
+  uint64_t begin = order->device_steps[device];
+  *out_at = first_from(&steps, begin, order->device_steps[device + 1], index + 1) - 1;
+  return *out_at + 1 > begin;
 }

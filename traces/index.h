@@ -12,6 +12,11 @@ struct td_order {
   uint64_t *rows;
   uint64_t count;
 };
+/* What a walk needs of a row of `requests`, which is ten times as long. */
+struct td_length {
+  uint64_t request;
+  uint32_t output_tokens;
+};
 /* What a token's time needs of a row of `steps`: rows of one of many devices lie far from one another in the table, and
  * here one behind the other. */
 struct td_stretch {
@@ -22,6 +27,7 @@ struct td_stretch {
 };
 struct td_trace_index {
   struct td_order requests;  /* by request number */
+  struct td_length *lengths; /* in this order */
   struct td_order tokens;    /* by request, token index */
   struct td_order residency; /* by request, first token */
   struct td_stretch *steps;  /* by device, index on the device */

@@ -23,9 +23,9 @@ uint64_t td_walk_most_tokens(const struct td_trace *trace) {
 
 /* ---- requests ---- */
 
-static const struct td_row_request *request_row(const struct td_walk *walk) {
-  const struct td_order *order = &walk->trace->index->requests;
-  return walk->request_at < order->count ? &walk->trace->requests[order->rows[walk->request_at]] : NULL;
+static const struct td_length *next_length(const struct td_walk *walk) {
+  const struct td_trace_index *index = walk->trace->index;
+  return walk->request_at < index->requests.count ? &index->lengths[walk->request_at] : NULL;
 }
 
 static const struct td_row_token *token_row(const struct td_walk *walk) {
@@ -39,9 +39,13 @@ static const struct td_row_residency *stay_row(const struct td_walk *walk) {
 }
 
 static void begin_request(struct td_walk *walk, uint64_t request) {
-  const struct td_row_request *row = request_row(walk);
-  walk->row = row && row->request == request ? row : NULL;
-  if (walk->row) walk->request_at++;
+  const struct td_length *length = next_length(walk);
+  walk->row = NULL;
+  walk->most = UINT32_MAX;
+  if (length && length->request == request) {
+    walk->row = &walk->trace->requests[walk->trace->index->requests.rows[walk->request_at++]];
+    walk->most = length->output_tokens;
+  }
   walk->started = true;
   walk->request = request;
   walk->tokens = walk->stay_done = 0;
@@ -58,12 +62,12 @@ static void pass_rest(struct td_walk *walk) {
 
 td_status td_walk_next(struct td_walk *walk, bool *out_more) {
   if (walk->started) pass_rest(walk);
-  const struct td_row_request *row = request_row(walk);
+  const struct td_length *length = next_length(walk);
   const struct td_row_token *token = token_row(walk);
   const struct td_row_residency *stay = stay_row(walk);
   uint64_t least = UINT64_MAX;
-  *out_more = row || token || stay;
-  if (row && row->request < least) least = row->request;
+  *out_more = length || token || stay;
+  if (length && length->request < least) least = length->request;
   if (token && token->request < least) least = token->request;
   if (stay && stay->request < least) least = stay->request;
   if (*out_more) begin_request(walk, least);
@@ -77,6 +81,18 @@ void td_walk_seek(struct td_walk *walk, uint64_t request) {
   begin_request(walk, request);
 }
 
+uint64_t td_walk_most_of_request(const struct td_walk *walk) {
+  struct td_walk ahead = *walk;
+  const struct td_row_token *token;
+  const struct td_row_residency *stay;
+  uint64_t sum = 0;
+  for (; (token = token_row(&ahead)) && token->request == walk->request; ahead.token_at++) sum++;
+  for (; (stay = stay_row(&ahead)) && stay->request == walk->request; ahead.stay_at++) {
+    sum += stay->count * stay->tokens_per_step;
+  }
+  return sum;
+}
+
 /* ---- spans ---- */
 
 static td_status out_of_order(const struct td_walk *walk, uint64_t found) {
@@ -86,16 +102,15 @@ static td_status out_of_order(const struct td_walk *walk, uint64_t found) {
 
 /* `more` tokens are about to come: refused here if there cannot be as many, before anybody does anything with them. */
 static td_status check_length(const struct td_walk *walk, uint64_t more) {
-  uint64_t most = walk->row ? walk->row->output_tokens : UINT32_MAX;
-  if (more <= most - walk->tokens) return TD_OK;
+  if (more <= walk->most - walk->tokens) return TD_OK;
   return td_fail(TD_CORRUPT, "trace: request %" PRIu64 " has more tokens than the %" PRIu64 " of %s", walk->request,
-                 most, walk->row ? "its row" : "32 bits");
+                 walk->most, walk->row ? "its row" : "32 bits");
 }
 
 static td_status end_request(const struct td_walk *walk) {
-  if (!walk->row || walk->row->output_tokens == walk->tokens) return TD_OK;
-  return td_fail(TD_CORRUPT, "trace: request %" PRIu64 " has %" PRIu64 " tokens, its row says %" PRIu32, walk->request,
-                 walk->tokens, walk->row->output_tokens);
+  if (!walk->row || walk->most == walk->tokens) return TD_OK;
+  return td_fail(TD_CORRUPT, "trace: request %" PRIu64 " has %" PRIu64 " tokens, its row says %" PRIu64, walk->request,
+                 walk->tokens, walk->most);
 }
 
 /* Nothing continues the tokens so far; `next` is where they go on, if they do. */

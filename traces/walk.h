@@ -24,7 +24,7 @@ struct td_walk {
   bool started;                     /* there is a current request */
   uint64_t request;                 /* the current one */
   const struct td_row_request *row; /* its row; NULL: it had not finished */
-  uint64_t tokens;                  /* of it so far */
+  uint64_t tokens, most;            /* of it so far; that it may have */
   /* Places in the index: of the next request, and of the next rows of the current one. */
   uint64_t request_at, token_at, stay_at;
   const struct td_row_residency *stay; /* being walked */
@@ -43,6 +43,9 @@ void td_walk_seek(struct td_walk *walk, uint64_t request);
 td_status td_walk_span(struct td_walk *walk, struct td_span *out_span, bool *out_more);
 /* No walk of this trace gives more tokens; and never more spans than tokens. */
 uint64_t td_walk_most_tokens(const struct td_trace *trace);
+/* The same of what is left of the current request, by its rows in front of the walk: none of its spans were asked for.
+ */
+uint64_t td_walk_most_of_request(const struct td_walk *walk);
 /* When step i of a span ends. */
 int64_t td_span_time(const struct td_span *span, uint64_t i);
 

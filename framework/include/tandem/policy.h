@@ -24,7 +24,8 @@ struct td_worker_view {
   bool down;              /* has failed and is not yet repaired: it has no free sequence */
   int64_t blocks;         /* KV blocks it has for one request: of several groups of chips, those of one group */
   int64_t free_blocks;    /* of them, those nobody has reserved; of several groups, of the one that has most */
-  int64_t free_sequences; /* requests it may take beside those it has: engine.batch_sequences - active */
+  int64_t free_sequences; /* requests it may take beside those it has: engine.batch_sequences - active; 0 while some of
+                             its own are swapped out */
   int64_t waiting_tokens; /* prompt tokens routed here, not in its prefix cache then and not yet computed */
   int64_t active;         /* requests routed here and not finished here */
 };
