@@ -37,6 +37,13 @@ with tempfile.TemporaryDirectory() as folder:
             assert np.concatenate(parts).tobytes() == trace.tokens.tobytes()
         assert np.concatenate([trace.request_tokens(i) for i in range(37)]).tobytes() == trace.tokens[trace.tokens["request"] < 37].tobytes()
         assert len(trace.request_tokens(1 << 40)) == 0
+        # rows in another order, devices whose last 16 bits are alike
+        turned = {name: trace.raw[name][::-1].copy() for name in ("tokens", "steps", "residency")}
+        for rows in turned.values():
+            rows["device"] <<= 16
+        tokens = tandem_trace.expand_tokens(**turned)
+        tokens["device"] >>= 16
+        assert tokens.tobytes() == trace.tokens.tobytes()
         if not kind.startswith("fleet"):
             tokens = subprocess.run([tandem, "export", path, "--to", "csv"], check=True, capture_output=True, text=True).stdout
             types = [(name, trace.tokens.dtype[name]) for name in tokens.partition("\n")[0].split(",")]

@@ -61,21 +61,45 @@ def with_paces(steps, paces):
     row = np.searchsorted(steps["step"], paces["step"], "right") - 1
     if (steps["step"][1:] < ends[:-1]).any() or (row < 0).any() or (paces["step"] >= ends[row]).any():
         raise SchemaError("paces: found a step of no row of steps, or these out of order")
-    out = np.concatenate([steps, steps[row]])
+    order = np.r_[steps["step"], paces["step"]].argsort(kind="stable")
+    rows, new = (np.flatnonzero(which) for which in (order < len(steps), order >= len(steps)))
+    row = np.r_[np.arange(len(steps)), row][order]
+    out = steps.take(row)
     for name in paces.dtype.names:
-        out[name][len(steps) :] = paces[name]
-    order = out["step"].argsort(kind="stable")
-    out, row = out[order], steps[np.r_[np.arange(len(steps)), row][order]]
-    step, first = out["step"].astype(np.int64), row["step"].astype(np.int64)
-    count = np.minimum(np.r_[step[1:], np.iinfo(np.int64).max], first + row["count"].astype(np.int64)) - step
+        out[name][new] = paces[name][order[new] - len(steps)]
+    step, first = out["step"].astype(np.int64), steps["step"].astype(np.int64)[row]
+    count = np.minimum(np.r_[step[1:], np.iinfo(np.int64).max], first + steps["count"].astype(np.int64)[row]) - step
     if (count < 1).any():
         raise SchemaError("paces: found one at the first step of a row of steps, or at that of another pace")
     lasts = count * out["duration"] + count * (count - 1) // 2 * out["slope"]
     before = lasts.cumsum() - lasts  # of all rows; may wrap around, and back in the difference
-    out["start"] += before - before[np.searchsorted(step, first)]
+    out["start"] += before - before[rows[row]]
     out["index"] += (step - first).astype(np.uint64)
     out["count"] = count
     return out
+
+
+def _by_device(steps):
+    """Columns of rows of steps by device and index, which `key` is, the device above bit 40. One at a time, as memory
+    that is used again costs less than more of it."""
+    if len(steps) and (steps["index"] + steps["count"]).max() >= 1 << 40:
+        raise SchemaError("steps: found an index of 2^40 or more")
+    key = steps["device"].astype(np.int64) << 40 | steps["index"].astype(np.int64)
+    order = steps["device"].astype(np.uint16).argsort(kind="stable")  # counted out; mostly that is all
+    if (np.diff(key[order]) < 0).any():
+        order = key.argsort(kind="stable")
+    return key[order], *(steps[name].astype(np.int64)[order] for name in ("count", "start", "duration", "slope"))
+
+
+def _ends(count, start, duration, slope, rows=1 << 14):
+    """When each step of all rows ends; some rows at a time, for the memory between."""
+    ends, until = np.empty(count.sum(), np.int64), 0
+    for begin in range(0, len(count), rows):
+        part = slice(begin, begin + rows)
+        row, i = np.repeat(np.arange(begin, begin + len(count[part])), count[part]), _within(count[part])
+        ends[until : until + len(i)] = start[row] + (i + 1) * duration[row] + i * (i + 1) // 2 * slope[row]
+        until += len(i)
+    return ends
 
 
 class _Stays:
@@ -84,15 +108,9 @@ class _Stays:
     Sorted by request and first token, so that expanding them is repeating their columns."""
 
     def __init__(self, tokens, steps, residency):
-        if len(steps) and (steps["index"] + steps["count"]).max() >= 1 << 40:
-            raise SchemaError("steps: found an index of 2^40 or more")
-        steps = steps[np.lexsort((steps["index"], steps["device"]))]
-        check_steps(steps, residency)
-        count = steps["count"].astype(np.int64)
-        i, ends = _within(count), np.repeat(steps["start"] + steps["duration"], count)
-        ends += i * np.repeat(steps["duration"], count) + i * (i + 1) // 2 * np.repeat(steps["slope"], count)
-        stays = residency[residency["tokens_per_step"] > 0]
-        key = steps["device"].astype(np.int64) << 40 | steps["index"].astype(np.int64)
+        key, count, start, duration, slope = _by_device(steps)
+        check_steps(key, count, residency)
+        stays = residency.compress(residency["tokens_per_step"] > 0)
         place, known = self._find(key, count, stays)
         executed, per = len(tokens), stays["tokens_per_step"].astype(np.int64)
         columns = {
@@ -103,28 +121,27 @@ class _Stays:
             "per": (np.ones(executed, np.int64), per),
             "place": (np.arange(executed), executed + place),
         }
-        columns = {name: np.concatenate(parts) for name, parts in columns.items()}
-        order = np.lexsort((columns["first"], columns["request"]))
-        for name, column in columns.items():
-            setattr(self, name, column[order])
-        self.end, self.executed = np.concatenate([tokens["time"], ends]), tokens
+        order = np.lexsort([np.concatenate(columns[name]) for name in ("first", "request")])
+        for name, parts in columns.items():
+            setattr(self, name, np.concatenate(parts)[order])
+        self.end, self.executed = np.concatenate([tokens["time"], _ends(count, start, duration, slope)]), tokens
         self.until = self.n.cumsum()  # number of tokens up to the end of each stay
 
     @staticmethod
     def _find(key, count, stays):
         """Where the steps of each stay begin among all, and how many of them have a row (in a part file the last ones
         may not)."""
-        base = count.cumsum() - count
         begin = stays["device"].astype(np.int64) << 40 | stays["first_index"].astype(np.int64)
-        known = stays["count"].astype(np.int64)
         if not len(key):
             return np.zeros(len(stays), np.int64), np.zeros(len(stays), np.int64)
-        # Rows that go on where the one before ends form a run; steps are there up to the end of the run.
-        runs = np.r_[True, key[1:] != (key + count)[:-1]].cumsum() - 1
-        run_end = np.r_[0, (key + count)][np.r_[np.flatnonzero(np.diff(runs)), len(key) - 1] + 1]
-        row = (np.searchsorted(key, begin, "right") - 1).clip(0)
-        known = np.minimum(known, run_end[runs[row]] - begin).clip(0) * (key[row] <= begin)
-        return base[row] + begin - key[row], known
+        # Rows that go on where the one before ends form a run, mostly all those of a device: a stay's steps are in the
+        # last run that begins at or before it, up to the run's end.
+        rows = np.flatnonzero(np.r_[True, key[1:] != (key + count)[:-1]])
+        first, base = key[rows], (count.cumsum() - count)[rows]
+        end = (key + count)[np.r_[rows[1:], len(key)] - 1]
+        run = (np.searchsorted(first, begin, "right") - 1).clip(0)
+        known = np.minimum(stays["count"].astype(np.int64), end[run] - begin).clip(0) * (first[run] <= begin)
+        return base[run] + begin - first[run], known
 
     def __len__(self):
         return int(self.until[-1]) if len(self.until) else 0
@@ -292,7 +309,9 @@ def _run(group):
 def _rows(f, name):
     if f[name].size * f[name].dtype.itemsize > os.path.getsize(f.filename):
         raise SchemaError(f"{name}: found {f[name].size} rows, more than the file has room for")
-    rows, older = f[name][:], OLDER_NAMES.get(name, {})
+    rows, older = np.empty(f[name].shape, f[name].dtype), OLDER_NAMES.get(name, {})
+    if len(rows):
+        f[name].read_direct(rows)  # f[name][:] takes memory in small pages, which costs more than reading
     rows.dtype.names = [older.get(field, field) for field in rows.dtype.names]
     missing = [field for field in LATER.get(name, ()) if field not in rows.dtype.names]
     if not missing:

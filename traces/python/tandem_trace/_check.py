@@ -21,13 +21,12 @@ def _refuse(wrong, raw, table, field, expected):
 
 def _check_step_times(raw):
     """In floating point: what is that far out is told, what only rounding would tell is not."""
-    steps = raw["steps"]
-    for field in ("start", "duration"):
-        _refuse(steps[field] < 0, raw, "steps", field, "a time >= 0")
-    count, duration = steps["count"].astype(float), steps["duration"].astype(float)
-    last, end = duration + (count - 1) * steps["slope"], steps["start"] + count * duration
+    start, duration, slope, count = (raw["steps"][name].astype(float) for name in ("start", "duration", "slope", "count"))
+    _refuse(start < 0, raw, "steps", "start", "a time >= 0")
+    _refuse(duration < 0, raw, "steps", "duration", "a time >= 0")
+    last, end = duration + (count - 1) * slope, start + count * duration
     _refuse(last < -1e-6 * duration, raw, "steps", "slope", "one that leaves every duration >= 0")
-    _refuse(end + count * (count - 1) / 2 * steps["slope"] > 9.3e18, raw, "steps", "duration", "an end below 2^63 ps")
+    _refuse(end + count * (count - 1) / 2 * slope > 9.3e18, raw, "steps", "duration", "an end below 2^63 ps")
 
 
 def check_rows(raw, complete, text_bytes):
@@ -52,14 +51,13 @@ def check_rows(raw, complete, text_bytes):
     _refuse(raw["tokens"]["text_offset"] > text_bytes, raw, "tokens", "text_offset", f"one within {text_bytes} bytes")
 
 
-def check_steps(steps, residency):
-    """Steps by device and index: none twice, and not far more than anybody was in."""
-    ends = steps["index"] + steps["count"]
-    twice = np.flatnonzero((steps["device"][1:] == steps["device"][:-1]) & (ends[:-1] > steps["index"][1:]))
+def check_steps(key, count, residency):
+    """Steps by device and index, as `key` has them: none twice, and not far more than anybody was in."""
+    twice = np.flatnonzero((key + count)[:-1] > key[1:])
     if len(twice):
-        row = steps[twice[0] + 1]
-        raise SchemaError(f"steps: found step {row['index']} of device {row['device']} in two rows")
-    count, most = int(steps["count"].sum()), len(steps) + int(residency["count"].sum())
+        device, index = divmod(int(key[twice[0] + 1]), 1 << 40)
+        raise SchemaError(f"steps: found step {index} of device {device} in two rows")
+    count, most = int(count.sum()), len(key) + int(residency["count"].sum())
     if count > max(most, FEW_STEPS):
         raise SchemaError(f"steps: found {count} steps, expected at most the {most} that requests were in")
 
@@ -72,7 +70,8 @@ def check_tokens(stays, requests):
     if len(wrong):
         request, found = stays.request[wrong[0]], stays.first[wrong[0]]
         raise SchemaError(f"request {request}: found token {found} where token {expected[wrong[0]]} should be")
-    until = np.r_[0, stays.until]
-    begin, end = (until[np.searchsorted(stays.request, requests["request"], side)] for side in ("left", "right"))
-    _refuse(end - begin != requests["output_tokens"], {"requests": requests}, "requests", "output_tokens",
+    last = np.flatnonzero(np.r_[~follows[1:], len(follows) > 0])
+    tokens = np.zeros(len(requests), np.int64)
+    tokens[stays.request[last]] = (stays.first + stays.n)[last]
+    _refuse(tokens[requests["request"]] != requests["output_tokens"], {"requests": requests}, "requests", "output_tokens",
             "as many as steps and tokens give it")
