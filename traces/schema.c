@@ -33,7 +33,7 @@ static const struct td_field request_fields[] = {
     FIELD(td_row_request, name, TEXT, "", "name of the config"),
     FIELD(td_row_request, arrival, I64, "ps", "when it came; times count from the start of the run"),
     FIELD(td_row_request, admitted, I64, "ps", "when the engine took it in; -1 never"),
-    FIELD(td_row_request, first_step, I64, "ps", "start of its first step; -1 never"),
+    FIELD(td_row_request, first_step, I64, "ps", "start of its first step that no failure cut short; -1 never"),
     FIELD(td_row_request, first_token, I64, "ps", "time of its first output token; -1 never"),
     FIELD(td_row_request, finished, I64, "ps", "when it ended; -1 never"),
     FIELD(td_row_request, prompt_tokens, U32, "token", "length of the prompt"),

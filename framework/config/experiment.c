@@ -20,7 +20,8 @@ static const struct td_option engine_options[] = {
         "more than batch_tokens goes alone in its step"),
     KEY(td_cfg_engine, batch_tokens, TD_OPT_INT, "tokens", "2048", 1, MOST_TOKENS,
         "most tokens of all requests in a step; only with chunk_tokens = 0 a longer prompt may exceed it, alone"),
-    KEY(td_cfg_engine, batch_sequences, TD_OPT_INT, "requests", "64", 1, 65536, "most requests in a step"),
+    KEY(td_cfg_engine, batch_sequences, TD_OPT_INT, "requests", "64", 1, 65536,
+        "most requests in a step, and that a worker has at a time"),
     CHOICE(td_cfg_engine, awake, "auto|yes|no", "auto",
            "pace wall: whether the processors of all ranks are kept from sleeping while the run lasts, through Linux's "
            "/dev/cpu_dma_latency: else the first steps after a pause last longer; auto = where the system permits it, "

@@ -190,11 +190,10 @@ int32_t fleet_cache_past(const struct fleet *fleet, const struct fleet_request *
   return tokens_of(fleet, request, found);
 }
 
-static td_status add_load(struct fleet *fleet, const struct fleet_tier *tier, int64_t *wait_ps) {
+static td_status add_load(const struct fleet *fleet, const struct fleet_tier *tier, int64_t *wait_ps) {
   double bytes = (double)fleet->bytes_per_position * (double)fleet->layers * (double)fleet->caches.unit_tokens;
   int64_t ps;
   TD_TRY(td_ps_from_seconds(bytes / tier->bytes_per_s, &ps));
-  fleet->summary->prefix.load_s += td_seconds(ps);
   if (!__builtin_add_overflow(*wait_ps, ps, wait_ps)) return TD_OK;
   return td_fail(TD_UNSUPPORTED, "the run lasts longer than 106 days");
 }
@@ -229,6 +228,7 @@ td_status fleet_cache_load(struct fleet *fleet, struct fleet_request *request, i
       __builtin_add_overflow(replica->swap_ps, fleet->now_ps, &start_ps)) {
     return td_fail(TD_UNSUPPORTED, "the run lasts longer than 106 days");
   }
+  fleet->summary->prefix.load_s += td_seconds(request->load_ps);
   request->load_ps = 0;
   return TD_OK;
 }

@@ -189,7 +189,10 @@ static td_status admit_job(struct fleet *fleet, const struct td_job *job, const 
 td_status fleet_line_up(struct fleet *fleet, int32_t slot) {
   struct fleet_request *request = &fleet->requests[slot];
   fleet->settled = false;
-  if (fleet->policy->admit && !fleet_admits(fleet, slot)) return fleet_refuse(fleet, slot);
+  if (fleet->policy->admit) {
+    TD_TRY(fleet_route(fleet)); /* whoever came at the same instant and finds room does not wait */
+    if (!fleet_admits(fleet, slot)) return fleet_refuse(fleet, slot);
+  }
   struct keyed_slot item = {0, request->place_in_line, slot};
   if (fleet->policy->rank) item.key = request->rank = fleet_rank(fleet, slot);
   fleet->queued_tokens += request->target;

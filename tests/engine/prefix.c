@@ -258,6 +258,25 @@ static void what_was_found_is_lost_too(void **state) {
   rows_free(&rows);
 }
 
+/* The third prompt decodes when the fourth comes, which finds its 64 tokens in the host's memory; the worker fails 1 ns
+ * later. Nobody has waited for them. */
+static void what_never_began_has_not_waited(void **state) {
+  (void)state;
+  struct setup setup = {
+      .engine = ON,
+      .pools = POOL("kv_tokens = 256; tiers = ( {name = \"host\"; tokens = 512;} );" FAILS("2.001000001")),
+      .trace =
+          "0 64 1 1,2,3,4 1000 256 1 11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26 2000 8 100 31 "
+          "2001 64 1 1,2,3,4"};
+  struct rows rows;
+  run(&setup, &rows);
+  assert_int_equal(rows.summary->prefix.tiers[1].hit_tokens, 63);
+  assert_int_equal(rows.summary->restarts, 2);
+  assert_int_equal(rows.summary->cached_tokens, 0);
+  assert_true(rows.summary->prefix.load_s == 0);
+  rows_free(&rows);
+}
+
 /* 300 W at a step beside 50 W idle: the second worker's prompt waits for the first one's step, and finds on its own
  * worker what it knows. */
 static void caps_and_caches_get_on(void **state) {
@@ -349,6 +368,7 @@ int main(void) {
       cmocka_unit_test(a_failure_takes_what_was_kept),
       cmocka_unit_test(tiers_survive_if_they_are_to),
       cmocka_unit_test(what_was_found_is_lost_too),
+      cmocka_unit_test(what_never_began_has_not_waited),
       cmocka_unit_test(caps_and_caches_get_on),
       cmocka_unit_test(hand_offs_push_all),
       cmocka_unit_test(kv_aware_asks_the_caches),

@@ -148,7 +148,7 @@ void refusals_are_shown(void **state) {
   struct setup setup = {.pace = "priced",
                         .policy = "admission",
                         .pools = POOL_BOTH("modelled", "1"),
-                        .extra = "policy_options = { queue_limit = 2; };",
+                        .extra = "policy_options = { queue_limit = 1; }; batch_sequences = 1;",
                         .workload =
                             "max_tokens = 4; requests = ( {prompt_tokens=9;}, {prompt_tokens=9;}, "
                             "{prompt_tokens=9;} );"};
@@ -205,7 +205,7 @@ void refused_live(void **state) {
   (void)state;
   struct setup setup = {.policy = "admission",
                         .pools = POOL_BOTH("cpu", "1"),
-                        .extra = "policy_options = { queue_limit = 2; };",
+                        .extra = "policy_options = { queue_limit = 1; }; batch_sequences = 1;",
                         .workload =
                             "max_tokens = 4; stop_at_end = false; requests = ( {prompt_tokens=9;}, "
                             "{prompt_tokens=9;}, {prompt_tokens=9;} );"};

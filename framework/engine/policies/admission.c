@@ -47,7 +47,8 @@ static const struct td_policy_option options[] = {
     {"slo_ttft", INFINITY,
      "a request is refused if its first token would take longer: prompt tokens ahead of it / (workers x the rate so "
      "far) + its own / the rate"},
-    {"queue_limit", INFINITY, "a request is refused if so many wait for a route already"},
+    {"queue_limit", INFINITY,
+     "a request is refused if so many wait for a route already, as workers have no room for them; 0 refuses all"},
     {.name = NULL}};
 
 const struct td_policy td_policy_admission = {
