@@ -68,7 +68,7 @@ class Splitwise(unittest.TestCase):
         return not self.study.broken(design, rate, 1)
 
     def test_ratios_are_within_what_is_claimed(self):
-        carried, too_much = 154, 156  # requests/s, as its search finds
+        carried, too_much = 152, 154  # requests/s, as its search finds
         self.assertTrue(self.meets("AA 55+15", carried))
         self.assertFalse(self.meets("AA 55+15", too_much))
         for which, baseline in (("aa-h100-power-coding", "H100 40"), ("aa-a100-coding", "A100 70")):
