@@ -7,7 +7,8 @@ set(engine_libraries tandem_engine tandem_traces tandem_hdf5 tandem_comm tandem_
 tandem_test(engine_queues SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/queues.c LINK ${engine_libraries})
 tandem_test(engine_prefix_cache SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/prefix_cache.c LINK ${engine_libraries})
 tandem_test(engine_policies SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/policies.c LINK ${engine_libraries})
-foreach(name exactness experts faults limits pipeline policy_runs prefix tools tools_limits)
+tandem_test(engine_policies_indexed SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/policies_indexed.c LINK ${engine_libraries})
+foreach(name exactness experts faults limits pipeline policy_runs preemption prefix tools tools_limits)
   tandem_test(engine_${name} SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine/${name}.c
     ${CMAKE_CURRENT_LIST_DIR}/engine/random_cluster.c ${CMAKE_CURRENT_LIST_DIR}/engine/random_files.c
     ${CMAKE_CURRENT_LIST_DIR}/engine/rows.c LINK ${engine_libraries})

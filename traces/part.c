@@ -41,15 +41,58 @@ static td_status io_error(const struct td_part *part, const char *what) {
   return td_fail(TD_IO, "trace %s: cannot %s: %s", part->path, what, strerror(errno));
 }
 
+/* ---- one run at a time ---- */
+
+static bool is_named(int fd, const char *path) {
+  struct stat ours, named;
+  return fstat(fd, &ours) == 0 && stat(path, &named) == 0 && ours.st_dev == named.st_dev && ours.st_ino == named.st_ino;
+}
+
+/* Of a place behind all bytes, and of another kind than HDF5's own locks, which readers take. Where a file system has
+ * no locks, only td_part_is tells in the end that somebody else wrote. */
+static bool is_taken(int fd) {
+  struct flock place = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = INT64_MAX - 1, .l_len = 1};
+  return fcntl(fd, F_OFD_SETLK, &place) && (errno == EAGAIN || errno == EACCES);
+}
+
+static td_status taken(const char *path) {
+  return td_fail(TD_IO, "trace %s: found that another run is writing it, expected a file of one run", path);
+}
+
+/* The file that an ended run left at `path`, so that nobody else replaces it meanwhile; -1 if there is none. */
+static td_status claim_left(const char *path, int *out_fd) {
+  int fd;
+  while ((fd = open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)) >= 0) {
+    bool busy = is_taken(fd), named = is_named(fd, path);
+    if (!busy && named) break;
+    close(fd);
+    if (busy && named) return taken(path);
+  }
+  *out_fd = fd;
+  return TD_OK;
+}
+
+static td_status remove_left(const struct td_part *part) {
+  int left = -1;
+  TD_TRY(claim_left(part->path, &left));
+  td_status status = unlink(part->path) && errno != ENOENT ? io_error(part, "replace") : TD_OK;
+  if (left >= 0) close(left);
+  return status;
+}
+
+static td_status create(struct td_part *part) {
+  TD_TRY(remove_left(part));
+  part->fd = open(part->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (part->fd < 0) return errno == EEXIST ? taken(part->path) : io_error(part, "create");
+  return is_taken(part->fd) || !is_named(part->fd, part->path) ? taken(part->path) : TD_OK;
+}
+
 td_status td_part_create(const char *path, struct td_part **out_part) {
   struct td_part *part = NULL;
   TD_TRY(td_alloc(1, sizeof *part, (void **)&part));
   part->fd = part->direct = -1;
-  td_status status = td_part_rename(part, path);
-  if (!status) {
-    part->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (part->fd < 0) status = io_error(part, "create");
-  }
+  td_status status = td_copy_text(path, &part->path);
+  if (!status) status = create(part);
   if (!status) part->direct = open(path, O_WRONLY | O_DIRECT | O_CLOEXEC);
   if (status) {
     td_part_free(part);
@@ -59,18 +102,26 @@ td_status td_part_create(const char *path, struct td_part **out_part) {
   return TD_OK;
 }
 
-td_status td_part_rename(struct td_part *part, const char *path) {
+td_status td_part_publish(struct td_part *part, const char *path) {
   char *copy = NULL;
-  TD_TRY(td_copy_text(path, &copy));
+  int left = -1;
+  TD_TRY(claim_left(path, &left));
+  td_status status = td_copy_text(path, &copy);
+  if (!status && rename(part->path, path)) {
+    status = td_fail(TD_IO, "trace %s: cannot create: %s", path, strerror(errno));
+  }
+  if (left >= 0) close(left);
+  if (status) {
+    free(copy);
+    return status;
+  }
   free(part->path);
   part->path = copy;
   return TD_OK;
 }
 
 int td_part_is(const struct td_part *part, const char *path) {
-  struct stat ours, named;
-  return fstat(part->fd, &ours) == 0 && stat(path, &named) == 0 && ours.st_dev == named.st_dev &&
-         ours.st_ino == named.st_ino;
+  return is_named(part->fd, path);
 }
 
 void td_part_free(struct td_part *part) {

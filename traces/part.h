@@ -20,10 +20,11 @@
 
 struct td_part;
 
-/* Creates the file `path`, empty; TD_IO names it and the system's reason if it exists or cannot be made. */
+/* Creates the file `path`, empty, in place of what an ended run left there; TD_IO names it and the system's reason if
+ * it cannot be made, or that another run, here or in another process, is writing it. */
 td_status td_part_create(const char *path, struct td_part **out_part);
-/* The name that later errors give; the caller renames the file itself. */
-td_status td_part_rename(struct td_part *part, const char *path);
+/* Gives the file its name, in place of what an ended run left there; TD_IO as above, and it keeps its old one. */
+td_status td_part_publish(struct td_part *part, const char *path);
 /* A file access list for H5Fcreate that writes into `part`. Negative on failure. The part outlives the HDF5 file. */
 hid_t td_part_access(struct td_part *part);
 /* TD_IO if rows that HDF5 wrote since the last commit found no room: no commit will succeed any more. */

@@ -9,7 +9,7 @@
 
 #include "tandem/trace.h"
 
-#define TD_REASON_BYTES 256
+#define TD_REASON_BYTES 1024 /* any error text: who waited for what can be long */
 
 /* Creates the group with all its attributes. Negative on failure. */
 hid_t td_run_create(hid_t file, const struct td_trace_run *run);

@@ -163,17 +163,14 @@ static td_status make_path(const char *path, const char *ending, char **out) {
 
 /* Everything is made under another name first: a part file that exists can be opened. */
 static td_status create_part(struct td_trace_writer *writer, const char *fresh, const struct td_trace_run *run) {
-  if (unlink(fresh) && errno != ENOENT) return td_fail(TD_IO, "trace %s: cannot replace: %s", fresh, strerror(errno));
   TD_TRY(td_part_create(fresh, &writer->part));
   td_status status = open_file(writer);
   if (!status) status = create_objects(writer, run);
   if (!status && H5Fflush(writer->file, H5F_SCOPE_GLOBAL) < 0) status = hdf5_error(writer, "flush");
   if (!status) status = td_part_commit(writer->part);
-  if (!status && rename(fresh, writer->part_path)) {
-    status = td_fail(TD_IO, "trace %s: cannot create: %s", writer->part_path, strerror(errno));
-  }
-  if (status) unlink(fresh);
-  return status ? status : td_part_rename(writer->part, writer->part_path);
+  if (!status) status = td_part_publish(writer->part, writer->part_path);
+  if (status && td_part_is(writer->part, fresh)) unlink(fresh);
+  return status;
 }
 
 /* Closes what HDF5 holds; the part, if any, gets HDF5's last writes in memory only. */

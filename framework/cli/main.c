@@ -2,6 +2,7 @@
  *
  * The program: finds the subcommand, prints the one error line, sets the exit code.
  */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -75,6 +76,7 @@ static td_status flush_output(void) {
 int main(int argc, char **argv) {
   int code = 0;
   td_status status = TD_OK;
+  signal(SIGXFSZ, SIG_IGN); /* a file over the limit of its size (ulimit -f) is an error to tell, not a silent end */
   if (argc < 2) {
     print_help(stderr);
     return 2;

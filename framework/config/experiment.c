@@ -44,7 +44,8 @@ static const struct td_option engine_options[] = {
            "workers execute and others are modelled"),
     CHOICE(
         td_cfg_engine, preemption, "recompute|swap", "recompute",
-        "with kv = \"grow\", what becomes of the latest admitted request when blocks run out: recompute = its KV is "
+        "with kv = \"grow\", what becomes of the decoding request that stands last in line when blocks run out: "
+        "recompute = its KV is "
         "dropped, and its prompt and what it has put out so far are prefilled anew; swap = its KV goes to the host's "
         "memory at the device file's host_bandwidth and comes back before it goes on, steps waiting meanwhile; not "
         "where "

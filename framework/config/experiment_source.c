@@ -192,21 +192,35 @@ static td_status check_rows(const struct td_config *config, const struct td_cfg_
                "found it, expected none with format = \"sessions\": a turn's prompt holds the answers before it");
 }
 
+/* Lengths are the file's as it has them. */
+static td_status check_no_law(const struct td_config *config, const struct td_cfg_source *source, const char *name,
+                              const struct td_cfg_lengths *lengths) {
+  bool given = lengths->file != NULL;
+  if (source->format == TD_SOURCE_GENERATED) {
+    return wrong(config, name, "found no law, expected one with format = \"generated\"");
+  }
+  if (given && (lengths->mean > 0 || *lengths->file)) return wrong(config, name, "found no law, expected one");
+  if (!given || (lengths->cv == 1 && lengths->low == 1 && lengths->high == MOST_TOKENS)) return TD_OK;
+  return wrong(config, name,
+               "found cv, low or high without a law, expected one (most_prompt, most_output and least_output cut the "
+               "file's lengths)");
+}
+
 static td_status check_lengths(const struct td_config *config, const struct td_cfg_source *source, const char *name,
                                const struct td_cfg_lengths *lengths) {
   char key[32];
   bool given = lengths->file != NULL, with_mean = lengths->law == TD_LAW_CONSTANT || lengths->law == TD_LAW_LOGNORMAL;
-  if (lengths->law == TD_LAW_TRACE) {
-    if (given && (lengths->mean > 0 || *lengths->file)) return wrong(config, name, "found no law, expected one");
-    if (source->format != TD_SOURCE_GENERATED) return TD_OK;
-    return wrong(config, name, "found no law, expected one with format = \"generated\"");
-  }
+  if (lengths->law == TD_LAW_TRACE) return check_no_law(config, source, name, lengths);
   if (source->format == TD_SOURCE_SESSIONS || source->format == TD_SOURCE_MOONCAKE) {
     return wrong(config, name, "found it, expected none: this format's lengths and prefixes belong together");
   }
   TD_TRY(td_format(key, sizeof key, "%s.mean", name));
   if (with_mean && !(lengths->mean >= 1)) return wrong(config, key, "found %g, expected at least 1", lengths->mean);
   if (!with_mean && lengths->mean > 0) return wrong(config, key, "found it, expected it with another law");
+  TD_TRY(td_format(key, sizeof key, "%s.cv", name));
+  if (lengths->law != TD_LAW_LOGNORMAL && lengths->cv != 1) {
+    return wrong(config, key, "found it, expected it with law = \"lognormal\" only");
+  }
   TD_TRY(td_format(key, sizeof key, "%s.high", name));
   if (lengths->high < lengths->low) return wrong(config, key, "found less than low, expected as much or more");
   TD_TRY(td_format(key, sizeof key, "%s.file", name));

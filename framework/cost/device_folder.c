@@ -51,7 +51,8 @@ static td_status unknown(const char *name) {
   for (int i = 0; i < count; i++) {
     char candidate[256];
     snprintf(candidate, sizeof candidate, "%.*s", (int)strlen(entries[i]->d_name) - 4, entries[i]->d_name);
-    int distance = td_edit_distance(candidate, name);
+    bool begins = *name && strncmp(candidate, name, strlen(name)) == 0; /* h100 is short for h100_sxm, not near a40 */
+    int distance = begins ? 1 : td_edit_distance(candidate, name);
     if (distance >= best) continue;
     best = distance;
     memcpy(nearest, candidate, sizeof nearest);

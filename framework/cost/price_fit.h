@@ -51,13 +51,6 @@ void td_fit_scale(const struct td_fit_step *step, struct td_fitted *fitted);
 td_status td_price_fitted(const struct td_fit_step *step, const struct td_op *op, double bytes,
                           struct td_fitted *out_fitted);
 
-/* Chunks of prompts in a step with more tokens than sequences: `count` sequences bring `tokens` new ones each, after
- * `past`; the other sequences bring one each. */
-struct td_fit_chunks {
-  int64_t count, tokens, past;
-};
-struct td_fit_chunks td_fit_chunks_of(const int64_t *v);
-
 /* ---- between the files of it ---- */
 
 struct td_fit_times {

@@ -106,9 +106,15 @@ static td_status decode(const struct td_fit_step *step, const struct td_op *op, 
 
 /* ---- prompts ---- */
 
+/* Chunks of prompts in a step with more tokens than sequences: `count` sequences bring `tokens` new ones each, after
+ * `past`; the other sequences bring one each. */
+struct chunks {
+  int64_t count, tokens, past;
+};
+
 /* n new tokens after p: the prompt of n + p less that of p; at least the new ones by themselves. */
 static td_status chunk_times(const struct td_fit_step *step, const struct td_op *op, const char *path,
-                             const struct td_fit_chunks *chunks, struct td_fit_times *sum) {
+                             const struct chunks *chunks, struct td_fit_times *sum) {
   struct td_fit_times alone = {0}, all = {0}, before = {0}, first = {0};
   TD_TRY(add(step, op, TD_ATTENTION_CONTEXT, path, chunks->count, chunks->tokens, &alone));
   if (chunks->past > 0) {
@@ -125,8 +131,8 @@ static td_status chunk_times(const struct td_fit_step *step, const struct td_op 
 }
 
 /* Prompts of several lengths that start in this step become as many of one length as have the same tokens and pairs. */
-static struct td_fit_chunks whole_prompts(int64_t tokens, int64_t pairs) {
-  struct td_fit_chunks chunks = {.tokens = (2 * pairs + tokens / 2) / tokens - 1};
+static struct chunks whole_prompts(int64_t tokens, int64_t pairs) {
+  struct chunks chunks = {.tokens = (2 * pairs + tokens / 2) / tokens - 1};
   if (chunks.tokens < 1) chunks.tokens = 1;
   chunks.count = (tokens + chunks.tokens / 2) / chunks.tokens;
   return chunks;
@@ -135,9 +141,9 @@ static struct td_fit_chunks whole_prompts(int64_t tokens, int64_t pairs) {
 /* Of S sequences with T new tokens, C positions and A pairs, one brings T - S + 1 and the others one each; its past
  * follows from A - C = (T - S) (past + (T - S + 1) / 2). If that is negative there are several: whole prompts that
  * have T - S tokens after their first, and pairs to match. */
-struct td_fit_chunks td_fit_chunks_of(const int64_t *v) {
+static struct chunks chunks_of(const int64_t *v) {
   int64_t rest = v[TD_SYM_TOKENS] - v[TD_SYM_SEQS], pairs = v[TD_SYM_PAIRS] - v[TD_SYM_CONTEXT];
-  struct td_fit_chunks chunks = {.count = 1, .tokens = rest + 1};
+  struct chunks chunks = {.count = 1, .tokens = rest + 1};
   int64_t mean = (pairs + rest / 2) / rest; /* past + half of the chunk */
   chunks.past = mean - (rest + 1) / 2;
   if (chunks.past >= 0) return chunks;
@@ -153,7 +159,7 @@ static td_status mixed(const struct td_fit_step *step, const struct td_op *op, c
                        struct td_fitted *out) {
   const int64_t *v = step->stats->v;
   bool fresh = v[TD_SYM_CONTEXT] == v[TD_SYM_TOKENS];
-  struct td_fit_chunks chunks = fresh ? whole_prompts(v[TD_SYM_TOKENS], v[TD_SYM_PAIRS]) : td_fit_chunks_of(v);
+  struct chunks chunks = fresh ? whole_prompts(v[TD_SYM_TOKENS], v[TD_SYM_PAIRS]) : chunks_of(v);
   struct td_fit_times times = {0};
   if (!td_fit_has_basis(TD_ATTENTION_CONTEXT, family_of(step, op, chunks.count), chunks.tokens + chunks.past)) {
     return TD_OK;

@@ -86,7 +86,7 @@ void td_step_profile_json(const struct td_step_profile *profile, FILE *out); /* 
 
 /* What the counts say of a step with prompts. */
 struct td_step_parts {
-  int64_t chunks, tokens, past; /* of prompts: all tokens; before each of them, on average */
+  int64_t tokens, past; /* of prompts: all tokens; before each chunk, on average */
   int64_t squares;
   int64_t decodes, context; /* of the rest */
 };

@@ -107,21 +107,15 @@ static td_status add_points(const struct td_step_side *side, int64_t at, struct 
 
 static td_status split(const struct td_step_stats *stats, struct td_step_parts *out) {
   const int64_t *v = stats->v;
-  struct td_step_parts parts = {.tokens = v[TD_SYM_TOKENS], .chunks = v[TD_SYM_SEQS]};
+  const int64_t most = v[TD_SYM_SEQS] - 1; /* more tokens than sequences: somebody brings a prompt */
+  const int64_t decodes = v[TD_SYM_DECODES] < most ? v[TD_SYM_DECODES] : most, context = v[TD_SYM_DECODE_CONTEXT];
+  const int64_t tokens = v[TD_SYM_TOKENS] - decodes, chunks = v[TD_SYM_SEQS] - decodes;
   if (v[TD_SYM_PAIRS] > INT64_MAX / 4) return too_long();
-  parts.squares = 2 * v[TD_SYM_PAIRS] - v[TD_SYM_TOKENS];
-  if (v[TD_SYM_CONTEXT] != v[TD_SYM_TOKENS]) {
-    const struct td_fit_chunks chunks = td_fit_chunks_of(v);
-    parts.decodes = v[TD_SYM_SEQS] - chunks.count;
-    parts.past = chunks.past;
-    parts.chunks = chunks.count;
-    parts.context = v[TD_SYM_CONTEXT] - chunks.count * (chunks.tokens + chunks.past);
-    if (parts.context < parts.decodes) parts.context = parts.decodes; /* whole prompts of several lengths */
-    parts.tokens -= parts.decodes;
-    parts.squares -= 2 * parts.context - parts.decodes;
-  }
-  if (parts.squares < parts.tokens) parts.squares = parts.tokens;
-  *out = parts;
+  *out = (struct td_step_parts){.tokens = tokens,
+                                .past = (v[TD_SYM_CONTEXT] - context - tokens) / chunks,
+                                .squares = 2 * (v[TD_SYM_PAIRS] - context) - tokens,
+                                .decodes = decodes,
+                                .context = context};
   return TD_OK;
 }
 

@@ -65,7 +65,7 @@ static td_status open_replicas(struct fleet *fleet) {
     if (fleet->grow) TD_TRY(fleet_kv_check(fleet, i));
   }
   if (fleet->cluster->experiment->engine.prefix_cache) TD_TRY(fleet_cache_open(fleet));
-  return load_open(fleet->views, cluster->worker_count, &fleet->loads);
+  return load_open(fleet->views, cluster->worker_count, fleet->policy->measures, &fleet->loads);
 }
 
 static td_status open_requests(struct fleet *fleet) {
@@ -180,9 +180,7 @@ static td_status handle_instant(struct fleet *fleet) {
   return fleet->outages ? fleet_outage(fleet) : TD_OK;
 }
 
-static td_status give_out(struct fleet *fleet) {
-  if (fleet->tools) TD_TRY(fleet_tools_give_out(fleet));
-  TD_TRY(fleet_route(fleet));
+static td_status begin_steps(struct fleet *fleet) {
   if (fleet->pipelined) TD_TRY(fleet_pipeline_look(fleet));
   if (fleet->power) return fleet_power_give_out(fleet);
   for (int32_t i = 0; i < fleet->touched_count; i++) {
@@ -191,6 +189,17 @@ static td_status give_out(struct fleet *fleet) {
     if (!fleet->replicas[worker].busy) TD_TRY(fleet_begin_step(fleet, worker));
   }
   fleet->touched_count = 0;
+  return TD_OK;
+}
+
+/* Who leaves when a step begins, for KV blocks, is routed again at once: another worker may be idle. */
+static td_status give_out(struct fleet *fleet) {
+  if (fleet->tools) TD_TRY(fleet_tools_give_out(fleet));
+  for (bool first = true; first || fleet->route_again; first = false) {
+    fleet->again |= !first;
+    TD_TRY(fleet_route(fleet));
+    TD_TRY(begin_steps(fleet));
+  }
   return TD_OK;
 }
 

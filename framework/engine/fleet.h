@@ -58,6 +58,7 @@ struct fleet_request {
    * first; yields: tokens a step */
   uint64_t stretch_index;
   int32_t stretch_worker, stretch_count, stretch_token, stretch_yields;
+  int64_t rank;      /* the policy's: those in line are served by it, then by place */
   int32_t fruitless; /* times in a row that it started over for a failure without a token since the last */
   uint32_t found;    /* tokens that it did not prefill because a cache had them */
   uint64_t *prefix;  /* [prefix_count], owned */
@@ -171,6 +172,8 @@ struct fleet_pool {
 struct td_prefix_caches {
   struct prefix_cache *of; /* [workers]; NULL: there are none */
   int64_t unit_tokens, unit_blocks;
+  struct holders holders; /* kept if the policy seeks them */
+  int32_t *found;         /* [workers]: else room for an answer */
 };
 
 struct fleet {
@@ -408,6 +411,8 @@ td_status fleet_kv_join(struct fleet *fleet, struct replica *replica, const stru
 void fleet_kv_leave(struct fleet *fleet, struct replica *replica, const struct fleet_request *request);
 /* Before a step: what was swapped comes back, and who has to leaves, so that the step has its blocks. */
 td_status fleet_kv_make_room(struct fleet *fleet, int32_t worker);
+/* Its free places, none while some of its requests are swapped out. */
+void fleet_kv_places(struct fleet *fleet, int32_t worker);
 /* Steps that the free blocks are enough for. */
 int64_t fleet_kv_steps(const struct fleet *fleet, int32_t worker);
 /* Brings the views of workers in the middle of merged steps up to date. */

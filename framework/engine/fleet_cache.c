@@ -63,12 +63,15 @@ static td_status open_tier(struct fleet *fleet, const struct cluster_worker *wor
 td_status fleet_cache_open(struct fleet *fleet) {
   const struct cluster *cluster = fleet->cluster;
   TD_TRY(td_alloc((size_t)cluster->worker_count, sizeof *fleet->caches.of, (void **)&fleet->caches.of));
+  TD_TRY(td_alloc((size_t)cluster->worker_count, sizeof *fleet->caches.found, (void **)&fleet->caches.found));
   fleet->summary->prefix = (struct td_run_prefix){.on = true, .tier_count = 1, .tiers = {{.name = "kv"}}};
   for (int32_t i = 0; i < cluster->worker_count; i++) {
     const struct cluster_worker *worker = &cluster->workers[i];
     struct fleet_pool *pool = &fleet->pools[worker->pool_index];
     int32_t below = worker->pool->tiers.count;
     prefix_cache_open(&fleet->caches.of[i], 1 + below);
+    fleet->caches.of[i].worker = i;
+    if (fleet->policy->seeks_holders) fleet->caches.of[i].holders = &fleet->caches.holders;
     for (int32_t t = 0; t < below && pool->worker == worker; t++) {
       TD_TRY(open_tier(fleet, worker, t, &pool->tiers[t + 1]));
     }
@@ -80,6 +83,8 @@ void fleet_cache_close(struct fleet *fleet) {
   for (int32_t i = 0; fleet->caches.of && i < fleet->cluster->worker_count; i++) {
     prefix_cache_close(&fleet->caches.of[i]);
   }
+  holders_close(&fleet->caches.holders);
+  free(fleet->caches.found);
   free(fleet->caches.of);
 }
 

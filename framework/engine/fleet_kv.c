@@ -116,13 +116,17 @@ void fleet_kv_look(struct fleet *fleet) {
 
 /* ---- who leaves ---- */
 
-/* The place in the heap of the decoding request that was admitted last. */
-static int32_t last_admitted(const struct fleet *fleet, const struct replica *replica) {
+/* Does it stand in line behind the other? */
+static bool stands_behind(const struct fleet_request *a, const struct fleet_request *b) {
+  return a->rank != b->rank ? a->rank > b->rank : a->place_in_line > b->place_in_line;
+}
+
+/* The place in the heap of the decoding request that stands last in line. */
+static int32_t last_in_line(const struct fleet *fleet, const struct replica *replica) {
+  const struct ending *heap = replica->endings.heap;
   int32_t last = 0;
   for (int32_t i = 1; i < replica->endings.count; i++) {
-    const struct fleet_request *request = &fleet->requests[replica->endings.heap[i].slot];
-    const struct fleet_request *best = &fleet->requests[replica->endings.heap[last].slot];
-    if (request->place_in_line > best->place_in_line) last = i;
+    if (stands_behind(&fleet->requests[heap[i].slot], &fleet->requests[heap[last].slot])) last = i;
   }
   return last;
 }
@@ -138,15 +142,24 @@ static td_status move(const struct fleet *fleet, struct replica *replica, const 
   return fleet_later(replica->swap_ps, ps, &replica->swap_ps);
 }
 
+/* Whoever comes new would take the blocks that those in the host's memory wait for. */
+void fleet_kv_places(struct fleet *fleet, int32_t worker) {
+  struct td_worker_view *view = &fleet->views[worker];
+  bool closed = view->down || fleet->replicas[worker].swapped.count > 0;
+  view->free_sequences = closed ? 0 : fleet_places(fleet, worker) - view->active;
+}
+
 static td_status swap_out(struct fleet *fleet, struct replica *replica, int32_t slot) {
   const struct fleet_request *request = &fleet->requests[slot];
   TD_TRY(move(fleet, replica, request));
-  return slot_queue_push(&replica->swapped, (struct keyed_slot){0, request->place_in_line, slot});
+  TD_TRY(slot_queue_push(&replica->swapped, (struct keyed_slot){request->rank, request->place_in_line, slot}));
+  fleet_view(fleet, (int32_t)(replica - fleet->replicas), 0, 0, 0);
+  return TD_OK;
 }
 
 static td_status preempt(struct fleet *fleet, int32_t worker) {
   struct replica *replica = &fleet->replicas[worker];
-  int32_t at = last_admitted(fleet, replica);
+  int32_t at = last_in_line(fleet, replica);
   const struct ending item = replica->endings.heap[at];
   struct fleet_request *request = &fleet->requests[item.slot];
   endings_remove(&replica->endings, at);
@@ -162,10 +175,11 @@ static td_status preempt(struct fleet *fleet, int32_t worker) {
     TD_TRY(fleet_cache_keep(fleet, request, worker, cached(request)));
     fleet_cache_release(fleet, request, worker);
   }
-  fleet->summary->preemptions++; /* what it gives back is for those that stay: nobody is routed for it */
+  fleet->summary->preemptions++;
   if (fleet->swap) return swap_out(fleet, replica, item.slot);
   if (fleet->hosted) TD_TRY(fleet_hosted_release(fleet, worker, request->number));
   fleet_view(fleet, worker, 0, 1, 0);
+  fleet->route_again = true; /* another worker may have room for it */
   return fleet_start_over(fleet, item.slot);
 }
 
@@ -183,6 +197,7 @@ static td_status swap_in(struct fleet *fleet, int32_t worker) {
     slot_queue_pop(&replica->swapped);
     if (fleet->caches.of) TD_TRY(fleet_cache_keep(fleet, request, worker, cached(request)));
     fleet_view(fleet, worker, -blocks, 0, 0);
+    fleet->route_again |= !replica->swapped.count;
     slots_add(fleet, &replica->joining, slot);
     TD_TRY(fleet_take_joining(fleet, worker));
   }

@@ -2,6 +2,7 @@
 #include "fleet_outage.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 
 #include "fleet.h"
@@ -9,7 +10,7 @@
 #include "tandem/workload.h"
 
 /* A request may need several workers, which are up together only now and then; one that so many outages of each of them
- * have not helped waits for something else. */
+ * have not helped waits for something else, unless somebody is down who has not come back since and will. */
 enum { OUTAGES_ALONE = 100 };
 
 /* Failures so fast that hardly anything else happens make a run that does not end; so many of all workers, and of each,
@@ -149,6 +150,24 @@ void fleet_outages_close(struct fleet *fleet) {
 
 /* ---- the loop ---- */
 
+/* Others can fail hundreds of times during one long outage. */
+static bool one_is_to_come_back(const struct fleet *fleet) {
+  const struct fleet_outages *outages = fleet->outages;
+  for (int32_t i = 0; i < machines_of(fleet->cluster); i++) {
+    const struct worker_outages *own = &outages->workers[i];
+    if (own->down && own->until_ps != INT64_MAX && own->back_ps <= outages->alone_ps) return true;
+  }
+  return false;
+}
+
+static bool is_in_vain(struct fleet *fleet) {
+  struct fleet_outages *outages = fleet->outages;
+  if (outages->alone < (int64_t)OUTAGES_ALONE * machines_of(fleet->cluster)) return false;
+  if (!one_is_to_come_back(fleet)) return true;
+  outages->alone = 0; /* asked again after as many */
+  return false;
+}
+
 int64_t fleet_next_outage(struct fleet *fleet, int64_t other_ps, int64_t next_ps) {
   struct fleet_outages *outages = fleet->outages;
   int64_t due = worker_queue_time(&outages->due);
@@ -156,7 +175,8 @@ int64_t fleet_next_outage(struct fleet *fleet, int64_t other_ps, int64_t next_ps
   outages->between = due < next_ps ? outages->between + 1 : 0;
   if (other_ps != INT64_MAX) {
     outages->alone = 0;
-  } else if (!pending || outages->alone >= (int64_t)OUTAGES_ALONE * machines_of(fleet->cluster)) {
+    outages->alone_ps = fleet->now_ps;
+  } else if (!pending || is_in_vain(fleet)) {
     return next_ps;
   }
   return due < next_ps ? due : next_ps;
@@ -218,6 +238,7 @@ static td_status come_back(struct fleet *fleet, int32_t worker) {
   struct worker_outages *own = &fleet->outages->workers[worker];
   count_down(fleet, worker);
   own->down = false;
+  own->back_ps = fleet->now_ps;
   if (worker >= fleet->cluster->worker_count) {
     fleet_tools_repair(fleet, worker - fleet->cluster->worker_count);
     return TD_OK;
@@ -245,8 +266,24 @@ static td_status key_of_failures(const struct cluster *cluster, int32_t worker, 
                    (int)(cluster->orchestrators[orchestrator].pool - first));
 }
 
+/* Whose failures to name: the orchestrators' where calls are all that is under way, and of these whose come most often.
+ */
+static int32_t least_reliable(const struct fleet *fleet) {
+  bool steps = worker_queue_time(&fleet->ends) != INT64_MAX, calls = fleet->tools && fleet_tools_pending(fleet);
+  int32_t worst = worker_queue_first(&fleet->outages->due), first = calls && !steps ? fleet->cluster->worker_count : 0;
+  double least_s = INFINITY;
+  for (int32_t i = first; i < machines_of(fleet->cluster); i++) {
+    const struct td_cfg_failures *failures = failures_of(fleet->cluster, i);
+    double cycle_s = failures->mean_time_between + failures->mean_time_to_repair;
+    if (!(failures->mean_time_between > 0) || cycle_s >= least_s) continue;
+    least_s = cycle_s;
+    worst = i;
+  }
+  return worst;
+}
+
 static td_status too_often(const struct fleet *fleet) {
-  int32_t worker = worker_queue_first(&fleet->outages->due);
+  int32_t worker = least_reliable(fleet);
   const struct td_cfg_failures *failures = failures_of(fleet->cluster, worker);
   bool serves = worker < fleet->cluster->worker_count;
   char path[96];

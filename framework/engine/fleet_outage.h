@@ -20,6 +20,7 @@ struct worker_outages {
   size_t plan, plans; /* of the list: the next one, and one past the worker's last */
   bool down;
   int64_t since_ps, until_ps; /* if it is */
+  int64_t back_ps;            /* when it last came back; 0: it has not */
   int64_t down_ps;            /* so far, within the makespan */
 };
 
@@ -30,6 +31,7 @@ struct fleet_outages {
   size_t plan_count;
   uint64_t seed;
   int64_t alone;          /* outages in a row while nothing else was to come */
+  int64_t alone_ps;       /* when something else last was */
   int64_t between;        /* instants of outages in a row without anything else */
   int32_t down;           /* workers */
   struct slot_queue lost; /* see fleet_fail; empty but there */

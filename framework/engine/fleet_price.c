@@ -85,6 +85,8 @@ static void count_sums(const struct replica *replica, struct td_step_stats *stat
   stats->v[TD_SYM_TOKENS] = stats->v[TD_SYM_LOGITS] = stats->v[TD_SYM_SEQS] = sequences;
   stats->v[TD_SYM_CONTEXT] = stats->v[TD_SYM_PAIRS] = stats->v[TD_SYM_FULL_PAIRS] = context;
   stats->v[TD_SYM_WINDOW_CONTEXT] = stats->v[TD_SYM_WINDOW_PAIRS] = context;
+  stats->v[TD_SYM_DECODES] = sequences;
+  stats->v[TD_SYM_DECODE_CONTEXT] = context;
 }
 
 static void count_member(const struct fleet *fleet, const struct replica *replica, const struct ending *member,

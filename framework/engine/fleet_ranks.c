@@ -21,6 +21,8 @@ void fleet_share(int64_t sequences, struct td_step_stats *stats) {
     stats->v[s] = (int64_t)((wide)(stats->v[s] - all) * sequences / all) + sequences;
   }
   stats->v[TD_SYM_TOKENS] = stats->v[TD_SYM_LOGITS] = stats->v[TD_SYM_SEQS] = sequences;
+  stats->v[TD_SYM_DECODES] = sequences;
+  stats->v[TD_SYM_DECODE_CONTEXT] = stats->v[TD_SYM_CONTEXT];
 }
 
 void fleet_rank_blocks(struct fleet *fleet, int32_t worker, int64_t blocks) {

@@ -191,7 +191,7 @@ td_status fleet_line_up(struct fleet *fleet, int32_t slot) {
   fleet->settled = false;
   if (fleet->policy->admit && !fleet_admits(fleet, slot)) return fleet_refuse(fleet, slot);
   struct keyed_slot item = {0, request->place_in_line, slot};
-  if (fleet->policy->rank) item.key = fleet_rank(fleet, slot);
+  if (fleet->policy->rank) item.key = request->rank = fleet_rank(fleet, slot);
   fleet->queued_tokens += request->target;
   fleet->route_again = true;
   return slot_queue_push(&fleet->waiting, item);

@@ -21,6 +21,7 @@ void fleet_view(struct fleet *fleet, int32_t worker, int64_t blocks, int64_t seq
   if (blocks > 0 && sequences > 0) fleet->replicas[worker].freed = true;
   view->free_sequences += sequences;
   view->active -= sequences;
+  if (fleet->swap) fleet_kv_places(fleet, worker);
   view->waiting_tokens += tokens;
   fleet->waiting_tokens += tokens;
   fleet->settled = false;

@@ -15,20 +15,47 @@ const struct td_policy *td_policy_find(const char *name) {
   return NULL;
 }
 
-static bool less_work(const struct td_worker_view *a, const struct td_worker_view *b) {
-  if (a->waiting_tokens != b->waiting_tokens) return a->waiting_tokens < b->waiting_tokens;
-  return a->active < b->active;
+int64_t td_policy_work(const struct td_cluster_view *cluster, int32_t worker) {
+  enum { ACTIVE_BITS = 17 };
+  const struct td_worker_view *view = &cluster->workers[worker];
+  return view->waiting_tokens << ACTIVE_BITS | view->active;
+}
+
+static bool has_room(const struct td_worker_view *worker, uint32_t roles, int64_t blocks) {
+  return roles & 1u << worker->role && worker->free_blocks >= blocks && worker->free_sequences > 0;
+}
+
+int32_t td_policy_least(const struct td_cluster_view *cluster, td_policy_measure measure, uint32_t roles,
+                        int64_t blocks) {
+  int32_t best = -1;
+  int64_t least = TD_NOT_HERE;
+  if (cluster->loads && load_least(cluster, measure, roles, blocks, &best)) return best;
+  for (int32_t i = 0; i < cluster->worker_count; i++) {
+    if (!has_room(&cluster->workers[i], roles, blocks)) continue;
+    int64_t said = measure(cluster, i);
+    if (said >= least) continue;
+    least = said;
+    best = i;
+  }
+  return best;
 }
 
 int32_t td_policy_least_work(const struct td_cluster_view *cluster, uint32_t roles, int64_t blocks) {
-  int32_t best = -1;
-  if (cluster->loads) return load_least(cluster->loads, roles, blocks);
-  for (int32_t i = 0; i < cluster->worker_count; i++) {
-    const struct td_worker_view *worker = &cluster->workers[i];
-    if (!(roles & 1u << worker->role) || worker->free_blocks < blocks || worker->free_sequences < 1) continue;
-    if (best < 0 || less_work(worker, &cluster->workers[best])) best = i;
+  return td_policy_least(cluster, td_policy_work, roles, blocks);
+}
+
+int32_t td_policy_next(const struct td_cluster_view *cluster, uint32_t roles, int64_t blocks, int32_t from) {
+  if (has_room(&cluster->workers[from], roles, blocks)) return from; /* mostly, and the index need not know */
+  if (cluster->loads) return load_next(cluster, roles, blocks, from);
+  for (int32_t i = 1; i < cluster->worker_count; i++) {
+    int32_t at = from + i < cluster->worker_count ? from + i : from + i - cluster->worker_count;
+    if (has_room(&cluster->workers[at], roles, blocks)) return at;
   }
-  return best;
+  return -1;
+}
+
+void td_policy_changed(const struct td_cluster_view *cluster, int32_t worker) {
+  if (cluster->loads) load_changed(cluster->loads, worker);
 }
 
 int64_t td_policy_cached_tokens(const struct td_cluster_view *cluster, int32_t worker,
@@ -37,8 +64,26 @@ int64_t td_policy_cached_tokens(const struct td_cluster_view *cluster, int32_t w
   const struct prefix_cache *cache = &cluster->caches->of[worker];
   int32_t found = 0;
   while (found < request->key_count && prefix_cache_tier(cache, request->keys[found]) >= 0) found++;
-  int64_t tokens = found * cluster->caches->unit_tokens;
+  return td_policy_key_tokens(cluster, request, found);
+}
+
+int64_t td_policy_key_tokens(const struct td_cluster_view *cluster, const struct td_request_view *request,
+                             int32_t keys) {
+  if (!cluster->caches) return 0;
+  int64_t tokens = keys * cluster->caches->unit_tokens;
   return tokens < request->prompt_tokens ? tokens : request->prompt_tokens - 1;
+}
+
+int32_t td_policy_holders(const struct td_cluster_view *cluster, uint64_t key, const int32_t **out_workers) {
+  const struct td_prefix_caches *caches = cluster->caches;
+  int32_t count = 0;
+  if (!caches) return 0;
+  if (caches->of[0].holders) return holders_of(&caches->holders, key, out_workers);
+  for (int32_t i = 0; i < cluster->worker_count; i++) {
+    if (prefix_cache_tier(&caches->of[i], key) >= 0) caches->found[count++] = i;
+  }
+  *out_workers = caches->found;
+  return count;
 }
 
 enum td_verdict td_policy_route_split(const struct td_cluster_view *cluster, const struct td_request_view *request,

@@ -65,6 +65,7 @@ static void clear_slot(struct prefix_cache *cache, size_t hole) {
 
 static td_status add(struct prefix_cache *cache, uint64_t key, int32_t *out_entry) {
   if (2 * (size_t)(cache->used + 1) > cache->slot_count) TD_TRY(more_slots(cache));
+  if (cache->holders) TD_TRY(holders_add(cache->holders, key, cache->worker));
   int32_t entry = cache->unused;
   if (entry >= 0) {
     cache->unused = cache->entries[entry].newer;
@@ -80,6 +81,7 @@ static td_status add(struct prefix_cache *cache, uint64_t key, int32_t *out_entr
 }
 
 static void forget(struct prefix_cache *cache, int32_t entry) {
+  if (cache->holders) holders_remove(cache->holders, cache->entries[entry].key, cache->worker);
   clear_slot(cache, slot_of(cache, cache->entries[entry].key));
   cache->entries[entry].uses = -1;
   cache->entries[entry].newer = cache->unused;

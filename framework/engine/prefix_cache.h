@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "holders.h"
 #include "tandem/status.h"
 
 #define PREFIX_TIERS_MAX 8 /* tier 0 and what stands below it */
@@ -28,12 +29,14 @@ struct prefix_tier {
 struct prefix_cache {
   struct prefix_tier tiers[PREFIX_TIERS_MAX];
   int32_t tier_count;
+  int32_t worker; /* whose it is: for `holders` */
   int64_t in_use; /* blocks that requests are made of */
   struct prefix_entry *entries;
   size_t capacity;
   int32_t used, unused; /* entries ever made; first of those that are none any more */
   int32_t *slots;       /* [slot_count]: entries by key, -1 where none; a power of two, at most half full */
   size_t slot_count;
+  struct holders *holders; /* are told what this one has; NULL: nobody is */
 };
 
 /* Tiers hold nothing yet, and nothing fits: see `most` of each. */

@@ -200,8 +200,10 @@ static void print_energy(const struct td_run_summary *summary, double span, FILE
             summary->energy_j / (double)summary->output_tokens);
   }
   if (!isfinite(all) || span <= 0) return;
-  fprintf(out, "%.6g J idle, %.6g J in all (power basis: %s): %.6g W in the mean, %.6g output tokens/J\n",
-          summary->energy_idle_j, all, summary->power_basis, all / span, (double)summary->output_tokens / all);
+  fprintf(out, "%.6g J idle, %.6g J in all (power basis: %s): %.6g W in the mean", summary->energy_idle_j, all,
+          summary->power_basis, all / span);
+  if (all > 0) fprintf(out, ", %.6g output tokens/J", (double)summary->output_tokens / all); /* not if all are down */
+  fprintf(out, "\n");
 }
 
 void td_run_counted_print(const struct td_run_summary *summary, FILE *out) {

@@ -77,6 +77,10 @@ void td_step_stats_add(struct td_step_stats *stats, const struct td_shape *shape
   stats->v[TD_SYM_WINDOW_CONTEXT] += reach;
   stats->v[TD_SYM_WINDOW_PAIRS] += window ? window_pairs(window, past, tokens) : pairs;
   stats->v[TD_SYM_FULL_PAIRS] += tokens * (past + tokens);
+  if (tokens == 1 && past > 0) {
+    stats->v[TD_SYM_DECODES] += 1;
+    stats->v[TD_SYM_DECODE_CONTEXT] += past + 1;
+  }
   if (stats->v[TD_SYM_TILE] > 0) add_tiles(stats, past, tokens);
   if (shape->experts) {
     stats->v[TD_SYM_EXPERTS] = td_expected_experts(shape->experts, shape->experts_used, stats->v[TD_SYM_TOKENS]);

@@ -34,6 +34,7 @@ static void mistakes(void **state) {
   expect_one_line("check /nowhere.cfg", 2, "/nowhere.cfg: No such file or directory");
   expect_one_line("check a.cfg --json --help-keys", 2, "expected it alone");
   expect_one_line("devices h100_sxn", 2, "did you mean h100_sxm?");
+  expect_one_line("devices h100", 2, "did you mean h100_sxm?");
   expect_one_line("devices --jsn", 2, "did you mean --json?");
 }
 

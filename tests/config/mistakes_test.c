@@ -173,6 +173,13 @@ static void what_must_agree(void **state) {
       SOURCE(
           "format = \"generated\"; arrivals = \"poisson\"; rate = 1.0; requests = 3; prompt = { law = \"constant\"; };",
           ".prompt.mean: found 0, expected at least 1"),
+      SOURCE("format = \"generated\"; arrivals = \"poisson\"; rate = 1.0; requests = 3; prompt = { law = \"constant\"; "
+             "mean = 9; cv = 3.0; };",
+             ".prompt.cv: found it, expected it with law = \"lognormal\" only"),
+      SOURCE(
+          "format = \"azure\"; file = \"f\"; output = { high = 10; };",
+          ".output: found cv, low or high without a law, expected one (most_prompt, most_output and least_output cut "
+          "the file's lengths)"),
       SOURCE("format = \"sessions\"; file = \"f\"; most_prompt = 10;",
              ".most_prompt: found it, expected none with format = \"sessions\": a turn's prompt holds the answers "
              "before it"),

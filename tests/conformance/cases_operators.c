@@ -174,6 +174,20 @@ static void add_cache_case(struct conform_list *list, struct conform_params p) {
   }
 }
 
+/* Scores of hundreds, of either sign: their exponentials overflow or vanish unless the largest is taken off first. */
+static void add_large_scores(struct conform_list *list, enum td_dtype kv) {
+  static const int64_t rows[][2] = {{1, 37}, {33, 0}}; /* and past */
+  struct conform_params p = {.kind = TD_OP_ATTENTION, .kv = kv, .seqs = 1, .heads = 4, .kv_heads = 2, .head_dim = 64};
+  p.block_tokens = 16;
+  p.scale = 200;
+  for (size_t i = 0; i < COUNT(rows); i++) {
+    p.rows = rows[i][0];
+    p.past = rows[i][1];
+    conform_add_operator(list, conform_run_operator, &p, kv, "attention/%s/rows=%" PRId64 ",past=%" PRId64 ",scale=%g",
+                         td_dtype_info((uint32_t)kv)->name, p.rows, p.past, p.scale);
+  }
+}
+
 static void list_cache(struct conform_list *list) {
   static const struct conform_params shapes[] = {
       {.rows = 1, .heads = 1, .kv_heads = 1, .head_dim = 64, .block_tokens = 16},
@@ -216,6 +230,7 @@ static void list_cache(struct conform_list *list) {
       p.kind = TD_OP_ATTENTION;
       add_cache_case(list, p);
     }
+    add_large_scores(list, kv_types[t]);
   }
 }
 

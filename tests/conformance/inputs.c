@@ -252,7 +252,9 @@ td_status conform_inputs_make(struct conform_run *run, const struct conform_para
                          .theta = 10000.0,
                          .scale = params->scale ? params->scale : 1.0,
                          .position_scale = params->position_scale ? params->position_scale : 1.0};
-  if (params->kind == TD_OP_ATTENTION) in.op.scale = 1.0 / params->head_dim; /* no power of two by habit */
+  if (params->kind == TD_OP_ATTENTION && params->scale == 0) {
+    in.op.scale = 1.0 / params->head_dim; /* no power of two by habit */
+  }
   if (params->kind == TD_OP_RMS_NORM) in.op.groups = params->groups ? params->groups : 1;
   if (params->kind == TD_OP_ROUTER) in.op.n = 2 * (int64_t)params->used;
   in.batch.rows = params->rows;

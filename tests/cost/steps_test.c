@@ -125,6 +125,22 @@ static void prompts(void **state) {
   td_device_params_close(device);
 }
 
+/* Nobody decodes where chunks of several prompts meet, and decodes are told from them exactly. */
+static void several_chunks(void **state) {
+  (void)state;
+  struct td_device_params *device = device_of(HEAD NAMED PREFILL DECODE LARGE "});");
+  struct td_graph *graph = graph_of("opt-13b");
+  struct td_step_stats stats = {0};
+  const double prompts = 10e-3 + (128 + 77) * 100e-6 + ((300 * 300 - 172 * 172) + 77 * 77) * 7e-9;
+  td_step_stats_add(&stats, &graph->shape, 172, 128, 1);
+  td_step_stats_add(&stats, &graph->shape, 0, 77, 0);
+  near(seconds_of(device, graph, &stats), prompts);
+  for (int64_t i = 0; i < 2; i++) td_step_stats_add(&stats, &graph->shape, 400 + i, 1, 1);
+  near(seconds_of(device, graph, &stats), prompts + 2 * 40e-6 + (401 + 402) * 600e-9);
+  td_graph_free(graph);
+  td_device_params_close(device);
+}
+
 static void points(void **state) {
   (void)state;
   struct td_device_params
@@ -342,10 +358,10 @@ static void printed(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(mistakes), cmocka_unit_test(what_there_is), cmocka_unit_test(decode_steps),
-      cmocka_unit_test(prompts),  cmocka_unit_test(points),        cmocka_unit_test(layers),
-      cmocka_unit_test(extremes), cmocka_unit_test(distserve),     cmocka_unit_test(splitwise),
-      cmocka_unit_test(printed),
+      cmocka_unit_test(mistakes),  cmocka_unit_test(what_there_is),  cmocka_unit_test(decode_steps),
+      cmocka_unit_test(prompts),   cmocka_unit_test(several_chunks), cmocka_unit_test(points),
+      cmocka_unit_test(layers),    cmocka_unit_test(extremes),       cmocka_unit_test(distserve),
+      cmocka_unit_test(splitwise), cmocka_unit_test(printed),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -243,6 +243,23 @@ static void endless_failures_are_said(void **state) {
   run_fails((const char *[SETS]){FAST_FAILURES}, "cluster.pools.[0].failures: found 1e-09 s between failures");
   write_config(false, ONE);
   run_fails((const char *[SETS]){FAST_FAILURES}, "workers fail too often for it");
+  /* workers come and go beside a call that orchestrators never get through */
+  run_fails((const char *[SETS]){"cluster.pools.[0].failures={mean_time_between=1.0; mean_time_to_repair=1.0;}",
+                                 "cluster.orchestrators={pools=({name=\"o\"; cores=1; failures={mean_time_between=5.0; "
+                                 "mean_time_to_repair=1.0;};}); tokenize=1.0;}"},
+            "cluster.orchestrators.pools.[0].failures: found 5 s between failures");
+}
+
+/* Whoever is down comes back, however often others fail meanwhile. */
+static void long_outages_are_waited_for(void **state) {
+  (void)state;
+  const char *const often = "cluster.pools.[0].failures={mean_time_between=5.0; mean_time_to_repair=0.5;}";
+  write_config(true, ONE);
+  const struct td_run_summary *summary =
+      run_well((const char *[SETS]){often, "cluster.pools.[1].outages=({worker=0; at=0.0; lasts=9000.0;})"});
+  assert_true(td_seconds(summary->makespan_ps) > 9000 && summary->failures > 1000);
+  run_fails((const char *[SETS]){often, "cluster.pools.[1].outages=({worker=0; at=0.0; lasts=0.0;})"},
+            "waits for a route, policy disaggregated finds no worker for it, and nothing else will happen");
 }
 
 #define LONG(at) "{ prompt_tokens = 8000; max_tokens = 1; arrival = " #at "; }"
@@ -303,6 +320,7 @@ int main(void) {
       cmocka_unit_test(prefixes_are_bounded),
       cmocka_unit_test(endless_refusals_are_said),
       cmocka_unit_test(endless_failures_are_said),
+      cmocka_unit_test(long_outages_are_waited_for),
       cmocka_unit_test(merged_steps_happen),
       cmocka_unit_test(sums_over_workers_hold),
       cmocka_unit_test(idle_ticks_are_left_out),

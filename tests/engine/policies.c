@@ -3,7 +3,6 @@
  * Who gets what: each policy's answers on small clusters made by hand.
  */
 #include <math.h>
-#include <time.h>
 
 #include "../support.h"
 #include "tandem/base.h"
@@ -75,26 +74,6 @@ static void every_policy_checks_its_roles(void **state) {
     assert_true(*made.policy->summary && strlen(made.policy->summary) < 120);
     made_close(&made);
   }
-}
-
-/* A fleet where nobody does both is not searched for somebody who does at each request. */
-static void round_robin_asks_who_is_next(void **state) {
-  (void)state;
-  enum { HALF = 50000 };
-  struct td_worker_view *workers;
-  assert_int_equal(td_alloc(2 * HALF, sizeof *workers, (void **)&workers), TD_OK);
-  for (int32_t i = 0; i < 2 * HALF; i++) {
-    workers[i] = (struct td_worker_view)WORKER(PREFILL, 0, 0);
-    if (i >= HALF) workers[i].role = TD_ROLE_DECODE;
-  }
-  struct made made;
-  made_open(&made, "round_robin", workers, 2 * HALF);
-  struct td_request_view request = request_of(40);
-  const clock_t begin = clock();
-  for (int32_t i = 0; i < 2 * HALF; i++) route(&made, &request, i % HALF, HALF + i % HALF);
-  assert_true(clock() - begin < CLOCKS_PER_SEC);
-  made_close(&made);
-  free(workers);
 }
 
 static void round_robin_takes_turns(void **state) {
@@ -314,7 +293,6 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_policy_checks_its_roles),
       cmocka_unit_test(round_robin_takes_turns),
-      cmocka_unit_test(round_robin_asks_who_is_next),
       cmocka_unit_test(conditional_parts_at_the_threshold),
       cmocka_unit_test(mixed_overflows),
       cmocka_unit_test(fewest_tokens_adds_requests_to_tokens),

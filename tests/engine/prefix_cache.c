@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A prefix cache beside a plain model of it: lists that are searched from end to end.
+ * A prefix cache beside a plain model of it: lists that are searched from end to end; and who has what of several.
  */
 #include "engine/prefix_cache.h"
 
@@ -89,7 +89,68 @@ static void behaves_as_a_plain_one(void **state) {
   prefix_cache_close(&cache);
 }
 
+/* ---- several caches ---- */
+
+enum { CACHES = 70 };
+
+static void same_holders(const struct prefix_cache *caches, const struct holders *holders) {
+  size_t kept = 0;
+  for (uint64_t key = 0; key < KEYS; key++) {
+    const int32_t *workers = NULL;
+    int32_t count = holders_of(holders, key * 64, &workers), at = 0;
+    for (int32_t i = 0; i < CACHES; i++) {
+      if (prefix_cache_tier(&caches[i], key * 64) < 0) continue;
+      assert_true(at < count);
+      assert_int_equal(workers[at++], i);
+    }
+    assert_int_equal(at, count);
+    kept += count > 0;
+  }
+  assert_int_equal(holders->used, kept);
+}
+
+static void change(struct prefix_cache *cache, int uses[KEYS], uint64_t turn) {
+  int key = (int)(td_random(2, 1, turn) % KEYS), what = (int)(td_random(2, 2, turn) % 8);
+  if (what < 3) {
+    uses[key]++;
+    assert_int_equal(prefix_cache_use(cache, (uint64_t)key * 64), TD_OK);
+  } else if (what < 7 && uses[key]) {
+    uses[key]--;
+    prefix_cache_release(cache, (uint64_t)key * 64);
+  } else if (what == 7 && turn % 5 == 0) {
+    prefix_cache_lose(cache, 4);
+    memset(uses, 0, KEYS * sizeof *uses);
+  } else {
+    prefix_cache_trim(cache, (int64_t)(td_random(2, 3, turn) % 6));
+  }
+}
+
+/* Keys are with few and with many, and with nobody again. */
+static void holders_are_who_has_it(void **state) {
+  static int uses[CACHES][KEYS];
+  struct prefix_cache caches[CACHES];
+  struct holders holders = {.used = 0};
+  (void)state;
+  for (int32_t i = 0; i < CACHES; i++) {
+    prefix_cache_open(&caches[i], TIERS);
+    for (int tier = 1; tier < TIERS; tier++) caches[i].tiers[tier].most = room[tier];
+    caches[i].worker = i;
+    caches[i].holders = &holders;
+  }
+  for (uint64_t turn = 0; turn < 40000; turn++) {
+    uint64_t cache = td_random(2, 0, turn) % (turn / 5000 % 2 ? CACHES : 3);
+    change(&caches[cache], uses[cache], turn);
+    if (turn % 64 == 0) same_holders(caches, &holders);
+  }
+  for (int32_t i = 0; i < CACHES; i++) prefix_cache_lose(&caches[i], 0);
+  same_holders(caches, &holders);
+  assert_int_equal(holders.used, 0);
+  for (int32_t i = 0; i < CACHES; i++) prefix_cache_close(&caches[i]);
+  holders_close(&holders);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(behaves_as_a_plain_one)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(behaves_as_a_plain_one),
+                                     cmocka_unit_test(holders_are_who_has_it)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

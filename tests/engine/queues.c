@@ -135,12 +135,39 @@ static void draw_view(struct td_worker_view *view) {
   view->active = draw(5);
 }
 
+static int64_t anything; /* of a policy's own */
+
+/* Leaves some out, and goes by its own state too. */
+static int64_t own_measure(const struct td_cluster_view *cluster, int32_t worker) {
+  const struct td_worker_view *view = &cluster->workers[worker];
+  return view->active == 3 || worker == anything ? TD_NOT_HERE : view->waiting_tokens / 100 - view->active;
+}
+
+static void change_state(const struct td_cluster_view *indexed) {
+  int64_t before = anything;
+  anything = draw(indexed->worker_count);
+  td_policy_changed(indexed, (int32_t)before);
+  td_policy_changed(indexed, (int32_t)anything);
+}
+
+static void ask_all(const struct td_cluster_view *all, const struct td_cluster_view *indexed) {
+  uint32_t roles = (uint32_t)draw(8);
+  int64_t blocks = draw(35);
+  int32_t from = (int32_t)draw(all->worker_count);
+  assert_int_equal(td_policy_least_work(indexed, roles, blocks), td_policy_least_work(all, roles, blocks));
+  assert_int_equal(td_policy_next(indexed, roles, blocks, from), td_policy_next(all, roles, blocks, from));
+  if (!draw(3)) return; /* measures are not all asked each time */
+  assert_int_equal(td_policy_least(indexed, own_measure, roles, blocks),
+                   td_policy_least(all, own_measure, roles, blocks));
+}
+
 static void check_loads(int32_t workers) {
+  static const td_policy_measure measures[] = {own_measure, NULL};
   struct td_worker_view *views;
   struct td_load_index *index;
   assert_int_equal(td_alloc((size_t)workers, sizeof *views, (void **)&views), TD_OK);
   for (int32_t i = 0; i < workers; i++) draw_view(&views[i]);
-  assert_int_equal(load_open(views, workers, &index), TD_OK);
+  assert_int_equal(load_open(views, workers, measures, &index), TD_OK);
   struct td_cluster_view all = {.workers = views, .worker_count = workers}, indexed = all;
   indexed.loads = index;
   for (int turn = 0; turn < 3000; turn++) {
@@ -150,9 +177,8 @@ static void check_loads(int32_t workers) {
       assert_int_equal(load_role(index, views[worker].role), TD_OK);
       load_changed(index, worker);
     }
-    uint32_t roles = (uint32_t)draw(8);
-    int64_t blocks = draw(35);
-    assert_int_equal(td_policy_least_work(&indexed, roles, blocks), td_policy_least_work(&all, roles, blocks));
+    if (!draw(3)) change_state(&indexed);
+    ask_all(&all, &indexed);
   }
   load_close(index);
   free(views);
@@ -174,12 +200,13 @@ static void who_is_down_is_not_looked_for(void **state) {
   for (int32_t i = 0; i < WORKERS; i += APART) {
     views[i] = (struct td_worker_view){.free_blocks = 10, .free_sequences = 4, .active = 2};
   }
-  assert_int_equal(load_open(views, WORKERS, &index), TD_OK);
+  assert_int_equal(load_open(views, WORKERS, NULL, &index), TD_OK);
+  const struct td_cluster_view cluster = {.workers = views, .worker_count = WORKERS, .loads = index};
   const clock_t begin = clock();
   for (int32_t turn = 0; turn < ASKS; turn++) {
     views[0].active = 1 + turn % 3;
     load_changed(index, 0);
-    assert_int_equal(load_least(index, 1u << TD_ROLE_BOTH, 5), turn % 3 < 2 ? 0 : APART);
+    assert_int_equal(td_policy_least_work(&cluster, 1u << TD_ROLE_BOTH, 5), turn % 3 < 2 ? 0 : APART);
   }
   assert_true(clock() - begin < CLOCKS_PER_SEC);
   load_close(index);

@@ -182,9 +182,22 @@ static void tables_say_it_too(void **state) {
   assert_string_equal(out, "time,device,change\n2500000000000,0,3\n2750000000000,0,4\n");
 }
 
+/* Everybody is down and everything refused: no joule, and no token of one. */
+static void nothing_has_no_rate(void **state) {
+  static char out[1 << 16];
+  (void)state;
+  const char *words =
+      "--set engine.policy=admission --set 'engine.policy_options={queue_limit=0;}' --set 'cluster.pools.[0].outages=({"
+      "worker=0; at=0; lasts=0;})' --set 'cluster.pools.[1].outages=({worker=0; at=0; lasts=0;})'";
+  assert_int_equal(test_run(out, sizeof out, "%s run %s/keys.cfg --no-trace %s", TANDEM_PROGRAM, folder, words), 0);
+  assert_non_null(strstr(out, "0 requests (3 refused)"));
+  assert_non_null(strstr(out, "): 0 W in the mean\n"));
+  assert_null(strstr(out, "nan"));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(one_set_of_keys), cmocka_unit_test(keys_of_calls),
-                                     cmocka_unit_test(tables_say_it_too)};
+                                     cmocka_unit_test(tables_say_it_too), cmocka_unit_test(nothing_has_no_rate)};
   folder = test_scratch();
   random_cluster_files(folder);
   random_cluster_file(

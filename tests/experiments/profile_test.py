@@ -16,11 +16,11 @@ ROWS = ("m,a100-80gb,8,512,1,90,40\nm,a100-80gb,8,512,1,100,44\nm,a100-80gb,8,51
         "m,a100-80gb,8,512,2,170,45\nm,a100-80gb,4,512,4,999,999\nother,a100-80gb,8,512,8,999,999\nm,h100-80gb,8,512,8,999,999\n")
 
 
-def made(text, *words, model="m"):
+def made(text, *words, model="m", shape="llama-2-70b"):
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "p.csv"
         path.write_text(text, encoding="utf-8")
-        return steps(*words, path, "a100_sxm", "a100-80gb", f"llama-2-70b={model}")
+        return steps(*words, path, "a100_sxm", "a100-80gb", f"{shape}={model}")
 
 
 def steps(*words):
@@ -45,15 +45,19 @@ class Batches(unittest.TestCase):
         text = made(HEAD + ROWS, "--as-read").stdout
         self.assertEqual(points(text, "decode"), [(512, 44, 40, 48), (1024, 45.5, 45, 46)])
 
-    def mistake(self, text, words, model="m"):
-        done = made(text, model=model)
+    def mistake(self, text, words, **swapped):
+        done = made(text, **swapped)
         self.assertEqual(done.returncode, 1)
         self.assertEqual(done.stdout, "")
         self.assertIn(words, done.stderr)
         self.assertEqual(done.stderr.count("\n"), 1)
 
     def test_mistakes_name_the_place(self):
+        done = steps("nowhere.csv", "a100_sxm", "a100-80gb", "llama-2-70b=m")
+        self.assertEqual((done.returncode, done.stderr.count("\n")), (1, 1))
+        self.assertIn("nowhere.csv", done.stderr)
         self.mistake(HEAD + ROWS, "expected some", model="absent")
+        self.mistake(HEAD + ROWS, "found no shape 'llama2-70b' in experiments/models", shape="llama2-70b")
         self.mistake(HEAD.replace(",token_time", "") + "m,a100-80gb,8,512,1,90\n", "found no column token_time")
         self.mistake(HEAD + "m,a100-80gb,8,512,1,fast,40\n", "p.csv:2: prompt_time: found 'fast'")
         self.mistake(HEAD + "m,a100-80gb,8,512,1,-3,40\n", "p.csv:2: prompt_time: found '-3'")

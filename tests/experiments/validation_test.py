@@ -59,8 +59,8 @@ class Splitwise(unittest.TestCase):
         self.values = program("splitwise")
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
-        folder = pathlib.Path(folder.name)
-        lengths, *_ = self.values.coding(folder / "no trace", folder)
+        self.folder = folder = pathlib.Path(folder.name)
+        (lengths, *_), _ = self.values.coding(folder / "no trace", folder)
         machines, _ = self.values.machines_of("llama-2-70b", folder, folder / "no profile")
         self.study = self.values.Study(TANDEM, lengths, "llama-2-70b", machines[0])
 
@@ -76,6 +76,14 @@ class Splitwise(unittest.TestCase):
             self.assertEqual(self.values.CLAIMS["coding"][which], ("AA 55+15", baseline))
             self.assertFalse(self.meets(baseline, carried / (claim["published"] * (1 - claim["within"]))), which)
             self.assertTrue(self.meets(baseline, too_much / (claim["published"] * (1 + claim["within"]))), which)
+
+    def test_notes_say_what_lengths_are_of(self):
+        trace = self.folder / "code.csv"
+        self.assertEqual(self.values.coding(trace, self.folder / "not/yet")[1], "lengths of laws")
+        trace.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n0,500,7\n", encoding="utf-8")
+        (lengths,), told = self.values.coding(trace, self.folder)
+        self.assertEqual(told, "lengths of the trace")
+        self.assertEqual((lengths / "outputs.txt").read_text(encoding="utf-8"), "7\n")
 
     def test_lengths_have_the_published_means_and_medians(self):
         for law in self.values.LAWS:

@@ -194,6 +194,21 @@ static void faults_output(void **state) {
   refuses(2, "the model", arguments);
 }
 
+/* Files over the limit of their size are told, and the signal that comes with it does not end the program. */
+static void faults_file_limit(void **state) {
+  (void)state;
+  static const char *const outputs[] = {"run %s -o %s/limit.h5", "eval %s --ids %s --out %s/limit.h5"};
+  char err[8192], command[2][8600], ids[4200];
+  snprintf(ids, sizeof ids, "%s", scratch_file("ids", "1 2 3"));
+  snprintf(command[0], sizeof command[0], outputs[0], harness_config("ok", &good), harness_scratch());
+  snprintf(command[1], sizeof command[1], outputs[1], test_source("tests/data/tiny/llama.gguf"), ids,
+           harness_scratch());
+  for (size_t i = 0; i < 2; i++) {
+    int code = test_run(err, sizeof err, "(ulimit -f 1; exec %s %s) 2>&1 >/dev/null", TANDEM_PROGRAM, command[i]);
+    if (code != 1 || !strstr(err, "File too large")) fail_msg("tandem %s: exit %d\n%s", command[i], code, err);
+  }
+}
+
 /* The run must end when the disk is full, not when the slow step under way is. */
 static void faults_full_disk_in_a_step(void **state) {
   (void)state;
@@ -248,12 +263,12 @@ static void faults_under_mpi(void **state) {
 }
 
 static const struct CMUnitTest cases[] = {
-    cmocka_unit_test(faults_usage),     cmocka_unit_test(faults_config),
-    cmocka_unit_test(faults_not_files), cmocka_unit_test(faults_model),
-    cmocka_unit_test(faults_cluster),   cmocka_unit_test(faults_output),
-    cmocka_unit_test(faults_full_disk), cmocka_unit_test(faults_full_disk_in_a_step),
-    cmocka_unit_test(faults_under_mpi), cmocka_unit_test(live_run_sigkill),
-    cmocka_unit_test(mpi_killed_rank),
+    cmocka_unit_test(faults_usage),      cmocka_unit_test(faults_config),
+    cmocka_unit_test(faults_not_files),  cmocka_unit_test(faults_model),
+    cmocka_unit_test(faults_cluster),    cmocka_unit_test(faults_output),
+    cmocka_unit_test(faults_full_disk),  cmocka_unit_test(faults_full_disk_in_a_step),
+    cmocka_unit_test(faults_file_limit), cmocka_unit_test(faults_under_mpi),
+    cmocka_unit_test(live_run_sigkill),  cmocka_unit_test(mpi_killed_rank),
 };
 
 int main(int argc, char **argv) {

@@ -280,7 +280,9 @@ static void test_step_stats(void **state) {
                                              /* no window, no experts */
                                              [TD_SYM_WINDOW_CONTEXT] = 27,
                                              [TD_SYM_WINDOW_PAIRS] = 15 + 11 + 38,
-                                             [TD_SYM_FULL_PAIRS] = 25 + 11 + 44};
+                                             [TD_SYM_FULL_PAIRS] = 25 + 11 + 44,
+                                             [TD_SYM_DECODES] = 1,
+                                             [TD_SYM_DECODE_CONTEXT] = 11};
   for (int i = 0; i < TD_SYM_COUNT; i++) assert_int_equal(stats.v[i], want[i]);
 }
 

@@ -2,6 +2,7 @@
  *
  * What is written is read back, and what cannot be written is an error in front of any work.
  */
+#include <fcntl.h>
 #include <math.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -138,18 +139,20 @@ static void long_config(void **state) {
 
 static void abandoned(void **state) {
   (void)state;
+  char why[1024];
   const char *path = in_folder("gone.h5");
   struct td_trace_writer *writer = create(path);
   struct td_row_device device = {.name = "w"};
   expect_ok(td_trace_append(writer, TD_TABLE_DEVICES, &device, 1));
-  (void)td_fail(TD_IO, "rank 1 died");
+  (void)td_fail(TD_IO, "rank 1 died %0900d", 7);
+  snprintf(why, sizeof why, "%s", td_error_text());
   td_trace_abandon(writer, td_error_text());
-  assert_string_equal(td_error_text(), "rank 1 died");
+  assert_string_equal(td_error_text(), why);
   td_trace_abandon(NULL, "nothing");
   assert_int_not_equal(access(path, F_OK), 0);
   struct td_trace *trace = load(in_folder("gone.h5.part"));
   assert_false(trace->complete);
-  assert_string_equal(trace->reason, "rank 1 died");
+  assert_string_equal(trace->reason, why);
   assert_int_equal(trace->count[TD_TABLE_DEVICES], 1);
   td_trace_free(trace);
 }
@@ -201,14 +204,31 @@ static void older_file_replaced(void **state) {
   td_trace_free(load(path));
 }
 
-/* Two runs with one output: the second one has the name, the first one says so instead of renaming a stranger. */
+/* Two runs with one output: the second is refused when it begins, and the first loses nothing. What a run that ended
+ * left is replaced. */
 static void two_writers(void **state) {
   (void)state;
-  const char *path = in_folder("two.h5");
-  struct td_trace_writer *first = create(path), *second = create(path);
-  expect_error(td_trace_finish(first), TD_IO, "two.h5.part: replaced");
-  expect_ok(td_trace_finish(second));
-  td_trace_free(load(path));
+  struct td_trace_run run = sample_run(NULL);
+  struct td_trace_writer *first = create(in_folder("two.h5")), *second = NULL;
+  struct td_row_device device = {.name = "w"};
+  expect_error(td_trace_create(in_folder("two.h5"), &run, &second), TD_IO, "two.h5.part: found that another run is");
+  assert_int_not_equal(access(in_folder("two.h5.part.new"), F_OK), 0);
+  expect_ok(td_trace_append(first, TD_TABLE_DEVICES, &device, 1));
+  expect_ok(td_trace_finish(first));
+  struct td_trace *trace = load(in_folder("two.h5"));
+  assert_int_equal(trace->count[TD_TABLE_DEVICES], 1);
+  td_trace_free(trace);
+  for (int i = 0; i < 2; i++) td_trace_abandon(create(in_folder("two.h5")), "again");
+}
+
+/* Whoever knows no locks replaces the part: its run says so instead of renaming a stranger. */
+static void part_replaced(void **state) {
+  (void)state;
+  struct td_trace_writer *writer = create(in_folder("lost.h5"));
+  assert_int_equal(unlink(in_folder("lost.h5.part")), 0);
+  assert_int_equal(close(open(in_folder("lost.h5.part"), O_CREAT | O_WRONLY, 0644)), 0);
+  expect_error(td_trace_finish(writer), TD_IO, "lost.h5.part: replaced");
+  assert_int_not_equal(access(in_folder("lost.h5"), F_OK), 0);
 }
 
 /* Same rows, same bytes in every data set. */
@@ -327,6 +347,7 @@ int main(void) {
       cmocka_unit_test(bad_paths),
       cmocka_unit_test(older_file_replaced),
       cmocka_unit_test(two_writers),
+      cmocka_unit_test(part_replaced),
       cmocka_unit_test(older_fields),
       cmocka_unit_test(same_run_same_bytes),
       cmocka_unit_test(older_name),

@@ -7,26 +7,25 @@
 #include "tandem/experiment.h"
 #include "tandem/policy.h"
 
+enum { ROLES = 1u << TD_ROLE_BOTH };
+
 static td_status check(const struct td_cluster_view *cluster) {
-  return td_policy_needs(cluster, "fewest_tokens", 1u << TD_ROLE_BOTH);
+  return td_policy_needs(cluster, "fewest_tokens", ROLES);
+}
+
+static int64_t tokens(const struct td_cluster_view *cluster, int32_t worker) {
+  return cluster->workers[worker].waiting_tokens + cluster->workers[worker].active;
 }
 
 static enum td_verdict route(const struct td_cluster_view *cluster, const struct td_request_view *request,
                              struct td_step_plan *out_plan) {
-  int32_t best = -1;
-  int64_t fewest = 0;
-  for (int32_t i = 0; i < cluster->worker_count; i++) {
-    const struct td_worker_view *worker = &cluster->workers[i];
-    int64_t tokens = worker->waiting_tokens + worker->active;
-    if (worker->role != TD_ROLE_BOTH || worker->free_sequences < 1) continue;
-    if (worker->free_blocks < request->decode_blocks || (best >= 0 && tokens >= fewest)) continue;
-    best = i;
-    fewest = tokens;
-  }
-  if (best < 0) return TD_WAIT;
-  *out_plan = td_plan_whole(best, cluster->whole);
+  int32_t worker = td_policy_least(cluster, tokens, ROLES, request->decode_blocks);
+  if (worker < 0) return TD_WAIT;
+  *out_plan = td_plan_whole(worker, cluster->whole);
   return TD_ROUTE;
 }
+
+static const td_policy_measure measures[] = {tokens, NULL};
 
 const struct td_policy td_policy_fewest_tokens = {
     .size = sizeof(struct td_policy),
@@ -37,4 +36,5 @@ const struct td_policy td_policy_fewest_tokens = {
         "Splitwise (Patel et al., ISCA 2024) route in its simulator.",
     .check = check,
     .route = route,
+    .measures = measures,
 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Policy `kv_aware`: a prompt goes where its beginning has been before, unless too much waits there. With prefix caches
- * (engine.prefix_cache) it asks every worker what it has. Without, it keeps its own, bounded memory of which block of
- * which prompt it sent where, as the routers of llm-d and Dynamo do between their workers' reports.
+ * (engine.prefix_cache) it asks those workers that have some of it. Without, it keeps its own, bounded memory of which
+ * block of which prompt it sent where, as the routers of llm-d and Dynamo do between their workers' reports.
  */
 #include "tandem/policy.h"
 
@@ -58,28 +58,50 @@ static bool has_room(const struct td_worker_view *worker, uint32_t roles, int64_
 }
 
 /* What waits there less what is known there, in prompt tokens. */
+static double cost_if(const struct td_cluster_view *cluster, int32_t worker, int64_t known) {
+  return (double)cluster->workers[worker].waiting_tokens - cluster->options->prefix_weight * (double)known;
+}
+
 static double cost_of(const struct td_cluster_view *cluster, const struct td_request_view *request, int32_t worker) {
   int64_t known = cluster->caches ? td_policy_cached_tokens(cluster, worker, request)
                                   : (int64_t)match(cluster, request, worker) * request->prefix_tokens;
   if (known > request->prompt_tokens) known = request->prompt_tokens; /* the last block may be shorter */
-  return (double)cluster->workers[worker].waiting_tokens - cluster->options->prefix_weight * (double)known;
+  return cost_if(cluster, worker, known);
 }
 
-/* Of the worker with the least work and all those with caches, the cheapest; equals: the one with the least work, then
- * by number. */
+struct choice {
+  int32_t first; /* the worker with the least work */
+  int32_t best;
+  double least; /* what it costs */
+};
+
+/* Equals: the one with the least work, then by number; -1: would anybody of that cost be? */
+static bool is_better(const struct choice *choice, int32_t worker, double cost) {
+  return cost < choice->least || (cost == choice->least && choice->best != choice->first && worker < choice->best);
+}
+
+/* Of the worker with the least work and all those with caches, the cheapest. Those that know most are asked first,
+ * until all that know less would cost more with no more to do than the first. */
 static int32_t choose_cached(const struct td_cluster_view *cluster, const struct td_request_view *request,
                              uint32_t roles, int64_t blocks) {
-  int32_t best = td_policy_least_work(cluster, roles, blocks);
-  if (best < 0 || !request->key_count) return best;
-  double least = cost_of(cluster, request, best);
-  for (int32_t i = 0; i < cluster->worker_count; i++) {
-    if (!has_room(&cluster->workers[i], roles, blocks)) continue;
-    double cost = cost_of(cluster, request, i);
-    if (cost >= least) continue;
-    least = cost;
-    best = i;
+  int32_t first = td_policy_least_work(cluster, roles, blocks);
+  if (first < 0 || !request->key_count) return first;
+  struct choice choice = {first, first, cost_of(cluster, request, first)};
+  for (int32_t keys = request->key_count; keys > 0; keys--) {
+    const int32_t *holders = NULL;
+    const int64_t known = td_policy_key_tokens(cluster, request, keys);
+    if (!is_better(&choice, -1, cost_if(cluster, first, known))) break;
+    int32_t count = td_policy_holders(cluster, request->keys[keys - 1], &holders);
+    for (int32_t i = 0; i < count; i++) {
+      if (!has_room(&cluster->workers[holders[i]], roles, blocks)) continue;
+      if (!is_better(&choice, holders[i], cost_if(cluster, holders[i], known))) continue;
+      double cost = cost_of(cluster, request, holders[i]);
+      if (!is_better(&choice, holders[i], cost)) continue;
+      choice.best = holders[i];
+      choice.least = cost;
+    }
   }
-  return best;
+  return choice.best;
 }
 
 /* Of the worker with the least work and those that know the first block, the cheapest; equals: the one with the least
@@ -147,4 +169,5 @@ const struct td_policy td_policy_kv_aware = {
     .state_bytes = sizeof(struct memory),
     .check = check,
     .route = route,
+    .seeks_holders = true,
 };

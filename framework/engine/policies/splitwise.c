@@ -13,11 +13,11 @@
 
 enum { MOST_WORKERS = 1 << 17 };
 
-/* Where a worker stands: its role, or between. */
+/* Who was mixed when it was last given work. */
 struct state {
   uint8_t mixed[MOST_WORKERS];
 };
-enum side { PROMPTS = TD_ROLE_PREFILL, OUTPUTS = TD_ROLE_DECODE, MIXED, ANY };
+enum { PROMPTS = 1u << TD_ROLE_PREFILL, OUTPUTS = 1u << TD_ROLE_DECODE, EITHER = PROMPTS | OUTPUTS };
 
 static td_status check(const struct td_cluster_view *cluster) {
   if (td_policy_has_role(cluster, 1u << TD_ROLE_BOTH)) {
@@ -27,72 +27,75 @@ static td_status check(const struct td_cluster_view *cluster) {
     return td_fail(TD_CONFIG, "policy splitwise: found %" PRId32 " workers, expected at most %d", cluster->worker_count,
                    MOST_WORKERS);
   }
-  return td_policy_needs(cluster, "splitwise", 1u << TD_ROLE_PREFILL | 1u << TD_ROLE_DECODE);
-}
-
-static enum side side_of(const struct td_cluster_view *cluster, int32_t worker) {
-  const struct state *state = cluster->state;
-  return state->mixed[worker] ? MIXED : (enum side)cluster->workers[worker].role;
-}
-
-/* Prompt tokens that wait there, and one for each request. */
-static int64_t tokens_of(const struct td_worker_view *worker) {
-  return worker->waiting_tokens + worker->active;
-}
-
-static int64_t memory_of(const struct td_worker_view *worker) {
-  return worker->blocks - worker->free_blocks;
-}
-
-/* The worker of a side with room for `blocks` that has the least of something; -1: none has the room. */
-static int32_t least(const struct td_cluster_view *cluster, enum side side, int64_t blocks,
-                     int64_t (*something)(const struct td_worker_view *worker)) {
-  int32_t best = -1;
-  for (int32_t i = 0; i < cluster->worker_count; i++) {
-    const struct td_worker_view *worker = &cluster->workers[i];
-    if (worker->free_blocks < blocks || worker->free_sequences < 1) continue;
-    if (side != ANY && side_of(cluster, i) != side) continue;
-    if (best < 0 || something(worker) < something(&cluster->workers[best])) best = i;
-  }
-  return best;
-}
-
-/* As `least` by tokens; -1 also if the queue there would be too long with this prompt. */
-static int32_t prompt_worker(const struct td_cluster_view *cluster, enum side side,
-                             const struct td_request_view *request) {
-  int32_t worker = least(cluster, side, request->prefill_blocks, tokens_of);
-  if (worker < 0 || !cluster->workers[worker].waiting_tokens) return worker;
-  int64_t tokens = tokens_of(&cluster->workers[worker]) + request->prompt_tokens;
-  return tokens > cluster->options->threshold_tokens ? -1 : worker;
+  return td_policy_needs(cluster, "splitwise", EITHER);
 }
 
 /* Whoever is idle is what its pool says again. */
-static void return_idle(const struct td_cluster_view *cluster) {
+static bool is_mixed(const struct td_cluster_view *cluster, int32_t worker) {
+  const struct state *state = cluster->state;
+  return state->mixed[worker] && cluster->workers[worker].active;
+}
+
+static void set_mixed(const struct td_cluster_view *cluster, int32_t worker, bool mixed) {
   struct state *state = cluster->state;
-  for (int32_t i = 0; i < cluster->worker_count; i++) {
-    if (!cluster->workers[i].active) state->mixed[i] = 0;
-  }
+  state->mixed[worker] = mixed;
+  td_policy_changed(cluster, worker);
+}
+
+/* Prompt tokens that wait there, and one for each request. */
+static int64_t tokens(const struct td_cluster_view *cluster, int32_t worker) {
+  return cluster->workers[worker].waiting_tokens + cluster->workers[worker].active;
+}
+
+static int64_t memory(const struct td_cluster_view *cluster, int32_t worker) {
+  return cluster->workers[worker].blocks - cluster->workers[worker].free_blocks;
+}
+
+static int64_t tokens_if_mixed(const struct td_cluster_view *cluster, int32_t worker) {
+  return is_mixed(cluster, worker) ? tokens(cluster, worker) : TD_NOT_HERE;
+}
+
+static int64_t tokens_if_not(const struct td_cluster_view *cluster, int32_t worker) {
+  return is_mixed(cluster, worker) ? TD_NOT_HERE : tokens(cluster, worker);
+}
+
+static int64_t memory_if_mixed(const struct td_cluster_view *cluster, int32_t worker) {
+  return is_mixed(cluster, worker) ? memory(cluster, worker) : TD_NOT_HERE;
+}
+
+static int64_t memory_if_not(const struct td_cluster_view *cluster, int32_t worker) {
+  return is_mixed(cluster, worker) ? TD_NOT_HERE : memory(cluster, worker);
+}
+
+static const td_policy_measure measures[] = {tokens,          tokens_if_mixed, tokens_if_not,
+                                             memory_if_mixed, memory_if_not,   NULL};
+
+/* As td_policy_least; -1 also if the queue there would be too long with this prompt. */
+static int32_t prompt_worker(const struct td_cluster_view *cluster, td_policy_measure measure, uint32_t roles,
+                             const struct td_request_view *request) {
+  int32_t worker = td_policy_least(cluster, measure, roles, request->prefill_blocks);
+  if (worker < 0 || !cluster->workers[worker].waiting_tokens) return worker;
+  return tokens(cluster, worker) + request->prompt_tokens > cluster->options->threshold_tokens ? -1 : worker;
 }
 
 static enum td_verdict route(const struct td_cluster_view *cluster, const struct td_request_view *request,
                              struct td_step_plan *out_plan) {
-  struct state *state = cluster->state;
-  return_idle(cluster);
-  int32_t prompt = prompt_worker(cluster, PROMPTS, request);
-  if (prompt < 0) prompt = prompt_worker(cluster, MIXED, request);
-  int32_t output = least(cluster, OUTPUTS, request->decode_blocks, memory_of);
-  if (output < 0) output = least(cluster, MIXED, request->decode_blocks, memory_of);
-  int32_t helps_prompts = prompt < 0 ? least(cluster, OUTPUTS, request->prefill_blocks, tokens_of) : -1;
-  int32_t helps_outputs = output < 0 ? least(cluster, PROMPTS, request->decode_blocks, memory_of) : -1;
-  if (prompt < 0) prompt = helps_prompts;
-  if (output < 0) output = helps_outputs;
+  int32_t prompt = prompt_worker(cluster, tokens_if_not, PROMPTS, request);
+  if (prompt < 0) prompt = prompt_worker(cluster, tokens_if_mixed, EITHER, request);
+  int32_t output = td_policy_least(cluster, memory_if_not, OUTPUTS, request->decode_blocks);
+  if (output < 0) output = td_policy_least(cluster, memory_if_mixed, EITHER, request->decode_blocks);
+  bool help_prompts = prompt < 0, help_outputs = output < 0;
+  if (help_prompts) prompt = td_policy_least(cluster, tokens_if_not, OUTPUTS, request->prefill_blocks);
+  if (help_outputs) output = td_policy_least(cluster, memory_if_not, PROMPTS, request->decode_blocks);
   if (prompt < 0 || output < 0) {
-    prompt = output = least(cluster, ANY, request->decode_blocks, tokens_of);
+    prompt = output = td_policy_least(cluster, tokens, EITHER, request->decode_blocks);
     if (prompt < 0) return TD_WAIT;
-  } else {
-    if (helps_prompts >= 0) state->mixed[helps_prompts] = 1;
-    if (helps_outputs >= 0) state->mixed[helps_outputs] = 1;
+    help_prompts = help_outputs = false;
   }
+  bool mixed[] = {help_prompts || is_mixed(cluster, prompt), help_outputs || is_mixed(cluster, output)};
+  if (prompt == output) mixed[0] = mixed[1] = mixed[0] || mixed[1];
+  set_mixed(cluster, prompt, mixed[0]);
+  set_mixed(cluster, output, mixed[1]);
   *out_plan = prompt == output ? td_plan_whole(prompt, cluster->whole) : td_plan_split(prompt, output, cluster->whole);
   return TD_ROUTE;
 }
@@ -100,9 +103,6 @@ static enum td_verdict route(const struct td_cluster_view *cluster, const struct
 static const struct td_policy_option options[] = {
     {"threshold_tokens", 8192, "where prompts wait already, a queue is too long that has more tokens with the new one"},
     {.name = NULL}};
-
-/* Every worker may have to send to every other. */
-enum { EITHER = 1u << TD_ROLE_PREFILL | 1u << TD_ROLE_DECODE };
 
 const struct td_policy td_policy_splitwise = {
     .size = sizeof(struct td_policy),
@@ -116,8 +116,9 @@ const struct td_policy td_policy_splitwise = {
         "both pools, both ways, and each pool of several workers with itself. The scheduler of Splitwise (Patel et "
         "al., ISCA 2024) as in its simulator.",
     .options = options,
-    .sends = {[TD_ROLE_PREFILL] = EITHER, [TD_ROLE_DECODE] = EITHER},
+    .sends = {[TD_ROLE_PREFILL] = EITHER, [TD_ROLE_DECODE] = EITHER}, /* every worker to every other */
     .state_bytes = sizeof(struct state),
     .check = check,
     .route = route,
+    .measures = measures,
 };

@@ -62,9 +62,8 @@ struct td_price {
  *    numbers of `large`; or points over S.
  *  - Prompts: step + token * T + square * Q, where Q = 2 A - T is the sum of squares of whole prompts' lengths (of
  *    chunks, what their tokens add to it); or points over T.
- *  - Both in one step, as above one chunk of a prompt and the rest decode, unless the counts say otherwise: with
- * `mixed`, so many times what prompts of all T tokens take; without, the prompt's time and what the others' sequences
- * and positions add to a decode step.
+ *  - Both in one step (who has one token, after others, decodes): with `mixed`, so many times what prompts of all T
+ * tokens take; without, the prompts' time and what the others' sequences and positions add to a decode step.
  *  - A `profile` instead: tokens(T) + outputs(LOGITS) + layers * attention, where attention is decode(S, mean context),
  * the chunk's prefill(tokens, past), or mixed(tokens, past, sequences, mean context), multilinear between measured
  * points; several chunks are one of all their tokens after their mean past. Below the first point of an axis is the

@@ -35,6 +35,10 @@ enum td_symbol {
   TD_SYM_PASS_TILES, /* TILES of the last such pass; of all where PASS is 0 */
   /* Of replicas that share their experts (struct td_serving), if their steps differ: TOKENS of all; 0: all are alike */
   TD_SYM_ALL_TOKENS,
+  /* Of the sequences those that decode, one token after others: how many, and their part of C; no operator's cost
+   * counts them */
+  TD_SYM_DECODES,
+  TD_SYM_DECODE_CONTEXT,
   TD_SYM_COUNT
 };
 struct td_step_stats {

@@ -24,7 +24,8 @@ struct td_worker_view {
   bool down;              /* has failed and is not yet repaired: it has no free sequence */
   int64_t blocks;         /* KV blocks it has for one request: of several groups of chips, those of one group */
   int64_t free_blocks;    /* of them, those nobody has reserved; of several groups, of the one that has most */
-  int64_t free_sequences; /* requests it may take beside those it has: engine.batch_sequences - active */
+  int64_t free_sequences; /* requests it may take beside those it has: engine.batch_sequences - active; 0 while some of
+                             its own are swapped out */
   int64_t waiting_tokens; /* prompt tokens routed here, not in its prefix cache then and not yet computed */
   int64_t active;         /* requests routed here and not finished here */
 };
@@ -41,8 +42,8 @@ struct td_cluster_view {
   struct td_slice whole;                 /* the slice that is the whole model */
   const struct td_cfg_engine *engine;    /* the config's group `engine` */
   const struct td_cfg_policy *options;   /* engine.policy_options with this policy's own values where none are given */
-  struct td_load_index *loads;           /* for td_policy_least_work; NULL: it looks at all workers */
-  const struct td_prefix_caches *caches; /* for td_policy_cached_tokens; NULL: engine.prefix_cache is off */
+  struct td_load_index *loads;           /* for td_policy_least and td_policy_next; NULL: they look at all workers */
+  const struct td_prefix_caches *caches; /* for td_policy_cached_tokens and others; NULL: engine.prefix_cache is off */
   void *state;                           /* the policy's own, state_bytes of it, zero when the run begins */
   /* All workers together. Prompt tokens: of those that wait for a route, routed and
    * not yet computed, computed so far; and for how long workers were at steps with prompts so far. */
@@ -61,9 +62,14 @@ struct td_request_view {
   /* see struct td_job of tandem/workload.h */
   const uint64_t *prefix;
   int32_t prefix_count, prefix_tokens;
-  const uint64_t *keys; /* for td_policy_cached_tokens */
+  const uint64_t *keys; /* with caches: of the leading blocks, each of the whole prompt up to its end */
   int32_t key_count;
 };
+
+/* A number of a worker, for td_policy_least, or TD_NOT_HERE. It goes by the worker's own view, the options and the
+ * policy's state, and by nothing else. */
+typedef int64_t (*td_policy_measure)(const struct td_cluster_view *cluster, int32_t worker);
+#define TD_NOT_HERE INT64_MAX /* not this worker, whatever room it has */
 
 enum td_verdict {
   TD_WAIT,  /* ask again when the state has changed; those behind it wait too */
@@ -104,6 +110,10 @@ struct td_policy {
                            struct td_step_plan *out_plan);
 
   /* ---- optional; NULL: not needed ---- */
+  /* At most 7, ends with NULL: the measures for which the engine keeps an index, so that td_policy_least need not look
+   * at all workers. */
+  const td_policy_measure *measures;
+  bool seeks_holders; /* and one of who has what in its prefix cache, for td_policy_holders */
   /* May a request that has just arrived wait for a route? false: it is refused. */
   bool (*admit)(const struct td_cluster_view *cluster, const struct td_request_view *request);
   /* The decode worker of a request whose prefill is done and whose plan said TD_WORKER_LATER; -1: none has room yet. */
@@ -122,10 +132,21 @@ struct td_policy {
 extern const struct td_policy *const td_policies[]; /* generated; ends with NULL */
 const struct td_policy *td_policy_find(const char *name);
 
-/* The worker with a role in `roles` (bit 1 << role), `blocks` and a sequence free, and the least work: waiting tokens,
- * then active requests, then the smallest number. -1 if none has the room. The logarithm of the workers' number with an
- * index of loads. */
+/* Of the workers with a role in `roles` (bit 1 << role), `blocks` and a sequence free that for which a measure is
+ * least, of equals the smallest number; -1: none has the room, or the measure leaves out those that have. The logarithm
+ * of the workers' number if the policy lists the measure, else their number. */
+int32_t td_policy_least(const struct td_cluster_view *cluster, td_policy_measure measure, uint32_t roles,
+                        int64_t blocks);
+/* To be called when the policy's own state has changed, or will before the next question, in what a measure says of a
+ * worker. What changes in its view is known. */
+void td_policy_changed(const struct td_cluster_view *cluster, int32_t worker);
+/* The measure that most policies go by: waiting tokens, of equals active requests. It need not be listed. */
+int64_t td_policy_work(const struct td_cluster_view *cluster, int32_t worker);
+/* td_policy_least by td_policy_work. */
 int32_t td_policy_least_work(const struct td_cluster_view *cluster, uint32_t roles, int64_t blocks);
+/* The first worker from number `from` on, around the end, with a role in `roles`, `blocks` and a sequence free; -1:
+ * none. The logarithm of the workers' number. */
+int32_t td_policy_next(const struct td_cluster_view *cluster, uint32_t roles, int64_t blocks, int32_t from);
 /* True if any worker has a role in `roles`. */
 bool td_policy_has_role(const struct td_cluster_view *cluster, uint32_t roles);
 /* TD_CONFIG in the words of policy `name` unless every role in `roles` has a worker. */
@@ -135,6 +156,14 @@ td_status td_policy_needs(const struct td_cluster_view *cluster, const char *nam
  * of it. 0 without caches. */
 int64_t td_policy_cached_tokens(const struct td_cluster_view *cluster, int32_t worker,
                                 const struct td_request_view *request);
+
+/* The same of a worker that has the first so many of the request's keys. */
+int64_t td_policy_key_tokens(const struct td_cluster_view *cluster, const struct td_request_view *request,
+                             int32_t keys);
+/* How many workers have the block of a key of the request's in their prefix caches, in any tier, and which, by number,
+ * until the route is chosen. They need not have the keys before it. At once if the policy `seeks_holders`, else all
+ * workers are looked at. 0 without caches. */
+int32_t td_policy_holders(const struct td_cluster_view *cluster, uint64_t key, const int32_t **out_workers);
 
 /* Split over the prefill and the decode worker with the least work; TD_WAIT if either kind lacks room. */
 enum td_verdict td_policy_route_split(const struct td_cluster_view *cluster, const struct td_request_view *request,

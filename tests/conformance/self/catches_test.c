@@ -50,6 +50,10 @@ static void bend_attention_scale(struct td_op_call *call) {
   op.scale *= 1.01;
   (void)call;
 }
+static void bend_attention_large(struct td_op_call *call) {
+  op.scale = op.scale > 1 ? 88 : op.scale; /* as exponents are cut where a float's exponential ends */
+  (void)call;
+}
 static void bend_attention_paging(struct td_op_call *call) {
   for (int32_t s = 0; s < batch.seq_count; s++) seqs[s].blocks = numbers;
   for (int32_t i = 0; i < 64; i++) numbers[i] = i;
@@ -265,6 +269,8 @@ static const struct fault faults[] = {
     {"rope scale dropped", "rope/*scale=0.125*", "rope/*scale=1,*", TD_OP_ROPE, .bend = bend_rope_scale},
     {"attention one position short", "attention/*", "rope/*", TD_OP_ATTENTION, .bend = bend_attention_mask},
     {"attention scale 1 % off", "attention/*", "kv_append/*", TD_OP_ATTENTION, .bend = bend_attention_scale},
+    {"attention of large scores cut", "attention/*scale=200", "attention/*window=0", TD_OP_ATTENTION,
+     .bend = bend_attention_large},
     {"attention ignores the block table", "attention/*", "kv_append/*", TD_OP_ATTENTION, .bend = bend_attention_paging},
     {"attention takes K for V", "attention/f16/*", "kv_append/*", TD_OP_ATTENTION, .bend = bend_attention_order},
     {"attention result 1e-4 off", "attention/*", "add/*", TD_OP_ATTENTION, .factor = 1.0001f},
