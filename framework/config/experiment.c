@@ -43,14 +43,13 @@ static const struct td_option engine_options[] = {
            "prompt's, and one more whenever its context fills the last, for which others may have to leave; not where "
            "some "
            "workers execute and others are modelled"),
-    CHOICE(
-        td_cfg_engine, preemption, "recompute|swap", "recompute",
-        "with kv = \"grow\", what becomes of the decoding request that stands last in line when blocks run out: "
-        "recompute = its KV is "
-        "dropped, and its prompt and what it has put out so far are prefilled anew; swap = its KV goes to the host's "
-        "memory at the device file's host_bandwidth and comes back before it goes on, steps waiting meanwhile; not "
-        "where "
-        "workers execute"),
+    CHOICE(td_cfg_engine, preemption, "recompute|swap", "recompute",
+           "with kv = \"grow\", what becomes of the decoding request that stands last in line when blocks run out: "
+           "recompute = its KV is dropped, and its prompt and what it has put out so far are prefilled anew; swap = "
+           "its KV goes to the host's "
+           "memory at the device file's host_bandwidth and comes back before it goes on, steps waiting meanwhile; not "
+           "where "
+           "workers execute"),
     KEY(td_cfg_engine, prefix_cache, TD_OPT_BOOL, NULL, "false", 0, 0,
         "modelled runs: workers keep the KV of prompts, and of answers that the source names, in KV blocks that nobody "
         "needs, and prompts that begin alike (by the source's prefix hashes, in whole blocks of them) do not compute "

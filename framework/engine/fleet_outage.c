@@ -266,8 +266,7 @@ static td_status key_of_failures(const struct cluster *cluster, int32_t worker, 
                    (int)(cluster->orchestrators[orchestrator].pool - first));
 }
 
-/* Whose failures to name: the orchestrators' where calls are all that is under way, and of these whose come most often.
- */
+/* Whose failures to name: the orchestrators' where only calls are under way, and of these whose come most often. */
 static int32_t least_reliable(const struct fleet *fleet) {
   bool steps = worker_queue_time(&fleet->ends) != INT64_MAX, calls = fleet->tools && fleet_tools_pending(fleet);
   int32_t worst = worker_queue_first(&fleet->outages->due), first = calls && !steps ? fleet->cluster->worker_count : 0;

@@ -199,8 +199,7 @@ static void update(const struct measured *measured, const struct td_cluster_view
   int64_t load = view->free_sequences < 1 ? NOBODY : measured->measure(cluster, worker);
   int32_t room =
       view->free_blocks < INT32_MAX ? (int32_t)view->free_blocks : INT32_MAX; /* no request has so many positions */
-  if (load == NOBODY)
-    room = -1; /* and those that are down do not seem to have the least work, and are not looked for */
+  if (load == NOBODY) room = -1; /* else those that are down would seem to have the least work, and be looked for */
   for (int role = 0; role < ROLES; role++) {
     if (!measured->trees[role]) continue;
     bool has = role == view->role;

@@ -21,7 +21,7 @@ int64_t td_policy_work(const struct td_cluster_view *cluster, int32_t worker) {
   return view->waiting_tokens << ACTIVE_BITS | view->active;
 }
 
-static bool has_room(const struct td_worker_view *worker, uint32_t roles, int64_t blocks) {
+bool td_policy_has_room(const struct td_worker_view *worker, uint32_t roles, int64_t blocks) {
   return roles & 1u << worker->role && worker->free_blocks >= blocks && worker->free_sequences > 0;
 }
 
@@ -31,7 +31,7 @@ int32_t td_policy_least(const struct td_cluster_view *cluster, td_policy_measure
   int64_t least = TD_NOT_HERE;
   if (cluster->loads && load_least(cluster, measure, roles, blocks, &best)) return best;
   for (int32_t i = 0; i < cluster->worker_count; i++) {
-    if (!has_room(&cluster->workers[i], roles, blocks)) continue;
+    if (!td_policy_has_room(&cluster->workers[i], roles, blocks)) continue;
     int64_t said = measure(cluster, i);
     if (said >= least) continue;
     least = said;
@@ -45,11 +45,11 @@ int32_t td_policy_least_work(const struct td_cluster_view *cluster, uint32_t rol
 }
 
 int32_t td_policy_next(const struct td_cluster_view *cluster, uint32_t roles, int64_t blocks, int32_t from) {
-  if (has_room(&cluster->workers[from], roles, blocks)) return from; /* mostly, and the index need not know */
+  if (td_policy_has_room(&cluster->workers[from], roles, blocks)) return from; /* mostly, and the index need not know */
   if (cluster->loads) return load_next(cluster, roles, blocks, from);
   for (int32_t i = 1; i < cluster->worker_count; i++) {
     int32_t at = from + i < cluster->worker_count ? from + i : from + i - cluster->worker_count;
-    if (has_room(&cluster->workers[at], roles, blocks)) return at;
+    if (td_policy_has_room(&cluster->workers[at], roles, blocks)) return at;
   }
   return -1;
 }

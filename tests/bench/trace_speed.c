@@ -132,8 +132,9 @@ static int read_all(int count, char **paths) {
 int main(int argc, char **argv) {
   struct fleet fleet = {.requests = 200000, .seed = 42, .devices = 40};
   struct counted counted = {0};
-  if (argc > 2 && !strcmp(argv[1], "--read")) return read_all(argc - 2, argv + 2);
-  if (argc < 2 || argc > 5) {
+  bool read = argc > 1 && !strcmp(argv[1], "--read");
+  if (read && argc > 2) return read_all(argc - 2, argv + 2);
+  if (argc < 2 || argc > 5 || read) {
     fprintf(stderr,
             "usage: trace_speed FILE.h5 [REQUESTS [DEVICES [disaggregated]]]\n"
             "       trace_speed --read FILE.h5...\n");

@@ -95,8 +95,7 @@ const struct td_policy td_policy_autoscale = {
         "the rate measured so far, over slo_ttft; decode's is the share of its places or KV blocks that is taken; that "
         "of a role none of whose workers is up has no bound. The worker with the fewest requests moves: what it has "
         "goes on, what is routed goes by the new role. Links must join all pools of both roles, and each pool of "
-        "several "
-        "workers with itself.",
+        "several workers with itself.",
     .options = options,
     .sends = {[TD_ROLE_PREFILL] = PREFILL | DECODE, [TD_ROLE_DECODE] = PREFILL | DECODE},
     .check = check,

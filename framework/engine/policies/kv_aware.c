@@ -53,10 +53,6 @@ static int32_t match(const struct td_cluster_view *cluster, const struct td_requ
   return request->prefix_count;
 }
 
-static bool has_room(const struct td_worker_view *worker, uint32_t roles, int64_t blocks) {
-  return roles & 1u << worker->role && worker->free_blocks >= blocks && worker->free_sequences > 0;
-}
-
 /* What waits there less what is known there, in prompt tokens. */
 static double cost_if(const struct td_cluster_view *cluster, int32_t worker, int64_t known) {
   return (double)cluster->workers[worker].waiting_tokens - cluster->options->prefix_weight * (double)known;
@@ -93,7 +89,7 @@ static int32_t choose_cached(const struct td_cluster_view *cluster, const struct
     if (!is_better(&choice, -1, cost_if(cluster, first, known))) break;
     int32_t count = td_policy_holders(cluster, request->keys[keys - 1], &holders);
     for (int32_t i = 0; i < count; i++) {
-      if (!has_room(&cluster->workers[holders[i]], roles, blocks)) continue;
+      if (!td_policy_has_room(&cluster->workers[holders[i]], roles, blocks)) continue;
       if (!is_better(&choice, holders[i], cost_if(cluster, holders[i], known))) continue;
       double cost = cost_of(cluster, request, holders[i]);
       if (!is_better(&choice, holders[i], cost)) continue;
@@ -115,7 +111,7 @@ static int32_t choose(const struct td_cluster_view *cluster, const struct td_req
   const struct place *set = set_of(cluster, first);
   double least = cost_of(cluster, request, best);
   for (int way = 0; way < WAYS; way++) {
-    if (set[way].block != first || !has_room(&cluster->workers[set[way].worker], roles, blocks)) continue;
+    if (set[way].block != first || !td_policy_has_room(&cluster->workers[set[way].worker], roles, blocks)) continue;
     double cost = cost_of(cluster, request, set[way].worker);
     if (cost >= least) continue;
     least = cost;

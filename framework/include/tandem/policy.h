@@ -132,7 +132,9 @@ struct td_policy {
 extern const struct td_policy *const td_policies[]; /* generated; ends with NULL */
 const struct td_policy *td_policy_find(const char *name);
 
-/* Of the workers with a role in `roles` (bit 1 << role), `blocks` and a sequence free that for which a measure is
+/* Has it a role in `roles` (bit 1 << role), and `blocks` and a sequence free? */
+bool td_policy_has_room(const struct td_worker_view *worker, uint32_t roles, int64_t blocks);
+/* Of the workers that have this room that for which a measure is
  * least, of equals the smallest number; -1: none has the room, or the measure leaves out those that have. The logarithm
  * of the workers' number if the policy lists the measure, else their number. */
 int32_t td_policy_least(const struct td_cluster_view *cluster, td_policy_measure measure, uint32_t roles,
